@@ -1,0 +1,3 @@
+//! Reads one recipe, makes the image for every node of an etcd cluster.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What a cluster is: the types that builder and firstboot share, and the recipe's reader.
