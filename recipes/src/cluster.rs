@@ -1,0 +1,134 @@
+//! The cluster document: what every node knows of the whole. It lies in the image, the same for all.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::{Domain, EtcdVersion, Label};
+
+/// The cluster as the image carries it, in `/etc/firstboot/cluster.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ClusterDocument {
+    /// Its name; etcd's cluster token begins with it.
+    pub name: Label,
+    /// The domain under which the nodes' full names lie.
+    pub domain: Domain,
+    /// The members it shall have, in the recipe's order.
+    pub members: Vec<Member>,
+    /// How etcd shall run.
+    pub etcd: EtcdSettings,
+    /// The network the nodes are on.
+    pub network: Network,
+    /// Where a node may learn who it is.
+    pub metadata: MetadataPolicy,
+}
+
+impl ClusterDocument {
+    /// The member of this name.
+    pub fn member(&self, name: &Label) -> Option<&Member> {
+        self.members.iter().find(|member| &member.name == name)
+    }
+
+    /// A member's full name.
+    pub fn fqdn(&self, name: &Label) -> String {
+        format!("{name}.{}", self.domain)
+    }
+}
+
+/// One member of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its short name.
+    pub name: Label,
+    /// Its address, on which it serves clients and peers.
+    pub address: Ipv4Addr,
+}
+
+impl Member {
+    /// What it advertises to peers.
+    pub fn peer_url(&self) -> String {
+        format!("https://{}:2380", self.address)
+    }
+
+    /// What it advertises to clients.
+    pub fn client_url(&self) -> String {
+        format!("https://{}:2379", self.address)
+    }
+}
+
+/// etcd's settings by intent. Which key of etcd.conf says so depends on the version: that is firstboot's matter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EtcdSettings {
+    /// The version in the image.
+    pub version: EtcdVersion,
+    /// Between two heartbeats of the leader, in milliseconds.
+    pub heartbeat_interval_ms: u32,
+    /// Without a heartbeat for this long a follower stands for election, in milliseconds. The same on all.
+    pub election_timeout_ms: u32,
+    /// The largest the database may grow, in bytes.
+    pub quota_backend_bytes: u64,
+    /// For how many hours of history a client can ask; 0 keeps all until somebody compacts.
+    pub auto_compaction_hours: u32,
+    /// After how many entries etcd writes a raft snapshot.
+    pub snapshot_count: u64,
+    /// The largest request, in bytes.
+    pub max_request_bytes: u32,
+    /// Whether a member compares its data with its peers' before it serves.
+    pub initial_corrupt_check: bool,
+}
+
+/// The network the nodes share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Network {
+    /// Who gives a node its address.
+    pub mode: NetworkMode,
+    /// The network, with its prefix.
+    pub cidr: Ipv4Net,
+    /// The way out of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+    /// Who resolves names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// Who gives a node its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkMode {
+    /// A DHCP server that knows the machine, or whoever else; firstboot waits for the address and checks it.
+    Dhcp,
+    /// firstboot writes it into the interface that matches the node.
+    Static,
+}
+
+/// Where a node may learn who it is, in the order of asking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MetadataPolicy {
+    /// The sources, first asked first.
+    pub sources: Vec<MetadataSource>,
+    /// For [`MetadataSource::Url`]: where the node documents are served. `{name}`-less: see firstboot's page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+}
+
+/// One kind of place where a node document can come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetadataSource {
+    /// `/etc/firstboot/node.json`, put there by whoever made the disk.
+    File,
+    /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
+    Cmdline,
+    /// A NoCloud seed: a disk labelled `cidata`, or the seed folder.
+    Nocloud,
+    /// An http(s) server.
+    Url,
+}

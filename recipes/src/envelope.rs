@@ -1,0 +1,212 @@
+//! Signed documents: ed25519 over a DSSE envelope (github.com/secure-systems-lab/dsse, envelope.md and
+//! protocol.md). The image carries the public key; whoever holds the private one decides which machine
+//! becomes which node.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+/// A payload with its type and the signatures over both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Envelope {
+    /// What the payload is, so that one document is never taken for another of a different kind.
+    pub payload_type: String,
+    /// The payload in base64.
+    pub payload: String,
+    /// At least one of them must be by the key that the reader trusts.
+    pub signatures: Vec<Signature>,
+}
+
+/// One signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// Which key made it: a hint, never a proof.
+    pub keyid: String,
+    /// The signature in base64.
+    pub sig: String,
+}
+
+/// Why an envelope is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// It is of another kind than the reader asked for.
+    #[error("it is a `{found}`, expected a `{expected}`")]
+    Type {
+        /// What the reader asked for.
+        expected: String,
+        /// What the envelope says of itself.
+        found: String,
+    },
+    /// No signature at all.
+    #[error("it is not signed")]
+    Unsigned,
+    /// Signed, but by others only.
+    #[error("it is signed by {found}, and this image trusts {trusted} only")]
+    Untrusted {
+        /// The key ids in the envelope.
+        found: String,
+        /// The id of the trusted key.
+        trusted: String,
+    },
+    /// Signed by the trusted key, it says, but the signature does not fit the content.
+    #[error("its signature by {0} does not fit its content: it was altered after signing")]
+    Altered(String),
+    /// Not base64.
+    #[error("its {0} is not base64")]
+    Encoding(&'static str),
+}
+
+/// What a signature covers (DSSE's pre-authentication encoding): type and payload, each with its length,
+/// so that no byte can move from one to the other.
+fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    out.extend_from_slice(payload);
+    out
+}
+
+impl Envelope {
+    /// The payload, if `key` signed it as a `payload_type`.
+    pub fn open(&self, payload_type: &str, key: &PublicKey) -> Result<Vec<u8>, EnvelopeError> {
+        if self.signatures.is_empty() {
+            return Err(EnvelopeError::Unsigned);
+        }
+        let payload = BASE64.decode(&self.payload).map_err(|_| EnvelopeError::Encoding("payload"))?;
+        let message = covered(&self.payload_type, &payload);
+        let mut named = false;
+        for signature in &self.signatures {
+            named |= signature.keyid == key.id();
+            let sig = BASE64.decode(&signature.sig).map_err(|_| EnvelopeError::Encoding("signature"))?;
+            if UnparsedPublicKey::new(&ED25519, key.0).verify(&message, &sig).is_ok() {
+                // The type is compared only now: before this point it is anybody's claim.
+                if self.payload_type != payload_type {
+                    let (expected, found) = (payload_type.to_owned(), self.payload_type.clone());
+                    return Err(EnvelopeError::Type { expected, found });
+                }
+                return Ok(payload);
+            }
+        }
+        if named {
+            return Err(EnvelopeError::Altered(key.id()));
+        }
+        let found: Vec<&str> = self.signatures.iter().map(|s| s.keyid.as_str()).collect();
+        Err(EnvelopeError::Untrusted { found: found.join(", "), trusted: key.id() })
+    }
+}
+
+/// The public half of a signing key. Its text is `ed25519 BASE64`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey([u8; 32]);
+
+/// The text or the bytes are no key of this kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no {0}")]
+pub struct KeyError(&'static str);
+
+impl PublicKey {
+    /// A short name for the key: the first 16 hexadecimal digits of its SHA-256.
+    pub fn id(&self) -> String {
+        crate::Sha256::of(&self.0).to_string()[..16].to_owned()
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let error = KeyError("public key: expected one line `ed25519 BASE64` of 32 bytes");
+        let encoded = text.trim().strip_prefix("ed25519 ").ok_or_else(|| error.clone())?;
+        let bytes = BASE64.decode(encoded.trim()).map_err(|_| error.clone())?;
+        Ok(Self(bytes.try_into().map_err(|_| error)?))
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ed25519 {}", BASE64.encode(self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.id())
+    }
+}
+
+/// A signing key, held in memory only.
+pub struct SigningKey(Ed25519KeyPair);
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({})", self.public().id())
+    }
+}
+
+impl SigningKey {
+    /// A new key as its PKCS #8 document, from the system's random numbers.
+    pub fn generate() -> Result<Vec<u8>, KeyError> {
+        let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new());
+        document.map(|d| d.as_ref().to_vec()).map_err(|_| KeyError("random numbers to be had from the system"))
+    }
+
+    /// The key in a PKCS #8 document (DER).
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        Ed25519KeyPair::from_pkcs8(der).map(Self).map_err(|_| KeyError("ed25519 key in PKCS #8"))
+    }
+
+    /// Its public half.
+    pub fn public(&self) -> PublicKey {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.public_key().as_ref());
+        PublicKey(bytes)
+    }
+
+    /// The payload, signed as a `payload_type`. Ed25519 is deterministic: the same payload, the same envelope.
+    pub fn sign(&self, payload_type: &str, payload: &[u8]) -> Envelope {
+        let sig = self.0.sign(&covered(payload_type, payload));
+        Envelope {
+            payload_type: payload_type.to_owned(),
+            payload: BASE64.encode(payload),
+            signatures: vec![Signature { keyid: self.public().id(), sig: BASE64.encode(sig) }],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> SigningKey {
+        SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_was_signed_is_read_back() {
+        let key = key();
+        let envelope = key.sign("a/b", b"hello");
+        assert_eq!(envelope.open("a/b", &key.public()).unwrap(), b"hello");
+        assert_eq!(key.public().to_string().parse::<PublicKey>().unwrap(), key.public());
+    }
+
+    #[test]
+    fn each_way_to_be_wrong_has_its_own_answer() {
+        let (key, other) = (key(), key());
+        let good = key.sign("a/b", b"hello");
+        assert!(matches!(good.open("a/c", &key.public()), Err(EnvelopeError::Type { .. })));
+        assert!(matches!(good.open("a/b", &other.public()), Err(EnvelopeError::Untrusted { .. })));
+
+        let altered = Envelope { payload: BASE64.encode("hellO"), ..good.clone() };
+        assert_eq!(altered.open("a/b", &key.public()), Err(EnvelopeError::Altered(key.public().id())));
+        let retyped = Envelope { payload_type: "a/c".into(), ..good.clone() };
+        assert_eq!(retyped.open("a/c", &key.public()), Err(EnvelopeError::Altered(key.public().id())));
+        let unsigned = Envelope { signatures: vec![], ..good.clone() };
+        assert_eq!(unsigned.open("a/b", &key.public()), Err(EnvelopeError::Unsigned));
+        let garbled = Envelope { payload: "%".into(), ..good };
+        assert_eq!(garbled.open("a/b", &key.public()), Err(EnvelopeError::Encoding("payload")));
+    }
+}

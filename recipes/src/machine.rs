@@ -1,0 +1,168 @@
+//! How a machine is recognised: by what its firmware or its network cards say of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The hardware address of a network card. Its text is lower case with colons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac([u8; 6]);
+
+/// The text is no hardware address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MacError {
+    /// Not six pairs of hexadecimal digits.
+    #[error("`{0}` is no MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56")]
+    Form(String),
+    /// A multicast or broadcast address, or all zeros: no card has it.
+    #[error("`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)")]
+    NoCard(String),
+}
+
+impl FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let form = || MacError::Form(text.to_owned());
+        let parts: Vec<&str> = text.split([':', '-']).collect();
+        if parts.len() != 6 {
+            return Err(form());
+        }
+        let mut bytes = [0; 6];
+        for (byte, part) in bytes.iter_mut().zip(&parts) {
+            if part.len() != 2 || !part.bytes().all(|c| c.is_ascii_hexdigit()) {
+                return Err(form());
+            }
+            *byte = u8::from_str_radix(part, 16).map_err(|_| form())?;
+        }
+        // The lowest bit of the first octet marks a group address (IEEE 802, 8.2.2).
+        if bytes == [0; 6] || bytes[0] & 1 == 1 {
+            return Err(MacError::NoCard(text.to_owned()));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = MacError;
+    fn try_from(text: String) -> Result<Self, MacError> {
+        text.parse()
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> Self {
+        mac.to_string()
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if i == 0 { "" } else { ":" })?;
+        }
+        Ok(())
+    }
+}
+
+/// A text from SMBIOS (serial number or UUID), as firmware prints it: compared without regard to case and
+/// to the spaces that vendors pad it with. Placeholders that whole product lines share are refused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FirmwareId(String);
+
+/// The text identifies no machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` identifies no machine: it is empty, has control characters, or is a vendor's placeholder")]
+pub struct FirmwareIdError(String);
+
+impl FromStr for FirmwareId {
+    type Err = FirmwareIdError;
+
+    fn from_str(text: &str) -> Result<Self, FirmwareIdError> {
+        const PLACEHOLDERS: [&str; 8] = [
+            "none",
+            "not specified",
+            "not applicable",
+            "default string",
+            "system serial number",
+            "to be filled by o.e.m.",
+            "0123456789",
+            "n/a",
+        ];
+        let id = text.trim().to_ascii_lowercase();
+        let bare: Vec<u8> = id.bytes().filter(|b| *b != b'-').collect();
+        let uniform = bare.iter().all(|b| *b == b'0') || bare.iter().all(|b| *b == b'f');
+        if id.len() > 128 || uniform || id.chars().any(char::is_control) || PLACEHOLDERS.contains(&id.as_str()) {
+            return Err(FirmwareIdError(text.to_owned()));
+        }
+        Ok(Self(id))
+    }
+}
+
+impl TryFrom<String> for FirmwareId {
+    type Error = FirmwareIdError;
+    fn try_from(text: String) -> Result<Self, FirmwareIdError> {
+        text.parse()
+    }
+}
+
+impl From<FirmwareId> for String {
+    fn from(id: FirmwareId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for FirmwareId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a recipe says of the machine that shall become a node. What is `None` is not looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineMatch {
+    /// One of the machine's network cards has this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// SMBIOS type 1, serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<FirmwareId>,
+    /// SMBIOS type 1, UUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<FirmwareId>,
+}
+
+impl MachineMatch {
+    /// True where the recipe names nothing to recognise the machine by.
+    pub fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_card_has_one_text() {
+        let mac: Mac = "52-54-00-AB-cd-01".parse().unwrap();
+        assert_eq!(mac.to_string(), "52:54:00:ab:cd:01");
+        for bad in
+            ["", "52:54:00:ab:cd", "+2:54:00:ab:cd:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:00:5e:00:00:01"]
+        {
+            assert!(bad.parse::<Mac>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_placeholder_identifies_no_machine() {
+        for bad in ["", " ", "To be filled by O.E.M.", "00000000-0000-0000-0000-000000000000", "FFFFFFFF", "a\nb"] {
+            assert!(bad.parse::<FirmwareId>().is_err(), "{bad}");
+        }
+        assert_eq!("  ABC-1 ".parse::<FirmwareId>(), "abc-1".parse());
+    }
+}

@@ -1,0 +1,138 @@
+//! Names of things on the network, valid by construction.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is no name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing between two dots, or nothing at all.
+    #[error("a name must not be empty")]
+    Empty,
+    /// A label of more than 63 or a name of more than 253 octets (RFC 1123, 2.1; RFC 1035, 2.3.4).
+    #[error("`{0}` is too long: a label has at most 63 characters, a whole name 253")]
+    TooLong(String),
+    /// A character that RFC 1123, 2.1 does not allow.
+    #[error("`{1}` is not allowed in `{0}`: a host name has a-z, 0-9 and `-` (RFC 1123)")]
+    Character(String, char),
+    /// A hyphen at an end.
+    #[error("`{0}` must not begin or end with `-` (RFC 1123)")]
+    Hyphen(String),
+    /// All digits, which some resolvers take for an address.
+    #[error("`{0}` is all digits and would be taken for an address")]
+    Digits(String),
+}
+
+fn check_label(label: &str) -> Result<(), NameError> {
+    if label.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if label.len() > 63 {
+        return Err(NameError::TooLong(label.to_owned()));
+    }
+    // Upper case is refused and not folded: certificates, etcd's member names and host names would
+    // otherwise differ in case and some readers compare bytes.
+    if let Some(c) = label.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+        return Err(NameError::Character(label.to_owned(), c));
+    }
+    if label.starts_with('-') || label.ends_with('-') {
+        return Err(NameError::Hyphen(label.to_owned()));
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                let check: fn(&str) -> Result<(), NameError> = $check;
+                check(text).map(|()| Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// One label: a node's short name, or a cluster's name.
+    Label,
+    |text| {
+        check_label(text)?;
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NameError::Digits(text.to_owned()));
+        }
+        Ok(())
+    }
+);
+
+name!(
+    /// One label or several with dots between: a domain, or a host's full name.
+    Domain,
+    |text| {
+        if text.len() > 253 {
+            return Err(NameError::TooLong(text.to_owned()));
+        }
+        text.split('.').try_for_each(check_label)?;
+        let last = text.rsplit('.').next().unwrap_or_default();
+        if last.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NameError::Digits(last.to_owned()));
+        }
+        Ok(())
+    }
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_what_rfc_1123_says() {
+        for good in ["etcd-1", "a", "0a", &"x".repeat(63)] {
+            assert!(good.parse::<Label>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a_b", "A", "a.b", "é", "12", &"x".repeat(64), "a\n"] {
+            assert!(bad.parse::<Label>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_domain_is_labels_with_dots_and_never_an_address() {
+        assert!("cluster.local".parse::<Domain>().is_ok());
+        for bad in ["a..b", ".a", "a.", "10.0.0.1", &["a"; 200].join(".")] {
+            assert!(bad.parse::<Domain>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Versions of etcd.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A released version of etcd, as in `3.6.14`. Pre-releases have no place on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct EtcdVersion {
+    /// 3, as long as the v3 protocol lives.
+    pub major: u64,
+    /// The release line: configuration keys differ between them.
+    pub minor: u64,
+    /// The fix level.
+    pub patch: u64,
+}
+
+/// Why a text is no version this project can run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VersionError {
+    /// Not three numbers with dots.
+    #[error("`{0}` is no etcd version: expected three numbers, as in 3.6.14")]
+    Form(String),
+    /// A release line whose configuration keys and snapshot tools are not known here.
+    #[error("etcd {0} is not supported: 3.4 to 3.7 are")]
+    Unsupported(String),
+}
+
+impl EtcdVersion {
+    /// True for `minor` 3.MINOR and later.
+    pub const fn at_least(&self, minor: u64) -> bool {
+        self.minor >= minor
+    }
+
+    /// True where upstream's release tarball holds etcdutl (3.5 and later; scripts/build-binary.sh).
+    pub const fn has_etcdutl(&self) -> bool {
+        self.at_least(5)
+    }
+}
+
+impl FromStr for EtcdVersion {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let form = || VersionError::Form(text.to_owned());
+        let version = semver::Version::parse(text.strip_prefix('v').unwrap_or(text)).map_err(|_| form())?;
+        if !version.pre.is_empty() || !version.build.is_empty() {
+            return Err(form());
+        }
+        if version.major != 3 || !(4..=7).contains(&version.minor) {
+            return Err(VersionError::Unsupported(version.to_string()));
+        }
+        Ok(Self { major: version.major, minor: version.minor, patch: version.patch })
+    }
+}
+
+impl TryFrom<String> for EtcdVersion {
+    type Error = VersionError;
+    fn try_from(text: String) -> Result<Self, VersionError> {
+        text.parse()
+    }
+}
+
+impl From<EtcdVersion> for String {
+    fn from(version: EtcdVersion) -> Self {
+        version.to_string()
+    }
+}
+
+impl fmt::Display for EtcdVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_numbers() {
+        let parse = |text: &str| text.parse::<EtcdVersion>().unwrap();
+        assert!(parse("3.5.9") < parse("3.5.33"));
+        assert_eq!(parse("v3.6.14").to_string(), "3.6.14");
+        assert!(!parse("3.4.23").has_etcdutl() && parse("3.5.1").has_etcdutl());
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused() {
+        for bad in ["3.6", "3.6.0-rc.1", "latest", "3.3.27", "4.0.0", "3.8.0", ""] {
+            assert!(bad.parse::<EtcdVersion>().is_err(), "{bad}");
+        }
+    }
+}
