@@ -1,17 +1,22 @@
 //! What a cluster is: the types that builder and firstboot share, and the recipe's reader. No I/O here.
 
 pub mod cluster;
+pub mod diagnostic;
 pub mod digest;
 pub mod envelope;
 pub mod machine;
 pub mod name;
 pub mod node;
+mod reader;
+pub mod recipe;
 pub mod version;
 
 pub use cluster::ClusterDocument;
+pub use diagnostic::{Diagnostic, Severity};
 pub use digest::Sha256;
 pub use envelope::{Envelope, PublicKey, SigningKey};
 pub use machine::{FirmwareId, Mac, MachineMatch};
 pub use name::{Domain, Label};
 pub use node::NodeDocument;
+pub use recipe::Recipe;
 pub use version::EtcdVersion;

@@ -1,0 +1,121 @@
+//! What is wrong in a file, where, and how to mend it.
+
+use std::ops::Range;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde::Serialize;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It works, but hardly as meant.
+    Warning,
+    /// Nothing is built from it.
+    Error,
+}
+
+/// One finding in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong: one sentence without a full stop.
+    pub message: String,
+    /// Where, in bytes from the file's start.
+    pub span: Range<usize>,
+    /// What was expected there; stands behind the caret. May be empty.
+    pub label: String,
+    /// How to mend it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, message: message.into(), span, label: String::new(), help: None }
+    }
+
+    /// A warning at a place.
+    pub fn warning(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(span, message) }
+    }
+
+    /// The same, with words behind the caret.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// The same, with a way to mend it.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Line and column of its place, both counted from 1, the column in characters.
+    pub fn position(&self, text: &str) -> (usize, usize) {
+        let before = &text[..floor(text, self.span.start)];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    /// For a terminal (`color`) or a file: the message, `path:line:column`, the line, a caret, the help.
+    pub fn render(&self, path: &str, text: &str, color: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        // The library panics on a span outside the text or within a character.
+        let start = floor(text, self.span.start);
+        let end = floor(text, self.span.end).max(start);
+        let mut annotation = AnnotationKind::Primary.span(start..end);
+        if !self.label.is_empty() {
+            annotation = annotation.label(self.label.as_str());
+        }
+        let mut groups = vec![
+            level.primary_title(self.message.as_str()).element(Snippet::source(text).path(path).annotation(annotation)),
+        ];
+        if let Some(help) = &self.help {
+            groups.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
+        }
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        renderer.decor_style(DecorStyle::Ascii).render(&groups)
+    }
+}
+
+/// The last boundary between characters at or before `at`.
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_names_its_place_and_its_remedy() {
+        let text = "[cluster]\nnaem = \"etcd\"\n";
+        let finding = Diagnostic::error(10..14, "unknown key `naem`").label("not a key").help("did you mean `name`?");
+        assert_eq!(finding.position(text), (2, 1));
+        let shown = finding.render("a.toml", text, false);
+        for part in
+            ["error: unknown key `naem`", "a.toml:2:1", "naem = \"etcd\"", "^^^^ not a key", "did you mean `name`?"]
+        {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn no_span_makes_it_panic() {
+        let text = "é\n";
+        for span in [0..1, 1..2, 2..9, 9..12, 2..2] {
+            let finding = Diagnostic::warning(span, "x");
+            assert!(!finding.render("a", text, true).is_empty());
+            let _ = finding.position(text);
+        }
+    }
+}

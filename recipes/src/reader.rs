@@ -1,0 +1,292 @@
+//! Reads TOML with places: every value remembers where it stood, every mistake is collected, none stops the
+//! reading, so that a file's mistakes come all at once. serde's derive stops at the first, hence this.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::Diagnostic;
+
+/// A value and where it stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct At<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Its place, in bytes from the file's start.
+    pub(crate) span: Range<usize>,
+}
+
+/// Collects what is wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(RefCell<Vec<Diagnostic>>);
+
+impl Findings {
+    pub(crate) fn add(&self, diagnostic: Diagnostic) {
+        self.0.borrow_mut().push(diagnostic);
+    }
+
+    /// All of them, in the order of their places.
+    pub(crate) fn sorted(self) -> Vec<Diagnostic> {
+        let mut all = self.0.into_inner();
+        all.sort_by_key(|finding| finding.span.start);
+        all
+    }
+}
+
+/// One table of the file. It knows which of its keys were asked for; the others are mistakes.
+#[derive(Debug)]
+pub(crate) struct Table<'a> {
+    name: String,
+    header: Range<usize>,
+    entries: &'a DeTable<'a>,
+    asked: RefCell<Vec<&'static str>>,
+    findings: &'a Findings,
+}
+
+impl<'a> Table<'a> {
+    /// The file itself.
+    pub(crate) fn root(entries: &'a DeTable<'a>, findings: &'a Findings) -> Self {
+        Self { name: String::new(), header: 0..0, entries, asked: RefCell::default(), findings }
+    }
+
+    /// Where the table begins: the place to blame for what it lacks.
+    pub(crate) fn header(&self) -> Range<usize> {
+        self.header.clone()
+    }
+
+    /// Reports a mistake that only the caller can see.
+    pub(crate) fn report(&self, diagnostic: Diagnostic) {
+        self.findings.add(diagnostic);
+    }
+
+    fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.asked.borrow_mut().push(key);
+        self.entries.get(key)
+    }
+
+    fn wrong_type(&self, key: &str, expected: &str, found: &Spanned<DeValue<'_>>) {
+        let message = format!("`{key}` must be {expected}, not {}", type_of(found.get_ref()));
+        self.findings.add(Diagnostic::error(found.span(), message).label(format!("expected {expected}")));
+    }
+
+    /// A text, taken as it is.
+    pub(crate) fn text(&self, key: &'static str) -> Option<At<String>> {
+        let found = self.get(key)?;
+        let Some(text) = found.get_ref().as_str() else {
+            self.wrong_type(key, "a string", found);
+            return None;
+        };
+        Some(At { value: text.to_owned(), span: found.span() })
+    }
+
+    /// A text that must be a `T`.
+    pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<At<T>> {
+        let text = self.text(key)?;
+        self.parse(key, &text)
+    }
+
+    fn parse<T: FromStr<Err: Display>>(&self, key: &str, text: &At<String>) -> Option<At<T>> {
+        match text.value.parse() {
+            Ok(value) => Some(At { value, span: text.span.clone() }),
+            Err(error) => {
+                let message = format!("bad value for `{key}`");
+                self.findings.add(Diagnostic::error(text.span.clone(), message).label(error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// The same, and its absence is a mistake. `why` says what it is needed for.
+    pub(crate) fn required<T: FromStr<Err: Display>>(&self, key: &'static str, why: &str) -> Option<At<T>> {
+        if self.entries.get(key).is_none() {
+            self.asked.borrow_mut().push(key);
+            let message = format!("`{key}` is missing in {}", self.name);
+            self.findings.add(Diagnostic::error(self.header(), message).label(why));
+            return None;
+        }
+        self.value(key)
+    }
+
+    /// One of a few words.
+    pub(crate) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<At<T>> {
+        let text = self.text(key)?;
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
+            return Some(At { value: *value, span: text.span });
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let mut finding = Diagnostic::error(text.span, format!("bad value for `{key}`"))
+            .label(format!("expected one of: {}", words.join(", ")));
+        if let Some(near) = nearest(&text.value, words) {
+            finding = finding.help(format!("did you mean `{near}`?"));
+        }
+        self.findings.add(finding);
+        None
+    }
+
+    /// A list of texts that must each be a `T`.
+    pub(crate) fn list<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Vec<At<T>>> {
+        let found = self.get(key)?;
+        let Some(items) = found.get_ref().as_array() else {
+            self.wrong_type(key, "a list of strings", found);
+            return None;
+        };
+        let read = |item: &Spanned<DeValue<'_>>| {
+            let Some(text) = item.get_ref().as_str() else {
+                self.wrong_type(key, "a list of strings", item);
+                return None;
+            };
+            self.parse(key, &At { value: text.to_owned(), span: item.span() })
+        };
+        Some(items.iter().filter_map(read).collect())
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn integer(&self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<At<i64>> {
+        let found = self.get(key)?;
+        let Some(number) = found.get_ref().as_integer() else {
+            self.wrong_type(key, "a whole number", found);
+            return None;
+        };
+        let value = i64::from_str_radix(number.as_str(), number.radix()).ok();
+        match value {
+            Some(value) if bounds.contains(&value) => Some(At { value, span: found.span() }),
+            _ => {
+                let expected = format!("expected {} to {}", bounds.start(), bounds.end());
+                let message = format!("`{key}` is out of bounds");
+                self.findings.add(Diagnostic::error(found.span(), message).label(expected));
+                None
+            }
+        }
+    }
+
+    /// Yes or no.
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<At<bool>> {
+        let found = self.get(key)?;
+        let value = found.get_ref().as_bool();
+        if value.is_none() {
+            self.wrong_type(key, "true or false", found);
+        }
+        value.map(|value| At { value, span: found.span() })
+    }
+
+    /// A date and time with its offset, as seconds since 1970.
+    pub(crate) fn date(&self, key: &'static str) -> Option<At<toml::value::Datetime>> {
+        let found = self.get(key)?;
+        let value = found.get_ref().as_datetime().filter(|date| date.date.is_some());
+        if value.is_none() {
+            self.wrong_type(key, "a date, as in 2026-11-22", found);
+        }
+        value.map(|value| At { value: *value, span: found.span() })
+    }
+
+    /// Every entry of a table whose keys are the user's own, as texts or numbers.
+    pub(crate) fn pairs(&self, key: &'static str) -> Vec<(At<String>, At<String>)> {
+        let Some(found) = self.get(key) else { return Vec::new() };
+        let Some(table) = found.get_ref().as_table() else {
+            self.wrong_type(key, "a table", found);
+            return Vec::new();
+        };
+        let read = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let name: &std::borrow::Cow<'_, str> = name.get_ref();
+            let text = match value.get_ref() {
+                DeValue::String(text) => text.to_string(),
+                DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+                _ => {
+                    self.wrong_type(name, "a string or a whole number", value);
+                    return None;
+                }
+            };
+            Some((name.to_string(), text, value.span()))
+        };
+        let names: Vec<_> = table.iter().map(|(name, _)| name.span()).collect();
+        let values = table.iter().map(read);
+        names
+            .into_iter()
+            .zip(values)
+            .filter_map(|(span, read)| {
+                let (name, value, value_span) = read?;
+                Some((At { value: name, span }, At { value, span: value_span }))
+            })
+            .collect()
+    }
+
+    /// A table in this one.
+    pub(crate) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        let found = self.get(key)?;
+        let Some(entries) = found.get_ref().as_table() else {
+            self.wrong_type(key, "a table", found);
+            return None;
+        };
+        let name = if self.name.is_empty() {
+            format!("[{key}]")
+        } else {
+            format!("[{}.{key}]", self.name.trim_matches(['[', ']']))
+        };
+        Some(self.child(name, found.span(), entries))
+    }
+
+    /// A list of tables in this one.
+    pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
+        let Some(found) = self.get(key) else { return Vec::new() };
+        let Some(items) = found.get_ref().as_array() else {
+            self.wrong_type(key, &format!("a list of tables, each under its own [[{key}]]"), found);
+            return Vec::new();
+        };
+        let read = |item: &'a Spanned<DeValue<'a>>| {
+            let Some(entries) = item.get_ref().as_table() else {
+                self.wrong_type(key, "a table", item);
+                return None;
+            };
+            Some(self.child(format!("[[{key}]]"), item.span(), entries))
+        };
+        items.iter().filter_map(read).collect()
+    }
+
+    fn child(&self, name: String, header: Range<usize>, entries: &'a DeTable<'a>) -> Table<'a> {
+        Table { name, header, entries, asked: RefCell::default(), findings: self.findings }
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(crate) fn finish(&self) {
+        let asked = self.asked.borrow();
+        for (key, _) in self.entries {
+            let name: &str = key.get_ref();
+            if asked.contains(&name) {
+                continue;
+            }
+            let place = if self.name.is_empty() { "a recipe".to_owned() } else { self.name.clone() };
+            let mut finding = Diagnostic::error(key.span(), format!("unknown key `{name}` in {place}"));
+            finding = match nearest(name, asked.iter().copied()) {
+                Some(near) => finding.help(format!("did you mean `{near}`?")),
+                None => finding.help(format!("{place} knows: {}", asked.join(", "))),
+            };
+            self.findings.add(finding);
+        }
+    }
+}
+
+fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The word that was probably meant.
+fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    words
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(word, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
+}

@@ -1,0 +1,79 @@
+//! `[etcd]`: the release, and how it runs.
+
+use url::Url;
+
+use super::values::{Base, Size};
+use crate::cluster::EtcdSettings;
+use crate::diagnostic::Diagnostic;
+use crate::reader::Table;
+use crate::{EtcdVersion, Sha256};
+
+/// The release of etcd, pinned, and its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etcd {
+    /// Settings by intent.
+    pub settings: EtcdSettings,
+    /// The digest of `etcd-vVERSION-linux-amd64.tar.gz`.
+    pub sha256: Sha256,
+    /// Where to fetch it, first asked first; each holds `vVERSION/FILE`.
+    pub mirrors: Vec<Url>,
+}
+
+/// Upstream's two download sites; its CI checks that they hold the same files.
+const UPSTREAM: [&str; 2] =
+    ["https://github.com/etcd-io/etcd/releases/download/", "https://storage.googleapis.com/etcd/"];
+
+pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
+    let Some(table) = root.table("etcd") else {
+        let help = "it needs a `version` and the `sha256` of its release tarball";
+        root.report(Diagnostic::error(0..0, "the section [etcd] is missing").help(help));
+        return None;
+    };
+    let version = table.required::<EtcdVersion>("version", "the release to install");
+    let sha256 = table.required::<Sha256>("sha256", "a version without its digest could be anything");
+    let mirrors: Option<Vec<_>> = table.list::<Base>("mirrors");
+    let number = |key, bounds, default: i64| table.integer(key, bounds).map_or(default, |at| at.value);
+    let heartbeat = number("heartbeat-interval-ms", 10..=5_000, 100);
+    let written_election = table.integer("election-timeout-ms", 50..=50_000);
+    let election = written_election.as_ref().map_or(1_000.max(heartbeat * 10), |at| at.value);
+    // etcd refuses to start below five heartbeats (server/config: "election-timeout ... should be at least 5 times").
+    if election < heartbeat * 5
+        && let Some(at) = written_election
+    {
+        let message = "`election-timeout-ms` is too short for this heartbeat";
+        table.report(Diagnostic::error(at.span, message).label(format!("expected {} or more", heartbeat * 5)));
+    }
+    let quota = table.value::<Size>("quota").map(|at| {
+        // Above 8 GiB etcd itself warns at its start; its default is 2 GiB.
+        if at.value.0 > 8 << 30 {
+            table.report(Diagnostic::warning(at.span.clone(), "etcd is not tested with more than 8 GiB of data"));
+        }
+        if at.value.0 < 16 << 20 {
+            table.report(Diagnostic::error(at.span, "`quota` is out of bounds").label("expected 16 MiB or more"));
+        }
+        at.value.0
+    });
+    let compaction = number("auto-compaction-hours", 0..=8_760, 10);
+    let snapshot_count = table.integer("snapshot-count", 100..=10_000_000).map(|at| at.value);
+    let max_request = table.value::<Size>("max-request").map_or(Size(3 << 19), |at| at.value);
+    let corrupt_check = table.boolean("initial-corrupt-check").is_none_or(|at| at.value);
+    table.finish();
+
+    let version = version?.value;
+    let settings = EtcdSettings {
+        version,
+        heartbeat_interval_ms: u32::try_from(heartbeat).ok()?,
+        election_timeout_ms: u32::try_from(election).ok()?,
+        quota_backend_bytes: quota.unwrap_or(2 << 30),
+        auto_compaction_hours: u32::try_from(compaction).ok()?,
+        // 3.6 lowered its own default, since the raft log in memory costs more than a snapshot.
+        snapshot_count: snapshot_count.map_or(10_000, i64::unsigned_abs),
+        max_request_bytes: u32::try_from(max_request.0).unwrap_or(u32::MAX),
+        initial_corrupt_check: corrupt_check,
+    };
+    let mirrors = match mirrors {
+        Some(bases) => bases.into_iter().map(|base| base.value.url().clone()).collect(),
+        None => UPSTREAM.iter().filter_map(|text| Url::parse(text).ok()).collect(),
+    };
+    Some(Etcd { settings, sha256: sha256?.value, mirrors })
+}

@@ -1,0 +1,141 @@
+//! The recipe: one TOML file that says what a cluster is.
+
+mod etcd;
+mod install;
+mod node;
+mod policy;
+mod values;
+
+use std::ops::Range;
+
+use toml::de::DeTable;
+
+pub use etcd::Etcd;
+pub use install::{Install, Partitions};
+pub use node::{Cluster, Node};
+pub use policy::{Firewall, Profile, Selinux, Time, Tls, Tuning};
+pub use values::{Base, CryptHash, Host, Size, SshKey, Word};
+
+use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::reader::{Findings, Table};
+
+/// A cluster as its operator describes it. A recipe that exists has no error in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// `[cluster]`: the name and the domain.
+    pub cluster: Cluster,
+    /// `[[node]]`: the machines.
+    pub nodes: Vec<Node>,
+    /// `[network]`: the network they share.
+    pub network: Network,
+    /// `[etcd]`: the release and its settings.
+    pub etcd: Etcd,
+    /// `[install]`: what anaconda is told.
+    pub install: Install,
+    /// `[time]`: who tells the time.
+    pub time: Time,
+    /// `[tuning]`: the kernel's settings.
+    pub tuning: Tuning,
+    /// `[firewall]`: who may connect to what.
+    pub firewall: Firewall,
+    /// `[selinux]`: its mode.
+    pub selinux: Selinux,
+    /// `[tls]`: the authority and the lifetimes.
+    pub tls: Tls,
+    /// `[metadata]`: where a node may learn who it is.
+    pub metadata: MetadataPolicy,
+    /// `[image] date`: the date of every file in the image, in seconds since 1970.
+    pub date: u64,
+}
+
+/// What came of reading a recipe.
+#[derive(Debug)]
+pub struct Reading {
+    /// The recipe, where no error was found.
+    pub recipe: Option<Recipe>,
+    /// Errors and warnings in the order of their places.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Reads a recipe. Every mistake in it is found in the one reading.
+pub fn read(text: &str) -> Reading {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let findings = Findings::default();
+    for error in &errors {
+        // A sentence of the TOML parser itself; its place is the whole file where it gives none.
+        let span = error.span().unwrap_or(0..0);
+        findings.add(Diagnostic::error(span, format!("this is not TOML: {}", error.message())));
+    }
+    // With its syntax broken a file's sections may be torn: what else were reported would be noise.
+    let recipe = if errors.is_empty() { read_sections(&Table::root(document.get_ref(), &findings)) } else { None };
+    let findings = findings.sorted();
+    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    Reading { recipe: recipe.filter(|_| !failed), findings }
+}
+
+fn read_sections(root: &Table<'_>) -> Option<Recipe> {
+    let cluster = node::read_cluster(root);
+    let nodes = node::read_nodes(root);
+    let network = node::read_network(root, &nodes);
+    let etcd = etcd::read(root);
+    let install = install::read(root);
+    let (time, tuning) = (policy::read_time(root), policy::read_tuning(root));
+    let firewall = policy::read_firewall(root, &nodes, network.as_ref());
+    let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
+    let metadata = policy::read_metadata(root);
+    let date = read_date(root);
+    root.finish();
+    Some(Recipe {
+        cluster: cluster?,
+        nodes: nodes.into_iter().map(|node| node.value).collect(),
+        network: network?,
+        etcd: etcd?,
+        install: install?,
+        time,
+        tuning,
+        firewall: firewall?,
+        selinux,
+        tls,
+        metadata,
+        date,
+    })
+}
+
+/// 2000-01-01: old enough that no clock of a node lies before it, so that tar does not warn.
+const DEFAULT_DATE: u64 = 946_684_800;
+
+fn read_date(root: &Table<'_>) -> u64 {
+    let Some(table) = root.table("image") else { return DEFAULT_DATE };
+    let date = table.date("date").and_then(|date| {
+        let seconds = values::unix_seconds(&date.value);
+        if seconds.is_none() {
+            table.report(Diagnostic::error(date.span, "`date` is out of bounds").label("expected 1980 to 2100"));
+        }
+        seconds
+    });
+    table.finish();
+    date.unwrap_or(DEFAULT_DATE)
+}
+
+impl Recipe {
+    /// What every node knows of the cluster.
+    pub fn cluster_document(&self) -> ClusterDocument {
+        ClusterDocument {
+            name: self.cluster.name.clone(),
+            domain: self.cluster.domain.clone(),
+            members: self.nodes.iter().map(|node| Member { name: node.name.clone(), address: node.address }).collect(),
+            etcd: self.etcd.settings.clone(),
+            network: self.network.clone(),
+            metadata: self.metadata.clone(),
+        }
+    }
+}
+
+/// A finding about two places at once: `span` is the later one.
+fn twice(span: Range<usize>, what: &str, value: &impl std::fmt::Display, first: &str) -> Diagnostic {
+    Diagnostic::error(span, format!("two nodes have the {what} {value}")).label(format!("{first} has it already"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! `[cluster]`, `[[node]]` and `[network]`: who is in the cluster, and where.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::twice;
+use crate::cluster::{Network, NetworkMode};
+use crate::diagnostic::Diagnostic;
+use crate::reader::{At, Table};
+use crate::{Domain, Label, MachineMatch};
+
+/// The cluster's names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its own.
+    pub name: Label,
+    /// The domain its nodes' full names end with.
+    pub domain: Domain,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its short name, and its member's.
+    pub name: Label,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// How to recognise it.
+    pub machine: MachineMatch,
+}
+
+pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
+    let Some(table) = root.table("cluster") else {
+        root.report(
+            Diagnostic::error(0..0, "the section [cluster] is missing").help("it needs a `name` and a `domain`"),
+        );
+        return None;
+    };
+    let name = table.required("name", "the cluster needs a name");
+    let domain = table.required("domain", "the nodes' full names end with it, as in cluster.local");
+    table.finish();
+    Some(Cluster { name: name?.value, domain: domain?.value })
+}
+
+/// The nodes that can be read; each with its place.
+pub(super) fn read_nodes(root: &Table<'_>) -> Vec<At<Node>> {
+    let tables = root.tables("node");
+    if tables.is_empty() {
+        root.report(Diagnostic::error(0..0, "no [[node]]").help("a cluster has one node at least, better three"));
+    }
+    let mut seen = HashMap::new();
+    let nodes: Vec<_> = tables.iter().filter_map(|table| read_node(table, &mut seen)).collect();
+    if let Some(last) = tables.last()
+        && tables.len() % 2 == 0
+    {
+        let (count, survives) = (tables.len(), (tables.len() - 1) / 2);
+        let message = format!("{count} members survive the loss of {survives}, as {} would", count - 1);
+        root.report(
+            Diagnostic::warning(last.header(), message).help("an odd number of members is what raft gains from"),
+        );
+    }
+    if let Some(eighth) = tables.get(7) {
+        let message = format!("{} members: each write waits for a majority of them", tables.len());
+        root.report(Diagnostic::warning(eighth.header(), message).help("etcd's own advice is seven at most"));
+    }
+    nodes
+}
+
+fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<At<Node>> {
+    let name: Option<At<Label>> = table.required("name", "every node needs a name");
+    let address: Option<At<Ipv4Addr>> = table.required("address", "every node needs an IPv4 address");
+    let machine = (table.value("mac"), table.value("serial"), table.value("uuid"));
+    table.finish();
+
+    let own = name.as_ref().map_or_else(|| "another node".to_owned(), |name| name.value.to_string());
+    let mut once = |what: &str, value: Option<(String, std::ops::Range<usize>)>| {
+        let Some((value, span)) = value else { return };
+        if let Some(first) = seen.insert(format!("{what} {value}"), own.clone()) {
+            table.report(twice(span, what, &value, &first));
+        }
+    };
+    let text = |at: &At<_>| (ToString::to_string(&at.value), at.span.clone());
+    once("name", name.as_ref().map(text));
+    once("address", address.as_ref().map(|at| (at.value.to_string(), at.span.clone())));
+    once("MAC address", machine.0.as_ref().map(|at: &At<crate::Mac>| (at.value.to_string(), at.span.clone())));
+    once("serial", machine.1.as_ref().map(|at: &At<crate::FirmwareId>| (at.value.to_string(), at.span.clone())));
+    once("uuid", machine.2.as_ref().map(|at: &At<crate::FirmwareId>| (at.value.to_string(), at.span.clone())));
+
+    let address = address?;
+    if address.value.is_loopback() || address.value.is_unspecified() || address.value.is_multicast() {
+        table.report(Diagnostic::error(address.span, format!("{} is no address of a node", address.value)));
+        return None;
+    }
+    let machine = MachineMatch {
+        mac: machine.0.map(|at| at.value),
+        serial: machine.1.map(|at| at.value),
+        uuid: machine.2.map(|at| at.value),
+    };
+    Some(At { value: Node { name: name?.value, address: address.value, machine }, span: address.span })
+}
+
+/// Without a `cidr` the network is the /24 of the first node, as in the guide.
+pub(super) fn read_network(root: &Table<'_>, nodes: &[At<Node>]) -> Option<Network> {
+    let table = root.table("network");
+    let table = table.as_ref();
+    let mode =
+        table.and_then(|table| table.choice("mode", &[("dhcp", NetworkMode::Dhcp), ("static", NetworkMode::Static)]));
+    let written: Option<At<Ipv4Net>> = table.and_then(|table| table.value("cidr"));
+    let gateway: Option<At<Ipv4Addr>> = table.and_then(|table| table.value("gateway"));
+    let dns: Vec<At<Ipv4Addr>> = table.and_then(|table| table.list("dns")).unwrap_or_default();
+    if let Some(table) = table {
+        table.finish();
+    }
+
+    let guessed = nodes.first().and_then(|node| Ipv4Net::new(node.value.address, 24).ok()).map(|net| net.trunc());
+    let cidr = written.as_ref().map(|at| at.value.trunc()).or(guessed)?;
+    let outside = |address: Ipv4Addr| {
+        !cidr.contains(&address)
+            || (cidr.prefix_len() < 31 && (address == cidr.network() || address == cidr.broadcast()))
+    };
+    for node in nodes.iter().filter(|node| outside(node.value.address)) {
+        let message = format!("{} is no address of a host in the network {cidr}", node.value.address);
+        let mut finding = Diagnostic::error(node.span.clone(), message);
+        if written.is_none() {
+            finding = finding.help("the network was taken from the first node; write it under [network] as `cidr`");
+        }
+        root.report(finding);
+    }
+    if let Some(gateway) = &gateway {
+        let taken = nodes.iter().find(|node| node.value.address == gateway.value);
+        if let Some(node) = taken {
+            let message = format!("the gateway {} is the node {}", gateway.value, node.value.name);
+            root.report(Diagnostic::error(gateway.span.clone(), message));
+        } else if outside(gateway.value) {
+            let message = format!("the gateway {} is not in the network {cidr}", gateway.value);
+            root.report(Diagnostic::error(gateway.span.clone(), message));
+        }
+    }
+    Some(Network {
+        mode: mode.map_or(NetworkMode::Dhcp, |at| at.value),
+        cidr,
+        gateway: gateway.map(|at| at.value),
+        dns: dns.into_iter().map(|at| at.value).collect(),
+    })
+}

@@ -1,0 +1,235 @@
+//! The sections that say what a node does and whom it believes: time, tuning, firewall, SELinux, TLS, metadata.
+
+use ipnet::Ipv4Net;
+
+use super::node::Node;
+use super::values::{Base, Host, Word};
+use crate::cluster::{MetadataPolicy, MetadataSource, Network};
+use crate::diagnostic::Diagnostic;
+use crate::reader::{At, Table};
+
+/// Who tells the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Time {
+    /// Single servers.
+    pub servers: Vec<Host>,
+    /// Names that stand for several.
+    pub pools: Vec<Host>,
+}
+
+/// The kernel's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    /// The set to begin with.
+    pub profile: Profile,
+    /// Keys of one's own, which go before the profile's.
+    pub sysctl: Vec<(Word, String)>,
+}
+
+/// A set of kernel settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// To the letter what the guide says.
+    Guide,
+    /// What suits an etcd node on this kernel.
+    Etcd,
+}
+
+impl Profile {
+    /// Its name in the recipe.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Guide => "guide",
+            Self::Etcd => "etcd",
+        }
+    }
+}
+
+/// Who may connect to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firewall {
+    /// To 2379.
+    pub clients: Vec<Ipv4Net>,
+    /// To 2380 (and 2379).
+    pub peers: Vec<Ipv4Net>,
+    /// To 22.
+    pub admins: Vec<Ipv4Net>,
+}
+
+/// SELinux's mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selinux {
+    /// As it should be.
+    Enforcing,
+    /// Denials are logged and pass.
+    Permissive,
+}
+
+impl Selinux {
+    /// Its name in `/etc/selinux/config` and in a kickstart.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforcing => "enforcing",
+            Self::Permissive => "permissive",
+        }
+    }
+}
+
+/// The authority and the lifetimes of what it signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The files of an authority of one's own, certificate and key, from the recipe's folder.
+    pub authority: Option<(String, String)>,
+    /// How long the authority lives, in days.
+    pub authority_days: u32,
+    /// How long a node's certificates live, in days.
+    pub certificate_days: u32,
+    /// A certificate with fewer days left is issued anew by the next build.
+    pub renew_before_days: u32,
+}
+
+fn values<T>(found: Option<Vec<At<T>>>) -> Option<Vec<T>> {
+    found.map(|list| list.into_iter().map(|at| at.value).collect())
+}
+
+pub(super) fn read_time(root: &Table<'_>) -> Time {
+    let table = root.table("time");
+    let table = table.as_ref();
+    let servers: Vec<Host> = values(table.and_then(|table| table.list("servers"))).unwrap_or_default();
+    let pools = values(table.and_then(|table| table.list("pools")));
+    if let Some(table) = table {
+        table.finish();
+    }
+    // CentOS's own pool, which its stock chrony.conf names as four servers.
+    let default = || if servers.is_empty() { "pool.ntp.org".parse().into_iter().collect() } else { Vec::new() };
+    let pools = pools.unwrap_or_else(default);
+    if let (true, true, Some(table)) = (servers.is_empty(), pools.is_empty(), table) {
+        let help = "certificates are checked against the clock; name a server or a pool";
+        table.report(Diagnostic::error(table.header(), "nobody tells the nodes the time").help(help));
+    }
+    Time { servers, pools }
+}
+
+pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
+    let Some(table) = root.table("tuning") else { return Tuning { profile: Profile::Etcd, sysctl: Vec::new() } };
+    let profile = table.choice("profile", &[("guide", Profile::Guide), ("etcd", Profile::Etcd)]);
+    let sysctl = table.pairs("sysctl").into_iter().filter_map(|(key, value)| {
+        let key_ok = key.value.parse::<Word>().ok().filter(|_| key.value.contains('.'));
+        let value_ok = !value.value.is_empty()
+            && value.value.chars().all(|c| c.is_ascii_alphanumeric() || " ._:,/|%-".contains(c));
+        if key_ok.is_none() {
+            let finding = Diagnostic::error(key.span, format!("`{}` is no sysctl key", key.value));
+            table.report(finding.label("expected a name with dots, in quotes, as in \"vm.swappiness\""));
+        }
+        if !value_ok {
+            table.report(Diagnostic::error(value.span, format!("bad value for `{}`", key.value)));
+        }
+        key_ok.filter(|_| value_ok).map(|word| (word, value.value))
+    });
+    let sysctl = sysctl.collect();
+    table.finish();
+    Tuning { profile: profile.map_or(Profile::Etcd, |at| at.value), sysctl }
+}
+
+/// By default peers are the nodes, and clients and administrators are whoever is on their network.
+pub(super) fn read_firewall(root: &Table<'_>, nodes: &[At<Node>], network: Option<&Network>) -> Option<Firewall> {
+    let table = root.table("firewall");
+    let table = table.as_ref();
+    let read = |key| {
+        let list = table.and_then(|table| table.list::<Ipv4Net>(key))?;
+        for at in list.iter().filter(|at| at.value != at.value.trunc()) {
+            let finding = Diagnostic::error(at.span.clone(), format!("{} has bits beyond its prefix", at.value));
+            root.report(finding.help(format!("did you mean {}?", at.value.trunc())));
+        }
+        Some(list.into_iter().map(|at| at.value).collect::<Vec<_>>())
+    };
+    let (clients, peers, admins) = (read("clients"), read("peers"), read("admins"));
+    if let Some(table) = table {
+        table.finish();
+    }
+    let own: Vec<Ipv4Net> = nodes.iter().map(|node| Ipv4Net::from(node.value.address)).collect();
+    let all = || network.map(|network| vec![network.cidr]);
+    Some(Firewall { clients: clients.or_else(all)?, peers: peers.unwrap_or(own), admins: admins.or_else(all)? })
+}
+
+pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
+    let Some(table) = root.table("selinux") else { return Selinux::Enforcing };
+    let mode = table.choice("mode", &[("enforcing", Selinux::Enforcing), ("permissive", Selinux::Permissive)]);
+    table.finish();
+    mode.map_or(Selinux::Enforcing, |at| at.value)
+}
+
+pub(super) fn read_tls(root: &Table<'_>) -> Tls {
+    let table = root.table("tls");
+    let table = table.as_ref();
+    let days = |key, bounds, default| {
+        let found = table.and_then(|table| table.integer(key, bounds));
+        found.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(default)
+    };
+    let cert = table.and_then(|table| table.text("ca-cert"));
+    let key = table.and_then(|table| table.text("ca-key"));
+    let tls = Tls {
+        authority_days: days("ca-days", 1..=36_500, 3_650),
+        certificate_days: days("certificate-days", 1..=3_650, 1_095),
+        renew_before_days: days("renew-before-days", 0..=3_650, 90),
+        authority: cert.clone().zip(key.clone()).map(|(cert, key)| (cert.value, key.value)),
+    };
+    if let Some(table) = table {
+        match (&cert, &key) {
+            (Some(at), None) => {
+                let finding = Diagnostic::error(at.span.clone(), "`ca-cert` without `ca-key`");
+                table.report(finding.help("to use ready certificates put them into the --pki folder instead"));
+            }
+            (None, Some(at)) => table.report(Diagnostic::error(at.span.clone(), "`ca-key` without `ca-cert`")),
+            _ => {}
+        }
+        if tls.certificate_days > tls.authority_days || tls.renew_before_days >= tls.certificate_days {
+            let finding = Diagnostic::error(table.header(), "these lifetimes contradict each other");
+            table.report(finding.help("expected renew-before-days < certificate-days <= ca-days"));
+        }
+        table.finish();
+    }
+    tls
+}
+
+pub(super) fn read_metadata(root: &Table<'_>) -> MetadataPolicy {
+    // Local and readable by root alone first, the network last.
+    const ALL: [(&str, MetadataSource); 4] = [
+        ("file", MetadataSource::File),
+        ("cmdline", MetadataSource::Cmdline),
+        ("nocloud", MetadataSource::Nocloud),
+        ("url", MetadataSource::Url),
+    ];
+    let table = root.table("metadata");
+    let table = table.as_ref();
+    let url = table.and_then(|table| table.value::<Base>("url"));
+    let written = table.and_then(|table| table.list::<SourceName>("sources"));
+    if let Some(table) = table {
+        if let Some(sources) = &written {
+            let asks = sources.iter().find(|at| at.value.0 == MetadataSource::Url);
+            if let (Some(at), None) = (asks, &url) {
+                table.report(Diagnostic::error(at.span.clone(), "the source `url` needs a `url` to ask"));
+            }
+            if sources.is_empty() {
+                table.report(Diagnostic::error(table.header(), "`sources` is empty: no node could learn who it is"));
+            }
+        }
+        table.finish();
+    }
+    let default =
+        || ALL.iter().map(|(_, source)| *source).filter(|source| *source != MetadataSource::Url || url.is_some());
+    let sources = match written {
+        Some(list) => list.into_iter().map(|at| at.value.0).collect(),
+        None => default().collect(),
+    };
+    MetadataPolicy { sources, url: url.map(|at| at.value.url().clone()) }
+}
+
+struct SourceName(MetadataSource);
+
+impl std::str::FromStr for SourceName {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        serde_json::from_value(text.into()).map(Self).map_err(|_| "expected one of: file, cmdline, nocloud, url")
+    }
+}

@@ -1,0 +1,159 @@
+//! A recipe's mistakes, each with the words it is answered with.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const GOOD: &str = include_str!("../../three-node.toml");
+
+/// What is said of a recipe: `line:column message | label | help`, one line each.
+fn said(text: &str) -> Vec<String> {
+    let line = |finding: &Diagnostic| {
+        let (line, column) = finding.position(text);
+        let help = finding.help.as_deref().unwrap_or_default();
+        format!("{line}:{column} {} | {} | {help}", finding.message, finding.label)
+    };
+    read(text).findings.iter().map(line).collect()
+}
+
+/// The recipe of the guide with one text in place of another.
+fn changed(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    GOOD.replacen(from, to, 1)
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let reading = read(text);
+    let said = said(text);
+    assert!(reading.recipe.is_none(), "accepted, though it said {said:?}");
+    assert!(said.iter().any(|line| line.contains(expected)), "expected {expected:?}, it said {said:#?}");
+}
+
+#[test]
+fn the_ready_recipes_have_nothing_to_be_said_about() {
+    for text in [GOOD, include_str!("../../single-node.toml"), include_str!("../../demo.toml")] {
+        assert_eq!(said(text), Vec::<String>::new());
+        assert!(read(text).recipe.is_some());
+    }
+}
+
+#[test]
+fn the_guides_cluster_is_read_as_the_guide_says() {
+    let recipe = read(GOOD).recipe.unwrap();
+    let document = recipe.cluster_document();
+    let members: Vec<_> = document.members.iter().map(|m| (document.fqdn(&m.name), m.peer_url())).collect();
+    assert_eq!(members[0], ("etcd-1.cluster.local".into(), "https://10.101.15.101:2380".into()));
+    assert_eq!(members.len(), 3);
+    assert_eq!(recipe.firewall.peers.len(), 3);
+    assert_eq!(recipe.etcd.mirrors[1].as_str(), "https://storage.googleapis.com/etcd/");
+}
+
+#[test]
+fn a_typing_error_is_answered_with_what_was_meant() {
+    refused(&changed("domain", "domian"), "5:1 unknown key `domian` in [cluster] |  | did you mean `domain`?");
+    refused(&changed("[firewall]", "[firewal]"), "unknown key `firewal` in a recipe |  | did you mean `firewall`?");
+    refused(&changed("clients", "zzz"), "[firewall] knows: clients, peers, admins");
+    let text = changed("[network]", "[network]\nmode = \"statik\"");
+    refused(&text, "expected one of: dhcp, static | did you mean `static`?");
+}
+
+#[test]
+fn a_wrong_type_says_what_was_expected_and_found() {
+    refused(&changed("\"3.6.14\"", "3.6"), "`version` must be a string, not a number with a point | expected a string");
+    refused(&changed("[\"10.101.15.0/24\"]", "\"10.101.15.0/24\""), "must be a list of strings, not a string");
+    refused(&changed("[cluster]", "[[cluster]]"), "`cluster` must be a table, not a list");
+    refused(
+        &changed("[firewall]", "[tuning]\nprofile = true\n[firewall]"),
+        "`profile` must be a string, not true or false",
+    );
+}
+
+#[test]
+fn a_bad_value_says_why() {
+    refused(&changed("\"etcd-1\"", "\"etcd_1\""), "`_` is not allowed in `etcd_1`");
+    refused(&changed("10.101.15.101", "10.101.15.256"), "bad value for `address`");
+    refused(&changed("3.6.14", "3.9.1"), "etcd 3.9.1 is not supported: 3.4 to 3.7 are");
+    refused(&changed("ffe840", "ffe84"), "a SHA-256 digest is 64 hexadecimal digits, this has 63 characters");
+    refused(&changed("https://github.com", "ftp://github.com"), "expected http:// or https://");
+    refused(&changed("[etcd]", "[etcd]\nquota = \"1 KiB\""), "expected 16 MiB or more");
+    refused(&changed("[etcd]", "[etcd]\nelection-timeout-ms = 200"), "expected 500 or more");
+    refused(&changed("[etcd]", "[etcd]\nheartbeat-interval-ms = 0"), "expected 10 to 5000");
+    refused(&changed("[firewall]", "[install]\nroot-password = \"hunter2\"\n[firewall]"), "openssl passwd -6");
+    refused(&changed("[firewall]", "[tuning.sysctl]\nswappiness = 1\n[firewall]"), "`swappiness` is no sysctl key");
+    refused(&changed("10.101.15.0/24\"]", "10.101.15.7/24\"]"), "did you mean 10.101.15.0/24?");
+}
+
+#[test]
+fn a_contradiction_names_both_sides() {
+    refused(&changed("\"etcd-2\"", "\"etcd-1\""), "12:8 two nodes have the name etcd-1 | etcd-1 has it already");
+    refused(&changed("10.101.15.102", "10.101.15.101"), "two nodes have the address 10.101.15.101 | etcd-1 has it");
+    let macs = GOOD.replace("address = \"10.101.15.10", "mac = \"52:54:00:00:00:01\"\naddress = \"10.101.15.10");
+    refused(&macs, "two nodes have the MAC address 52:54:00:00:00:01");
+    refused(&changed("10.101.15.103", "10.101.16.103"), "10.101.16.103 is no address of a host in the network");
+    refused(&changed("10.101.15.103", "10.101.15.255"), "no address of a host in the network");
+    refused(&changed("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\""), "is the node etcd-2");
+    refused(&changed("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]"), "`ca-cert` without `ca-key`");
+    refused(&changed("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]"), "lifetimes contradict");
+    refused(&changed("[firewall]", "[metadata]\nsources = [\"url\"]\n[firewall]"), "needs a `url` to ask");
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_reason() {
+    let without_digest = GOOD.replace("sha256", "# sha256");
+    refused(&without_digest, "`sha256` is missing in [etcd] | a version without its digest could be anything");
+    refused("", "the section [cluster] is missing");
+    refused("", "no [[node]]");
+    refused("", "the section [etcd] is missing");
+}
+
+#[test]
+fn all_mistakes_come_at_once_and_in_order() {
+    let text = changed("domain", "domian").replace("etcd-2", "-x").replace("3.6.14", "x");
+    let said = said(&text);
+    let lines: Vec<usize> = said.iter().map(|line| line.split(':').next().unwrap().parse().unwrap()).collect();
+    assert!(lines.len() >= 4, "{said:#?}");
+    assert!(lines.is_sorted(), "{said:#?}");
+}
+
+#[test]
+fn an_even_number_of_members_is_a_warning_and_no_error() {
+    let text = format!("{GOOD}\n[[node]]\nname = \"etcd-4\"\naddress = \"10.101.15.104\"\n");
+    let reading = read(&text);
+    assert!(reading.recipe.is_some());
+    assert!(said(&text)[0].contains("4 members survive the loss of 1, as 3 would"), "{:?}", said(&text));
+    assert_eq!(reading.findings[0].severity, Severity::Warning);
+}
+
+#[test]
+fn broken_syntax_is_told_without_the_noise_behind_it() {
+    let text = "[cluster\nname = \"etcd\"\ndomain = ";
+    let reading = read(text);
+    assert!(reading.recipe.is_none());
+    assert!(reading.findings.iter().all(|f| f.message.starts_with("this is not TOML")), "{:?}", reading.findings);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,300}") {
+        for finding in read(&text).findings {
+            finding.render("x", &text, false);
+        }
+    }
+
+    #[test]
+    fn no_value_makes_the_reader_panic(
+        line in 0usize..40,
+        value in prop::sample::select(vec!["1", "\"\"", "[]", "{}", "true", "1979-05-27", "0x7fffffffffffffffff", "nan", "\"é\u{202e}\""]),
+    ) {
+        let mut lines: Vec<String> = GOOD.lines().map(str::to_owned).collect();
+        let at = line % lines.len();
+        if let Some((key, _)) = lines[at].clone().split_once('=') {
+            lines[at] = format!("{key}= {value}");
+        }
+        let text = lines.join("\n");
+        for finding in read(&text).findings {
+            finding.render("x", &text, true);
+        }
+    }
+}

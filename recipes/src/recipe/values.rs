@@ -1,0 +1,228 @@
+//! Values that only a recipe has, valid by construction.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use url::Url;
+
+use crate::Domain;
+
+/// An amount of bytes, written as `8 GiB`, `512 MiB` or `4096`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Size {
+    /// In whole MiB, as kickstart counts.
+    pub const fn mib(self) -> u64 {
+        self.0 >> 20
+    }
+}
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(at);
+        let shift = match unit.trim() {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            "TiB" => 40,
+            _ => return Err("expected a number and KiB, MiB, GiB or TiB, as in \"8 GiB\""),
+        };
+        let number: u64 = number.parse().map_err(|_| "expected a number and a unit, as in \"8 GiB\"")?;
+        number.checked_mul(1 << shift).map(Self).ok_or("too large")
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.iter().find(|(shift, _)| self.0 != 0 && self.0.trailing_zeros() >= *shift) {
+            Some((shift, unit)) => write!(f, "{} {unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $expected:expr, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl FromStr for $name {
+            type Err = &'static str;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(text.to_owned())) } else { Err($expected) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text!(
+    /// A word that no shell, kickstart or kernel command line reads as anything else.
+    Word,
+    "expected letters, digits and any of _ . : , @ % + = / -",
+    |text| {
+        let safe = |c: char| c.is_ascii_alphanumeric() || "_.:,@%+=/-".contains(c);
+        !text.is_empty() && text.len() < 200 && !text.starts_with('-') && text.chars().all(safe)
+    }
+);
+
+text!(
+    /// A host that can be asked for something: a name or an address.
+    Host,
+    "expected a host name or an address",
+    |text| text.parse::<Domain>().is_ok() || text.parse::<IpAddr>().is_ok()
+);
+
+text!(
+    /// A password as crypt(3) hashed it. glibc 2.17 knows MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512 (`$6$`).
+    CryptHash,
+    "expected a hash from `openssl passwd -6`: it begins with $6$ (or $5$); the password itself must not stand here",
+    |text| {
+        let rest = text.strip_prefix("$6$").or_else(|| text.strip_prefix("$5$"));
+        let Some((_, hash)) = rest.and_then(|rest| rest.rsplit_once('$')) else { return false };
+        let safe = |c: char| c.is_ascii_alphanumeric() || "./$=".contains(c);
+        hash.len() >= 43 && text.chars().all(safe)
+    }
+);
+
+text!(
+    /// A public SSH key as in `authorized_keys`, of a type that CentOS 7's OpenSSH 7.4 knows.
+    SshKey,
+    "expected a line from a .pub file: ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256/384/521, the key, a comment",
+    |text| {
+        const TYPES: [&str; 5] =
+            ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
+        let mut parts = text.splitn(3, ' ');
+        let (Some(kind), Some(key)) = (parts.next(), parts.next()) else { return false };
+        let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
+        TYPES.contains(&kind)
+            && key.starts_with("AAAA")
+            && key.len() >= 60
+            && key.chars().all(base64)
+            && !text.chars().any(char::is_control)
+    }
+);
+
+/// The http(s) address of a folder; it ends with a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base(Url);
+
+impl Base {
+    /// The address.
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromStr for Base {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let slash = if text.ends_with('/') { "" } else { "/" };
+        let url = Url::parse(&format!("{text}{slash}")).map_err(|error| format!("no URL: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err("expected http:// or https:// and a host".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a name or password in it would be in the image for all to read".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("expected the address of a folder, without ? and #".to_owned());
+        }
+        // What the url crate leaves as it is, a shell or a kickstart does not.
+        if let Some(c) = url.as_str().chars().find(|c| "'\"$`\\;&|<>(){}*!".contains(*c)) {
+            return Err(format!("`{c}` must be written as %{:02X}", u32::from(c)));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Seconds since 1970 of a TOML date, midnight UTC where it names no time; `None` outside 1980 to 2100.
+pub(super) fn unix_seconds(date: &toml::value::Datetime) -> Option<u64> {
+    let day = date.date?;
+    let (year, month) = (i64::from(day.year), i64::from(day.month));
+    if !(1980..2100).contains(&year) {
+        return None;
+    }
+    // Days from the civil calendar, with the year taken to begin in March so that leap days come last
+    // (Hinnant, chrono-Compatible Low-Level Date Algorithms).
+    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + i64::from(day.day) - 1 - 719_468;
+    let clock = date.time.map_or(0, |time| {
+        i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0))
+    });
+    let offset = match date.offset {
+        Some(toml::value::Offset::Custom { minutes }) => i64::from(minutes) * 60,
+        _ => 0,
+    };
+    u64::try_from(days * 86_400 + clock - offset).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_shown() {
+        for (text, bytes) in [("8 GiB", 8 << 30), ("512MiB", 512 << 20), ("4096", 4096), ("3 B", 3)] {
+            assert_eq!(text.parse::<Size>().unwrap().0, bytes, "{text}");
+        }
+        assert_eq!(Size(3 << 20).to_string(), "3 MiB");
+        for bad in ["", "GiB", "8 GB", "-1", "99999999999 TiB", "1.5 GiB"] {
+            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_clear_password_is_no_hash() {
+        assert!("hunter2".parse::<CryptHash>().is_err());
+        assert!(format!("$6$salt${}", "a".repeat(86)).parse::<CryptHash>().is_ok());
+        assert!(format!("$6$salt${}'", "a".repeat(86)).parse::<CryptHash>().is_err());
+    }
+
+    #[test]
+    fn a_key_line_cannot_smuggle_a_second_line() {
+        let good = format!("ssh-ed25519 AAAA{} me@home, \"quoted\" $x", "C".repeat(64));
+        assert!(good.parse::<SshKey>().is_ok());
+        assert!(format!("{good}\n%post").parse::<SshKey>().is_err());
+        assert!("ssh-dss AAAAB3".parse::<SshKey>().is_err());
+    }
+
+    #[test]
+    fn a_base_is_a_folder_without_secrets() {
+        assert_eq!("http://10.0.0.1:8080".parse::<Base>().unwrap().to_string(), "http://10.0.0.1:8080/");
+        for bad in ["ftp://a/", "http://u:p@a/", "http://a/?x", "a", "http://a/$(x)", "http://a/'"] {
+            assert!(bad.parse::<Base>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dates_become_seconds() {
+        let seconds = |text: &str| unix_seconds(&text.parse().unwrap());
+        assert_eq!(seconds("2000-01-01"), Some(946_684_800));
+        assert_eq!(seconds("2024-02-29T12:00:00Z"), Some(1_709_208_000));
+        assert_eq!(seconds("2024-02-29T12:00:00+02:00"), Some(1_709_200_800));
+        assert_eq!(seconds("1970-01-01"), None);
+    }
+}
