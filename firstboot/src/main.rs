@@ -1,3 +1,63 @@
 //! Turns a machine installed from the image into an etcd member.
+//!
+//! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
+//! `steps` say what is missing and `change` does it; `journal` remembers; `files`, `systemd` and `etcd` are the only
+//! doors to the disk, to systemd and to etcd.
 
-fn main() {}
+mod change;
+mod etcd;
+mod exit;
+mod files;
+mod identity;
+mod journal;
+mod machine;
+mod metadata;
+mod paths;
+mod run;
+mod say;
+mod stamp;
+mod status;
+mod steps;
+mod systemd;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Turns a machine installed from the image into an etcd member
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make this machine the member that its node document says; on a member that is set up, prove it
+    Run(run::Options),
+    /// Show every member of the cluster
+    Status(status::Options),
+}
+
+fn main() -> ExitCode {
+    // What is written here is never meant for others; the files that are say so themselves.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("firstboot: another TLS provider was there first");
+    }
+    let outcome = match Cli::parse().command {
+        Command::Run(options) => run::run(&options).map(|()| None),
+        Command::Status(options) => status::run(&options),
+    };
+    match outcome {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(exit)) => exit.into(),
+        Err(error) => {
+            let line = format!("{error:#}");
+            eprintln!("firstboot: {line}");
+            systemd::status(&line);
+            exit::code_of(&error).into()
+        }
+    }
+}

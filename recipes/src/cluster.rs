@@ -8,6 +8,10 @@ use url::Url;
 
 use crate::{Domain, EtcdVersion, Label};
 
+/// User and group id of etcd on every node. Fixed, so that the overlay can name owners by number; below 1000, so that
+/// it is a system's user; away from 999, from which CentOS 7's packages count down (useradd -r, login.defs).
+pub const ETCD_ID: u32 = 450;
+
 /// The cluster as the image carries it, in `/etc/firstboot/cluster.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -114,7 +118,7 @@ pub enum NetworkMode {
 pub struct MetadataPolicy {
     /// The sources, first asked first.
     pub sources: Vec<MetadataSource>,
-    /// For [`MetadataSource::Url`]: where the node documents are served. `{name}`-less: see firstboot's page.
+    /// For [`MetadataSource::Url`]: the folder in which the server is asked for `node.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Url>,
 }

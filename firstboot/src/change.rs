@@ -1,0 +1,86 @@
+//! What shall be done to the node, as values: a step says what is missing, and only here it is done. What a plan
+//! shows and what a run does are therefore the same.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::files::{Folder, Wanted};
+use crate::steps::network::Interface;
+
+/// One change. Each can be made twice.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A folder is made, or its mode or owner mended.
+    Folder(Folder),
+    /// A file is written.
+    File(Wanted),
+    /// The running kernel's host name; /etc/hostname is a file like others.
+    Hostname(String),
+    /// An interface gets the node's address.
+    Interface(Interface),
+    /// SELinux labels below a path are set to what the policy says.
+    Relabel(PathBuf),
+}
+
+impl Change {
+    /// Makes it.
+    pub(crate) fn apply(&self) -> Result<()> {
+        match self {
+            Self::Folder(folder) => folder.make(),
+            Self::File(file) => file.write(),
+            Self::Hostname(name) => {
+                nix::unistd::sethostname(name).with_context(|| format!("cannot set the host name {name}"))
+            }
+            Self::Interface(interface) => interface.bring_up(),
+            Self::Relabel(path) => run("restorecon", &["-R", "-F", &path.display().to_string()]),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => {
+                let (user, group) = folder.owner;
+                write!(f, "folder {} ({:04o}, {user}:{group})", folder.path.display(), folder.mode)
+            }
+            Self::File(file) => {
+                let (user, group) = file.owner;
+                write!(f, "write {} ({:04o}, {user}:{group})", file.path.display(), file.mode)
+            }
+            Self::Hostname(name) => write!(f, "host name {name}"),
+            Self::Interface(interface) => {
+                write!(f, "address {}/{} on {}", interface.address, interface.prefix, interface.name)
+            }
+            Self::Relabel(path) => write!(f, "SELinux labels of {}", path.display()),
+        }
+    }
+}
+
+/// The change that makes a file what it shall be; none where it is.
+pub(crate) fn file(wanted: Wanted) -> Result<Option<Change>> {
+    Ok(if wanted.stands()? { None } else { Some(Change::File(wanted)) })
+}
+
+/// The change that makes a folder what it shall be; none where it is.
+pub(crate) fn folder(wanted: Folder) -> Result<Option<Change>> {
+    Ok(if wanted.stands()? { None } else { Some(Change::Folder(wanted)) })
+}
+
+/// Runs a program of the system's own.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let words = || format!("{program} {}", arguments.join(" "));
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run `{}`", words()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` failed ({}): {}", words(), output.status, said.trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The one door to etcd: gRPC with the node's client certificate. No etcdctl is run.
+
+mod wire;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic_prost::ProstCodec;
+
+use crate::{files, paths};
+pub(crate) use wire::{AlarmMember, Member, StatusResponse};
+
+/// How long one call may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The certificates that firstboot shows to etcd.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials(ClientTlsConfig);
+
+impl Credentials {
+    /// Those that the tls step installed.
+    pub(crate) fn installed() -> Result<Self> {
+        let read = |name: &str| files::read(format!("{}/{name}", paths::TLS));
+        let identity = Identity::from_pem(read("client.crt")?, read("client.key")?);
+        let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("ca.crt")?)).identity(identity);
+        Ok(Self(config))
+    }
+}
+
+/// One member, connected to.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    /// Connects to a member's client URL.
+    pub(crate) async fn connect(url: &str, credentials: &Credentials) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .with_context(|| format!("{url} is no URL"))?
+            .tls_config(credentials.0.clone())
+            .context("the installed certificates cannot be used")?
+            .connect_timeout(PATIENCE)
+            .timeout(PATIENCE);
+        let channel = endpoint.connect().await.map_err(|error| anyhow::anyhow!("{}", deepest(&error)))?;
+        Ok(Self { channel })
+    }
+
+    async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut grpc = Grpc::new(self.channel.clone());
+        grpc.ready().await?;
+        let codec: ProstCodec<Q, A> = ProstCodec::default();
+        let answer = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec).await;
+        match answer {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(anyhow::anyhow!("{}", status.message())),
+        }
+    }
+
+    /// What the member says of itself.
+    pub(crate) async fn status(&self) -> Result<StatusResponse> {
+        self.call("/etcdserverpb.Maintenance/Status", wire::StatusRequest {}).await
+    }
+
+    /// The members, as this one knows them; where `linearizable`, as a quorum does (3.5 and later).
+    pub(crate) async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
+        let request = wire::MemberListRequest { linearizable };
+        let answer: wire::MemberListResponse = self.call("/etcdserverpb.Cluster/MemberList", request).await?;
+        Ok(answer.members)
+    }
+
+    /// The alarms that are raised.
+    pub(crate) async fn alarms(&self) -> Result<Vec<AlarmMember>> {
+        let answer: wire::AlarmResponse =
+            self.call("/etcdserverpb.Maintenance/Alarm", wire::AlarmRequest::default()).await?;
+        Ok(answer.alarms)
+    }
+
+    /// Reads through raft, as `etcdctl endpoint health` does: only a member with a quorum behind it answers.
+    pub(crate) async fn healthy(&self) -> Result<()> {
+        let request = wire::RangeRequest { key: b"health".to_vec(), ..wire::RangeRequest::default() };
+        match self.call::<_, wire::RangeResponse>("/etcdserverpb.KV/Range", request).await {
+            Ok(_) => Ok(()),
+            // With authentication on the refusal itself has gone through raft.
+            Err(error) if error.to_string().contains("permission denied") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// tonic wraps what went wrong twice; only the innermost says it.
+fn deepest(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), deepest)
+}

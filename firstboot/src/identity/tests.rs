@@ -1,0 +1,60 @@
+//! Whose document is believed, and what the others are told.
+
+use recipes::node::{KeyPair, NodeTls};
+use recipes::{MachineMatch, SigningKey};
+
+use super::*;
+use crate::exit::{Exit, code_of};
+
+fn cluster() -> ClusterDocument {
+    recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap().cluster_document()
+}
+
+fn document() -> NodeDocument {
+    let member = cluster().members[0].clone();
+    let pair = || KeyPair { cert: String::new(), key: "SECRET".into() };
+    let tls = NodeTls { ca: String::new(), server: pair(), peer: pair(), client: pair() };
+    let cluster = cluster().name;
+    NodeDocument { cluster, name: member.name, address: member.address, machine: MachineMatch::default(), tls }
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
+}
+
+fn answer(document: &NodeDocument, signer: &SigningKey, trusted: &PublicKey) -> Result<Identity> {
+    let envelope = signer.sign(NODE_TYPE, &serde_json::to_vec(document).unwrap());
+    verify(Found { place: "test".into(), envelope }, trusted, cluster(), &Machine::default())
+}
+
+#[track_caller]
+fn refused_with(document: &NodeDocument, expected: &str) {
+    let key = key();
+    let error = answer(document, &key, &key.public()).unwrap_err();
+    assert_eq!(code_of(&error), Exit::Refused);
+    assert!(error.to_string().contains(expected), "{error}");
+    assert!(!error.to_string().contains("SECRET"), "{error}");
+}
+
+#[test]
+fn its_own_document_makes_the_node() {
+    let key = key();
+    let identity = answer(&document(), &key, &key.public()).unwrap();
+    assert_eq!(identity.fqdn(), "etcd-1.cluster.local");
+    assert!(!format!("{identity:?}").contains("SECRET"));
+}
+
+#[test]
+fn a_document_that_the_image_does_not_trust_is_refused() {
+    let error = answer(&document(), &key(), &key().public()).unwrap_err();
+    assert!(error.to_string().contains("this image trusts"), "{error}");
+}
+
+#[test]
+fn a_document_for_somewhere_else_is_refused() {
+    refused_with(&NodeDocument { cluster: "other".parse().unwrap(), ..document() }, "it is for the cluster other");
+    refused_with(&NodeDocument { name: "etcd-9".parse().unwrap(), ..document() }, "this image knows etcd-1, etcd-2");
+    refused_with(&NodeDocument { address: "10.0.0.1".parse().unwrap(), ..document() }, "gives it 10.101.15.101");
+    let machine = MachineMatch { serial: "X1".parse().ok(), ..MachineMatch::default() };
+    refused_with(&NodeDocument { machine, ..document() }, "it is for the machine with serial x1");
+}

@@ -1,0 +1,130 @@
+//! What this machine is: read from its firmware and its network cards, and compared with what a document says.
+
+use std::fmt;
+use std::fs;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+use recipes::{FirmwareId, Mac, MachineMatch};
+use serde::{Deserialize, Serialize};
+
+/// A machine, as far as it can be recognised.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// The addresses of its network cards, sorted.
+    pub(crate) macs: Vec<Mac>,
+    /// SMBIOS's serial number.
+    pub(crate) serial: Option<FirmwareId>,
+    /// SMBIOS's UUID.
+    pub(crate) uuid: Option<FirmwareId>,
+}
+
+impl Machine {
+    /// This machine.
+    pub(crate) fn observe() -> Result<Self> {
+        let cards = fs::read_dir("/sys/class/net").context("cannot list the network cards in /sys/class/net")?;
+        let mac = |card: fs::DirEntry| fs::read_to_string(card.path().join("address")).ok()?.trim().parse().ok();
+        let mut macs: Vec<Mac> = cards.flatten().filter_map(mac).collect();
+        macs.sort_unstable();
+        // An SMBIOS field that is empty or a placeholder recognises nothing, and so counts as absent.
+        let firmware = |field: &str| fs::read_to_string(format!("/sys/class/dmi/id/{field}")).ok()?.parse().ok();
+        Ok(Self { macs, serial: firmware("product_serial"), uuid: firmware("product_uuid") })
+    }
+
+    /// What it says of itself to a server: pairs of a key and a value.
+    pub(crate) fn describe(&self) -> Vec<(&'static str, String)> {
+        let macs = self.macs.iter().map(|mac| ("mac", mac.to_string()));
+        let serial = self.serial.iter().map(|serial| ("serial", serial.to_string()));
+        let uuid = self.uuid.iter().map(|uuid| ("uuid", uuid.to_string()));
+        macs.chain(serial).chain(uuid).collect()
+    }
+
+    /// Why this is not the machine that a recipe means; `None` where it is.
+    pub(crate) fn differs_from(&self, wanted: &MachineMatch) -> Option<String> {
+        let text = |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
+        if let Some(mac) = wanted.mac
+            && !self.macs.contains(&mac)
+        {
+            let own: Vec<String> = self.macs.iter().map(ToString::to_string).collect();
+            return Some(format!("it is for the machine with MAC {mac}, and this one has {}", own.join(", ")));
+        }
+        for (what, wanted, own) in [("serial", &wanted.serial, &self.serial), ("UUID", &wanted.uuid, &self.uuid)] {
+            if wanted.is_some() && wanted != own {
+                let (wanted, own) = (text(wanted.as_ref()), text(own.as_ref()));
+                return Some(format!("it is for the machine with {what} {wanted}, and this one has {own}"));
+            }
+        }
+        None
+    }
+
+    /// Why the disk that was set up on `before` is now in another machine; `None` where it is the same one. A card
+    /// may be exchanged or added; with no card in common, or another UUID, it is a clone.
+    pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
+        if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
+            && was != is
+        {
+            return Some(format!("it was set up on the machine with UUID {was}, and this one has {is}"));
+        }
+        let common = self.macs.iter().any(|mac| before.macs.contains(mac));
+        if !common && !before.macs.is_empty() && !self.macs.is_empty() {
+            return Some(format!("it was set up on {before}, and this is {self}"));
+        }
+        None
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self.describe().into_iter().map(|(key, value)| format!("{key} {value}")).collect();
+        if parts.is_empty() {
+            f.write_str("a machine without serial, UUID or network card")
+        } else {
+            f.write_str(&parts.join(", "))
+        }
+    }
+}
+
+/// The IPv4 addresses of this machine, each with its interface, without loopback.
+pub(crate) fn addresses() -> Result<Vec<(String, Ipv4Addr)>> {
+    let all = nix::ifaddrs::getifaddrs().context("cannot list the addresses of this machine")?;
+    let address = |entry: nix::ifaddrs::InterfaceAddress| {
+        let address = entry.address?.as_sockaddr_in()?.ip();
+        (!address.is_loopback()).then_some((entry.interface_name, address))
+    };
+    Ok(all.filter_map(address).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(mac: &str, uuid: &str) -> Machine {
+        Machine { macs: vec![mac.parse().unwrap()], serial: None, uuid: uuid.parse().ok() }
+    }
+
+    const ONE: &str = "52:54:00:00:00:01";
+    const TWO: &str = "52:54:00:00:00:02";
+
+    #[test]
+    fn a_document_for_another_machine_is_refused_with_both_named() {
+        let wanted = MachineMatch { mac: TWO.parse().ok(), ..MachineMatch::default() };
+        let why = machine(ONE, "").differs_from(&wanted).unwrap();
+        assert!(why.contains(ONE) && why.contains(TWO), "{why}");
+        assert_eq!(machine(TWO, "").differs_from(&wanted), None);
+        assert_eq!(machine(ONE, "").differs_from(&MachineMatch::default()), None);
+
+        let wanted = MachineMatch { serial: "ABC".parse().ok(), ..MachineMatch::default() };
+        assert!(machine(ONE, "").differs_from(&wanted).unwrap().contains("this one has none"));
+    }
+
+    #[test]
+    fn a_clone_is_told_from_a_repaired_machine() {
+        let before = machine(ONE, "u-1");
+        assert_eq!(machine(ONE, "u-1").cloned_from(&before), None);
+        assert!(machine(ONE, "u-2").cloned_from(&before).unwrap().contains("UUID u-1"));
+        assert!(machine(TWO, "u-1").cloned_from(&before).is_some(), "hypervisors copy UUIDs, but no MAC");
+        let mut repaired = machine(TWO, "u-1");
+        repaired.macs.push(ONE.parse().unwrap());
+        assert_eq!(repaired.cloned_from(&before), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! Where everything lies on the node. docs/guide.md says which step of the guide put it there.
+
+/// The cluster, the same on every node.
+pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
+/// The public key whose signature a node document must bear.
+pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
+/// Every file of the overlay with its digest.
+pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
+/// The last thing that the kickstart writes: the digest of the overlay it unpacked and checked.
+pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
+/// A node document put on the disk by whoever made it.
+pub(crate) const NODE_FILE: &str = "/etc/firstboot/node.json";
+
+/// What firstboot knows across boots.
+pub(crate) const STATE: &str = "/var/lib/firstboot";
+/// What it did, in order.
+pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
+/// The accepted node document, so that a second boot needs no metadata source.
+pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
+/// The overlay's files as they were when their digests were last compared.
+pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
+
+/// While it exists etcd.service may start. It lies in /run: each boot firstboot has to say so anew.
+pub(crate) const READY: &str = "/run/firstboot/ready";
+
+/// etcd's configuration.
+pub(crate) const ETCD_CONF: &str = "/etc/etcd/etcd.conf";
+/// Certificates and keys.
+pub(crate) const TLS: &str = "/etc/etcd/tls";
+/// The volume of etcd.
+pub(crate) const VOLUME: &str = "/var/lib/etcd";
+/// etcd's data: below the volume, whose root may hold a lost+found and what was set aside.
+pub(crate) const DATA: &str = "/var/lib/etcd/data";

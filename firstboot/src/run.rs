@@ -1,0 +1,191 @@
+//! `firstboot run`: what a node does in its first minute, and proves again at every later boot.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::change::Change;
+use crate::etcd::{Client, Credentials};
+use crate::exit::{not_ready, refused};
+use crate::files::{self, Folder, Wanted};
+use crate::identity::{self, Identity};
+use crate::journal::{Event, Journal};
+use crate::machine::Machine;
+use crate::say::say;
+use crate::steps::{self, etcd_conf};
+use crate::{metadata, paths, stamp, systemd};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// For how many seconds to wait for a healthy member once etcd runs
+    #[arg(long, default_value_t = 300)]
+    deadline: u64,
+}
+
+/// Runs the whole way: image, identity, host, decision, etcd, health.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    stamp::check()?;
+    let machine = Machine::observe()?;
+    let cluster = identity::cluster()?;
+    let found = metadata::find(&cluster.metadata, &machine)?;
+    let identity = identity::verify(found, &identity::trusted()?, cluster, &machine)?;
+    if options.dry_run {
+        return plan(&identity);
+    }
+
+    Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
+    let mut journal = Journal::open(paths::JOURNAL)?;
+    accept(&identity, &machine, &mut journal)?;
+    for change in steps::plan(&identity)? {
+        say(change.to_string());
+        change.apply()?;
+    }
+    steps::network::settle(&identity)?;
+
+    let token = decide(&identity, &mut journal)?;
+    configure(&identity, &token)?;
+    release_etcd()?;
+    wait_for_health(&identity, &mut journal, Duration::from_secs(options.deadline))
+}
+
+/// Prints what a run would change.
+fn plan(identity: &Identity) -> Result<()> {
+    let node = &identity.node;
+    println!("{} of cluster {} at {}", node.name, node.cluster, node.address);
+    let mut changes = steps::plan(identity)?;
+    let journal = Journal::open(paths::JOURNAL)?;
+    let token = known_token(&journal).unwrap_or_else(|| identity.cluster.name.to_string());
+    changes.extend(conf(identity, &token)?);
+    for change in &changes {
+        println!("would do: {change}");
+    }
+    if changes.is_empty() {
+        println!("nothing to do");
+    }
+    Ok(())
+}
+
+/// Takes the identity on, unless the disk belongs to another machine or node.
+fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
+    let before = journal.last(|event| match event {
+        Event::Accepted { name, machine } => Some((name.clone(), machine.clone())),
+        _ => None,
+    });
+    if let Some((name, _)) = &before
+        && *name != identity.node.name
+    {
+        return Err(refused(format!(
+            "this disk was set up as {name}, and the node document is for {}. Install the machine anew to make it {}",
+            identity.node.name, identity.node.name
+        )));
+    }
+    identity::check_clone(machine, before.as_ref().map(|(_, machine)| machine))?;
+    if before.is_none() {
+        let node = &identity.node;
+        say(format!("this is {} of cluster {} ({machine})", node.name, node.cluster));
+        journal.add(Event::Accepted { name: node.name.clone(), machine: machine.clone() })?;
+    }
+    let kept = Wanted::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?).mode(0o600, files::ROOT);
+    if !kept.stands()? {
+        kept.write()?;
+    }
+    Ok(())
+}
+
+fn known_token(journal: &Journal) -> Option<String> {
+    journal.last(|event| match event {
+        Event::Bootstrap { token } => Some(token.clone()),
+        _ => None,
+    })
+}
+
+/// Under which token this member runs. A data directory that the journal does not know is never touched.
+fn decide(identity: &Identity, journal: &mut Journal) -> Result<String> {
+    let has_data = std::path::Path::new(paths::DATA).join("member").exists();
+    match (known_token(journal), has_data) {
+        (Some(token), true) => Ok(token),
+        (Some(token), false)
+            if journal.last(|event| matches!(event, Event::Healthy { .. }).then_some(())).is_none() =>
+        {
+            Ok(token)
+        }
+        (Some(_), false) => Err(refused(format!(
+            "{} is empty, but this member was healthy before: its data is lost. It must not start as new",
+            paths::DATA
+        ))),
+        (None, true) => Err(refused(format!(
+            "{} holds data that firstboot did not put there, and so leaves alone. Move it away to start anew",
+            paths::DATA
+        ))),
+        (None, false) => {
+            let token = identity.cluster.name.to_string();
+            journal.add(Event::Bootstrap { token: token.clone() })?;
+            Ok(token)
+        }
+    }
+}
+
+fn conf(identity: &Identity, token: &str) -> Result<Option<Change>> {
+    let cluster = &identity.cluster;
+    let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+    let start = etcd_conf::Start::new_cluster(cluster, token);
+    crate::change::file(etcd_conf::wanted(own, &cluster.etcd, &start))
+}
+
+fn configure(identity: &Identity, token: &str) -> Result<()> {
+    if let Some(change) = conf(identity, token)? {
+        say(change.to_string());
+        change.apply()?;
+    }
+    Ok(())
+}
+
+/// Says that etcd may start. It is started by hand too, for the case that systemd passed it over in an earlier try.
+fn release_etcd() -> Result<()> {
+    Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;
+    Wanted::new(paths::READY, "").write()?;
+    systemd::ready();
+    systemd::start("etcd.service")
+}
+
+fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
+    let end = Instant::now() + patience;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (cluster, member) = runtime.block_on(async {
+        let credentials = Credentials::installed()?;
+        let mut told = false;
+        loop {
+            match health(&credentials).await {
+                Ok(ids) => return Ok(ids),
+                Err(error) if Instant::now() >= end => {
+                    return Err(not_ready(format!(
+                        "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and \
+                         whether the other members run: `firstboot status`",
+                        patience.as_secs()
+                    )));
+                }
+                Err(_) if !told => say("etcd is started; waiting until it has a quorum"),
+                Err(_) => {}
+            }
+            told = true;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })?;
+    let healthy = Event::Healthy { cluster, member };
+    if journal.last(|event| matches!(event, Event::Healthy { .. }).then_some(event)) != Some(&healthy) {
+        journal.add(healthy)?;
+    }
+    say(format!("{} is a healthy member of {}", identity.node.name, identity.node.cluster));
+    Ok(())
+}
+
+async fn health(credentials: &Credentials) -> Result<(u64, u64)> {
+    let client = Client::connect("https://127.0.0.1:2379", credentials).await?;
+    client.healthy().await?;
+    let header = client.status().await?.header.unwrap_or_default();
+    Ok((header.cluster_id, header.member_id))
+}

@@ -1,0 +1,101 @@
+//! Is this node what the image made of it? Checked before anything of the image is believed or run.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use recipes::{ImageStamp, Sha256, StampedFile};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::refused;
+use crate::files::{self, Wanted};
+use crate::paths;
+
+/// What the disk said of a file when its digest was compared: if all of it is the same, so is the content, unless
+/// somebody with root's rights set out to deceive. Reading 75 MB at every boot would cost more than all the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Seen {
+    fn at(path: &Path) -> Result<Self> {
+        let meta = fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        // The time of the last change to the inode, since unlike the time of writing it cannot be set at will.
+        Ok(Self { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
+    }
+}
+
+/// Compares every file of the overlay with the image's stamp.
+///
+/// # Errors
+/// Refused where the kickstart did not finish, or a file is missing or altered; each is named.
+pub(crate) fn check() -> Result<()> {
+    if files::read_if_there(paths::INSTALLED)?.is_none() {
+        return Err(refused(format!(
+            "{} is missing: the installation of this node did not finish. Install it anew",
+            paths::INSTALLED
+        )));
+    }
+    let bytes = files::read(paths::IMAGE).map_err(|error| refused(format!("{error:#}. Install this node anew")))?;
+    let stamp: ImageStamp = serde_json::from_slice(&bytes)
+        .map_err(|error| refused(format!("{} is no stamp of an image: {error}", paths::IMAGE)))?;
+    let known: BTreeMap<String, (Sha256, Seen)> = files::read_if_there(paths::VERIFIED)?
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+
+    let mut now = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for file in stamp.files.iter().filter(|file| !file.mutable) {
+        match look(file, known.get(&file.path)) {
+            Ok(seen) => {
+                now.insert(file.path.clone(), (file.sha256, seen));
+            }
+            Err(why) => wrong.push(why),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(refused(format!(
+            "this node is not what its image made of it: {}. Rebuild it, or put the files back",
+            wrong.join("; ")
+        )));
+    }
+    if now != known {
+        files::Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
+        Wanted::new(paths::VERIFIED, serde_json::to_vec(&now)?).mode(0o600, files::ROOT).write()?;
+    }
+    Ok(())
+}
+
+fn look(file: &StampedFile, known: Option<&(Sha256, Seen)>) -> Result<Seen, String> {
+    let path = PathBuf::from("/").join(&file.path);
+    let seen = Seen::at(&path).map_err(|error| format!("{error:#}"))?;
+    if known.is_some_and(|(digest, before)| *digest == file.sha256 && *before == seen) {
+        return Ok(seen);
+    }
+    let found = digest(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    if found != file.sha256 {
+        return Err(format!("{} was altered (expected sha256 {}, found {found})", path.display(), file.sha256));
+    }
+    Ok(seen)
+}
+
+fn digest(path: &Path) -> std::io::Result<Sha256> {
+    let mut file = File::open(path)?;
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => context.update(&buffer[..n]),
+        }
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    Ok(Sha256::new(out))
+}

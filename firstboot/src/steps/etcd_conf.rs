@@ -1,0 +1,140 @@
+//! etcd.conf (the guide's steps 3.3.1 to 3.5.2): the settings by intent, in the words of the version that will run.
+//! etcd only warns of a variable that it does not know and runs without it, so each minor gets its own.
+//! Source of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45, v3.5.33, v3.6.14, v3.7.1.
+
+use recipes::ClusterDocument;
+use recipes::cluster::{EtcdSettings, Member};
+
+use crate::files::{ETCD, Wanted};
+use crate::paths;
+
+/// How a member comes into its cluster. etcd reads it only while its data directory is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// `new` or `existing`.
+    pub(crate) state: &'static str,
+    /// `initial-cluster-token`.
+    pub(crate) token: String,
+    /// Names and peer URLs of all members.
+    pub(crate) members: Vec<(String, String)>,
+}
+
+impl Start {
+    /// As an initial member of a new cluster.
+    pub(crate) fn new_cluster(cluster: &ClusterDocument, token: &str) -> Self {
+        let members = cluster.members.iter().map(|member| (member.name.to_string(), member.peer_url()));
+        Self { state: "new", token: token.to_owned(), members: members.collect() }
+    }
+}
+
+/// The file as it shall be.
+pub(crate) fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> Wanted {
+    Wanted::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
+}
+
+fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
+    let tls = |file: &str| format!("{}/{file}", paths::TLS);
+    let members: Vec<String> = start.members.iter().map(|(name, url)| format!("{name}={url}")).collect();
+    let mut pairs: Vec<(&str, String)> = vec![
+        ("NAME", own.name.to_string()),
+        ("DATA_DIR", paths::DATA.to_owned()),
+        ("LISTEN_PEER_URLS", own.peer_url()),
+        ("LISTEN_CLIENT_URLS", format!("{},https://127.0.0.1:2379", own.client_url())),
+        // Plain http, and therefore on loopback only.
+        ("LISTEN_METRICS_URLS", "http://127.0.0.1:2381".to_owned()),
+        ("INITIAL_ADVERTISE_PEER_URLS", own.peer_url()),
+        ("ADVERTISE_CLIENT_URLS", own.client_url()),
+        ("INITIAL_CLUSTER", members.join(",")),
+        ("INITIAL_CLUSTER_STATE", start.state.to_owned()),
+        ("INITIAL_CLUSTER_TOKEN", start.token.clone()),
+        ("STRICT_RECONFIG_CHECK", "true".to_owned()),
+        ("CERT_FILE", tls("server.crt")),
+        ("KEY_FILE", tls("server.key")),
+        ("TRUSTED_CA_FILE", tls("ca.crt")),
+        ("CLIENT_CERT_AUTH", "true".to_owned()),
+        ("PEER_CERT_FILE", tls("peer.crt")),
+        ("PEER_KEY_FILE", tls("peer.key")),
+        ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
+        ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
+        ("HEARTBEAT_INTERVAL", settings.heartbeat_interval_ms.to_string()),
+        ("ELECTION_TIMEOUT", settings.election_timeout_ms.to_string()),
+        ("QUOTA_BACKEND_BYTES", settings.quota_backend_bytes.to_string()),
+        ("AUTO_COMPACTION_MODE", "periodic".to_owned()),
+        ("AUTO_COMPACTION_RETENTION", format!("{}h", settings.auto_compaction_hours)),
+        ("SNAPSHOT_COUNT", settings.snapshot_count.to_string()),
+        ("MAX_REQUEST_BYTES", settings.max_request_bytes.to_string()),
+    ];
+    pairs.extend(by_version(settings));
+    let lines = pairs.iter().map(|(key, value)| format!("ETCD_{key}={value}\n"));
+    format!("# Written by firstboot for etcd {}. A change here is undone at the next boot.\n", settings.version)
+        + &lines.collect::<String>()
+}
+
+fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
+    let mut pairs = Vec::new();
+    if !settings.version.at_least(5) {
+        // Both are the default from 3.5 on.
+        pairs.push(("LOGGER", "zap".to_owned()));
+        pairs.push(("PRE_VOTE", "true".to_owned()));
+    }
+    // 3.5 added the minimum version of TLS late (3.5.9); 3.4 never had it. The name is unknown below.
+    if settings.version.at_least(6) {
+        pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
+    }
+    if settings.initial_corrupt_check {
+        pairs.push(if settings.version.at_least(6) {
+            ("FEATURE_GATES", "InitialCorruptCheck=true".to_owned())
+        } else {
+            ("EXPERIMENTAL_INITIAL_CORRUPT_CHECK", "true".to_owned())
+        });
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(version: &str) -> String {
+        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap();
+        let mut cluster = recipe.cluster_document();
+        cluster.etcd.version = version.parse().unwrap();
+        let start = Start::new_cluster(&cluster, "etcd-x");
+        render(&cluster.members[1], &cluster.etcd, &start)
+    }
+
+    #[test]
+    fn a_member_is_described_to_etcd() {
+        let text = rendered("3.6.14");
+        for line in [
+            "ETCD_NAME=etcd-2",
+            "ETCD_LISTEN_CLIENT_URLS=https://10.101.15.102:2379,https://127.0.0.1:2379",
+            "ETCD_INITIAL_CLUSTER=etcd-1=https://10.101.15.101:2380,etcd-2=https://10.101.15.102:2380,\
+             etcd-3=https://10.101.15.103:2380",
+            "ETCD_INITIAL_CLUSTER_STATE=new",
+            "ETCD_INITIAL_CLUSTER_TOKEN=etcd-x",
+            "ETCD_PEER_CLIENT_CERT_AUTH=true",
+            "ETCD_AUTO_COMPACTION_RETENTION=10h",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn each_minor_is_spoken_to_in_its_own_words() {
+        assert!(rendered("3.4.23").contains("ETCD_LOGGER=zap"));
+        assert!(rendered("3.5.1").contains("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=true"));
+        for version in ["3.6.14", "3.7.1"] {
+            let text = rendered(version);
+            assert!(text.contains("ETCD_FEATURE_GATES=InitialCorruptCheck=true"), "{text}");
+            assert!(!text.contains("EXPERIMENTAL") && !text.contains("LOGGER"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_line_can_be_read_as_two() {
+        for line in rendered("3.6.14").lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("ETCD_") && !line.contains(['"', '\'', '\\', '$', ' ', '#']), "{line}");
+        }
+    }
+}

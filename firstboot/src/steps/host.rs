@@ -1,0 +1,87 @@
+//! The host's name (the guide's step 3.1.1) and the names of its peers (3.1.9).
+
+use anyhow::Result;
+use recipes::ClusterDocument;
+
+use crate::change::{Change, file};
+use crate::files::{self, Wanted};
+use crate::identity::Identity;
+
+/// The full name, as CentOS's own installer sets it; the short one is what stands before its first dot.
+pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
+    let name = identity.fqdn();
+    let mut changes: Vec<Change> = file(Wanted::new("/etc/hostname", format!("{name}\n")))?.into_iter().collect();
+    if nix::unistd::gethostname()?.to_str() != Some(&name) {
+        changes.push(Change::Hostname(name));
+    }
+    Ok(changes)
+}
+
+/// The overlay brought /etc/hosts with every member in it; this mends what others (a DHCP client, a person) made of
+/// it since, and leaves their own lines alone.
+pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
+    let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
+    let before = String::from_utf8_lossy(&before);
+    let after = with_members(&before, &identity.cluster);
+    file(Wanted::new("/etc/hosts", after))
+}
+
+fn with_members(before: &str, cluster: &ClusterDocument) -> String {
+    let wanted = |line: &str| {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let address = words.next();
+        let names: Vec<&str> = words.collect();
+        cluster.members.iter().position(|member| {
+            let fqdn = cluster.fqdn(&member.name);
+            address == Some(&member.address.to_string()) && names == [fqdn.as_str(), member.name.as_str()]
+        })
+    };
+    let names_a_member = |line: &str| {
+        let words = line.split('#').next().unwrap_or_default().split_whitespace().skip(1);
+        let is_member = |word: &str| {
+            cluster.members.iter().any(|member| word == member.name.as_str() || word == cluster.fqdn(&member.name))
+        };
+        words.into_iter().any(is_member)
+    };
+    let mut missing: Vec<bool> = vec![true; cluster.members.len()];
+    let mut lines: Vec<String> = Vec::new();
+    for line in before.lines() {
+        match wanted(line) {
+            Some(member) => missing[member] = false,
+            // A line that gives a member's name to another address would send certificates to the wrong machine.
+            None if names_a_member(line) => continue,
+            None => {}
+        }
+        lines.push(line.to_owned());
+    }
+    let absent = cluster.members.iter().zip(missing).filter(|(_, missing)| *missing);
+    lines
+        .extend(absent.map(|(member, _)| format!("{} {} {}", member.address, cluster.fqdn(&member.name), member.name)));
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster() -> ClusterDocument {
+        recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap().cluster_document()
+    }
+
+    #[test]
+    fn members_are_added_and_the_rest_is_kept() {
+        let after = with_members("127.0.0.1 localhost\n# mine\n192.0.2.1 printer\n", &cluster());
+        let expected = "127.0.0.1 localhost\n# mine\n192.0.2.1 printer\n\
+                        10.101.15.101 etcd-1.cluster.local etcd-1\n\
+                        10.101.15.102 etcd-2.cluster.local etcd-2\n\
+                        10.101.15.103 etcd-3.cluster.local etcd-3\n";
+        assert_eq!(after, expected);
+        assert_eq!(with_members(&after, &cluster()), after, "a second time changes nothing");
+    }
+
+    #[test]
+    fn a_wrong_address_for_a_member_goes() {
+        let after = with_members("127.0.1.1 etcd-1\n10.101.15.9 etcd-2.cluster.local\n", &cluster());
+        assert!(!after.contains("127.0.1.1") && !after.contains("10.101.15.9 "), "{after}");
+    }
+}

@@ -1,0 +1,23 @@
+//! SELinux labels (the guide's step 3.2.7) of what this run writes. The overlay's own files got theirs in %post.
+
+use std::path::{Path, PathBuf};
+
+use crate::change::Change;
+
+/// Labels for the paths that the changes touch, where the kernel runs with SELinux. CentOS 7's policy has no type of
+/// etcd's own, so that restorecon's defaults (etc_t, `var_lib_t`) are right (selinux-policy 3.13.1, file_contexts).
+pub(super) fn plan(changes: &[Change]) -> Vec<Change> {
+    if !Path::new("/sys/fs/selinux/enforce").exists() {
+        return Vec::new();
+    }
+    let touched = changes.iter().filter_map(|change| match change {
+        Change::File(file) => Some(file.path.clone()),
+        Change::Folder(folder) => Some(folder.path.clone()),
+        _ => None,
+    });
+    let mut paths: Vec<PathBuf> = touched.collect();
+    paths.sort();
+    // One pass over a folder covers what lies in it.
+    paths.dedup_by(|inner, outer| inner.starts_with(&*outer));
+    paths.into_iter().map(Change::Relabel).collect()
+}

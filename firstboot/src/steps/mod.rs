@@ -1,0 +1,31 @@
+//! The steps of a first boot. Each looks at the node and says what is missing for it to be who its document says; on
+//! a node that is set up each says nothing.
+
+pub(crate) mod etcd_conf;
+mod host;
+mod labels;
+pub(crate) mod network;
+mod tls;
+
+use anyhow::Result;
+
+use crate::change::{Change, folder};
+use crate::files::{ETCD, Folder, ROOT};
+use crate::identity::Identity;
+use crate::paths;
+
+/// All that is missing before etcd can be configured, in the order in which it is to be done.
+pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
+    tls::check(identity)?;
+    let mut changes = Vec::new();
+    changes.extend(host::name(identity)?);
+    changes.extend(network::plan(identity)?);
+    changes.extend(host::hosts(identity)?);
+    changes.extend(folder(Folder::new("/etc/etcd", 0o755, ROOT))?);
+    changes.extend(tls::install(identity)?);
+    // Only its root: what lies in it is etcd's.
+    changes.extend(folder(Folder::new(paths::VOLUME, 0o700, ETCD))?);
+    let labels = labels::plan(&changes);
+    changes.extend(labels);
+    Ok(changes)
+}

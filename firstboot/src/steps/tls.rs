@@ -1,0 +1,147 @@
+//! The node's certificates (the guide's step 3.2.4): checked as etcd and its peers will check them, then installed.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use recipes::node::KeyPair;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, RootCertStore};
+
+use crate::change::{Change, file, folder};
+use crate::exit::refused;
+use crate::files::{ETCD, Folder, ROOT, Wanted};
+use crate::identity::Identity;
+use crate::paths;
+
+/// Refuses certificates that would not work: better now, with words, than later in etcd's log.
+pub(super) fn check(identity: &Identity) -> Result<()> {
+    let names = names(identity);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    check_at(identity, &names, UnixTime::since_unix_epoch(now))
+}
+
+/// What a server or peer certificate must cover. The guide asks for localhost, since etcdctl on the node uses it.
+fn names(identity: &Identity) -> Vec<String> {
+    let node = &identity.node;
+    let address = node.address.to_string();
+    vec![node.name.to_string(), identity.fqdn(), address, "localhost".to_owned(), "127.0.0.1".to_owned()]
+}
+
+fn check_at(identity: &Identity, names: &[String], now: UnixTime) -> Result<()> {
+    let tls = &identity.node.tls;
+    let authority = Authority::new(&tls.ca)?;
+    for (what, pair, names) in
+        [("server", &tls.server, names), ("peer", &tls.peer, names), ("client", &tls.client, &[])]
+    {
+        let chain = authority.check(pair, names, now);
+        chain.map_err(|why| {
+            refused(format!("the {what} certificate of {} cannot be used: {why}", identity.node.name))
+        })?;
+    }
+    Ok(())
+}
+
+/// Who must have signed.
+struct Authority {
+    roots: Arc<RootCertStore>,
+}
+
+impl Authority {
+    fn new(pem: &str) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for cert in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            let cert = cert.map_err(|error| refused(format!("the CA certificate is no PEM: {error}")))?;
+            roots.add(cert).map_err(|error| refused(format!("the CA certificate cannot be used: {error}")))?;
+        }
+        if roots.is_empty() {
+            return Err(refused("the node document holds no CA certificate"));
+        }
+        Ok(Self { roots: Arc::new(roots) })
+    }
+
+    /// Whether a certificate fits its key, comes from this authority, is valid now, covers all names as a server (an
+    /// empty list: is no server) and may act as a client too: etcd's servers and peers both do (etcd-io/etcd#9785).
+    fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<(), String> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
+        let chain = chain.map_err(|error| format!("it is no PEM: {error}"))?;
+        let (leaf, intermediates) = chain.split_first().ok_or("it is empty")?;
+
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| "its key is no PEM")?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&key)
+            .map_err(|_| "its key is of a kind that cannot be used; ECDSA P-256, P-384, Ed25519 and RSA can")?;
+        let fits = CertifiedKey::new(chain.clone(), key).keys_match();
+        fits.map_err(|_| "its key does not match: it belongs to another certificate")?;
+
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone()).build();
+        let verifier = verifier.map_err(|error| error.to_string())?;
+        let as_client = verifier.verify_client_cert(leaf, intermediates, now);
+        as_client.map_err(|error| explain(&error, "a client", now))?;
+
+        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider).build();
+        let verifier = verifier.map_err(|error| error.to_string())?;
+        for name in names {
+            let host = ServerName::try_from(name.clone()).map_err(|_| format!("{name} is no host"))?;
+            let as_server = verifier.verify_server_cert(leaf, intermediates, &host, &[], now);
+            as_server.map_err(|error| explain(&error, name, now))?;
+        }
+        Ok(())
+    }
+}
+
+/// The verifier's answer, in an operator's words.
+fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> String {
+    let clock = || format!("this node's clock says {}; is it right (`chronyc tracking`)?", date(now));
+    let rustls::Error::InvalidCertificate(reason) = error else { return error.to_string() };
+    match reason {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("it expired on {}; {}", date(*not_after), clock())
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            let ahead = not_before.as_secs().saturating_sub(now.as_secs());
+            format!("it is valid from {} on, {ahead} s from now; {}", date(*not_before), clock())
+        }
+        CertificateError::UnknownIssuer => "it is not signed by the CA in the same document".to_owned(),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("it does not cover {role}: its subject alternative names lack it")
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            format!("its extended key usage does not allow it to act as {role}")
+        }
+        other => format!("{other}"),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let date = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
+    date.and_then(|date| date.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
+}
+
+/// Keys are readable by who uses them alone: etcd its own two, root the client's.
+pub(super) fn install(identity: &Identity) -> Result<Vec<Change>> {
+    let tls = &identity.node.tls;
+    let at = |name: &str| format!("{}/{name}", paths::TLS);
+    let mut files = vec![Wanted::new(at("ca.crt"), tls.ca.as_str())];
+    for (name, pair, owner) in [("server", &tls.server, ETCD), ("peer", &tls.peer, ETCD), ("client", &tls.client, ROOT)]
+    {
+        // The key first: a power cut between the two leaves the old pair or a mismatch that the next run mends.
+        files.push(Wanted::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner));
+        files.push(Wanted::new(at(&format!("{name}.crt")), pair.cert.as_str()));
+    }
+    let mut changes: Vec<Change> = folder(Folder::new(paths::TLS, 0o750, (0, ETCD.1)))?.into_iter().collect();
+    for wanted in files {
+        let path = wanted.path.clone();
+        changes.extend(file(wanted).with_context(|| format!("cannot install {}", path.display()))?);
+    }
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Each way a certificate can be wrong, and the words it is answered with.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose as Eku, IsCa, KeyPair as Key,
+};
+use recipes::node::NodeTls;
+use recipes::{NodeDocument, SigningKey};
+
+use super::*;
+use crate::identity::Identity;
+
+const NAMES: [&str; 5] = ["etcd-1", "etcd-1.cluster.local", "10.101.15.101", "localhost", "127.0.0.1"];
+
+type Ca = CertifiedIssuer<'static, Key>;
+
+fn ca() -> Ca {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.distinguished_name.push(DnType::CommonName, "test CA");
+    CertifiedIssuer::self_signed(params, Key::generate().unwrap()).unwrap()
+}
+
+fn pair(ca: &Ca, names: &[&str], usages: &[Eku]) -> KeyPair {
+    pair_valid(ca, names, usages, 2020..2040)
+}
+
+fn pair_valid(ca: &Ca, names: &[&str], usages: &[Eku], years: std::ops::Range<i32>) -> KeyPair {
+    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    params.extended_key_usages = usages.to_vec();
+    params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+    let key = Key::generate().unwrap();
+    KeyPair { cert: params.signed_by(&key, ca).unwrap().pem(), key: key.serialize_pem() }
+}
+
+const BOTH: [Eku; 2] = [Eku::ServerAuth, Eku::ClientAuth];
+
+fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
+    let recipe = recipes::recipe::read(include_str!("../../../../recipes/three-node.toml")).recipe.unwrap();
+    let cluster = recipe.cluster_document();
+    let mut tls = NodeTls {
+        ca: ca.pem(),
+        server: pair(ca, &NAMES, &BOTH),
+        peer: pair(ca, &NAMES, &BOTH),
+        client: pair(ca, &[], &[Eku::ClientAuth]),
+    };
+    change(&mut tls);
+    let member = cluster.members[0].clone();
+    let node = NodeDocument {
+        cluster: cluster.name.clone(),
+        name: member.name,
+        address: member.address,
+        machine: recipes::MachineMatch::default(),
+        tls,
+    };
+    let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
+    Identity { node, envelope: key.sign("t", b""), cluster }
+}
+
+/// 2026-11-22.
+const NOW: u64 = 1_795_305_600;
+
+fn said(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> String {
+    let identity = identity(ca, change);
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
+    check_at(&identity, &names(&identity), now).map_or_else(|error| error.to_string(), |()| String::new())
+}
+
+#[test]
+fn what_the_builder_issues_is_accepted() {
+    assert_eq!(said(&ca(), |_| {}), "");
+}
+
+#[test]
+fn a_key_that_does_not_match_is_refused() {
+    let ca = ca();
+    let stranger = pair(&ca, &NAMES, &BOTH);
+    let said = said(&ca, |tls| tls.peer.key = stranger.key);
+    assert!(said.contains("the peer certificate of etcd-1") && said.contains("key does not match"), "{said}");
+}
+
+#[test]
+fn the_clock_is_named_beside_the_dates() {
+    let ca = ca();
+    let old = pair_valid(&ca, &NAMES, &BOTH, 2020..2021);
+    let answer = said(&ca, |tls| tls.server = old);
+    assert!(answer.contains("it expired on 2021-01-01") && answer.contains("clock says 2026-11-22"), "{answer}");
+    let future = pair_valid(&ca, &NAMES, &BOTH, 2030..2031);
+    let answer = said(&ca, |tls| tls.server = future);
+    assert!(answer.contains("valid from 2030-01-01") && answer.contains("clock says 2026-11-22"), "{answer}");
+}
+
+#[test]
+fn each_missing_name_is_named() {
+    let ca = ca();
+    for missing in NAMES {
+        let names: Vec<&str> = NAMES.into_iter().filter(|name| *name != missing).collect();
+        let short = pair(&ca, &names, &BOTH);
+        let answer = said(&ca, |tls| tls.server = short);
+        assert!(answer.contains(&format!("does not cover {missing}")), "{missing}: {answer}");
+    }
+}
+
+#[test]
+fn usages_and_issuers_are_checked() {
+    let (ca, other) = (ca(), ca());
+    let server_only = pair(&ca, &NAMES, &[Eku::ServerAuth]);
+    let answer = said(&ca, |tls| tls.peer = server_only);
+    assert!(answer.contains("does not allow it to act as a client"), "{answer}");
+    let foreign = pair(&other, &NAMES, &BOTH);
+    let answer = said(&ca, |tls| tls.server = foreign);
+    assert!(answer.contains("not signed by the CA in the same document"), "{answer}");
+}
+
+#[test]
+fn garbage_is_answered_and_not_crashed_on() {
+    let ca = ca();
+    for garbage in ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        assert_ne!(said(&ca, |tls| tls.server.cert = garbage.into()), "", "{garbage}");
+        assert_ne!(said(&ca, |tls| tls.server.key = garbage.into()), "", "{garbage}");
+        assert_ne!(said(&ca, |tls| tls.ca = garbage.into()), "", "{garbage}");
+    }
+}

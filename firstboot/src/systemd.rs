@@ -1,0 +1,53 @@
+//! The one door to systemd: what firstboot says to it, and what it asks of it.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Tells systemd something (sd_notify(3)). Where nobody listens, as on an operator's command line, nothing happens.
+fn notify(state: &str) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let send = || -> std::io::Result<()> {
+        let address = match socket.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(&socket)?,
+        };
+        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
+        Ok(())
+    };
+    // A status line that does not arrive is no reason to stop.
+    if let Err(error) = send() {
+        eprintln!("firstboot: systemd was not told `{state}`: {error}");
+    }
+}
+
+/// From now on units ordered after firstboot.service may start.
+pub(crate) fn ready() {
+    notify("READY=1");
+}
+
+/// What `systemctl status firstboot` shows.
+pub(crate) fn status(line: &str) {
+    notify(&format!("STATUS={}", line.replace('\n', " ")));
+}
+
+/// Starts a unit without waiting for it. etcd's own start ends only when there is a quorum.
+pub(crate) fn start(unit: &str) -> Result<()> {
+    run(&["start", "--no-block", unit]).map(|_| ())
+}
+
+fn run(arguments: &[&str]) -> Result<String> {
+    let words = || format!("systemctl {}", arguments.join(" "));
+    let output = Command::new("systemctl")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run `{}`", words()))?;
+    if !output.status.success() {
+        bail!("`{}` failed: {}", words(), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
