@@ -107,7 +107,9 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> String {
             let ahead = not_before.as_secs().saturating_sub(now.as_secs());
             format!("it is valid from {} on, {ahead} s from now; {}", date(*not_before), clock())
         }
-        CertificateError::UnknownIssuer => "it is not signed by the CA in the same document".to_owned(),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "it is not signed by the CA in the same document".to_owned()
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("it does not cover {role}: its subject alternative names lack it")
         }
