@@ -1,0 +1,8 @@
+# Guide 4.1: a root shell finds its own member, with its certificate, without an option. Guide 3.2.4 wants localhost in the
+# certificate for just this. ETCDCTL_API is not set: 3 is the default since 3.4, and 3.6 knows no other.
+if [ "$(id -u)" = 0 ]; then
+    export ETCDCTL_ENDPOINTS=https://localhost:2379
+    export ETCDCTL_CACERT=/etc/etcd/tls/ca.crt
+    export ETCDCTL_CERT=/etc/etcd/tls/client.crt
+    export ETCDCTL_KEY=/etc/etcd/tls/client.key
+fi
