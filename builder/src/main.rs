@@ -1,3 +1,6 @@
 //! Reads one recipe, makes the image for every node of an etcd cluster.
 
+mod render;
+mod tuning;
+
 fn main() {}

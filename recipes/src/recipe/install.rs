@@ -1,6 +1,7 @@
 //! `[install]`: what anaconda is told.
 
 use super::values::{Base, CryptHash, Size, SshKey, Word};
+use crate::Sha256;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{At, Table};
 
@@ -9,6 +10,8 @@ use crate::reader::{At, Table};
 pub struct Install {
     /// Where CentOS 7.9's packages are, first tried first.
     pub trees: Vec<Base>,
+    /// The digest of a tree's `repodata/repomd.xml`: anaconda 7 checks no package signature, this pins them all.
+    pub repomd_sha256: Option<Sha256>,
     /// Where the folder image/ is served; empty: beside the kickstart (`inst.ks=`).
     pub servers: Vec<Base>,
     /// The disk to install on; `None`: the first one found.
@@ -67,6 +70,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
     };
     let install = Install {
         trees,
+        repomd_sha256: table.and_then(|table| table.value("repomd-sha256")).map(|at| at.value),
         servers: values(table.and_then(|table| table.list("servers"))).unwrap_or_default(),
         disk: table.and_then(|table| table.value("disk")).map(|at| at.value),
         partitions: table

@@ -1,0 +1,96 @@
+//! Fills the recipe into the files under kickstart/. A value reaches a file in one of three ways only: as a word that
+//! means itself everywhere, quoted by a filter, or escaped for XML; anything else stops the build.
+
+mod context;
+mod quote;
+
+use anyhow::{Context as _, Result, anyhow};
+use include_dir::{Dir, include_dir};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use recipes::{Recipe, Sha256};
+
+use self::context::Rendering;
+
+/// The tree under kickstart/overlay/, as it stood when the builder was compiled.
+static OVERLAY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstart/overlay");
+const KICKSTART: &str = include_str!("../../kickstart/centos7.ks");
+const MODES: &str = include_str!("../../kickstart/modes");
+
+/// A file of the overlay, rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rendered {
+    /// From the node's root, without a leading slash.
+    pub(crate) path: String,
+    pub(crate) mode: u32,
+    pub(crate) content: String,
+}
+
+/// All files of the overlay, in the order of their paths.
+pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
+    let context = Value::from(Serde(Rendering::new(recipe, None)));
+    let mut files = Vec::new();
+    let mut folders = vec![&OVERLAY];
+    while let Some(folder) = folders.pop() {
+        folders.extend(folder.dirs());
+        for file in folder.files() {
+            let path = file.path().to_str().context("a path under kickstart/overlay is not UTF-8")?;
+            let template = file.contents_utf8().with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
+            let rendered = render(path, template, &context).with_context(|| format!("kickstart/overlay/{path}"))?;
+            files.push(Rendered { path: path.to_owned(), mode: mode_of(path), content: rendered });
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// The kickstart, which names the overlay it belongs to.
+pub(crate) fn kickstart(recipe: &Recipe, overlay: Sha256) -> Result<String> {
+    let context = Value::from(Serde(Rendering::new(recipe, Some(overlay))));
+    render("centos7.ks", KICKSTART, &context).context("kickstart/centos7.ks")
+}
+
+/// The modes of folders and files that kickstart/modes names, for the overlay's writer.
+pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
+    MODES.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+        Some((mode, words.nth(2)?))
+    })
+}
+
+fn mode_of(path: &str) -> u32 {
+    modes().find(|(_, named)| *named == path).map_or(0o644, |(mode, _)| mode)
+}
+
+fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow::Error> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?;
+    environment.set_syntax(syntax);
+    environment.set_auto_escape_callback(|name| {
+        let xml = std::path::Path::new(name).extension().is_some_and(|extension| extension == "xml");
+        if xml { AutoEscape::Html } else { AutoEscape::Custom("word".into()) }
+    });
+    environment.set_formatter(|out, state, value| {
+        if !matches!(state.auto_escape(), AutoEscape::Custom(_)) {
+            return minijinja::escape_formatter(out, state, value);
+        }
+        let text = value.to_string();
+        if value.is_safe() || quote::is_word(&text) {
+            return out.write_str(&text).map_err(Error::from);
+        }
+        let message = format!("{text:?} is no plain word and stands here without |sh or |ks");
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_filter("sh", |text: String| quote::shell(&text).map(Value::from_safe_string));
+    environment.add_filter("ks", |text: String| quote::shell(&text).map(Value::from_safe_string));
+    environment.add_filter("comment", |text: String| Value::from_safe_string(quote::comment(&text)));
+    environment.add_template(name, template)?;
+    let rendered = environment.get_template(name)?.render(context);
+    rendered.map_err(|error| anyhow!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! What the templates can name. The field names here are the templates' vocabulary.
+
+use recipes::cluster::NetworkMode;
+use recipes::recipe::Profile;
+use recipes::{ETCD_ID, Recipe, Sha256};
+use serde::Serialize;
+
+use crate::tuning::{self, Setting};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Rendering {
+    cluster: Names,
+    nodes: Vec<Node>,
+    etcd: Etcd,
+    network: Network,
+    install: Install,
+    time: Time,
+    tuning: Tuning,
+    firewall: Firewall,
+    selinux: Mode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<Digest>,
+}
+
+#[derive(Debug, Serialize)]
+struct Names {
+    name: String,
+    domain: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    name: String,
+    fqdn: String,
+    address: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Etcd {
+    version: String,
+    uid: u32,
+    gid: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Network {
+    mode: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Install {
+    trees: Vec<String>,
+    repomd_sha256: String,
+    servers: Vec<String>,
+    disk: String,
+    boot_mb: u64,
+    root_mb: u64,
+    etcd_mb: u64,
+    timezone: String,
+    lang: String,
+    keyboard: String,
+    ssh_keys: Vec<String>,
+    root_password: String,
+    packages: Vec<String>,
+    console: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Time {
+    servers: Vec<String>,
+    pools: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tuning {
+    profile: &'static str,
+    mount_options: &'static str,
+    root_mount_options: &'static str,
+    thp: &'static str,
+    sysctl: Vec<Setting>,
+}
+
+#[derive(Debug, Serialize)]
+struct Firewall {
+    clients: Vec<String>,
+    peers: Vec<String>,
+    admins: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Mode {
+    mode: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Digest {
+    sha256: String,
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+fn text<T: ToString>(value: Option<&T>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+impl Rendering {
+    /// `overlay` is known only when the overlay is packed; what is in the overlay cannot name it.
+    pub(super) fn new(recipe: &Recipe, overlay: Option<Sha256>) -> Self {
+        let (install, document) = (&recipe.install, recipe.cluster_document());
+        // The guide's options everywhere; of them only noatime does something for etcd, which preallocates its WAL.
+        let mount_options = match recipe.tuning.profile {
+            Profile::Guide => "defaults,noatime,nodiratime,allocsize=64m",
+            Profile::Etcd => "defaults,noatime",
+        };
+        Self {
+            cluster: Names { name: recipe.cluster.name.to_string(), domain: recipe.cluster.domain.to_string() },
+            nodes: document
+                .members
+                .iter()
+                .map(|member| Node {
+                    name: member.name.to_string(),
+                    fqdn: document.fqdn(&member.name),
+                    address: member.address.to_string(),
+                })
+                .collect(),
+            etcd: Etcd { version: recipe.etcd.settings.version.to_string(), uid: ETCD_ID, gid: ETCD_ID },
+            network: Network {
+                mode: match recipe.network.mode {
+                    NetworkMode::Dhcp => "dhcp",
+                    NetworkMode::Static => "static",
+                },
+            },
+            install: Install {
+                trees: texts(&install.trees),
+                repomd_sha256: text(install.repomd_sha256.as_ref()),
+                servers: texts(&install.servers),
+                disk: text(install.disk.as_ref()),
+                boot_mb: install.partitions.boot.mib(),
+                root_mb: install.partitions.root.mib(),
+                etcd_mb: install.partitions.etcd.map_or(0, recipes::recipe::Size::mib),
+                timezone: install.timezone.to_string(),
+                lang: install.lang.to_string(),
+                keyboard: install.keyboard.to_string(),
+                ssh_keys: texts(&install.ssh_keys),
+                root_password: text(install.root_password.as_ref()),
+                packages: texts(&install.packages),
+                console: text(install.console.as_ref()),
+            },
+            time: Time { servers: texts(&recipe.time.servers), pools: texts(&recipe.time.pools) },
+            tuning: Tuning {
+                profile: recipe.tuning.profile.name(),
+                mount_options,
+                root_mount_options: mount_options,
+                // The guide's author turns them off as well. Go's runtime asks for huge pages itself where they pay.
+                thp: "never",
+                sysctl: tuning::settings(&recipe.tuning),
+            },
+            firewall: Firewall {
+                clients: texts(&recipe.firewall.clients),
+                peers: texts(&recipe.firewall.peers),
+                admins: texts(&recipe.firewall.admins),
+            },
+            selinux: Mode { mode: recipe.selinux.name() },
+            overlay: overlay.map(|digest| Digest { sha256: digest.to_string() }),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Whatever a recipe holds, what is rendered from it parses, and holds it unchanged.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use super::*;
+
+const GOOD: &str = include_str!("../../../recipes/three-node.toml");
+
+fn recipe(more: &str) -> Recipe {
+    let text = format!("{GOOD}\n{more}");
+    let reading = recipes::recipe::read(&text);
+    reading.recipe.unwrap_or_else(|| panic!("{:?}", reading.findings))
+}
+
+fn file(files: &[Rendered], path: &str) -> String {
+    files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("no {path}")).content.clone()
+}
+
+/// The scripts of a kickstart.
+fn scripts(kickstart: &str) -> Vec<String> {
+    let mut scripts = Vec::new();
+    let mut current: Option<String> = None;
+    for line in kickstart.lines() {
+        match (&mut current, line) {
+            (None, line) if ["%pre", "%post", "%onerror", "%traceback"].iter().any(|s| line.starts_with(s)) => {
+                current = Some(String::new());
+            }
+            (Some(_), "%end") => scripts.extend(current.take()),
+            (Some(script), line) => *script += &format!("{line}\n"),
+            _ => {}
+        }
+    }
+    scripts
+}
+
+fn bash_accepts(script: &str) -> bool {
+    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+    bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    bash.wait().unwrap().success()
+}
+
+#[test]
+fn every_step_of_the_guide_has_its_file() {
+    let files = overlay(&recipe("")).unwrap();
+    assert!(file(&files, "etc/hosts").contains("10.101.15.102 etcd-2.cluster.local etcd-2"));
+    assert!(file(&files, "etc/fstab").contains("LABEL=etcd  /var/lib/etcd  xfs   defaults,noatime"));
+    assert!(file(&files, "etc/chrony.conf").contains("pool pool.ntp.org iburst"));
+    assert!(file(&files, "etc/sysctl.d/95-etcd.conf").contains("net.ipv4.ip_local_reserved_ports = 2379-2381"));
+    assert!(file(&files, "etc/firewalld/zones/etcd.xml").contains("2380"));
+    assert!(file(&files, "etc/selinux/config").contains("SELINUX=enforcing"));
+    let sshd = files.iter().find(|file| file.path == "etc/ssh/sshd_config").unwrap();
+    assert_eq!(sshd.mode, 0o600);
+}
+
+#[test]
+fn the_guides_profile_says_what_the_guide_says() {
+    let text = GOOD.to_owned() + "[tuning]\nprofile = \"guide\"\n";
+    let recipe = recipes::recipe::read(&text).recipe.unwrap();
+    let files = overlay(&recipe).unwrap();
+    assert!(file(&files, "etc/fstab").contains("noatime,nodiratime,allocsize=64m"));
+    assert!(file(&files, "etc/sysctl.d/95-etcd.conf").contains("vm.dirty_ratio = 60"));
+    assert!(
+        kickstart(&recipe, Sha256::of(b"")).unwrap().contains("rootflags=defaults,noatime,nodiratime,allocsize=64m")
+    );
+}
+
+#[test]
+fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
+    let text = kickstart(&recipe(""), Sha256::of(b"x")).unwrap();
+    assert_eq!(text.matches(&Sha256::of(b"x").to_string()).count(), 2);
+    let scripts = scripts(&text);
+    assert_eq!(scripts.len(), 5);
+    assert!(scripts.iter().all(|script| bash_accepts(script)));
+    assert!(!text.contains("PRIVATE KEY"));
+}
+
+#[test]
+fn quotes_and_dollars_in_a_key_line_stay_in_it() {
+    let key = format!("ssh-ed25519 AAAA{} it's \\\"me\\\" $HOME `id` %end ü", "C".repeat(64));
+    let text = kickstart(&recipe(&format!("[install]\nssh-keys = [\"{key}\"]\n")), Sha256::of(b"")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("sshkey ")).unwrap();
+    let script = format!("set -- {line}; printf %s \"$3\"");
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), key.replace("\\\"", "\""));
+    assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
+}
+
+#[test]
+fn a_value_that_is_no_word_must_be_quoted() {
+    let context = minijinja::context! { x => "a b; reboot" };
+    let error = render("a.conf", "x={{ x }}\n", &context).unwrap_err().to_string();
+    assert!(error.contains("is no plain word"), "{error}");
+    assert_eq!(render("a.conf", "x={{ x|sh }}\n", &context).unwrap(), "x='a b; reboot'\n");
+    assert_eq!(render("a.xml", "{{ x }}", &minijinja::context! { x => "<&>" }).unwrap(), "&lt;&amp;&gt;");
+}
