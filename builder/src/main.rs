@@ -4,4 +4,7 @@
 #[allow(dead_code, unused_imports)]
 pub mod pki;
 
+#[allow(dead_code)]
+pub mod output;
+
 fn main() {}
