@@ -5,6 +5,9 @@
 pub mod pki;
 
 #[allow(dead_code)]
+pub mod nodes;
+
+#[allow(dead_code)]
 pub mod output;
 
 fn main() {}

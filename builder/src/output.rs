@@ -122,11 +122,11 @@ impl Output {
         let temp = sibling(&target, &format!("new-{}", serial()));
         // Registered before it exists: a signal between the two finds nothing to remove, which is no harm.
         lock().push(temp.clone());
-        let made = make(&temp);
-        if made.is_err() {
+        let result = make(&temp);
+        if result.is_err() {
             discard(&temp);
         }
-        let (mode, alive) = made?;
+        let (mode, alive) = result?;
         Ok(Self { target, temp, mode, _alive: alive })
     }
 
