@@ -6,14 +6,21 @@
 //! .NAME.old-PID    the old output, for the moment between two renames on file systems that cannot exchange
 //! ```
 
+mod beside;
+mod interrupt;
+
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+
+pub use interrupt::clean_up_on_interrupt;
+
+use beside::{recover, replace};
+use interrupt::{discard, lock};
 
 /// What lies at the top of an output. A folder with anything else in it is not replaced: what a person has
 /// put there, a PKI above all, would be gone.
@@ -222,83 +229,6 @@ fn turn(target: &Path) -> Result<File, OutputError> {
     }
 }
 
-/// Cleans up after dead builds, and finishes what one was killed in.
-fn recover(target: &Path) -> Result<(), OutputError> {
-    let folder = parent(target);
-    let [new, old] = ["new-", "old-"].map(|suffix| {
-        sibling(target, suffix).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-    });
-    for entry in fs::read_dir(folder).map_err(io_error("list it", folder))? {
-        let entry = entry.map_err(io_error("list it", folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = entry.path();
-        if name.starts_with(&old) {
-            // Killed between the two renames: the old output goes back. Killed after them: it is not needed.
-            if target.symlink_metadata().is_err() {
-                fs::rename(&path, target).map_err(io_error("put the old output back from it", &path))?;
-            } else {
-                remove(&path)?;
-            }
-        } else if let Some(pid) = name.strip_prefix(&new) {
-            if is_dead(&path, pid) {
-                remove(&path)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether the build of a temporary folder is gone. The lock tells, since a process number may be somebody
-/// else's by now, or from another container; where folders cannot be locked the number has to do.
-fn is_dead(temp: &Path, pid: &str) -> bool {
-    let Ok(file) = File::open(temp) else {
-        return false;
-    };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => true,
-        Err(Errno::WOULDBLOCK) => false,
-        Err(_) => {
-            let pid = pid.split('-').next().unwrap_or_default();
-            !pid.is_empty() && !Path::new("/proc").join(pid).exists()
-        }
-    }
-}
-
-fn remove(path: &Path) -> Result<(), OutputError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove it", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Puts `temp` in the place of `target`. Where there was one, it has the name `temp` or is gone afterwards.
-fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
-    let failed = io_error("put the new output in its place", target);
-    match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(()),
-        Err(Errno::NOENT) => fs::rename(temp, target).map_err(failed),
-        // NFS, old overlays and some FUSE file systems cannot exchange.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => replace_in_two(temp, target),
-        Err(Errno::BUSY) => Err(OutputError::Refused {
-            path: target.to_owned(),
-            found: "something is mounted on it, and a mount point cannot be replaced".to_owned(),
-            remedy: "name a folder inside of it",
-        }),
-        Err(error) => Err(failed(error.into())),
-    }
-}
-
-/// The same in two renames. A build killed between them is recovered by the next.
-fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputError> {
-    let aside = sibling(target, &format!("old-{}", serial()));
-    fs::rename(target, &aside).map_err(io_error("move the old output aside", target))?;
-    if let Err(error) = fs::rename(temp, target) {
-        fs::rename(&aside, target).map_err(io_error("put the old output back from it", &aside))?;
-        return Err(io_error("put the new output in its place", target)(error));
-    }
-    remove(&aside)
-}
-
 /// Everything below a folder, written to the disk.
 fn sync(folder: &Path) -> Result<(), OutputError> {
     for entry in fs::read_dir(folder).map_err(io_error("list it", folder))? {
@@ -315,44 +245,6 @@ fn sync(folder: &Path) -> Result<(), OutputError> {
 
 fn sync_folder(path: &Path) -> Result<(), OutputError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(io_error("write it to the disk", path))
-}
-
-/// The temporary folders of this process, for the thread that waits for signals.
-static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
-fn lock() -> MutexGuard<'static, Vec<PathBuf>> {
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Removes a temporary folder, and forgets it. What cannot be removed now is removed by the next build.
-fn discard(temp: &Path) {
-    let mut unfinished = lock();
-    let _ = fs::remove_dir_all(temp);
-    unfinished.retain(|path| path != temp);
-}
-
-/// From now on an interrupt (^C, SIGTERM, SIGHUP) ends the program as it should: what is half-written is
-/// removed, a line says so, and the exit code is 128 plus the signal's number (130 for ^C), as shells have it.
-/// To be called once, early in `main`.
-pub fn clean_up_on_interrupt() -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let Some(signal) = signals.forever().next() else {
-            return;
-        };
-        // Held until the end: no other thread can begin or commit an output any more.
-        let unfinished = lock();
-        for temp in unfinished.iter() {
-            // Renamed first, so that the threads that still write into it fail instead of filling it again.
-            let dead = temp.with_extension(format!("new-{}-interrupted", std::process::id()));
-            let place = if fs::rename(temp, &dead).is_ok() { &dead } else { temp };
-            let _ = fs::remove_dir_all(place);
-        }
-        eprintln!("interrupted: what was half-written is removed");
-        std::process::exit(128 + signal);
-    })?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::beside::replace_in_two;
 use super::*;
 
 /// An output like a build's, with `content` as its manifest.

@@ -171,7 +171,7 @@ fn check(
     }
     if now >= certificate.not_after {
         let found = format!("expired on {}", utc(certificate.not_after));
-        return Err(wrong(found, "give a new authority beside it, or begin a new folder"));
+        return Err(wrong(found, "take it out of the file if another one signs by now, or begin a new folder"));
     }
     if now < certificate.not_before {
         let found = format!("is valid only from {}, and it is {}", utc(certificate.not_before), utc(now));

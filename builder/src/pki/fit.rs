@@ -71,7 +71,8 @@ impl Role {
 
     /// etcd takes the common name of a client's certificate as its user once authentication is on
     /// (`--client-cert-auth`, etcd's "Using TLS common name"). The node's own client has to be `root` then, or
-    /// firstboot could no longer list, remove and add members.
+    /// firstboot could no longer list, remove and add members. That holds for gRPC; etcd's JSON gateway ignores
+    /// the common name (seen with 3.4.23 and 3.6.14).
     pub(super) fn common_name(self, subject: &Subject<'_>) -> String {
         // RFC 5280, appendix A: a common name has at most 64 characters. Readers go by the SANs anyway.
         let fqdn = subject.fqdn();

@@ -199,10 +199,14 @@ impl Pki {
     /// key alone is left, which the next one takes for a new one's; the other way round it would find a
     /// certificate without key, which is no less harmless.
     fn clear(&mut self, cert: Option<&Path>, key: Option<&Path>, why: Option<&[Misfit]>) -> Result<(), PkiError> {
+        let mut kept = Vec::new();
         for path in [cert, key].into_iter().flatten() {
+            kept.push((path.to_owned(), store::set_aside(path, self.now)?));
+        }
+        // One line for the pair: the key's fate is the certificate's.
+        if let Some((path, kept)) = kept.into_iter().next() {
             let why = why.map_or_else(|| "it is no private key".to_owned(), Misfit::list);
-            let kept = store::set_aside(path, self.now)?;
-            self.events.push(Event::Replaced { path: path.to_owned(), why, kept });
+            self.events.push(Event::Replaced { path, why, kept });
         }
         Ok(())
     }
