@@ -1,4 +1,5 @@
 mod given;
+mod show;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,8 +13,10 @@ use super::*;
 
 const LIFETIMES: Lifetimes = Lifetimes { ca_days: 3650, leaf_days: 365, renew_before_days: 30 };
 
+/// One moment for all, so that no test depends on how long it takes.
 fn now() -> OffsetDateTime {
-    OffsetDateTime::now_utc().replace_nanosecond(0).unwrap()
+    static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
+    *NOW.get_or_init(|| OffsetDateTime::now_utc().replace_nanosecond(0).unwrap())
 }
 
 struct Node {
@@ -296,24 +299,4 @@ fn a_key_that_others_can_read_stops_the_build() {
         assert!(error.contains(name) && error.contains("0644") && error.contains("chmod 600"), "{error}");
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     }
-}
-
-#[test]
-fn show_lists_every_certificate_with_its_problems_and_no_key() {
-    let folder = Folder::new();
-    folder.node(now(), 101).unwrap();
-    let infos = show(&folder.path(), now()).unwrap();
-    assert_eq!(infos.len(), 4);
-    assert!(infos.iter().all(|info| info.problems.is_empty()), "{infos:?}");
-    assert_eq!((infos[0].days_left, infos[1].days_left), (3650, 365));
-    fs::set_permissions(folder.file("ca.key"), Permissions::from_mode(0o644)).unwrap();
-    fs::copy(folder.file("nodes/etcd-1/peer.key"), folder.file("nodes/etcd-1/server.key")).unwrap();
-    let infos = show(&folder.path(), now() + Duration::days(366)).unwrap();
-    let text = table(&infos, &folder.path());
-    let expected =
-        ["mode of its key is 0644", "it expired on", "the key beside it is not its own", "etcd-1/client.crt"];
-    for expected in expected {
-        assert!(text.contains(expected), "{expected}: {text}");
-    }
-    assert!(!text.contains("PRIVATE") && !serde_json::to_string(&infos).unwrap().contains("PRIVATE"));
 }
