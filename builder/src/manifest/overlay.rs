@@ -1,0 +1,74 @@
+//! What is in an overlay: read from the packed archive itself, as the node will unpack it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use recipes::Sha256;
+use tar::EntryType;
+
+use super::files::digest;
+use super::{Kind, ManifestError, Mode, OverlayEntry};
+
+/// Where the image has the key that it trusts.
+const TRUST: &str = "etc/firstboot/trust.pub";
+
+/// Longer than any public key.
+const TRUST_LIMIT: u64 = 1024;
+
+/// Everything in an overlay by path, and the text of the key that the image trusts, where there is one.
+///
+/// An archive that tar would take another way than it reads here is refused: an entry twice (the last one
+/// would win), a path that escapes, a device, a hard link.
+pub fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), ManifestError> {
+    let broken = |error: std::io::Error| ManifestError::wrong(path, format!("it is no whole tar.gz ({error})"));
+    let file = File::open(path).map_err(ManifestError::io("open it", path))?;
+    // Members, since the overlay may be packed in pieces: gzip files can be put one after the other.
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
+    let (mut entries, mut trust, mut seen) = (Vec::new(), None, BTreeSet::new());
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let wrong = |found: String| ManifestError::wrong(path, found);
+        let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let name = raw.trim_start_matches("./").trim_end_matches('/').to_owned();
+        if name.starts_with('/') || name.split('/').any(|part| part == "..") {
+            return Err(wrong(format!("`{raw}` in it leads out of it")));
+        }
+        if !seen.insert(name.clone()) {
+            return Err(wrong(format!("`{name}` is in it twice")));
+        }
+        let header = entry.header().clone();
+        let kind = match header.entry_type() {
+            EntryType::Regular => Kind::File,
+            EntryType::Directory => Kind::Folder,
+            EntryType::Symlink => Kind::Link,
+            other => return Err(wrong(format!("`{name}` in it is a {other:?}, expected files, folders and links"))),
+        };
+        let target = entry.link_name_bytes().map(|target| String::from_utf8_lossy(&target).into_owned());
+        let mut content = None;
+        if kind == Kind::File && name == TRUST && entry.size() <= TRUST_LIMIT {
+            let mut text = Vec::new();
+            entry.read_to_end(&mut text).map_err(broken)?;
+            content = Some((text.len() as u64, Sha256::of(&text)));
+            trust = Some(String::from_utf8_lossy(&text).into_owned());
+        } else if kind == Kind::File {
+            content = Some(digest(&mut entry).map_err(broken)?);
+        }
+        entries.push(OverlayEntry {
+            path: name,
+            kind,
+            mode: Mode(header.mode().map_err(broken)? & 0o7777),
+            uid: header.uid().map_err(broken)?,
+            gid: header.gid().map_err(broken)?,
+            size: content.map(|(size, _)| size),
+            sha256: content.map(|(_, sha256)| sha256),
+            target: target.filter(|_| kind == Kind::Link),
+        });
+    }
+    // The checksum of the last gzip member is beyond the archive's end: read on, so that it is looked at.
+    std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(broken)?;
+    entries.sort();
+    Ok((entries, trust))
+}

@@ -1,0 +1,128 @@
+//! What a verification has found, for people and for programs.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// The image folder.
+    pub image: PathBuf,
+    /// How many files of the image were digested.
+    pub files: usize,
+    /// How many entries of the overlay were compared.
+    pub overlay: usize,
+    /// How many node documents were checked.
+    pub nodes: usize,
+    /// Whether the manifest is signed.
+    pub signature: SignatureState,
+    /// Everything that is not as it should be; nothing if all is well.
+    pub problems: Vec<Problem>,
+}
+
+/// Whether the manifest is signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum SignatureState {
+    /// By the key that was given.
+    Good {
+        /// The key's id.
+        key: String,
+    },
+    /// By the key that the image itself carries: the image fits together, whoever made it.
+    OwnKey {
+        /// The key's id.
+        key: String,
+    },
+    /// There is no signature.
+    Unsigned,
+    /// It is not good: see the problems.
+    Bad,
+    /// There is no key to check it with.
+    NoKey,
+}
+
+impl fmt::Display for SignatureState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Good { key } => write!(f, "good, by the given key {key}"),
+            Self::OwnKey { key } => write!(f, "good, by the key {key} in the image (give a key to know whose it is)"),
+            Self::Unsigned => f.write_str("none"),
+            Self::Bad => f.write_str("BAD"),
+            Self::NoKey => f.write_str("not checked, for want of a key"),
+        }
+    }
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Problem {
+    /// The file, below the folder that was named; in the overlay as in `overlay.tar.gz: etc/fstab`.
+    pub path: String,
+    /// What is wrong.
+    pub what: String,
+    /// What was expected, where that can be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { path: path.into(), what: what.into(), expected: None, found: None }
+    }
+
+    pub(super) fn differs(
+        path: impl Into<String>,
+        what: impl Into<String>,
+        expected: &impl ToString,
+        found: &impl ToString,
+    ) -> Self {
+        let (expected, found) = (Some(expected.to_string()), Some(found.to_string()));
+        Self { expected, found, ..Self::new(path, what) }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.what)?;
+        if let Some(expected) = &self.expected {
+            write!(f, "\n    expected {expected}")?;
+        }
+        if let Some(found) = &self.found {
+            write!(f, "\n    found    {found}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    /// True where nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "image      {}", self.image.display())?;
+        writeln!(f, "files      {}", self.files)?;
+        writeln!(f, "overlay    {} entries", self.overlay)?;
+        writeln!(f, "nodes      {}", self.nodes)?;
+        writeln!(f, "signature  {}", self.signature)?;
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        match self.problems.len() {
+            0 => f.write_str("verified: every digest is as the manifest says\n"),
+            1 => f.write_str("NOT verified: 1 problem\n"),
+            count => writeln!(f, "NOT verified: {count} problems"),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! `builder verify`: every digest again. One pass reads, the rest are pure comparisons.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
+
+use recipes::node::NODE_TYPE;
+use recipes::{Envelope, NodeDocument, PublicKey, Sha256};
+
+use super::report::{Problem, Report, SignatureState};
+use super::{FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, ManifestError, OVERLAY, OverlayEntry, SIGNATURE, SUMS};
+use super::{files, overlay};
+
+/// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside the
+/// overlay, the signature, and the node documents where they are there. `key` is the one that the signature
+/// must be by; without it the key in the overlay has to do, which proves only that the image fits together.
+///
+/// An error means that there was nothing to verify; what is wrong with an image is in the report.
+pub fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
+    let image = [dir.join("image"), dir.to_owned()].into_iter().find(|image| image.join(MANIFEST).is_file());
+    let image = image.ok_or_else(|| ManifestError::NoImage { path: dir.to_owned() })?;
+    let found = files::list(&image)?;
+    let read = |name: &str| {
+        let path = image.join(name);
+        fs::read(&path).map_err(ManifestError::io("read it", &path))
+    };
+    let mut problems = Vec::new();
+    if found.iter().any(|file| file.name == SUMS) {
+        problems.extend(against_sums(&read(SUMS)?, &found));
+    } else {
+        problems.push(Problem::new(SUMS, "it is missing"));
+    }
+
+    let bytes = read(MANIFEST)?;
+    let manifest = serde_json::from_slice::<Manifest>(&bytes);
+    let inside = image.join(OVERLAY).is_file().then(|| overlay::read(&image.join(OVERLAY)));
+    let mut entries = 0;
+    match &manifest {
+        Err(error) => problems.push(Problem::new(MANIFEST, format!("it is no manifest of this builder's ({error})"))),
+        Ok(manifest) => {
+            problems.extend(against_outputs(&manifest.outputs, &found));
+            if let Some(Ok((inside, _))) = &inside {
+                entries = inside.len();
+                problems.extend(against_overlay(&manifest.overlay, inside));
+            }
+        }
+    }
+    let mut own = None;
+    match inside {
+        Some(Err(ManifestError::Wrong { found, .. })) => problems.push(Problem::new(OVERLAY, found)),
+        Some(Err(error)) => return Err(error),
+        Some(Ok((_, trust))) => own = trust.and_then(|text| text.parse::<PublicKey>().ok()),
+        // The manifest names it, so its absence is a problem already.
+        None => {}
+    }
+    if let (Ok(manifest), Some(own)) = (&manifest, &own) {
+        if manifest.trust != own.id() {
+            let what = "the image trusts another key than it says";
+            problems.push(Problem::differs(MANIFEST, what, &own.id(), &manifest.trust));
+        }
+    }
+    let envelope = found.iter().any(|file| file.name == SIGNATURE).then(|| read(SIGNATURE)).transpose()?;
+    let signature = signature(envelope.as_deref(), &bytes, key, own.as_ref(), &mut problems);
+    let nodes = if image == dir { 0 } else { nodes(&dir.join("nodes"), key.or(own.as_ref()), &mut problems)? };
+    dedup(&mut problems);
+    Ok(Report { image, files: found.len(), overlay: entries, nodes, signature, problems })
+}
+
+/// A file that differs is named by `SHA256SUMS` and by the manifest: once is enough.
+fn dedup(problems: &mut Vec<Problem>) {
+    let mut seen = Vec::new();
+    problems.retain(|problem| {
+        let new = !seen.contains(problem);
+        seen.push(problem.clone());
+        new
+    });
+}
+
+fn against_sums(text: &[u8], found: &[FileDigest]) -> Vec<Problem> {
+    let expected = match files::parse_sums(&String::from_utf8_lossy(text)) {
+        Ok(expected) => expected.into_iter().collect::<BTreeMap<_, _>>(),
+        Err(why) => return vec![Problem::new(SUMS, why)],
+    };
+    let found = found.iter().filter(|file| file.name != SUMS).map(|file| (file.name.clone(), file.sha256));
+    compare(&expected, &found.collect(), "", |name, expected: &Sha256, found| {
+        (expected != found).then(|| Problem::differs(name, "its sha256 is another", expected, found))
+    })
+}
+
+fn against_outputs(expected: &[FileDigest], found: &[FileDigest]) -> Vec<Problem> {
+    let map = |files: &[FileDigest]| -> BTreeMap<_, _> {
+        let files = files.iter().filter(|file| ![SUMS, MANIFEST, SIGNATURE].contains(&file.name.as_str()));
+        files.map(|file| (file.name.clone(), file.sha256)).collect()
+    };
+    compare(&map(expected), &map(found), "", |name, expected: &Sha256, found| {
+        (expected != found).then(|| Problem::differs(name, "its sha256 is another", expected, found))
+    })
+}
+
+fn against_overlay(expected: &[OverlayEntry], found: &[OverlayEntry]) -> Vec<Problem> {
+    let map = |entries: &[OverlayEntry]| -> BTreeMap<_, _> {
+        entries.iter().map(|entry| (entry.path.clone(), entry.clone())).collect()
+    };
+    let prefix = format!("{OVERLAY}: ");
+    compare(&map(expected), &map(found), &prefix, |name, expected: &OverlayEntry, found| {
+        let differs = |what: &str, expected: &dyn Debug, found: &dyn Debug| {
+            Some(Problem::differs(name, what, &format!("{expected:?}"), &format!("{found:?}")))
+        };
+        if expected.sha256 != found.sha256 {
+            let text = |digest: &Option<Sha256>| digest.map_or("none".to_owned(), |digest| digest.to_string());
+            return Some(Problem::differs(
+                name,
+                "its sha256 is another",
+                &text(&expected.sha256),
+                &text(&found.sha256),
+            ));
+        }
+        if expected.mode != found.mode {
+            return Some(Problem::differs(name, "its mode is another", &expected.mode, &found.mode));
+        }
+        if (expected.uid, expected.gid) != (found.uid, found.gid) {
+            return differs("its owner is another", &(expected.uid, expected.gid), &(found.uid, found.gid));
+        }
+        if expected != found {
+            return differs("it is another", expected, found);
+        }
+        None
+    })
+}
+
+/// Missing, unexpected and differing ones, by name.
+fn compare<T>(
+    expected: &BTreeMap<String, T>,
+    found: &BTreeMap<String, T>,
+    prefix: &str,
+    differ: impl Fn(&str, &T, &T) -> Option<Problem>,
+) -> Vec<Problem> {
+    let mut out = Vec::new();
+    for (name, expected) in expected {
+        let path = format!("{prefix}{name}");
+        match found.get(name) {
+            None => out.push(Problem::new(path, "it is missing")),
+            Some(found) => out.extend(differ(&path, expected, found)),
+        }
+    }
+    let unexpected = found.keys().filter(|name| !expected.contains_key(*name));
+    out.extend(unexpected.map(|name| Problem::new(format!("{prefix}{name}"), "it is not in the manifest")));
+    out
+}
+
+fn signature(
+    envelope: Option<&[u8]>,
+    manifest: &[u8],
+    given: Option<&PublicKey>,
+    own: Option<&PublicKey>,
+    problems: &mut Vec<Problem>,
+) -> SignatureState {
+    let Some(envelope) = envelope else {
+        // Whoever gives a key wants to know that it is by that key.
+        if let Some(key) = given {
+            let what = format!("it is missing, expected one by {}", key.id());
+            problems.push(Problem::new(SIGNATURE, what));
+        }
+        return SignatureState::Unsigned;
+    };
+    let Some(key) = given.or(own) else {
+        return SignatureState::NoKey;
+    };
+    let opened = serde_json::from_slice::<Envelope>(envelope)
+        .map_err(|error| format!("it is no signature ({error})"))
+        .and_then(|envelope| envelope.open(MANIFEST_TYPE, key).map_err(|error| error.to_string()));
+    let why = match opened {
+        Ok(payload) if payload == manifest => {
+            let id = key.id();
+            return if given.is_some() { SignatureState::Good { key: id } } else { SignatureState::OwnKey { key: id } };
+        }
+        Ok(_) => "what is signed is another manifest than manifest.json".to_owned(),
+        Err(why) => why,
+    };
+    problems.push(Problem::new(SIGNATURE, why));
+    SignatureState::Bad
+}
+
+/// Checks that each node's document is signed by the key that the image trusts: a node would refuse it else.
+fn nodes(folder: &Path, key: Option<&PublicKey>, problems: &mut Vec<Problem>) -> Result<usize, ManifestError> {
+    let Some(key) = key.filter(|_| folder.is_dir()) else {
+        return Ok(0);
+    };
+    let entries = fs::read_dir(folder).map_err(ManifestError::io("list it", folder))?;
+    let names: Result<Vec<_>, _> = entries.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    let mut names = names.map_err(ManifestError::io("list it", folder))?;
+    names.sort();
+    for name in &names {
+        let name = name.to_string_lossy();
+        let read = |file: &str| fs::read(folder.join(&*name).join(file)).map_err(|error| error.to_string());
+        for file in ["node.json", "user-data"] {
+            if let Err(why) = read(file).and_then(|bytes| node(&bytes, key, &name)) {
+                problems.push(Problem::new(format!("nodes/{name}/{file}"), why));
+            }
+        }
+    }
+    Ok(names.len())
+}
+
+fn node(bytes: &[u8], key: &PublicKey, name: &str) -> Result<(), String> {
+    let envelope: Envelope = serde_json::from_slice(bytes).map_err(|error| format!("it is no envelope ({error})"))?;
+    let payload = envelope.open(NODE_TYPE, key).map_err(|error| error.to_string())?;
+    let document: NodeDocument =
+        serde_json::from_slice(&payload).map_err(|error| format!("it is no node document ({error})"))?;
+    if document.name.as_str() == name {
+        return Ok(());
+    }
+    Err(format!("it is the document of `{}`", document.name))
+}

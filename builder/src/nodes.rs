@@ -1,0 +1,108 @@
+//! What one node gets for itself: its signed document, the NoCloud pair that carries it, and the same as a
+//! disk image for virtual machines. All of it is secret: it holds the node's keys.
+
+mod seed;
+
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use recipes::node::NODE_TYPE;
+use recipes::{NodeDocument, Sha256, SigningKey};
+use serde::Serialize;
+
+/// Why a node's files cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NodesError {
+    /// The system refused an operation.
+    #[error("{path}: cannot {doing}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The seed image could not be made.
+    #[error("the seed image of `{node}`: {source}")]
+    Seed {
+        /// Whose.
+        node: String,
+        /// What the file system library said.
+        source: io::Error,
+    },
+    /// A document could not be written as JSON.
+    #[error("the document of `{node}` is no JSON: {source}")]
+    Json {
+        /// Whose.
+        node: String,
+        /// What the JSON library said.
+        source: serde_json::Error,
+    },
+}
+
+/// NoCloud's `meta-data`. It is read as YAML, of which JSON is a part.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct MetaData<'a> {
+    instance_id: String,
+    local_hostname: &'a str,
+}
+
+/// A node's files, by name. The same document and key give the same bytes.
+///
+/// The instance-id has part of the document's digest in it: NoCloud readers take an instance-id that they have
+/// seen for "nothing has changed", so that it must change when the document does.
+pub fn documents(document: &NodeDocument, key: &SigningKey) -> Result<Vec<(&'static str, Vec<u8>)>, NodesError> {
+    let node = document.name.as_str();
+    let json = |source| NodesError::Json { node: node.to_owned(), source };
+    let payload = serde_json::to_vec(document).map_err(json)?;
+    let digest = Sha256::of(&payload).to_string();
+    let envelope = lines(&key.sign(NODE_TYPE, &payload)).map_err(json)?;
+    let meta = MetaData { instance_id: format!("{}-{node}-{}", document.cluster, &digest[..12]), local_hostname: node };
+    let meta = lines(&meta).map_err(json)?;
+    let seed = seed::image(&[("meta-data", &meta), ("user-data", &envelope)])
+        .map_err(|source| NodesError::Seed { node: node.to_owned(), source })?;
+    Ok(vec![("node.json", envelope.clone()), ("meta-data", meta), ("user-data", envelope), ("seed.img", seed)])
+}
+
+fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Writes a node's files into `nodes/NAME` below the output: the folder 0700, the files 0600 from the moment
+/// they exist, whatever the umask. They must not be there yet; the output puts them on the disk when it is
+/// committed.
+pub fn write(output: &Path, document: &NodeDocument, key: &SigningKey) -> Result<(), NodesError> {
+    let files = documents(document, key)?;
+    let nodes = output.join("nodes");
+    let folder = nodes.join(document.name.as_str());
+    for path in [&nodes, &folder] {
+        make_folder(path).map_err(|source| NodesError::Io { doing: "create it", path: path.clone(), source })?;
+    }
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        write_secret(&path, &bytes).map_err(|source| NodesError::Io { doing: "write it", path, source })?;
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::set_permissions(path, Permissions::from_mode(0o700)),
+    }
+}
+
+fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests;

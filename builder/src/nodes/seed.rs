@@ -1,0 +1,85 @@
+//! A NoCloud seed as a disk image: FAT with the label `cidata`, the same bytes for the same files.
+//!
+//! FAT and not ISO 9660: the ISO writers at hand put the time of day into the volume.
+
+use std::io::{self, Cursor, Write as _};
+
+use fatfs::{FileSystem, FormatVolumeOptions, FsOptions, format_volume};
+use recipes::Sha256;
+
+const SECTOR: usize = 512;
+
+/// What FAT12 needs beside the files with this geometry, rounded up: boot sector, two tables of at most 12
+/// sectors, and the root directory.
+const OVERHEAD: usize = 64;
+
+/// In FAT12 there are fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk Format"); with a
+/// sector for a cluster that is 2 MB, some hundred times a node's files.
+const LARGEST: usize = 4084;
+
+/// The image with these files in its root.
+pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
+    let data: usize = files.iter().map(|(_, bytes)| bytes.len().div_ceil(SECTOR)).sum();
+    // In steps, so that a certificate that is a byte longer does not make a disk of another size.
+    let sectors = (OVERHEAD + data).next_multiple_of(64);
+    let total = u32::try_from(sectors).ok().filter(|_| sectors < LARGEST);
+    let total = total.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "more than 2 MB of files"))?;
+
+    let mut everything = Vec::new();
+    for (name, bytes) in files {
+        everything.extend_from_slice(name.as_bytes());
+        everything.extend_from_slice(bytes);
+    }
+    let digest = Sha256::of(&everything);
+    let [a, b, c, d, ..] = *digest.as_bytes();
+
+    let mut disk = vec![0; sectors * SECTOR];
+    let options = FormatVolumeOptions::new()
+        .total_sectors(total)
+        .bytes_per_cluster(512)
+        .max_root_dir_entries(16)
+        // One track: readers of so small a disk that care for its geometry find one that holds.
+        .sectors_per_track(u16::try_from(sectors).unwrap_or(u16::MAX))
+        .heads(1)
+        .volume_id(u32::from_be_bytes([a, b, c, d]))
+        .volume_label(*b"cidata     ");
+    format_volume(Cursor::new(disk.as_mut_slice()), options)?;
+    {
+        // Without fatfs' clock (its feature `chrono`) every file is of 1980-01-01, the first day of FAT.
+        let volume = FileSystem::new(Cursor::new(disk.as_mut_slice()), FsOptions::new())?;
+        for (name, bytes) in files {
+            let mut file = volume.root_dir().create_file(name)?;
+            file.write_all(bytes)?;
+            file.flush()?;
+        }
+        volume.unmount()?;
+    }
+    Ok(disk)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn any_size_is_read_back() {
+        for size in (0..4096).step_by(511).chain((4096..1_900_000).step_by(99_991)) {
+            let bytes = vec![b'x'; size];
+            let disk = image(&[("meta-data", b"{}"), ("user-data", &bytes)]).unwrap();
+            let volume = FileSystem::new(Cursor::new(disk), FsOptions::new()).unwrap();
+            assert_eq!(volume.volume_label(), "cidata");
+            let mut read = Vec::new();
+            volume.root_dir().open_file("user-data").unwrap().read_to_end(&mut read).unwrap();
+            assert!(read == bytes, "{size}");
+        }
+        assert!(image(&[("user-data", &vec![0; 3_000_000])]).is_err());
+    }
+
+    #[test]
+    fn the_same_files_give_the_same_bytes_and_others_another_volume() {
+        let [one, again, two] = [b"1", b"1", b"2"].map(|bytes| image(&[("user-data", bytes)]).unwrap());
+        assert!(one == again && one[0x27..0x2b] != two[0x27..0x2b]);
+    }
+}

@@ -1,0 +1,134 @@
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+use recipes::Envelope;
+use recipes::node::{KeyPair, NodeTls};
+
+use super::*;
+
+fn key() -> SigningKey {
+    SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
+}
+
+fn document() -> NodeDocument {
+    let pair = || KeyPair { cert: "cert\n".repeat(200), key: "key\n".repeat(60) };
+    NodeDocument {
+        cluster: "demo".parse().unwrap(),
+        name: "etcd-1".parse().unwrap(),
+        address: Ipv4Addr::new(10, 101, 15, 101),
+        machine: recipes::MachineMatch { mac: Some("52:54:00:00:00:01".parse().unwrap()), ..Default::default() },
+        tls: NodeTls { ca: "ca\n".to_owned(), server: pair(), peer: pair(), client: pair() },
+    }
+}
+
+fn file<'a>(files: &'a [(&str, Vec<u8>)], name: &str) -> &'a [u8] {
+    &files.iter().find(|(found, _)| *found == name).unwrap().1
+}
+
+#[test]
+fn the_same_document_gives_the_same_files() {
+    let key = key();
+    assert!(documents(&document(), &key).unwrap() == documents(&document(), &key).unwrap());
+}
+
+#[test]
+fn the_instance_id_changes_with_the_document() {
+    let key = key();
+    let meta = |document: &NodeDocument| -> serde_json::Value {
+        serde_json::from_slice(file(&documents(document, &key).unwrap(), "meta-data")).unwrap()
+    };
+    let one = meta(&document());
+    assert_eq!(one["local-hostname"], "etcd-1");
+    assert!(one["instance-id"].as_str().unwrap().starts_with("demo-etcd-1-"));
+    let mut other = document();
+    other.tls.ca.push(' ');
+    assert_ne!(one["instance-id"], meta(&other)["instance-id"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_document_is_read_back_as_it_was(
+        name in "[a-z]([a-z0-9-]{0,20}[a-z0-9])?",
+        address: u32,
+        pem in "(\\PC|\n){0,3000}",
+    ) {
+        let key = key();
+        let mut document = document();
+        document.name = name.parse().unwrap();
+        document.address = Ipv4Addr::from(address);
+        document.tls.peer.cert = pem;
+        let files = documents(&document, &key).unwrap();
+        prop_assert_eq!(file(&files, "node.json"), file(&files, "user-data"));
+        let envelope: Envelope = serde_json::from_slice(file(&files, "node.json")).unwrap();
+        let payload = envelope.open(NODE_TYPE, &key.public()).unwrap();
+        prop_assert_eq!(serde_json::from_slice::<NodeDocument>(&payload).unwrap(), document);
+    }
+}
+
+fn ask(program: &str, args: &[&str]) -> Option<String> {
+    match Command::new(program).args(args).stderr(Stdio::inherit()).output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{program} {args:?}: {output:?}");
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Err(error) => {
+            eprintln!("SKIPPED: no {program} to ask ({error})");
+            None
+        }
+    }
+}
+
+#[test]
+fn other_programs_read_the_seed() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), &document(), &key()).unwrap();
+    let folder = dir.path().join("nodes/etcd-1");
+    let seed = folder.join("seed.img");
+    let seed = seed.to_str().unwrap();
+    if let Some(text) = ask("blkid", &["-p", seed]) {
+        for expected in ["LABEL=\"cidata\"", "LABEL_FATBOOT=\"cidata\"", "TYPE=\"vfat\""] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+    }
+    ask("fsck.fat", &["-n", seed]);
+    let user_data = fs::read_to_string(folder.join("user-data")).unwrap();
+    if let Some(text) = ask("mtype", &["-i", seed, "::user-data"]) {
+        assert_eq!(text, user_data);
+    }
+    let mount = dir.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let mount = mount.to_str().unwrap();
+    let mounted = Command::new("mount").args(["-o", "loop,ro", seed, mount]).status().is_ok_and(|s| s.success());
+    if mounted {
+        let read = fs::read_to_string(Path::new(mount).join("user-data"));
+        ask("umount", &[mount]);
+        assert_eq!(read.unwrap(), user_data);
+    } else {
+        eprintln!("SKIPPED: mounting the seed, which needs root and a loop device");
+    }
+}
+
+#[test]
+fn the_files_are_for_the_owner_alone_under_any_umask() {
+    for umask in ["000", "077"] {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!("umask {umask}; exec \"$0\" --exact nodes::tests::child --ignored");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(std::env::current_exe().unwrap()).env("NODES_TEST_FOLDER", dir.path());
+        assert!(command.stdout(Stdio::null()).status().unwrap().success());
+        let folder = dir.path().join("nodes/etcd-1");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&dir.path().join("nodes")), mode(&folder)), (0o700, 0o700));
+        for name in ["node.json", "meta-data", "user-data", "seed.img"] {
+            assert_eq!(mode(&folder.join(name)), 0o600, "{name} under umask {umask}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by the_files_are_for_the_owner_alone_under_any_umask, in a process of its own"]
+fn child() {
+    write(&PathBuf::from(std::env::var_os("NODES_TEST_FOLDER").unwrap()), &document(), &key()).unwrap();
+}

@@ -1,0 +1,87 @@
+//! What happens beside the target: dead builds are cleaned up after, and the new output takes its place.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::io::Errno;
+
+use super::{OutputError, io_error, parent, serial, sibling};
+
+/// Cleans up after dead builds, and finishes what one was killed in.
+pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
+    let folder = parent(target);
+    let [new, old] = ["new-", "old-"].map(|suffix| {
+        sibling(target, suffix).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    });
+    for entry in fs::read_dir(folder).map_err(io_error("list it", folder))? {
+        let entry = entry.map_err(io_error("list it", folder))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = entry.path();
+        if name.starts_with(&old) {
+            // Killed between the two renames: the old output goes back. Killed after them: it is not needed.
+            if target.symlink_metadata().is_err() {
+                fs::rename(&path, target).map_err(io_error("put the old output back from it", &path))?;
+            } else {
+                remove(&path)?;
+            }
+        } else if let Some(pid) = name.strip_prefix(&new) {
+            if is_dead(&path, pid) {
+                remove(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the build of a temporary folder is gone. The lock tells, since a process number may be somebody
+/// else's by now, or from another container; where folders cannot be locked the number has to do.
+fn is_dead(temp: &Path, pid: &str) -> bool {
+    let Ok(file) = File::open(temp) else {
+        return false;
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => true,
+        Err(Errno::WOULDBLOCK) => false,
+        Err(_) => {
+            let pid = pid.split('-').next().unwrap_or_default();
+            !pid.is_empty() && !Path::new("/proc").join(pid).exists()
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), OutputError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove it", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Puts `temp` in the place of `target`. Where there was one, it has the name `temp` or is gone afterwards.
+pub(super) fn replace(temp: &Path, target: &Path) -> Result<(), OutputError> {
+    let failed = io_error("put the new output in its place", target);
+    match rustix::fs::renameat_with(CWD, temp, CWD, target, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOENT) => fs::rename(temp, target).map_err(failed),
+        // NFS, old overlays and some FUSE file systems cannot exchange.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => replace_in_two(temp, target),
+        Err(Errno::BUSY) => Err(OutputError::Refused {
+            path: target.to_owned(),
+            found: "something is mounted on it, and a mount point cannot be replaced".to_owned(),
+            remedy: "name a folder inside of it",
+        }),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// The same in two renames. A build killed between them is recovered by the next.
+pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputError> {
+    let aside = sibling(target, &format!("old-{}", serial()));
+    fs::rename(target, &aside).map_err(io_error("move the old output aside", target))?;
+    if let Err(error) = fs::rename(temp, target) {
+        fs::rename(&aside, target).map_err(io_error("put the old output back from it", &aside))?;
+        return Err(io_error("put the new output in its place", target)(error));
+    }
+    remove(&aside)
+}

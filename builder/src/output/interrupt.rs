@@ -1,0 +1,45 @@
+//! Temporary folders and signals: what this process is writing is known to the thread that waits for signals,
+//! so that an interrupt leaves nothing behind.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The temporary folders of this process, for the thread that waits for signals.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+pub(super) fn lock() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes a temporary folder, and forgets it. What cannot be removed now is removed by the next build.
+pub(super) fn discard(temp: &Path) {
+    let mut unfinished = lock();
+    let _ = fs::remove_dir_all(temp);
+    unfinished.retain(|path| path != temp);
+}
+
+/// From now on an interrupt (^C, SIGTERM, SIGHUP) ends the program as it should: what is half-written is
+/// removed, a line says so, and the exit code is 128 plus the signal's number (130 for ^C), as shells have it.
+/// To be called once, early in `main`.
+pub fn clean_up_on_interrupt() -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let Some(signal) = signals.forever().next() else {
+            return;
+        };
+        // Held until the end: no other thread can begin or commit an output any more.
+        let unfinished = lock();
+        for temp in unfinished.iter() {
+            // Renamed first, so that the threads that still write into it fail instead of filling it again.
+            let dead = temp.with_extension(format!("new-{}-interrupted", std::process::id()));
+            let place = if fs::rename(temp, &dead).is_ok() { &dead } else { temp };
+            let _ = fs::remove_dir_all(place);
+        }
+        eprintln!("interrupted: what was half-written is removed");
+        std::process::exit(128 + signal);
+    })?;
+    Ok(())
+}

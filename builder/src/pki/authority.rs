@@ -1,0 +1,268 @@
+//! Who signs the nodes' certificates: a CA of our own, made once and kept, the user's, or nobody here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration as StdDuration;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _};
+use recipes::Sha256;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use time::{Duration, OffsetDateTime};
+
+use super::certificate::{Certificate, utc};
+use super::{Event, Lifetimes, PkiError, store};
+
+/// Whose CA signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authority {
+    /// Our own. Where the folder has `ca.crt` but no `ca.key`, all certificates are taken as they are.
+    Own,
+    /// The user's.
+    Given {
+        /// Its certificate, PEM. More than one may be in the file, while one authority replaces another: all of
+        /// them are trusted, the one that the key fits signs.
+        cert: PathBuf,
+        /// Its private key, PEM, PKCS #8.
+        key: PathBuf,
+    },
+}
+
+/// How far before now a certificate begins: a node whose clock is late must still take it.
+const BACKDATE: Duration = Duration::hours(1);
+
+/// What is to be done for an authority, by what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Make key and certificate.
+    Make,
+    /// A build was killed between the two: make the certificate for the key.
+    Finish,
+    /// Take both from the folder.
+    Keep,
+    /// Take the user's.
+    Take,
+    /// There is a certificate and no key: nothing is issued here.
+    Ready,
+}
+
+fn decide(authority: &Authority, cert: bool, key: bool, leaves: bool) -> Result<Step, (&'static str, &'static str)> {
+    match (authority, cert, key) {
+        (Authority::Given { .. }, _, true) => Err((
+            "the folder has an authority of its own, and another one is given",
+            "give another folder for the PKI, or leave the given authority out",
+        )),
+        (Authority::Given { .. }, _, false) => Ok(Step::Take),
+        // A new CA beside old certificates would cut every running member off at its next rebuild.
+        (Authority::Own, false, false) if leaves => Err((
+            "it is missing, while there are certificates of nodes that it has signed",
+            "restore ca.crt and ca.key from a backup; to begin a new cluster, give another folder",
+        )),
+        (Authority::Own, false, false) => Ok(Step::Make),
+        (Authority::Own, false, true) => Ok(Step::Finish),
+        (Authority::Own, true, true) => Ok(Step::Keep),
+        (Authority::Own, true, false) => Ok(Step::Ready),
+    }
+}
+
+/// The authorities that nodes trust, and the one that signs.
+#[derive(Debug)]
+pub(super) struct Signer {
+    /// All of `ca.crt`, as every node gets it.
+    pub(super) pem: String,
+    /// The same, read.
+    pub(super) trusted: Vec<Certificate>,
+    /// Who signs, with its certificate; `None` where certificates are given ready-made.
+    pub(super) issuer: Option<(Certificate, Issuer<'static, KeyPair>)>,
+}
+
+/// Finds the authority of a folder, or makes it.
+pub(super) fn open(
+    dir: &Path,
+    authority: &Authority,
+    lifetimes: Lifetimes,
+    now: OffsetDateTime,
+    events: &mut Vec<Event>,
+) -> Result<Signer, PkiError> {
+    let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+    let leaves = dir.join("nodes").read_dir().is_ok_and(|mut nodes| nodes.next().is_some());
+    let step = decide(authority, cert.exists(), key.exists(), leaves)
+        .map_err(|(found, remedy)| PkiError::wrong(&key, found, remedy))?;
+    if step == Step::Make {
+        let pair = KeyPair::generate().map_err(PkiError::make(&key))?;
+        store::put(&key, pair.serialize_pem().as_bytes(), store::SECRET)?;
+    }
+    if matches!(step, Step::Make | Step::Finish) {
+        let pair = read_key(&key)?;
+        let made = own(&pair, lifetimes, now).map_err(PkiError::make(&cert))?;
+        store::put(&cert, made.pem().as_bytes(), store::PUBLIC)?;
+        events.push(Event::Made(cert.clone()));
+    }
+    if let (Step::Take, Authority::Given { cert: given, .. }) = (step, authority) {
+        take(given, &cert, now, events)?;
+    }
+    let key = match (step, authority) {
+        (Step::Ready, _) => None,
+        (_, Authority::Given { key, .. }) => Some(key.as_path()),
+        (_, Authority::Own) => Some(key.as_path()),
+    };
+    let (pem, trusted) = read_cert(&cert)?;
+    for certificate in &trusted {
+        check(&cert, certificate, lifetimes, now, events)?;
+    }
+    let issuer = key.map(|key| issuer(key, &cert, &trusted)).transpose()?;
+    Ok(Signer { pem, trusted, issuer })
+}
+
+/// Copies the given authority into the folder. One that is there already is replaced only by one that shares
+/// a certificate with it: nodes that trust the old file and nodes that trust the new one then have an
+/// authority in common, which is how a CA is changed under a running cluster.
+fn take(given: &Path, kept: &Path, now: OffsetDateTime, events: &mut Vec<Event>) -> Result<(), PkiError> {
+    let (pem, new) = read_cert(given)?;
+    if kept.exists() {
+        let (old_pem, old) = read_cert(kept)?;
+        if old_pem == pem {
+            return Ok(());
+        }
+        if !new.iter().any(|certificate| old.contains(certificate)) {
+            return Err(PkiError::wrong(
+                kept,
+                format!("it is `{}`, and the given authority is `{}`", old[0].subject, new[0].subject),
+                "put both certificates into the given file while nodes change over, or give another folder",
+            ));
+        }
+        let aside = store::set_aside(kept, now)?;
+        events.push(Event::Replaced { path: kept.to_owned(), why: "another was given".to_owned(), kept: aside });
+    } else {
+        events.push(Event::Made(kept.to_owned()));
+    }
+    store::put(kept, pem.as_bytes(), store::PUBLIC)
+}
+
+fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiError> {
+    let missing = || PkiError::wrong(path, "the authority's certificate is not there", "put it there, in PEM");
+    let pem = store::read(path)?.ok_or_else(missing)?;
+    let all =
+        Certificate::all(&pem).map_err(|why| PkiError::wrong(path, why, "give the authority's certificate in PEM"))?;
+    Ok((pem, all))
+}
+
+fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
+    let missing = || PkiError::wrong(path, "the authority's key is not there", "put it there, in PEM");
+    let pem = store::read_secret(path)?.ok_or_else(missing)?;
+    KeyPair::from_pem(&pem).map_err(|error| {
+        PkiError::wrong(
+            path,
+            format!("no private key that can sign ({error}), expected an unencrypted PKCS #8 key in PEM"),
+            "convert it with `openssl pkcs8 -topk8 -nocrypt`, under umask 077",
+        )
+    })
+}
+
+fn check(
+    path: &Path,
+    certificate: &Certificate,
+    lifetimes: Lifetimes,
+    now: OffsetDateTime,
+    events: &mut Vec<Event>,
+) -> Result<(), PkiError> {
+    let wrong =
+        |found: String, remedy: &str| PkiError::wrong(path, format!("`{}` {found}", certificate.subject), remedy);
+    if !certificate.authority {
+        return Err(wrong("is no authority (CA:TRUE, keyCertSign)".to_owned(), "give a CA's certificate"));
+    }
+    if now >= certificate.not_after {
+        let found = format!("expired on {}", utc(certificate.not_after));
+        return Err(wrong(found, "take it out of the file if another one signs by now, or begin a new folder"));
+    }
+    if now < certificate.not_before {
+        let found = format!("is valid only from {}, and it is {}", utc(certificate.not_before), utc(now));
+        return Err(wrong(found, "set this machine's clock"));
+    }
+    if certificate.not_after - now < Duration::days(i64::from(lifetimes.renew_before_days)) {
+        let text = format!(
+            "`{}` expires on {}, and no certificate outlives it: plan its replacement",
+            certificate.subject,
+            utc(certificate.not_after)
+        );
+        events.push(Event::Warning { path: path.to_owned(), text });
+    }
+    Ok(())
+}
+
+fn issuer(
+    key: &Path,
+    cert: &Path,
+    trusted: &[Certificate],
+) -> Result<(Certificate, Issuer<'static, KeyPair>), PkiError> {
+    let pair = read_key(key)?;
+    let public = pair.subject_public_key_info();
+    let Some(certificate) = trusted.iter().find(|certificate| certificate.public_key == public) else {
+        let found = format!("it is not the key of `{}` in {}", trusted[0].subject, cert.display());
+        return Err(PkiError::wrong(key, found, "give the key and the certificate that belong together"));
+    };
+    let der = certificate.der.as_slice().into();
+    let issuer = Issuer::from_ca_cert_der(&der, pair).map_err(PkiError::make(cert))?;
+    Ok((certificate.clone(), issuer))
+}
+
+/// The certificate of an own CA.
+fn own(pair: &KeyPair, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<rcgen::Certificate, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    // Part of the key's digest is in the name, so that two CAs of this project are never mistaken for each other.
+    let digest = Sha256::of(&pair.subject_public_key_info()).to_string();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "etcd-image");
+    params.distinguished_name.push(DnType::CommonName, format!("etcd CA {}", &digest[..8]));
+    // It signs leaves only: a CA below it would be one that nobody here made.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.serial_number = Some(serial()?);
+    (params.not_before, params.not_after) = validity(now, lifetimes.ca_days);
+    params.self_signed(pair)
+}
+
+/// From a little before now until so many days from now, or the last day that certificates can name.
+pub(super) fn validity(now: OffsetDateTime, days: u32) -> (OffsetDateTime, OffsetDateTime) {
+    // RFC 5280, 4.1.2.5: this means "has no well-defined end".
+    let last = OffsetDateTime::UNIX_EPOCH + StdDuration::from_secs(253_402_300_799);
+    (now - BACKDATE, now.checked_add(Duration::days(i64::from(days))).unwrap_or(last).min(last))
+}
+
+/// 16 random bytes, positive and always as many (RFC 5280, 4.1.2.2: at most 20; CA/B forum: at least 8).
+pub(super) fn serial() -> Result<rcgen::SerialNumber, rcgen::Error> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| rcgen::Error::RingUnspecified)?;
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(rcgen::SerialNumber::from_slice(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_is_made_once_and_never_guessed() {
+        let own = Authority::Own;
+        let given = Authority::Given { cert: "c".into(), key: "k".into() };
+        assert_eq!(decide(&own, false, false, false), Ok(Step::Make));
+        assert_eq!(decide(&own, false, true, false), Ok(Step::Finish));
+        assert_eq!(decide(&own, true, true, true), Ok(Step::Keep));
+        assert_eq!(decide(&own, true, false, true), Ok(Step::Ready));
+        assert!(decide(&own, false, false, true).unwrap_err().0.contains("missing"));
+        assert_eq!(decide(&given, false, false, true), Ok(Step::Take));
+        assert!(decide(&given, true, true, true).unwrap_err().0.contains("of its own"));
+    }
+
+    #[test]
+    fn serials_are_positive_and_sixteen_bytes() {
+        for _ in 0..64 {
+            let serial = serial().unwrap().to_bytes();
+            assert!(serial.len() == 16 && (0x40..0x80).contains(&serial[0]));
+        }
+    }
+
+    #[test]
+    fn a_lifetime_beyond_the_calendar_ends_with_it() {
+        let (_, until) = validity(OffsetDateTime::UNIX_EPOCH, u32::MAX);
+        assert_eq!(utc(until), "9999-12-31T23:59:59Z");
+    }
+}

@@ -1,0 +1,76 @@
+//! What can be wrong with a PKI folder. Every error names the file, what was found, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Misfit;
+
+/// Why the PKI cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// The system refused an operation.
+    #[error("{path}: cannot {doing}: {source}", path = path.display())]
+    Io {
+        /// What was tried, as in "read it".
+        doing: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file or folder is not what it has to be.
+    #[error("{path}: {found}; {remedy}", path = path.display())]
+    Wrong {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        found: String,
+        /// What mends it.
+        remedy: String,
+    },
+    /// A certificate that was given ready-made does not do for its node.
+    #[error("{path}: {why}; give a certificate without that fault, or add ca.key to have them issued here",
+        path = path.display(), why = Misfit::list(misfits))]
+    Unfit {
+        /// The certificate.
+        path: PathBuf,
+        /// Everything that is wrong with it.
+        misfits: Vec<Misfit>,
+    },
+    /// Another build holds the folder.
+    #[error("{path}: another build has been using this folder for {waited} s; wait for it to end, then build again",
+        path = path.display())]
+    Busy {
+        /// The lock file.
+        path: PathBuf,
+        /// How long this one waited.
+        waited: u64,
+    },
+    /// A key or a certificate could not be made.
+    #[error("{path}: cannot make it: {source}", path = path.display())]
+    Make {
+        /// The file it was meant for.
+        path: PathBuf,
+        /// What the certificate library said.
+        source: rcgen::Error,
+    },
+}
+
+impl PkiError {
+    /// For `map_err`: an operation on a path.
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    /// Something found wrong at a path, and its remedy.
+    pub(super) fn wrong(path: &Path, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Wrong { path: path.to_owned(), found: found.into(), remedy: remedy.into() }
+    }
+
+    /// For `map_err`: making what a path is to hold.
+    pub(super) fn make(path: &Path) -> impl FnOnce(rcgen::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Make { path, source }
+    }
+}

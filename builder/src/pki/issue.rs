@@ -1,0 +1,47 @@
+//! Issues the certificate of one node for one purpose.
+
+use std::net::IpAddr;
+
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use time::OffsetDateTime;
+
+use super::authority::{serial, validity};
+use super::certificate::Certificate;
+use super::fit::{Role, Subject};
+
+/// The certificate for a key, PEM, signed by the authority. It never outlives the authority.
+pub(super) fn issue(
+    (authority, issuer): &(Certificate, Issuer<'static, KeyPair>),
+    role: Role,
+    subject: &Subject<'_>,
+    key: &KeyPair,
+    days: u32,
+    now: OffsetDateTime,
+) -> Result<String, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, subject.cluster.as_str());
+    params.distinguished_name.push(DnType::CommonName, role.common_name(subject));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = role
+        .ekus()
+        .iter()
+        .map(|eku| match *eku {
+            "serverAuth" => ExtendedKeyUsagePurpose::ServerAuth,
+            _ => ExtendedKeyUsagePurpose::ClientAuth,
+        })
+        .collect();
+    params.subject_alt_names = role.sans(subject).iter().map(|text| san(text)).collect::<Result<_, _>>()?;
+    params.serial_number = Some(serial()?);
+    params.use_authority_key_identifier_extension = true;
+    let (from, until) = validity(now, days);
+    (params.not_before, params.not_after) = (from, until.min(authority.not_after));
+    Ok(params.signed_by(key, issuer)?.pem())
+}
+
+fn san(text: &str) -> Result<SanType, rcgen::Error> {
+    if let Some(address) = text.strip_prefix("IP:").and_then(|address| address.parse::<IpAddr>().ok()) {
+        return Ok(SanType::IpAddress(address));
+    }
+    Ok(SanType::DnsName(text.trim_start_matches("DNS:").try_into()?))
+}

@@ -1,0 +1,268 @@
+//! The PKI of one cluster: a folder with the authority, each node's certificates, and the key that signs the
+//! node documents. What is there is checked and kept, what is missing is made, nothing is overwritten.
+//!
+//! ```text
+//! DIR/                0700
+//!   ca.crt            the authority, or several while one replaces another
+//!   ca.key            0600; not there where the authority is the user's
+//!   signing.key       0600; ed25519, signs node documents and the manifest
+//!   signing.pub       what the image trusts
+//!   nodes/NAME/{server,peer,client}.{crt,key}
+//!   ….old-DATE        what was replaced
+//! ```
+
+mod authority;
+mod certificate;
+mod error;
+mod fit;
+mod issue;
+mod show;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration as Patience;
+
+use rcgen::KeyPair as IssuedKey;
+use recipes::node::{KeyPair, NodeTls};
+use recipes::{PublicKey, SigningKey};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use time::OffsetDateTime;
+
+pub use authority::Authority;
+pub use error::PkiError;
+pub use fit::{Misfit, Subject};
+pub use show::{CertInfo, show, table};
+
+use authority::Signer;
+use fit::{Measure, Role};
+
+/// How long certificates live, in days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// An own CA.
+    pub ca_days: u32,
+    /// A node's certificates. They end with the CA at the latest.
+    pub leaf_days: u32,
+    /// A node's certificate that has less than this left is replaced by the next build.
+    pub renew_before_days: u32,
+}
+
+/// Something that a person who builds should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A file was made.
+    Made(PathBuf),
+    /// A file was replaced.
+    Replaced {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+        /// Where the old one is.
+        kept: PathBuf,
+    },
+    /// Something is not as it should be, but works.
+    Warning {
+        /// The file.
+        path: PathBuf,
+        /// What is the matter with it.
+        text: String,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Made(path) => write!(f, "{}: made", path.display()),
+            Self::Replaced { path, why, kept } => {
+                write!(f, "{}: replaced, since {why}; the old one is {}", path.display(), kept.display())
+            }
+            Self::Warning { path, text } => write!(f, "{}: {text}", path.display()),
+        }
+    }
+}
+
+/// An open PKI folder. Others wait until it is dropped.
+#[derive(Debug)]
+pub struct Pki {
+    dir: PathBuf,
+    signer: Signer,
+    signing: SigningKey,
+    lifetimes: Lifetimes,
+    now: OffsetDateTime,
+    events: Vec<Event>,
+    _lock: store::Lock,
+}
+
+/// How long a build waits for another one to leave the folder: issuing takes milliseconds.
+const PATIENCE: Patience = Patience::from_secs(30);
+
+/// Opens a PKI folder: makes what is missing and checks what is there.
+pub fn open(dir: &Path, authority: &Authority, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<Pki, PkiError> {
+    store::folder(dir)?;
+    let lock = store::Lock::take(dir, PATIENCE)?;
+    store::sweep(dir)?;
+    let mut events = Vec::new();
+    let signer = authority::open(dir, authority, lifetimes, now, &mut events)?;
+    let signing = open_signing(dir, &mut events)?;
+    store::folder(&dir.join("nodes"))?;
+    Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, _lock: lock })
+}
+
+impl Pki {
+    /// The key that signs node documents and the manifest.
+    pub fn signing(&self) -> &SigningKey {
+        &self.signing
+    }
+
+    /// Its public half, which goes into the image.
+    pub fn trust(&self) -> PublicKey {
+        self.signing.public()
+    }
+
+    /// The authorities that the nodes trust, PEM.
+    pub fn ca(&self) -> &str {
+        &self.signer.pem
+    }
+
+    /// What was made or replaced so far, and what is worth a warning.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// A node's certificates: those that are there as long as they do, new ones otherwise.
+    pub fn node_tls(&mut self, subject: &Subject<'_>) -> Result<NodeTls, PkiError> {
+        let folder = self.dir.join("nodes").join(subject.name.as_str());
+        store::folder(&folder)?;
+        store::sweep(&folder)?;
+        let [server, peer, client] = Role::ALL.map(|role| self.pair(&folder, role, subject));
+        Ok(NodeTls { ca: self.signer.pem.clone(), server: server?, peer: peer?, client: client? })
+    }
+
+    fn pair(&mut self, folder: &Path, role: Role, subject: &Subject<'_>) -> Result<KeyPair, PkiError> {
+        let (cert, key) = (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())));
+        let (found, found_key) = (store::read(&cert)?, store::read_secret(&key)?);
+        let wrong = found.as_deref().map(|pem| self.misfits(pem, found_key.as_deref(), role, subject));
+        match (found, found_key, wrong.as_deref()) {
+            (Some(cert), Some(key), Some([])) => return Ok(KeyPair { cert, key }),
+            (Some(found), Some(found_key), Some(misfits)) if self.signer.issuer.is_none() => {
+                self.tolerate(&cert, misfits)?;
+                return Ok(KeyPair { cert: found, key: found_key });
+            }
+            (None, ..) if self.signer.issuer.is_none() => {
+                return Err(PkiError::wrong(
+                    &cert,
+                    "it is not there, and there is no ca.key to issue it with",
+                    "put the node's certificate and key there, or the authority's key beside ca.crt",
+                ));
+            }
+            (_, None, Some(misfits)) if self.signer.issuer.is_none() => {
+                return Err(PkiError::Unfit { path: cert, misfits: misfits.to_vec() });
+            }
+            // A key without certificate: a build was killed between the two. Nobody has seen the key, it will do.
+            (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
+            (has_cert, has_key, _) => self.clear(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong.as_deref())?,
+        }
+        self.issue(&cert, &key, role, subject)
+    }
+
+    fn misfits(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> Vec<Misfit> {
+        let (_, new_until) = authority::validity(self.now, self.lifetimes.leaf_days);
+        let issuer = self.signer.issuer.as_ref().map(|(certificate, _)| certificate);
+        let measure = Measure {
+            role,
+            subject: *subject,
+            // What is issued here has to be by the one who issues now, or a CA could never be phased out.
+            authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
+            now: self.now,
+            renew_until: authority::validity(self.now, self.lifetimes.renew_before_days).1,
+            new_until: issuer.map_or(new_until, |issuer| new_until.min(issuer.not_after)),
+        };
+        fit::misfits(cert, key, &measure)
+    }
+
+    /// Judges a ready certificate: what would fail on the node is an error, the rest a warning.
+    fn tolerate(&mut self, cert: &Path, misfits: &[Misfit]) -> Result<(), PkiError> {
+        if misfits.iter().any(Misfit::is_fatal) {
+            let fatal = misfits.iter().filter(|misfit| misfit.is_fatal()).cloned().collect();
+            return Err(PkiError::Unfit { path: cert.to_owned(), misfits: fatal });
+        }
+        self.events.push(Event::Warning { path: cert.to_owned(), text: Misfit::list(misfits) });
+        Ok(())
+    }
+
+    /// Moves what does not do out of the way. The certificate first: if the build is killed in between, the
+    /// key alone is left, which the next one takes for a new one's; the other way round it would find a
+    /// certificate without key, which is no less harmless.
+    fn clear(&mut self, cert: Option<&Path>, key: Option<&Path>, why: Option<&[Misfit]>) -> Result<(), PkiError> {
+        let mut kept = Vec::new();
+        for path in [cert, key].into_iter().flatten() {
+            kept.push((path.to_owned(), store::set_aside(path, self.now)?));
+        }
+        // One line for the pair: the key's fate is the certificate's.
+        if let Some((path, kept)) = kept.into_iter().next() {
+            let why = why.map_or_else(|| "it is no private key".to_owned(), Misfit::list);
+            self.events.push(Event::Replaced { path, why, kept });
+        }
+        Ok(())
+    }
+
+    fn issue(&mut self, cert: &Path, key: &Path, role: Role, subject: &Subject<'_>) -> Result<KeyPair, PkiError> {
+        let Some(issuer) = &self.signer.issuer else {
+            unreachable!("only called where there is one");
+        };
+        if !key.exists() {
+            let pair = IssuedKey::generate().map_err(PkiError::make(key))?;
+            store::put(key, pair.serialize_pem().as_bytes(), store::SECRET)?;
+        }
+        let key_pem = store::read_secret(key)?.unwrap_or_default();
+        let pair = IssuedKey::from_pem(&key_pem).map_err(PkiError::make(key))?;
+        let made = issue::issue(issuer, role, subject, &pair, self.lifetimes.leaf_days, self.now);
+        let cert_pem = made.map_err(PkiError::make(cert))?;
+        store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
+        self.events.push(Event::Made(cert.to_owned()));
+        Ok(KeyPair { cert: cert_pem, key: key_pem })
+    }
+}
+
+fn open_signing(dir: &Path, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
+    let (key, public) = (dir.join("signing.key"), dir.join("signing.pub"));
+    if !key.exists() {
+        if public.exists() {
+            return Err(PkiError::wrong(
+                &key,
+                "it is missing, while images trust its public half, signing.pub",
+                "restore it from a backup; or remove signing.pub, and install every node from the new image",
+            ));
+        }
+        let made = SigningKey::generate()
+            .map_err(|error| PkiError::wrong(&key, error.to_string(), "build on a system with /dev/urandom"))?;
+        let made = IssuedKey::try_from(made.as_slice()).map_err(PkiError::make(&key))?;
+        store::put(&key, made.serialize_pem().as_bytes(), store::SECRET)?;
+        events.push(Event::Made(key.clone()));
+    }
+    let broken = |found: String| PkiError::wrong(&key, found, "restore it from a backup");
+    let pem = store::read_secret(&key)?.unwrap_or_default();
+    let signing = match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
+        Ok(PrivateKeyDer::Pkcs8(der)) => {
+            SigningKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|error| broken(error.to_string()))?
+        }
+        _ => return Err(broken("no PKCS #8 key in PEM".to_owned())),
+    };
+    match store::read(&public)? {
+        None => store::put(&public, format!("{}\n", signing.public()).as_bytes(), store::PUBLIC)?,
+        Some(text) if text.trim().parse::<PublicKey>().ok() == Some(signing.public()) => {}
+        Some(_) => {
+            return Err(PkiError::wrong(
+                &public,
+                format!("it is not the public half of signing.key, which is `{}`", signing.public()),
+                "restore the two files that belong together",
+            ));
+        }
+    }
+    Ok(signing)
+}

@@ -1,0 +1,159 @@
+//! `builder pki show`: every certificate of a folder, and what is the matter with it. Never a key.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use recipes::Sha256;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::certificate::{Certificate, chains, public_half, utc};
+use super::{PkiError, store};
+
+/// One certificate, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CertInfo {
+    /// Its file.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// The names and addresses it is good for.
+    pub sans: Vec<String>,
+    /// The purposes it is good for.
+    pub ekus: Vec<String>,
+    /// From when on, RFC 3339.
+    pub not_before: String,
+    /// Until when, RFC 3339.
+    pub not_after: String,
+    /// How many whole days that is from now; negative once it has expired.
+    pub days_left: i64,
+    /// Of its DER, as `openssl x509 -fingerprint -sha256` has it, without the colons.
+    pub fingerprint: Option<Sha256>,
+    /// What is the matter with it; nothing if all is well.
+    pub problems: Vec<String>,
+}
+
+/// Every certificate of a PKI folder: the authority's first, then the nodes' by name.
+pub fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, PkiError> {
+    let ca = dir.join("ca.crt");
+    let Some(pem) = store::read(&ca)? else {
+        return Err(PkiError::wrong(&ca, "there is none", "name a folder that `builder build --pki` has made"));
+    };
+    let trusted = Certificate::all(&pem).unwrap_or_default();
+    let mut out = file(&ca, &dir.join("ca.key"), None, now)?;
+    let mut leaves = Vec::new();
+    for node in list(&dir.join("nodes"))? {
+        leaves.extend(list(&node)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "crt")));
+    }
+    for path in leaves {
+        out.extend(file(&path, &path.with_extension("key"), Some(&trusted), now)?);
+    }
+    Ok(out)
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = folder.read_dir().map_err(PkiError::io("list it", folder))?;
+    let mut out = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(PkiError::io("list it", folder))?;
+    out.sort();
+    Ok(out)
+}
+
+/// The certificates in one file. `trusted` is `None` for the authority's own.
+fn file(
+    path: &Path,
+    key: &Path,
+    trusted: Option<&[Certificate]>,
+    now: OffsetDateTime,
+) -> Result<Vec<CertInfo>, PkiError> {
+    let chain = match Certificate::all(&store::read(path)?.unwrap_or_default()) {
+        Ok(chain) => chain,
+        Err(why) => return Ok(vec![unreadable(path, why)]),
+    };
+    let mut out: Vec<CertInfo> = chain.iter().map(|certificate| info(path, certificate, now)).collect();
+    let problems = &mut out[0].problems;
+    match (key.exists(), trusted) {
+        (true, _) => {
+            if let Some(mode) = store::too_wide(key, 0o077)? {
+                problems.push(format!("the mode of its key is {mode:04o}: others can get at it, expected 0600"));
+            }
+            match public_half(&store::read(key)?.unwrap_or_default()) {
+                Ok(public) if chain.iter().any(|certificate| certificate.public_key == public) => {}
+                Ok(_) => problems.push("the key beside it is not its own".to_owned()),
+                Err(why) => problems.push(format!("its key is {why}")),
+            }
+        }
+        (false, Some(_)) => problems.push("its private key is missing".to_owned()),
+        // An authority's key may well be elsewhere.
+        (false, None) => {}
+    }
+    if let (Some(trusted), true) = (trusted, problems.is_empty()) {
+        problems.extend(chains(&chain, trusted, now).err());
+    }
+    Ok(out)
+}
+
+fn info(path: &Path, certificate: &Certificate, now: OffsetDateTime) -> CertInfo {
+    let mut problems = Vec::new();
+    if now >= certificate.not_after {
+        problems.push(format!("it expired on {}", utc(certificate.not_after)));
+    } else if now < certificate.not_before {
+        problems.push(format!("it is valid only from {}", utc(certificate.not_before)));
+    }
+    CertInfo {
+        path: path.to_owned(),
+        subject: certificate.subject.clone(),
+        issuer: certificate.issuer.clone(),
+        sans: certificate.sans.iter().cloned().collect(),
+        ekus: certificate.ekus.iter().cloned().collect(),
+        not_before: utc(certificate.not_before),
+        not_after: utc(certificate.not_after),
+        days_left: (certificate.not_after - now).whole_days(),
+        fingerprint: Some(certificate.fingerprint()),
+        problems,
+    }
+}
+
+fn unreadable(path: &Path, why: String) -> CertInfo {
+    CertInfo {
+        path: path.to_owned(),
+        subject: String::new(),
+        issuer: String::new(),
+        sans: Vec::new(),
+        ekus: Vec::new(),
+        not_before: String::new(),
+        not_after: String::new(),
+        days_left: 0,
+        fingerprint: None,
+        problems: vec![why],
+    }
+}
+
+/// The same for people: a line for each certificate, its details and its problems below it.
+pub fn table(infos: &[CertInfo], dir: &Path) -> String {
+    let name = |info: &CertInfo| info.path.strip_prefix(dir).unwrap_or(&info.path).display().to_string();
+    let width = infos.iter().map(|info| name(info).len()).max().unwrap_or(0).max(4);
+    let mut out = format!("{:width$}  {:>9}  {:10}  SUBJECT\n", "FILE", "DAYS LEFT", "UNTIL");
+    for info in infos {
+        let until = info.not_after.get(..10).unwrap_or("?");
+        let _ = writeln!(out, "{:width$}  {:>9}  {until:10}  {}", name(info), info.days_left, info.subject);
+        let mut detail = |label: &str, text: &str| {
+            if !text.is_empty() {
+                let _ = writeln!(out, "{:width$}  {label} {text}", "");
+            }
+        };
+        detail("names:  ", &info.sans.join(", "));
+        detail("for:    ", &info.ekus.join(", "));
+        detail("sha256: ", &info.fingerprint.map(|f| f.to_string()).unwrap_or_default());
+        info.problems.iter().for_each(|problem| detail("PROBLEM:", problem));
+    }
+    out
+}

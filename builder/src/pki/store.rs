@@ -1,0 +1,213 @@
+//! The folder on disk: files that are written durably, never wider than they must be, and never overwritten.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use time::OffsetDateTime;
+
+use super::PkiError;
+use super::certificate::utc;
+
+/// How files begin that are still being written. A build that was killed leaves one; the next one sweeps it.
+const UNFINISHED: &str = ".unfinished-";
+
+/// The mode of a private key.
+pub(super) const SECRET: u32 = 0o600;
+
+/// The mode of a certificate.
+pub(super) const PUBLIC: u32 = 0o644;
+
+/// Makes a folder for the owner alone, where there is none. One that exists keeps its mode: it may be shared
+/// on purpose. It must not be writable by others though, or they could swap the authority.
+pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {
+            // Whatever the umask took away is given back: a folder of mode 0 could not be used.
+            fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(PkiError::io("set its mode", path))?;
+            sync_parent(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = fs::metadata(path).map_err(PkiError::io("look at it", path))?;
+            if !found.is_dir() {
+                return Err(PkiError::wrong(path, "it is a file, expected a folder", "give another path"));
+            }
+            narrow_enough(path, 0o022)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(PkiError::wrong(path, "the folder that should hold it does not exist", "create that one first"))
+        }
+        Err(error) => Err(PkiError::io("create it", path)(error)),
+    }
+}
+
+/// Refuses a mode that has any of the `forbidden` bits.
+pub(super) fn narrow_enough(path: &Path, forbidden: u32) -> Result<(), PkiError> {
+    match too_wide(path, forbidden)? {
+        None => Ok(()),
+        Some(mode) => Err(PkiError::wrong(
+            path,
+            format!("its mode is {mode:04o}, so that others than its owner can get at it"),
+            format!("chmod {:o} it, and if others may have used it, replace it", mode & !forbidden),
+        )),
+    }
+}
+
+/// The mode of a file, where it has any of the `forbidden` bits.
+pub(super) fn too_wide(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiError> {
+    let mode = fs::metadata(path).map_err(PkiError::io("look at it", path))?.permissions().mode() & 0o7777;
+    Ok((mode & forbidden != 0).then_some(mode))
+}
+
+/// Writes a new file durably. It appears whole or not at all, with this very mode under every umask, and an
+/// existing one is an error: a key that was overwritten is gone for good.
+pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .permissions(Permissions::from_mode(SECRET))
+        .tempfile_in(parent)
+        .map_err(PkiError::io("create it", path))?;
+    file.write_all(bytes).map_err(PkiError::io("write it", path))?;
+    file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(PkiError::io("set its mode", path))?;
+    file.as_file().sync_all().map_err(PkiError::io("write it to the disk", path))?;
+    file.persist_noclobber(path).map_err(|error| PkiError::io("create it", path)(error.error))?;
+    sync_parent(path)
+}
+
+/// Moves a file out of the way, under a name that says since when, and gives that name.
+pub(super) fn set_aside(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+    let stamp = utc(now).replace(['-', ':'], "");
+    let name = |suffix: String| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".old-{stamp}{suffix}"));
+        PathBuf::from(name)
+    };
+    // Nobody else writes here (the lock), so looking first and renaming then is no race.
+    let mut aside = name(String::new());
+    let mut count = 1;
+    while aside.symlink_metadata().is_ok() {
+        count += 1;
+        aside = name(format!("-{count}"));
+    }
+    fs::rename(path, &aside).map_err(PkiError::io("move it aside", path))?;
+    sync_parent(path)?;
+    Ok(aside)
+}
+
+/// A text file, or `None` where there is none.
+pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PkiError::io("read it", path)(error)),
+    }
+}
+
+/// A private key, or `None` where there is none. One that others can read is refused before it is read.
+pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    narrow_enough(path, 0o077)?;
+    read(path)
+}
+
+/// Removes what a killed build left half-written in a folder.
+pub(super) fn sweep(folder: &Path) -> Result<(), PkiError> {
+    for entry in fs::read_dir(folder).map_err(PkiError::io("list it", folder))? {
+        let entry = entry.map_err(PkiError::io("list it", folder))?;
+        if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            fs::remove_file(entry.path()).map_err(PkiError::io("remove it", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_parent(path: &Path) -> Result<(), PkiError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent).and_then(|folder| folder.sync_all()).map_err(PkiError::io("write it to the disk", parent))
+}
+
+/// Keeps other builds out of the folder until it is dropped, or its process is gone.
+#[derive(Debug)]
+pub(super) struct Lock(#[allow(dead_code)] File);
+
+impl Lock {
+    /// Waits for the folder to be free, for at most `patience`.
+    pub(super) fn take(folder: &Path, patience: Duration) -> Result<Self, PkiError> {
+        let path = folder.join(".lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(SECRET)
+            .open(&path)
+            .map_err(PkiError::io("open it", &path))?;
+        let begun = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self(file)),
+                Err(Errno::WOULDBLOCK) if begun.elapsed() >= patience => {
+                    return Err(PkiError::Busy { path, waited: patience.as_secs() });
+                }
+                Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(Duration::from_millis(20)),
+                Err(error) => return Err(PkiError::io("lock it", &path)(error.into())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        put(&path, b"one", SECRET).unwrap();
+        assert!(put(&path, b"two", SECRET).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half-written is left");
+    }
+
+    #[test]
+    fn what_is_set_aside_twice_in_a_second_is_there_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
+        for content in ["one", "two"] {
+            put(&path, content.as_bytes(), PUBLIC).unwrap();
+            set_aside(&path, now).unwrap();
+        }
+        assert_eq!(fs::read_to_string(dir.path().join("a.old-20270115T080000Z")).unwrap(), "one");
+        assert_eq!(fs::read_to_string(dir.path().join("a.old-20270115T080000Z-2")).unwrap(), "two");
+    }
+
+    #[test]
+    fn a_locked_folder_is_waited_for_and_then_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Lock::take(dir.path(), Duration::ZERO).unwrap();
+        let error = Lock::take(dir.path(), Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(error, PkiError::Busy { .. }), "{error}");
+        drop(held);
+        Lock::take(dir.path(), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        put(&path, b"k", 0o640).unwrap();
+        let error = read_secret(&path).unwrap_err().to_string();
+        assert!(error.contains("0640") && error.contains("chmod 600"), "{error}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Authorities and certificates that a user brings.
+
+use std::fs;
+
+use time::Duration;
+
+use super::*;
+
+/// A CA made by openssl, as a user would bring it.
+fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> {
+    let (cert, key_path) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+    let mut args = vec!["req", "-x509", "-nodes", "-days", "1000", "-newkey"];
+    args.extend(key);
+    let subject = format!("/O=Example/CN={name}");
+    args.extend(["-subj", &subject, "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out"]);
+    args.extend([cert.to_str().unwrap(), "-keyout"]);
+    openssl(&args, &[&key_path])?;
+    Some(Authority::Given { cert, key: key_path })
+}
+
+#[test]
+fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
+    let keys: [&[&str]; 3] = [&["rsa:2048"], &["ec", "-pkeyopt", "ec_paramgen_curve:P-384"], &["ed25519"]];
+    for key in keys {
+        let folder = Folder::new();
+        let Some(authority) = foreign_authority(folder.0.path(), "given", key) else { return };
+        let mut pki = open(&folder.path(), &authority, LIFETIMES, now()).unwrap();
+        pki.node_tls(&Node::new("etcd-1").at(101)).unwrap();
+        drop(pki);
+        assert!(!folder.file("ca.key").exists());
+        openssl(&["verify", "-CAfile"], &[&folder.file("ca.crt"), &folder.file("nodes/etcd-1/server.crt")]);
+        // Without its key at hand what was issued is taken as it is.
+        let (_, events) = folder.node(now(), 101).unwrap();
+        assert_eq!(events, []);
+        let error = folder.node(now(), 102).unwrap_err().to_string();
+        assert!(error.contains("server.crt") && error.contains("IP:10.101.15.102"), "{error}");
+    }
+}
+
+#[test]
+fn an_authority_changes_only_by_way_of_both() {
+    let folder = Folder::new();
+    let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let Some(Authority::Given { cert: one, key: one_key }) = foreign_authority(folder.0.path(), "one", key) else {
+        return;
+    };
+    let Some(Authority::Given { cert: two, key: two_key }) = foreign_authority(folder.0.path(), "two", key) else {
+        return;
+    };
+    let build = |cert: &Path, key: &Path| {
+        let authority = Authority::Given { cert: cert.to_owned(), key: key.to_owned() };
+        let mut pki = open(&folder.path(), &authority, LIFETIMES, now())?;
+        pki.node_tls(&Node::new("etcd-1").at(101))
+    };
+    build(&one, &one_key).unwrap();
+    let error = build(&two, &two_key).unwrap_err().to_string();
+    assert!(error.contains("CN=one") && error.contains("CN=two") && error.contains("both"), "{error}");
+    let error = build(&one, &two_key).unwrap_err().to_string();
+    assert!(error.contains("two.key") && error.contains("not the key of"), "{error}");
+    let both = folder.0.path().join("both.crt");
+    fs::write(&both, fs::read_to_string(&one).unwrap() + &fs::read_to_string(&two).unwrap()).unwrap();
+    let tls = build(&both, &one_key).unwrap();
+    assert_eq!(tls.ca.matches("BEGIN").count(), 2);
+    assert_eq!(folder.leaf("server").issuer, "O=Example, CN=one");
+    build(&both, &two_key).unwrap();
+    assert_eq!(folder.leaf("server").issuer, "O=Example, CN=two");
+    build(&two, &two_key).unwrap();
+}
+
+#[test]
+fn ready_certificates_are_judged_like_our_own() {
+    let folder = Folder::new();
+    let other = Folder::new();
+    folder.node(now(), 101).unwrap();
+    other.node(now(), 101).unwrap();
+    fs::remove_file(folder.file("ca.key")).unwrap();
+    folder.node(now(), 101).unwrap();
+    let server = |suffix: &str| format!("nodes/etcd-1/server.{suffix}");
+    let ours = [server("crt"), server("key")].map(|name| fs::read(folder.file(&name)).unwrap());
+    let fails = |what: &str, expected: &str| {
+        let error = folder.node(now(), 101).unwrap_err().to_string();
+        assert!(error.contains("server.crt") && error.contains(expected), "{what}: {error}");
+    };
+    fs::copy(other.file(&server("key")), folder.file(&server("key"))).unwrap();
+    fails("another's key", "the key beside it is not its own");
+    fs::copy(other.file(&server("crt")), folder.file(&server("crt"))).unwrap();
+    fails("another authority's", "it is signed by");
+    for kind in ["crt", "key"] {
+        fs::copy(folder.file(&format!("nodes/etcd-1/client.{kind}")), folder.file(&server(kind))).unwrap();
+    }
+    fails("a client's", "its extended key usage lacks serverAuth");
+    fails("a client's", "its SANs lack");
+    fs::write(folder.file(&server("crt")), "garbage").unwrap();
+    fails("garbage", "no certificate in it");
+    for (kind, bytes) in ["crt", "key"].iter().zip(&ours) {
+        fs::write(folder.file(&server(kind)), bytes).unwrap();
+    }
+    let error = folder.node(now() + Duration::days(366), 101).unwrap_err().to_string();
+    assert!(error.contains("it expired on"), "{error}");
+    fs::remove_file(folder.file(&server("crt"))).unwrap();
+    fails("none", "there is no ca.key");
+}

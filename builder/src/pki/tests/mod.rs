@@ -1,0 +1,302 @@
+mod given;
+mod show;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use recipes::{Domain, Label};
+use time::Duration;
+
+use super::certificate::Certificate;
+use super::*;
+
+const LIFETIMES: Lifetimes = Lifetimes { ca_days: 3650, leaf_days: 365, renew_before_days: 30 };
+
+/// One moment for all, so that no test depends on how long it takes.
+fn now() -> OffsetDateTime {
+    static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
+    *NOW.get_or_init(|| OffsetDateTime::now_utc().replace_nanosecond(0).unwrap())
+}
+
+struct Node {
+    cluster: Label,
+    domain: Domain,
+    name: Label,
+}
+
+impl Node {
+    fn new(name: &str) -> Self {
+        Self { cluster: "demo".parse().unwrap(), domain: "cluster.local".parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    fn at(&self, last: u8) -> Subject<'_> {
+        let address = [10, 101, 15, last].into();
+        Subject { cluster: &self.cluster, domain: &self.domain, name: &self.name, address }
+    }
+}
+
+/// A folder for a PKI, and what most tests do with it.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("pki")
+    }
+
+    fn open(&self, now: OffsetDateTime) -> Result<Pki, PkiError> {
+        open(&self.path(), &Authority::Own, LIFETIMES, now)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    fn leaf(&self, name: &str) -> Certificate {
+        let pem = fs::read_to_string(self.file(&format!("nodes/etcd-1/{name}.crt"))).unwrap();
+        Certificate::all(&pem).unwrap().remove(0)
+    }
+
+    fn node(&self, now: OffsetDateTime, last: u8) -> Result<(NodeTls, Vec<Event>), PkiError> {
+        let mut pki = self.open(now)?;
+        let tls = pki.node_tls(&Node::new("etcd-1").at(last))?;
+        Ok((tls, pki.events().to_vec()))
+    }
+
+    /// The names of all files below, with their modes.
+    fn modes(&self) -> Vec<(String, u32)> {
+        let mut out = Vec::new();
+        let mut folders = vec![self.path()];
+        while let Some(folder) = folders.pop() {
+            for entry in folder.read_dir().unwrap().map(Result::unwrap) {
+                let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+                out.push((entry.path().strip_prefix(self.path()).unwrap().display().to_string(), mode));
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        out.sort();
+        out
+    }
+}
+
+fn openssl(args: &[&str], paths: &[&Path]) -> Option<String> {
+    let output = match Command::new("openssl").args(args).args(paths).output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED: no openssl to ask ({error})");
+            return None;
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {args:?}: {text}");
+    Some(text)
+}
+
+#[test]
+fn a_new_folder_gets_an_authority_and_a_nodes_certificates() {
+    let folder = Folder::new();
+    let (tls, events) = folder.node(now(), 101).unwrap();
+    assert_eq!(tls.ca, fs::read_to_string(folder.file("ca.crt")).unwrap());
+    assert_eq!(events.len(), 5, "{events:?}");
+    let server = folder.leaf("server");
+    assert_eq!(server.common_name.as_deref(), Some("etcd-1.cluster.local"));
+    let sans =
+        ["DNS:etcd-1", "DNS:etcd-1.cluster.local", "DNS:localhost", "IP:10.101.15.101", "IP:127.0.0.1", "IP:::1"];
+    assert_eq!(server.sans, sans.map(str::to_owned).into());
+    assert_eq!(server.ekus, ["clientAuth", "serverAuth"].map(str::to_owned).into());
+    assert_eq!(server.not_before, now_hour_before(&server));
+    assert_eq!(folder.leaf("peer").ekus, server.ekus);
+    let client = folder.leaf("client");
+    assert_eq!(client.common_name.as_deref(), Some("root"));
+    assert_eq!((client.ekus.len(), client.sans.len()), (1, 0));
+    assert!(Certificate::all(&tls.ca).unwrap()[0].authority);
+}
+
+fn now_hour_before(certificate: &Certificate) -> OffsetDateTime {
+    certificate.not_after - Duration::days(365) - Duration::hours(1)
+}
+
+#[test]
+fn openssl_agrees() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    let ca = folder.file("ca.crt");
+    for (name, purpose) in [
+        ("server", "sslserver"),
+        ("server", "sslclient"),
+        ("peer", "sslserver"),
+        ("peer", "sslclient"),
+        ("client", "sslclient"),
+    ] {
+        let cert = folder.file(&format!("nodes/etcd-1/{name}.crt"));
+        let args = ["verify", "-x509_strict", "-purpose", purpose, "-CAfile"];
+        openssl(&args, &[&ca, &cert]);
+    }
+    let cert = folder.file("nodes/etcd-1/server.crt");
+    let Some(text) = openssl(&["x509", "-noout", "-text", "-in"], &[&cert]) else {
+        return;
+    };
+    for expected in [
+        "Subject: O = demo, CN = etcd-1.cluster.local",
+        "Digital Signature",
+        "TLS Web Server Authentication, TLS Web Client Authentication",
+        "DNS:localhost",
+        "IP Address:10.101.15.101",
+        "IP Address:0:0:0:0:0:0:0:1",
+        "prime256v1",
+        "ecdsa-with-SHA256",
+        "X509v3 Authority Key Identifier",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let text = openssl(&["x509", "-noout", "-text", "-in"], &[&ca]).unwrap();
+    for expected in ["CA:TRUE, pathlen:0", "Certificate Sign, CRL Sign"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let text = openssl(&["x509", "-noout", "-fingerprint", "-sha256", "-in"], &[&cert]).unwrap();
+    let shown = folder.leaf("server").fingerprint().to_string();
+    assert!(text.replace(':', "").to_lowercase().contains(&shown));
+}
+
+#[test]
+fn building_twice_issues_nothing_and_gives_the_same_documents() {
+    let folder = Folder::new();
+    let (first, _) = folder.node(now(), 101).unwrap();
+    let before = folder.modes();
+    let (second, events) = folder.node(now() + Duration::days(300), 101).unwrap();
+    assert_eq!((first, vec![]), (second, events));
+    assert_eq!(before, folder.modes());
+}
+
+#[test]
+fn a_certificate_is_renewed_in_time_and_the_old_one_kept() {
+    let folder = Folder::new();
+    let (first, _) = folder.node(now(), 101).unwrap();
+    let (second, events) = folder.node(now() + Duration::days(336), 101).unwrap();
+    assert_ne!(first.server, second.server);
+    assert_eq!(first.ca, second.ca);
+    let text: Vec<String> = events.iter().map(ToString::to_string).collect();
+    assert!(text[0].contains("too soon") && text[0].contains(".old-"), "{text:?}");
+    let kept = folder.modes().into_iter().filter(|(name, _)| name.contains(".old-")).collect::<Vec<_>>();
+    assert_eq!(kept.len(), 6, "{kept:?}");
+    assert!(kept.iter().all(|(name, mode)| !name.contains(".key") || *mode == 0o600));
+}
+
+#[test]
+fn another_address_is_a_reason_to_issue_anew() {
+    let folder = Folder::new();
+    let (first, _) = folder.node(now(), 101).unwrap();
+    let (second, events) = folder.node(now(), 102).unwrap();
+    assert!(first.server != second.server && first.peer != second.peer && first.client == second.client);
+    assert!(events[0].to_string().contains("its SANs lack IP:10.101.15.102"), "{}", events[0]);
+}
+
+#[test]
+fn a_certificate_never_outlives_its_authority_and_is_not_renewed_for_nothing() {
+    let folder = Folder::new();
+    let late = now() + Duration::days(3640);
+    folder.node(now(), 101).unwrap();
+    folder.node(late, 101).unwrap();
+    let ca = Certificate::all(&fs::read_to_string(folder.file("ca.crt")).unwrap()).unwrap().remove(0);
+    assert_eq!(folder.leaf("server").not_after, ca.not_after);
+    let (_, events) = folder.node(late, 101).unwrap();
+    assert!(matches!(events.as_slice(), [Event::Warning { .. }]), "{events:?}");
+    let error = folder.node(now() + Duration::days(3651), 101).unwrap_err().to_string();
+    assert!(error.contains("ca.crt") && error.contains("expired on"), "{error}");
+}
+
+#[test]
+fn a_build_killed_between_key_and_certificate_is_finished_by_the_next() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    for (gone, kept) in [("ca.crt", "ca.key"), ("nodes/etcd-1/peer.crt", "nodes/etcd-1/peer.key")] {
+        let key = fs::read(folder.file(kept)).unwrap();
+        fs::remove_file(folder.file(gone)).unwrap();
+        fs::write(folder.file(".unfinished-x"), "half").unwrap();
+        folder.node(now(), 101).unwrap();
+        assert!(folder.file(gone).exists() && !folder.file(".unfinished-x").exists());
+        assert_eq!(fs::read(folder.file(kept)).unwrap(), key);
+    }
+    // A certificate whose key is gone helps nobody.
+    fs::remove_file(folder.file("nodes/etcd-1/peer.key")).unwrap();
+    let (_, events) = folder.node(now(), 101).unwrap();
+    assert!(events[0].to_string().contains("its private key is missing"), "{events:?}");
+}
+
+#[test]
+fn what_is_lost_is_never_silently_made_anew() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    fs::remove_file(folder.file("signing.key")).unwrap();
+    let error = folder.open(now()).unwrap_err().to_string();
+    assert!(error.contains("signing.key") && error.contains("backup"), "{error}");
+    for name in ["ca.key", "ca.crt"] {
+        fs::remove_file(folder.file(name)).unwrap();
+    }
+    let error = folder.open(now()).unwrap_err().to_string();
+    assert!(error.contains("restore ca.crt and ca.key"), "{error}");
+}
+
+#[test]
+fn keys_are_for_the_owner_alone_under_any_umask() {
+    for umask in ["000", "077", "777"] {
+        let folder = Folder::new();
+        let script = format!("umask {umask}; exec \"$0\" --exact pki::tests::child --ignored");
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env("PKI_TEST_FOLDER", folder.0.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "umask {umask}: {output:?}");
+        assert_eq!(fs::metadata(folder.path()).unwrap().permissions().mode() & 0o7777, 0o700);
+        let modes = folder.modes();
+        assert!(modes.len() >= 12);
+        for (name, mode) in modes {
+            let expected = match Path::new(&name).extension().and_then(|e| e.to_str()) {
+                Some("key") => 0o600,
+                Some("crt" | "pub") => 0o644,
+                _ if name == ".lock" => mode & 0o600,
+                _ => 0o700,
+            };
+            assert_eq!(mode, expected, "{name} under umask {umask}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by keys_are_for_the_owner_alone_under_any_umask, in a process of its own"]
+fn child() {
+    let dir = PathBuf::from(std::env::var_os("PKI_TEST_FOLDER").unwrap()).join("pki");
+    let mut pki = open(&dir, &Authority::Own, LIFETIMES, now()).unwrap();
+    pki.node_tls(&Node::new("etcd-1").at(101)).unwrap();
+}
+
+#[test]
+fn builds_at_once_share_one_authority() {
+    let folder = Folder::new();
+    let all: Vec<NodeTls> = std::thread::scope(|scope| {
+        let builds: Vec<_> = (0..6).map(|_| scope.spawn(|| folder.node(now(), 101).unwrap().0)).collect();
+        builds.into_iter().map(|build| build.join().unwrap()).collect()
+    });
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn a_key_that_others_can_read_stops_the_build() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    for name in ["ca.key", "signing.key", "nodes/etcd-1/server.key"] {
+        let path = folder.file(name);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let error = folder.node(now(), 101).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("0644") && error.contains("chmod 600"), "{error}");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    }
+}
