@@ -2,5 +2,7 @@
 
 #[cfg_attr(not(test), expect(dead_code, reason = "the build command comes later"))]
 mod elf;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the build command comes later"))]
+mod release;
 
 fn main() {}
