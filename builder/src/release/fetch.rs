@@ -72,7 +72,7 @@ impl Fetch<'_> {
             let response = self.client.get(url.clone()).send().map_err(|error| self.connection(error))?;
             match decide(0, &answer(&response), limit) {
                 Step::StartOver { .. } => {}
-                step => return Err(self.refusal(&step, response.status().as_u16())),
+                step => return Err(self.refusal(&step, response.status().as_u16(), limit)),
             }
             let mut body = Vec::new();
             let read = response.take(limit + 1).read_to_end(&mut body);
@@ -112,7 +112,8 @@ impl Fetch<'_> {
             Ok(response) => response,
             Err(error) => return Ok(self.connection(error)),
         };
-        match decide(have, &answer(&response), self.patience.release_bytes) {
+        let limit = self.patience.release_bytes;
+        match decide(have, &answer(&response), limit) {
             Step::Append { total } => self.receive(response, url, part, total, deadline),
             Step::StartOver { total } => {
                 part.discard()?;
@@ -123,7 +124,7 @@ impl Fetch<'_> {
                 part.discard()?;
                 Ok(Try::Again(Trouble::Misfit, Some(Duration::ZERO)))
             }
-            step => Ok(self.refusal(&step, response.status().as_u16())),
+            step => Ok(self.refusal(&step, response.status().as_u16(), limit)),
         }
     }
 
@@ -171,11 +172,11 @@ impl Fetch<'_> {
     }
 
     /// An answer that brings no body worth having.
-    fn refusal(&self, step: &Step, status: u16) -> Try {
+    fn refusal(&self, step: &Step, status: u16, limit: u64) -> Try {
         match *step {
             Step::Again(Some(wait)) if wait > self.patience.longest_wait => Try::Leave(Trouble::Wait { status, wait }),
             Step::Again(wait) => Try::Again(Trouble::Status(status), wait),
-            Step::TooLarge(size) => Try::Leave(Trouble::TooLarge { size, limit: self.patience.release_bytes }),
+            Step::TooLarge(size) => Try::Leave(Trouble::TooLarge { size, limit }),
             _ => Try::Leave(Trouble::Status(status)),
         }
     }
