@@ -1,0 +1,127 @@
+//! The dynamic segment: which libraries and which versions of their symbols a program asks for.
+
+use object::elf::{self, Vernaux, Verneed};
+use object::read::elf::{Dyn as _, ProgramHeader as _};
+use object::{LittleEndian, ReadRef as _};
+
+use super::{Linkage, NotForCentos7, Segment, Version};
+
+/// The libraries of a minimal CentOS 7 that a program may ask for: glibc 2.17's own, and gcc 4.8.5's libgcc.
+const LIBRARIES: [&str; 8] = [
+    "libc.so.6",
+    "libm.so.6",
+    "libdl.so.2",
+    "librt.so.1",
+    "libpthread.so.0",
+    "libresolv.so.2",
+    "libgcc_s.so.1",
+    "ld-linux-x86-64.so.2",
+];
+
+/// The newest symbol versions these libraries have.
+const NEWEST: [(&str, [u32; 3]); 2] = [("GLIBC_", [2, 17, 0]), ("GCC_", [4, 8, 0])];
+
+/// The largest number of records believed: a table that loops or lies ends here and not in a hang.
+const MOST: usize = 4096;
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts: Vec<_> = self.0.iter().map(u32::to_string).collect();
+        f.write_str(&parts.join("."))
+    }
+}
+
+impl Version {
+    /// The version that a name like `GLIBC_2.2.5` carries after `prefix`; none where there is no number.
+    fn after(prefix: &str, name: &str) -> Option<Self> {
+        let parts: Option<Vec<u32>> = name.strip_prefix(prefix)?.split('.').map(|part| part.parse().ok()).collect();
+        parts.map(Self)
+    }
+}
+
+/// Decides over the symbol versions and libraries a program asks for. Each version comes with its library's name.
+pub(super) fn judge(libraries: &[String], versions: &[(String, String)]) -> Result<Linkage, NotForCentos7> {
+    let mut glibc = None;
+    let mut needs = Vec::new();
+    for (library, name) in versions {
+        let known = NEWEST.iter().find_map(|(prefix, newest)| Some((Version::after(prefix, name)?, newest, prefix)));
+        match known {
+            Some((version, newest, prefix)) if version.0.as_slice() <= newest.as_slice() => {
+                if *prefix == "GLIBC_" {
+                    glibc = glibc.max(Some(version));
+                }
+            }
+            // Newer, private (GLIBC_PRIVATE changes with each build) or a marker like GLIBC_ABI_DT_RELR (2.36).
+            _ => needs.push(format!("{name} of {library}")),
+        }
+    }
+    // The strange library first: that its symbols are strange too is only the consequence.
+    let strange: Vec<_> = libraries.iter().filter(|name| !LIBRARIES.contains(&name.as_str())).cloned().collect();
+    if !strange.is_empty() {
+        return Err(NotForCentos7::Libraries(strange));
+    }
+    if needs.is_empty() { Ok(Linkage::Dynamic { glibc }) } else { Err(NotForCentos7::TooNew { needs }) }
+}
+
+/// Reads what a dynamically linked program asks for and decides.
+pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, NotForCentos7> {
+    let damaged = NotForCentos7::Damaged;
+    let table = segments
+        .iter()
+        .find_map(|segment| segment.dynamic(LittleEndian, bytes).transpose())
+        .ok_or(damaged("it names a dynamic linker but has no dynamic segment"))?
+        .map_err(|_| damaged("the dynamic segment cannot be read"))?;
+    let value = |tag| {
+        table.iter().take(MOST).find(|entry| entry.d_tag(LittleEndian) == tag).map(|entry| entry.d_val(LittleEndian))
+    };
+    let strings = value(elf::DT_STRTAB)
+        .and_then(|address| offset(segments, address))
+        .ok_or(damaged("the dynamic segment names no string table"))?;
+    let text = |at: u64| text(bytes, strings.saturating_add(at)).ok_or(damaged("a name lies outside the file"));
+
+    let libraries = table
+        .iter()
+        .take_while(|entry| entry.d_tag(LittleEndian) != elf::DT_NULL)
+        .filter(|entry| entry.d_tag(LittleEndian) == elf::DT_NEEDED)
+        .map(|entry| text(entry.d_val(LittleEndian)))
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let mut versions = Vec::new();
+    if let Some(address) = value(elf::DT_VERNEED) {
+        let lost = || damaged("the symbol version table lies outside the file");
+        let mut at = offset(segments, address).ok_or_else(lost)?;
+        for _ in 0..MOST {
+            let need = bytes.read_at::<Verneed<LittleEndian>>(at).map_err(|()| lost())?;
+            let library = text(need.vn_file.get(LittleEndian).into())?;
+            let mut aux = at.saturating_add(need.vn_aux.get(LittleEndian).into());
+            for _ in 0..need.vn_cnt.get(LittleEndian) {
+                let entry = bytes.read_at::<Vernaux<LittleEndian>>(aux).map_err(|()| lost())?;
+                versions.push((library.clone(), text(entry.vna_name.get(LittleEndian).into())?));
+                if versions.len() > MOST {
+                    return Err(damaged("the symbol version table has no end"));
+                }
+                aux = aux.saturating_add(entry.vna_next.get(LittleEndian).into());
+            }
+            match need.vn_next.get(LittleEndian) {
+                0 => break,
+                next => at = at.saturating_add(next.into()),
+            }
+        }
+    }
+    judge(&libraries, &versions)
+}
+
+/// Where in the file the byte lies that is at this address once loaded.
+fn offset(segments: &[Segment], address: u64) -> Option<u64> {
+    segments.iter().filter(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD).find_map(|segment| {
+        let into = address.checked_sub(segment.p_vaddr(LittleEndian))?;
+        (into < segment.p_filesz(LittleEndian)).then(|| segment.p_offset(LittleEndian).saturating_add(into))
+    })
+}
+
+/// The text up to the next zero byte.
+fn text(bytes: &[u8], at: u64) -> Option<String> {
+    let rest = bytes.get(usize::try_from(at).ok()?..)?;
+    let end = rest.iter().take(4096).position(|byte| *byte == 0)?;
+    Some(String::from_utf8_lossy(&rest[..end]).into_owned())
+}

@@ -1,0 +1,72 @@
+//! Why an overlay cannot be packed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use recipes::Sha256;
+
+use super::NodePath;
+
+/// Why an overlay cannot be packed. Each names the entry or the file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OverlayError {
+    /// Two entries have one path.
+    #[error("{0} is in the overlay twice: remove one of the two")]
+    Twice(NodePath),
+    /// An entry lies below one that is no folder.
+    #[error("{below} lies below {above}, which is no folder in the overlay: move one of the two")]
+    BelowFile {
+        /// The entry.
+        below: NodePath,
+        /// The file or link that would have to be a folder.
+        above: String,
+    },
+    /// A path or target does not fit a tar header.
+    #[error("{path}: {what} is too long for a ustar header: shorten it")]
+    TooLong {
+        /// The entry.
+        path: NodePath,
+        /// Its path or its target.
+        what: &'static str,
+    },
+    /// A number does not fit a tar header.
+    #[error("{path}: {what} {value:o} (octal) is larger than a ustar header holds ({most:o})")]
+    TooBig {
+        /// The entry.
+        path: NodePath,
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// The largest there can be.
+        most: u64,
+    },
+    /// A file is no longer what it was when it was verified.
+    #[error("{} was changed after it was verified\n  {expected}  verified\n  {found}  found now; build again", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The digest verified.
+        expected: Sha256,
+        /// The digest now.
+        found: Sha256,
+    },
+    /// The disk did not do its part.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl OverlayError {
+    /// Wraps what the system said about a file.
+    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+}

@@ -1,0 +1,80 @@
+//! The tar header of one entry.
+
+use tar::{EntryType, Header};
+
+use super::{Entry, Kind, OverlayError};
+
+/// The block size of tar: headers are one block, contents are padded to whole ones.
+pub(super) const BLOCK: usize = 512;
+
+/// Seven octal digits, for owners.
+const MOST_ID: u64 = 0o7_777_777;
+/// Eleven, for sizes and times.
+const MOST_SIZE: u64 = 0o77_777_777_777;
+
+/// The header of an entry whose content has `size` bytes. Plain ustar: what does not fit is refused rather than told
+/// in an extension (PAX records carry times and ids that would differ from machine to machine).
+pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, OverlayError> {
+    let fits = |what, value: u64, most| {
+        let path = entry.path.clone();
+        if value > most { Err(OverlayError::TooBig { path, what, value, most }) } else { Ok(value) }
+    };
+    fits("mode", entry.mode.into(), 0o7777)?;
+    let too_long = |what| move |_| OverlayError::TooLong { path: entry.path.clone(), what };
+    let mut header = Header::new_ustar();
+    let mut path = entry.path.to_string();
+    match &entry.kind {
+        Kind::File(_) => header.set_entry_type(EntryType::Regular),
+        Kind::Dir => {
+            header.set_entry_type(EntryType::Directory);
+            path.push('/');
+        }
+        Kind::Symlink(target) => {
+            header.set_entry_type(EntryType::Symlink);
+            header.set_link_name_literal(target).map_err(too_long("its target"))?;
+        }
+    }
+    header.set_path(path).map_err(too_long("its path"))?;
+    header.set_mode(entry.mode);
+    header.set_uid(fits("uid", entry.uid.into(), MOST_ID)?);
+    header.set_gid(fits("gid", entry.gid.into(), MOST_ID)?);
+    header.set_size(fits("size", size, MOST_SIZE)?);
+    header.set_mtime(fits("time", mtime, MOST_SIZE)?);
+    header.set_cksum();
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str) -> Entry {
+        Entry { path: path.parse().unwrap(), mode: 0o600, uid: 7, gid: 8, kind: Kind::Dir }
+    }
+
+    #[test]
+    fn long_paths_are_split_and_longer_ones_refused() {
+        let long = format!("{}/{}", "a".repeat(150), "b".repeat(90));
+        let split = header(&entry(&long), 0, 1).unwrap();
+        assert_eq!(split.path_bytes().as_ref(), format!("{long}/").as_bytes());
+        assert!(header(&entry(&"a".repeat(101)), 0, 1).is_err());
+        let link = Entry { kind: Kind::Symlink("t".repeat(101)), ..entry("link") };
+        assert!(header(&link, 0, 1).unwrap_err().to_string().contains("its target"));
+    }
+
+    #[test]
+    fn numbers_that_need_an_extension_are_refused() {
+        assert!(header(&Entry { uid: 0o10_000_000, ..entry("a") }, 0, 1).is_err());
+        assert!(header(&Entry { mode: 0o10_000, ..entry("a") }, 0, 1).is_err());
+        assert!(header(&entry("a"), 1 << 33, 1).is_err());
+        assert!(header(&entry("a"), 0, 1 << 33).is_err());
+    }
+
+    #[test]
+    fn names_of_users_and_the_builders_clock_are_not_in_it() {
+        let header = header(&entry("a"), 0, 1_700_000_000).unwrap();
+        assert_eq!(header.username_bytes().unwrap(), b"");
+        assert_eq!(header.groupname_bytes().unwrap(), b"");
+        assert_eq!((header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()), (7, 8, 1_700_000_000));
+    }
+}

@@ -1,0 +1,51 @@
+//! The order of the entries in the archive, and what cannot be in one archive together.
+
+use std::collections::BTreeMap;
+
+use super::{Entry, Kind, OverlayError};
+
+/// Sorts the entries by path, in byte order: a folder comes before what it holds, on every machine and in every locale.
+pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError> {
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    if let Some(pair) = entries.windows(2).find(|pair| pair[0].path == pair[1].path) {
+        return Err(OverlayError::Twice(pair[0].path.clone()));
+    }
+    let is_dir: BTreeMap<&str, bool> =
+        entries.iter().map(|entry| (entry.path.as_str(), matches!(entry.kind, Kind::Dir))).collect();
+    for entry in &entries {
+        // Through a link above it, tar would write outside of the tree that is checked here.
+        if let Some(above) = entry.path.above().find(|above| is_dir.get(above) == Some(&false)) {
+            return Err(OverlayError::BelowFile { below: entry.path.clone(), above: above.to_owned() });
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::Source;
+
+    fn entry(path: &str, kind: Kind) -> Entry {
+        Entry { path: path.parse().unwrap(), mode: 0o755, uid: 0, gid: 0, kind }
+    }
+
+    fn file(path: &str) -> Entry {
+        entry(path, Kind::File(Source::Bytes(Vec::new())))
+    }
+
+    #[test]
+    fn folders_come_before_what_they_hold() {
+        let sorted = order(vec![file("etc/b"), file("etc-c"), entry("etc", Kind::Dir), file("etc/a")]).unwrap();
+        let paths: Vec<_> = sorted.iter().map(|entry| entry.path.as_str()).collect();
+        assert_eq!(paths, ["etc", "etc-c", "etc/a", "etc/b"]);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        assert!(matches!(order(vec![file("a"), entry("a", Kind::Dir)]), Err(OverlayError::Twice(_))));
+        assert!(matches!(order(vec![file("a"), file("a/b/c")]), Err(OverlayError::BelowFile { .. })));
+        let link = entry("etc", Kind::Symlink("/tmp".to_owned()));
+        assert!(order(vec![link, file("etc/passwd")]).unwrap_err().to_string().contains("etc/passwd lies below etc"));
+    }
+}

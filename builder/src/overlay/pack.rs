@@ -1,0 +1,165 @@
+//! Packing: entries in, one tar.gz out.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::SystemTime;
+
+use recipes::Sha256;
+
+use super::gzip::{members, parallel};
+use super::header::{BLOCK, header};
+use super::order::order;
+use super::shelf::Shelf;
+use super::{Entry, Kind, OverlayError, Packed, PackedFile, Source};
+
+/// From this size on a file gets gzip members of its own and a place on the shelf. Smaller ones compress better
+/// together, and fast enough each time.
+const LARGE: u64 = 256 << 10;
+
+/// A file's content as far as it is needed.
+enum Content {
+    /// Its bytes.
+    Bytes(Vec<u8>),
+    /// Its bytes are not needed: this is their compressed form.
+    Shelved(Vec<u8>),
+}
+
+/// A content, its digest and its size.
+struct Loaded {
+    content: Content,
+    sha256: Sha256,
+    size: u64,
+}
+
+/// A stretch of the tar stream.
+enum Stretch {
+    /// Headers, small contents, padding.
+    Plain(Vec<u8>),
+    /// The content of the large file that is entry number so.
+    Large(usize),
+}
+
+/// Packs the entries into a tar.gz at `out`. Every entry gets the modification time `mtime` (seconds since 1970); the
+/// bytes depend on nothing but the entries and it. Large files are compressed once and kept in `cache`.
+///
+/// `out` is not synced to the disk: it is one file of an output that its caller completes and then syncs as a whole.
+/// On an error there is no `out`.
+pub(crate) fn pack(entries: Vec<Entry>, mtime: u64, cache: &Path, out: &Path) -> Result<Packed, OverlayError> {
+    let entries = order(entries)?;
+    let shelf = Shelf::new(cache);
+    let loaded = parallel(&entries, |entry| load(entry, &shelf)).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let stretches = stretches(&entries, &loaded, mtime)?;
+    let compressed = compress(&stretches, &loaded, &shelf)?;
+    let (sha256, size) = write(&compressed, out)?;
+    let files = entries.iter().zip(&loaded).filter_map(|(entry, loaded)| {
+        let loaded = loaded.as_ref()?;
+        Some(PackedFile { path: entry.path.clone(), sha256: loaded.sha256, size: loaded.size })
+    });
+    Ok(Packed { sha256, size, files: files.collect() })
+}
+
+/// Reads a file's content, or finds that it need not be read; none for what has no content.
+fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
+    let Kind::File(source) = &entry.kind else { return Ok(None) };
+    let read = |path: &Path| fs::read(path).map_err(OverlayError::io("read", path));
+    let (bytes, sha256) = match source {
+        Source::Bytes(bytes) => (bytes.clone(), Sha256::of(bytes)),
+        Source::Path(path) => {
+            let bytes = read(path)?;
+            let sha256 = Sha256::of(&bytes);
+            (bytes, sha256)
+        }
+        Source::Verified { path, sha256, size } => {
+            if let Some(shelved) = shelf.take(*sha256).filter(|_| *size >= LARGE) {
+                return Ok(Some(Loaded { content: Content::Shelved(shelved), sha256: *sha256, size: *size }));
+            }
+            let bytes = read(path)?;
+            let found = Sha256::of(&bytes);
+            if found != *sha256 {
+                return Err(OverlayError::Changed { path: path.clone(), expected: *sha256, found });
+            }
+            (bytes, found)
+        }
+    };
+    let size = bytes.len() as u64;
+    let shelved = if size >= LARGE { shelf.take(sha256) } else { None };
+    let content = shelved.map_or(Content::Bytes(bytes), Content::Shelved);
+    Ok(Some(Loaded { content, sha256, size }))
+}
+
+/// The tar stream, cut where a large content begins and ends.
+fn stretches(entries: &[Entry], loaded: &[Option<Loaded>], mtime: u64) -> Result<Vec<Stretch>, OverlayError> {
+    let mut out = Vec::new();
+    let mut plain = Vec::new();
+    for (nth, (entry, loaded)) in entries.iter().zip(loaded).enumerate() {
+        let size = loaded.as_ref().map_or(0, |loaded| loaded.size);
+        plain.extend(header(entry, size, mtime)?.as_bytes());
+        match loaded {
+            Some(Loaded { content: Content::Bytes(bytes), size, .. }) if *size < LARGE => plain.extend(bytes),
+            Some(_) => {
+                out.push(Stretch::Plain(std::mem::take(&mut plain)));
+                out.push(Stretch::Large(nth));
+            }
+            None => {}
+        }
+        let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
+        plain.resize(plain.len() + (BLOCK - over) % BLOCK, 0);
+    }
+    // Two blocks of zeros end an archive.
+    plain.resize(plain.len() + 2 * BLOCK, 0);
+    out.push(Stretch::Plain(plain));
+    Ok(out)
+}
+
+/// The gzip members of each stretch, in order; those of large files that were new are put on the shelf.
+fn compress(stretches: &[Stretch], loaded: &[Option<Loaded>], shelf: &Shelf) -> Result<Vec<Vec<u8>>, OverlayError> {
+    let large = |nth: usize| loaded[nth].as_ref();
+    let todo: Vec<&[u8]> = stretches
+        .iter()
+        .map(|stretch| match stretch {
+            Stretch::Plain(bytes) => bytes.as_slice(),
+            Stretch::Large(nth) => match large(*nth) {
+                Some(Loaded { content: Content::Bytes(bytes), .. }) => bytes.as_slice(),
+                _ => &[],
+            },
+        })
+        .collect();
+    let mut compressed = members(&todo);
+    let mut added = false;
+    for (stretch, bytes) in stretches.iter().zip(&mut compressed) {
+        let Stretch::Large(nth) = stretch else { continue };
+        match large(*nth) {
+            Some(Loaded { content: Content::Shelved(shelved), .. }) => bytes.clone_from(shelved),
+            Some(Loaded { sha256, .. }) => {
+                shelf.put(*sha256, bytes)?;
+                added = true;
+            }
+            None => {}
+        }
+    }
+    if added {
+        shelf.sweep(SystemTime::now());
+    }
+    Ok(compressed)
+}
+
+/// Writes the members one behind the other: the digest and size of it all.
+fn write(compressed: &[Vec<u8>], out: &Path) -> Result<(Sha256, u64), OverlayError> {
+    let put = || -> io::Result<()> {
+        let mut file = File::create(out)?;
+        compressed.iter().try_for_each(|bytes| file.write_all(bytes))?;
+        // For the web server that hands it out, whatever the umask; there is no secret in it.
+        file.set_permissions(fs::Permissions::from_mode(0o644))
+    };
+    put().map_err(|error| {
+        let _ = fs::remove_file(out);
+        OverlayError::io("write", out)(error)
+    })?;
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    compressed.iter().for_each(|bytes| hash.update(bytes));
+    let mut digest = [0; 32];
+    digest.copy_from_slice(hash.finish().as_ref());
+    Ok((Sha256::new(digest), compressed.iter().map(|bytes| bytes.len() as u64).sum()))
+}

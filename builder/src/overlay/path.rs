@@ -1,0 +1,81 @@
+//! Paths on the node.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A path on the node, relative to its root and without anything to resolve: `etc/etcd/etcd.conf`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodePath(String);
+
+/// The text is no such path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no path for the overlay: {why}; write it as in etc/etcd/etcd.conf", .text.escape_debug())]
+pub(crate) struct PathError {
+    text: String,
+    why: &'static str,
+}
+
+impl NodePath {
+    /// Its text, without a slash at either end.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The folders above it, nearest first, without the root.
+    pub(crate) fn above(&self) -> impl Iterator<Item = &str> {
+        let mut path = self.0.as_str();
+        std::iter::from_fn(move || {
+            path = path.rsplit_once('/')?.0;
+            Some(path)
+        })
+    }
+}
+
+impl FromStr for NodePath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, PathError> {
+        let wrong = |why| Err(PathError { text: text.to_owned(), why });
+        if text.starts_with('/') {
+            return wrong("it is absolute");
+        }
+        if text.contains(char::is_control) {
+            return wrong("it holds a control character");
+        }
+        for name in text.split('/') {
+            match name {
+                "" => return wrong("a name in it is empty"),
+                "." | ".." => return wrong("it holds `.` or `..`"),
+                _ => {}
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for NodePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_relative_paths_are_paths() {
+        for good in ["etc", "etc/etcd/etcd.conf", "usr/local/bin/etcd", "a/.hidden", "a..b"] {
+            assert_eq!(good.parse::<NodePath>().unwrap().as_str(), good);
+        }
+        for bad in ["", "/etc", "etc/", "a//b", "../etc", "a/../b", "./a", "a\0b", "a\nb"] {
+            assert!(bad.parse::<NodePath>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_folders_above() {
+        let path: NodePath = "etc/etcd/etcd.conf".parse().unwrap();
+        assert_eq!(path.above().collect::<Vec<_>>(), ["etc/etcd", "etc"]);
+    }
+}

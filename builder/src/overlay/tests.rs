@@ -1,0 +1,256 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use flate2::read::MultiGzDecoder;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+const MTIME: u64 = 1_700_000_000;
+
+fn entry(path: &str, mode: u32, kind: Kind) -> Entry {
+    Entry { path: path.parse().unwrap(), mode, uid: 0, gid: 997, kind }
+}
+
+fn file(path: &str, bytes: &[u8]) -> Entry {
+    entry(path, 0o640, Kind::File(Source::Bytes(bytes.to_vec())))
+}
+
+/// Bytes that compress a little, as a program's do.
+fn large(seed: u32, size: usize) -> Vec<u8> {
+    (0..u32::try_from(size).unwrap()).map(|nth| (nth.wrapping_mul(seed) >> 13).to_le_bytes()[0] & 0x3f).collect()
+}
+
+fn tree() -> Vec<Entry> {
+    vec![
+        file("usr/local/bin/etcd", &large(2_654_435_761, 3 << 20)),
+        entry("etc/etcd", 0o750, Kind::Dir),
+        file("etc/etcd/etcd.conf", b"ETCD_NAME=etcd-1\n"),
+        entry(
+            "etc/systemd/system/default.target",
+            0o777,
+            Kind::Symlink("/usr/lib/systemd/system/multi-user.target".into()),
+        ),
+        file("usr/local/bin/firstboot", &large(40_503, (256 << 10) + 1)),
+        file("etc/empty", b""),
+        file("etc/block", &[b'x'; 512]),
+    ]
+}
+
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn pack(&self, entries: Vec<Entry>) -> (Packed, Vec<u8>) {
+        let out = self.path("overlay.tar.gz");
+        let packed = pack(entries, MTIME, &self.path("cache"), &out).unwrap();
+        let bytes = fs::read(out).unwrap();
+        assert_eq!((packed.sha256, packed.size), (Sha256::of(&bytes), bytes.len() as u64));
+        (packed, bytes)
+    }
+}
+
+/// Path → (type, mode, uid, gid, mtime, content or target), as the tar crate reads it.
+type Listing = BTreeMap<String, (u8, u32, u64, u64, u64, Vec<u8>)>;
+
+fn listing(bytes: &[u8]) -> Listing {
+    let mut out = Listing::new();
+    for entry in tar::Archive::new(MultiGzDecoder::new(bytes)).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let mut content = entry.link_name_bytes().map(|name| name.to_vec()).unwrap_or_default();
+        entry.read_to_end(&mut content).unwrap();
+        let (path, header) = (String::from_utf8(entry.path_bytes().to_vec()).unwrap(), entry.header());
+        let numbers = (header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap());
+        let kind = header.entry_type().as_byte();
+        let all = (kind, header.mode().unwrap(), numbers.0, numbers.1, numbers.2, content);
+        assert!(out.insert(path, all).is_none());
+    }
+    out
+}
+
+#[test]
+fn what_is_unpacked_is_what_was_packed() {
+    let (packed, bytes) = Bench::new().pack(tree());
+    let found = listing(&bytes);
+    assert_eq!(found["etc/etcd/"], (b'5', 0o750, 0, 997, MTIME, Vec::new()));
+    assert_eq!(found["etc/etcd/etcd.conf"], (b'0', 0o640, 0, 997, MTIME, b"ETCD_NAME=etcd-1\n".to_vec()));
+    assert_eq!(found["etc/systemd/system/default.target"].5, b"/usr/lib/systemd/system/multi-user.target");
+    assert_eq!(found["usr/local/bin/etcd"].5, large(2_654_435_761, 3 << 20));
+    assert_eq!(found.len(), 7);
+    let names: Vec<_> = packed.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(
+        names,
+        ["etc/block", "etc/empty", "etc/etcd/etcd.conf", "usr/local/bin/etcd", "usr/local/bin/firstboot"]
+    );
+    for file in packed.files {
+        let content = &found[file.path.as_str()].5;
+        assert_eq!((Sha256::of(content), content.len() as u64), (file.sha256, file.size), "{}", file.path);
+    }
+}
+
+#[test]
+fn the_shelf_the_order_and_the_source_do_not_change_a_byte() {
+    let bench = Bench::new();
+    let (cold, first) = bench.pack(tree());
+    let (warm, second) = bench.pack(tree().into_iter().rev().collect());
+    assert_eq!((&cold, &first), (&warm, &second));
+
+    let (etcd, other) = (bench.path("etcd"), Bench::new());
+    let bytes = large(2_654_435_761, 3 << 20);
+    fs::write(&etcd, &bytes).unwrap();
+    let sources = [
+        Source::Path(etcd.clone()),
+        Source::Verified { path: etcd.clone(), sha256: Sha256::of(&bytes), size: bytes.len() as u64 },
+    ];
+    for (bench, source) in [&bench, &other].into_iter().flat_map(|bench| sources.clone().map(|source| (bench, source)))
+    {
+        let mut entries = tree();
+        entries[0].kind = Kind::File(source);
+        assert_eq!(bench.pack(entries).1, first);
+    }
+}
+
+#[test]
+fn a_damaged_shelf_does_not_get_into_the_image() {
+    let bench = Bench::new();
+    let (_, first) = bench.pack(tree());
+    for folder in fs::read_dir(bench.path("cache/gzip")).unwrap() {
+        for entry in fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[100] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    assert_eq!(bench.pack(tree()).1, first);
+}
+
+#[test]
+fn a_file_changed_after_it_was_verified_is_refused() {
+    let bench = Bench::new();
+    let path = bench.path("etcd");
+    fs::write(&path, large(3, 1 << 20)).unwrap();
+    let source = Source::Verified { path, sha256: Sha256::of(b"verified"), size: 1 << 20 };
+    let out = bench.path("out");
+    let error = pack(vec![entry("etcd", 0o755, Kind::File(source))], MTIME, &bench.path("cache"), &out).unwrap_err();
+    assert!(matches!(error, OverlayError::Changed { .. }), "{error}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_named() {
+    let bench = Bench::new();
+    let gone = vec![entry("a", 0o644, Kind::File(Source::Path(bench.path("gone"))))];
+    let error = pack(gone, MTIME, &bench.path("cache"), &bench.path("out")).unwrap_err();
+    assert!(error.to_string().contains("cannot read") && error.to_string().contains("gone"), "{error}");
+    let error = pack(tree(), MTIME, &bench.path("cache"), &bench.path("no/folder")).unwrap_err();
+    assert!(error.to_string().contains("cannot write") && error.to_string().contains("no/folder"), "{error}");
+}
+
+#[test]
+fn the_archive_can_be_read_by_everybody_and_the_cache_by_its_owner() {
+    let bench = Bench::new();
+    bench.pack(tree());
+    let mode = |name: &str| fs::metadata(bench.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("overlay.tar.gz"), mode("cache/gzip")), (0o644, 0o700));
+}
+
+/// The packing of [`tree`] by another process: `run` with a folder in the environment.
+#[test]
+fn another_process_packs_where_it_is_told() {
+    let Some(folder) = std::env::var_os("OVERLAY_TEST_FOLDER") else { return };
+    let folder = Path::new(&folder);
+    pack(tree(), MTIME, &folder.join("cache"), &folder.join("overlay.tar.gz")).unwrap();
+}
+
+#[test]
+fn another_umask_folder_time_zone_and_locale_make_the_same_bytes() {
+    let (_, here) = Bench::new().pack(tree());
+    for umask in ["000", "077", "027"] {
+        let bench = Bench::new();
+        let run = Command::new("sh")
+            .args(["-c", &format!("umask {umask} && exec \"$0\" another_process_packs_where_it_is_told")])
+            .arg(std::env::current_exe().unwrap())
+            .current_dir(bench.0.path())
+            .env("OVERLAY_TEST_FOLDER", bench.0.path())
+            .env("TZ", "Pacific/Kiritimati")
+            .env("LC_ALL", "de_DE.UTF-8")
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+        assert_eq!(fs::read(bench.path("overlay.tar.gz")).unwrap(), here, "umask {umask}");
+    }
+}
+
+/// The bytes are pinned: whoever changes them changes every image ever built, and should know.
+#[test]
+fn the_bytes_are_these_on_every_machine() {
+    let (packed, _) = Bench::new().pack(tree());
+    assert_eq!(packed.sha256.to_string(), "e77220e201f60a9a5651e153014169271487bf85cec516ff7f8f3c3dd380acc3");
+}
+
+#[test]
+fn gzip_and_tar_read_it_as_one_archive() {
+    let bench = Bench::new();
+    bench.pack(tree());
+    let out = bench.path("overlay.tar.gz");
+    let gzip = Command::new("gzip").arg("-t").stdin(File::open(&out).unwrap()).output().unwrap();
+    assert!(gzip.status.success() && gzip.stderr.is_empty(), "{gzip:?}");
+    let tar = Command::new("tar").args(["--numeric-owner", "--utc", "-tvzf"]).arg(&out).output().unwrap();
+    assert!(tar.status.success() && tar.stderr.is_empty(), "{tar:?}");
+    let text = String::from_utf8(tar.stdout).unwrap();
+    assert!(text.contains("drwxr-x--- 0/997"), "{text}");
+    assert!(text.contains("2023-11-14 22:13 usr/local/bin/etcd"), "{text}");
+}
+
+fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
+    let name = "[a-z]{1,3}(/[a-zé.]{2,40}x){0,3}";
+    let content = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..1500),
+        (any::<u32>(), 0usize..600_000).prop_map(|(seed, size)| large(seed, size)),
+    ];
+    let kind = prop_oneof![
+        4 => content.prop_map(|bytes| Kind::File(Source::Bytes(bytes))),
+        1 => Just(Kind::Dir),
+        1 => "[a-z/.]{1,100}".prop_map(Kind::Symlink),
+    ];
+    let one = (name, 0u32..0o10_000, 0u32..2_097_152, 0u32..2_097_152, kind);
+    let entry =
+        one.prop_map(|(path, mode, uid, gid, kind)| Entry { path: path.parse().unwrap(), mode, uid, gid, kind });
+    prop::collection::vec(entry, 0..12)
+        .prop_filter("one archive", |entries| super::order::order(entries.clone()).is_ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn any_tree_comes_back_as_it_was(entries in any_entries(), mtime in 0u64..1 << 33) {
+        let bench = Bench::new();
+        let out = bench.path("out");
+        pack(entries.clone(), mtime, &bench.path("cache"), &out).unwrap();
+        let mut wanted = Listing::new();
+        for entry in entries {
+            let path = entry.path.to_string();
+            let (path, kind, content) = match entry.kind {
+                Kind::File(Source::Bytes(bytes)) => (path, b'0', bytes),
+                Kind::Dir => (format!("{path}/"), b'5', Vec::new()),
+                Kind::Symlink(target) => (path, b'2', target.into_bytes()),
+                Kind::File(_) => unreachable!("only bytes are made"),
+            };
+            wanted.insert(path, (kind, entry.mode, entry.uid.into(), entry.gid.into(), mtime, content));
+        }
+        prop_assert!(listing(&fs::read(out).unwrap()) == wanted);
+    }
+}

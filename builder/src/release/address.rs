@@ -1,0 +1,43 @@
+//! Where a release lies on a mirror.
+
+use recipes::EtcdVersion;
+use url::Url;
+
+/// The one folder at the top of a release's tarball.
+pub(crate) fn top(version: EtcdVersion) -> String {
+    format!("etcd-v{version}-linux-amd64")
+}
+
+/// The tarball's name, the same on every mirror (upstream's scripts/build-release.sh).
+pub(crate) fn tarball(version: EtcdVersion) -> String {
+    format!("{}.tar.gz", top(version))
+}
+
+/// The URL of one of a release's files: MIRROR/vX.Y.Z/NAME. Only http and https can be fetched.
+pub(crate) fn on(mirror: &Url, version: EtcdVersion, name: &str) -> Option<Url> {
+    let mut url = mirror.clone();
+    if !["http", "https"].contains(&url.scheme()) {
+        return None;
+    }
+    url.path_segments_mut().ok()?.pop_if_empty().push(&format!("v{version}")).push(name);
+    Some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_with_and_without_a_last_slash_are_the_same() {
+        let version = "3.6.14".parse().unwrap();
+        for mirror in
+            ["https://github.com/etcd-io/etcd/releases/download", "https://github.com/etcd-io/etcd/releases/download/"]
+        {
+            assert_eq!(
+                on(&mirror.parse().unwrap(), version, &tarball(version)).unwrap().as_str(),
+                "https://github.com/etcd-io/etcd/releases/download/v3.6.14/etcd-v3.6.14-linux-amd64.tar.gz"
+            );
+        }
+        assert_eq!(on(&"ftp://mirror.test/etcd".parse().unwrap(), version, "SHA256SUMS"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a mirror's answer means for a download. Decided here, done in `fetch`.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+/// The parts of an answer that matter.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// `Content-Length`.
+    pub(crate) length: Option<u64>,
+    /// `Content-Range`, as it came.
+    pub(crate) range: Option<String>,
+    /// `Retry-After`, as it came.
+    pub(crate) retry_after: Option<String>,
+}
+
+/// What to do with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Add the body to what is there; `total` is the file's size, where it was said.
+    Append {
+        /// The size of the whole file.
+        total: Option<u64>,
+    },
+    /// Throw away what is there and take the body as the whole file.
+    StartOver {
+        /// The size of the whole file.
+        total: Option<u64>,
+    },
+    /// All bytes are there already: have them verified.
+    Complete,
+    /// What is there does not fit what the server has: throw it away and ask again, without a Range.
+    Discard,
+    /// Try again, after this time where the server named one.
+    Again(Option<Duration>),
+    /// This mirror will not give it.
+    Leave,
+    /// It says it is so large that it cannot be a release.
+    TooLarge(u64),
+}
+
+/// Decides over the answer to a request for the bytes from `have` on (0: no Range was sent).
+pub(crate) fn decide(have: u64, answer: &Answer, limit: u64) -> Step {
+    let range = answer.range.as_deref().and_then(content_range);
+    let step = match answer.status.as_u16() {
+        // It ignores Range, or the file is another one than If-Range named.
+        200 => Step::StartOver { total: answer.length },
+        206 => match range {
+            Some((Some(from), total)) if from == have && have > 0 => Step::Append { total },
+            // Bytes from elsewhere than asked: RFC 9110 lets a server send them, nobody needs them.
+            _ => Step::Discard,
+        },
+        416 => match range {
+            Some((None, Some(total))) if total == have && have > 0 => Step::Complete,
+            _ if have > 0 => Step::Discard,
+            _ => Step::Leave,
+        },
+        408 | 425 | 429 | 500..=599 => Step::Again(answer.retry_after.as_deref().and_then(seconds)),
+        _ => Step::Leave,
+    };
+    match step {
+        Step::Append { total: Some(total) } | Step::StartOver { total: Some(total) } if total > limit => {
+            Step::TooLarge(total)
+        }
+        other => other,
+    }
+}
+
+/// `bytes FROM-TO/TOTAL` (206) or `bytes */TOTAL` (416): where it starts, and the whole size; `*` is not known.
+fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let from = match range {
+        "*" => None,
+        range => Some(range.split_once('-')?.0.trim().parse().ok()?),
+    };
+    Some((from, total.trim().parse().ok()))
+}
+
+/// `Retry-After` in seconds. Its other form, a date, needs two clocks that agree: passed over, our own pause serves.
+fn seconds(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(have: u64, status: u16, range: Option<&str>) -> Step {
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            length: Some(60),
+            range: range.map(str::to_owned),
+            retry_after: Some("7".to_owned()),
+        };
+        decide(have, &answer, 100)
+    }
+
+    #[test]
+    fn a_range_is_appended_only_where_it_fits() {
+        assert_eq!(step(40, 206, Some("bytes 40-99/100")), Step::Append { total: Some(100) });
+        assert_eq!(step(40, 206, Some("bytes 40-99/*")), Step::Append { total: None });
+        for wrong in [None, Some("bytes 0-99/100"), Some("bytes */100"), Some("items 40-99/100"), Some("")] {
+            assert_eq!(step(40, 206, wrong), Step::Discard, "{wrong:?}");
+        }
+        assert_eq!(step(0, 206, Some("bytes 0-99/100")), Step::Discard);
+        assert_eq!(step(40, 200, None), Step::StartOver { total: Some(60) });
+    }
+
+    #[test]
+    fn not_satisfiable_means_complete_or_another_file() {
+        assert_eq!(step(100, 416, Some("bytes */100")), Step::Complete);
+        assert_eq!(step(101, 416, Some("bytes */100")), Step::Discard);
+        assert_eq!(step(100, 416, None), Step::Discard);
+        assert_eq!(step(0, 416, None), Step::Leave);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        for status in [408, 425, 429, 500, 502, 503, 504] {
+            assert_eq!(step(0, status, None), Step::Again(Some(Duration::from_secs(7))), "{status}");
+        }
+        for status in [400, 401, 403, 404, 410, 451, 204, 304] {
+            assert_eq!(step(0, status, None), Step::Leave, "{status}");
+        }
+        let dated = Answer {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            retry_after: Some("Fri, 31 Dec 1999 23:59:59 GMT".to_owned()),
+            ..Answer::default()
+        };
+        assert_eq!(decide(0, &dated, 100), Step::Again(None));
+    }
+
+    #[test]
+    fn too_large_is_seen_before_the_body() {
+        assert_eq!(step(40, 206, Some("bytes 40-100/101")), Step::TooLarge(101));
+        let answer = Answer { status: StatusCode::OK, length: Some(101), ..Answer::default() };
+        assert_eq!(decide(0, &answer, 100), Step::TooLarge(101));
+    }
+}

@@ -1,0 +1,128 @@
+//! The cache of releases: CACHE/releases/DIGEST.tar.gz, and what is derived from it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use recipes::Sha256;
+
+use super::error::ReleaseError;
+use super::part::Part;
+use super::progress::Progress;
+
+/// One release's places in the cache. The digest in every name is the recipe's: two releases never meet.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    folder: PathBuf,
+    sha256: Sha256,
+}
+
+/// As long as it lives, no other builder touches this release's slot. The kernel ends it with the process.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: Flock<File>,
+}
+
+impl Slot {
+    /// The slot of the release with this digest.
+    pub(crate) fn new(cache: &Path, sha256: Sha256) -> Self {
+        Self { folder: cache.join("releases"), sha256 }
+    }
+
+    /// The verified tarball.
+    pub(crate) fn tarball(&self) -> PathBuf {
+        self.folder.join(format!("{}.tar.gz", self.sha256))
+    }
+
+    /// The tarball while it comes.
+    pub(crate) fn part(&self) -> Part {
+        Part::at(self.folder.join(format!("{}.part", self.sha256)))
+    }
+
+    /// The folder with its binaries, unpacked.
+    pub(crate) fn unpacked(&self) -> PathBuf {
+        self.folder.join(self.sha256.to_string())
+    }
+
+    /// The same while it is being filled. One name, not a random one: what a killed builder left is found and removed.
+    pub(crate) fn unpacking(&self) -> PathBuf {
+        self.folder.join(format!("{}.unpacking", self.sha256))
+    }
+
+    /// Waits until this release is ours alone. Two builders at once would else write one `.part`.
+    pub(crate) fn lock(&self, progress: &dyn Progress) -> Result<Lock, ReleaseError> {
+        // For this user alone: what others could write must not get into an image.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.map_err(ReleaseError::io("create", &self.folder))?;
+        let path = self.folder.join(format!("{}.lock", self.sha256));
+        let open = || OpenOptions::new().create(true).append(true).open(&path).map_err(ReleaseError::io("open", &path));
+        let failed = |errno: Errno| ReleaseError::io("lock", &path)(errno.into());
+        match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Lock { _file: file }),
+            Err((file, Errno::EWOULDBLOCK)) => {
+                progress.say("another builder is busy with this release: waiting for it");
+                let file = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno))?;
+                Ok(Lock { _file: file })
+            }
+            Err((_, errno)) => Err(failed(errno)),
+        }
+    }
+}
+
+/// The size and digest of a file.
+pub(crate) fn digest(path: &Path) -> io::Result<(u64, Sha256)> {
+    let mut file = File::open(path)?;
+    let mut hash = Hash::default();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((hash.size, hash.finish())),
+            count => hash.add(&buffer[..count]),
+        }
+    }
+}
+
+/// A SHA-256 in the making.
+#[derive(Clone)]
+pub(crate) struct Hash {
+    context: ring::digest::Context,
+    size: u64,
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self { context: ring::digest::Context::new(&ring::digest::SHA256), size: 0 }
+    }
+}
+
+impl Hash {
+    /// Takes these bytes in.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.context.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    /// The number of bytes taken in.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The digest of all of them.
+    pub(crate) fn finish(self) -> Sha256 {
+        let digest = self.context.finish();
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Sha256::new(bytes)
+    }
+}
+
+/// Removes a folder that may not be there.
+pub(crate) fn clear(path: &Path) -> Result<(), ReleaseError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ReleaseError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}

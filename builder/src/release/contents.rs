@@ -1,0 +1,170 @@
+//! What may be in a release's tarball, entry by entry. Decided over the headers; `open` reads them.
+
+use std::collections::BTreeSet;
+
+use recipes::EtcdVersion;
+use tar::EntryType;
+
+use super::address;
+use crate::elf::NotForCentos7;
+
+/// Upstream's tarballs hold a few dozen entries (3.4's, with its Documentation, a few hundred).
+const MOST_ENTRIES: usize = 10_000;
+
+/// Upstream's unpack to about 60 MB; a bomb to far more.
+pub(super) const MOST_BYTES: u64 = 400 << 20;
+
+/// A binary of etcd is 14 to 27 MB; anything outside of this is something else under its name.
+pub(super) const PLAUSIBLE: std::ops::RangeInclusive<u64> = (1 << 20)..=(128 << 20);
+
+/// A program of an etcd release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Program {
+    /// The server.
+    Etcd,
+    /// The client.
+    Etcdctl,
+    /// The tool for data directories; from 3.5 on.
+    Etcdutl,
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Problem {
+    /// Its path leads elsewhere than below the top folder.
+    #[error("this path is absolute, holds `..` or is no plain path: the tarball is not upstream's")]
+    Escapes,
+    /// It lies beside the one top folder.
+    #[error("it is not below {0}/, the one folder of this release: is it another version's tarball?")]
+    Outside(String),
+    /// It is a link, a device or the like.
+    #[error("it is {0}: a release holds files and folders only, the tarball is not upstream's")]
+    NotPlain(&'static str),
+    /// It is there twice.
+    #[error("it is there twice: which one counts depends on who unpacks, the tarball is not upstream's")]
+    Twice,
+    /// There are too many.
+    #[error("more than {MOST_ENTRIES} entries: the tarball is not upstream's")]
+    TooMany,
+    /// It is too much.
+    #[error("unpacked it is more than {} MiB: the tarball is not upstream's", MOST_BYTES >> 20)]
+    TooMuch,
+    /// A program is not there.
+    #[error("missing, and this release must have it: is it another version's tarball?")]
+    Missing,
+    /// A program nobody may run.
+    #[error("a program without execute permission (mode {0:o})")]
+    NotExecutable(u32),
+    /// A program of a strange size.
+    #[error("a program of {0} bytes; upstream's have 14 to 27 million")]
+    Size(u64),
+    /// A program that does not run on the nodes.
+    #[error("it does not run on CentOS 7: {0}")]
+    Runs(NotForCentos7),
+}
+
+/// What a header says of its entry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub(super) path: &'a [u8],
+    pub(super) kind: EntryType,
+    pub(super) size: u64,
+    pub(super) mode: u32,
+}
+
+/// The rules, and what has been seen so far.
+#[derive(Debug)]
+pub(super) struct Contents {
+    version: EtcdVersion,
+    seen: BTreeSet<String>,
+    bytes: u64,
+}
+
+impl Program {
+    /// The programs of this version.
+    pub(crate) fn of(version: EtcdVersion) -> &'static [Self] {
+        if version.has_etcdutl() { &[Self::Etcd, Self::Etcdctl, Self::Etcdutl] } else { &[Self::Etcd, Self::Etcdctl] }
+    }
+
+    /// Its file name, in the release and on the node.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::Etcdctl => "etcdctl",
+            Self::Etcdutl => "etcdutl",
+        }
+    }
+}
+
+impl Contents {
+    pub(super) const fn new(version: EtcdVersion) -> Self {
+        Self { version, seen: BTreeSet::new(), bytes: 0 }
+    }
+
+    /// Admits one entry, or says what is wrong with it; which program it is, where it is one.
+    pub(super) fn admit(&mut self, head: Head<'_>) -> Result<Option<Program>, Problem> {
+        let path = plain(head.path).ok_or(Problem::Escapes)?;
+        let top = address::top(self.version);
+        let inside = match path.strip_prefix(&top) {
+            Some("") => "",
+            Some(rest) => rest.strip_prefix('/').ok_or(Problem::Outside(top))?,
+            None => return Err(Problem::Outside(top)),
+        };
+        let folder = match head.kind {
+            EntryType::Regular => false,
+            EntryType::Directory => true,
+            other => return Err(Problem::NotPlain(kind(other))),
+        };
+        if !self.seen.insert(path.to_owned()) {
+            return Err(Problem::Twice);
+        }
+        if self.seen.len() > MOST_ENTRIES {
+            return Err(Problem::TooMany);
+        }
+        self.bytes = self.bytes.saturating_add(head.size);
+        if self.bytes > MOST_BYTES {
+            return Err(Problem::TooMuch);
+        }
+        let program = Program::of(self.version).iter().copied().find(|program| program.name() == inside);
+        if folder != inside.is_empty() && (program.is_some() || inside.is_empty()) {
+            return Err(Problem::NotPlain(if folder { "a folder" } else { "a file" }));
+        }
+        if program.is_some() {
+            if head.mode & 0o111 == 0 {
+                return Err(Problem::NotExecutable(head.mode));
+            }
+            if !PLAUSIBLE.contains(&head.size) {
+                return Err(Problem::Size(head.size));
+            }
+        }
+        Ok(program)
+    }
+
+    /// The programs that should have come and did not.
+    pub(super) fn missing(&self) -> Option<String> {
+        let top = address::top(self.version);
+        let paths = Program::of(self.version).iter().map(|program| format!("{top}/{}", program.name()));
+        paths.into_iter().find(|path| !self.seen.contains(path))
+    }
+}
+
+/// The path without a folder's last slash, where it is plain: relative, and nothing in it but names.
+fn plain(path: &[u8]) -> Option<&str> {
+    let path = std::str::from_utf8(path).ok()?;
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let names = |name: &str| !["", ".", ".."].contains(&name) && !name.contains(|c: char| c.is_control());
+    path.split('/').all(names).then_some(path)
+}
+
+/// What a person calls this type of entry.
+fn kind(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::Link => "a hard link",
+        EntryType::Symlink => "a symbolic link",
+        EntryType::Char => "a character device",
+        EntryType::Block => "a block device",
+        EntryType::Fifo => "a named pipe",
+        EntryType::GNUSparse => "a sparse file",
+        _ => "an entry of unknown type",
+    }
+}

@@ -1,0 +1,131 @@
+//! Why a release cannot be had.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use recipes::{EtcdVersion, Sha256};
+use url::Url;
+
+use super::contents::Problem;
+use super::judge::Disagreement;
+use super::trouble::Trouble;
+
+/// Why a release cannot be had. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReleaseError {
+    /// Recipe, table and SHA256SUMS do not say the same.
+    #[error(transparent)]
+    Disagreement(#[from] Box<Disagreement>),
+    /// Not in the cache, and the network may not be asked.
+    #[error(
+        "etcd {version} is not in the cache ({}) and --offline forbids to fetch it: build once without --offline, \
+         or give the tarball with --release FILE", .path.display()
+    )]
+    Offline {
+        /// The version.
+        version: EtcdVersion,
+        /// Where it would lie.
+        path: PathBuf,
+    },
+    /// No mirror gave it.
+    #[error("no mirror gave etcd {version}{}\ncheck the network (HTTPS_PROXY is honoured), add a mirror to [etcd] mirrors, \
+         or fetch the tarball elsewhere and give it with --release FILE", list(.tried))]
+    Mirrors {
+        /// The version.
+        version: EtcdVersion,
+        /// Each URL asked, and why it did not serve.
+        tried: Vec<(Url, Trouble)>,
+    },
+    /// The file given with --release is another one.
+    #[error(
+        "{} is not etcd {version} linux-amd64 as the recipe pins it\n  {expected}  expected\n  {found}  found\n\
+         copy it again, or correct [etcd] version and sha256 in the recipe", .path.display()
+    )]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The version wanted.
+        version: EtcdVersion,
+        /// The recipe's digest.
+        expected: Sha256,
+        /// The file's.
+        found: Sha256,
+    },
+    /// A file that cannot be a release by its size or kind.
+    #[error("{} is {what}: give the release tarball etcd-vX.Y.Z-linux-amd64.tar.gz", .path.display())]
+    NoRelease {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        what: String,
+    },
+    /// The tarball holds something it must not, or lacks something.
+    #[error("{}: {entry}: {problem}; nothing of it was used", .tarball.display())]
+    Contents {
+        /// The tarball.
+        tarball: PathBuf,
+        /// The entry, by its name in the tarball.
+        entry: String,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// The tarball cannot be read to its end.
+    #[error("{} cannot be read to its end, it is damaged or cut short: {source}; fetch it again", .tarball.display())]
+    Archive {
+        /// The tarball.
+        tarball: PathBuf,
+        /// What the reader met.
+        source: io::Error,
+    },
+    /// The tarball changed after it was verified.
+    #[error("{} was changed while it was read\n  {expected}  verified\n  {found}  read; build again", .tarball.display())]
+    Changed {
+        /// The tarball.
+        tarball: PathBuf,
+        /// The digest verified before.
+        expected: Sha256,
+        /// The digest of what was unpacked.
+        found: Sha256,
+    },
+    /// No HTTP client can be made on this machine.
+    #[error("no HTTP client can be set up: {0}; give the tarball with --release FILE instead")]
+    Client(String),
+    /// The disk did not do its part.
+    #[error("cannot {what} {}: {source}{}", .path.display(), remedy(.source))]
+    Io {
+        /// What was tried, as a verb.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ReleaseError {
+    /// Wraps what the system said about a file.
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+fn list(tried: &[(Url, Trouble)]) -> String {
+    if tried.is_empty() {
+        return ": the recipe names none".to_owned();
+    }
+    let lines: Vec<_> = tried.iter().map(|(url, trouble)| format!("\n  {url}: {trouble}")).collect();
+    lines.concat()
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space there, or name another folder with --cache"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; give this user write access, or name another folder with --cache"
+        }
+        _ => "",
+    }
+}

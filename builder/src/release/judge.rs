@@ -1,0 +1,141 @@
+//! Three voices say which bytes a release has: the recipe, the project's table, the mirror's SHA256SUMS. They must agree.
+
+use std::fmt;
+
+use recipes::{EtcdVersion, Sha256};
+
+/// A mirror's (or an operator's) SHA256SUMS, and what it says of the release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Voice {
+    /// Its URL or path.
+    pub(crate) place: String,
+    /// The digest it gives the release.
+    pub(crate) sha256: Sha256,
+}
+
+/// The voices do not agree. Its text names all values, who stands alone where that can be told, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Disagreement {
+    version: EtcdVersion,
+    recipe: Sha256,
+    known: Option<Sha256>,
+    sums: Option<Voice>,
+}
+
+/// Who stands against the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Odd {
+    /// The recipe against both others.
+    Recipe,
+    /// The project's table against recipe and mirror.
+    Table,
+    /// The mirror's SHA256SUMS against recipe and table.
+    Sums,
+    /// Only the recipe and the table spoke, and differ.
+    RecipeOrTable,
+    /// Only the recipe and the mirror spoke, and differ.
+    RecipeOrSums,
+    /// Three voices, three values.
+    All,
+}
+
+/// Compares what was said. Who says nothing (a version the table has not, a mirror without SHA256SUMS) does not object.
+pub(crate) fn agree(
+    version: EtcdVersion,
+    recipe: Sha256,
+    known: Option<Sha256>,
+    sums: Option<&Voice>,
+) -> Result<(), Box<Disagreement>> {
+    if known.is_none_or(|known| known == recipe) && sums.is_none_or(|voice| voice.sha256 == recipe) {
+        return Ok(());
+    }
+    Err(Box::new(Disagreement { version, recipe, known, sums: sums.cloned() }))
+}
+
+impl Disagreement {
+    /// Who stands against the others.
+    pub(crate) fn odd(&self) -> Odd {
+        let sums = self.sums.as_ref().map(|voice| voice.sha256);
+        match (self.known, sums) {
+            (Some(known), Some(sums)) if known == sums => Odd::Recipe,
+            (Some(known), Some(_)) if known == self.recipe => Odd::Sums,
+            (Some(_), Some(sums)) if sums == self.recipe => Odd::Table,
+            (Some(_), Some(_)) => Odd::All,
+            (None, _) => Odd::RecipeOrSums,
+            (_, None) => Odd::RecipeOrTable,
+        }
+    }
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (who, remedy) = match self.odd() {
+            Odd::Recipe => (
+                "the recipe differs from the other two",
+                "correct [etcd] sha256 in the recipe: it may belong to another version or architecture",
+            ),
+            Odd::Table => (
+                "the builder's own table differs from the other two",
+                "upstream may have replaced this release: ask upstream before trusting either, or take another version",
+            ),
+            Odd::Sums => (
+                "the mirror's SHA256SUMS differs from the other two",
+                "this mirror does not serve upstream's release: take it out of [etcd] mirrors and tell its owner",
+            ),
+            Odd::RecipeOrTable => (
+                "the recipe and the builder's own table differ",
+                "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS of that version",
+            ),
+            Odd::RecipeOrSums => (
+                "the recipe and the mirror's SHA256SUMS differ",
+                "compare [etcd] version and sha256 in the recipe with upstream's SHA256SUMS from another mirror",
+            ),
+            Odd::All => ("all three differ", "correct the recipe first, then try another mirror"),
+        };
+        writeln!(f, "the digests of etcd {} linux-amd64 disagree: {who}", self.version)?;
+        writeln!(f, "  {}  the recipe", self.recipe)?;
+        match self.known {
+            Some(known) => writeln!(f, "  {known}  the table of upstream digests in this builder")?,
+            None => writeln!(f, "  (the table of upstream digests in this builder does not hold this version)")?,
+        }
+        match &self.sums {
+            Some(voice) => writeln!(f, "  {}  {}", voice.sha256, voice.place)?,
+            None => writeln!(f, "  (no SHA256SUMS was asked)")?,
+        }
+        write!(f, "nothing was used; {remedy}")
+    }
+}
+
+impl std::error::Error for Disagreement {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_names_who_differs() {
+        let [a, b, c] = [b"a", b"b", b"c"].map(|text| Sha256::of(text));
+        for (known, sums, odd) in [
+            (None, None, None),
+            (Some(a), None, None),
+            (None, Some(a), None),
+            (Some(a), Some(a), None),
+            (Some(b), None, Some(Odd::RecipeOrTable)),
+            (None, Some(b), Some(Odd::RecipeOrSums)),
+            (Some(b), Some(a), Some(Odd::Table)),
+            (Some(a), Some(b), Some(Odd::Sums)),
+            (Some(b), Some(b), Some(Odd::Recipe)),
+            (Some(b), Some(c), Some(Odd::All)),
+        ] {
+            let voice = sums.map(|sha256| Voice { place: "http://mirror.test/SHA256SUMS".to_owned(), sha256 });
+            let result = agree("3.6.14".parse().unwrap(), a, known, voice.as_ref());
+            assert_eq!(result.as_ref().err().map(|error| error.odd()), odd, "{known:?} {sums:?}");
+            if let Err(disagreement) = result {
+                let text = disagreement.to_string();
+                for value in [Some(a), known, sums].into_iter().flatten() {
+                    assert!(text.contains(&value.to_string()), "{text}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The digests of upstream's releases that the project carries: a second opinion that no mirror can change.
+
+use recipes::{EtcdVersion, Sha256};
+
+/// VERSION SHA256, one per line; `#` starts a comment. Its head names its source.
+const TABLE: &str = include_str!("known.txt");
+
+/// The digest of this version's linux-amd64 tarball, where the table has it.
+pub(crate) fn known(version: EtcdVersion) -> Option<Sha256> {
+    lines().find(|(name, _)| name.parse() == Ok(version)).and_then(|(_, digest)| digest.parse().ok())
+}
+
+fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_version_and_a_digest_and_no_version_comes_twice() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (version, digest) in lines() {
+            let version: EtcdVersion = version.parse().unwrap();
+            let digest: Sha256 = digest.parse().unwrap();
+            assert!(seen.insert(version), "{version} twice");
+            assert_eq!(known(version), Some(digest));
+        }
+        assert_eq!(seen.len(), TABLE.lines().filter(|line| !line.starts_with('#')).count());
+    }
+
+    #[test]
+    fn it_holds_the_ready_recipes_release() {
+        let pinned = "ffe840ff9295808e88cce2794a18a5ac87f12a5203c8314d0bf6aa119b41bac5";
+        assert_eq!(known("3.6.14".parse().unwrap()), Some(pinned.parse().unwrap()));
+        assert_eq!(known("3.5.1".parse().unwrap()), None);
+    }
+}

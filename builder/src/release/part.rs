@@ -1,0 +1,83 @@
+//! A download that is not complete yet: the bytes so far, and whose they are.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use super::error::ReleaseError;
+
+/// The incomplete file `….part`, and beside it `….part.from`: the URL and the ETag it came with. Whoever holds the
+/// release's lock owns both.
+#[derive(Debug)]
+pub(crate) struct Part {
+    path: PathBuf,
+    from: PathBuf,
+}
+
+impl Part {
+    /// The incomplete file at this path, there or not.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        let mut from = path.clone().into_os_string();
+        from.push(".from");
+        Self { path, from: from.into() }
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many bytes are there.
+    pub(crate) fn len(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |found| found.len())
+    }
+
+    /// Opens it to write on from its end.
+    pub(crate) fn append(&self) -> Result<File, ReleaseError> {
+        let open = OpenOptions::new().append(true).create(true).open(&self.path);
+        open.map_err(ReleaseError::io("write", &self.path))
+    }
+
+    /// The ETag that the bytes came with, where they came from this URL.
+    pub(crate) fn etag(&self, url: &Url) -> Option<String> {
+        let text = fs::read_to_string(&self.from).ok()?;
+        let (from, etag) = text.trim_end().split_once('\n')?;
+        (from == url.as_str()).then(|| etag.to_owned())
+    }
+
+    /// Notes where the bytes come from. Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5).
+    pub(crate) fn remember(&self, url: &Url, etag: Option<&str>) -> Result<(), ReleaseError> {
+        match etag.filter(|etag| etag.starts_with('"')) {
+            Some(etag) => {
+                fs::write(&self.from, format!("{url}\n{etag}\n")).map_err(ReleaseError::io("write", &self.from))
+            }
+            None => forget(&self.from),
+        }
+    }
+
+    /// Throws it away.
+    pub(crate) fn discard(&self) -> Result<(), ReleaseError> {
+        forget(&self.from)?;
+        forget(&self.path)
+    }
+
+    /// Makes it the complete file: on the disk first, then under its name.
+    pub(crate) fn keep(&self, path: &Path) -> Result<(), ReleaseError> {
+        File::open(&self.path).and_then(|file| file.sync_all()).map_err(ReleaseError::io("sync", &self.path))?;
+        fs::rename(&self.path, path).map_err(ReleaseError::io("write", path))?;
+        if let Some(folder) = path.parent() {
+            File::open(folder).and_then(|file| file.sync_all()).map_err(ReleaseError::io("sync", folder))?;
+        }
+        forget(&self.from)
+    }
+}
+
+/// Removes a file that may not be there.
+fn forget(path: &Path) -> Result<(), ReleaseError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ReleaseError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}

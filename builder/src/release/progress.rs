@@ -1,0 +1,161 @@
+//! Showing a person what a long step is at.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Where a long step reports to. All of it goes to standard error: standard output is for results.
+pub(crate) trait Progress: Sync {
+    /// One line of news, as a note or a retry.
+    fn say(&self, line: &str);
+    /// A transfer of `total` bytes begins, of which `from` are there already.
+    fn begin(&self, what: &str, from: u64, total: Option<u64>);
+    /// So many bytes are there now.
+    fn at(&self, bytes: u64);
+    /// The transfer ended, well or not.
+    fn end(&self);
+}
+
+/// A bar on a terminal; a line every few seconds where standard error goes to a file or a log.
+pub(crate) fn for_stderr() -> Box<dyn Progress> {
+    if std::io::stderr().is_terminal() { Box::new(Bar::default()) } else { Box::new(Lines::default()) }
+}
+
+/// A bar that redraws itself.
+#[derive(Debug, Default)]
+pub(crate) struct Bar {
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Bar {
+    fn with(&self, act: impl FnOnce(&ProgressBar)) -> bool {
+        let bar = self.bar.lock().ok();
+        let bar = bar.as_ref().and_then(|bar| bar.as_ref());
+        bar.map(act).is_some()
+    }
+}
+
+impl Progress for Bar {
+    fn say(&self, line: &str) {
+        if !self.with(|bar| bar.println(line)) {
+            print(line);
+        }
+    }
+
+    fn begin(&self, what: &str, from: u64, total: Option<u64>) {
+        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        let form = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(form) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        // Speed and time left are of this run: what was there already cost nothing.
+        bar.set_position(from);
+        bar.reset_eta();
+        if let Ok(mut place) = self.bar.lock() {
+            *place = Some(bar);
+        }
+    }
+
+    fn at(&self, bytes: u64) {
+        self.with(|bar| bar.set_position(bytes));
+    }
+
+    fn end(&self) {
+        self.with(ProgressBar::finish_and_clear);
+        if let Ok(mut place) = self.bar.lock() {
+            *place = None;
+        }
+    }
+}
+
+/// Plain lines, none more often than every few seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    now: Mutex<Option<Transfer>>,
+}
+
+#[derive(Debug)]
+struct Transfer {
+    what: String,
+    total: Option<u64>,
+    said: Instant,
+}
+
+/// Often enough to see that it lives, seldom enough for a log.
+const EVERY: Duration = Duration::from_secs(5);
+
+impl Progress for Lines {
+    fn say(&self, line: &str) {
+        print(line);
+    }
+
+    fn begin(&self, what: &str, from: u64, total: Option<u64>) {
+        let resumed = if from > 0 { format!(", resumed at {}", mib(from)) } else { String::new() };
+        print(&format!("{what}: {}{resumed}", total.map_or_else(|| "size not known".to_owned(), mib)));
+        if let Ok(mut now) = self.now.lock() {
+            *now = Some(Transfer { what: what.to_owned(), total, said: Instant::now() });
+        }
+    }
+
+    fn at(&self, bytes: u64) {
+        let Ok(mut now) = self.now.lock() else { return };
+        let Some(transfer) = now.as_mut().filter(|transfer| transfer.said.elapsed() >= EVERY) else { return };
+        transfer.said = Instant::now();
+        print(&line(&transfer.what, bytes, transfer.total));
+    }
+
+    fn end(&self) {
+        if let Ok(mut now) = self.now.lock() {
+            *now = None;
+        }
+    }
+}
+
+/// Says nothing.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Silent;
+
+#[cfg(test)]
+impl Progress for Silent {
+    fn say(&self, _: &str) {}
+    fn begin(&self, _: &str, _: u64, _: Option<u64>) {}
+    fn at(&self, _: u64) {}
+    fn end(&self) {}
+}
+
+/// A closed standard error is no reason to stop a build.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+fn line(what: &str, bytes: u64, total: Option<u64>) -> String {
+    match total.filter(|total| *total > 0) {
+        Some(total) => {
+            let percent = bytes.saturating_mul(100) / total;
+            format!("{what}: {} of {} ({percent} %)", mib(bytes), mib(total))
+        }
+        None => format!("{what}: {}", mib(bytes)),
+    }
+}
+
+/// Bytes as MiB with one digit after the point, in whole numbers throughout.
+fn mib(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) >> 20;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_it_is() {
+        assert_eq!(line("etcd", 5 << 20, Some(20 << 20)), "etcd: 5.0 MiB of 20.0 MiB (25 %)");
+        assert_eq!(line("etcd", (3 << 20) / 2, None), "etcd: 1.5 MiB");
+        assert_eq!(line("etcd", 0, Some(0)), "etcd: 0.0 MiB");
+    }
+}

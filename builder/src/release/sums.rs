@@ -1,0 +1,50 @@
+//! SHA256SUMS, as sha256sum and shasum write it.
+
+use std::fmt::Write as _;
+
+use recipes::Sha256;
+
+/// The digest that SHA256SUMS gives the file of this name. A line that is no `DIGEST  NAME` is passed over: the file
+/// is upstream's and may hold a comment or a signature; what is missing is simply not vouched for.
+pub(crate) fn find(sums: &str, name: &str) -> Option<Sha256> {
+    lines(sums).find(|(_, found)| *found == name).map(|(digest, _)| digest)
+}
+
+/// All digests with their names.
+pub(crate) fn lines(sums: &str) -> impl Iterator<Item = (Sha256, &str)> {
+    sums.lines().filter_map(|line| {
+        let (digest, name) = line.split_once(' ')?;
+        // The second separator is a space (text mode) or a star (binary mode).
+        let name = name.strip_prefix([' ', '*'])?;
+        Some((digest.parse().ok()?, name.trim_end_matches('\r')))
+    })
+}
+
+/// The text that `sha256sum -c` reads, of these digests and names.
+pub(crate) fn write<'a>(lines: impl IntoIterator<Item = (Sha256, &'a str)>) -> String {
+    lines.into_iter().fold(String::new(), |mut text, (digest, name)| {
+        let _ = writeln!(text, "{digest}  {name}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_modes_are_read_and_other_lines_passed_over() {
+        let digest = Sha256::of(b"a");
+        let text = format!("# made by hand\n{digest}  a\n{digest} *b\r\nnonsense\n{digest} c\n");
+        assert_eq!(find(&text, "a"), Some(digest));
+        assert_eq!(find(&text, "b"), Some(digest));
+        assert_eq!(find(&text, "c"), None);
+        assert_eq!(find(&text, "nonsense"), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let text = write([(Sha256::of(b"1"), "etcd"), (Sha256::of(b"2"), "etcdctl")]);
+        assert_eq!(lines(&text).collect::<Vec<_>>(), [(Sha256::of(b"1"), "etcd"), (Sha256::of(b"2"), "etcdctl")]);
+    }
+}

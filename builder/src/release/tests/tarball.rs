@@ -1,0 +1,78 @@
+//! Tarballs of releases, right and wrong ones.
+
+use std::io::Write as _;
+
+use tar::{EntryType, Header};
+
+use super::super::{Program, address};
+use super::version;
+use crate::elf::specimen::Specimen;
+
+/// A tarball in the making.
+pub(super) struct Tarball(Vec<u8>);
+
+impl Tarball {
+    /// The one top folder and nothing in it.
+    pub(super) fn empty() -> Self {
+        Self(Vec::new()).folder("")
+    }
+
+    /// As upstream's: programs and a README.
+    pub(super) fn good() -> Self {
+        let all = Program::of(version()).iter().fold(Self::empty(), |tarball, program| tarball.program(program.name()));
+        all.file("README.md", b"# etcd\n", 0o644).folder("Documentation/")
+    }
+
+    /// A program of a plausible size.
+    pub(super) fn program(self, name: &str) -> Self {
+        self.file(name, &Specimen::fixed().bytes(1 << 20), 0o755)
+    }
+
+    pub(super) fn file(self, name: &str, bytes: &[u8], mode: u32) -> Self {
+        self.raw(&inside(name), EntryType::Regular, bytes, mode)
+    }
+
+    pub(super) fn folder(self, name: &str) -> Self {
+        self.raw(&inside(name), EntryType::Directory, b"", 0o755)
+    }
+
+    /// An entry with exactly this path, which no tar library would write.
+    pub(super) fn raw(mut self, path: &str, kind: EntryType, bytes: &[u8], mode: u32) -> Self {
+        let mut header = Header::new_ustar();
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(bytes.len() as u64);
+        if kind.is_symlink() || kind.is_hard_link() {
+            header.set_link_name("etcd").unwrap();
+        }
+        header.set_cksum();
+        self.0.extend(header.as_bytes());
+        self.0.extend(bytes);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    /// An entry whose header claims this size and whose body is not there.
+    pub(super) fn claim(mut self, name: &str, size: u64) -> Self {
+        let mut header = Header::new_ustar();
+        header.set_path(inside(name)).unwrap();
+        header.set_mode(0o755);
+        header.set_size(size);
+        header.set_cksum();
+        self.0.extend(header.as_bytes());
+        self
+    }
+
+    /// The archive with its end, gzipped.
+    pub(super) fn gzip(mut self) -> Vec<u8> {
+        self.0.extend([0; 1024]);
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        out.write_all(&self.0).unwrap();
+        out.finish().unwrap()
+    }
+}
+
+fn inside(name: &str) -> String {
+    format!("{}/{name}", address::top(version()))
+}
