@@ -1,10 +1,68 @@
 //! Reads one recipe, makes the image for every node of an etcd cluster.
+//!
+//! `build` is the flow: `reading` the recipe, `release` (what upstream made, verified), `render` (what the node gets,
+//! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `output` (in its place).
 
+mod build;
+mod elf;
+mod exit;
 mod manifest;
 mod nodes;
 mod output;
+mod overlay;
 mod pki;
+mod reading;
+mod release;
 mod render;
+mod show;
 mod tuning;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Makes the image for every node of an etcd cluster from one recipe
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the image and each node's documents
+    Build(build::Options),
+    /// Say what is wrong with a recipe
+    Check(reading::Options),
+    /// Compare every digest of an output again
+    Verify(show::VerifyOptions),
+    /// Look at the cluster's certificates
+    #[command(subcommand)]
+    Pki(PkiCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PkiCommand {
+    /// List every certificate: whose, for which names, until when
+    Show(show::PkiOptions),
+}
+
+fn main() -> ExitCode {
+    if let Err(error) = output::clean_up_on_interrupt() {
+        eprintln!("builder: an interrupt will not be cleaned up after: {error}");
+    }
+    let outcome = match Cli::parse().command {
+        Command::Build(options) => build::run(&options),
+        Command::Check(options) => reading::check(&options),
+        Command::Verify(options) => show::verify(&options),
+        Command::Pki(PkiCommand::Show(options)) => show::pki(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("builder: {error:#}");
+            ExitCode::from(exit::code_of(&error))
+        }
+    }
+}
