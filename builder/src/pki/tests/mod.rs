@@ -13,10 +13,11 @@ use super::*;
 
 const LIFETIMES: Lifetimes = Lifetimes { ca_days: 3650, leaf_days: 365, renew_before_days: 30 };
 
-/// One moment for all, so that no test depends on how long it takes.
+/// One moment for all, so that no test depends on how long it takes. A little ahead: what openssl makes by
+/// its own clock during a test has begun by then, and what is made here, an hour back, has begun for openssl.
 fn now() -> OffsetDateTime {
     static NOW: std::sync::OnceLock<OffsetDateTime> = std::sync::OnceLock::new();
-    *NOW.get_or_init(|| OffsetDateTime::now_utc().replace_nanosecond(0).unwrap())
+    *NOW.get_or_init(|| OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() + Duration::minutes(10))
 }
 
 struct Node {
