@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use recipes::{ImageStamp, NodeDocument, PublicKey, Recipe, Sha256, StampedFile};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -115,7 +115,9 @@ fn date(recipe: &Recipe) -> Result<u64> {
 fn default_cache() -> Result<PathBuf> {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")));
-    cache.map(|cache| cache.join("etcd-image")).context("neither XDG_CACHE_HOME nor HOME is set; name a folder by --cache")
+    cache
+        .map(|cache| cache.join("etcd-image"))
+        .context("neither XDG_CACHE_HOME nor HOME is set; name a folder by --cache")
 }
 
 /// The PKI's default place: `out` has `out.pki` beside it, so that two clusters in one folder do not share one.
@@ -244,13 +246,17 @@ fn listed(entries: &[Entry]) -> Vec<OverlayEntry> {
         kind: match entry.kind {
             Kind::File(_) => manifest::Kind::File,
             Kind::Dir => manifest::Kind::Folder,
+            Kind::Symlink(_) => manifest::Kind::Link,
         },
         mode: manifest::Mode(entry.mode),
         uid: entry.uid.into(),
         gid: entry.gid.into(),
         size: None,
         sha256: None,
-        target: None,
+        target: match &entry.kind {
+            Kind::Symlink(target) => Some(target.clone()),
+            _ => None,
+        },
     };
     entries.iter().map(entry).collect()
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 /// Why a node's files cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum NodesError {
+pub(crate) enum NodesError {
     /// The system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
@@ -55,7 +55,7 @@ struct MetaData<'a> {
 ///
 /// The instance-id has part of the document's digest in it: NoCloud readers take an instance-id that they have
 /// seen for "nothing has changed", so that it must change when the document does.
-pub fn documents(document: &NodeDocument, key: &SigningKey) -> Result<Vec<(&'static str, Vec<u8>)>, NodesError> {
+pub(crate) fn documents(document: &NodeDocument, key: &SigningKey) -> Result<Vec<(&'static str, Vec<u8>)>, NodesError> {
     let node = document.name.as_str();
     let json = |source| NodesError::Json { node: node.to_owned(), source };
     let payload = serde_json::to_vec(document).map_err(json)?;
@@ -77,7 +77,7 @@ fn lines<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
 /// Writes a node's files into `nodes/NAME` below the output: the folder 0700, the files 0600 from the moment
 /// they exist, whatever the umask. They must not be there yet; the output puts them on the disk when it is
 /// committed.
-pub fn write(output: &Path, document: &NodeDocument, key: &SigningKey) -> Result<(), NodesError> {
+pub(crate) fn write(output: &Path, document: &NodeDocument, key: &SigningKey) -> Result<(), NodesError> {
     let files = documents(document, key)?;
     let nodes = output.join("nodes");
     let folder = nodes.join(document.name.as_str());

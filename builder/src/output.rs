@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-pub use interrupt::clean_up_on_interrupt;
+pub(crate) use interrupt::clean_up_on_interrupt;
 
 use beside::{recover, replace};
 use interrupt::{discard, lock};
@@ -28,7 +28,7 @@ const OURS: [&str; 3] = ["image", "nodes", "pxe"];
 
 /// Why the output cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum OutputError {
+pub(crate) enum OutputError {
     /// The system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
@@ -110,7 +110,7 @@ fn check(target: &Path) -> Result<(), OutputError> {
 
 /// An output that is being written. Dropped before [`Output::commit`], it leaves nothing behind.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     target: PathBuf,
     temp: PathBuf,
     mode: u32,
@@ -120,7 +120,7 @@ pub struct Output {
 impl Output {
     /// Begins an output that shall take the place of `target`: checks that it may, removes what dead builds
     /// have left beside it, and makes the folder to write into.
-    pub fn begin(target: &Path) -> Result<Self, OutputError> {
+    pub(crate) fn begin(target: &Path) -> Result<Self, OutputError> {
         let target = resolve(target)?;
         check(&target)?;
         let _turn = turn(&target)?;
@@ -138,12 +138,12 @@ impl Output {
     }
 
     /// The folder to write into.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.temp
     }
 
     /// Puts everything written on the disk, then in the place of the old output, in one step.
-    pub fn commit(self) -> Result<(), OutputError> {
+    pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
         let permissions = Permissions::from_mode(self.mode);
         fs::set_permissions(&self.temp, permissions).map_err(io_error("set its mode", &self.temp))?;

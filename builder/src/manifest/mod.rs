@@ -21,12 +21,10 @@ use std::path::{Path, PathBuf};
 use recipes::{EtcdVersion, PublicKey, Sha256, SigningKey};
 use serde::{Deserialize, Serialize};
 
-pub use overlay::read as read_overlay;
-pub use report::{Problem, Report, SignatureState};
-pub use verify::verify;
+pub(crate) use verify::verify;
 
 /// The payload type of a signed manifest.
-pub const MANIFEST_TYPE: &str = "application/vnd.etcd-image.manifest+json";
+pub(crate) const MANIFEST_TYPE: &str = "application/vnd.etcd-image.manifest+json";
 
 const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
@@ -37,7 +35,7 @@ const OVERLAY: &str = "overlay.tar.gz";
 /// What an image is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// The manifest's own format: 1.
     pub format: u32,
     /// The version of the builder.
@@ -59,7 +57,7 @@ pub struct Manifest {
 /// A file by name and content.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FileDigest {
+pub(crate) struct FileDigest {
     /// Its name, or its path below the image.
     pub name: String,
     /// Its size in bytes.
@@ -71,7 +69,7 @@ pub struct FileDigest {
 /// Something in the overlay.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct OverlayEntry {
+pub(crate) struct OverlayEntry {
     /// Where it will lie on the node, without the leading `/`.
     pub path: String,
     /// What it is.
@@ -96,7 +94,7 @@ pub struct OverlayEntry {
 /// What an entry of the overlay is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A file.
     File,
     /// A folder.
@@ -138,7 +136,7 @@ impl TryFrom<String> for Mode {
 
 /// Why a manifest cannot be written, or an image not be verified at all.
 #[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
+pub(crate) enum ManifestError {
     /// The system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {
@@ -179,7 +177,7 @@ impl ManifestError {
 
 /// What only the builder knows of an image; the rest is read from its files.
 #[derive(Debug, Clone)]
-pub struct About {
+pub(crate) struct About {
     /// The recipe: its file name without folders, its size and digest.
     pub recipe: FileDigest,
     /// The etcd in the image.
@@ -193,7 +191,7 @@ pub struct About {
 }
 
 /// Writes `manifest.json`, its signature where the key is there, and `SHA256SUMS` into a finished image folder.
-pub fn write(image: &Path, about: About, key: Option<&SigningKey>) -> Result<Manifest, ManifestError> {
+pub(crate) fn write(image: &Path, about: About, key: Option<&SigningKey>) -> Result<Manifest, ManifestError> {
     let mut digests = files::list(image)?;
     let mut manifest = Manifest {
         format: FORMAT,

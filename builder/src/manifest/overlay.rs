@@ -22,7 +22,7 @@ const TRUST_LIMIT: u64 = 1024;
 ///
 /// An archive that tar would take another way than it reads here is refused: an entry twice (the last one
 /// would win), a path that escapes, a device, a hard link.
-pub fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), ManifestError> {
+pub(crate) fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), ManifestError> {
     let broken = |error: std::io::Error| ManifestError::wrong(path, format!("it is no whole tar.gz ({error})"));
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
     // Members, since the overlay may be packed in pieces: gzip files can be put one after the other.

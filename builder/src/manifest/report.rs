@@ -8,7 +8,7 @@ use serde::Serialize;
 /// The outcome of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Report {
+pub(crate) struct Report {
     /// The image folder.
     pub image: PathBuf,
     /// How many files of the image were digested.
@@ -26,7 +26,7 @@ pub struct Report {
 /// Whether the manifest is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
-pub enum SignatureState {
+pub(crate) enum SignatureState {
     /// By the key that was given.
     Good {
         /// The key's id.
@@ -60,7 +60,7 @@ impl fmt::Display for SignatureState {
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The file, below the folder that was named; in the overlay as in `overlay.tar.gz: etc/fstab`.
     pub path: String,
     /// What is wrong.
@@ -104,7 +104,7 @@ impl fmt::Display for Problem {
 
 impl Report {
     /// True where nothing is wrong.
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.problems.is_empty()
     }
 }

@@ -17,7 +17,7 @@ use super::{files, overlay};
 /// must be by; without it the key in the overlay has to do, which proves only that the image fits together.
 ///
 /// An error means that there was nothing to verify; what is wrong with an image is in the report.
-pub fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
+pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = [dir.join("image"), dir.to_owned()].into_iter().find(|image| image.join(MANIFEST).is_file());
     let image = image.ok_or_else(|| ManifestError::NoImage { path: dir.to_owned() })?;
     let found = files::list(&image)?;

@@ -23,7 +23,7 @@ pub(super) fn discard(temp: &Path) {
 /// From now on an interrupt (^C, SIGTERM, SIGHUP) ends the program as it should: what is half-written is
 /// removed, a line says so, and the exit code is 128 plus the signal's number (130 for ^C), as shells have it.
 /// To be called once, early in `main`.
-pub fn clean_up_on_interrupt() -> io::Result<()> {
+pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

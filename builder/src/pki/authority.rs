@@ -13,7 +13,7 @@ use super::{Event, Lifetimes, PkiError, store};
 
 /// Whose CA signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Authority {
+pub(crate) enum Authority {
     /// Our own. Where the folder has `ca.crt` but no `ca.key`, all certificates are taken as they are.
     Own,
     /// The user's.

@@ -7,7 +7,7 @@ use super::Misfit;
 
 /// Why the PKI cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PkiError {
+pub(crate) enum PkiError {
     /// The system refused an operation.
     #[error("{path}: cannot {doing}: {source}", path = path.display())]
     Io {

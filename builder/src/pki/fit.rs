@@ -10,7 +10,7 @@ use super::certificate::{Certificate, chains, public_half, utc};
 
 /// The node a certificate is for.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// Its cluster.
     pub cluster: &'a Label,
     /// The domain under which its full name lies.
@@ -23,7 +23,7 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     /// Its full name.
-    pub fn fqdn(&self) -> String {
+    pub(crate) fn fqdn(&self) -> String {
         format!("{}.{}", self.name, self.domain)
     }
 }
@@ -89,7 +89,7 @@ const OPTIONAL_SAN: &str = "IP:::1";
 
 /// One reason why a certificate does not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub(crate) enum Misfit {
     /// It cannot be read.
     #[error("it is {0}")]
     Unreadable(String),

@@ -32,17 +32,17 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 
-pub use authority::Authority;
-pub use error::PkiError;
-pub use fit::{Misfit, Subject};
-pub use show::{CertInfo, show, table};
+pub(crate) use authority::Authority;
+pub(crate) use error::PkiError;
+pub(crate) use fit::{Misfit, Subject};
+pub(crate) use show::{show, table};
 
 use authority::Signer;
 use fit::{Measure, Role};
 
 /// How long certificates live, in days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifetimes {
+pub(crate) struct Lifetimes {
     /// An own CA.
     pub ca_days: u32,
     /// A node's certificates. They end with the CA at the latest.
@@ -53,7 +53,7 @@ pub struct Lifetimes {
 
 /// Something that a person who builds should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A file was made.
     Made(PathBuf),
     /// A file was replaced.
@@ -88,7 +88,7 @@ impl fmt::Display for Event {
 
 /// An open PKI folder. Others wait until it is dropped.
 #[derive(Debug)]
-pub struct Pki {
+pub(crate) struct Pki {
     dir: PathBuf,
     signer: Signer,
     signing: SigningKey,
@@ -102,7 +102,12 @@ pub struct Pki {
 const PATIENCE: Patience = Patience::from_secs(30);
 
 /// Opens a PKI folder: makes what is missing and checks what is there.
-pub fn open(dir: &Path, authority: &Authority, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<Pki, PkiError> {
+pub(crate) fn open(
+    dir: &Path,
+    authority: &Authority,
+    lifetimes: Lifetimes,
+    now: OffsetDateTime,
+) -> Result<Pki, PkiError> {
     store::folder(dir)?;
     let lock = store::Lock::take(dir, PATIENCE)?;
     store::sweep(dir)?;
@@ -115,27 +120,27 @@ pub fn open(dir: &Path, authority: &Authority, lifetimes: Lifetimes, now: Offset
 
 impl Pki {
     /// The key that signs node documents and the manifest.
-    pub fn signing(&self) -> &SigningKey {
+    pub(crate) fn signing(&self) -> &SigningKey {
         &self.signing
     }
 
     /// Its public half, which goes into the image.
-    pub fn trust(&self) -> PublicKey {
+    pub(crate) fn trust(&self) -> PublicKey {
         self.signing.public()
     }
 
     /// The authorities that the nodes trust, PEM.
-    pub fn ca(&self) -> &str {
+    pub(crate) fn ca(&self) -> &str {
         &self.signer.pem
     }
 
     /// What was made or replaced so far, and what is worth a warning.
-    pub fn events(&self) -> &[Event] {
+    pub(crate) fn events(&self) -> &[Event] {
         &self.events
     }
 
     /// A node's certificates: those that are there as long as they do, new ones otherwise.
-    pub fn node_tls(&mut self, subject: &Subject<'_>) -> Result<NodeTls, PkiError> {
+    pub(crate) fn node_tls(&mut self, subject: &Subject<'_>) -> Result<NodeTls, PkiError> {
         let folder = self.dir.join("nodes").join(subject.name.as_str());
         store::folder(&folder)?;
         store::sweep(&folder)?;

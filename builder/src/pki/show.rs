@@ -13,7 +13,7 @@ use super::{PkiError, store};
 /// One certificate, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct CertInfo {
+pub(crate) struct CertInfo {
     /// Its file.
     pub path: PathBuf,
     /// Whose it is.
@@ -37,7 +37,7 @@ pub struct CertInfo {
 }
 
 /// Every certificate of a PKI folder: the authority's first, then the nodes' by name.
-pub fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, PkiError> {
+pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, PkiError> {
     let ca = dir.join("ca.crt");
     let Some(pem) = store::read(&ca)? else {
         return Err(PkiError::wrong(&ca, "there is none", "name a folder that `builder build --pki` has made"));
@@ -138,7 +138,7 @@ fn unreadable(path: &Path, why: String) -> CertInfo {
 }
 
 /// The same for people: a line for each certificate, its details and its problems below it.
-pub fn table(infos: &[CertInfo], dir: &Path) -> String {
+pub(crate) fn table(infos: &[CertInfo], dir: &Path) -> String {
     let name = |info: &CertInfo| info.path.strip_prefix(dir).unwrap_or(&info.path).display().to_string();
     let width = infos.iter().map(|info| name(info).len()).max().unwrap_or(0).max(4);
     let mut out = format!("{:width$}  {:>9}  {:10}  SUBJECT\n", "FILE", "DAYS LEFT", "UNTIL");

@@ -24,15 +24,15 @@ mod sums;
 mod tests;
 mod trouble;
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use recipes::{EtcdVersion, Sha256};
 use url::Url;
 
-pub(crate) use contents::Program;
 pub(crate) use error::ReleaseError;
-pub(crate) use open::{Binaries, Binary, open};
+pub(crate) use open::{Binaries, open};
 pub(crate) use progress::{Progress, for_stderr};
 
 use cache::Slot;
@@ -103,6 +103,23 @@ pub(crate) enum Sums {
     Missing(String, String),
     /// It was not asked: the bytes lay in the cache, or a file came without one beside it.
     NotAsked,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Cache => f.write_str("release: from the cache")?,
+            Origin::Mirror(url) => write!(f, "release: from {url}")?,
+            Origin::File => f.write_str("release: from the given file")?,
+        }
+        f.write_str("; its digest is the recipe's")?;
+        f.write_str(if self.in_table { ", the known table's" } else { " (the known table lacks this version)" })?;
+        match &self.sums {
+            Sums::Agrees(place) => write!(f, " and that of {place}"),
+            Sums::Missing(place, why) => write!(f, "; {place} could not be had: {why}"),
+            Sums::NotAsked => Ok(()),
+        }
+    }
 }
 
 /// Finds or fetches a release and verifies it. Slow where it is not in the cache: `progress` says how far it is.

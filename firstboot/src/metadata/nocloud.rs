@@ -1,10 +1,13 @@
 //! NoCloud's seed: a folder, or a disk (vfat or iso9660) labelled `cidata`, with the document in `user-data`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Found, LIMIT};
@@ -48,33 +51,112 @@ fn is_seed(label: &str) -> bool {
 }
 
 fn read_disk(disk: &Path) -> Result<Found> {
-    let mounted = Mounted::read_only(disk)?;
     let place = format!("user-data on the seed disk {}", disk.display());
-    let bytes = files::read_bounded(&mounted.point.join("user-data"), LIMIT).with_context(|| format!("no {place}"))?;
+    let damaged = || format!("{place} cannot be read: make the disk anew from seed.img");
+    let file = File::open(disk).with_context(|| format!("cannot open the seed disk {}", disk.display()))?;
+    let mut magic = [0; 5];
+    // ISO 9660's first volume descriptor lies in sector 16, its name behind the type byte (ECMA-119, 8.1).
+    let iso = file.read_exact_at(&mut magic, 16 * 2048 + 1).is_ok() && &magic == b"CD001";
+    let bytes = if iso { from_iso(disk) } else { from_fat(file) }.with_context(damaged)?;
     Found::parse(place, &bytes)
 }
 
-/// A file system that is unmounted when this goes.
-struct Mounted {
-    point: PathBuf,
+/// vfat is read here and not mounted: nothing of a stranger's disk reaches the kernel, and no module is needed.
+fn from_fat(disk: File) -> Result<Vec<u8>> {
+    let read = || -> Result<Vec<u8>> {
+        let disk = fatfs::FileSystem::new(Bounded { disk, left: 16 * LIMIT }, fatfs::FsOptions::new())?;
+        let mut bytes = Vec::new();
+        disk.root_dir().open_file("user-data")?.take(LIMIT).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    // The library panics on some impossible sizes.
+    std::panic::catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| bail!("its file system is damaged"))
 }
 
-impl Mounted {
-    fn read_only(disk: &Path) -> Result<Self> {
-        let point = PathBuf::from("/run/firstboot/seed");
-        fs::create_dir_all(&point).with_context(|| format!("cannot make {}", point.display()))?;
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let attempt = |kind: &str| mount(Some(disk), &point, Some(kind), flags, None::<&str>);
-        attempt("vfat").or_else(|_| attempt("iso9660")).with_context(|| {
-            let disk = disk.display();
-            format!("the seed disk {disk} is neither vfat nor iso9660, or is damaged: make it anew from seed.img")
-        })?;
-        Ok(Self { point })
+/// A disk of which only so much is read: a chain of clusters may be a circle.
+struct Bounded {
+    disk: File,
+    left: u64,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.disk.read(buffer)?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| io::Error::other("its chains have no end"))?;
+        Ok(count)
     }
 }
 
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = umount2(&self.point, MntFlags::MNT_DETACH);
+impl Seek for Bounded {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.disk.seek(to)
+    }
+}
+
+/// What the library's types ask for; the disk is open for reading only.
+impl Write for Bounded {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn from_iso(disk: &Path) -> Result<Vec<u8>> {
+    let point = Path::new("/run/firstboot/seed");
+    fs::create_dir_all(point)?;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some(disk), point, Some("iso9660"), flags, None::<&str>).context("it cannot be mounted")?;
+    let bytes = files::read_bounded(&point.join("user-data"), LIMIT);
+    umount2(point, MntFlags::MNT_DETACH)?;
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn image(user_data: &[u8]) -> Vec<u8> {
+        let mut image = io::Cursor::new(vec![0; 64 * 512]);
+        fatfs::format_volume(&mut image, fatfs::FormatVolumeOptions::new().volume_label(*b"CIDATA     ")).unwrap();
+        {
+            let disk = fatfs::FileSystem::new(&mut image, fatfs::FsOptions::new()).unwrap();
+            disk.root_dir().create_file("user-data").unwrap().write_all(user_data).unwrap();
+        }
+        image.into_inner()
+    }
+
+    fn read_image(image: &[u8]) -> Result<Vec<u8>> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(image).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        from_fat(file)
+    }
+
+    #[test]
+    fn a_seed_is_read_without_mounting_it() {
+        assert_eq!(read_image(&image(b"{}")).unwrap(), b"{}");
+        assert!(is_seed("CIDATA") && is_seed("cidata") && !is_seed("cidata2"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_damaged_seed_is_an_error_and_no_crash(
+            flips in prop::collection::vec((0usize..4096, any::<u8>()), 1..30),
+            length in 0usize..64 * 512,
+        ) {
+            let mut image = image(&[b'x'; 9000]);
+            for (at, byte) in flips {
+                image[at] = byte;
+            }
+            image.truncate(length.max(512));
+            let _ = read_image(&image);
+        }
     }
 }

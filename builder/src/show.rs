@@ -1,0 +1,71 @@
+//! The commands that only look: `builder verify` and `builder pki show`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use recipes::PublicKey;
+use time::OffsetDateTime;
+
+use crate::exit::{Exit, stop};
+use crate::{manifest, pki};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyOptions {
+    /// The output of `builder build`, or its image/
+    folder: PathBuf,
+    /// The signing.pub whose signature the manifest must bear; without it the image's own is taken
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Print the report for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares every digest again.
+pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
+    let key: Option<PublicKey> = match &options.key {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Some(text.parse().with_context(|| format!("{} holds no key", path.display()))?)
+        }
+        None => None,
+    };
+    let report = manifest::verify(&options.folder, key.as_ref())?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    if report.is_good() {
+        return Ok(());
+    }
+    let count = report.problems.len();
+    Err(stop(Exit::Different, format!("{} is not what was built: {count} differ", options.folder.display())))
+}
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PkiOptions {
+    /// The folder of the cluster's certificates and keys
+    folder: PathBuf,
+    /// Print the list for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists every certificate.
+pub(crate) fn pki(options: &PkiOptions) -> Result<()> {
+    let infos = pki::show(&options.folder, OffsetDateTime::now_utc())?;
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&infos)?);
+    } else {
+        print!("{}", pki::table(&infos, &options.folder));
+    }
+    let wrong = infos.iter().filter(|info| !info.problems.is_empty()).count();
+    if wrong == 0 {
+        return Ok(());
+    }
+    Err(stop(Exit::Different, format!("{wrong} certificates in {} have a problem", options.folder.display())))
+}
