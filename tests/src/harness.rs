@@ -1,0 +1,76 @@
+//! The harness of the end-to-end tests: what a machine lacks makes a test ignored, never passed.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::need::{self, Need};
+use crate::run;
+
+/// How much of a console a failure shows.
+const CONSOLE_TAIL: usize = 60;
+
+/// A test with its needs. Where one is missing the test is listed as ignored and the reason is printed.
+pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
+    let reason = need::missing(needs);
+    if let Some(reason) = &reason {
+        eprintln!("ignored: {name}: {reason}");
+    }
+    let own = name.to_owned();
+    Trial::test(name, move || {
+        // `--ignored` runs them all the same; then the reason is why it fails.
+        if let Some(reason) = &reason {
+            return Err(Failed::from(reason.clone()));
+        }
+        let began = SystemTime::now();
+        test().map_err(|error| {
+            show_consoles(&own, began);
+            Failed::from(format!("{error:?}"))
+        })
+    })
+    .with_ignored_flag(need::missing(needs).is_some())
+}
+
+/// The `main` of an end-to-end test: enters the run, runs the trials one after another, clears up.
+///
+/// `trials` is a function since what it finds out must be found out inside the run.
+pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Hosts and builds share two cores with etcd's timeouts: side by side they would only disturb each other.
+    arguments.test_threads.get_or_insert(1);
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials()).exit_code();
+    }
+    if let Err(error) = run::enter() {
+        eprintln!("bed: {error:?}");
+        return ExitCode::FAILURE;
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials());
+    run::leave();
+    conclusion.exit_code()
+}
+
+fn show_consoles(test: &str, began: SystemTime) {
+    let Ok(run) = run::current() else { return };
+    let Ok(files) = fs::read_dir(run.consoles()) else { return };
+    let mut written: Vec<PathBuf> = files
+        .flatten()
+        .filter(|file| file.metadata().and_then(|data| data.modified()).is_ok_and(|time| time >= began))
+        .map(|file| file.path())
+        .collect();
+    written.sort();
+    for path in written {
+        let text = fs::read(&path).unwrap_or_default();
+        eprintln!("--- {test}: {}\n{}", path.display(), tail(&String::from_utf8_lossy(&text), CONSOLE_TAIL));
+    }
+}
+
+/// The last lines of a text.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

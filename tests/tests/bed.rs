@@ -1,0 +1,2 @@
+//! The bed itself.
+fn main(){}
