@@ -29,7 +29,7 @@ pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
         let began = SystemTime::now();
         test().map_err(|error| {
             show_consoles(&own, began);
-            Failed::from(format!("{error:?}"))
+            Failed::from(causes(&error))
         })
     })
     .with_ignored_flag(need::missing(needs).is_some())
@@ -52,6 +52,13 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials());
     run::leave();
     conclusion.exit_code()
+}
+
+/// The error and its causes, a line each. The `Debug` form would add a backtrace of the harness wherever
+/// `RUST_BACKTRACE` is set, and bury the cause under it.
+fn causes(error: &anyhow::Error) -> String {
+    let lines: Vec<String> = error.chain().map(ToString::to_string).collect();
+    lines.join("\n  because: ")
 }
 
 fn show_consoles(test: &str, began: SystemTime) {

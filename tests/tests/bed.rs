@@ -1,2 +1,0 @@
-//! The bed itself.
-fn main(){}
