@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::cgroup::Cgroup;
 use crate::harness::tail;
 use crate::network::{Link, Network};
 use crate::overlay::Overlay;
@@ -46,7 +47,13 @@ struct Machine {
     outer: Tied,
     /// The host's own first process, as the bed's /proc numbers it.
     init: u32,
+    /// Empty, and removed, when `outer` is gone.
+    _cgroup: Cgroup,
 }
+
+/// Puts itself into the control groups named before `--` and becomes the command named after it.
+const INTO_CGROUP: &str =
+    r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 /// How a host went off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,9 +148,12 @@ impl Host {
             .append(true)
             .open(&self.console)
             .with_context(|| format!("cannot open {}", self.console.display()))?;
-        let mut nspawn = Command::new("unshare");
+        let cgroup = Cgroup::new(run::current()?.number())?;
+        let mut nspawn = Command::new("sh");
         nspawn
-            .args(["--mount", "--mount-proc", "--pid", "--fork", "--kill-child=KILL", "--"])
+            .args(["-c", INTO_CGROUP, "boot"])
+            .args(cgroup.folders())
+            .args(["--", "unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child=KILL", "--"])
             .args(["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe"])
             .arg(format!("--machine={}", self.name()))
             .arg(format!("--directory={}", self.root().display()))
@@ -151,7 +161,11 @@ impl Host {
             .args(&self.arguments);
         let mut outer = Tied::spawn_logged(&nspawn, &console)?;
         let init = self.first_process(&mut outer)?;
-        self.machine = Some(Machine { outer, init });
+        self.machine = Some(Machine {
+            outer,
+            init,
+            _cgroup: cgroup,
+        });
         Ok(())
     }
 

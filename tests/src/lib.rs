@@ -7,6 +7,7 @@
 
 pub mod base;
 pub mod cache;
+mod cgroup;
 pub mod disk;
 pub mod etcd;
 pub mod harness;

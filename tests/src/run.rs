@@ -2,8 +2,8 @@
 //!
 //! A run goes into a mount namespace of its own before it does anything. Mounts, named network namespaces (their
 //! names lie on a tmpfs of the run) and what hangs on them therefore vanish with the last process of the run, and
-//! its processes die with it (see [`crate::process::Tied`]). Only files and loop devices can stay; their folder
-//! carries the run's pid, and the next run removes it when its lock is free.
+//! its processes die with it (see [`crate::process::Tied`]). Only files, loop devices and control groups
+//! can stay; they carry the run's pid, and the next run removes them when the lock of that run is free.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use nix::fcntl::Flock;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::{cache, process};
+use crate::{cache, cgroup, process};
 
 static RUN: OnceLock<Run> = OnceLock::new();
 
@@ -90,6 +90,10 @@ pub fn reap() -> Result<()> {
         let folder = folder.with_context(|| format!("cannot list {}", runs().display()))?.path();
         if let Some(_lock) = cache::try_lock(&folder.join("lock"))? {
             eprintln!("bed: removing {}, left by a run that died", folder.display());
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            if let Ok(pid) = name.parse() {
+                cgroup::reap(pid);
+            }
             remove(&folder);
         }
     }
