@@ -22,9 +22,29 @@ const SUITE: &str = "bookworm";
 /// What debootstrap installs beside the minimal system: a host that boots, and the commands that the CentOS 7
 /// installer has too.
 const PACKAGES: &[&str] = &[
-    "systemd", "systemd-sysv", "udev", "dbus", "iproute2", "nftables", "procps", "util-linux", "kmod",
-    "openssh-server", "chrony", "xfsprogs", "parted", "gdisk", "curl", "wget", "ca-certificates", "rsync",
-    "xz-utils", "gawk", "ethtool", "strace", "lsof",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "iproute2",
+    "nftables",
+    "procps",
+    "util-linux",
+    "kmod",
+    "openssh-server",
+    "chrony",
+    "xfsprogs",
+    "parted",
+    "gdisk",
+    "curl",
+    "wget",
+    "ca-certificates",
+    "rsync",
+    "xz-utils",
+    "gawk",
+    "ethtool",
+    "strace",
+    "lsof",
 ];
 
 /// Installed afterwards: among debootstrap's own packages polkitd, which it needs, fails to configure.
@@ -73,7 +93,10 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
             .arg(own);
         process::run(&mut tar)?.ok()?;
         if !folder.join("etc").is_dir() {
-            bail!("{} holds no root file system: it has no etc/ at its top", own.display());
+            bail!(
+                "{} holds no root file system: it has no etc/ at its top",
+                own.display()
+            );
         }
         Ok(())
     })
@@ -103,7 +126,16 @@ fn debootstrap(folder: &Path) -> Result<()> {
     // In namespaces of its own: what the packages' scripts mount or start ends with them.
     let mut finish = Command::new("unshare");
     finish
-        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", FINISH, "finish"])
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            FINISH,
+            "finish",
+        ])
         .arg(folder)
         .args(LATER);
     process::run(&mut finish)?.ok()?;

@@ -63,16 +63,26 @@ fn causes(error: &anyhow::Error) -> String {
 
 fn show_consoles(test: &str, began: SystemTime) {
     let Ok(run) = run::current() else { return };
-    let Ok(files) = fs::read_dir(run.consoles()) else { return };
+    let Ok(files) = fs::read_dir(run.consoles()) else {
+        return;
+    };
     let mut written: Vec<PathBuf> = files
         .flatten()
-        .filter(|file| file.metadata().and_then(|data| data.modified()).is_ok_and(|time| time >= began))
+        .filter(|file| {
+            file.metadata()
+                .and_then(|data| data.modified())
+                .is_ok_and(|time| time >= began)
+        })
         .map(|file| file.path())
         .collect();
     written.sort();
     for path in written {
         let text = fs::read(&path).unwrap_or_default();
-        eprintln!("--- {test}: {}\n{}", path.display(), tail(&String::from_utf8_lossy(&text), CONSOLE_TAIL));
+        eprintln!(
+            "--- {test}: {}\n{}",
+            path.display(),
+            tail(&String::from_utf8_lossy(&text), CONSOLE_TAIL)
+        );
     }
 }
 

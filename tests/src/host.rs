@@ -52,8 +52,7 @@ struct Machine {
 }
 
 /// Puts itself into the control groups named before `--` and becomes the command named after it.
-const INTO_CGROUP: &str =
-    r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
+const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 /// How a host went off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +136,8 @@ impl Host {
     /// Reads a file of the host's.
     pub fn read(&self, path: &str) -> Result<String> {
         let file = self.path(path);
-        fs::read_to_string(&file).with_context(|| format!("{}: cannot read {}", self.name(), file.display()))
+        fs::read_to_string(&file)
+            .with_context(|| format!("{}: cannot read {}", self.name(), file.display()))
     }
 
     /// Switches the host on. It returns as soon as its first process is there.
@@ -153,11 +153,30 @@ impl Host {
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])
             .args(cgroup.folders())
-            .args(["--", "unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child=KILL", "--"])
-            .args(["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe"])
+            .args([
+                "--",
+                "unshare",
+                "--mount",
+                "--mount-proc",
+                "--pid",
+                "--fork",
+                "--kill-child=KILL",
+                "--",
+            ])
+            .args([
+                "systemd-nspawn",
+                "--quiet",
+                "--register=no",
+                "--keep-unit",
+                "--boot",
+                "--console=pipe",
+            ])
             .arg(format!("--machine={}", self.name()))
             .arg(format!("--directory={}", self.root().display()))
-            .arg(format!("--network-namespace-path={}", self.link.namespace.path().display()))
+            .arg(format!(
+                "--network-namespace-path={}",
+                self.link.namespace.path().display()
+            ))
             .args(&self.arguments);
         let mut outer = Tied::spawn_logged(&nspawn, &console)?;
         let init = self.first_process(&mut outer)?;
@@ -180,9 +199,18 @@ impl Host {
                 }
             }
             if let Some(status) = outer.ended()? {
-                bail!("{}: nspawn has ended ({status}):\n{}", self.name(), self.console());
+                bail!(
+                    "{}: nspawn has ended ({status}):\n{}",
+                    self.name(),
+                    self.console()
+                );
             }
-            ensure!(Instant::now() < deadline, "{} has no first process after 20 s:\n{}", self.name(), self.console());
+            ensure!(
+                Instant::now() < deadline,
+                "{} has no first process after 20 s:\n{}",
+                self.name(),
+                self.console()
+            );
             sleep(Duration::from_millis(10));
         }
     }
@@ -191,15 +219,24 @@ impl Host {
     pub fn wait_running(&mut self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
-            let state = self.run(&["systemctl", "is-system-running"]).map(|ran| ran.stdout);
+            let state = self
+                .run(&["systemctl", "is-system-running"])
+                .map(|ran| ran.stdout);
             match state.as_deref().map(str::trim) {
                 Ok("running") => return Ok(()),
                 Ok("degraded") => {
                     let failed = self.sh("systemctl --failed --plain --no-legend; systemctl status --failed --no-pager");
-                    bail!("{} has failed units:\n{}", self.name(), failed.map(|ran| ran.stdout).unwrap_or_default());
+                    bail!(
+                        "{} has failed units:\n{}",
+                        self.name(),
+                        failed.map(|ran| ran.stdout).unwrap_or_default()
+                    );
                 }
                 other if Instant::now() >= deadline => {
-                    let jobs = self.run(&["systemctl", "list-jobs"]).map(|ran| ran.stdout).unwrap_or_default();
+                    let jobs = self
+                        .run(&["systemctl", "list-jobs"])
+                        .map(|ran| ran.stdout)
+                        .unwrap_or_default();
                     bail!(
                         "{} is not running after {patience:?}: systemd says {other:?}; its jobs:\n{jobs}\nits console:\n{}",
                         self.name(),
@@ -208,7 +245,12 @@ impl Host {
                 }
                 _ => {}
             }
-            ensure!(self.is_on()?, "{} went off while it booted; its console:\n{}", self.name(), self.console());
+            ensure!(
+                self.is_on()?,
+                "{} went off while it booted; its console:\n{}",
+                self.name(),
+                self.console()
+            );
             sleep(Duration::from_millis(50));
         }
     }
@@ -230,14 +272,23 @@ impl Host {
     /// The host's first process, as the machine's /proc numbers it: for nsenter, strace and signals.
     pub fn init(&self) -> Result<u32> {
         let machine = self.machine.as_ref();
-        machine.map(|machine| machine.init).with_context(|| format!("{} is off", self.name()))
+        machine
+            .map(|machine| machine.init)
+            .with_context(|| format!("{} is off", self.name()))
     }
 
     /// A command that will run on the host, in all its namespaces, with a login's PATH and nothing else.
     pub fn command(&self, program: &[&str]) -> Result<Command> {
         let mut command = Command::new("nsenter");
         command
-            .args(["--all", "--target", &self.init()?.to_string(), "--", "/usr/bin/env", "-i"])
+            .args([
+                "--all",
+                "--target",
+                &self.init()?.to_string(),
+                "--",
+                "/usr/bin/env",
+                "-i",
+            ])
             .args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"])
             .args(program);
         Ok(command)
@@ -250,7 +301,9 @@ impl Host {
 
     /// Runs a program on the host that must succeed, and returns its standard output.
     pub fn check(&self, program: &[&str]) -> Result<String> {
-        self.run(program)?.ok().with_context(|| format!("on {}", self.name()))
+        self.run(program)?
+            .ok()
+            .with_context(|| format!("on {}", self.name()))
     }
 
     /// Runs a shell script on the host, whatever its exit code.
@@ -263,7 +316,11 @@ impl Host {
         // The answer may be cut short: the host is going.
         self.run(&["systemctl", "--no-block", "poweroff"])?;
         let off = self.wait_off(SHUTDOWN)?;
-        ensure!(off == Off::PoweredOff, "{} was told to power off, but: {off:?}", self.name());
+        ensure!(
+            off == Off::PoweredOff,
+            "{} was told to power off, but: {off:?}",
+            self.name()
+        );
         Ok(())
     }
 
@@ -271,15 +328,22 @@ impl Host {
     pub fn reboot(&mut self) -> Result<()> {
         self.run(&["systemctl", "--no-block", "reboot"])?;
         let off = self.wait_off(SHUTDOWN)?;
-        ensure!(off == Off::Rebooted, "{} was told to reboot, but: {off:?}", self.name());
+        ensure!(
+            off == Off::Rebooted,
+            "{} was told to reboot, but: {off:?}",
+            self.name()
+        );
         self.start()
     }
 
     /// Kills all that runs on the host at one instant. Its files are as they were at that instant.
     pub fn pull_the_plug(&mut self) -> Result<()> {
         let init = i32::try_from(self.init()?).context("a pid does not fit")?;
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(init), nix::sys::signal::Signal::SIGKILL)
-            .with_context(|| format!("cannot kill the first process of {}", self.name()))?;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(init),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .with_context(|| format!("cannot kill the first process of {}", self.name()))?;
         self.wait_off(Duration::from_secs(10)).map(drop)
     }
 
@@ -294,7 +358,11 @@ impl Host {
                 break status;
             }
             if Instant::now() >= deadline {
-                bail!("{} is still on after {patience:?}; its console:\n{}", self.name(), self.console());
+                bail!(
+                    "{} is still on after {patience:?}; its console:\n{}",
+                    self.name(),
+                    self.console()
+                );
             }
             sleep(Duration::from_millis(20));
         };
@@ -316,10 +384,18 @@ impl Host {
     pub fn journal(&self, unit: &str) -> Result<String> {
         let unit = format!("--unit={unit}");
         if self.machine.is_some() {
-            return self.check(&["journalctl", "--no-pager", "--output=short-monotonic", &unit]);
+            return self.check(&[
+                "journalctl",
+                "--no-pager",
+                "--output=short-monotonic",
+                &unit,
+            ]);
         }
         let folder = format!("--directory={}", self.path("/var/log/journal").display());
-        process::check("journalctl", &["--no-pager", "--output=short-monotonic", &folder, &unit])
+        process::check(
+            "journalctl",
+            &["--no-pager", "--output=short-monotonic", &folder, &unit],
+        )
     }
 
     /// The end of what the host wrote to its console.
@@ -332,6 +408,7 @@ impl Host {
 /// Whether the process has come so far as to be an init: before its exec it is still nspawn itself.
 fn runs_systemd(pid: u32) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
-        exe.file_name().is_some_and(|name| name == "systemd" || name == "init")
+        exe.file_name()
+            .is_some_and(|name| name == "systemd" || name == "init")
     })
 }

@@ -36,10 +36,10 @@ impl Need {
     /// Why the need is not met, if it is not: a sentence that ends with the remedy.
     pub fn missing(self) -> Option<String> {
         match self {
-            Need::Root => {
-                (!nix::unistd::geteuid().is_root()).then(|| "it needs root: run the tests with sudo".into())
-            }
-            Need::Nspawn => program("systemd-nspawn", "systemd-container").or_else(|| program("setpriv", "util-linux")),
+            Need::Root => (!nix::unistd::geteuid().is_root())
+                .then(|| "it needs root: run the tests with sudo".into()),
+            Need::Nspawn => program("systemd-nspawn", "systemd-container")
+                .or_else(|| program("setpriv", "util-linux")),
             Need::Debootstrap => {
                 if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() {
                     return None;

@@ -116,8 +116,14 @@ impl Tied {
             .arg(command.get_program())
             .args(command.get_args())
             .stdin(Stdio::null())
-            .stdout(log.try_clone().context("cannot duplicate the log's descriptor")?)
-            .stderr(log.try_clone().context("cannot duplicate the log's descriptor")?);
+            .stdout(
+                log.try_clone()
+                    .context("cannot duplicate the log's descriptor")?,
+            )
+            .stderr(
+                log.try_clone()
+                    .context("cannot duplicate the log's descriptor")?,
+            );
         Ok(Tied {
             child: on_the_starter(tied)?,
             line,

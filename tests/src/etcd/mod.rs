@@ -50,11 +50,16 @@ pub fn release(version: &str) -> Result<Release> {
     let binaries = binaries(version)?;
     let folder = cache::entry(&format!("mirror/v{version}"), |folder| {
         let digest = tarball::write(&folder.join(&name), version, &binaries)?;
-        fs::write(folder.join("SHA256SUMS"), format!("{digest}  {name}\n")).context("cannot write SHA256SUMS")
+        fs::write(folder.join("SHA256SUMS"), format!("{digest}  {name}\n"))
+            .context("cannot write SHA256SUMS")
     })?;
     let sums = fs::read_to_string(folder.join("SHA256SUMS"))
         .with_context(|| format!("cannot read {}", folder.join("SHA256SUMS").display()))?;
-    let sha256 = sums.split_whitespace().next().unwrap_or_default().to_owned();
+    let sha256 = sums
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     Ok(Release {
         version: version.to_owned(),
         tarball: folder.join(name),

@@ -46,7 +46,9 @@ impl FileServer {
 
     /// Serves `folder` on a socket, such as one of [`crate::network::Namespace::listen`].
     pub fn start(listener: TcpListener, folder: &Path) -> Result<FileServer> {
-        let address = listener.local_addr().context("cannot tell the address of a socket")?;
+        let address = listener
+            .local_addr()
+            .context("cannot tell the address of a socket")?;
         listener
             .set_nonblocking(true)
             .context("cannot make a socket non-blocking")?;
@@ -94,7 +96,10 @@ impl FileServer {
     /// The requests for one path.
     pub fn requests_for(&self, path: &str) -> Vec<Request> {
         let path = normal(path);
-        self.requests().into_iter().filter(|request| request.path == path).collect()
+        self.requests()
+            .into_iter()
+            .filter(|request| request.path == path)
+            .collect()
     }
 }
 
@@ -113,7 +118,9 @@ fn normal(path: &str) -> String {
 
 /// Also after a panic elsewhere: what is kept here is only added to.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {

@@ -2,9 +2,19 @@
 
 mod cluster;
 mod files;
+mod install;
 
 use std::process::ExitCode;
 
+use libtest_mimic::Trial;
+
 fn main() -> ExitCode {
-    tests::harness::main(|| cluster::trials().into_iter().chain(files::trials()).collect())
+    tests::harness::main(trials)
+}
+
+fn trials() -> Vec<Trial> {
+    [files::trials(), install::trials(), cluster::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
