@@ -20,19 +20,22 @@ pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
     if let Some(reason) = &reason {
         eprintln!("ignored: {name}: {reason}");
     }
+    let ignored = reason.is_some();
     let own = name.to_owned();
     Trial::test(name, move || {
         // `--ignored` runs them all the same; then the reason is why it fails.
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
-        let began = SystemTime::now();
-        test().map_err(|error| {
-            show_consoles(&own, began);
-            Failed::from(causes(&error))
-        })
+        let consoles = Consoles {
+            test: own,
+            since: SystemTime::now(),
+        };
+        test().map_err(|error| Failed::from(causes(&error)))?;
+        std::mem::forget(consoles);
+        Ok(())
     })
-    .with_ignored_flag(need::missing(needs).is_some())
+    .with_ignored_flag(ignored)
 }
 
 /// The `main` of an end-to-end test: enters the run, runs the trials one after another, clears up.
@@ -61,28 +64,34 @@ fn causes(error: &anyhow::Error) -> String {
     lines.join("\n  because: ")
 }
 
-fn show_consoles(test: &str, began: SystemTime) {
-    let Ok(run) = run::current() else { return };
-    let Ok(files) = fs::read_dir(run.consoles()) else {
-        return;
-    };
-    let mut written: Vec<PathBuf> = files
-        .flatten()
-        .filter(|file| {
-            file.metadata()
-                .and_then(|data| data.modified())
-                .is_ok_and(|time| time >= began)
-        })
-        .map(|file| file.path())
-        .collect();
-    written.sort();
-    for path in written {
-        let text = fs::read(&path).unwrap_or_default();
-        eprintln!(
-            "--- {test}: {}\n{}",
-            path.display(),
-            tail(&String::from_utf8_lossy(&text), CONSOLE_TAIL)
-        );
+/// Shows what hosts wrote to their consoles since a time, on drop: so also when the test panics.
+struct Consoles {
+    test: String,
+    since: SystemTime,
+}
+
+impl Drop for Consoles {
+    fn drop(&mut self) {
+        let Ok(run) = run::current() else { return };
+        let Ok(files) = fs::read_dir(run.consoles()) else {
+            return;
+        };
+        let is_new = |time: SystemTime| time >= self.since;
+        let mut written: Vec<PathBuf> = files
+            .flatten()
+            .filter(|file| {
+                file.metadata()
+                    .and_then(|data| data.modified())
+                    .is_ok_and(is_new)
+            })
+            .map(|file| file.path())
+            .collect();
+        written.sort();
+        for path in written {
+            let text = fs::read(&path).unwrap_or_default();
+            let end = tail(&String::from_utf8_lossy(&text), CONSOLE_TAIL);
+            eprintln!("--- {}: {}\n{end}", self.test, path.display());
+        }
     }
 }
 

@@ -12,8 +12,10 @@ shift 6
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
 mount --bind "$cmdline" "$root/proc/cmdline"
-# Written to, the real one would act on the machine.
-mount --bind "$sysrq" "$root/proc/sysrq-trigger"
+# Written to, the real one would act on the machine. Not every kernel has it.
+if [ -e "$root/proc/sysrq-trigger" ]; then
+    mount --bind "$sysrq" "$root/proc/sysrq-trigger"
+fi
 mount -t sysfs -o ro sysfs "$root/sys"
 
 # None of the machine's disks is here: a script that partitions finds nothing to destroy.

@@ -72,7 +72,15 @@ impl Stage<'_> {
             None => own_root.join(format!("{name}.log")),
         };
         let log = open_log(&log_path)?;
-        let ended = self.supervise(section, in_target, &name, &log)?;
+        let ended = self
+            .supervise(section, in_target, &name, &log)
+            .with_context(|| {
+                let output = fs::read_to_string(&log_path).unwrap_or_default();
+                format!(
+                    "{}: the script and its stage have said:\n{output}",
+                    section.place
+                )
+            })?;
         let _ = fs::remove_file(&script);
         let output =
             fs::read(&log_path).with_context(|| format!("cannot read {}", log_path.display()))?;

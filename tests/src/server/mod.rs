@@ -145,7 +145,7 @@ fn serve(connection: &std::net::TcpStream, shared: &Shared) -> std::io::Result<(
     lock(&shared.requests).push(request.clone());
     let faults = lock(&shared.faults)
         .get_mut(&request.path)
-        .map(|faults| fault::due(faults))
+        .map(fault::due)
         .unwrap_or_default();
     respond::respond(connection, &request, &faults, shared)
 }

@@ -1,5 +1,6 @@
 //! The answer to one request, with its faults.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -57,10 +58,7 @@ pub(super) fn respond(
         "Content-Length: {length}\r\nAccept-Ranges: bytes\r\nContent-Type: application/octet-stream\r\n"
     );
     if status == 206 {
-        more.push_str(&format!(
-            "Content-Range: bytes {first}-{}/{size}\r\n",
-            end - 1
-        ));
+        let _ = write!(more, "Content-Range: bytes {first}-{}/{size}\r\n", end - 1);
     }
     head(connection, status, &more)?;
     if request.method == "GET" {

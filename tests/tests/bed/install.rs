@@ -1,6 +1,7 @@
 //! The stand-in for anaconda: what a kickstart's scripts find, and how an installation ends.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
@@ -205,18 +206,22 @@ fn powers_off() -> Result<()> {
         ),
         ("%post --nochroot\nhalt\necho still here\n%end\n", "halt "),
         (
-            "%pre\necho o > /proc/sysrq-trigger; sleep 60\n%end\n",
+            "%pre\necho o > /proc/sysrq-trigger; sleep 5\n%end\n",
             "sysrq o",
         ),
         (
-            "%post\nsystemctl poweroff --force --force; sleep 60\n%end\n",
+            "%post\nSYSTEMD_IGNORE_CHROOT=1 systemctl poweroff --force --force; sleep 5\n%end\n",
             "reboot(2): power off",
         ),
         (
-            "%post\nsystemctl reboot --force --force; sleep 60\n%end\n",
+            "%post\nSYSTEMD_IGNORE_CHROOT=1 systemctl reboot --force --force; sleep 5\n%end\n",
             "reboot(2): restart",
         ),
     ] {
+        // Not every kernel has the key.
+        if expected.starts_with("sysrq") && !Path::new("/proc/sysrq-trigger").exists() {
+            continue;
+        }
         let installation = install(script)?;
         let power = Outcome::PoweredOff(expected.trim().to_owned());
         ensure!(
