@@ -45,6 +45,9 @@ const PACKAGES: &[&str] = &[
     "ethtool",
     "strace",
     "lsof",
+    "dmidecode",
+    "netbase",
+    "policycoreutils",
 ];
 
 /// Installed afterwards: among debootstrap's own packages polkitd, which it needs, fails to configure.

@@ -169,7 +169,8 @@ impl Host {
                 "--register=no",
                 "--keep-unit",
                 "--boot",
-                "--console=pipe",
+                "--console=read-only",
+                "--setenv=TERM=dumb",
             ])
             .arg(format!("--machine={}", self.name()))
             .arg(format!("--directory={}", self.root().display()))
@@ -177,7 +178,9 @@ impl Host {
                 "--network-namespace-path={}",
                 self.link.namespace.path().display()
             ))
-            .args(&self.arguments);
+            .args(&self.arguments)
+            // For the host's systemd: without it the console of a host that fails to boot stays empty.
+            .args(["--", "--show-status=yes"]);
         let mut outer = Tied::spawn_logged(&nspawn, &console)?;
         let init = self.first_process(&mut outer)?;
         self.machine = Some(Machine {
@@ -202,14 +205,14 @@ impl Host {
                 bail!(
                     "{}: nspawn has ended ({status}):\n{}",
                     self.name(),
-                    self.console()
+                    self.console_tail()
                 );
             }
             ensure!(
                 Instant::now() < deadline,
                 "{} has no first process after 20 s:\n{}",
                 self.name(),
-                self.console()
+                self.console_tail()
             );
             sleep(Duration::from_millis(10));
         }
@@ -240,7 +243,7 @@ impl Host {
                     bail!(
                         "{} is not running after {patience:?}: systemd says {other:?}; its jobs:\n{jobs}\nits console:\n{}",
                         self.name(),
-                        self.console()
+                        self.console_tail()
                     );
                 }
                 _ => {}
@@ -249,7 +252,7 @@ impl Host {
                 self.is_on()?,
                 "{} went off while it booted; its console:\n{}",
                 self.name(),
-                self.console()
+                self.console_tail()
             );
             sleep(Duration::from_millis(50));
         }
@@ -361,7 +364,7 @@ impl Host {
                 bail!(
                     "{} is still on after {patience:?}; its console:\n{}",
                     self.name(),
-                    self.console()
+                    self.console_tail()
                 );
             }
             sleep(Duration::from_millis(20));
@@ -398,10 +401,14 @@ impl Host {
         )
     }
 
-    /// The end of what the host wrote to its console.
+    /// All that the host wrote to its console, of all boots.
     pub fn console(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();
-        tail(&String::from_utf8_lossy(&bytes), 60)
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn console_tail(&self) -> String {
+        tail(&self.console(), 60)
     }
 }
 

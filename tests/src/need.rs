@@ -36,8 +36,18 @@ impl Need {
     /// Why the need is not met, if it is not: a sentence that ends with the remedy.
     pub fn missing(self) -> Option<String> {
         match self {
-            Need::Root => (!nix::unistd::geteuid().is_root())
-                .then(|| "it needs root: run the tests with sudo".into()),
+            Need::Root if !nix::unistd::geteuid().is_root() => {
+                Some("it needs root: run the tests with sudo".into())
+            }
+            // In a container root may be without that right.
+            Need::Root => program("unshare", "util-linux").or_else(|| {
+                let refused =
+                    process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"])
+                        .err()?;
+                Some(format!(
+                    "it needs the right to make namespaces, but {refused:#}"
+                ))
+            }),
             Need::Nspawn => program("systemd-nspawn", "systemd-container")
                 .or_else(|| program("setpriv", "util-linux")),
             Need::Debootstrap => {

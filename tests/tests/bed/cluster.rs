@@ -12,6 +12,7 @@ use tests::harness::trial;
 use tests::host::{Host, Off};
 use tests::need::Need;
 use tests::network::Network;
+use tests::server::FileServer;
 use tests::{base, etcd, process};
 
 const VERSION: &str = "3.5.1";
@@ -42,6 +43,11 @@ pub(crate) fn trials() -> Vec<Trial> {
                 Need::Xfs,
             ],
             disk,
+        ),
+        trial(
+            "the_services_of_a_node_run_on_a_host",
+            &NEEDS[..4],
+            services,
         ),
         trial("other_releases_run", &[Need::Apt, Need::Go], releases),
     ]
@@ -157,6 +163,41 @@ fn disk() -> Result<()> {
     host.check(&["mount", &device, "/mnt"])?;
     let kind = host.check(&["findmnt", "--noheadings", "--output", "FSTYPE", "/mnt"])?;
     ensure!(kind.trim() == "xfs", "/mnt is {kind}");
+    host.shutdown()
+}
+
+fn services() -> Result<()> {
+    let network = Network::new()?;
+    network.answer_for("169.254.169.254/32")?;
+    let metadata = tempfile::tempdir()?;
+    fs::write(metadata.path().join("hostname"), "etcd-1")?;
+    let _server = FileServer::start(
+        network.world().listen("169.254.169.254:80")?,
+        metadata.path(),
+    )?;
+    let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
+    // chronyd may not set the clock here, and its unit is skipped for that reason.
+    host.write(
+        "/etc/systemd/system/chrony.service.d/bed.conf",
+        "[Unit]\nConditionCapability=\n[Service]\nExecStart=\nExecStart=!/usr/sbin/chronyd -d -x\nType=simple\nPIDFile=\n",
+        0o644,
+    )?;
+    host.start()?;
+    let answer = host.check(&["curl", "-sf", "http://169.254.169.254/hostname"])?;
+    ensure!(answer == "etcd-1", "{answer}");
+    host.check(&["systemctl", "start", "firewalld"])?;
+    let state = host.run(&["firewall-cmd", "--state"])?;
+    ensure!(
+        state.stdout.trim() == "running",
+        "{state:?}\n{}",
+        host.journal("firewalld")?
+    );
+    host.check(&["firewall-cmd", "--add-port=2379/tcp"])?;
+    ensure!(
+        host.check(&["systemctl", "is-active", "ssh", "chrony"])? == "active\nactive\n",
+        "sshd or chronyd does not run"
+    );
+    ensure!(host.console().contains("Started"), "the console is empty");
     host.shutdown()
 }
 
