@@ -178,6 +178,9 @@ impl Host {
                 "--network-namespace-path={}",
                 self.link.namespace.path().display()
             ))
+            // The network is the host's own, so it may do there what a machine may: nspawn grants this only where it
+            // makes the network itself.
+            .arg("--capability=CAP_NET_ADMIN")
             .args(&self.arguments)
             // For the host's systemd: without it the console of a host that fails to boot stays empty.
             .args(["--", "--show-status=yes"]);
