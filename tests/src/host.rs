@@ -184,7 +184,7 @@ impl Host {
             .args(&self.arguments)
             // For the host's systemd: without it the console of a host that fails to boot stays empty.
             .args(["--", "--show-status=yes"]);
-        let mut outer = Tied::spawn_logged(&nspawn, &console)?;
+        let mut outer = Tied::spawn(&nspawn, &console)?;
         let init = self.first_process(&mut outer)?;
         self.machine = Some(Machine {
             outer,

@@ -1,6 +1,7 @@
 //! Programs that the bed starts: short ones, whose result is read, and long ones, which die with the test.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -86,48 +87,34 @@ pub struct Tied {
 }
 
 impl Tied {
-    /// Starts the command under `setpriv --pdeathsig KILL`.
+    /// Starts the command under `setpriv --pdeathsig KILL`, with both outputs going to a file.
     ///
     /// The kernel counts the *thread* that started a child as its parent, so one thread that lives as long as
     /// the process starts them all: a test's own thread would take them along when it ends.
-    pub fn spawn(command: &Command) -> Result<Tied> {
+    pub fn spawn(command: &Command, log: &File) -> Result<Tied> {
         let line = describe(command);
+        let twice = || {
+            log.try_clone()
+                .context("cannot duplicate the log's descriptor")
+        };
         let mut tied = Command::new("setpriv");
         tied.args(["--pdeathsig", "KILL", "--"])
             .arg(command.get_program())
-            .args(command.get_args());
+            .args(command.get_args())
+            .stdin(Stdio::null())
+            .stdout(twice()?)
+            .stderr(twice()?);
+        if let Some(folder) = command.get_current_dir() {
+            tied.current_dir(folder);
+        }
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => tied.env(name, value),
                 None => tied.env_remove(name),
             };
         }
-        Ok(Tied {
-            child: on_the_starter(tied)?,
-            line,
-        })
-    }
-
-    /// As [`Tied::spawn`], with both outputs going to a file and nothing on the standard input.
-    pub fn spawn_logged(command: &Command, log: &std::fs::File) -> Result<Tied> {
-        let line = describe(command);
-        let mut tied = Command::new("setpriv");
-        tied.args(["--pdeathsig", "KILL", "--"])
-            .arg(command.get_program())
-            .args(command.get_args())
-            .stdin(Stdio::null())
-            .stdout(
-                log.try_clone()
-                    .context("cannot duplicate the log's descriptor")?,
-            )
-            .stderr(
-                log.try_clone()
-                    .context("cannot duplicate the log's descriptor")?,
-            );
-        Ok(Tied {
-            child: on_the_starter(tied)?,
-            line,
-        })
+        let child = on_the_starter(tied)?;
+        Ok(Tied { child, line })
     }
 
     /// Its process id.

@@ -102,7 +102,7 @@ impl Stage<'_> {
         let (status, sysrq) = (self.work.join("status"), self.work.join("sysrq"));
         let _ = fs::remove_file(&status);
         fs::write(&sysrq, "").with_context(|| format!("cannot write {}", sysrq.display()))?;
-        let mut outer = Tied::spawn_logged(
+        let mut outer = Tied::spawn(
             &self.command(section, in_target, name, &status, &sysrq),
             log,
         )?;

@@ -3,6 +3,7 @@
 mod cluster;
 mod files;
 mod install;
+mod killed;
 
 use std::process::ExitCode;
 
@@ -13,8 +14,13 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [files::trials(), install::trials(), cluster::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        files::trials(),
+        install::trials(),
+        cluster::trials(),
+        killed::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
