@@ -49,7 +49,7 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
         return libtest_mimic::run(&arguments, trials()).exit_code();
     }
     if let Err(error) = run::enter() {
-        eprintln!("bed: {error:?}");
+        eprintln!("bed: {}", causes(&error));
         return ExitCode::FAILURE;
     }
     let conclusion = libtest_mimic::run(&arguments, trials());

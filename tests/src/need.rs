@@ -24,6 +24,8 @@ pub enum Need {
     Apt,
     /// QEMU for x86.
     Qemu,
+    /// curl.
+    Curl,
     /// strace, to kill a program at one system call.
     Strace,
     /// XFS tools and loop devices.
@@ -61,6 +63,7 @@ impl Need {
             Need::Pip => answers("pip", "--version", "python3-pip"),
             Need::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
             Need::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
+            Need::Curl => program("curl", "curl"),
             Need::Strace => program("strace", "strace"),
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
             Need::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),

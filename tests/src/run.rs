@@ -132,9 +132,10 @@ fn detach_loops_under(folder: &Path) {
         return;
     };
     for line in list.lines() {
-        if let Some((device, file)) = line.split_once(char::is_whitespace)
-            && Path::new(file.trim()).starts_with(folder)
-        {
+        let Some((device, file)) = line.split_once(char::is_whitespace) else {
+            continue;
+        };
+        if Path::new(file.trim()).starts_with(folder) {
             let _ = process::check("losetup", &["--detach", device]);
         }
     }

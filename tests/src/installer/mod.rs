@@ -6,6 +6,7 @@
 //! fails. Order, log files, modes and the copies of the kickstart follow anaconda 21.48.22.159.
 
 mod commands;
+mod copies;
 mod environment;
 mod fetch;
 mod kickstart;
@@ -13,7 +14,6 @@ mod script;
 mod words;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -171,49 +171,8 @@ impl Installer {
         if let Err(outcome) = scripts(stage, &kickstart, Kind::Post, installation)? {
             return Ok(Err(outcome));
         }
-        self.leave_copies(&root)?;
+        copies::leave_copies(&self.text, &self.cmdline, &root, &self.target)?;
         Ok(Ok(()))
-    }
-
-    /// anaconda leaves the kickstart and the scripts' logs in the target, unless it is told not to.
-    fn leave_copies(&self, root: &Path) -> Result<()> {
-        let saved = |what: &str| {
-            !self.cmdline.split_whitespace().any(|word| {
-                word.strip_prefix("inst.nosave=").is_some_and(|list| {
-                    list.split(',').any(|item| {
-                        item == what || item == "all" || (item == "all_ks" && what.ends_with("_ks"))
-                    })
-                })
-            })
-        };
-        let copies = [
-            ("input_ks", "root/original-ks.cfg"),
-            ("output_ks", "root/anaconda-ks.cfg"),
-        ];
-        for (what, path) in copies.into_iter().filter(|(what, _)| saved(what)) {
-            let forbidden = what == "input_ks" && root.join("tmp/NOSAVE_INPUT_KS").exists();
-            if !forbidden {
-                leave(&self.target.join(path), self.text.as_bytes())?;
-            }
-        }
-        if saved("logs") {
-            for folder in [root.join("tmp"), self.target.join("tmp")] {
-                for entry in fs::read_dir(&folder)
-                    .with_context(|| format!("cannot list {}", folder.display()))?
-                    .flatten()
-                {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    if name.starts_with("ks-script-")
-                        && Path::new(&name).extension().is_some_and(|end| end == "log")
-                    {
-                        let text = fs::read(entry.path())
-                            .with_context(|| format!("cannot read {}", entry.path().display()))?;
-                        leave(&self.target.join("var/log/anaconda").join(name), &text)?;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -294,12 +253,4 @@ fn included(root: &Path, file: &str) -> Result<String> {
     }
     let real = root.join(file.trim_start_matches('/'));
     fs::read_to_string(&real).with_context(|| format!("the installer has no file {file}"))
-}
-
-fn leave(path: &Path, content: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    fs::write(path, content)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o600)))
-        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -109,13 +109,14 @@ fn body(
             break;
         }
         for fault in faults {
-            if let Fault::FlipByte(place) = fault
-                && let Some(inside) = place
-                    .checked_sub(at)
-                    .and_then(|inside| usize::try_from(inside).ok())
-                && inside < got
-            {
-                buffer[inside] ^= 0xff;
+            let Fault::FlipByte(place) = fault else {
+                continue;
+            };
+            let inside = place
+                .checked_sub(at)
+                .and_then(|inside| usize::try_from(inside).ok());
+            if let Some(byte) = inside.and_then(|inside| buffer[..got].get_mut(inside)) {
+                *byte ^= 0xff;
             }
         }
         connection.write_all(&buffer[..got])?;

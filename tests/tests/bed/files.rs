@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
+use tests::need::Need;
 use tests::process::{self, Ran};
 use tests::server::{Fault, FileServer};
 
@@ -14,8 +15,12 @@ const CONTENT: &str = "0123456789";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("the_server_serves_ranges_and_records_requests", &[], serves),
-        trial("the_server_misbehaves_as_told", &[], misbehaves),
+        trial(
+            "the_server_serves_ranges_and_records_requests",
+            &[Need::Curl],
+            serves,
+        ),
+        trial("the_server_misbehaves_as_told", &[Need::Curl], misbehaves),
     ]
 }
 

@@ -4,26 +4,25 @@
 //! SELinux, a kernel of its own. [`Host::pull_the_plug`] ends all processes at one instant, but what they wrote
 //! without fsync survives, since the kernel goes on: losing that takes a virtual machine.
 
-use std::fs::{self, File};
+mod inside;
+mod machine;
+
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::cgroup::Cgroup;
 use crate::harness::tail;
 use crate::network::{Link, Network};
 use crate::overlay::Overlay;
-use crate::process::{self, Ran, Tied};
 use crate::run;
 
-/// The exit code with which nspawn asks whoever started it to start it again: the host has asked for a reboot.
-const REBOOT: i32 = 133;
+pub use machine::Off;
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use machine::Machine;
 
 /// How long a host may take to shut down.
 const SHUTDOWN: Duration = Duration::from_secs(30);
@@ -38,31 +37,6 @@ pub struct Host {
     console: PathBuf,
     link: Link,
     network: Network,
-}
-
-#[derive(Debug)]
-struct Machine {
-    /// `unshare`, whose child is nspawn. nspawn alone would leave its container running when it is killed;
-    /// as the first process of a pid namespace it takes everything with it.
-    outer: Tied,
-    /// The host's own first process, as the bed's /proc numbers it.
-    init: u32,
-    /// Empty, and removed, when `outer` is gone.
-    _cgroup: Cgroup,
-}
-
-/// Puts itself into the control groups named before `--` and becomes the command named after it.
-const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
-
-/// How a host went off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Off {
-    /// It powered itself off.
-    PoweredOff,
-    /// It asked to be started again.
-    Rebooted,
-    /// It was killed.
-    Killed,
 }
 
 impl Host {
@@ -143,82 +117,18 @@ impl Host {
     /// Switches the host on. It returns as soon as its first process is there.
     pub fn boot(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} is on already", self.name());
-        let console = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.console)
-            .with_context(|| format!("cannot open {}", self.console.display()))?;
-        let cgroup = Cgroup::new(run::current()?.number())?;
-        let mut nspawn = Command::new("sh");
-        nspawn
-            .args(["-c", INTO_CGROUP, "boot"])
-            .args(cgroup.folders())
-            .args([
-                "--",
-                "unshare",
-                "--mount",
-                "--mount-proc",
-                "--pid",
-                "--fork",
-                "--kill-child=KILL",
-                "--",
-            ])
-            .args([
-                "systemd-nspawn",
-                "--quiet",
-                "--register=no",
-                "--keep-unit",
-                "--boot",
-                "--console=read-only",
-                "--setenv=TERM=dumb",
-            ])
-            .arg(format!("--machine={}", self.name()))
-            .arg(format!("--directory={}", self.root().display()))
-            .arg(format!(
-                "--network-namespace-path={}",
-                self.link.namespace.path().display()
-            ))
-            // The network is the host's own, so it may do there what a machine may: nspawn grants this only where it
-            // makes the network itself.
-            .arg("--capability=CAP_NET_ADMIN")
-            .args(&self.arguments)
-            // For the host's systemd: without it the console of a host that fails to boot stays empty.
-            .args(["--", "--show-status=yes"]);
-        let mut outer = Tied::spawn(&nspawn, &console)?;
-        let init = self.first_process(&mut outer)?;
-        self.machine = Some(Machine {
-            outer,
-            init,
-            _cgroup: cgroup,
-        });
+        let machine = Machine::boot(
+            self.name(),
+            &self.root(),
+            &self.link.namespace,
+            &self.arguments,
+            &self.console,
+        );
+        self.machine =
+            Some(machine.with_context(|| {
+                format!("{} does not boot:\n{}", self.name(), self.console_tail())
+            })?);
         Ok(())
-    }
-
-    fn first_process(&self, outer: &mut Tied) -> Result<u32> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let nspawn = process::children(outer.id());
-            // nspawn starts helpers before; the host's own first process is the one whose pid namespace is new.
-            for candidate in nspawn.iter().flat_map(|pid| process::children(*pid)) {
-                if runs_systemd(candidate) {
-                    return Ok(candidate);
-                }
-            }
-            if let Some(status) = outer.ended()? {
-                bail!(
-                    "{}: nspawn has ended ({status}):\n{}",
-                    self.name(),
-                    self.console_tail()
-                );
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "{} has no first process after 20 s:\n{}",
-                self.name(),
-                self.console_tail()
-            );
-            sleep(Duration::from_millis(10));
-        }
     }
 
     /// Waits until systemd says `running`. A host with failed units is an error that names them.
@@ -271,7 +181,7 @@ impl Host {
     pub fn is_on(&mut self) -> Result<bool> {
         match &mut self.machine {
             None => Ok(false),
-            Some(machine) => Ok(machine.outer.ended()?.is_none()),
+            Some(machine) => Ok(machine.off()?.is_none()),
         }
     }
 
@@ -279,42 +189,8 @@ impl Host {
     pub fn init(&self) -> Result<u32> {
         let machine = self.machine.as_ref();
         machine
-            .map(|machine| machine.init)
+            .map(Machine::init)
             .with_context(|| format!("{} is off", self.name()))
-    }
-
-    /// A command that will run on the host, in all its namespaces, with a login's PATH and nothing else.
-    pub fn command(&self, program: &[&str]) -> Result<Command> {
-        let mut command = Command::new("nsenter");
-        command
-            .args([
-                "--all",
-                "--target",
-                &self.init()?.to_string(),
-                "--",
-                "/usr/bin/env",
-                "-i",
-            ])
-            .args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"])
-            .args(program);
-        Ok(command)
-    }
-
-    /// Runs a program on the host, whatever its exit code.
-    pub fn run(&self, program: &[&str]) -> Result<Ran> {
-        process::run(&mut self.command(program)?)
-    }
-
-    /// Runs a program on the host that must succeed, and returns its standard output.
-    pub fn check(&self, program: &[&str]) -> Result<String> {
-        self.run(program)?
-            .ok()
-            .with_context(|| format!("on {}", self.name()))
-    }
-
-    /// Runs a shell script on the host, whatever its exit code.
-    pub fn sh(&self, script: &str) -> Result<Ran> {
-        self.run(&["sh", "-c", script])
     }
 
     /// Shuts the host down in an orderly way.
@@ -356,12 +232,13 @@ impl Host {
     /// Waits until the host is off, by its own doing or another's, and says how it went.
     pub fn wait_off(&mut self, patience: Duration) -> Result<Off> {
         let deadline = Instant::now() + patience;
-        let Some(machine) = &mut self.machine else {
-            bail!("{} is off already", self.name());
-        };
-        let status = loop {
-            if let Some(status) = machine.outer.ended()? {
-                break status;
+        loop {
+            let Some(machine) = &mut self.machine else {
+                bail!("{} is off already", self.name());
+            };
+            if let Some(off) = machine.off()? {
+                self.machine = None;
+                return Ok(off);
             }
             if Instant::now() >= deadline {
                 bail!(
@@ -371,37 +248,13 @@ impl Host {
                 );
             }
             sleep(Duration::from_millis(20));
-        };
-        self.machine = None;
-        Ok(match status.code() {
-            Some(0) => Off::PoweredOff,
-            Some(REBOOT) => Off::Rebooted,
-            _ => Off::Killed,
-        })
+        }
     }
 
     /// Throws away all that the host ever wrote: its disk is new. It must be off.
     pub fn wipe(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} must be off to be wiped", self.name());
         self.overlay.wipe()
-    }
-
-    /// The unit's journal, of all boots; read from the disk while the host is off.
-    pub fn journal(&self, unit: &str) -> Result<String> {
-        let unit = format!("--unit={unit}");
-        if self.machine.is_some() {
-            return self.check(&[
-                "journalctl",
-                "--no-pager",
-                "--output=short-monotonic",
-                &unit,
-            ]);
-        }
-        let folder = format!("--directory={}", self.path("/var/log/journal").display());
-        process::check(
-            "journalctl",
-            &["--no-pager", "--output=short-monotonic", &folder, &unit],
-        )
     }
 
     /// All that the host wrote to its console, of all boots.
@@ -413,12 +266,4 @@ impl Host {
     fn console_tail(&self) -> String {
         tail(&self.console(), 60)
     }
-}
-
-/// Whether the process has come so far as to be an init: before its exec it is still nspawn itself.
-fn runs_systemd(pid: u32) -> bool {
-    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
-        exe.file_name()
-            .is_some_and(|name| name == "systemd" || name == "init")
-    })
 }
