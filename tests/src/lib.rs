@@ -1,1 +1,21 @@
 //! The test bed: real systemd hosts, a release mirror, a stand-in for the installer.
+//!
+//! An end-to-end test is a function that is handed to [`harness::main`]. It makes a [`network::Network`], puts
+//! [`host::Host`]s into it, and asks for what it needs from [`base`], [`etcd`], [`server`] and [`installer`].
+//! Everything lives in namespaces of the test process's own, so that the kernel itself clears up when the process
+//! dies, however it dies; what stays on the disk is removed by the next run (see [`run`]).
+
+pub mod base;
+pub mod cache;
+mod cgroup;
+pub mod disk;
+pub mod etcd;
+pub mod harness;
+pub mod host;
+pub mod installer;
+pub mod need;
+pub mod network;
+pub mod overlay;
+pub mod process;
+pub mod run;
+pub mod server;

@@ -1,0 +1,156 @@
+//! The root that hosts and the stand-in installer start from.
+//!
+//! A Debian 12 of the bed's own, made once by debootstrap; or, by `ETCD_IMAGE_BASE_ROOT`, a folder or a tarball of
+//! the user's own, such as the export of a centos:7 container, which is nearer to the real thing. Whatever it is,
+//! nothing writes to it: hosts lie on it as overlays.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::{cache, process};
+
+/// The setting that names a root of the user's own.
+pub const SETTING: &str = "ETCD_IMAGE_BASE_ROOT";
+
+const SUITE: &str = "bookworm";
+
+/// What debootstrap installs beside the minimal system: a host that boots, and the commands that the CentOS 7
+/// installer has too.
+const PACKAGES: &[&str] = &[
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "iproute2",
+    "nftables",
+    "procps",
+    "util-linux",
+    "kmod",
+    "openssh-server",
+    "chrony",
+    "xfsprogs",
+    "parted",
+    "gdisk",
+    "curl",
+    "wget",
+    "ca-certificates",
+    "rsync",
+    "xz-utils",
+    "gawk",
+    "ethtool",
+    "strace",
+    "lsof",
+    "dmidecode",
+    "netbase",
+    "policycoreutils",
+];
+
+/// Installed afterwards: among debootstrap's own packages polkitd, which it needs, fails to configure.
+const LATER: &[&str] = &["firewalld"];
+
+/// Done to the root at the end. Each host gets its own machine id and name at boot; firewalld is the test's to
+/// switch on, since it would close etcd's ports to tests that are about something else.
+const FINISH: &str = r#"
+set -eu
+root=$1; shift
+mount --make-rprivate /
+mount -t proc proc "$root/proc"
+printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+chroot "$root" apt-get install -y -q --no-install-recommends "$@"
+chroot "$root" systemctl disable firewalld
+chroot "$root" apt-get clean
+rm -rf "$root/usr/sbin/policy-rc.d" "$root"/var/lib/apt/lists/* "$root/etc/hostname"
+: > "$root/etc/machine-id"
+umount "$root/proc"
+"#;
+
+/// The base root's folder; made, or unpacked, when it is not in the cache yet.
+pub fn base() -> Result<PathBuf> {
+    match std::env::var_os(SETTING) {
+        Some(own) if !own.is_empty() => of_the_user(Path::new(&own)),
+        _ => cache::entry(&format!("base/{SUITE}-{}", key()), debootstrap),
+    }
+}
+
+fn of_the_user(own: &Path) -> Result<PathBuf> {
+    let data = own
+        .metadata()
+        .with_context(|| format!("{SETTING} names {}, which cannot be read", own.display()))?;
+    if data.is_dir() {
+        return Ok(own.to_path_buf());
+    }
+    let stamp = format!("{}-{}-{}", own.display(), data.len(), data.mtime());
+    let key = hex(&Sha256::digest(stamp.as_bytes()))[..12].to_owned();
+    cache::entry(&format!("base/own-{key}"), |folder| {
+        let mut tar = Command::new("tar");
+        tar.args(["--numeric-owner", "--xattrs", "-C"])
+            .arg(folder)
+            .arg("-xaf")
+            .arg(own);
+        process::run(&mut tar)?.ok()?;
+        if !folder.join("etc").is_dir() {
+            bail!(
+                "{} holds no root file system: it has no etc/ at its top",
+                own.display()
+            );
+        }
+        Ok(())
+    })
+}
+
+/// A changed list of packages is another root.
+fn key() -> String {
+    let mut hash = Sha256::new();
+    for package in PACKAGES.iter().chain(LATER) {
+        hash.update(package.as_bytes());
+        hash.update(b"\n");
+    }
+    hash.update(FINISH.as_bytes());
+    hex(&hash.finalize())[..12].to_owned()
+}
+
+fn debootstrap(folder: &Path) -> Result<()> {
+    eprintln!("bed: making the base root with debootstrap, once; this takes two minutes");
+    let mut strap = Command::new("debootstrap");
+    strap
+        .arg("--variant=minbase")
+        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(SUITE)
+        .arg(folder);
+    process::run(&mut strap)?.ok()?;
+    eprintln!("bed: adding {}", LATER.join(" "));
+    // In namespaces of its own: what the packages' scripts mount or start ends with them.
+    let mut finish = Command::new("unshare");
+    finish
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            FINISH,
+            "finish",
+        ])
+        .arg(folder)
+        .args(LATER);
+    process::run(&mut finish)?.ok()?;
+    fs::metadata(folder.join("usr/bin/firewall-cmd"))
+        .context("apt-get has succeeded, but the root has no firewall-cmd")?;
+    Ok(())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,53 @@
+//! The bed's things by hand: make an etcd release, the base root, or clear up after runs that died.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use tests::{base, etcd, run};
+
+const USAGE: &str = "bed release VERSION [--out DIR]   make an etcd release in the mirror; print its path and sha256
+bed base                          make the base root; print its path
+bed reap                          remove what dead runs left";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match act(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bed: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(words: &[&str]) -> Result<()> {
+    match words {
+        ["release", version] => release(version, None),
+        ["release", version, "--out", folder] => release(version, Some(PathBuf::from(folder))),
+        ["base"] => {
+            println!("{}", base::base()?.display());
+            Ok(())
+        }
+        ["reap"] => run::reap(),
+        _ => bail!("what is to be done? The ways to call it:\n{USAGE}"),
+    }
+}
+
+fn release(version: &str, out: Option<PathBuf>) -> Result<()> {
+    let made = etcd::release(version)?;
+    let path = match out {
+        None => made.tarball,
+        Some(folder) => {
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+            let path = folder.join(etcd::file_name(version));
+            std::fs::copy(&made.tarball, &path)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            path
+        }
+    };
+    println!("{}  {}", made.sha256, path.display());
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! The one folder where the bed keeps what takes long to make: base roots, etcd releases, Go modules.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::fcntl::{Flock, FlockArg};
+
+/// The cache folder: `ETCD_IMAGE_CACHE`, else `.cache` in the workspace.
+pub fn folder() -> PathBuf {
+    match std::env::var_os("ETCD_IMAGE_CACHE") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => workspace().join(".cache"),
+    }
+}
+
+/// The workspace this crate was built in.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The entry `name` (a relative path), made by `build` if it is not there yet.
+///
+/// `build` gets an empty folder that is renamed to the entry when it succeeds: an entry that exists is complete.
+/// A lock keeps a second process from building the same one; it waits and finds the entry made.
+pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let path = folder().join(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    let _lock = lock(&folder().join("locks").join(name.replace('/', "-")))?;
+    if path.exists() {
+        return Ok(path);
+    }
+    let partial = folder().join("partial").join(name.replace('/', "-"));
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(|| {
+            format!(
+                "cannot remove {}, left by an interrupted run",
+                partial.display()
+            )
+        })?;
+    }
+    fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
+    build(&partial).with_context(|| format!("cannot make the cache entry {}", path.display()))?;
+    let parent = path.parent().unwrap_or(&path);
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    fs::rename(&partial, &path)
+        .with_context(|| format!("cannot rename {} to {}", partial.display(), path.display()))?;
+    Ok(path)
+}
+
+/// Takes the lock file, waiting as long as it takes. It is free again when the value is dropped or the process dies.
+pub fn lock(path: &Path) -> Result<Flock<File>> {
+    Flock::lock(open_lock(path)?, FlockArg::LockExclusive)
+        .map_err(|(_, error)| anyhow!("cannot lock {}: {error}", path.display()))
+}
+
+/// Takes the lock file if nobody holds it.
+pub fn try_lock(path: &Path) -> Result<Option<Flock<File>>> {
+    Ok(Flock::lock(open_lock(path)?, FlockArg::LockExclusiveNonblock).ok())
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("cannot open the lock file {}", path.display()))
+}

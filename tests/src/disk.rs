@@ -1,0 +1,62 @@
+//! A disk of the test's own: a sparse file behind a loop device.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::{process, run};
+
+/// A loop device with a file of the run behind it. Both are gone on drop.
+#[derive(Debug)]
+pub struct Disk {
+    folder: PathBuf,
+    device: PathBuf,
+}
+
+impl Disk {
+    /// An empty disk of `bytes` bytes.
+    pub fn new(bytes: u64) -> Result<Disk> {
+        let folder = run::current()?.folder("disk")?;
+        let image = folder.join("image");
+        File::create(&image)
+            .and_then(|file| file.set_len(bytes))
+            .with_context(|| format!("cannot make {} of {bytes} bytes", image.display()))?;
+        let device = process::check("losetup", &["--find", "--show", &image.to_string_lossy()])?;
+        Ok(Disk {
+            folder,
+            device: PathBuf::from(device.trim()),
+        })
+    }
+
+    /// As [`Disk::new`], with an XFS on it that carries the label.
+    pub fn xfs(bytes: u64, label: &str) -> Result<Disk> {
+        let disk = Disk::new(bytes)?;
+        process::check(
+            "mkfs.xfs",
+            &["-q", "-L", label, &disk.device.to_string_lossy()],
+        )?;
+        Ok(disk)
+    }
+
+    /// The device, such as /dev/loop0.
+    pub fn device(&self) -> &Path {
+        &self.device
+    }
+
+    /// The file behind it.
+    pub fn image(&self) -> PathBuf {
+        self.folder.join("image")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Where something still has it mounted the kernel detaches it at the last unmount.
+        if let Err(error) = process::check("losetup", &["--detach", &self.device.to_string_lossy()])
+        {
+            eprintln!("bed: {error:#}");
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

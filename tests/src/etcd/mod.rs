@@ -1,0 +1,104 @@
+//! Real etcd releases in upstream's layout, and the mirror that serves them.
+//!
+//! Upstream's download hosts are out of a test's reach, so the releases are put together from what can be had:
+//! see [`sources`]. Their tarballs are the same, byte for byte, wherever the same binaries went in, so a test's
+//! recipe can pin them; they are not upstream's own tarballs and have other digests.
+
+mod sources;
+mod tarball;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::need::Need;
+use crate::{base, cache, process};
+
+/// The programs of a release. 3.4 has no etcdutl.
+pub const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
+
+/// A release as a file of the mirror.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The version, such as `3.5.1`.
+    pub version: String,
+    /// `etcd-vX.Y.Z-linux-amd64.tar.gz`, with SHA256SUMS beside it.
+    pub tarball: PathBuf,
+    /// The tarball's digest, in hexadecimal.
+    pub sha256: String,
+}
+
+/// What the machine must have so that the release can be made.
+pub fn need(version: &str) -> Need {
+    match version {
+        sources::FROM_PIP => Need::Pip,
+        sources::FROM_DEBIAN => Need::Apt,
+        _ => Need::Go,
+    }
+}
+
+/// The folder to serve as a release mirror: `vX.Y.Z/etcd-vX.Y.Z-linux-amd64.tar.gz` and `vX.Y.Z/SHA256SUMS` for each
+/// release made so far, as upstream's own download hosts have it.
+pub fn mirror() -> PathBuf {
+    cache::folder().join("mirror")
+}
+
+/// The release of that version in the mirror; made when it is not there yet, which takes minutes where Go builds it.
+pub fn release(version: &str) -> Result<Release> {
+    let name = file_name(version);
+    let binaries = binaries(version)?;
+    let folder = cache::entry(&format!("mirror/v{version}"), |folder| {
+        let digest = tarball::write(&folder.join(&name), version, &binaries)?;
+        fs::write(folder.join("SHA256SUMS"), format!("{digest}  {name}\n"))
+            .context("cannot write SHA256SUMS")
+    })?;
+    let sums = fs::read_to_string(folder.join("SHA256SUMS"))
+        .with_context(|| format!("cannot read {}", folder.join("SHA256SUMS").display()))?;
+    let sha256 = sums
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    Ok(Release {
+        version: version.to_owned(),
+        tarball: folder.join(name),
+        sha256,
+    })
+}
+
+/// The folder with the release's programs, for tests that need no tarball.
+pub fn binaries(version: &str) -> Result<PathBuf> {
+    cache::entry(&format!("etcd/v{version}"), |folder| {
+        eprintln!("bed: getting etcd {version}");
+        sources::fetch(version, folder)?;
+        says_its_version(&folder.join("etcd"), version)
+    })
+}
+
+/// The name of a release's tarball.
+pub fn file_name(version: &str) -> String {
+    format!("{}.tar.gz", top_folder(version))
+}
+
+fn top_folder(version: &str) -> String {
+    format!("etcd-v{version}-linux-amd64")
+}
+
+fn says_its_version(etcd: &Path, version: &str) -> Result<()> {
+    let said = process::check(&etcd.to_string_lossy(), &["--version"])?;
+    let expected = format!("etcd Version: {version}");
+    ensure!(
+        said.lines().any(|line| line == expected),
+        "{} was to say `{expected}`, and says:\n{said}",
+        etcd.display()
+    );
+    Ok(())
+}
+
+/// The digest of a file, in hexadecimal.
+pub fn sha256(path: &Path) -> Result<String> {
+    use sha2::{Digest as _, Sha256};
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(base::hex(&Sha256::digest(&bytes)))
+}

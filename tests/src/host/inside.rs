@@ -1,0 +1,70 @@
+//! What is done on a host that is on, through nsenter.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::Host;
+use crate::process::{self, Ran};
+
+/// What a login's PATH is.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Host {
+    /// A command that will run on the host, in all its namespaces, with a login's PATH and nothing else.
+    pub fn command(&self, program: &[&str]) -> Result<Command> {
+        let mut command = Command::new("nsenter");
+        command
+            .args([
+                "--all",
+                "--target",
+                &self.init()?.to_string(),
+                "--",
+                "/usr/bin/env",
+                "-i",
+            ])
+            .args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"])
+            .args(program);
+        Ok(command)
+    }
+
+    /// Runs a program on the host, whatever its exit code.
+    pub fn run(&self, program: &[&str]) -> Result<Ran> {
+        process::run(&mut self.command(program)?)
+    }
+
+    /// Runs a program on the host that must succeed, and returns its standard output.
+    pub fn check(&self, program: &[&str]) -> Result<String> {
+        self.run(program)?
+            .ok()
+            .with_context(|| format!("on {}", self.name()))
+    }
+
+    /// Runs a shell script on the host, whatever its exit code.
+    pub fn sh(&self, script: &str) -> Result<Ran> {
+        self.run(&["sh", "-c", script])
+    }
+
+    /// The unit's journal, of all boots; read from the disk while the host is off.
+    pub fn journal(&self, unit: &str) -> Result<String> {
+        let unit = format!("--unit={unit}");
+        // It may have gone off by itself.
+        if self
+            .init()
+            .is_ok_and(|init| Path::new(&format!("/proc/{init}")).exists())
+        {
+            return self.check(&[
+                "journalctl",
+                "--no-pager",
+                "--output=short-monotonic",
+                &unit,
+            ]);
+        }
+        let folder = format!("--directory={}", self.path("/var/log/journal").display());
+        process::check(
+            "journalctl",
+            &["--no-pager", "--output=short-monotonic", &folder, &unit],
+        )
+    }
+}

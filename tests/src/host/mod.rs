@@ -1,0 +1,269 @@
+//! A real systemd host: an overlay on some root, booted by systemd-nspawn in the host's network namespace.
+//!
+//! What is missing against a machine: `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable /proc/sys outside net.*,
+//! SELinux, a kernel of its own. [`Host::pull_the_plug`] ends all processes at one instant, but what they wrote
+//! without fsync survives, since the kernel goes on: losing that takes a virtual machine.
+
+mod inside;
+mod machine;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::harness::tail;
+use crate::network::{Link, Network};
+use crate::overlay::Overlay;
+use crate::run;
+
+pub use machine::Off;
+
+use machine::Machine;
+
+/// How long a host may take to shut down.
+const SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// A host. It is off when made; on drop it is killed and its files are removed.
+#[derive(Debug)]
+pub struct Host {
+    // The order is the order of the drop: first the machine stops, then its root goes, then its network.
+    machine: Option<Machine>,
+    overlay: Overlay,
+    arguments: Vec<String>,
+    console: PathBuf,
+    link: Link,
+    network: Network,
+}
+
+impl Host {
+    /// Adds a host of that name to the network, with a fresh layer on the root `lower`.
+    pub fn new(network: &Network, name: &str, lower: &Path) -> Result<Host> {
+        let link = network.add(name)?;
+        let overlay = Overlay::new(name, lower)?;
+        let run = run::current()?;
+        let console = run.consoles().join(format!("{}-{name}", run.number()));
+        Ok(Host {
+            machine: None,
+            overlay,
+            arguments: Vec::new(),
+            console,
+            link,
+            network: network.clone(),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.link.host
+    }
+
+    /// Its address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.link.address
+    }
+
+    /// Its place in the network.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The network it is in.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// One more argument for nspawn from the next boot on, such as `--bind=/dev/loop0` or `--capability=CAP_SYS_TIME`.
+    pub fn nspawn_argument(&mut self, argument: impl Into<String>) {
+        self.arguments.push(argument.into());
+    }
+
+    /// Makes a file or folder of the bed's visible in the host from the next boot on.
+    pub fn bind(&mut self, from: &Path, to: &str) {
+        self.nspawn_argument(format!("--bind={}:{to}", from.display()));
+    }
+
+    /// The host's root, as seen from outside. It is there while the host is off, too.
+    pub fn root(&self) -> PathBuf {
+        self.overlay.root()
+    }
+
+    /// A path of the host's, as seen from outside.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
+    /// Writes a file of the host's with these permission bits, and makes its folder.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = self.path(path);
+        let folder = file.parent().unwrap_or(&file);
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set the mode of {}", file.display()))
+    }
+
+    /// Reads a file of the host's.
+    pub fn read(&self, path: &str) -> Result<String> {
+        let file = self.path(path);
+        fs::read_to_string(&file)
+            .with_context(|| format!("{}: cannot read {}", self.name(), file.display()))
+    }
+
+    /// Switches the host on. It returns as soon as its first process is there.
+    pub fn boot(&mut self) -> Result<()> {
+        ensure!(!self.is_on()?, "{} is on already", self.name());
+        let machine = Machine::boot(
+            self.name(),
+            &self.root(),
+            &self.link.namespace,
+            &self.arguments,
+            &self.console,
+        );
+        self.machine =
+            Some(machine.with_context(|| {
+                format!("{} does not boot:\n{}", self.name(), self.console_tail())
+            })?);
+        Ok(())
+    }
+
+    /// Waits until systemd says `running`. A host with failed units is an error that names them.
+    pub fn wait_running(&mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let state = self
+                .run(&["systemctl", "is-system-running"])
+                .map(|ran| ran.stdout);
+            match state.as_deref().map(str::trim) {
+                Ok("running") => return Ok(()),
+                Ok("degraded") => {
+                    let failed = self.sh("systemctl --failed --plain --no-legend; systemctl status --failed --no-pager");
+                    bail!(
+                        "{} has failed units:\n{}",
+                        self.name(),
+                        failed.map(|ran| ran.stdout).unwrap_or_default()
+                    );
+                }
+                other if Instant::now() >= deadline => {
+                    let jobs = self
+                        .run(&["systemctl", "list-jobs"])
+                        .map(|ran| ran.stdout)
+                        .unwrap_or_default();
+                    bail!(
+                        "{} is not running after {patience:?}: systemd says {other:?}; its jobs:\n{jobs}\nits console:\n{}",
+                        self.name(),
+                        self.console_tail()
+                    );
+                }
+                _ => {}
+            }
+            ensure!(
+                self.is_on()?,
+                "{} went off while it booted; its console:\n{}",
+                self.name(),
+                self.console_tail()
+            );
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Boots and waits until it is running, for no more than a minute.
+    pub fn start(&mut self) -> Result<()> {
+        self.boot()?;
+        self.wait_running(Duration::from_secs(60))
+    }
+
+    /// Whether the host is on.
+    pub fn is_on(&mut self) -> Result<bool> {
+        match &mut self.machine {
+            None => Ok(false),
+            Some(machine) => Ok(machine.off()?.is_none()),
+        }
+    }
+
+    /// The host's first process, as the machine's /proc numbers it: for nsenter, strace and signals.
+    pub fn init(&self) -> Result<u32> {
+        let machine = self.machine.as_ref();
+        machine
+            .map(Machine::init)
+            .with_context(|| format!("{} is off", self.name()))
+    }
+
+    /// Shuts the host down in an orderly way.
+    pub fn shutdown(&mut self) -> Result<()> {
+        // The answer may be cut short: the host is going.
+        self.run(&["systemctl", "--no-block", "poweroff"])?;
+        let off = self.wait_off(SHUTDOWN)?;
+        ensure!(
+            off == Off::PoweredOff,
+            "{} was told to power off, but: {off:?}",
+            self.name()
+        );
+        Ok(())
+    }
+
+    /// Reboots the host in an orderly way, and waits until it is running again.
+    pub fn reboot(&mut self) -> Result<()> {
+        self.run(&["systemctl", "--no-block", "reboot"])?;
+        let off = self.wait_off(SHUTDOWN)?;
+        ensure!(
+            off == Off::Rebooted,
+            "{} was told to reboot, but: {off:?}",
+            self.name()
+        );
+        self.start()
+    }
+
+    /// Kills all that runs on the host at one instant. Its files are as they were at that instant.
+    pub fn pull_the_plug(&mut self) -> Result<()> {
+        let init = i32::try_from(self.init()?).context("a pid does not fit")?;
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(init),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .with_context(|| format!("cannot kill the first process of {}", self.name()))?;
+        self.wait_off(Duration::from_secs(10)).map(drop)
+    }
+
+    /// Waits until the host is off, by its own doing or another's, and says how it went.
+    pub fn wait_off(&mut self, patience: Duration) -> Result<Off> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let Some(machine) = &mut self.machine else {
+                bail!("{} is off already", self.name());
+            };
+            if let Some(off) = machine.off()? {
+                self.machine = None;
+                return Ok(off);
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "{} is still on after {patience:?}; its console:\n{}",
+                    self.name(),
+                    self.console_tail()
+                );
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Throws away all that the host ever wrote: its disk is new. It must be off.
+    pub fn wipe(&mut self) -> Result<()> {
+        ensure!(!self.is_on()?, "{} must be off to be wiped", self.name());
+        self.overlay.wipe()
+    }
+
+    /// All that the host wrote to its console, of all boots.
+    pub fn console(&self) -> String {
+        let bytes = fs::read(&self.console).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn console_tail(&self) -> String {
+        tail(&self.console(), 60)
+    }
+}

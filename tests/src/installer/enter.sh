@@ -1,0 +1,50 @@
+# Run as the first process of namespaces of its own: builds the installer's view on a machine around ROOT and runs
+# one script of a kickstart in it. What it mounts and starts ends with it.
+#
+#   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ [FILE PLACE]... -- PROGRAM...
+#
+# TARGET is laid on ROOT/mnt/sysimage, or is - where there is none yet; IN is the folder to chroot into, below ROOT;
+# STATUS gets PROGRAM's exit code; FILE is laid on ROOT/PLACE.
+set -eu
+root=$1 target=$2 into=$3 status=$4 cmdline=$5 sysrq=$6
+shift 6
+
+mount --make-rprivate /
+mount -t proc proc "$root/proc"
+mount --bind "$cmdline" "$root/proc/cmdline"
+# Written to, the real one would act on the machine. Not every kernel has it.
+if [ -e "$root/proc/sysrq-trigger" ]; then
+    mount --bind "$sysrq" "$root/proc/sysrq-trigger"
+fi
+mount -t sysfs -o ro sysfs "$root/sys"
+
+# None of the machine's disks is here: a script that partitions finds nothing to destroy.
+mount -t tmpfs -o mode=755 dev "$root/dev"
+for device in null zero full random urandom tty; do
+    : > "$root/dev/$device"
+    mount --bind "/dev/$device" "$root/dev/$device"
+done
+mkdir "$root/dev/shm" "$root/dev/pts"
+ln -s /proc/self/fd "$root/dev/fd"
+ln -s /proc/self/fd/0 "$root/dev/stdin"
+ln -s /proc/self/fd/1 "$root/dev/stdout"
+ln -s /proc/self/fd/2 "$root/dev/stderr"
+
+while [ "$1" != -- ]; do
+    mount --bind "$1" "$root/$2"
+    shift 2
+done
+shift
+
+if [ "$target" != - ]; then
+    mkdir -p "$root/mnt/sysimage"
+    mount --bind "$target" "$root/mnt/sysimage"
+    for folder in proc sys dev; do
+        mkdir -p "$root/mnt/sysimage/$folder"
+        mount --rbind "$root/$folder" "$root/mnt/sysimage/$folder"
+    done
+fi
+
+code=0
+chroot "$root/$into" "$@" || code=$?
+echo "$code" > "$status"

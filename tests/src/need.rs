@@ -1,0 +1,97 @@
+//! What a test needs of the machine, and why it cannot run where that is missing.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::process;
+
+/// One thing that a test needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Root, and the right to make mount namespaces.
+    Root,
+    /// systemd-nspawn, and with it hosts that boot.
+    Nspawn,
+    /// debootstrap, or a base root of the user's own.
+    Debootstrap,
+    /// iproute2 with nftables: networks of the test's own.
+    Network,
+    /// Go, to build etcd releases that have no other source here.
+    Go,
+    /// pip, to fetch upstream's own 3.5.1.
+    Pip,
+    /// apt-get and dpkg-deb, to fetch Debian's 3.4.23.
+    Apt,
+    /// QEMU for x86.
+    Qemu,
+    /// curl.
+    Curl,
+    /// strace, to kill a program at one system call.
+    Strace,
+    /// XFS tools and loop devices.
+    Xfs,
+    /// mkfs.vfat and mcopy, for seed images.
+    Fat,
+}
+
+impl Need {
+    /// Why the need is not met, if it is not: a sentence that ends with the remedy.
+    pub fn missing(self) -> Option<String> {
+        match self {
+            Need::Root if !nix::unistd::geteuid().is_root() => {
+                Some("it needs root: run the tests with sudo".into())
+            }
+            // In a container root may be without that right.
+            Need::Root => program("unshare", "util-linux").or_else(|| {
+                let refused =
+                    process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"])
+                        .err()?;
+                Some(format!(
+                    "it needs the right to make namespaces, but {refused:#}"
+                ))
+            }),
+            Need::Nspawn => program("systemd-nspawn", "systemd-container")
+                .or_else(|| program("setpriv", "util-linux")),
+            Need::Debootstrap => {
+                if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() {
+                    return None;
+                }
+                program("debootstrap", "debootstrap")
+            }
+            Need::Network => program("ip", "iproute2").or_else(|| program("nft", "nftables")),
+            Need::Go => program("go", "golang"),
+            Need::Pip => answers("pip", "--version", "python3-pip"),
+            Need::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
+            Need::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
+            Need::Curl => program("curl", "curl"),
+            Need::Strace => program("strace", "strace"),
+            Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
+            Need::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
+        }
+    }
+}
+
+/// The reasons why a test with these needs cannot run here; none, if it can.
+pub fn missing(needs: &[Need]) -> Option<String> {
+    let reasons: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+fn program(name: &str, package: &str) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| is_program(&folder.join(name)));
+    (!found).then(|| format!("it needs {name}: apt-get install {package}"))
+}
+
+/// As [`program`], for what may lie in the PATH as a shim that does not work.
+fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
+    let ran = process::run(Command::new(name).arg(argument));
+    let works = ran.is_ok_and(|ran| ran.success());
+    (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata()
+        .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,61 @@
+//! Faults between two hosts, as nftables rules on the bridge.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+/// A share of the packets in one direction that is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Whose packets.
+    pub from: Ipv4Addr,
+    /// To whom.
+    pub to: Ipv4Addr,
+    /// How many in a hundred are lost; 100 and more is all.
+    pub percent: u8,
+}
+
+/// The whole table for nft, replacing the one that is there. It is of the bridge family: hosts of one bridge talk
+/// below IP, where an `inet` table sees nothing.
+pub(super) fn table(faults: &[Fault]) -> String {
+    let mut text = String::from(
+        "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
+         type filter hook forward priority 0\n",
+    );
+    for Fault { from, to, percent } in faults {
+        let _ = write!(text, "  ip saddr {from} ip daddr {to} ");
+        if *percent < 100 {
+            let _ = write!(text, "numgen random mod 100 < {percent} ");
+        }
+        text.push_str("drop\n");
+    }
+    text.push_str(" }\n}\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_drawn_at_random_and_the_whole_is_not() {
+        let [from, to] = [
+            Ipv4Addr::new(10, 101, 15, 101),
+            Ipv4Addr::new(10, 101, 15, 102),
+        ];
+        let all = table(&[Fault {
+            from,
+            to,
+            percent: 100,
+        }]);
+        assert!(
+            all.contains("ip saddr 10.101.15.101 ip daddr 10.101.15.102 drop\n"),
+            "{all}"
+        );
+        let some = table(&[Fault {
+            from,
+            to,
+            percent: 10,
+        }]);
+        assert!(some.contains("numgen random mod 100 < 10 drop\n"), "{some}");
+    }
+}

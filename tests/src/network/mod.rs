@@ -1,0 +1,276 @@
+//! Networks of the test's own: a bridge in a namespace of its own ("the world"), and one namespace for each host.
+//!
+//! The world has 10.101.15.1/24 and is every host's gateway; servers that hosts are to reach run in it. Nothing of
+//! the machine's own network is touched, and no packet can leave: the world has no way out.
+
+mod faults;
+mod namespace;
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::{process, run};
+
+pub use faults::Fault;
+pub use namespace::Namespace;
+
+/// The address of the world, the side that is not a node.
+pub const WORLD: Ipv4Addr = Ipv4Addr::new(10, 101, 15, 1);
+
+/// The last byte of the first host's address.
+const FIRST: u8 = 101;
+
+/// A network with its hosts. Cloning gives another handle; it is removed when the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct Network(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    number: u32,
+    world: Namespace,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    hosts: Vec<Link>,
+    faults: Vec<Fault>,
+}
+
+/// A host's place in the network.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The host's name, which is also its interface's name in the world.
+    pub host: String,
+    /// Its namespace; the interface in it is called `eth0`.
+    pub namespace: Namespace,
+    /// Its address, in a /24.
+    pub address: Ipv4Addr,
+    /// The hardware address of `eth0`.
+    pub mac: String,
+}
+
+impl Network {
+    /// Makes the world with its bridge, and no hosts yet.
+    pub fn new() -> Result<Network> {
+        let number = run::current()?.number();
+        let world = Namespace::create(&format!("{number}-world"))?;
+        let inner = Inner {
+            number,
+            world: world.clone(),
+            state: Mutex::default(),
+        };
+        let network = Network(Arc::new(inner));
+        let name = world.name();
+        ip(&[
+            "-n",
+            name,
+            "link",
+            "add",
+            "br0",
+            "type",
+            "bridge",
+            "forward_delay",
+            "0",
+        ])?;
+        ip(&[
+            "-n",
+            name,
+            "addr",
+            "add",
+            &format!("{WORLD}/24"),
+            "dev",
+            "br0",
+        ])?;
+        ip(&["-n", name, "link", "set", "br0", "up"])?;
+        Ok(network)
+    }
+
+    /// Adds a host: the first gets 10.101.15.101, and so on. Its namespace outlives reboots of the host.
+    pub fn add(&self, host: &str) -> Result<Link> {
+        let mut state = self.state()?;
+        let number = u8::try_from(state.hosts.len()).context("a network has room for 100 hosts")?;
+        let last = FIRST
+            .checked_add(number)
+            .context("a network has room for 100 hosts")?;
+        let address = Ipv4Addr::new(10, 101, 15, last);
+        let mac = format!("52:54:0a:65:0f:{last:02x}");
+        let namespace = Namespace::create(&format!("{}-{host}", self.0.number))?;
+        let (world, own) = (self.0.world.name(), namespace.name());
+        ip(&[
+            "-n", world, "link", "add", host, "type", "veth", "peer", "name", "eth0", "address",
+            &mac, "netns", own,
+        ])?;
+        ip(&["-n", world, "link", "set", host, "master", "br0", "up"])?;
+        ip(&[
+            "-n",
+            own,
+            "addr",
+            "add",
+            &format!("{address}/24"),
+            "dev",
+            "eth0",
+        ])?;
+        ip(&["-n", own, "link", "set", "eth0", "up"])?;
+        ip(&[
+            "-n",
+            own,
+            "route",
+            "add",
+            "default",
+            "via",
+            &WORLD.to_string(),
+        ])?;
+        let link = Link {
+            host: host.to_owned(),
+            namespace,
+            address,
+            mac,
+        };
+        state.hosts.push(link.clone());
+        Ok(link)
+    }
+
+    /// The world's namespace, where servers and clients of the test's own belong.
+    pub fn world(&self) -> &Namespace {
+        &self.0.world
+    }
+
+    /// The host's place in the network.
+    pub fn link(&self, host: &str) -> Result<Link> {
+        let state = self.state()?;
+        let link = state.hosts.iter().find(|link| link.host == host);
+        link.cloned()
+            .with_context(|| format!("the network has no host {host}"))
+    }
+
+    /// Gives the world one more address, such as the metadata service's 169.254.169.254/32: hosts reach it through
+    /// their gateway, which the world is.
+    pub fn answer_for(&self, address: &str) -> Result<()> {
+        ip(&[
+            "-n",
+            self.0.world.name(),
+            "addr",
+            "add",
+            address,
+            "dev",
+            "br0",
+        ])
+    }
+
+    /// Takes the host's cable out.
+    pub fn cut(&self, host: &str) -> Result<()> {
+        ip(&[
+            "-n",
+            self.0.world.name(),
+            "link",
+            "set",
+            &self.link(host)?.host,
+            "down",
+        ])
+    }
+
+    /// Puts the host's cable in again. Faults between hosts stay.
+    pub fn heal(&self, host: &str) -> Result<()> {
+        ip(&[
+            "-n",
+            self.0.world.name(),
+            "link",
+            "set",
+            &self.link(host)?.host,
+            "up",
+        ])
+    }
+
+    /// Drops all packets between two hosts, both ways.
+    pub fn part(&self, one: &str, other: &str) -> Result<()> {
+        self.drop_share(one, other, 100)?;
+        self.drop_share(other, one, 100)
+    }
+
+    /// Drops all packets from one host to another; the way back stays open.
+    pub fn sever(&self, from: &str, to: &str) -> Result<()> {
+        self.drop_share(from, to, 100)
+    }
+
+    /// Drops `percent` of the packets from one host to another, at random.
+    pub fn drop_share(&self, from: &str, to: &str, percent: u8) -> Result<()> {
+        let fault = Fault {
+            from: self.link(from)?.address,
+            to: self.link(to)?.address,
+            percent,
+        };
+        let mut state = self.state()?;
+        state.faults.push(fault);
+        self.apply(&state.faults)
+    }
+
+    /// Ends all faults between hosts, and puts all cables in; what was slowed stays slow.
+    pub fn heal_all(&self) -> Result<()> {
+        let mut state = self.state()?;
+        state.faults.clear();
+        self.apply(&state.faults)?;
+        for link in &state.hosts {
+            ip(&["-n", self.0.world.name(), "link", "set", &link.host, "up"])?;
+        }
+        Ok(())
+    }
+
+    /// Lets no more than `rate` (as tc writes it: `1mbit`, `200kbit`) through to the host.
+    pub fn slow(&self, host: &str, rate: &str) -> Result<()> {
+        let host = self.link(host)?.host;
+        let mut tc = self.0.world.command("tc");
+        tc.args([
+            "qdisc", "replace", "dev", &host, "root", "tbf", "rate", rate, "burst", "32k",
+            "latency", "400ms",
+        ]);
+        process::run(&mut tc)?.ok().map(drop)
+    }
+
+    /// Ends what [`Network::slow`] began.
+    pub fn unslow(&self, host: &str) -> Result<()> {
+        let mut tc = self.0.world.command("tc");
+        tc.args(["qdisc", "del", "dev", &self.link(host)?.host, "root"]);
+        process::run(&mut tc)?.ok().map(drop)
+    }
+
+    /// The rules take effect as one: the whole table is written anew.
+    fn apply(&self, faults: &[Fault]) -> Result<()> {
+        let folder = run::current()?.folder("nft")?;
+        let file = folder.join("rules");
+        std::fs::write(&file, faults::table(faults))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        let mut nft = self.0.world.command("nft");
+        nft.arg("-f").arg(&file);
+        process::run(&mut nft)?.ok()?;
+        std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>> {
+        self.0
+            .state
+            .lock()
+            .map_err(|_| anyhow!("a test panicked while it changed the network"))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let hosts = self
+            .state
+            .get_mut()
+            .map(|state| std::mem::take(&mut state.hosts))
+            .unwrap_or_default();
+        for link in hosts {
+            link.namespace.remove();
+        }
+        self.world.remove();
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    process::check("ip", arguments).map(drop)
+}

@@ -1,0 +1,81 @@
+//! A network namespace and how to do something in it.
+
+use std::fs::File;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, anyhow};
+use nix::sched::{CloneFlags, setns};
+
+use crate::process;
+
+/// A named network namespace. The name is all there is to it: [`Namespace::create`] makes it, its network removes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace(String);
+
+impl Namespace {
+    pub(super) fn create(name: &str) -> Result<Namespace> {
+        process::check("ip", &["netns", "add", name])?;
+        process::check("ip", &["-n", name, "link", "set", "lo", "up"])?;
+        Ok(Namespace(name.to_owned()))
+    }
+
+    pub(super) fn remove(&self) {
+        if let Err(error) = process::check("ip", &["netns", "delete", &self.0]) {
+            eprintln!("bed: {error:#}");
+        }
+    }
+
+    /// Its name, as `ip -n` and `ip netns` take it.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// The file that stands for it, as nspawn and nsenter take it.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(&self.0)
+    }
+
+    /// A command that will run in it: only its network differs.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", self.path().display()))
+            .arg("--")
+            .arg(program);
+        command
+    }
+
+    /// Runs a function on a thread of its own in it, and returns the result. What the function opens, such as
+    /// a socket, stays in the namespace wherever it is used afterwards; threads that it starts do so too.
+    pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T> {
+        let path = self.path();
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                setns(file, CloneFlags::CLONE_NEWNET)
+                    .with_context(|| format!("cannot enter {}", path.display()))?;
+                Ok(act())
+            });
+            thread
+                .join()
+                .map_err(|_| anyhow!("the work in the network namespace {} panicked", self.0))?
+        })
+    }
+
+    /// A listening socket in it.
+    pub fn listen(
+        &self,
+        address: impl ToSocketAddrs + Send + std::fmt::Debug,
+    ) -> Result<TcpListener> {
+        let text = format!("{address:?}");
+        self.within(move || TcpListener::bind(address))?
+            .with_context(|| {
+                format!(
+                    "cannot listen on {text} in the network namespace {}",
+                    self.0
+                )
+            })
+    }
+}

@@ -1,0 +1,98 @@
+//! An overlay mount: a folder nobody changes below, what this host wrote above.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::run;
+
+/// A mounted overlay with a fresh upper folder. Unmounted and removed on drop.
+#[derive(Debug)]
+pub struct Overlay {
+    lower: PathBuf,
+    folder: PathBuf,
+}
+
+impl Overlay {
+    /// Mounts a fresh layer on `lower`, which must not change from now on.
+    pub fn new(name: &str, lower: &Path) -> Result<Overlay> {
+        let overlay = Overlay {
+            lower: lower.canonicalize().with_context(|| {
+                format!(
+                    "there is no folder {} to lay an overlay on",
+                    lower.display()
+                )
+            })?,
+            folder: run::current()?.folder(name)?,
+        };
+        overlay.mount()?;
+        Ok(overlay)
+    }
+
+    /// The merged root.
+    pub fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
+    /// What was changed against the lower folder: overlayfs's own form, whiteouts and all.
+    pub fn upper(&self) -> PathBuf {
+        self.folder.join("upper")
+    }
+
+    /// Throws away all that was written: the root is the lower folder again.
+    pub fn wipe(&self) -> Result<()> {
+        self.unmount()?;
+        for part in ["upper", "work"] {
+            let path = self.folder.join(part);
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        self.mount()
+    }
+
+    fn mount(&self) -> Result<()> {
+        for part in ["upper", "work", "root"] {
+            let path = self.folder.join(part);
+            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            self.lower.display(),
+            self.upper().display(),
+            self.folder.join("work").display()
+        );
+        mount(
+            Some("overlay"),
+            &self.root(),
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .with_context(|| {
+            format!(
+                "cannot mount an overlay ({options}) on {}",
+                self.root().display()
+            )
+        })
+    }
+
+    fn unmount(&self) -> Result<()> {
+        umount2(&self.root(), MntFlags::empty())
+            .or_else(|_| umount2(&self.root(), MntFlags::MNT_DETACH))
+            .with_context(|| format!("cannot unmount {}", self.root().display()))
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        if let Err(error) = self.unmount() {
+            eprintln!("bed: {error:#}");
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            eprintln!("bed: cannot remove {}: {error}", self.folder.display());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Programs that the bed starts: short ones, whose result is read, and long ones, which die with the test.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+/// What a short program left behind.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The command line, for messages.
+    pub command: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output, as text.
+    pub stdout: String,
+    /// Its standard error, as text.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Whether it ended with exit code 0.
+    pub fn success(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Its standard output if it succeeded, else an error that shows both outputs.
+    pub fn ok(self) -> Result<String> {
+        if self.success() {
+            return Ok(self.stdout);
+        }
+        bail!(
+            "`{}` failed: {}\n--- stderr\n{}\n--- stdout\n{}",
+            self.command,
+            self.status,
+            self.stderr.trim_end(),
+            self.stdout.trim_end()
+        )
+    }
+
+    /// Its exit code; a signal counts as 128 and its number, as a shell has it.
+    pub fn code(&self) -> i32 {
+        self.status
+            .code()
+            .unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+    }
+}
+
+/// The command line as a person would type it, without its environment.
+pub fn describe(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        let _ = write!(line, " {}", argument.to_string_lossy());
+    }
+    line
+}
+
+/// Runs a program to its end, with nothing on its standard input, and returns what came out whatever its exit code.
+pub fn run(command: &mut Command) -> Result<Ran> {
+    let line = describe(command);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    Ok(Ran {
+        command: line,
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Runs a program that must succeed, and returns its standard output.
+pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
+    run(Command::new(program).args(arguments))?.ok()
+}
+
+/// A long-running child. It is killed on drop, and by the kernel when this process dies before that.
+#[derive(Debug)]
+pub struct Tied {
+    child: Child,
+    line: String,
+}
+
+impl Tied {
+    /// Starts the command under `setpriv --pdeathsig KILL`, with both outputs going to a file.
+    ///
+    /// The kernel counts the *thread* that started a child as its parent, so one thread that lives as long as
+    /// the process starts them all: a test's own thread would take them along when it ends.
+    pub fn spawn(command: &Command, log: &File) -> Result<Tied> {
+        let line = describe(command);
+        let twice = || {
+            log.try_clone()
+                .context("cannot duplicate the log's descriptor")
+        };
+        let mut tied = Command::new("setpriv");
+        tied.args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::null())
+            .stdout(twice()?)
+            .stderr(twice()?);
+        if let Some(folder) = command.get_current_dir() {
+            tied.current_dir(folder);
+        }
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => tied.env(name, value),
+                None => tied.env_remove(name),
+            };
+        }
+        let child = on_the_starter(tied)?;
+        Ok(Tied { child, line })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("cannot wait for `{}`", self.line))
+    }
+
+    /// Kills it and waits until it is gone. Nothing happens if it has ended already.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The children of a process, from its main thread.
+pub fn children(pid: u32) -> Vec<u32> {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
+}
+
+type Order = (Command, Sender<std::io::Result<Child>>);
+
+fn on_the_starter(command: Command) -> Result<Child> {
+    static STARTER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let starter = STARTER.get_or_init(|| {
+        let (orders, incoming) = channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in incoming {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(orders)
+    });
+    let line = describe(&command);
+    let (answer, result) = channel();
+    starter
+        .lock()
+        .map_err(|_| anyhow!("a test panicked while it started a process"))?
+        .send((command, answer))
+        .map_err(|_| anyhow!("the thread that starts processes has ended"))?;
+    result
+        .recv()
+        .context("the thread that starts processes has ended")?
+        .with_context(|| format!("cannot start `{line}`"))
+}

@@ -1,0 +1,163 @@
+//! One run of a test program: its namespaces, its folder, and what earlier runs that died left behind.
+//!
+//! A run goes into a mount namespace of its own before it does anything. Mounts, named network namespaces (their
+//! names lie on a tmpfs of the run) and what hangs on them therefore vanish with the last process of the run, and
+//! its processes die with it (see [`crate::process::Tied`]). Only files, loop devices and control groups
+//! can stay; they carry the run's pid, and the next run removes them when the lock of that run is free.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::fcntl::Flock;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::{cache, cgroup, process};
+
+static RUN: OnceLock<Run> = OnceLock::new();
+
+/// This process's run.
+#[derive(Debug)]
+pub struct Run {
+    folder: PathBuf,
+    next: AtomicU32,
+    _lock: Flock<File>,
+}
+
+impl Run {
+    /// A new empty folder of the run, its name starting with `what`.
+    pub fn folder(&self, what: &str) -> Result<PathBuf> {
+        let path = self.folder.join(format!("{}-{what}", self.number()));
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// A number that this run gives only once.
+    pub fn number(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Where consoles are written. They outlive their hosts, so that a failed test can show them.
+    pub fn consoles(&self) -> PathBuf {
+        self.folder.join("consoles")
+    }
+}
+
+/// Starts the run: call it first thing in `main`, while there is one thread.
+///
+/// Without root it makes only the folder; the tests that need more are ignored then.
+pub fn enter() -> Result<&'static Run> {
+    let threads = fs::read_dir("/proc/self/task")
+        .context("cannot list /proc/self/task")?
+        .count();
+    ensure!(
+        threads == 1,
+        "run::enter must be called before any thread is started, but there are {threads}"
+    );
+    reap()?;
+    if nix::unistd::geteuid().is_root() {
+        own_namespace()?;
+    }
+    let folder = runs().join(std::process::id().to_string());
+    let lock = cache::lock(&folder.join("lock"))?;
+    let run = Run {
+        folder,
+        next: AtomicU32::new(0),
+        _lock: lock,
+    };
+    fs::create_dir_all(run.consoles())
+        .with_context(|| format!("cannot make {}", run.consoles().display()))?;
+    RUN.set(run)
+        .map_err(|_| anyhow!("run::enter was called twice"))?;
+    current()
+}
+
+/// The run that [`enter`] started.
+pub fn current() -> Result<&'static Run> {
+    RUN.get().context(
+        "there is no run: the test's main must go through harness::main, which calls run::enter",
+    )
+}
+
+/// Removes the run's folder. Hosts and networks must be gone by then.
+pub fn leave() {
+    if let Some(run) = RUN.get() {
+        remove(&run.folder);
+    }
+}
+
+/// Removes what runs that are dead left: a run is dead when nobody holds its lock.
+pub fn reap() -> Result<()> {
+    let Ok(left) = fs::read_dir(runs()) else {
+        return Ok(());
+    };
+    for folder in left {
+        let folder = folder
+            .with_context(|| format!("cannot list {}", runs().display()))?
+            .path();
+        if let Some(_lock) = cache::try_lock(&folder.join("lock"))? {
+            eprintln!(
+                "bed: removing {}, left by a run that died",
+                folder.display()
+            );
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            if let Ok(pid) = name.parse() {
+                cgroup::reap(pid);
+            }
+            remove(&folder);
+        }
+    }
+    Ok(())
+}
+
+fn runs() -> PathBuf {
+    cache::folder().join("run")
+}
+
+fn remove(folder: &Path) {
+    detach_loops_under(folder);
+    if let Err(error) = fs::remove_dir_all(folder) {
+        eprintln!("bed: cannot remove {}: {error}", folder.display());
+    }
+}
+
+fn detach_loops_under(folder: &Path) {
+    let Ok(list) = process::check(
+        "losetup",
+        &["--list", "--noheadings", "--output", "NAME,BACK-FILE"],
+    ) else {
+        return;
+    };
+    for line in list.lines() {
+        let Some((device, file)) = line.split_once(char::is_whitespace) else {
+            continue;
+        };
+        if Path::new(file.trim()).starts_with(folder) {
+            let _ = process::check("losetup", &["--detach", device]);
+        }
+    }
+}
+
+fn own_namespace() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("cannot make a mount namespace")?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context("cannot make the mounts of the run private")?;
+    // nspawn keeps its locks and sockets in /run/systemd and wants it on a file system of its own; ip keeps the
+    // names of network namespaces in /run/netns. Fresh ones keep the machine's own out of sight and untouched.
+    for path in ["/run/systemd", "/run/netns"] {
+        fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
+        mount(
+            Some("tmpfs"),
+            path,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("mode=755"),
+        )
+        .with_context(|| format!("cannot mount a tmpfs on {path}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! A small HTTP/1.1 file server that can be told to misbehave.
+//!
+//! It serves a folder: GET and HEAD, with Range and Content-Length; any other method is recorded and answered with
+//! 204, so that a script's report can be read back. Each connection carries one request: a client must cope with
+//! `Connection: close`, and a fault cannot leak into the next request.
+
+mod fault;
+mod request;
+mod respond;
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+pub use fault::Fault;
+pub use request::Request;
+
+/// A running server. It stops on drop.
+#[derive(Debug)]
+pub struct FileServer {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: PathBuf,
+    faults: Mutex<HashMap<String, Vec<Fault>>>,
+    requests: Mutex<Vec<Request>>,
+    stop: AtomicBool,
+}
+
+impl FileServer {
+    /// Serves `folder` on a port of loopback that is free.
+    pub fn on_loopback(folder: &Path) -> Result<FileServer> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
+        FileServer::start(listener, folder)
+    }
+
+    /// Serves `folder` on a socket, such as one of [`crate::network::Namespace::listen`].
+    pub fn start(listener: TcpListener, folder: &Path) -> Result<FileServer> {
+        let address = listener
+            .local_addr()
+            .context("cannot tell the address of a socket")?;
+        listener
+            .set_nonblocking(true)
+            .context("cannot make a socket non-blocking")?;
+        let shared = Arc::new(Shared {
+            folder: folder.to_path_buf(),
+            faults: Mutex::default(),
+            requests: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let theirs = Arc::clone(&shared);
+        let accepting = std::thread::spawn(move || accept(&listener, &theirs));
+        Ok(FileServer {
+            shared,
+            address,
+            accepting: Some(accepting),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}/{}", self.address, path.trim_start_matches('/'))
+    }
+
+    /// From now on requests for the path suffer the fault, besides those it suffers already.
+    pub fn fault(&self, path: &str, fault: Fault) {
+        let mut faults = lock(&self.shared.faults);
+        faults.entry(normal(path)).or_default().push(fault);
+    }
+
+    /// Ends all faults of the path.
+    pub fn heal(&self, path: &str) {
+        lock(&self.shared.faults).remove(&normal(path));
+    }
+
+    /// All requests so far, in the order of their arrival.
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.shared.requests).clone()
+    }
+
+    /// The requests for one path.
+    pub fn requests_for(&self, path: &str) -> Vec<Request> {
+        let path = normal(path);
+        self.requests()
+            .into_iter()
+            .filter(|request| request.path == path)
+            .collect()
+    }
+}
+
+impl Drop for FileServer {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn normal(path: &str) -> String {
+    format!("/{}", path.trim_start_matches('/'))
+}
+
+/// Also after a panic elsewhere: what is kept here is only added to.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    while !shared.stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((connection, _)) => {
+                let shared = Arc::clone(shared);
+                // A connection's end is the client's matter; its error tells the test nothing it does not see there.
+                std::thread::spawn(move || serve(&connection, &shared));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn serve(connection: &std::net::TcpStream, shared: &Shared) -> std::io::Result<()> {
+    connection.set_nonblocking(false)?;
+    connection.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let Some(request) = Request::read(connection)? else {
+        return Ok(());
+    };
+    lock(&shared.requests).push(request.clone());
+    let faults = lock(&shared.faults)
+        .get_mut(&request.path)
+        .map(fault::due)
+        .unwrap_or_default();
+    respond::respond(connection, &request, &faults, shared)
+}

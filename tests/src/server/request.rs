@@ -1,0 +1,88 @@
+//! A request as it came.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpStream;
+use std::time::SystemTime;
+
+/// No more of a request's body is kept: a script's report is small.
+const BODY_LIMIT: u64 = 1 << 20;
+
+/// A request that the server has seen.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// When it came.
+    pub at: SystemTime,
+    /// Whom it came from.
+    pub from: Option<std::net::SocketAddr>,
+    /// GET, HEAD, POST, …
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
+    /// What stands after the question mark.
+    pub query: Option<String>,
+    /// The headers in their order, names as they were written.
+    pub headers: Vec<(String, String)>,
+    /// The body, if it had one.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The header's value; its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Reads one request; none if the client closed without asking for anything.
+    pub(super) fn read(connection: &TcpStream) -> std::io::Result<Option<Request>> {
+        let mut reader = BufReader::new(connection);
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut words = line.split_whitespace();
+        let (Some(method), Some(target)) = (words.next(), words.next()) else {
+            return Ok(None);
+        };
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        let mut request = Request {
+            at: SystemTime::now(),
+            from: connection.peer_addr().ok(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query,
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 || line.trim_end().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.trim_end().split_once(':') {
+                request
+                    .headers
+                    .push((name.to_owned(), value.trim().to_owned()));
+            }
+        }
+        let length = request
+            .header("content-length")
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(0);
+        // curl waits a second for this before it sends a larger body.
+        if length > 0 && request.header("expect").is_some() {
+            use std::io::Write as _;
+            let mut connection = connection;
+            connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        reader
+            .take(BODY_LIMIT.min(length))
+            .read_to_end(&mut request.body)?;
+        Ok(Some(request))
+    }
+}

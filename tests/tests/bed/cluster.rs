@@ -1,0 +1,266 @@
+//! Three hosts with a real etcd, and what can happen to them.
+
+use std::fs;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::disk::Disk;
+use tests::harness::trial;
+use tests::host::{Host, Off};
+use tests::need::Need;
+use tests::network::Network;
+use tests::server::FileServer;
+use tests::{base, etcd, process};
+
+const VERSION: &str = "3.5.1";
+const NEEDS: &[Need] = &[
+    Need::Root,
+    Need::Nspawn,
+    Need::Debootstrap,
+    Need::Network,
+    Need::Pip,
+];
+const HOSTS: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial(
+            "three_hosts_become_a_cluster_and_survive_what_befalls_them",
+            NEEDS,
+            cluster,
+        ),
+        trial("a_parted_pair_still_reaches_the_third", &NEEDS[..4], parted),
+        trial(
+            "a_host_mounts_a_disk_of_its_own",
+            &[
+                Need::Root,
+                Need::Nspawn,
+                Need::Debootstrap,
+                Need::Network,
+                Need::Xfs,
+            ],
+            disk,
+        ),
+        trial(
+            "the_services_of_a_node_run_on_a_host",
+            &NEEDS[..4],
+            services,
+        ),
+        trial("other_releases_run", &[Need::Apt, Need::Go], releases),
+    ]
+}
+
+fn cluster() -> Result<()> {
+    let network = Network::new()?;
+    let began = Instant::now();
+    let mut hosts = HOSTS
+        .iter()
+        .map(|name| etcd_host(&network, name))
+        .collect::<Result<Vec<_>>>()?;
+    for host in &mut hosts {
+        host.boot()?;
+    }
+    for host in &mut hosts {
+        host.wait_running(Duration::from_secs(60))?;
+    }
+    healthy(&network, &[101, 102, 103])?;
+    println!(
+        "three hosts are a healthy cluster after {:?}",
+        began.elapsed()
+    );
+    etcdctl(&network, 101, &["put", "a", "1"])?;
+
+    hosts[2].reboot()?;
+    healthy(&network, &[101, 102, 103])?;
+
+    network.cut("etcd-3")?;
+    healthy(&network, &[101, 102])?;
+    ensure!(
+        etcdctl(&network, 103, &["get", "a"]).is_err(),
+        "a host that is cut off answers all the same"
+    );
+    network.heal("etcd-3")?;
+    healthy(&network, &[101, 102, 103])?;
+
+    hosts[2].pull_the_plug()?;
+    let journal = hosts[2].journal("etcd")?;
+    ensure!(
+        journal.contains("ready to serve client requests"),
+        "the journal of a dead host is not readable:\n{journal}"
+    );
+    etcdctl(&network, 101, &["put", "a", "2"])?;
+    hosts[2].start()?;
+    healthy(&network, &[101, 102, 103])?;
+    ensure!(
+        etcdctl(&network, 103, &["get", "a"])?.contains('2'),
+        "the write of the others has not arrived"
+    );
+
+    hosts[2].shutdown()?;
+    ensure!(
+        hosts[2].path("/var/lib/etcd/member").exists(),
+        "etcd's data does not survive a shutdown"
+    );
+    hosts[2].wipe()?;
+    ensure!(
+        !hosts[2].path("/var/lib/etcd/member").exists(),
+        "a wiped host still has etcd's data"
+    );
+    ensure!(
+        !hosts[2].path("/usr/local/bin/etcd").exists(),
+        "a wiped host still has etcd"
+    );
+    hosts[2].start()?;
+    ensure!(hosts[2].run(&["systemctl", "reboot"]).is_ok());
+    ensure!(hosts[2].wait_off(Duration::from_secs(30))? == Off::Rebooted);
+    Ok(())
+}
+
+fn parted() -> Result<()> {
+    let network = Network::new()?;
+    for name in HOSTS {
+        network.add(name)?;
+    }
+    let reaches = |from: &str, to: u8| -> Result<bool> {
+        let mut ping = network.link(from)?.namespace.command("bash");
+        // A connection that is refused has arrived; one that is dropped has not.
+        ping.args([
+            "-c",
+            &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]"),
+        ]);
+        Ok(process::run(&mut ping)?.success())
+    };
+    ensure!(reaches("etcd-1", 102)? && reaches("etcd-1", 103)? && reaches("etcd-1", 1)?);
+    network.part("etcd-1", "etcd-2")?;
+    ensure!(
+        !reaches("etcd-1", 102)? && !reaches("etcd-2", 101)?,
+        "the pair is not parted"
+    );
+    ensure!(
+        reaches("etcd-1", 103)? && reaches("etcd-2", 103)?,
+        "the third is out of reach"
+    );
+    network.heal_all()?;
+    ensure!(reaches("etcd-1", 102)?, "the pair is not healed");
+    network.cut("etcd-1")?;
+    ensure!(!reaches("etcd-2", 101)?, "the cut is none");
+    network.heal("etcd-1")?;
+    ensure!(reaches("etcd-2", 101)?, "the cut is not healed");
+    network.slow("etcd-1", "1mbit")?;
+    network.unslow("etcd-1")
+}
+
+fn disk() -> Result<()> {
+    let network = Network::new()?;
+    let disk = Disk::xfs(512 << 20, "etcd")?;
+    let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
+    host.nspawn_argument(format!("--bind={}", disk.device().display()));
+    host.start()?;
+    let device = disk.device().to_string_lossy().into_owned();
+    host.check(&["mount", &device, "/mnt"])?;
+    let kind = host.check(&["findmnt", "--noheadings", "--output", "FSTYPE", "/mnt"])?;
+    ensure!(kind.trim() == "xfs", "/mnt is {kind}");
+    host.shutdown()
+}
+
+fn services() -> Result<()> {
+    let network = Network::new()?;
+    network.answer_for("169.254.169.254/32")?;
+    let metadata = tempfile::tempdir()?;
+    fs::write(metadata.path().join("hostname"), "etcd-1")?;
+    let _server = FileServer::start(
+        network.world().listen("169.254.169.254:80")?,
+        metadata.path(),
+    )?;
+    let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
+    // chronyd may not set the clock here, and its unit is skipped for that reason.
+    host.write(
+        "/etc/systemd/system/chrony.service.d/bed.conf",
+        "[Unit]\nConditionCapability=\n[Service]\nExecStart=\nExecStart=!/usr/sbin/chronyd -d -x\nType=simple\nPIDFile=\n",
+        0o644,
+    )?;
+    host.start()?;
+    let answer = host.check(&["curl", "-sf", "http://169.254.169.254/hostname"])?;
+    ensure!(answer == "etcd-1", "{answer}");
+    host.check(&["systemctl", "start", "firewalld"])?;
+    let state = host.run(&["firewall-cmd", "--state"])?;
+    ensure!(
+        state.stdout.trim() == "running",
+        "{state:?}\n{}",
+        host.journal("firewalld")?
+    );
+    host.check(&["firewall-cmd", "--add-port=2379/tcp"])?;
+    ensure!(
+        host.check(&["systemctl", "is-active", "ssh", "chrony"])? == "active\nactive\n",
+        "sshd or chronyd does not run"
+    );
+    ensure!(host.console().contains("Started"), "the console is empty");
+    host.shutdown()
+}
+
+fn releases() -> Result<()> {
+    for version in ["3.4.23", "3.6.14"] {
+        let release = etcd::release(version)?;
+        println!("{}  {}", release.sha256, release.tarball.display());
+    }
+    Ok(())
+}
+
+fn etcd_host(network: &Network, name: &str) -> Result<Host> {
+    let host = Host::new(network, name, &base::base()?)?;
+    for program in etcd::PROGRAMS {
+        let binary = etcd::binaries(VERSION)?.join(program);
+        let bytes =
+            fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+        host.write(&format!("/usr/local/bin/{program}"), bytes, 0o755)?;
+    }
+    let own = host.address();
+    let members: Vec<String> = (1..=3)
+        .map(|n| format!("etcd-{n}=http://10.101.15.{}:2380", 100 + n))
+        .collect();
+    let unit = format!(
+        "[Unit]\nAfter=network.target\n[Service]\nType=notify\nTimeoutStartSec=0\nRestart=on-failure\n\
+         ExecStart=/usr/local/bin/etcd --name {name} --data-dir /var/lib/etcd \
+         --listen-peer-urls http://{own}:2380 --initial-advertise-peer-urls http://{own}:2380 \
+         --listen-client-urls http://{own}:2379 --advertise-client-urls http://{own}:2379 \
+         --initial-cluster {}\n[Install]\nWantedBy=multi-user.target\n",
+        members.join(",")
+    );
+    host.write("/etc/systemd/system/etcd.service", unit, 0o644)?;
+    fs::create_dir_all(host.path("/etc/systemd/system/multi-user.target.wants"))?;
+    std::os::unix::fs::symlink(
+        "../etcd.service",
+        host.path("/etc/systemd/system/multi-user.target.wants/etcd.service"),
+    )?;
+    Ok(host)
+}
+
+fn etcdctl(network: &Network, host: u8, arguments: &[&str]) -> Result<String> {
+    let mut etcdctl: Command = network
+        .world()
+        .command(&etcd::binaries(VERSION)?.join("etcdctl").to_string_lossy());
+    etcdctl
+        .args(["--dial-timeout=1s", "--command-timeout=2s"])
+        .arg(format!("--endpoints=http://10.101.15.{host}:2379"))
+        .args(arguments);
+    process::run(&mut etcdctl)?.ok()
+}
+
+fn healthy(network: &Network, hosts: &[u8]) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    for host in hosts {
+        loop {
+            match etcdctl(network, *host, &["endpoint", "health"]) {
+                Ok(_) => break,
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(error.context("not healthy after 30 s"));
+                }
+                Err(_) => sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+    Ok(())
+}

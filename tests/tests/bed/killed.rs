@@ -1,0 +1,91 @@
+//! A run that is killed in the midst of a test leaves nothing that lives, and the next one clears the rest.
+
+use std::fs::{self, File};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::host::Host;
+use tests::need::Need;
+use tests::network::Network;
+use tests::process::Tied;
+use tests::{base, cache, run};
+
+const NEEDS: &[Need] = &[Need::Root, Need::Debootstrap, Need::Nspawn, Need::Network];
+
+/// Set for the run that is to be killed. It is no test of its own, so it is not listed without it.
+const VICTIM: &str = "BED_VICTIM";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = vec![trial("a_killed_run_leaves_nothing_alive", NEEDS, killed)];
+    if std::env::var_os(VICTIM).is_some() {
+        trials.push(trial("victim", NEEDS, victim));
+    }
+    trials
+}
+
+/// A host that is on, for as long as it takes to be killed, and no longer than a minute.
+fn victim() -> Result<()> {
+    let network = Network::new()?;
+    let mut host = Host::new(&network, "victim", &base::base()?)?;
+    host.start()?;
+    sleep(Duration::from_secs(60));
+    Ok(())
+}
+
+fn killed() -> Result<()> {
+    let mut command =
+        Command::new(std::env::current_exe().context("cannot tell which program this is")?);
+    command.args(["--exact", "victim"]).env(VICTIM, "1");
+    let nowhere = File::options()
+        .write(true)
+        .open("/dev/null")
+        .context("cannot open /dev/null")?;
+    let mut victim = Tied::spawn(&command, &nowhere)?;
+    let folder = cache::folder().join("run").join(victim.id().to_string());
+    let marks = folder.to_string_lossy().into_owned();
+    wait("the victim's host is on", || processes(&marks).len() >= 2)?;
+    sleep(Duration::from_secs(1));
+
+    victim.kill();
+    wait("all processes of the victim have ended", || {
+        processes(&marks).is_empty()
+    })?;
+    ensure!(
+        folder.exists(),
+        "the victim has cleared up, so it was not killed in the midst"
+    );
+    run::reap()?;
+    ensure!(!folder.exists(), "{} is still there", folder.display());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
+    ensure!(
+        !mounts.contains(&marks),
+        "a mount of the victim's is still there"
+    );
+    Ok(())
+}
+
+/// The processes whose arguments name the folder.
+fn processes(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let texts = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+    texts
+        .filter(|line| line.contains(&format!("{folder}/")))
+        .collect()
+}
+
+fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        ensure!(
+            Instant::now() < deadline,
+            "after 20 s it is not so that {what}"
+        );
+        sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}

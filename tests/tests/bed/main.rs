@@ -1,0 +1,26 @@
+//! The bed itself: that its hosts, networks, servers and stand-ins do what the tests built on them take for granted.
+
+mod cluster;
+mod files;
+mod install;
+mod killed;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Trial;
+
+fn main() -> ExitCode {
+    tests::harness::main(trials)
+}
+
+fn trials() -> Vec<Trial> {
+    [
+        files::trials(),
+        install::trials(),
+        cluster::trials(),
+        killed::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
