@@ -80,9 +80,7 @@ pub fn base() -> Result<PathBuf> {
 }
 
 fn of_the_user(own: &Path) -> Result<PathBuf> {
-    let data = own
-        .metadata()
-        .with_context(|| format!("{SETTING} names {}, which cannot be read", own.display()))?;
+    let data = own.metadata().with_context(|| format!("{SETTING} names {}, which cannot be read", own.display()))?;
     if data.is_dir() {
         return Ok(own.to_path_buf());
     }
@@ -90,16 +88,10 @@ fn of_the_user(own: &Path) -> Result<PathBuf> {
     let key = hex(&Sha256::digest(stamp.as_bytes()))[..12].to_owned();
     cache::entry(&format!("base/own-{key}"), |folder| {
         let mut tar = Command::new("tar");
-        tar.args(["--numeric-owner", "--xattrs", "-C"])
-            .arg(folder)
-            .arg("-xaf")
-            .arg(own);
+        tar.args(["--numeric-owner", "--xattrs", "-C"]).arg(folder).arg("-xaf").arg(own);
         process::run(&mut tar)?.ok()?;
         if !folder.join("etc").is_dir() {
-            bail!(
-                "{} holds no root file system: it has no etc/ at its top",
-                own.display()
-            );
+            bail!("{} holds no root file system: it has no etc/ at its top", own.display());
         }
         Ok(())
     })
@@ -119,28 +111,12 @@ fn key() -> String {
 fn debootstrap(folder: &Path) -> Result<()> {
     eprintln!("bed: making the base root with debootstrap, once; this takes two minutes");
     let mut strap = Command::new("debootstrap");
-    strap
-        .arg("--variant=minbase")
-        .arg(format!("--include={}", PACKAGES.join(",")))
-        .arg(SUITE)
-        .arg(folder);
+    strap.arg("--variant=minbase").arg(format!("--include={}", PACKAGES.join(","))).arg(SUITE).arg(folder);
     process::run(&mut strap)?.ok()?;
     eprintln!("bed: adding {}", LATER.join(" "));
     // In namespaces of its own: what the packages' scripts mount or start ends with them.
     let mut finish = Command::new("unshare");
-    finish
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-c",
-            FINISH,
-            "finish",
-        ])
-        .arg(folder)
-        .args(LATER);
+    finish.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", FINISH, "finish"]).arg(folder).args(LATER);
     process::run(&mut finish)?.ok()?;
     fs::metadata(folder.join("usr/bin/firewall-cmd"))
         .context("apt-get has succeeded, but the root has no firewall-cmd")?;

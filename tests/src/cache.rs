@@ -35,12 +35,8 @@ pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<Path
     }
     let partial = folder().join("partial").join(name.replace('/', "-"));
     if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(|| {
-            format!(
-                "cannot remove {}, left by an interrupted run",
-                partial.display()
-            )
-        })?;
+        fs::remove_dir_all(&partial)
+            .with_context(|| format!("cannot remove {}, left by an interrupted run", partial.display()))?;
     }
     fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
     build(&partial).with_context(|| format!("cannot make the cache entry {}", path.display()))?;

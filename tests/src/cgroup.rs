@@ -19,15 +19,9 @@ impl Cgroup {
     /// Makes the group of this run that has this number.
     pub(crate) fn new(number: u32) -> Result<Cgroup> {
         let name = format!("{}{number}", prefix(std::process::id()));
-        let cgroup = Cgroup(
-            hierarchies()?
-                .iter()
-                .map(|parent| parent.join(&name))
-                .collect(),
-        );
+        let cgroup = Cgroup(hierarchies()?.iter().map(|parent| parent.join(&name)).collect());
         for path in &cgroup.0 {
-            fs::create_dir(path)
-                .with_context(|| format!("cannot make the control group {}", path.display()))?;
+            fs::create_dir(path).with_context(|| format!("cannot make the control group {}", path.display()))?;
         }
         Ok(cgroup)
     }
@@ -50,11 +44,7 @@ impl Drop for Cgroup {
 pub(crate) fn reap(pid: u32) {
     for parent in hierarchies().unwrap_or_default() {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            if entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(&prefix(pid))
-            {
+            if entry.file_name().to_string_lossy().starts_with(&prefix(pid)) {
                 remove(&entry.path());
             }
         }
@@ -67,8 +57,7 @@ fn prefix(pid: u32) -> String {
 
 /// This process's own group in the unified hierarchy and in systemd's, whichever there are.
 fn hierarchies() -> Result<Vec<PathBuf>> {
-    let mounts =
-        fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     let own = fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
     Ok(own_groups(&mounts, &own))
 }
@@ -111,10 +100,7 @@ fn remove(path: &Path) {
         }
         sleep(Duration::from_millis(20));
     }
-    eprintln!(
-        "bed: the control group {} stays: it is still in use",
-        path.display()
-    );
+    eprintln!("bed: the control group {} stays: it is still in use", path.display());
 }
 
 #[cfg(test)]
@@ -134,9 +120,6 @@ mod tests {
     #[test]
     fn a_machine_with_the_unified_one_alone_has_one() {
         let mounts = "30 20 0:25 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(
-            own_groups(mounts, "0::/user.slice/x\n"),
-            [PathBuf::from("/sys/fs/cgroup/user.slice/x")]
-        );
+        assert_eq!(own_groups(mounts, "0::/user.slice/x\n"), [PathBuf::from("/sys/fs/cgroup/user.slice/x")]);
     }
 }

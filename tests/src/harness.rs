@@ -27,10 +27,7 @@ pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
-        let consoles = Consoles {
-            test: own,
-            since: SystemTime::now(),
-        };
+        let consoles = Consoles { test: own, since: SystemTime::now() };
         test().map_err(|error| Failed::from(causes(&error)))?;
         std::mem::forget(consoles);
         Ok(())
@@ -79,11 +76,7 @@ impl Drop for Consoles {
         let is_new = |time: SystemTime| time >= self.since;
         let mut written: Vec<PathBuf> = files
             .flatten()
-            .filter(|file| {
-                file.metadata()
-                    .and_then(|data| data.modified())
-                    .is_ok_and(is_new)
-            })
+            .filter(|file| file.metadata().and_then(|data| data.modified()).is_ok_and(is_new))
             .map(|file| file.path())
             .collect();
         written.sort();

@@ -38,20 +38,13 @@ impl Need {
     /// Why the need is not met, if it is not: a sentence that ends with the remedy.
     pub fn missing(self) -> Option<String> {
         match self {
-            Need::Root if !nix::unistd::geteuid().is_root() => {
-                Some("it needs root: run the tests with sudo".into())
-            }
+            Need::Root if !nix::unistd::geteuid().is_root() => Some("it needs root: run the tests with sudo".into()),
             // In a container root may be without that right.
             Need::Root => program("unshare", "util-linux").or_else(|| {
-                let refused =
-                    process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"])
-                        .err()?;
-                Some(format!(
-                    "it needs the right to make namespaces, but {refused:#}"
-                ))
+                let refused = process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"]).err()?;
+                Some(format!("it needs the right to make namespaces, but {refused:#}"))
             }),
-            Need::Nspawn => program("systemd-nspawn", "systemd-container")
-                .or_else(|| program("setpriv", "util-linux")),
+            Need::Nspawn => program("systemd-nspawn", "systemd-container").or_else(|| program("setpriv", "util-linux")),
             Need::Debootstrap => {
                 if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() {
                     return None;
@@ -92,6 +85,5 @@ fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    path.metadata()
-        .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }

@@ -19,12 +19,9 @@ impl Overlay {
     /// Mounts a fresh layer on `lower`, which must not change from now on.
     pub fn new(name: &str, lower: &Path) -> Result<Overlay> {
         let overlay = Overlay {
-            lower: lower.canonicalize().with_context(|| {
-                format!(
-                    "there is no folder {} to lay an overlay on",
-                    lower.display()
-                )
-            })?,
+            lower: lower
+                .canonicalize()
+                .with_context(|| format!("there is no folder {} to lay an overlay on", lower.display()))?,
             folder: run::current()?.folder(name)?,
         };
         overlay.mount()?;
@@ -46,8 +43,7 @@ impl Overlay {
         self.unmount()?;
         for part in ["upper", "work"] {
             let path = self.folder.join(part);
-            fs::remove_dir_all(&path)
-                .with_context(|| format!("cannot remove {}", path.display()))?;
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         self.mount()
     }
@@ -63,19 +59,8 @@ impl Overlay {
             self.upper().display(),
             self.folder.join("work").display()
         );
-        mount(
-            Some("overlay"),
-            &self.root(),
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(options.as_str()),
-        )
-        .with_context(|| {
-            format!(
-                "cannot mount an overlay ({options}) on {}",
-                self.root().display()
-            )
-        })
+        mount(Some("overlay"), &self.root(), Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+            .with_context(|| format!("cannot mount an overlay ({options}) on {}", self.root().display()))
     }
 
     fn unmount(&self) -> Result<()> {

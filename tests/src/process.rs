@@ -44,9 +44,7 @@ impl Ran {
 
     /// Its exit code; a signal counts as 128 and its number, as a shell has it.
     pub fn code(&self) -> i32 {
-        self.status
-            .code()
-            .unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
     }
 }
 
@@ -62,10 +60,7 @@ pub fn describe(command: &Command) -> String {
 /// Runs a program to its end, with nothing on its standard input, and returns what came out whatever its exit code.
 pub fn run(command: &mut Command) -> Result<Ran> {
     let line = describe(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start `{line}`"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
     Ok(Ran {
         command: line,
         status: output.status,
@@ -93,10 +88,7 @@ impl Tied {
     /// the process starts them all: a test's own thread would take them along when it ends.
     pub fn spawn(command: &Command, log: &File) -> Result<Tied> {
         let line = describe(command);
-        let twice = || {
-            log.try_clone()
-                .context("cannot duplicate the log's descriptor")
-        };
+        let twice = || log.try_clone().context("cannot duplicate the log's descriptor");
         let mut tied = Command::new("setpriv");
         tied.args(["--pdeathsig", "KILL", "--"])
             .arg(command.get_program())
@@ -124,9 +116,7 @@ impl Tied {
 
     /// How it ended, if it has ended.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .with_context(|| format!("cannot wait for `{}`", self.line))
+        self.child.try_wait().with_context(|| format!("cannot wait for `{}`", self.line))
     }
 
     /// Kills it and waits until it is gone. Nothing happens if it has ended already.

@@ -50,36 +50,23 @@ impl Run {
 ///
 /// Without root it makes only the folder; the tests that need more are ignored then.
 pub fn enter() -> Result<&'static Run> {
-    let threads = fs::read_dir("/proc/self/task")
-        .context("cannot list /proc/self/task")?
-        .count();
-    ensure!(
-        threads == 1,
-        "run::enter must be called before any thread is started, but there are {threads}"
-    );
+    let threads = fs::read_dir("/proc/self/task").context("cannot list /proc/self/task")?.count();
+    ensure!(threads == 1, "run::enter must be called before any thread is started, but there are {threads}");
     reap()?;
     if nix::unistd::geteuid().is_root() {
         own_namespace()?;
     }
     let folder = runs().join(std::process::id().to_string());
     let lock = cache::lock(&folder.join("lock"))?;
-    let run = Run {
-        folder,
-        next: AtomicU32::new(0),
-        _lock: lock,
-    };
-    fs::create_dir_all(run.consoles())
-        .with_context(|| format!("cannot make {}", run.consoles().display()))?;
-    RUN.set(run)
-        .map_err(|_| anyhow!("run::enter was called twice"))?;
+    let run = Run { folder, next: AtomicU32::new(0), _lock: lock };
+    fs::create_dir_all(run.consoles()).with_context(|| format!("cannot make {}", run.consoles().display()))?;
+    RUN.set(run).map_err(|_| anyhow!("run::enter was called twice"))?;
     current()
 }
 
 /// The run that [`enter`] started.
 pub fn current() -> Result<&'static Run> {
-    RUN.get().context(
-        "there is no run: the test's main must go through harness::main, which calls run::enter",
-    )
+    RUN.get().context("there is no run: the test's main must go through harness::main, which calls run::enter")
 }
 
 /// Removes the run's folder. Hosts and networks must be gone by then.
@@ -95,14 +82,9 @@ pub fn reap() -> Result<()> {
         return Ok(());
     };
     for folder in left {
-        let folder = folder
-            .with_context(|| format!("cannot list {}", runs().display()))?
-            .path();
+        let folder = folder.with_context(|| format!("cannot list {}", runs().display()))?.path();
         if let Some(_lock) = cache::try_lock(&folder.join("lock"))? {
-            eprintln!(
-                "bed: removing {}, left by a run that died",
-                folder.display()
-            );
+            eprintln!("bed: removing {}, left by a run that died", folder.display());
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             if let Ok(pid) = name.parse() {
                 cgroup::reap(pid);
@@ -125,10 +107,7 @@ fn remove(folder: &Path) {
 }
 
 fn detach_loops_under(folder: &Path) {
-    let Ok(list) = process::check(
-        "losetup",
-        &["--list", "--noheadings", "--output", "NAME,BACK-FILE"],
-    ) else {
+    let Ok(list) = process::check("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"]) else {
         return;
     };
     for line in list.lines() {
@@ -150,14 +129,8 @@ fn own_namespace() -> Result<()> {
     // names of network namespaces in /run/netns. Fresh ones keep the machine's own out of sight and untouched.
     for path in ["/run/systemd", "/run/netns"] {
         fs::create_dir_all(path).with_context(|| format!("cannot make {path}"))?;
-        mount(
-            Some("tmpfs"),
-            path,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("mode=755"),
-        )
-        .with_context(|| format!("cannot mount a tmpfs on {path}"))?;
+        mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+            .with_context(|| format!("cannot mount a tmpfs on {path}"))?;
     }
     Ok(())
 }

@@ -40,11 +40,9 @@ fn release(version: &str, out: Option<PathBuf>) -> Result<()> {
     let path = match out {
         None => made.tarball,
         Some(folder) => {
-            std::fs::create_dir_all(&folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
+            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
             let path = folder.join(etcd::file_name(version));
-            std::fs::copy(&made.tarball, &path)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::copy(&made.tarball, &path).with_context(|| format!("cannot write {}", path.display()))?;
             path
         }
     };

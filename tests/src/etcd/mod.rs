@@ -50,21 +50,12 @@ pub fn release(version: &str) -> Result<Release> {
     let binaries = binaries(version)?;
     let folder = cache::entry(&format!("mirror/v{version}"), |folder| {
         let digest = tarball::write(&folder.join(&name), version, &binaries)?;
-        fs::write(folder.join("SHA256SUMS"), format!("{digest}  {name}\n"))
-            .context("cannot write SHA256SUMS")
+        fs::write(folder.join("SHA256SUMS"), format!("{digest}  {name}\n")).context("cannot write SHA256SUMS")
     })?;
     let sums = fs::read_to_string(folder.join("SHA256SUMS"))
         .with_context(|| format!("cannot read {}", folder.join("SHA256SUMS").display()))?;
-    let sha256 = sums
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    Ok(Release {
-        version: version.to_owned(),
-        tarball: folder.join(name),
-        sha256,
-    })
+    let sha256 = sums.split_whitespace().next().unwrap_or_default().to_owned();
+    Ok(Release { version: version.to_owned(), tarball: folder.join(name), sha256 })
 }
 
 /// The folder with the release's programs, for tests that need no tarball.
@@ -88,11 +79,7 @@ fn top_folder(version: &str) -> String {
 fn says_its_version(etcd: &Path, version: &str) -> Result<()> {
     let said = process::check(&etcd.to_string_lossy(), &["--version"])?;
     let expected = format!("etcd Version: {version}");
-    ensure!(
-        said.lines().any(|line| line == expected),
-        "{} was to say `{expected}`, and says:\n{said}",
-        etcd.display()
-    );
+    ensure!(said.lines().any(|line| line == expected), "{} was to say `{expected}`, and says:\n{said}", etcd.display());
     Ok(())
 }
 

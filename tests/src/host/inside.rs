@@ -16,14 +16,7 @@ impl Host {
     pub fn command(&self, program: &[&str]) -> Result<Command> {
         let mut command = Command::new("nsenter");
         command
-            .args([
-                "--all",
-                "--target",
-                &self.init()?.to_string(),
-                "--",
-                "/usr/bin/env",
-                "-i",
-            ])
+            .args(["--all", "--target", &self.init()?.to_string(), "--", "/usr/bin/env", "-i"])
             .args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"])
             .args(program);
         Ok(command)
@@ -36,9 +29,7 @@ impl Host {
 
     /// Runs a program on the host that must succeed, and returns its standard output.
     pub fn check(&self, program: &[&str]) -> Result<String> {
-        self.run(program)?
-            .ok()
-            .with_context(|| format!("on {}", self.name()))
+        self.run(program)?.ok().with_context(|| format!("on {}", self.name()))
     }
 
     /// Runs a shell script on the host, whatever its exit code.
@@ -50,21 +41,10 @@ impl Host {
     pub fn journal(&self, unit: &str) -> Result<String> {
         let unit = format!("--unit={unit}");
         // It may have gone off by itself.
-        if self
-            .init()
-            .is_ok_and(|init| Path::new(&format!("/proc/{init}")).exists())
-        {
-            return self.check(&[
-                "journalctl",
-                "--no-pager",
-                "--output=short-monotonic",
-                &unit,
-            ]);
+        if self.init().is_ok_and(|init| Path::new(&format!("/proc/{init}")).exists()) {
+            return self.check(&["journalctl", "--no-pager", "--output=short-monotonic", &unit]);
         }
         let folder = format!("--directory={}", self.path("/var/log/journal").display());
-        process::check(
-            "journalctl",
-            &["--no-pager", "--output=short-monotonic", &folder, &unit],
-        )
+        process::check("journalctl", &["--no-pager", "--output=short-monotonic", &folder, &unit])
     }
 }

@@ -39,7 +39,8 @@ pub(super) struct Machine {
 }
 
 /// Puts itself into the control groups named before `--` and becomes the command named after it.
-const INTO_CGROUP: &str = r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
+const INTO_CGROUP: &str =
+    r#"while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@""#;
 
 impl Machine {
     /// Starts nspawn on the root, with its output going to the end of the file `console`.
@@ -60,16 +61,7 @@ impl Machine {
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])
             .args(cgroup.folders())
-            .args([
-                "--",
-                "unshare",
-                "--mount",
-                "--mount-proc",
-                "--pid",
-                "--fork",
-                "--kill-child=KILL",
-                "--",
-            ])
+            .args(["--", "unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child=KILL", "--"])
             .args([
                 "systemd-nspawn",
                 "--quiet",
@@ -81,10 +73,7 @@ impl Machine {
             ])
             .arg(format!("--machine={name}"))
             .arg(format!("--directory={}", root.display()))
-            .arg(format!(
-                "--network-namespace-path={}",
-                namespace.path().display()
-            ))
+            .arg(format!("--network-namespace-path={}", namespace.path().display()))
             // The network is the host's own, so it may do there what a machine may: nspawn grants this only where it
             // makes the network itself.
             .arg("--capability=CAP_NET_ADMIN")
@@ -93,11 +82,7 @@ impl Machine {
             .args(["--", "--show-status=yes"]);
         let mut outer = Tied::spawn(&nspawn, &log)?;
         let init = first_process(&mut outer)?;
-        Ok(Machine {
-            outer,
-            init,
-            _cgroup: cgroup,
-        })
+        Ok(Machine { outer, init, _cgroup: cgroup })
     }
 
     /// The host's own first process.
@@ -128,18 +113,13 @@ fn first_process(outer: &mut Tied) -> Result<u32> {
         if let Some(status) = outer.ended()? {
             bail!("nspawn has ended ({status})");
         }
-        ensure!(
-            Instant::now() < deadline,
-            "nspawn has started no first process after 20 s"
-        );
+        ensure!(Instant::now() < deadline, "nspawn has started no first process after 20 s");
         sleep(Duration::from_millis(10));
     }
 }
 
 /// Whether the process has come so far as to be an init: before its exec it is still nspawn itself.
 fn runs_systemd(pid: u32) -> bool {
-    fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
-        exe.file_name()
-            .is_some_and(|name| name == "systemd" || name == "init")
-    })
+    fs::read_link(format!("/proc/{pid}/exe"))
+        .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == "systemd" || name == "init"))
 }

@@ -46,14 +46,7 @@ impl Host {
         let overlay = Overlay::new(name, lower)?;
         let run = run::current()?;
         let console = run.consoles().join(format!("{}-{name}", run.number()));
-        Ok(Host {
-            machine: None,
-            overlay,
-            arguments: Vec::new(),
-            console,
-            link,
-            network: network.clone(),
-        })
+        Ok(Host { machine: None, overlay, arguments: Vec::new(), console, link, network: network.clone() })
     }
 
     /// Its name.
@@ -110,24 +103,15 @@ impl Host {
     /// Reads a file of the host's.
     pub fn read(&self, path: &str) -> Result<String> {
         let file = self.path(path);
-        fs::read_to_string(&file)
-            .with_context(|| format!("{}: cannot read {}", self.name(), file.display()))
+        fs::read_to_string(&file).with_context(|| format!("{}: cannot read {}", self.name(), file.display()))
     }
 
     /// Switches the host on. It returns as soon as its first process is there.
     pub fn boot(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} is on already", self.name());
-        let machine = Machine::boot(
-            self.name(),
-            &self.root(),
-            &self.link.namespace,
-            &self.arguments,
-            &self.console,
-        );
+        let machine = Machine::boot(self.name(), &self.root(), &self.link.namespace, &self.arguments, &self.console);
         self.machine =
-            Some(machine.with_context(|| {
-                format!("{} does not boot:\n{}", self.name(), self.console_tail())
-            })?);
+            Some(machine.with_context(|| format!("{} does not boot:\n{}", self.name(), self.console_tail()))?);
         Ok(())
     }
 
@@ -135,24 +119,16 @@ impl Host {
     pub fn wait_running(&mut self, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {
-            let state = self
-                .run(&["systemctl", "is-system-running"])
-                .map(|ran| ran.stdout);
+            let state = self.run(&["systemctl", "is-system-running"]).map(|ran| ran.stdout);
             match state.as_deref().map(str::trim) {
                 Ok("running") => return Ok(()),
                 Ok("degraded") => {
-                    let failed = self.sh("systemctl --failed --plain --no-legend; systemctl status --failed --no-pager");
-                    bail!(
-                        "{} has failed units:\n{}",
-                        self.name(),
-                        failed.map(|ran| ran.stdout).unwrap_or_default()
-                    );
+                    let failed =
+                        self.sh("systemctl --failed --plain --no-legend; systemctl status --failed --no-pager");
+                    bail!("{} has failed units:\n{}", self.name(), failed.map(|ran| ran.stdout).unwrap_or_default());
                 }
                 other if Instant::now() >= deadline => {
-                    let jobs = self
-                        .run(&["systemctl", "list-jobs"])
-                        .map(|ran| ran.stdout)
-                        .unwrap_or_default();
+                    let jobs = self.run(&["systemctl", "list-jobs"]).map(|ran| ran.stdout).unwrap_or_default();
                     bail!(
                         "{} is not running after {patience:?}: systemd says {other:?}; its jobs:\n{jobs}\nits console:\n{}",
                         self.name(),
@@ -161,12 +137,7 @@ impl Host {
                 }
                 _ => {}
             }
-            ensure!(
-                self.is_on()?,
-                "{} went off while it booted; its console:\n{}",
-                self.name(),
-                self.console_tail()
-            );
+            ensure!(self.is_on()?, "{} went off while it booted; its console:\n{}", self.name(), self.console_tail());
             sleep(Duration::from_millis(50));
         }
     }
@@ -188,9 +159,7 @@ impl Host {
     /// The host's first process, as the machine's /proc numbers it: for nsenter, strace and signals.
     pub fn init(&self) -> Result<u32> {
         let machine = self.machine.as_ref();
-        machine
-            .map(Machine::init)
-            .with_context(|| format!("{} is off", self.name()))
+        machine.map(Machine::init).with_context(|| format!("{} is off", self.name()))
     }
 
     /// Shuts the host down in an orderly way.
@@ -198,11 +167,7 @@ impl Host {
         // The answer may be cut short: the host is going.
         self.run(&["systemctl", "--no-block", "poweroff"])?;
         let off = self.wait_off(SHUTDOWN)?;
-        ensure!(
-            off == Off::PoweredOff,
-            "{} was told to power off, but: {off:?}",
-            self.name()
-        );
+        ensure!(off == Off::PoweredOff, "{} was told to power off, but: {off:?}", self.name());
         Ok(())
     }
 
@@ -210,22 +175,15 @@ impl Host {
     pub fn reboot(&mut self) -> Result<()> {
         self.run(&["systemctl", "--no-block", "reboot"])?;
         let off = self.wait_off(SHUTDOWN)?;
-        ensure!(
-            off == Off::Rebooted,
-            "{} was told to reboot, but: {off:?}",
-            self.name()
-        );
+        ensure!(off == Off::Rebooted, "{} was told to reboot, but: {off:?}", self.name());
         self.start()
     }
 
     /// Kills all that runs on the host at one instant. Its files are as they were at that instant.
     pub fn pull_the_plug(&mut self) -> Result<()> {
         let init = i32::try_from(self.init()?).context("a pid does not fit")?;
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(init),
-            nix::sys::signal::Signal::SIGKILL,
-        )
-        .with_context(|| format!("cannot kill the first process of {}", self.name()))?;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(init), nix::sys::signal::Signal::SIGKILL)
+            .with_context(|| format!("cannot kill the first process of {}", self.name()))?;
         self.wait_off(Duration::from_secs(10)).map(drop)
     }
 
@@ -241,11 +199,7 @@ impl Host {
                 return Ok(off);
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "{} is still on after {patience:?}; its console:\n{}",
-                    self.name(),
-                    self.console_tail()
-                );
+                bail!("{} is still on after {patience:?}; its console:\n{}", self.name(), self.console_tail());
             }
             sleep(Duration::from_millis(20));
         }

@@ -12,20 +12,14 @@ use super::kickstart::Command;
 use crate::process;
 
 /// Order in which 7 carries them out, whatever the file's is.
-const ORDER: [&str; 7] = [
-    "selinux", "services", "timezone", "network", "group", "user", "sshkey",
-];
+const ORDER: [&str; 7] = ["selinux", "services", "timezone", "network", "group", "user", "sshkey"];
 
 /// Carries out what it can on the target, in the installer's order.
 pub(super) fn carry_out(commands: &[Command], target: &Path) -> Result<()> {
     for name in ORDER {
         for command in commands.iter().filter(|command| command.name == name) {
             one(command, target).with_context(|| {
-                format!(
-                    "{}: cannot carry out {name} {}",
-                    command.place,
-                    command.arguments.join(" ")
-                )
+                format!("{}: cannot carry out {name} {}", command.place, command.arguments.join(" "))
             })?;
         }
     }
@@ -51,17 +45,10 @@ fn selinux(command: &Command, target: &Path) -> Result<()> {
         .find(|mode| command.has(&format!("--{mode}")))
         .context("it names no mode")?;
     let path = target.join("etc/selinux/config");
-    let old = fs::read_to_string(&path)
-        .unwrap_or_else(|_| "SELINUX=enforcing\nSELINUXTYPE=targeted\n".into());
+    let old = fs::read_to_string(&path).unwrap_or_else(|_| "SELINUX=enforcing\nSELINUXTYPE=targeted\n".into());
     let new: String = old
         .lines()
-        .map(|line| {
-            if line.starts_with("SELINUX=") {
-                format!("SELINUX={mode}\n")
-            } else {
-                format!("{line}\n")
-            }
-        })
+        .map(|line| if line.starts_with("SELINUX=") { format!("SELINUX={mode}\n") } else { format!("{line}\n") })
         .collect();
     write(&path, &new, 0o644)
 }
@@ -69,24 +56,11 @@ fn selinux(command: &Command, target: &Path) -> Result<()> {
 /// Runs before %post, so a unit that only %post brings cannot be switched on by it; 7 ignores that, and so does this.
 fn services(command: &Command, target: &Path) -> Result<()> {
     for (option, verb) in [("--disabled", "disable"), ("--enabled", "enable")] {
-        for service in command
-            .option(option)
-            .unwrap_or_default()
-            .split(',')
-            .filter(|name| !name.is_empty())
-        {
+        for service in command.option(option).unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
             let unit = format!("{service}.service");
-            let ran = process::run(std::process::Command::new("chroot").arg(target).args([
-                "systemctl",
-                verb,
-                &unit,
-            ]))?;
+            let ran = process::run(std::process::Command::new("chroot").arg(target).args(["systemctl", verb, &unit]))?;
             if !ran.success() {
-                eprintln!(
-                    "bed: {}: {verb} {unit}: {}",
-                    command.place,
-                    ran.stderr.trim()
-                );
+                eprintln!("bed: {}: {verb} {unit}: {}", command.place, ran.stderr.trim());
             }
         }
     }
@@ -94,11 +68,7 @@ fn services(command: &Command, target: &Path) -> Result<()> {
 }
 
 fn timezone(command: &Command, target: &Path) -> Result<()> {
-    let zone = command
-        .arguments
-        .iter()
-        .find(|argument| !argument.starts_with("--"))
-        .context("it names no zone")?;
+    let zone = command.arguments.iter().find(|argument| !argument.starts_with("--")).context("it names no zone")?;
     let link = target.join("etc/localtime");
     let _ = fs::remove_file(&link);
     std::os::unix::fs::symlink(format!("../usr/share/zoneinfo/{zone}"), &link)
@@ -143,10 +113,7 @@ fn user(command: &Command, target: &Path) -> Result<()> {
         ("--password", "--password"),
     ] {
         // In clear text a password is of no use to useradd; the tests need none.
-        if let Some(value) = command
-            .option(option)
-            .filter(|_| option != "--password" || command.has("--iscrypted"))
-        {
+        if let Some(value) = command.option(option).filter(|_| option != "--password" || command.has("--iscrypted")) {
             arguments.extend([theirs, value]);
         }
     }
@@ -155,16 +122,10 @@ fn user(command: &Command, target: &Path) -> Result<()> {
 }
 
 fn ssh_key(command: &Command, target: &Path) -> Result<()> {
-    let user = command
-        .option("--username")
-        .context("it has no --username")?;
+    let user = command.option("--username").context("it has no --username")?;
     let key = command.arguments.last().context("it has no key")?;
-    let entry = process::run(
-        std::process::Command::new("chroot")
-            .arg(target)
-            .args(["getent", "passwd", user]),
-    )?
-    .ok()?;
+    let entry =
+        process::run(std::process::Command::new("chroot").arg(target).args(["getent", "passwd", user]))?.ok()?;
     let home = entry.split(':').nth(5).context("the user has no home")?;
     let folder = target.join(home.trim_start_matches('/')).join(".ssh");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -173,11 +134,7 @@ fn ssh_key(command: &Command, target: &Path) -> Result<()> {
     let path = folder.join("authorized_keys");
     let keys = fs::read_to_string(&path).unwrap_or_default();
     write(&path, &format!("{keys}{key}\n"), 0o600)?;
-    inside(
-        target,
-        "chown",
-        &["-R", &format!("{user}:"), &format!("{home}/.ssh")],
-    )
+    inside(target, "chown", &["-R", &format!("{user}:"), &format!("{home}/.ssh")])
 }
 
 fn inside(target: &Path, program: &str, arguments: &[&str]) -> Result<()> {

@@ -15,14 +15,7 @@ const PRESENT: &str = include_str!("el7-present.txt");
 const POWER: &str = include_str!("power.sh");
 const POWER_NAMES: [&str; 5] = ["poweroff", "reboot", "halt", "shutdown", "systemctl"];
 
-const FOLDERS: [&str; 6] = [
-    "bin",
-    "sbin",
-    "usr/bin",
-    "usr/sbin",
-    "usr/local/bin",
-    "usr/local/sbin",
-];
+const FOLDERS: [&str; 6] = ["bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"];
 
 /// The installer's root. Its changes are thrown away on drop.
 #[derive(Debug)]
@@ -51,8 +44,7 @@ impl Environment {
                 .with_context(|| format!("cannot set the mode of {}", path.display()))?;
         }
         for folder in ["mnt/sysimage", "run", "tmp"] {
-            fs::create_dir_all(root.join(folder))
-                .with_context(|| format!("cannot make /{folder} in the installer"))?;
+            fs::create_dir_all(root.join(folder)).with_context(|| format!("cannot make /{folder} in the installer"))?;
         }
         Ok(environment)
     }
@@ -69,8 +61,7 @@ impl Environment {
 }
 
 fn keep_what_is_present(folder: &Path) -> Result<()> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
         let name = entry.file_name();
@@ -92,11 +83,7 @@ pub fn is_present(name: &str) -> bool {
         .lines()
         .filter(|line| !line.starts_with('#'))
         .flat_map(str::split_whitespace)
-        .any(|known| {
-            known
-                .strip_suffix('*')
-                .map_or(known == name, |start| name.starts_with(start))
-        })
+        .any(|known| known.strip_suffix('*').map_or(known == name, |start| name.starts_with(start)))
 }
 
 #[cfg(test)]
@@ -108,18 +95,8 @@ mod tests {
         for name in ["sha256sum", "curl", "xfs_growfs", "mkfs.xfs", "tar"] {
             assert!(is_present(name), "{name}");
         }
-        for name in [
-            "gpg",
-            "openssl",
-            "sha512sum",
-            "stat",
-            "install",
-            "timeout",
-            "base64",
-            "diff",
-            "useradd",
-            "printf",
-        ] {
+        for name in ["gpg", "openssl", "sha512sum", "stat", "install", "timeout", "base64", "diff", "useradd", "printf"]
+        {
             assert!(!is_present(name), "{name}");
         }
     }

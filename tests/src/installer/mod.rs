@@ -120,8 +120,7 @@ impl Installer {
         let mut laid = Vec::new();
         for (number, (place, content)) in self.laid.iter().enumerate() {
             let file = work.join(format!("laid-{number}"));
-            fs::write(&file, content)
-                .with_context(|| format!("cannot write {}", file.display()))?;
+            fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
             laid.push((file, place.trim_start_matches('/').to_owned()));
         }
         let stage = Stage {
@@ -132,11 +131,8 @@ impl Installer {
             work,
             deadline: Instant::now() + self.patience,
         };
-        let mut installation = Installation {
-            outcome: Outcome::Installed,
-            kickstart: Kickstart::default(),
-            scripts: Vec::new(),
-        };
+        let mut installation =
+            Installation { outcome: Outcome::Installed, kickstart: Kickstart::default(), scripts: Vec::new() };
         if let Err(outcome) = self.steps(&stage, &mut installation)? {
             installation.outcome = outcome;
         }
@@ -144,11 +140,7 @@ impl Installer {
     }
 
     /// The steps of anaconda in their order. The inner error is an outcome that ends the installation early.
-    fn steps(
-        &self,
-        stage: &Stage<'_>,
-        installation: &mut Installation,
-    ) -> Result<Result<(), Outcome>> {
+    fn steps(&self, stage: &Stage<'_>, installation: &mut Installation) -> Result<Result<(), Outcome>> {
         let root = stage.environment.root();
         // The first reading takes the scripts only: what %pre is to make is not there yet.
         let first = match Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok())) {
@@ -158,11 +150,10 @@ impl Installer {
         if let Err(outcome) = scripts(stage, &first, Kind::Pre, installation)? {
             return Ok(Err(outcome));
         }
-        installation.kickstart =
-            match Kickstart::parse(&self.text, &|file| included(&root, file).map(Some)) {
-                Ok(kickstart) => kickstart,
-                Err(error) => return Ok(Err(Outcome::Failed(format!("{error:#}")))),
-            };
+        installation.kickstart = match Kickstart::parse(&self.text, &|file| included(&root, file).map(Some)) {
+            Ok(kickstart) => kickstart,
+            Err(error) => return Ok(Err(Outcome::Failed(format!("{error:#}")))),
+        };
         let kickstart = installation.kickstart.clone();
         if let Err(outcome) = scripts(stage, &kickstart, Kind::PreInstall, installation)? {
             return Ok(Err(outcome));
@@ -179,12 +170,10 @@ impl Installer {
 impl Installation {
     /// All scripts' outputs, each under a line that says which it was.
     pub fn log(&self) -> String {
-        let parts = self.scripts.iter().map(|script| {
-            format!(
-                "--- {} at {}: {:?}\n{}",
-                script.kind, script.place, script.ended, script.output
-            )
-        });
+        let parts = self
+            .scripts
+            .iter()
+            .map(|script| format!("--- {} at {}: {:?}\n{}", script.kind, script.place, script.ended, script.output));
         parts.collect()
     }
 
@@ -192,32 +181,20 @@ impl Installation {
     pub fn installed(&self) -> Result<()> {
         match &self.outcome {
             Outcome::Installed => Ok(()),
-            other => bail!(
-                "the installation ended as {other:?}; its log:\n{}",
-                self.log()
-            ),
+            other => bail!("the installation ended as {other:?}; its log:\n{}", self.log()),
         }
     }
 
     /// The commands of a name, in file order.
     pub fn commands(&self, name: &str) -> Vec<&Command> {
-        self.kickstart
-            .commands
-            .iter()
-            .filter(|command| command.name == name)
-            .collect()
+        self.kickstart.commands.iter().filter(|command| command.name == name).collect()
     }
 
     /// The lines of all %packages sections that are no comments.
     pub fn packages(&self) -> Vec<String> {
-        let lines = self
-            .kickstart
-            .sections(Kind::Packages)
-            .flat_map(|section| section.body.lines());
+        let lines = self.kickstart.sections(Kind::Packages).flat_map(|section| section.body.lines());
         let bare = lines.map(|line| line.split('#').next().unwrap_or_default().trim());
-        bare.filter(|line| !line.is_empty())
-            .map(str::to_owned)
-            .collect()
+        bare.filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 }
 

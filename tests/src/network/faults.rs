@@ -38,24 +38,10 @@ mod tests {
 
     #[test]
     fn a_share_is_drawn_at_random_and_the_whole_is_not() {
-        let [from, to] = [
-            Ipv4Addr::new(10, 101, 15, 101),
-            Ipv4Addr::new(10, 101, 15, 102),
-        ];
-        let all = table(&[Fault {
-            from,
-            to,
-            percent: 100,
-        }]);
-        assert!(
-            all.contains("ip saddr 10.101.15.101 ip daddr 10.101.15.102 drop\n"),
-            "{all}"
-        );
-        let some = table(&[Fault {
-            from,
-            to,
-            percent: 10,
-        }]);
+        let [from, to] = [Ipv4Addr::new(10, 101, 15, 101), Ipv4Addr::new(10, 101, 15, 102)];
+        let all = table(&[Fault { from, to, percent: 100 }]);
+        assert!(all.contains("ip saddr 10.101.15.101 ip daddr 10.101.15.102 drop\n"), "{all}");
+        let some = table(&[Fault { from, to, percent: 10 }]);
         assert!(some.contains("numgen random mod 100 < 10 drop\n"), "{some}");
     }
 }

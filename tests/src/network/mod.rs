@@ -57,33 +57,11 @@ impl Network {
     pub fn new() -> Result<Network> {
         let number = run::current()?.number();
         let world = Namespace::create(&format!("{number}-world"))?;
-        let inner = Inner {
-            number,
-            world: world.clone(),
-            state: Mutex::default(),
-        };
+        let inner = Inner { number, world: world.clone(), state: Mutex::default() };
         let network = Network(Arc::new(inner));
         let name = world.name();
-        ip(&[
-            "-n",
-            name,
-            "link",
-            "add",
-            "br0",
-            "type",
-            "bridge",
-            "forward_delay",
-            "0",
-        ])?;
-        ip(&[
-            "-n",
-            name,
-            "addr",
-            "add",
-            &format!("{WORLD}/24"),
-            "dev",
-            "br0",
-        ])?;
+        ip(&["-n", name, "link", "add", "br0", "type", "bridge", "forward_delay", "0"])?;
+        ip(&["-n", name, "addr", "add", &format!("{WORLD}/24"), "dev", "br0"])?;
         ip(&["-n", name, "link", "set", "br0", "up"])?;
         Ok(network)
     }
@@ -92,43 +70,17 @@ impl Network {
     pub fn add(&self, host: &str) -> Result<Link> {
         let mut state = self.state()?;
         let number = u8::try_from(state.hosts.len()).context("a network has room for 100 hosts")?;
-        let last = FIRST
-            .checked_add(number)
-            .context("a network has room for 100 hosts")?;
+        let last = FIRST.checked_add(number).context("a network has room for 100 hosts")?;
         let address = Ipv4Addr::new(10, 101, 15, last);
         let mac = format!("52:54:0a:65:0f:{last:02x}");
         let namespace = Namespace::create(&format!("{}-{host}", self.0.number))?;
         let (world, own) = (self.0.world.name(), namespace.name());
-        ip(&[
-            "-n", world, "link", "add", host, "type", "veth", "peer", "name", "eth0", "address",
-            &mac, "netns", own,
-        ])?;
+        ip(&["-n", world, "link", "add", host, "type", "veth", "peer", "name", "eth0", "address", &mac, "netns", own])?;
         ip(&["-n", world, "link", "set", host, "master", "br0", "up"])?;
-        ip(&[
-            "-n",
-            own,
-            "addr",
-            "add",
-            &format!("{address}/24"),
-            "dev",
-            "eth0",
-        ])?;
+        ip(&["-n", own, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
         ip(&["-n", own, "link", "set", "eth0", "up"])?;
-        ip(&[
-            "-n",
-            own,
-            "route",
-            "add",
-            "default",
-            "via",
-            &WORLD.to_string(),
-        ])?;
-        let link = Link {
-            host: host.to_owned(),
-            namespace,
-            address,
-            mac,
-        };
+        ip(&["-n", own, "route", "add", "default", "via", &WORLD.to_string()])?;
+        let link = Link { host: host.to_owned(), namespace, address, mac };
         state.hosts.push(link.clone());
         Ok(link)
     }
@@ -142,46 +94,23 @@ impl Network {
     pub fn link(&self, host: &str) -> Result<Link> {
         let state = self.state()?;
         let link = state.hosts.iter().find(|link| link.host == host);
-        link.cloned()
-            .with_context(|| format!("the network has no host {host}"))
+        link.cloned().with_context(|| format!("the network has no host {host}"))
     }
 
     /// Gives the world one more address, such as the metadata service's 169.254.169.254/32: hosts reach it through
     /// their gateway, which the world is.
     pub fn answer_for(&self, address: &str) -> Result<()> {
-        ip(&[
-            "-n",
-            self.0.world.name(),
-            "addr",
-            "add",
-            address,
-            "dev",
-            "br0",
-        ])
+        ip(&["-n", self.0.world.name(), "addr", "add", address, "dev", "br0"])
     }
 
     /// Takes the host's cable out.
     pub fn cut(&self, host: &str) -> Result<()> {
-        ip(&[
-            "-n",
-            self.0.world.name(),
-            "link",
-            "set",
-            &self.link(host)?.host,
-            "down",
-        ])
+        ip(&["-n", self.0.world.name(), "link", "set", &self.link(host)?.host, "down"])
     }
 
     /// Puts the host's cable in again. Faults between hosts stay.
     pub fn heal(&self, host: &str) -> Result<()> {
-        ip(&[
-            "-n",
-            self.0.world.name(),
-            "link",
-            "set",
-            &self.link(host)?.host,
-            "up",
-        ])
+        ip(&["-n", self.0.world.name(), "link", "set", &self.link(host)?.host, "up"])
     }
 
     /// Drops all packets between two hosts, both ways.
@@ -197,11 +126,7 @@ impl Network {
 
     /// Drops `percent` of the packets from one host to another, at random.
     pub fn drop_share(&self, from: &str, to: &str, percent: u8) -> Result<()> {
-        let fault = Fault {
-            from: self.link(from)?.address,
-            to: self.link(to)?.address,
-            percent,
-        };
+        let fault = Fault { from: self.link(from)?.address, to: self.link(to)?.address, percent };
         let mut state = self.state()?;
         state.faults.push(fault);
         self.apply(&state.faults)
@@ -222,10 +147,7 @@ impl Network {
     pub fn slow(&self, host: &str, rate: &str) -> Result<()> {
         let host = self.link(host)?.host;
         let mut tc = self.0.world.command("tc");
-        tc.args([
-            "qdisc", "replace", "dev", &host, "root", "tbf", "rate", rate, "burst", "32k",
-            "latency", "400ms",
-        ]);
+        tc.args(["qdisc", "replace", "dev", &host, "root", "tbf", "rate", rate, "burst", "32k", "latency", "400ms"]);
         process::run(&mut tc)?.ok().map(drop)
     }
 
@@ -240,30 +162,21 @@ impl Network {
     fn apply(&self, faults: &[Fault]) -> Result<()> {
         let folder = run::current()?.folder("nft")?;
         let file = folder.join("rules");
-        std::fs::write(&file, faults::table(faults))
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        std::fs::write(&file, faults::table(faults)).with_context(|| format!("cannot write {}", file.display()))?;
         let mut nft = self.0.world.command("nft");
         nft.arg("-f").arg(&file);
         process::run(&mut nft)?.ok()?;
-        std::fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))
+        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>> {
-        self.0
-            .state
-            .lock()
-            .map_err(|_| anyhow!("a test panicked while it changed the network"))
+        self.0.state.lock().map_err(|_| anyhow!("a test panicked while it changed the network"))
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let hosts = self
-            .state
-            .get_mut()
-            .map(|state| std::mem::take(&mut state.hosts))
-            .unwrap_or_default();
+        let hosts = self.state.get_mut().map(|state| std::mem::take(&mut state.hosts)).unwrap_or_default();
         for link in hosts {
             link.namespace.remove();
         }

@@ -40,10 +40,7 @@ impl Namespace {
     /// A command that will run in it: only its network differs.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net={}", self.path().display()))
-            .arg("--")
-            .arg(program);
+        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
         command
     }
 
@@ -54,28 +51,17 @@ impl Namespace {
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         std::thread::scope(|scope| {
             let thread = scope.spawn(move || {
-                setns(file, CloneFlags::CLONE_NEWNET)
-                    .with_context(|| format!("cannot enter {}", path.display()))?;
+                setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("cannot enter {}", path.display()))?;
                 Ok(act())
             });
-            thread
-                .join()
-                .map_err(|_| anyhow!("the work in the network namespace {} panicked", self.0))?
+            thread.join().map_err(|_| anyhow!("the work in the network namespace {} panicked", self.0))?
         })
     }
 
     /// A listening socket in it.
-    pub fn listen(
-        &self,
-        address: impl ToSocketAddrs + Send + std::fmt::Debug,
-    ) -> Result<TcpListener> {
+    pub fn listen(&self, address: impl ToSocketAddrs + Send + std::fmt::Debug) -> Result<TcpListener> {
         let text = format!("{address:?}");
         self.within(move || TcpListener::bind(address))?
-            .with_context(|| {
-                format!(
-                    "cannot listen on {text} in the network namespace {}",
-                    self.0
-                )
-            })
+            .with_context(|| format!("cannot listen on {text} in the network namespace {}", self.0))
     }
 }

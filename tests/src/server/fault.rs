@@ -54,15 +54,8 @@ mod tests {
 
     #[test]
     fn a_counted_fault_ends_by_itself() {
-        let mut faults = vec![
-            Fault::StatusTimes(500, 2),
-            Fault::CutOnceAfter(7),
-            Fault::IgnoreRange,
-        ];
-        assert_eq!(
-            due(&mut faults),
-            [Fault::Status(500), Fault::CutAfter(7), Fault::IgnoreRange]
-        );
+        let mut faults = vec![Fault::StatusTimes(500, 2), Fault::CutOnceAfter(7), Fault::IgnoreRange];
+        assert_eq!(due(&mut faults), [Fault::Status(500), Fault::CutAfter(7), Fault::IgnoreRange]);
         assert_eq!(due(&mut faults), [Fault::Status(500), Fault::IgnoreRange]);
         assert_eq!(due(&mut faults), [Fault::IgnoreRange]);
     }

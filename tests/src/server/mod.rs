@@ -46,12 +46,8 @@ impl FileServer {
 
     /// Serves `folder` on a socket, such as one of [`crate::network::Namespace::listen`].
     pub fn start(listener: TcpListener, folder: &Path) -> Result<FileServer> {
-        let address = listener
-            .local_addr()
-            .context("cannot tell the address of a socket")?;
-        listener
-            .set_nonblocking(true)
-            .context("cannot make a socket non-blocking")?;
+        let address = listener.local_addr().context("cannot tell the address of a socket")?;
+        listener.set_nonblocking(true).context("cannot make a socket non-blocking")?;
         let shared = Arc::new(Shared {
             folder: folder.to_path_buf(),
             faults: Mutex::default(),
@@ -60,11 +56,7 @@ impl FileServer {
         });
         let theirs = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || accept(&listener, &theirs));
-        Ok(FileServer {
-            shared,
-            address,
-            accepting: Some(accepting),
-        })
+        Ok(FileServer { shared, address, accepting: Some(accepting) })
     }
 
     /// Where it listens.
@@ -96,10 +88,7 @@ impl FileServer {
     /// The requests for one path.
     pub fn requests_for(&self, path: &str) -> Vec<Request> {
         let path = normal(path);
-        self.requests()
-            .into_iter()
-            .filter(|request| request.path == path)
-            .collect()
+        self.requests().into_iter().filter(|request| request.path == path).collect()
     }
 }
 
@@ -118,9 +107,7 @@ fn normal(path: &str) -> String {
 
 /// Also after a panic elsewhere: what is kept here is only added to.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -143,9 +130,6 @@ fn serve(connection: &std::net::TcpStream, shared: &Shared) -> std::io::Result<(
         return Ok(());
     };
     lock(&shared.requests).push(request.clone());
-    let faults = lock(&shared.faults)
-        .get_mut(&request.path)
-        .map(fault::due)
-        .unwrap_or_default();
+    let faults = lock(&shared.faults).get_mut(&request.path).map(fault::due).unwrap_or_default();
     respond::respond(connection, &request, &faults, shared)
 }

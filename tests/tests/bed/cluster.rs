@@ -16,39 +16,19 @@ use tests::server::FileServer;
 use tests::{base, etcd, process};
 
 const VERSION: &str = "3.5.1";
-const NEEDS: &[Need] = &[
-    Need::Root,
-    Need::Nspawn,
-    Need::Debootstrap,
-    Need::Network,
-    Need::Pip,
-];
+const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
 const HOSTS: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial(
-            "three_hosts_become_a_cluster_and_survive_what_befalls_them",
-            NEEDS,
-            cluster,
-        ),
+        trial("three_hosts_become_a_cluster_and_survive_what_befalls_them", NEEDS, cluster),
         trial("a_parted_pair_still_reaches_the_third", &NEEDS[..4], parted),
         trial(
             "a_host_mounts_a_disk_of_its_own",
-            &[
-                Need::Root,
-                Need::Nspawn,
-                Need::Debootstrap,
-                Need::Network,
-                Need::Xfs,
-            ],
+            &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Xfs],
             disk,
         ),
-        trial(
-            "the_services_of_a_node_run_on_a_host",
-            &NEEDS[..4],
-            services,
-        ),
+        trial("the_services_of_a_node_run_on_a_host", &NEEDS[..4], services),
         trial("other_releases_run", &[Need::Apt, Need::Go], releases),
     ]
 }
@@ -56,10 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn cluster() -> Result<()> {
     let network = Network::new()?;
     let began = Instant::now();
-    let mut hosts = HOSTS
-        .iter()
-        .map(|name| etcd_host(&network, name))
-        .collect::<Result<Vec<_>>>()?;
+    let mut hosts = HOSTS.iter().map(|name| etcd_host(&network, name)).collect::<Result<Vec<_>>>()?;
     for host in &mut hosts {
         host.boot()?;
     }
@@ -67,10 +44,7 @@ fn cluster() -> Result<()> {
         host.wait_running(Duration::from_secs(60))?;
     }
     healthy(&network, &[101, 102, 103])?;
-    println!(
-        "three hosts are a healthy cluster after {:?}",
-        began.elapsed()
-    );
+    println!("three hosts are a healthy cluster after {:?}", began.elapsed());
     etcdctl(&network, 101, &["put", "a", "1"])?;
 
     hosts[2].reboot()?;
@@ -78,10 +52,7 @@ fn cluster() -> Result<()> {
 
     network.cut("etcd-3")?;
     healthy(&network, &[101, 102])?;
-    ensure!(
-        etcdctl(&network, 103, &["get", "a"]).is_err(),
-        "a host that is cut off answers all the same"
-    );
+    ensure!(etcdctl(&network, 103, &["get", "a"]).is_err(), "a host that is cut off answers all the same");
     network.heal("etcd-3")?;
     healthy(&network, &[101, 102, 103])?;
 
@@ -94,25 +65,13 @@ fn cluster() -> Result<()> {
     etcdctl(&network, 101, &["put", "a", "2"])?;
     hosts[2].start()?;
     healthy(&network, &[101, 102, 103])?;
-    ensure!(
-        etcdctl(&network, 103, &["get", "a"])?.contains('2'),
-        "the write of the others has not arrived"
-    );
+    ensure!(etcdctl(&network, 103, &["get", "a"])?.contains('2'), "the write of the others has not arrived");
 
     hosts[2].shutdown()?;
-    ensure!(
-        hosts[2].path("/var/lib/etcd/member").exists(),
-        "etcd's data does not survive a shutdown"
-    );
+    ensure!(hosts[2].path("/var/lib/etcd/member").exists(), "etcd's data does not survive a shutdown");
     hosts[2].wipe()?;
-    ensure!(
-        !hosts[2].path("/var/lib/etcd/member").exists(),
-        "a wiped host still has etcd's data"
-    );
-    ensure!(
-        !hosts[2].path("/usr/local/bin/etcd").exists(),
-        "a wiped host still has etcd"
-    );
+    ensure!(!hosts[2].path("/var/lib/etcd/member").exists(), "a wiped host still has etcd's data");
+    ensure!(!hosts[2].path("/usr/local/bin/etcd").exists(), "a wiped host still has etcd");
     hosts[2].start()?;
     ensure!(hosts[2].run(&["systemctl", "reboot"]).is_ok());
     ensure!(hosts[2].wait_off(Duration::from_secs(30))? == Off::Rebooted);
@@ -127,22 +86,13 @@ fn parted() -> Result<()> {
     let reaches = |from: &str, to: u8| -> Result<bool> {
         let mut ping = network.link(from)?.namespace.command("bash");
         // A connection that is refused has arrived; one that is dropped has not.
-        ping.args([
-            "-c",
-            &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]"),
-        ]);
+        ping.args(["-c", &format!("timeout 1 bash -c 'exec 3<>/dev/tcp/10.101.15.{to}/9'; [ $? != 124 ]")]);
         Ok(process::run(&mut ping)?.success())
     };
     ensure!(reaches("etcd-1", 102)? && reaches("etcd-1", 103)? && reaches("etcd-1", 1)?);
     network.part("etcd-1", "etcd-2")?;
-    ensure!(
-        !reaches("etcd-1", 102)? && !reaches("etcd-2", 101)?,
-        "the pair is not parted"
-    );
-    ensure!(
-        reaches("etcd-1", 103)? && reaches("etcd-2", 103)?,
-        "the third is out of reach"
-    );
+    ensure!(!reaches("etcd-1", 102)? && !reaches("etcd-2", 101)?, "the pair is not parted");
+    ensure!(reaches("etcd-1", 103)? && reaches("etcd-2", 103)?, "the third is out of reach");
     network.heal_all()?;
     ensure!(reaches("etcd-1", 102)?, "the pair is not healed");
     network.cut("etcd-1")?;
@@ -171,10 +121,7 @@ fn services() -> Result<()> {
     network.answer_for("169.254.169.254/32")?;
     let metadata = tempfile::tempdir()?;
     fs::write(metadata.path().join("hostname"), "etcd-1")?;
-    let _server = FileServer::start(
-        network.world().listen("169.254.169.254:80")?,
-        metadata.path(),
-    )?;
+    let _server = FileServer::start(network.world().listen("169.254.169.254:80")?, metadata.path())?;
     let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
     // chronyd may not set the clock here, and its unit is skipped for that reason.
     host.write(
@@ -187,11 +134,7 @@ fn services() -> Result<()> {
     ensure!(answer == "etcd-1", "{answer}");
     host.check(&["systemctl", "start", "firewalld"])?;
     let state = host.run(&["firewall-cmd", "--state"])?;
-    ensure!(
-        state.stdout.trim() == "running",
-        "{state:?}\n{}",
-        host.journal("firewalld")?
-    );
+    ensure!(state.stdout.trim() == "running", "{state:?}\n{}", host.journal("firewalld")?);
     host.check(&["firewall-cmd", "--add-port=2379/tcp"])?;
     ensure!(
         host.check(&["systemctl", "is-active", "ssh", "chrony"])? == "active\nactive\n",
@@ -213,14 +156,11 @@ fn etcd_host(network: &Network, name: &str) -> Result<Host> {
     let host = Host::new(network, name, &base::base()?)?;
     for program in etcd::PROGRAMS {
         let binary = etcd::binaries(VERSION)?.join(program);
-        let bytes =
-            fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+        let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
         host.write(&format!("/usr/local/bin/{program}"), bytes, 0o755)?;
     }
     let own = host.address();
-    let members: Vec<String> = (1..=3)
-        .map(|n| format!("etcd-{n}=http://10.101.15.{}:2380", 100 + n))
-        .collect();
+    let members: Vec<String> = (1..=3).map(|n| format!("etcd-{n}=http://10.101.15.{}:2380", 100 + n)).collect();
     let unit = format!(
         "[Unit]\nAfter=network.target\n[Service]\nType=notify\nTimeoutStartSec=0\nRestart=on-failure\n\
          ExecStart=/usr/local/bin/etcd --name {name} --data-dir /var/lib/etcd \
@@ -239,9 +179,7 @@ fn etcd_host(network: &Network, name: &str) -> Result<Host> {
 }
 
 fn etcdctl(network: &Network, host: u8, arguments: &[&str]) -> Result<String> {
-    let mut etcdctl: Command = network
-        .world()
-        .command(&etcd::binaries(VERSION)?.join("etcdctl").to_string_lossy());
+    let mut etcdctl: Command = network.world().command(&etcd::binaries(VERSION)?.join("etcdctl").to_string_lossy());
     etcdctl
         .args(["--dial-timeout=1s", "--command-timeout=2s"])
         .arg(format!("--endpoints=http://10.101.15.{host}:2379"))

@@ -14,13 +14,5 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [
-        files::trials(),
-        install::trials(),
-        cluster::trials(),
-        killed::trials(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [files::trials(), install::trials(), cluster::trials(), killed::trials()].into_iter().flatten().collect()
 }
