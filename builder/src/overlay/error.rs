@@ -52,7 +52,7 @@ pub(crate) enum OverlayError {
         found: Sha256,
     },
     /// The disk did not do its part.
-    #[error("cannot {what} {}: {source}", .path.display())]
+    #[error("cannot {what} {}: {source}{}", .path.display(), remedy(.source))]
     Io {
         /// What was tried, as a verb.
         what: &'static str,
@@ -68,5 +68,13 @@ impl OverlayError {
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
+    }
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space there, or name another folder",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "; give this user access to it",
+        _ => "",
     }
 }

@@ -72,7 +72,8 @@ fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
             (bytes, sha256)
         }
         Source::Verified { path, sha256, size } => {
-            if let Some(shelved) = shelf.take(*sha256).filter(|_| *size >= LARGE) {
+            let shelved = if *size >= LARGE { shelf.take(*sha256) } else { None };
+            if let Some(shelved) = shelved {
                 return Ok(Some(Loaded { content: Content::Shelved(shelved), sha256: *sha256, size: *size }));
             }
             let bytes = read(path)?;
@@ -158,7 +159,9 @@ fn write(compressed: &[Vec<u8>], out: &Path) -> Result<(Sha256, u64), OverlayErr
         OverlayError::io("write", out)(error)
     })?;
     let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-    compressed.iter().for_each(|bytes| hash.update(bytes));
+    for bytes in compressed {
+        hash.update(bytes);
+    }
     let mut digest = [0; 32];
     digest.copy_from_slice(hash.finish().as_ref());
     Ok((Sha256::new(digest), compressed.iter().map(|bytes| bytes.len() as u64).sum()))

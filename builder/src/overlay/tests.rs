@@ -219,7 +219,7 @@ fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
     let name = "[a-z]{1,3}(/[a-zé.]{2,40}x){0,3}";
     let content = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..1500),
-        (any::<u32>(), 0usize..600_000).prop_map(|(seed, size)| large(seed, size)),
+        (any::<u32>(), 0usize..400_000).prop_map(|(seed, size)| large(seed, size)),
     ];
     let kind = prop_oneof![
         4 => content.prop_map(|bytes| Kind::File(Source::Bytes(bytes))),
@@ -234,7 +234,7 @@ fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn any_tree_comes_back_as_it_was(entries in any_entries(), mtime in 0u64..1 << 33) {
         let bench = Bench::new();

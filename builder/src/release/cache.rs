@@ -105,11 +105,6 @@ impl Hash {
         self.size += bytes.len() as u64;
     }
 
-    /// The number of bytes taken in.
-    pub(crate) fn size(&self) -> u64 {
-        self.size
-    }
-
     /// The digest of all of them.
     pub(crate) fn finish(self) -> Sha256 {
         let digest = self.context.finish();

@@ -114,19 +114,6 @@ impl Progress for Lines {
     }
 }
 
-/// Says nothing.
-#[cfg(test)]
-#[derive(Debug, Default)]
-pub(crate) struct Silent;
-
-#[cfg(test)]
-impl Progress for Silent {
-    fn say(&self, _: &str) {}
-    fn begin(&self, _: &str, _: u64, _: Option<u64>) {}
-    fn at(&self, _: u64) {}
-    fn end(&self) {}
-}
-
 /// A closed standard error is no reason to stop a build.
 fn print(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");

@@ -170,3 +170,17 @@ fn nobody_there_is_said_with_the_url() {
     assert!(text.contains("http://127.0.0.1:9/etcd/v3.5.1/etcd-v3.5.1-linux-amd64.tar.gz"), "{text}");
     assert!(text.contains("refused") && text.contains("not an http or https URL"), "{text}");
 }
+
+#[test]
+fn a_redirect_is_followed_on_each_try() {
+    // As github.com does, to a storage host whose URLs it signs anew each time.
+    let (bench, bytes) = (Bench::new(), noise(300_000));
+    let storage = Server::with(&bytes, &[Act::Cut(100_000), Act::Serve]);
+    let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();
+    let front = Server::with(b"", &[Act::Status(302, format!("Location: {place}\r\n").leak())]);
+    let release = bench.obtain(&bytes, &[&front]).unwrap();
+    assert_eq!(std::fs::read(release.tarball).unwrap(), bytes);
+    assert_eq!(front.asked().len(), 2);
+    assert_eq!(storage.asked()[1].range.as_deref(), Some("bytes=100000-"));
+    assert!(storage.asked()[1].if_range.is_some());
+}

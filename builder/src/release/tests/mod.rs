@@ -86,7 +86,7 @@ impl Bench {
         let folder = self.cache().join("releases");
         let Ok(list) = std::fs::read_dir(folder) else { return Vec::new() };
         let mut names: Vec<_> = list.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.retain(|name| !name.ends_with(".lock"));
+        names.retain(|name| name.rsplit('.').next() != Some("lock"));
         names.sort();
         names
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use tar::EntryType;
 
-use super::super::contents::Problem;
+use super::super::contents::{Problem, Program};
 use super::tarball::Tarball;
 use super::*;
 use crate::elf::specimen::Specimen;

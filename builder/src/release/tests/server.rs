@@ -137,7 +137,7 @@ fn reply(
     let from = from.filter(|_| if_range.is_none_or(|given| given == etag));
     let size = bytes.len();
     let body = &bytes[from.unwrap_or(0).min(size)..];
-    let mut head = match (act, from) {
+    let head = match (act, from) {
         (Act::Status(status, more), _) => {
             return write!(stream, "HTTP/1.1 {status} told so\r\nContent-Length: 0\r\nConnection: close\r\n{more}\r\n");
         }
@@ -156,8 +156,7 @@ fn reply(
         ),
         (_, None) => format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n"),
     };
-    head.push_str(&format!("ETag: {etag}\r\nConnection: close\r\n\r\n"));
-    stream.write_all(head.as_bytes())?;
+    write!(stream, "{head}ETag: {etag}\r\nConnection: close\r\n\r\n")?;
     match act {
         Act::Cut(after) => stream.write_all(&body[..*after.min(&body.len())]),
         Act::Stall(after) => {

@@ -4,7 +4,8 @@ use std::io::Write as _;
 
 use tar::{EntryType, Header};
 
-use super::super::{Program, address};
+use super::super::address;
+use super::super::contents::Program;
 use super::version;
 use crate::elf::specimen::Specimen;
 
