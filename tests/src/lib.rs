@@ -8,6 +8,7 @@
 pub mod base;
 pub mod cache;
 mod cgroup;
+pub mod cluster;
 pub mod disk;
 pub mod etcd;
 pub mod harness;
@@ -17,5 +18,6 @@ pub mod need;
 pub mod network;
 pub mod overlay;
 pub mod process;
+pub mod programs;
 pub mod run;
 pub mod server;

@@ -13,6 +13,9 @@ const PRESENT: &str = include_str!("el7-present.txt");
 
 /// What a script calls to end the machine's life.
 const POWER: &str = include_str!("power.sh");
+/// The machine's one disk, of the guide's size. None of the real machine's is to be seen.
+const LSBLK: &str =
+    "#!/bin/bash\n# NAME TYPE RM RO SIZE, as `lsblk --raw` prints them\necho sda disk 0 0 21474836480\n";
 const POWER_NAMES: [&str; 5] = ["poweroff", "reboot", "halt", "shutdown", "systemctl"];
 
 const FOLDERS: [&str; 6] = ["bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"];
@@ -37,12 +40,9 @@ impl Environment {
             symlink("bash", programs.join("sh")).context("cannot make bash the installer's sh")?;
         }
         for name in POWER_NAMES {
-            let path = programs.join(name);
-            let _ = fs::remove_file(&path);
-            fs::write(&path, POWER).with_context(|| format!("cannot write {}", path.display()))?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-                .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+            write_program(&programs.join(name), POWER)?;
         }
+        write_program(&programs.join("lsblk"), LSBLK)?;
         for folder in ["mnt/sysimage", "run", "tmp"] {
             fs::create_dir_all(root.join(folder)).with_context(|| format!("cannot make /{folder} in the installer"))?;
         }
@@ -58,6 +58,13 @@ impl Environment {
         let asked = fs::read_to_string(self.root().join("run/power")).ok()?;
         Some(asked.trim().to_owned())
     }
+}
+
+fn write_program(path: &Path, text: &str) -> Result<()> {
+    let _ = fs::remove_file(path);
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
 fn keep_what_is_present(folder: &Path) -> Result<()> {

@@ -1,0 +1,193 @@
+//! A whole cluster, as its operator has it: built from a recipe, installed from the image, told who is who.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::host::Host;
+use crate::installer::{Installation, Installer};
+use crate::network::Network;
+use crate::server::FileServer;
+use crate::{base, etcd, process, programs, run};
+
+/// What a recipe's image and nodes are served at; the recipes of the tests say so too.
+const SERVER: &str = "10.101.15.1:8080";
+/// Where the release mirror answers.
+const MIRROR: &str = "10.101.15.1:8379";
+
+/// The network of a cluster, with the provisioning server in it and what the builder made.
+#[derive(Debug)]
+pub struct Provisioning {
+    /// The bridge that hosts are added to.
+    pub network: Network,
+    /// The server of kickstart and overlay; it can be made to misbehave.
+    pub server: FileServer,
+    /// The release mirror.
+    pub mirror: FileServer,
+    folder: PathBuf,
+}
+
+impl Provisioning {
+    /// Makes the network and starts both servers, with nothing built yet.
+    pub fn new() -> Result<Self> {
+        let network = Network::new()?;
+        let folder = run::current()?.folder("provisioning")?;
+        let served = folder.join("www");
+        // What anaconda would install from: the kickstart asks only whether a tree is there.
+        let tree = served.join("tree/repodata");
+        fs::create_dir_all(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
+        fs::write(tree.join("repomd.xml"), "<repomd/>\n")?;
+        symlink("../out/image", served.join("image"))?;
+        let server = FileServer::start(network.world().listen(SERVER)?, &served)?;
+        let mirror = etcd::mirror();
+        fs::create_dir_all(&mirror)?;
+        let mirror = FileServer::start(network.world().listen(MIRROR)?, &mirror)?;
+        Ok(Self { network, server, mirror, folder })
+    }
+
+    /// The output of the builder: `image/` and `nodes/`.
+    pub fn out(&self) -> PathBuf {
+        self.folder.join("out")
+    }
+
+    /// The cluster's certificates.
+    pub fn pki(&self) -> PathBuf {
+        self.folder.join("out.pki")
+    }
+
+    /// Builds the recipe with the real builder, which fetches the release from the mirror.
+    pub fn build(&self, recipe: &Path) -> Result<String> {
+        let mut builder = self.network.world().command(&programs::builder()?.to_string_lossy());
+        builder.arg("build").arg(recipe).arg("--out").arg(self.out());
+        builder.arg("--cache").arg(self.folder.join("cache"));
+        let ran = process::run(&mut builder)?;
+        let said = ran.stderr.clone();
+        ran.ok().context("builder build")?;
+        Ok(said)
+    }
+
+    /// The text of the kickstart.
+    pub fn kickstart(&self) -> Result<String> {
+        let path = self.out().join("image/centos7.ks");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// A new machine of that name: off, and with nothing on it.
+    pub fn machine(&self, name: &str) -> Result<Host> {
+        let host = Host::new(&self.network, name, &base::base()?)?;
+        Ok(host)
+    }
+
+    /// Runs the kickstart's scripts on a machine, as anaconda would, and says how it went.
+    pub fn try_install(&self, host: &Host) -> Result<Installation> {
+        Installer::new(&self.kickstart()?, &host.root())
+            .cmdline(&format!("inst.ks=http://{SERVER}/image/centos7.ks inst.stage2=http://{SERVER}/tree/"))
+            .namespace(&host.link().namespace)
+            .run()
+    }
+
+    /// Installs a machine, and takes away what only a real disk has.
+    pub fn install(&self, host: &Host) -> Result<()> {
+        self.try_install(host)?.installed().with_context(|| format!("installing {}", host.name()))
+    }
+
+    /// Gives a machine the metadata of a node, as a NoCloud seed folder.
+    pub fn tell(&self, host: &Host, node: &str) -> Result<()> {
+        for file in ["meta-data", "user-data"] {
+            let path = self.out().join("nodes").join(node).join(file);
+            let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            host.write(&format!("/var/lib/cloud/seed/nocloud/{file}"), content, 0o600)?;
+        }
+        Ok(())
+    }
+
+    /// A machine installed and told that it is the node of its own name; off.
+    pub fn node(&self, name: &str) -> Result<Host> {
+        let host = self.machine(name)?;
+        self.install(&host)?;
+        self.tell(&host, name)?;
+        Ok(host)
+    }
+}
+
+impl Drop for Provisioning {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A member as `firstboot status --json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MemberStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it answers and has a quorum.
+    pub healthy: bool,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Whether it has no vote yet.
+    pub learner: bool,
+    /// What runs on it.
+    pub version: String,
+    /// The newest revision it knows.
+    pub revision: i64,
+    /// What it or its connection complains of.
+    pub errors: Vec<String>,
+}
+
+/// The cluster as a host sees it.
+pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
+    let ran = host.run(&["firstboot", "status", "--json"])?;
+    serde_json::from_str(&ran.stdout).with_context(|| format!("firstboot status on {} said {ran:?}", host.name()))
+}
+
+/// Waits until a host sees so many healthy members and no other.
+pub fn wait_healthy(host: &Host, members: usize, patience: Duration) -> Result<Vec<MemberStatus>> {
+    let end = Instant::now() + patience;
+    loop {
+        let seen = status(host);
+        if let Ok(seen) = &seen
+            && seen.len() == members
+            && seen.iter().all(|member| member.healthy && !member.learner)
+        {
+            return Ok(seen.clone());
+        }
+        if Instant::now() >= end {
+            let journal = host.journal("firstboot").unwrap_or_default();
+            let etcd = host.journal("etcd").unwrap_or_default();
+            bail!(
+                "{} does not see {members} healthy members after {patience:?}, but {seen:?}\nfirstboot:\n{}\netcd:\n{}",
+                host.name(),
+                crate::harness::tail(&journal, 30),
+                crate::harness::tail(&etcd, 15)
+            );
+        }
+        sleep(Duration::from_millis(100));
+    }
+}
+
+/// Runs etcdctl on a host as root does in a login shell: with the environment that the image gives it.
+pub fn etcdctl(host: &Host, arguments: &str) -> Result<String> {
+    let ran = host.sh(&format!(". /etc/profile.d/etcdctl.sh && etcdctl {arguments}"))?;
+    ran.ok().with_context(|| format!("etcdctl {arguments} on {}", host.name()))
+}
+
+/// Boots hosts all at once, as a rack comes up.
+pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
+    hosts.iter_mut().try_for_each(Host::boot)
+}
+
+/// The hash of all that identifies what firstboot and etcd have on the disk: that a reboot rewrites nothing.
+pub fn fingerprint(host: &Host) -> Result<String> {
+    let ran = host.sh(
+        "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",
+    )?;
+    let text = ran.ok()?;
+    ensure!(text.contains("etc/etcd/etcd.conf"), "no etcd.conf on {}:\n{text}", host.name());
+    Ok(text)
+}

@@ -1,0 +1,49 @@
+//! The main path: recipe, image, installation, first boot, cluster, second boot.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{Provisioning, boot_all, etcdctl, fingerprint, wait_healthy};
+use tests::etcd;
+use tests::harness::trial;
+use tests::host::Host;
+use tests::need::Need;
+use tests::programs::recipe;
+
+const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("one_recipe_becomes_a_healthy_cluster_and_stays_one", NEEDS, whole)]
+}
+
+fn whole() -> Result<()> {
+    etcd::release("3.5.1")?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&recipe("demo"))?;
+    let mut hosts = NAMES.iter().map(|name| provisioning.node(name)).collect::<Result<Vec<Host>>>()?;
+    boot_all(&mut hosts)?;
+    for host in &hosts {
+        wait_healthy(host, 3, PATIENCE)?;
+    }
+    etcdctl(&hosts[0], "put answer 42")?;
+    for host in &hosts {
+        let value = etcdctl(host, "get answer --print-value-only")?;
+        ensure!(value.trim() == "42", "{} reads {value:?}", host.name());
+    }
+
+    let before = hosts.iter().map(fingerprint).collect::<Result<Vec<_>>>()?;
+    for host in &mut hosts {
+        host.shutdown()?;
+    }
+    boot_all(&mut hosts)?;
+    for (host, before) in hosts.iter().zip(before) {
+        wait_healthy(host, 3, PATIENCE)?;
+        let after = fingerprint(host)?;
+        ensure!(before == after, "{} rewrote something:\n{before}\n{after}", host.name());
+    }
+    ensure!(etcdctl(&hosts[2], "get answer --print-value-only")?.trim() == "42");
+    Ok(())
+}
