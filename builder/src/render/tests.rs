@@ -68,9 +68,9 @@ fn the_guides_profile_says_what_the_guide_says() {
 #[test]
 fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
     let text = kickstart(&recipe(""), Sha256::of(b"x")).unwrap();
-    assert_eq!(text.matches(&Sha256::of(b"x").to_string()).count(), 2);
+    assert_eq!(text.matches(&Sha256::of(b"x").to_string()).count(), 3);
     let scripts = scripts(&text);
-    assert_eq!(scripts.len(), 5);
+    assert_eq!(scripts.len(), 6);
     assert!(scripts.iter().all(|script| bash_accepts(script)));
     assert!(!text.contains("PRIVATE KEY"));
 }
