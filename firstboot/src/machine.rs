@@ -22,10 +22,9 @@ pub(crate) struct Machine {
 impl Machine {
     /// This machine.
     pub(crate) fn observe() -> Result<Self> {
-        let cards = fs::read_dir("/sys/class/net").context("cannot list the network cards in /sys/class/net")?;
-        let mac = |card: fs::DirEntry| fs::read_to_string(card.path().join("address")).ok()?.trim().parse().ok();
-        let mut macs: Vec<Mac> = cards.flatten().filter_map(mac).collect();
+        let mut macs: Vec<Mac> = cards()?.into_iter().map(|card| card.mac).collect();
         macs.sort_unstable();
+        macs.dedup();
         // An SMBIOS field that is empty or a placeholder recognises nothing, and so counts as absent.
         let firmware = |field: &str| fs::read_to_string(format!("/sys/class/dmi/id/{field}")).ok()?.parse().ok();
         Ok(Self { macs, serial: firmware("product_serial"), uuid: firmware("product_uuid") })
@@ -82,6 +81,31 @@ impl fmt::Display for Machine {
             f.write_str(&parts.join(", "))
         }
     }
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Card {
+    /// The name of its interface.
+    pub(crate) name: String,
+    /// Its address.
+    pub(crate) mac: Mac,
+}
+
+/// The Ethernet cards of this machine, by name. Asked of the kernel and not of /sys, which in a container may be
+/// another network namespace's.
+pub(crate) fn cards() -> Result<Vec<Card>> {
+    let all = nix::ifaddrs::getifaddrs().context("cannot list the network cards of this machine")?;
+    let card = |entry: nix::ifaddrs::InterfaceAddress| {
+        let link = *entry.address?.as_link_addr()?;
+        // linux/if_arp.h: loopback and tunnels have types of their own.
+        let ethernet = link.hatype() == nix::libc::ARPHRD_ETHER;
+        let mac = Mac::try_from(link.addr()?).ok().filter(|_| ethernet)?;
+        Some(Card { name: entry.interface_name, mac })
+    };
+    let mut cards: Vec<Card> = all.filter_map(card).collect();
+    cards.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(cards)
 }
 
 /// The IPv4 addresses of this machine, each with its interface, without loopback.

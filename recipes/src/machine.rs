@@ -37,11 +37,17 @@ impl FromStr for Mac {
             }
             *byte = u8::from_str_radix(part, 16).map_err(|_| form())?;
         }
+        Self::try_from(bytes)
+    }
+}
+
+impl TryFrom<[u8; 6]> for Mac {
+    type Error = MacError;
+
+    fn try_from(bytes: [u8; 6]) -> Result<Self, MacError> {
+        let mac = Self(bytes);
         // The lowest bit of the first octet marks a group address (IEEE 802, 8.2.2).
-        if bytes == [0; 6] || bytes[0] & 1 == 1 {
-            return Err(MacError::NoCard(text.to_owned()));
-        }
-        Ok(Self(bytes))
+        if bytes == [0; 6] || bytes[0] & 1 == 1 { Err(MacError::NoCard(mac.to_string())) } else { Ok(mac) }
     }
 }
 

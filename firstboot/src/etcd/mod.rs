@@ -4,7 +4,7 @@ mod wire;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, bail};
 use http::uri::PathAndQuery;
 use tonic::client::Grpc;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -45,8 +45,14 @@ impl Client {
             .context("the installed certificates cannot be used")?
             .connect_timeout(PATIENCE)
             .timeout(PATIENCE);
-        let channel = endpoint.connect().await.map_err(|error| anyhow::anyhow!("{}", deepest(&error)))?;
-        Ok(Self { channel })
+        // tonic's own limit ends with TCP's handshake. A firewall that comes up in between leaves a connection on which
+        // nothing ever arrives.
+        let connected = tokio::time::timeout(PATIENCE, endpoint.connect()).await;
+        match connected {
+            Ok(Ok(channel)) => Ok(Self { channel }),
+            Ok(Err(error)) => bail!("{}", deepest(&error)),
+            Err(_) => bail!("no TLS handshake with {url} within {} s", PATIENCE.as_secs()),
+        }
     }
 
     async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A>
@@ -55,12 +61,16 @@ impl Client {
         A: prost::Message + Default + 'static,
     {
         let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await?;
         let codec: ProstCodec<Q, A> = ProstCodec::default();
-        let answer = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec).await;
-        match answer {
-            Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => Err(anyhow::anyhow!("{}", status.message())),
+        let answer = async {
+            grpc.ready().await?;
+            grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec)
+                .await
+                .map_err(|status| anyhow!("{}", status.message()))
+        };
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
         }
     }
 

@@ -1,11 +1,10 @@
 //! The node's address. etcd's certificates and its peers know the node by it: with another one it must not start.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use recipes::cluster::NetworkMode;
 
 use crate::change::{Change, run};
@@ -78,27 +77,19 @@ pub(crate) fn settle(identity: &Identity) -> Result<()> {
 
 /// The interface of the document's MAC, or the only real one.
 fn interface_for(identity: &Identity) -> Result<String> {
-    let cards = fs::read_dir("/sys/class/net")?.flatten().map(|card| card.file_name().to_string_lossy().into_owned());
-    let mut cards: Vec<String> = cards.filter(|name| name != "lo").collect();
-    cards.sort();
+    let cards = machine::cards()?;
     if let Some(mac) = identity.node.machine.mac {
-        let has_mac = |name: &&String| {
-            let text = fs::read_to_string(format!("/sys/class/net/{name}/address")).unwrap_or_default();
-            text.trim().parse() == Ok(mac)
-        };
-        return match cards.iter().find(has_mac) {
-            Some(name) => Ok(name.clone()),
+        return match cards.into_iter().find(|card| card.mac == mac) {
+            Some(card) => Ok(card.name),
             None => Err(refused(format!("no interface has the MAC {mac} of the node document"))),
         };
     }
-    // 1 is Ethernet (linux/if_arp.h).
-    cards.retain(|name| fs::read_to_string(format!("/sys/class/net/{name}/type")).is_ok_and(|kind| kind.trim() == "1"));
     match cards.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => bail!("no network card"),
+        [one] => Ok(one.name.clone()),
+        [] => Err(refused("this machine has no network card")),
         many => Err(refused(format!(
             "cannot tell which of {} shall have the address {}: give the node a `mac` in the recipe",
-            many.join(", "),
+            many.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", "),
             identity.node.address
         ))),
     }

@@ -1,0 +1,40 @@
+# make demo   the main job, to watch            make test   all tests
+# make build  both programs, in target/dist     make lint   format, clippy, dependencies
+# make bench  the measurements in the README    make clean  what was built and cached
+#
+# Each installs what it needs itself (apt-get, pip) and says so. Settings: KEEP=1 leaves the demo's hosts on.
+
+SHELL := bash
+TARGET := x86_64-unknown-linux-gnu
+DIST := target/dist
+
+.PHONY: build demo test lint bench clean tools
+
+# Static: firstboot runs on CentOS 7, whose glibc is older than any that builds it. RUSTFLAGS needs the target named,
+# or it would be taken for build scripts and macros too.
+build:
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(TARGET) -p builder -p firstboot
+	@mkdir -p $(DIST)
+	@install -m 0755 target/$(TARGET)/release/builder target/$(TARGET)/release/firstboot $(DIST)/
+	@ls -l $(DIST)
+
+demo: tools build
+	cargo run --locked -q -p tests --bin demo
+
+test: tools lint build
+	tests/run.sh
+
+lint:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo 'skipped: cargo-deny is not installed'; fi
+
+bench: tools build
+	cargo run --locked -q --release -p tests --bin bench
+
+clean:
+	cargo clean
+	rm -rf .cache out
+
+tools:
+	@tests/tools.sh

@@ -1,0 +1,118 @@
+//! `make demo`: the main job, for a person to watch. One recipe becomes an image; three hosts are installed by the
+//! image's own kickstart and boot into a healthy cluster.
+
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
+use tests::host::Host;
+use tests::need::{self, Need};
+use tests::{base, etcd, programs, run};
+
+const NEEDS: [Need; 5] = [Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
+
+fn main() -> ExitCode {
+    let outcome = run::enter().and_then(|_| demo());
+    run::leave();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what is done now, and how long what was done took.
+struct Stages {
+    began: Instant,
+    taken: Vec<(&'static str, Duration)>,
+}
+
+impl Stages {
+    fn run<T>(&mut self, what: &'static str, stage: impl FnOnce() -> Result<T>) -> Result<T> {
+        println!("\n== {what}");
+        let began = Instant::now();
+        let done = stage()?;
+        self.taken.push((what, began.elapsed()));
+        Ok(done)
+    }
+
+    fn print(&self) {
+        println!("\n{:<62} {:>8}", "STAGE", "SECONDS");
+        for (what, time) in &self.taken {
+            println!("{what:<62} {:>8.1}", time.as_secs_f64());
+        }
+        println!("{:<62} {:>8.1}", "all", self.began.elapsed().as_secs_f64());
+    }
+}
+
+fn demo() -> Result<()> {
+    if let Some(reason) = need::missing(&NEEDS) {
+        bail!("{reason}");
+    }
+    let mut stages = Stages { began: Instant::now(), taken: Vec::new() };
+    stages.run("the hosts' base system (once; kept in .cache)", base::base)?;
+    stages.run("etcd 3.5.1 as upstream built it (once; kept in .cache)", || etcd::release("3.5.1"))?;
+    let provisioning = Provisioning::new()?;
+    let recipe = programs::recipe("demo");
+    stages.run("builder build recipes/demo.toml", || {
+        let said = provisioning.build(&recipe)?;
+        print!("{said}");
+        Ok(())
+    })?;
+    let mut hosts = stages.run("three machines installed by the kickstart's own scripts", || {
+        NAMES.iter().map(|name| install(&provisioning, name)).collect::<Result<Vec<Host>>>()
+    })?;
+    stages.run("power on, first boot, a healthy cluster", || {
+        boot_all(&mut hosts)?;
+        hosts.iter().try_for_each(|host| wait_healthy(host, NAMES.len(), Duration::from_secs(120)).map(drop))
+    })?;
+    for line in hosts[0].journal("firstboot")?.lines().filter(|line| line.contains("firstboot[")) {
+        println!("{line}");
+    }
+    stages.run("a key written through etcd-1 is read through etcd-3", || {
+        etcdctl(&hosts[0], "put greeting hello")?;
+        let read = etcdctl(&hosts[2], "get greeting --print-value-only")?;
+        println!("etcd-3 reads: {}", read.trim());
+        ensure!(read.trim() == "hello", "etcd-3 reads {read:?}");
+        Ok(())
+    })?;
+    println!("\n== firstboot status, on etcd-1");
+    print!("{}", hosts[0].check(&["firstboot", "status"])?);
+    stages.print();
+    if std::env::var_os("KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
+        return keep(&hosts);
+    }
+    println!(
+        "\nAll of it is gone now. `make demo KEEP=1` keeps the hosts to look at; docs/operating.md goes on from here."
+    );
+    Ok(())
+}
+
+fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {
+    let host = provisioning.node(name)?;
+    println!("{name} is installed at {}", host.address());
+    Ok(host)
+}
+
+/// Leaves the hosts on until somebody has seen enough. They live in namespaces of this process and go with it.
+fn keep(hosts: &[Host]) -> Result<()> {
+    println!("\nThe hosts stay on as long as this runs. To enter one:");
+    for host in hosts {
+        println!("  {}: nsenter --all --target {} -- bash -l", host.name(), host.init()?);
+    }
+    print!("Press Enter to end it. ");
+    std::io::stdout().flush()?;
+    let mut byte = [0];
+    if std::io::stdin().read(&mut byte)? == 0 {
+        // No terminal: until a signal ends it.
+        loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demo need and this machine lacks. Without root it only says what is missing: tests
+# that need it are then ignored, aloud.
+set -euo pipefail
+
+# Program and Debian package; pip's etcd 3.5.1 and the base system are fetched by the tests themselves.
+needs=(
+    debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables strace:strace curl:curl
+    unshare:util-linux setpriv:util-linux mkfs.xfs:xfsprogs mkfs.vfat:dosfstools mcopy:mtools shellcheck:shellcheck
+    xmllint:libxml2-utils openssl:openssl pip:python3-pip gcc:gcc
+)
+packages=()
+for need in "${needs[@]}"; do
+    command -v "${need%%:*}" > /dev/null || packages+=("${need##*:}")
+done
+if [ "${#packages[@]}" = 0 ]; then exit 0; fi
+if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
+    echo "missing, and not installed without root and apt-get: ${packages[*]}"
+    exit 0
+fi
+echo "installing with apt-get: ${packages[*]}"
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > /dev/null
