@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use recipes::Label;
 
 use crate::change::Change;
 use crate::etcd::{Client, Credentials};
@@ -39,12 +40,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
     let mut journal = Journal::open(paths::JOURNAL)?;
-    accept(&identity, &machine, &mut journal)?;
-    for change in steps::plan(&identity)? {
-        say(change.to_string());
-        change.apply()?;
+    check_before(&identity, &machine, &journal)?;
+    if let Some(change) = steps::network::plan(&identity)? {
+        make(&change)?;
     }
+    // Only a machine that has the document's address takes its identity on.
     steps::network::settle(&identity)?;
+    accept(&identity, &machine, &mut journal)?;
+    steps::plan(&identity)?.iter().try_for_each(make)?;
 
     let token = decide(&identity, &mut journal)?;
     configure(&identity, &token)?;
@@ -56,7 +59,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn plan(identity: &Identity) -> Result<()> {
     let node = &identity.node;
     println!("{} of cluster {} at {}", node.name, node.cluster, node.address);
-    let mut changes = steps::plan(identity)?;
+    let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
+    changes.extend(steps::plan(identity)?);
     let journal = Journal::open(paths::JOURNAL)?;
     let token = known_token(&journal).unwrap_or_else(|| identity.cluster.name.to_string());
     changes.extend(conf(identity, &token)?);
@@ -69,13 +73,23 @@ fn plan(identity: &Identity) -> Result<()> {
     Ok(())
 }
 
-/// Takes the identity on, unless the disk belongs to another machine or node.
-fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
-    let before = journal.last(|event| match event {
-        Event::Accepted { name, machine } => Some((name.clone(), machine.clone())),
+fn make(change: &Change) -> Result<()> {
+    say(change.to_string());
+    change.apply()
+}
+
+/// As whom, and on which machine, this disk was set up.
+fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
+    journal.last(|event| match event {
+        Event::Accepted { name, machine } => Some((name, machine)),
         _ => None,
-    });
-    if let Some((name, _)) = &before
+    })
+}
+
+/// Refuses a disk that belongs to another node or machine.
+fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
+    let before = accepted(journal);
+    if let Some((name, _)) = before
         && *name != identity.node.name
     {
         return Err(refused(format!(
@@ -83,8 +97,12 @@ fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Resu
             identity.node.name, identity.node.name
         )));
     }
-    identity::check_clone(machine, before.as_ref().map(|(_, machine)| machine))?;
-    if before.is_none() {
+    identity::check_clone(machine, before.map(|(_, machine)| machine))
+}
+
+/// Takes the identity on, once and for all.
+fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
+    if accepted(journal).is_none() {
         let node = &identity.node;
         say(format!("this is {} of cluster {} ({machine})", node.name, node.cluster));
         journal.add(Event::Accepted { name: node.name.clone(), machine: machine.clone() })?;
@@ -137,11 +155,7 @@ fn conf(identity: &Identity, token: &str) -> Result<Option<Change>> {
 }
 
 fn configure(identity: &Identity, token: &str) -> Result<()> {
-    if let Some(change) = conf(identity, token)? {
-        say(change.to_string());
-        change.apply()?;
-    }
-    Ok(())
+    conf(identity, token)?.iter().try_for_each(make)
 }
 
 /// Says that etcd may start. It is started by hand too, for the case that systemd passed it over in an earlier try.

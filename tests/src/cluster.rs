@@ -7,6 +7,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use recipes::node::NODE_TYPE;
+use recipes::{Envelope, SigningKey};
 use serde::Deserialize;
 
 use crate::host::Host;
@@ -37,13 +39,13 @@ impl Provisioning {
     pub fn new() -> Result<Self> {
         let network = Network::new()?;
         let folder = run::current()?.folder("provisioning")?;
-        let served = folder.join("www");
+        let www = folder.join("www");
         // What anaconda would install from: the kickstart asks only whether a tree is there.
-        let tree = served.join("tree/repodata");
+        let tree = www.join("tree/repodata");
         fs::create_dir_all(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
         fs::write(tree.join("repomd.xml"), "<repomd/>\n")?;
-        symlink("../out/image", served.join("image"))?;
-        let server = FileServer::start(network.world().listen(SERVER)?, &served)?;
+        symlink("../out/image", www.join("image"))?;
+        let server = FileServer::start(network.world().listen(SERVER)?, &www)?;
         let mirror = etcd::mirror();
         fs::create_dir_all(&mirror)?;
         let mirror = FileServer::start(network.world().listen(MIRROR)?, &mirror)?;
@@ -104,6 +106,32 @@ impl Provisioning {
             host.write(&format!("/var/lib/cloud/seed/nocloud/{file}"), content, 0o600)?;
         }
         Ok(())
+    }
+
+    /// The folder that the server serves.
+    pub fn www(&self) -> PathBuf {
+        self.folder.join("www")
+    }
+
+    /// A node's document, as JSON, for a test to alter.
+    pub fn document(&self, node: &str) -> Result<serde_json::Value> {
+        let path = self.out().join("nodes").join(node).join("node.json");
+        let envelope: Envelope = serde_json::from_slice(&fs::read(&path)?)?;
+        let payload = envelope.open(NODE_TYPE, &self.signing_key()?.public())?;
+        serde_json::from_slice(&payload).with_context(|| format!("the payload of {}", path.display()))
+    }
+
+    /// Signs a document as the cluster's own builder would.
+    pub fn sign(&self, document: &serde_json::Value) -> Result<Vec<u8>> {
+        Ok(serde_json::to_vec(&self.signing_key()?.sign(NODE_TYPE, &serde_json::to_vec(document)?))?)
+    }
+
+    fn signing_key(&self) -> Result<SigningKey> {
+        use base64::Engine as _;
+        let pem = fs::read_to_string(self.pki().join("signing.key"))?;
+        let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let der = base64::engine::general_purpose::STANDARD.decode(base64)?;
+        Ok(SigningKey::from_pkcs8(&der)?)
     }
 
     /// A machine installed and told that it is the node of its own name; off.

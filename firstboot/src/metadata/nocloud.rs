@@ -32,18 +32,23 @@ fn seed_disk() -> Result<Option<PathBuf>> {
         let seed = labels.flatten().find(|entry| is_seed(&entry.file_name().to_string_lossy()));
         return Ok(seed.map(|entry| entry.path()));
     }
-    for label in ["cidata", "CIDATA"] {
-        // The null cache keeps blkid from answering with a disk that was there yesterday.
-        let output = Command::new("blkid")
-            .args(["-c", "/dev/null", "-t", &format!("LABEL={label}"), "-o", "device"])
-            .stdin(Stdio::null())
-            .output()
-            .context("cannot run blkid, which looks for the seed disk")?;
-        if let Some(device) = String::from_utf8_lossy(&output.stdout).lines().next() {
-            return Ok(Some(device.into()));
-        }
-    }
-    Ok(None)
+    // The null cache keeps blkid from answering with a disk that was there yesterday.
+    let output = Command::new("blkid")
+        .args(["-c", "/dev/null", "-o", "export"])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run blkid, which looks for the seed disk")?;
+    Ok(seed_among(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The seed among the disks that `blkid -o export` lists, a paragraph each.
+fn seed_among(listing: &str) -> Option<PathBuf> {
+    listing.split("\n\n").find_map(|disk| {
+        let value = |key: &str| disk.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        // vfat keeps its label twice; where the one in the root folder is lost, the one in the boot sector counts.
+        let label = value("LABEL").or_else(|| value("LABEL_FATBOOT"))?;
+        value("DEVNAME").filter(|_| is_seed(label)).map(PathBuf::from)
+    })
 }
 
 fn is_seed(label: &str) -> bool {
@@ -141,6 +146,14 @@ mod tests {
     fn a_seed_is_read_without_mounting_it() {
         assert_eq!(read_image(&image(b"{}")).unwrap(), b"{}");
         assert!(is_seed("CIDATA") && is_seed("cidata") && !is_seed("cidata2"));
+    }
+
+    #[test]
+    fn the_seed_is_found_by_either_label() {
+        let listing = "DEVNAME=/dev/vda1\nLABEL=boot\nTYPE=xfs\n\nDEVNAME=/dev/vdb\nLABEL_FATBOOT=CIDATA\nTYPE=vfat\n";
+        assert_eq!(seed_among(listing), Some("/dev/vdb".into()));
+        assert_eq!(seed_among("DEVNAME=/dev/vda1\nLABEL=boot\n"), None);
+        assert_eq!(seed_among(""), None);
     }
 
     proptest! {

@@ -14,12 +14,12 @@ use crate::files::{ETCD, Folder, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// All that is missing before etcd can be configured, in the order in which it is to be done.
+/// All that is missing before etcd can be configured, in the order in which it is to be done. The address, which tells
+/// whether this is the machine at all, goes before: see run.rs.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity)?;
     let mut changes = Vec::new();
     changes.extend(host::name(identity)?);
-    changes.extend(network::plan(identity)?);
     changes.extend(host::hosts(identity)?);
     changes.extend(folder(Folder::new("/etc/etcd", 0o755, ROOT))?);
     changes.extend(tls::install(identity)?);

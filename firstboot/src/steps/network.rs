@@ -16,6 +16,8 @@ use crate::say::say;
 
 /// For how long a DHCP server may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For how long one that has answered with another address of the network may still add the right one.
+const SECOND_THOUGHTS: Duration = Duration::from_secs(5);
 
 /// An interface as it shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub(crate) struct Interface {
 }
 
 /// Nothing where the address is there. Where the recipe says `static`, the interface that gets it.
-pub(super) fn plan(identity: &Identity) -> Result<Option<Change>> {
+pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
     if machine::addresses()?.iter().any(|(_, own)| *own == address) || network.mode == NetworkMode::Dhcp {
         return Ok(None);
@@ -47,25 +49,28 @@ pub(super) fn plan(identity: &Identity) -> Result<Option<Change>> {
 /// # Errors
 /// Refused where the machine has another address of the same network: the DHCP server does not know who it is.
 pub(crate) fn settle(identity: &Identity) -> Result<()> {
-    let wanted = identity.node.address;
-    let end = Instant::now() + PATIENCE;
+    let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
+    let began = Instant::now();
     let mut told = false;
     loop {
         let own = machine::addresses()?;
         if own.iter().any(|(_, address)| *address == wanted) {
             return Ok(());
         }
-        if Instant::now() >= end {
-            let cidr = identity.cluster.network.cidr;
-            let other = own.iter().find(|(_, address)| cidr.contains(address));
-            return Err(match other {
-                Some((interface, other)) => refused(format!(
-                    "{} must have the address {wanted}, and {interface} was given {other}: mend the DHCP server's \
-                     reservation, or write mode = \"static\" under [network] in the recipe",
-                    identity.node.name
-                )),
-                None => not_ready(format!("no interface has the address {wanted}; is the cable in, does DHCP answer?")),
-            });
+        let other = own.iter().find(|(_, address)| cidr.contains(address));
+        if let Some((interface, other)) = other
+            && began.elapsed() >= SECOND_THOUGHTS
+        {
+            return Err(refused(format!(
+                "{} must have the address {wanted}, and {interface} was given {other}. Is this the right machine? If it \
+                 is, mend the DHCP server's reservation, or write mode = \"static\" under [network] in the recipe",
+                identity.node.name
+            )));
+        }
+        if began.elapsed() >= PATIENCE {
+            return Err(not_ready(format!(
+                "no interface has the address {wanted}; is the cable in, does DHCP answer?"
+            )));
         }
         if !told {
             say(format!("waiting for the address {wanted}"));

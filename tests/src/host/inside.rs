@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::Host;
 use crate::process::{self, Ran};
@@ -35,6 +37,19 @@ impl Host {
     /// Runs a shell script on the host, whatever its exit code.
     pub fn sh(&self, script: &str) -> Result<Ran> {
         self.run(&["sh", "-c", script])
+    }
+
+    /// Waits until a shell condition holds on the host.
+    pub fn wait_for(&self, condition: &str, patience: Duration) -> Result<()> {
+        let end = Instant::now() + patience;
+        while !self.sh(condition)?.success() {
+            if Instant::now() >= end {
+                let journal = self.journal("firstboot").unwrap_or_default();
+                bail!("on {} `{condition}` does not hold after {patience:?}; firstboot:\n{journal}", self.name());
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// The unit's journal, of all boots; read from the disk while the host is off.

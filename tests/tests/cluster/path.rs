@@ -11,8 +11,10 @@ use tests::host::Host;
 use tests::need::Need;
 use tests::programs::recipe;
 
-const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
-const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
+pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+/// Holds on a host that has taken on who it is.
+pub(crate) const ACCEPTED: &str = "grep -q '\"event\":\"accepted\",\"name\":\"etcd-1\"' /var/lib/firstboot/journal";
+pub(crate) const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -1,0 +1,287 @@
+//! The wrong machine gets nothing: each wrong document, seed or overlay is refused with its reason, and etcd does not
+//! start. And a running member refuses who has no business with it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tests::cluster::{Provisioning, boot_all, wait_healthy};
+use tests::disk::Disk;
+use tests::etcd;
+use tests::harness::trial;
+use tests::host::Host;
+use tests::installer::Outcome;
+use tests::process;
+use tests::programs::recipe;
+use tests::server::Fault;
+
+use crate::path::{ACCEPTED, NAMES, NEEDS};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_wrong_document_is_refused_with_its_reason", NEEDS, documents),
+        trial("certificates_that_would_not_work_are_refused", NEEDS, certificates),
+        trial("a_seed_disk_is_read_and_garbage_on_it_is_refused", NEEDS, seed_disk),
+        trial("a_cloned_disk_and_an_altered_file_are_refused", NEEDS, clone_and_altered),
+        trial("a_member_refuses_strangers", NEEDS, strangers),
+        trial("an_overlay_that_is_not_the_kickstarts_is_not_unpacked", NEEDS, wrong_overlay),
+        trial("the_address_is_the_documents_or_none", NEEDS, addresses),
+    ]
+}
+
+fn provisioned() -> Result<Provisioning> {
+    etcd::release("3.5.1")?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&recipe("demo"))?;
+    Ok(provisioning)
+}
+
+/// Boots a host and waits until firstboot has ended for good; what it said last, and its exit code.
+fn refusal(host: &mut Host) -> Result<(String, i32)> {
+    host.boot()?;
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let shown = host.run(&["systemctl", "show", "firstboot", "-p", "ActiveState,ExecMainStatus"])?.stdout;
+        if shown.contains("ActiveState=failed") {
+            let code = shown.lines().find_map(|line| line.strip_prefix("ExecMainStatus=")?.parse().ok());
+            let journal = host.journal("firstboot")?;
+            let said = journal.lines().rfind(|line| line.contains("firstboot: ")).unwrap_or(&journal).to_owned();
+            let etcd = host.run(&["systemctl", "is-active", "etcd"])?.stdout;
+            ensure!(etcd.trim() == "inactive", "etcd is {etcd} though firstboot said {said}");
+            return Ok((said, code.context("no exit code")?));
+        }
+        ensure!(Instant::now() < end, "firstboot on {} goes on: {shown}\n{}", host.name(), host.journal("firstboot")?);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn refused(host: &mut Host, expected: &str) -> Result<()> {
+    let (said, code) = refusal(host)?;
+    ensure!(code == 3, "exit code {code}: {said}");
+    ensure!(said.contains(expected), "expected {expected:?}, but firstboot says:\n{said}");
+    host.pull_the_plug()
+}
+
+/// Gives a host another document in place of its own.
+fn give(host: &Host, document: &[u8]) -> Result<()> {
+    host.write("/var/lib/cloud/seed/nocloud/user-data", document, 0o600)
+}
+
+fn documents() -> Result<()> {
+    let ours = provisioned()?;
+    let own = |node: &str, file: &str| fs::read(ours.out().join("nodes").join(node).join(file));
+    let mut host = ours.machine("etcd-1")?;
+    ours.install(&host)?;
+
+    give(&host, &own("etcd-2", "user-data")?)?;
+    refused(&mut host, "etcd-2 must have the address 10.101.15.102, and eth0 was given 10.101.15.101")?;
+
+    give(&host, b"#cloud-config\n")?;
+    refused(&mut host, "is no node document")?;
+    let altered = String::from_utf8(own("etcd-1", "user-data")?)?.replacen("\"payload\": \"ey", "\"payload\": \"eY", 1);
+    give(&host, altered.as_bytes())?;
+    refused(&mut host, "it was altered after signing")?;
+
+    // Another build of the same recipe has another key.
+    let stranger = tempfile::tempdir()?;
+    let theirs = stranger.path().join("out");
+    let built = tests::programs::run_builder(&[
+        "build",
+        &recipe("demo").display().to_string(),
+        "--out",
+        &theirs.display().to_string(),
+        "--release",
+        &etcd::release("3.5.1")?.tarball.display().to_string(),
+        "--cache",
+        &stranger.path().join("cache").display().to_string(),
+    ])?;
+    built.ok()?;
+    give(&host, &fs::read(theirs.join("nodes/etcd-1/user-data"))?)?;
+    refused(&mut host, "and this image trusts")?;
+
+    // All of that left no trace: with its own document the machine becomes the node.
+    give(&host, &own("etcd-1", "user-data")?)?;
+    let plan = {
+        host.boot()?;
+        host.wait_for(ACCEPTED, Duration::from_secs(30))?;
+        host.wait_for("test -s /etc/etcd/tls/client.crt", Duration::from_secs(30))?;
+        host.check(&["firstboot", "run", "--dry-run"])?
+    };
+    ensure!(plan.contains("etcd-1 of cluster demo at 10.101.15.101") && !plan.contains("/etc/hostname"), "{plan}");
+
+    // From now on it is this node; another document does not make it another.
+    host.pull_the_plug()?;
+    give(&host, &own("etcd-2", "user-data")?)?;
+    refused(&mut host, "this disk was set up as etcd-1, and the node document is for etcd-2")
+}
+
+fn certificates() -> Result<()> {
+    let ours = provisioned()?;
+    let mut host = ours.machine("etcd-1")?;
+    ours.install(&host)?;
+    let good = ours.document("etcd-1")?;
+    let mut try_one = |change: &dyn Fn(&mut Value) -> Result<()>, expected: &str| -> Result<()> {
+        let mut document = good.clone();
+        change(&mut document)?;
+        give(&host, &ours.sign(&document)?)?;
+        refused(&mut host, expected)
+    };
+    try_one(&|it| put(it, "/cluster", "other"), "it is for the cluster other, and this image is for demo")?;
+    let key = good["tls"]["server"]["key"].as_str().unwrap_or_default().to_owned();
+    try_one(
+        &|it| put(it, "/tls/peer/key", &key),
+        "the peer certificate of etcd-1 cannot be used: its key does not match",
+    )?;
+
+    let ca = fs::read_to_string(ours.pki().join("ca.crt"))?;
+    let ca_key = fs::read_to_string(ours.pki().join("ca.key"))?;
+    let names = ["etcd-1", "etcd-1.cluster.local", "10.101.15.101", "127.0.0.1", "localhost"];
+    let (cert, key) = issue(&ca, &ca_key, &names, 2024)?;
+    let replace = |it: &mut Value| put(it, "/tls/server/cert", &cert).and_then(|()| put(it, "/tls/server/key", &key));
+    try_one(&replace, "it expired on 2024-01-01")?;
+    let (cert, key) = issue(&ca, &ca_key, &names[..4], 2035)?;
+    let replace = |it: &mut Value| put(it, "/tls/server/cert", &cert).and_then(|()| put(it, "/tls/server/key", &key));
+    try_one(&replace, "it does not cover localhost")?;
+    ensure!(!host.path("/etc/etcd/tls/server.key").exists(), "a refused document's key was installed");
+    Ok(())
+}
+
+fn put(document: &mut Value, place: &str, text: &str) -> Result<()> {
+    *document.pointer_mut(place).with_context(|| format!("no {place}"))? = text.into();
+    Ok(())
+}
+
+/// A certificate by the cluster's own authority, good for these names until a new year's day.
+fn issue(ca: &str, ca_key: &str, names: &[&str], until: i32) -> Result<(String, String)> {
+    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
+    let issuer = Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key)?)?;
+    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    params.not_before = date_time_ymd(2023, 1, 1);
+    params.not_after = date_time_ymd(until, 1, 1);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate()?;
+    Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
+}
+
+fn seed_disk() -> Result<()> {
+    let ours = provisioned()?;
+    let mut host = ours.machine("etcd-1")?;
+    ours.install(&host)?;
+    let image = ours.out().join("nodes/etcd-1/seed.img");
+    let disk = Disk::new(fs::metadata(&image)?.len())?;
+    host.nspawn_argument(format!("--bind={}", disk.device().display()));
+
+    fs::write(disk.device(), fs::read(&image)?)?;
+    let mut garbage = fs::read(&image)?;
+    // Behind the boot sector, which holds the label: the allocation table and all that follows.
+    garbage[512..].fill(0xA5);
+    fs::write(disk.device(), &garbage)?;
+    refused(&mut host, "on the seed disk")?;
+
+    fs::write(disk.device(), fs::read(&image)?)?;
+    host.boot()?;
+    host.wait_for(ACCEPTED, Duration::from_secs(30))?;
+    Ok(())
+}
+
+fn clone_and_altered() -> Result<()> {
+    let ours = provisioned()?;
+    let mut host = ours.node("etcd-1")?;
+    host.boot()?;
+    host.wait_for(ACCEPTED, Duration::from_secs(30))?;
+    host.pull_the_plug()?;
+
+    let journal = host.read("/var/lib/firstboot/journal")?;
+    let mut clone = ours.node("etcd-2")?;
+    // The second machine with the first one's disk.
+    process::check("cp", &["-a", &path(&host, "/var/lib/firstboot/."), &path(&clone, "/var/lib/firstboot")])?;
+    process::check("cp", &["-a", &path(&host, "/var/lib/cloud/."), &path(&clone, "/var/lib/cloud")])?;
+    refused(&mut clone, "this disk is a copy, or was moved")?;
+    ensure!(clone.read("/var/lib/firstboot/journal")? == journal, "a refused clone wrote to its journal");
+
+    let conf = host.read("/etc/sysctl.d/95-etcd.conf")?;
+    host.write("/etc/sysctl.d/95-etcd.conf", conf.replacen("vm.swappiness = 1", "vm.swappiness = 9", 1), 0o644)?;
+    refused(&mut host, "/etc/sysctl.d/95-etcd.conf was altered")?;
+    fs::remove_file(host.path("/etc/firstboot/installed"))?;
+    refused(&mut host, "the installation of this node did not finish")
+}
+
+fn path(host: &Host, path: &str) -> String {
+    host.path(path).display().to_string()
+}
+
+fn strangers() -> Result<()> {
+    let ours = provisioned()?;
+    let mut hosts = NAMES.iter().map(|name| ours.node(name)).collect::<Result<Vec<Host>>>()?;
+    boot_all(&mut hosts)?;
+    wait_healthy(&hosts[0], 3, Duration::from_secs(60))?;
+
+    let curl = |arguments: &str| -> Result<process::Ran> {
+        let script = format!("curl -sS -m 5 {arguments}");
+        process::run(ours.network.world().command("bash").args(["-c", &script]))
+    };
+    // The bridge's own address is in the network that may be client; the firewall lets it through to 2379.
+    for port in [2379, 2380] {
+        let plain = curl(&format!("http://10.101.15.101:{port}/version"))?;
+        ensure!(!plain.success() && plain.stdout.is_empty(), "plain http to {port}: {plain:?}");
+    }
+    let bare = curl("-k https://10.101.15.101:2379/version")?;
+    ensure!(!bare.success(), "a client without a certificate is served: {bare:?}");
+    let own = ours.pki().join("nodes/etcd-1");
+    let with = |folder: &Path| {
+        let folder = folder.display();
+        format!("-k --cert {folder}/client.crt --key {folder}/client.key https://10.101.15.101:2379/version")
+    };
+    let good = curl(&with(&own))?;
+    ensure!(good.stdout.contains("3.5.1"), "the cluster's own client is refused: {good:?}");
+
+    let foreign = tempfile::tempdir()?;
+    let command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=root \
+                   -keyout client.key -out client.crt -days 1";
+    let made = process::run(std::process::Command::new("bash").args(["-c", command]).current_dir(foreign.path()))?;
+    made.ok()?;
+    let refused = curl(&with(foreign.path()))?;
+    ensure!(!refused.success(), "a client of a foreign CA is served: {refused:?}");
+    Ok(())
+}
+
+fn wrong_overlay() -> Result<()> {
+    let ours = provisioned()?;
+    let host = ours.machine("etcd-1")?;
+    ours.server.fault("image/overlay.tar.gz", Fault::FlipByte(1000));
+    let installation = ours.try_install(&host)?;
+    ensure!(
+        matches!(installation.outcome, Outcome::PoweredOff(_)),
+        "{:?}\n{}",
+        installation.outcome,
+        installation.log()
+    );
+    let log = installation.log();
+    ensure!(log.contains("this kickstart wants") && log.contains("INSTALLATION FAILED"), "{log}");
+    ensure!(!host.path("/usr/local/bin/etcd").exists(), "something of a wrong overlay was unpacked");
+    ensure!(!host.path("/etc/firstboot/installed").exists());
+    ensure!(host.read("/etc/issue")?.contains("Not an etcd node"));
+    Ok(())
+}
+
+fn addresses() -> Result<()> {
+    let ours = provisioned()?;
+    let fixed = tempfile::tempdir()?;
+    let text = fs::read_to_string(recipe("demo"))?.replacen("[network]", "[network]\nmode = \"static\"", 1);
+    let path = fixed.path().join("static.toml");
+    fs::write(&path, text)?;
+    ours.build(&path)?;
+    let mut host = ours.node("etcd-1")?;
+    let link = host.link().clone();
+    process::run(link.namespace.command("ip").args(["address", "flush", "dev", "eth0"]))?.ok()?;
+    host.boot()?;
+    host.wait_for(ACCEPTED, Duration::from_secs(30))?;
+    let shown = host.check(&["ip", "-4", "-o", "address", "show", "dev", "eth0"])?;
+    ensure!(shown.contains("10.101.15.101/24"), "{shown}");
+    let ifcfg = host.read("/etc/sysconfig/network-scripts/ifcfg-eth0")?;
+    ensure!(ifcfg.contains("IPADDR=10.101.15.101") && ifcfg.contains("GATEWAY=10.101.15.1"), "{ifcfg}");
+    Ok(())
+}
