@@ -54,10 +54,13 @@ fn cmdline() -> Result<()> {
     let folder = ours.www().join("cmdline");
     fs::create_dir(&folder)?;
     fs::copy(ours.out().join("nodes/etcd-1/user-data"), folder.join("user-data"))?;
-    let line = folder.join("cmdline");
-    fs::write(&line, "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n")?;
-    host.nspawn_argument(format!("--bind-ro={}:/proc/cmdline", line.display()));
-    becomes_the_node(&mut host)?;
+    // A container's /proc/cmdline is its machine's; nspawn cannot lay another over it before systemd is there.
+    host.write("/root/cmdline", "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n", 0o644)?;
+    host.boot()?;
+    host.wait_for("journalctl -u firstboot | grep -q 'no node document'", Duration::from_secs(30))?;
+    host.check(&["mount", "--bind", "/root/cmdline", "/proc/cmdline"])?;
+    host.check(&["systemctl", "restart", "--no-block", "firstboot"])?;
+    host.wait_for(ACCEPTED, Duration::from_secs(30))?;
     ensure!(ours.server.requests_for("cmdline/user-data").len() == 1);
     Ok(())
 }
