@@ -4,6 +4,8 @@ use std::process::Command;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::overlay::read as read_overlay;
+use super::report::{Report, SignatureState};
 use super::*;
 
 fn key() -> SigningKey {
