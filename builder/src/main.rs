@@ -4,9 +4,11 @@
 //! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `output` (in its place).
 
 mod build;
+mod digest;
 mod elf;
 mod exit;
 mod manifest;
+mod newfile;
 mod nodes;
 mod output;
 mod overlay;
@@ -15,6 +17,7 @@ mod reading;
 mod release;
 mod render;
 mod show;
+mod tree;
 mod tuning;
 
 use std::process::ExitCode;

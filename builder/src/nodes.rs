@@ -3,14 +3,16 @@
 
 mod seed;
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use recipes::node::NODE_TYPE;
 use recipes::{NodeDocument, Sha256, SigningKey};
 use serde::Serialize;
+
+use crate::newfile;
 
 /// Why a node's files cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +88,11 @@ pub(crate) fn write(output: &Path, document: &NodeDocument, key: &SigningKey) ->
     }
     for (name, bytes) in files {
         let path = folder.join(name);
-        write_secret(&path, &bytes).map_err(|source| NodesError::Io { doing: "write it", path, source })?;
+        newfile::write(&path, &bytes, newfile::SECRET).map_err(|source| NodesError::Io {
+            doing: "write it",
+            path,
+            source,
+        })?;
     }
     Ok(())
 }
@@ -96,12 +102,6 @@ fn make_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => fs::set_permissions(path, Permissions::from_mode(0o700)),
     }
-}
-
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(bytes)
 }
 
 #[cfg(test)]

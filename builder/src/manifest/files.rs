@@ -1,15 +1,13 @@
 //! The files of an image folder and their digests.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::Path;
 
 use recipes::Sha256;
-use ring::digest::{Context, SHA256};
 
 use super::{FileDigest, ManifestError};
+use crate::digest;
 
 /// Every file below a folder, by path, with its digest. A link or a device has no place in an image: what is
 /// served from there must be what was measured.
@@ -31,43 +29,13 @@ fn walk(folder: &Path, prefix: &str, out: &mut Vec<FileDigest>) -> Result<(), Ma
         if kind.is_dir() {
             walk(&path, &format!("{name}/"), out)?;
         } else if kind.is_file() {
-            let file = File::open(&path).map_err(ManifestError::io("open it", &path))?;
-            let (size, sha256) = digest(file).map_err(ManifestError::io("read it", &path))?;
+            let (size, sha256) = digest::of_file(&path).map_err(ManifestError::io("read it", &path))?;
             out.push(FileDigest { name, size, sha256 });
         } else {
             return Err(ManifestError::wrong(&path, "it is neither a file nor a folder, expected one of them"));
         }
     }
     Ok(())
-}
-
-/// The size and the digest of all that can be read, without holding it in memory.
-pub(super) fn digest(mut from: impl Read) -> io::Result<(u64, Sha256)> {
-    let mut context = Context::new(&SHA256);
-    let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => {
-                context.update(&buffer[..count]);
-                size += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(context.finish().as_ref());
-    Ok((size, Sha256::new(bytes)))
-}
-
-/// Writes a new file that everybody may read, under any umask: an image is public.
-pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<(), ManifestError> {
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).open(path).map_err(ManifestError::io("create it", path))?;
-    file.set_permissions(Permissions::from_mode(0o644)).map_err(ManifestError::io("set its mode", path))?;
-    file.write_all(bytes).map_err(ManifestError::io("write it", path))
 }
 
 /// The text of `SHA256SUMS`.

@@ -12,7 +12,8 @@ use super::gzip::{members, parallel};
 use super::header::{BLOCK, header};
 use super::order::order;
 use super::shelf::Shelf;
-use super::{Entry, Kind, OverlayError, Packed, PackedFile, Source};
+use super::{Entry, Kind, OverlayError, Packed, Source};
+use crate::digest::Hash;
 
 /// From this size on a file gets gzip members of its own and a place on the shelf. Smaller ones compress better
 /// together, and fast enough each time.
@@ -52,31 +53,20 @@ pub(crate) fn pack(entries: Vec<Entry>, mtime: u64, cache: &Path, out: &Path) ->
     let loaded = parallel(&entries, |entry| load(entry, &shelf)).into_iter().collect::<Result<Vec<_>, _>>()?;
     let stretches = stretches(&entries, &loaded, mtime)?;
     let compressed = compress(&stretches, &loaded, &shelf)?;
-    let (sha256, size) = write(&compressed, out)?;
-    let files = entries.iter().zip(&loaded).filter_map(|(entry, loaded)| {
-        let loaded = loaded.as_ref()?;
-        Some(PackedFile { path: entry.path.clone(), sha256: loaded.sha256, size: loaded.size })
-    });
-    Ok(Packed { sha256, size, files: files.collect() })
+    write(&compressed, out)
 }
 
 /// Reads a file's content, or finds that it need not be read; none for what has no content.
 fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
     let Kind::File(source) = &entry.kind else { return Ok(None) };
-    let read = |path: &Path| fs::read(path).map_err(OverlayError::io("read", path));
     let (bytes, sha256) = match source {
         Source::Bytes(bytes) => (bytes.clone(), Sha256::of(bytes)),
-        Source::Path(path) => {
-            let bytes = read(path)?;
-            let sha256 = Sha256::of(&bytes);
-            (bytes, sha256)
-        }
         Source::Verified { path, sha256, size } => {
             let shelved = if *size >= LARGE { shelf.take(*sha256) } else { None };
             if let Some(shelved) = shelved {
                 return Ok(Some(Loaded { content: Content::Shelved(shelved), sha256: *sha256, size: *size }));
             }
-            let bytes = read(path)?;
+            let bytes = fs::read(path).map_err(OverlayError::io("read", path))?;
             let found = Sha256::of(&bytes);
             if found != *sha256 {
                 return Err(OverlayError::Changed { path: path.clone(), expected: *sha256, found });
@@ -147,7 +137,7 @@ fn compress(stretches: &[Stretch], loaded: &[Option<Loaded>], shelf: &Shelf) -> 
 }
 
 /// Writes the members one behind the other: the digest and size of it all.
-fn write(compressed: &[Vec<u8>], out: &Path) -> Result<(Sha256, u64), OverlayError> {
+fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
     let put = || -> io::Result<()> {
         let mut file = File::create(out)?;
         compressed.iter().try_for_each(|bytes| file.write_all(bytes))?;
@@ -158,11 +148,9 @@ fn write(compressed: &[Vec<u8>], out: &Path) -> Result<(Sha256, u64), OverlayErr
         let _ = fs::remove_file(out);
         OverlayError::io("write", out)(error)
     })?;
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut hash = Hash::default();
     for bytes in compressed {
-        hash.update(bytes);
+        hash.add(bytes);
     }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(hash.finish().as_ref());
-    Ok((Sha256::new(digest), compressed.iter().map(|bytes| bytes.len() as u64).sum()))
+    Ok(Packed { sha256: hash.finish(), size: compressed.iter().map(|bytes| bytes.len() as u64).sum() })
 }

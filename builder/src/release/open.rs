@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use recipes::{EtcdVersion, Sha256};
 
-use super::cache::{self, Hash, Slot};
+use super::cache::{self, Slot};
 use super::contents::{Contents, Head, MOST_BYTES, Problem, Program};
 use super::progress::Progress;
 use super::{Release, ReleaseError, sums};
+use crate::digest::Hash;
 use crate::elf;
 
 /// The list of digests in the folder of an unpacked release; `sha256sum -c` reads it.
