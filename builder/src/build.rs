@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let image = output.path().join("image");
     make_public(&image)?;
     let tree = Tree::new(&recipe, &binaries, firstboot, pki.trust())?;
-    let packed = overlay::pack(tree.entries, date, &cache, &image.join("overlay.tar.gz"))?;
+    let packed = overlay::pack(tree.entries, date, &cache, &image.join(manifest::OVERLAY))?;
     write(&image.join("centos7.ks"), &render::kickstart(&recipe, packed.sha256)?)?;
     let name = options.recipe.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let about = About {
@@ -93,6 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         etcd: recipe.etcd.settings.version,
         trust: pki.trust(),
         inputs: vec![release_input(&recipe, &release), firstboot_input],
+        packed: Some(FileDigest { name: manifest::OVERLAY.to_owned(), size: packed.size, sha256: packed.sha256 }),
         overlay: tree.listed,
     };
     manifest::write(&image, about, Some(pki.signing()))?;
@@ -158,7 +159,7 @@ fn fetch(
     };
     let release = release::obtain(&wanted, progress)?;
     progress.say(&release.evidence.to_string());
-    let binaries = release::open(&release, version, cache, progress)?;
+    let binaries = release::open(&release, version, cache, |content| overlay::shelved(cache, content), progress)?;
     Ok((release, binaries))
 }
 

@@ -61,8 +61,20 @@ pub(crate) fn documents(document: &NodeDocument, key: &SigningKey) -> Result<Vec
     let node = document.name.as_str();
     let json = |source| NodesError::Json { node: node.to_owned(), source };
     let payload = serde_json::to_vec(document).map_err(json)?;
-    let digest = Sha256::of(&payload).to_string();
     let envelope = lines(&key.sign(NODE_TYPE, &payload)).map_err(json)?;
+    around(document, &payload, envelope)
+}
+
+/// The same for a document that is signed already: `envelope` is the text of the envelope around `payload`. Everything
+/// beside the envelope follows from it, which is how `builder verify` knows what it must be.
+pub(crate) fn around(
+    document: &NodeDocument,
+    payload: &[u8],
+    envelope: Vec<u8>,
+) -> Result<Vec<(&'static str, Vec<u8>)>, NodesError> {
+    let node = document.name.as_str();
+    let json = |source| NodesError::Json { node: node.to_owned(), source };
+    let digest = Sha256::of(payload).to_string();
     let meta = MetaData { instance_id: format!("{}-{node}-{}", document.cluster, &digest[..12]), local_hostname: node };
     let meta = lines(&meta).map_err(json)?;
     let seed = seed::image(&[("meta-data", &meta), ("user-data", &envelope)])

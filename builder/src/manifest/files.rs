@@ -9,30 +9,41 @@ use recipes::Sha256;
 use super::{FileDigest, ManifestError};
 use crate::digest;
 
-/// Every file below a folder, by path, with its digest. A link or a device has no place in an image: what is
-/// served from there must be what was measured.
-pub(super) fn list(folder: &Path) -> Result<Vec<FileDigest>, ManifestError> {
-    let mut out = Vec::new();
-    walk(folder, "", &mut out)?;
-    out.sort();
+/// What is below a folder.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Every file, by path, with its digest.
+    pub(super) files: Vec<FileDigest>,
+    /// What has no place in an image, and why: what is served from there must be what was measured.
+    pub(super) strange: Vec<(String, &'static str)>,
+}
+
+/// All that is below a folder. The file that was `measured` by whoever wrote it is not read.
+pub(super) fn list(folder: &Path, measured: Option<&FileDigest>) -> Result<Listing, ManifestError> {
+    let mut out = Listing::default();
+    walk(folder, "", measured, &mut out)?;
+    out.files.sort();
+    out.strange.sort();
     Ok(out)
 }
 
-fn walk(folder: &Path, prefix: &str, out: &mut Vec<FileDigest>) -> Result<(), ManifestError> {
+fn walk(folder: &Path, prefix: &str, measured: Option<&FileDigest>, out: &mut Listing) -> Result<(), ManifestError> {
     for entry in fs::read_dir(folder).map_err(ManifestError::io("list it", folder))? {
         let entry = entry.map_err(ManifestError::io("list it", folder))?;
         let path = entry.path();
-        let name = entry.file_name().into_string().ok().filter(|name| !name.contains(['\n', '\r', '\\']));
-        let name = name.ok_or_else(|| ManifestError::wrong(&path, "its name cannot be written into SHA256SUMS"))?;
-        let name = format!("{prefix}{name}");
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         let kind = entry.file_type().map_err(ManifestError::io("look at it", &path))?;
-        if kind.is_dir() {
-            walk(&path, &format!("{name}/"), out)?;
+        if entry.file_name().to_str().is_none_or(|name| name.contains(['\n', '\r', '\\'])) {
+            out.strange.push((name, "its name cannot be written into SHA256SUMS"));
+        } else if kind.is_dir() {
+            walk(&path, &format!("{name}/"), measured, out)?;
+        } else if let Some(file) = measured.filter(|file| file.name == name && kind.is_file()) {
+            out.files.push(file.clone());
         } else if kind.is_file() {
             let (size, sha256) = digest::of_file(&path).map_err(ManifestError::io("read it", &path))?;
-            out.push(FileDigest { name, size, sha256 });
+            out.files.push(FileDigest { name, size, sha256 });
         } else {
-            return Err(ManifestError::wrong(&path, "it is neither a file nor a folder, expected one of them"));
+            out.strange.push((name, "it is neither a file nor a folder, expected one of them"));
         }
     }
     Ok(())
@@ -55,5 +66,8 @@ pub(super) fn parse_sums(text: &str) -> Result<Vec<(String, Sha256)>, String> {
         let (digest, name) = line.split_once("  ").ok_or_else(wrong)?;
         Ok((name.to_owned(), digest.parse().map_err(|_| wrong())?))
     };
+    if !text.ends_with('\n') {
+        return Err("its last line has no end, it is cut short".to_owned());
+    }
     text.lines().enumerate().map(line).collect()
 }

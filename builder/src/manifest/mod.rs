@@ -32,7 +32,8 @@ const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 const SIGNATURE: &str = "manifest.json.sig";
 const SUMS: &str = "SHA256SUMS";
-const OVERLAY: &str = "overlay.tar.gz";
+/// The overlay in an image.
+pub(crate) const OVERLAY: &str = "overlay.tar.gz";
 
 /// What an image is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,13 +184,18 @@ pub(crate) struct About {
     pub trust: PublicKey,
     /// The files that went in, in any order: the release's tarball, firstboot.
     pub inputs: Vec<FileDigest>,
+    /// The overlay, as it was measured when it was written: it is by far the largest file, and not read again.
+    pub packed: Option<FileDigest>,
     /// What was packed into the overlay, in any order.
     pub overlay: Vec<OverlayEntry>,
 }
 
 /// Writes `manifest.json`, its signature where the key is there, and `SHA256SUMS` into a finished image folder.
 pub(crate) fn write(image: &Path, about: About, key: Option<&SigningKey>) -> Result<Manifest, ManifestError> {
-    let mut digests = files::list(image)?;
+    let files::Listing { files: mut digests, strange } = files::list(image, about.packed.as_ref())?;
+    if let Some((name, what)) = strange.first() {
+        return Err(ManifestError::wrong(&image.join(name), *what));
+    }
     let mut manifest = Manifest {
         format: FORMAT,
         builder: env!("CARGO_PKG_VERSION").to_owned(),

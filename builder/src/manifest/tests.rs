@@ -66,6 +66,7 @@ impl Image {
             etcd: "3.6.14".parse().unwrap(),
             trust: key.public(),
             inputs: vec![file("firstboot"), file("etcd.tar.gz")],
+            packed: None,
             overlay: read_overlay(&image.join(OVERLAY)).unwrap().0,
         };
         write(&image, about, Some(&key)).unwrap();
@@ -138,6 +139,7 @@ fn the_manifest_is_the_same_from_the_same_image() {
         etcd: manifest.etcd,
         trust: image.key.public(),
         inputs: manifest.inputs.into_iter().rev().collect(),
+        packed: None,
         overlay,
     };
     write(&image.file(""), about, Some(&image.key)).unwrap();
@@ -190,6 +192,7 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
             etcd: manifest.etcd,
             trust: image.key.public(),
             inputs: vec![],
+            packed: None,
             overlay: entries,
         };
         write(&image.file(""), about, None).unwrap();
@@ -268,7 +271,7 @@ fn a_node_document_that_the_image_would_refuse_is_named() {
     let report = image.verify();
     assert_eq!(report.nodes, 1);
     let paths: Vec<_> = report.problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(paths, ["nodes/etcd-1/node.json", "nodes/etcd-1/user-data"]);
+    assert_eq!(paths, ["nodes/etcd-1/node.json"]);
     assert!(report.problems[0].what.contains("trusts"), "{report}");
 }
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use recipes::Sha256;
 
 pub(crate) use error::OverlayError;
-pub(crate) use pack::pack;
+pub(crate) use pack::{pack, shelved};
 pub(crate) use path::NodePath;
 
 /// One file or folder of the node.
@@ -54,8 +54,8 @@ pub(crate) enum Kind {
 pub(crate) enum Source {
     /// From memory, as a rendered template.
     Bytes(Vec<u8>),
-    /// From this file, whose digest the caller has just verified. Where its compressed form is on the shelf the file
-    /// is not read again; where it is read, it must still have this digest.
+    /// From this file. Where its compressed form is on the shelf the file is not read; where it is read, it must have
+    /// this digest.
     Verified {
         /// The file.
         path: PathBuf,

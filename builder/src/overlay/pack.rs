@@ -14,6 +14,7 @@ use super::order::order;
 use super::shelf::Shelf;
 use super::{Entry, Kind, OverlayError, Packed, Source};
 use crate::digest::Hash;
+use crate::newfile;
 
 /// From this size on a file gets gzip members of its own and a place on the shelf. Smaller ones compress better
 /// together, and fast enough each time.
@@ -45,7 +46,7 @@ enum Stretch {
 /// Packs the entries into a tar.gz at `out`. Every entry gets the modification time `mtime` (seconds since 1970); the
 /// bytes depend on nothing but the entries and it. Large files are compressed once and kept in `cache`.
 ///
-/// `out` is not synced to the disk: it is one file of an output that its caller completes and then syncs as a whole.
+/// `out` is one file of an output that its caller completes and then syncs as a whole.
 /// On an error there is no `out`.
 pub(crate) fn pack(entries: Vec<Entry>, mtime: u64, cache: &Path, out: &Path) -> Result<Packed, OverlayError> {
     let entries = order(entries)?;
@@ -56,13 +57,19 @@ pub(crate) fn pack(entries: Vec<Entry>, mtime: u64, cache: &Path, out: &Path) ->
     write(&compressed, out)
 }
 
+/// The size of the content with this digest, where its compressed form is in the cache: `pack` will then not read it,
+/// so that nobody need verify it before.
+pub(crate) fn shelved(cache: &Path, content: Sha256) -> Option<u64> {
+    Shelf::new(cache).size_of(content)
+}
+
 /// Reads a file's content, or finds that it need not be read; none for what has no content.
 fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
     let Kind::File(source) = &entry.kind else { return Ok(None) };
     let (bytes, sha256) = match source {
         Source::Bytes(bytes) => (bytes.clone(), Sha256::of(bytes)),
         Source::Verified { path, sha256, size } => {
-            let shelved = if *size >= LARGE { shelf.take(*sha256) } else { None };
+            let shelved = if *size >= LARGE { shelf.take(*sha256, *size) } else { None };
             if let Some(shelved) = shelved {
                 return Ok(Some(Loaded { content: Content::Shelved(shelved), sha256: *sha256, size: *size }));
             }
@@ -75,7 +82,7 @@ fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
         }
     };
     let size = bytes.len() as u64;
-    let shelved = if size >= LARGE { shelf.take(sha256) } else { None };
+    let shelved = if size >= LARGE { shelf.take(sha256, size) } else { None };
     let content = shelved.map_or(Content::Bytes(bytes), Content::Shelved);
     Ok(Some(Loaded { content, sha256, size }))
 }
@@ -123,8 +130,8 @@ fn compress(stretches: &[Stretch], loaded: &[Option<Loaded>], shelf: &Shelf) -> 
         let Stretch::Large(nth) = stretch else { continue };
         match large(*nth) {
             Some(Loaded { content: Content::Shelved(shelved), .. }) => bytes.clone_from(shelved),
-            Some(Loaded { sha256, .. }) => {
-                shelf.put(*sha256, bytes)?;
+            Some(Loaded { sha256, size, .. }) => {
+                shelf.put(*sha256, *size, bytes)?;
                 added = true;
             }
             None => {}
@@ -142,15 +149,21 @@ fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
         let mut file = File::create(out)?;
         compressed.iter().try_for_each(|bytes| file.write_all(bytes))?;
         // For the web server that hands it out, whatever the umask; there is no secret in it.
-        file.set_permissions(fs::Permissions::from_mode(0o644))
+        file.set_permissions(fs::Permissions::from_mode(newfile::PUBLIC))?;
+        // The caller syncs the whole output in the end; begun here, beside the hashing, most of that time is saved.
+        file.sync_data()
     };
-    put().map_err(|error| {
+    let mut hash = Hash::default();
+    let put = std::thread::scope(|scope| {
+        let put = scope.spawn(put);
+        for bytes in compressed {
+            hash.add(bytes);
+        }
+        put.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    put.map_err(|error| {
         let _ = fs::remove_file(out);
         OverlayError::io("write", out)(error)
     })?;
-    let mut hash = Hash::default();
-    for bytes in compressed {
-        hash.add(bytes);
-    }
     Ok(Packed { sha256: hash.finish(), size: compressed.iter().map(|bytes| bytes.len() as u64).sum() })
 }

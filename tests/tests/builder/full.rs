@@ -89,8 +89,11 @@ fn under_cache() -> Result<()> {
     let blocks = used_kib(&folder)?;
     let mut failed = Vec::new();
     for step in 0..12 {
-        fs::remove_dir_all(workshop.cache())?;
-        fs::remove_dir_all(workshop.out())?;
+        for name in ["cache/cache", "out/out"] {
+            if workshop.path(name).exists() {
+                fs::remove_dir_all(workshop.path(name))?;
+            }
+        }
         small.resize(&format!("size={}k", 64 + blocks * step / 12))?;
         let ran = workshop.build(&[])?;
         if ran.success() {
@@ -99,7 +102,7 @@ fn under_cache() -> Result<()> {
         names_the_place(&ran, &folder)?;
         ensure!(ran.stderr.contains("free some space there"), "no remedy in\n{}", ran.stderr);
         ensure!(names(&workshop.path("out"))?.is_empty(), "{:?} is left", names(&workshop.path("out"))?);
-        for name in snapshot(&folder)?.into_keys() {
+        for name in snapshot(&folder).unwrap_or_default().into_keys() {
             let half = [".part", ".unpacking", ".tmp"].iter().find(|half| name.contains(*half));
             ensure!(half.is_none(), "{name} is left in a full cache:\n{}", ran.stderr);
         }

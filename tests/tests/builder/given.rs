@@ -102,7 +102,11 @@ fn lost() -> Result<()> {
     for name in ["ca.crt", "ca.key"] {
         fs::rename(workshop.pki().join(name), workshop.path(name))?;
     }
-    says(&workshop.build(&[])?, 1, &["ca.key", "it is missing, while there are certificates", "restore ca.crt and ca.key"])?;
+    says(
+        &workshop.build(&[])?,
+        1,
+        &["ca.key", "it is missing, while there are certificates", "restore ca.crt and ca.key"],
+    )?;
     for name in ["ca.crt", "ca.key"] {
         fs::rename(workshop.path(name), workshop.pki().join(name))?;
     }

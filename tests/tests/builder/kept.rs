@@ -92,9 +92,12 @@ fn about_to_pack() -> Result<Workshop> {
 }
 
 fn packing(workshop: &Workshop) -> Result<Child> {
-    let child = workshop.start(&[])?;
+    let mut child = workshop.start(&[])?;
     let begun = || Ok(names(&workshop.path("out"))?.iter().any(|name| name.starts_with(".out.new-")));
-    wait_for("the packing begins", begun)?;
+    wait_for("the packing begins", || {
+        ensure!(child.try_wait()?.is_none(), "the builder has ended");
+        begun()
+    })?;
     Ok(child)
 }
 

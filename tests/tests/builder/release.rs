@@ -74,11 +74,23 @@ fn inside() -> Result<()> {
             |parts| stand_in::part(parts, "etcdctl").path = "etcd-v3.5.99-linux-amd64/../etcdctl".to_owned(),
             &["../etcdctl", "holds `..`"],
         ),
-        ("missing", |parts| parts.retain(|part| !part.path.ends_with("/etcd")), &["/etcd: missing", "another version's"]),
+        (
+            "missing",
+            |parts| parts.retain(|part| !part.path.ends_with("/etcd")),
+            &["/etcd: missing", "another version's"],
+        ),
         ("arm64", |parts| stand_in::part(parts, "etcdctl").bytes[18] = 183, &["/etcdctl", "arm64 (AArch64)", "x86-64"]),
-        ("a script", |parts| stand_in::part(parts, "etcdutl").bytes[..2].copy_from_slice(b"#!"), &["/etcdutl", "script"]),
+        (
+            "a script",
+            |parts| stand_in::part(parts, "etcdutl").bytes[..2].copy_from_slice(b"#!"),
+            &["/etcdutl", "script"],
+        ),
         ("a link", |parts| stand_in::part(parts, "etcdutl").kind = EntryType::Symlink, &["/etcdutl", "symbolic link"]),
-        ("too small", |parts| stand_in::part(parts, "etcd").bytes.truncate(4096), &["/etcd", "a program of 4096 bytes"]),
+        (
+            "too small",
+            |parts| stand_in::part(parts, "etcd").bytes.truncate(4096),
+            &["/etcd", "a program of 4096 bytes"],
+        ),
         (
             "twice",
             |parts| {

@@ -72,7 +72,10 @@ fn cold() -> Result<()> {
     elsewhere(&workshop.command()?, "077", &workshop.path("mirror"))?.ok()?;
     let first = snapshot(&workshop.out())?;
     workshop.built()?;
-    ensure!(snapshot(&workshop.out().join("image"))? == snapshot_of(&first, "image/"), "a warm cache changes the image");
+    ensure!(
+        snapshot(&workshop.out().join("image"))? == snapshot_of(&first, "image/"),
+        "a warm cache changes the image"
+    );
     fs::remove_dir_all(workshop.path("cache/cache"))?;
     elsewhere(&workshop.command()?, "022", &workshop.path("cache"))?.ok()?;
     let again = snapshot(&workshop.out())?;

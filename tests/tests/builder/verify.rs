@@ -206,7 +206,11 @@ fn pki() -> Result<()> {
     let workshop = built()?;
     let pki = workshop.pki();
     let show = || builder(&["pki", "show"], &pki);
-    says(&show()?, 0, &["ca.crt", "nodes/etcd-1/server.crt", "DNS:localhost", "IP:127.0.0.1", "serverAuth, clientAuth"])?;
+    says(
+        &show()?,
+        0,
+        &["ca.crt", "nodes/etcd-1/server.crt", "DNS:localhost", "IP:127.0.0.1", "clientAuth, serverAuth"],
+    )?;
     ensure!(!show()?.stdout.contains("PRIVATE KEY") && !show()?.stdout.contains("PROBLEM"));
     let ran = builder(&["pki", "show", "--json"], &pki)?;
     let list: serde_json::Value = serde_json::from_str(&ran.stdout)?;
