@@ -1,10 +1,11 @@
 //! `builder build`: one recipe in, one image and a folder for each node out.
 
+use std::fmt;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use recipes::{NodeDocument, PublicKey, Recipe, Sha256};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -15,7 +16,7 @@ use crate::overlay::{self, Packed, Source};
 use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
 use crate::release::{self, Binaries, Progress, Wanted};
 use crate::tree::Tree;
-use crate::{elf, newfile, nodes, reading, render};
+use crate::{elf, newfile, nodes, reading, render, say};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -70,11 +71,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let date = date(&recipe)?;
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
     let place = output::check(&options.out)?;
-    let (firstboot, firstboot_input) = firstboot(options)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
+    let pki_folder = options.pki.clone().unwrap_or_else(|| beside(&place));
+    outlives(&cache, &place, "--cache")?;
+    outlives(&pki_folder, &place, "--pki")?;
+    let (firstboot, firstboot_input) = firstboot(options)?;
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 
-    let pki_folder = options.pki.clone().unwrap_or_else(|| beside(&place));
     let mut pki = open_pki(options, &recipe, &pki_folder)?;
     let documents = documents(&recipe, &mut pki)?;
     for event in pki.events() {
@@ -125,6 +128,14 @@ fn beside(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".pki");
     out.with_file_name(name)
+}
+
+/// Refuses a folder within the output, which the next build would take away with it.
+fn outlives(folder: &Path, out: &Path, option: &str) -> Result<()> {
+    let real = folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_default();
+    let place = folder.display();
+    ensure!(!real.starts_with(out), "{place} lies in the output, which is replaced as a whole; name another {option}");
+    Ok(())
 }
 
 /// The firstboot to pack, once it is sure that CentOS 7 can run it.
@@ -219,13 +230,19 @@ fn report(options: &Options, recipe: &Recipe, packed: &Packed, pki: &Path, trust
         nodes: recipe.nodes.iter().map(|node| node.name.to_string()).collect(),
     };
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-        return Ok(());
+        say::result(serde_json::to_string_pretty(&summary)? + "\n")?;
+    } else {
+        say::result(summary)?;
     }
-    let out = summary.out.display();
-    println!("{out}/image/   etcd {}, public, the same for every node: serve it over http", summary.etcd);
-    println!("{out}/nodes/   {}: secret, one for each: hand it to that machine alone", summary.nodes.join(", "));
-    println!("{}   certificates and keys of the cluster: keep it, back it up", summary.pki.display());
-    println!("overlay.tar.gz {} bytes, sha256 {}", summary.overlay_size, summary.overlay_sha256);
     Ok(())
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (out, nodes) = (self.out.display(), self.nodes.join(", "));
+        writeln!(f, "{out}/image/   etcd {}, public, the same for every node: serve it over http", self.etcd)?;
+        writeln!(f, "{out}/nodes/   {nodes}: secret, one for each: hand it to that machine alone")?;
+        writeln!(f, "{}   certificates and keys of the cluster: keep it, back it up", self.pki.display())?;
+        writeln!(f, "overlay.tar.gz {} bytes, sha256 {}", self.overlay_size, self.overlay_sha256)
+    }
 }

@@ -16,6 +16,7 @@ mod pki;
 mod reading;
 mod release;
 mod render;
+mod say;
 mod show;
 mod tree;
 mod tuning;

@@ -5,6 +5,7 @@
 
 pub mod build;
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -48,8 +49,10 @@ pub fn table(rows: &[Row]) -> String {
         let (fastest, slowest) = (row.times.iter().min(), row.times.iter().max());
         #[expect(clippy::cast_precision_loss, reason = "sizes of files, shown with three digits")]
         let size = row.bytes as f64 / yardstick.bytes as f64;
-        out += &format!(
-            "{:width$}  {:>9}  {:>9}  {:>9}  {:>6.3}  {:>11}  {size:>6.3}\n",
+        // Writing into a string cannot fail.
+        let _ = writeln!(
+            out,
+            "{:width$}  {:>9}  {:>9}  {:>9}  {:>6.3}  {:>11}  {size:>6.3}",
             row.name,
             seconds(middle),
             seconds(fastest.copied().unwrap_or_default()),

@@ -51,7 +51,7 @@ fn names_the_place(ran: &Ran, folder: &Path) -> Result<()> {
 
 /// With room for one output and a part of a second, in steps from almost nothing to almost all of it.
 fn under_out() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Workshop::warm()?;
     let folder = workshop.path("out");
     let small = Small::new(&folder, "size=64m,nr_inodes=1000")?;
     workshop.built()?;
@@ -118,7 +118,7 @@ fn under_cache() -> Result<()> {
 }
 
 fn under_pki() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Workshop::warm()?;
     workshop.built()?;
     let files = snapshot(&workshop.path("pki"))?.len();
     fs::remove_dir_all(workshop.pki())?;

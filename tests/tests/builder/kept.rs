@@ -20,11 +20,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("an_interrupt_during_the_packing_leaves_the_old_output", &[], interrupted_packing),
         trial("a_killed_build_leaves_the_old_output_and_the_next_clears_up", &[], killed),
         trial("a_folder_that_is_no_output_is_never_replaced", &[], not_ours),
+        trial("what_must_outlive_the_output_may_not_lie_in_it", &[], within),
     ]
 }
 
 fn failed() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Workshop::warm()?;
     workshop.built()?;
     let before = snapshot(&workshop.path("out"))?;
     let recipe = std::fs::read(workshop.path("recipe.toml"))?;
@@ -33,7 +34,8 @@ fn failed() -> Result<()> {
     std::fs::write(workshop.path("recipe.toml"), "[cluster]\n")?;
     says(&workshop.build(&[])?, 3, &["nothing was built"])?;
     std::fs::write(workshop.path("recipe.toml"), recipe)?;
-    says(&workshop.build(&["--firstboot", "/bin/sh-that-is-not-there"])?, 2, &["cannot be used multiple times"])?;
+    std::fs::write(workshop.path("firstboot"), "#!/bin/sh\n")?;
+    says(&workshop.build(&[])?, 1, &["would not run on a node"])?;
     ensure!(snapshot(&workshop.path("out"))? == before);
     Ok(())
 }
@@ -79,7 +81,7 @@ fn part(workshop: &Workshop) -> Result<Option<u64>> {
 }
 
 /// Large enough that packing takes its time on any machine.
-const LARGE: usize = 10 << 20;
+const LARGE: usize = 4 << 20;
 
 /// A workshop whose next build packs for long, with the output of a short one in it.
 fn about_to_pack() -> Result<Workshop> {
@@ -93,11 +95,16 @@ fn about_to_pack() -> Result<Workshop> {
 
 fn packing(workshop: &Workshop) -> Result<Child> {
     let mut child = workshop.start(&[])?;
-    let begun = || Ok(names(&workshop.path("out"))?.iter().any(|name| name.starts_with(".out.new-")));
-    wait_for("the packing begins", || {
-        ensure!(child.try_wait()?.is_none(), "the builder has ended");
-        begun()
-    })?;
+    let begun = wait_for("the packing begins", || {
+        ensure!(child.try_wait()?.is_none(), "the builder has ended before it began to pack");
+        Ok(names(&workshop.path("out"))?.iter().any(|name| name.starts_with(".out.new-")))
+    });
+    if let Err(error) = begun {
+        let _ = child.kill();
+        let mut said = String::new();
+        child.stderr.take().context("no standard error")?.read_to_string(&mut said)?;
+        return Err(error.context(said));
+    }
     Ok(child)
 }
 
@@ -131,7 +138,7 @@ fn killed() -> Result<()> {
 }
 
 fn not_ours() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Workshop::warm()?;
     let out = workshop.out();
     let refused = |words: &[&str]| -> Result<()> {
         let before = snapshot(&workshop.path("out"))?;
@@ -153,5 +160,23 @@ fn not_ours() -> Result<()> {
     let before = snapshot(&workshop.path("out"))?;
     says(&workshop.build(&[])?, 1, &["`thesis.tex` in it is not the builder's"])?;
     ensure!(snapshot(&workshop.path("out"))? == before);
+    Ok(())
+}
+
+fn within() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    let before = snapshot(&workshop.path("out"))?;
+    for option in ["--pki", "--cache"] {
+        let mut command = std::process::Command::new(tests::programs::builder()?);
+        command.arg("build").arg(workshop.path("recipe.toml")).arg("--out").arg(workshop.out());
+        command.arg(option).arg(workshop.out().join("kept")).arg("--firstboot").arg(workshop.path("firstboot"));
+        if option == "--pki" {
+            command.arg("--cache").arg(workshop.cache());
+        }
+        let ran = tests::process::run(&mut command)?;
+        says(&ran, 1, &["lies in the output, which is replaced as a whole", &format!("name another {option}")])?;
+        ensure!(snapshot(&workshop.path("out"))? == before);
+    }
     Ok(())
 }

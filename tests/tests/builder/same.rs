@@ -11,7 +11,7 @@ use tests::process::{self, Ran};
 use tests::server::FileServer;
 use tests::{etcd, programs, run};
 
-use crate::workshop::{Workshop, builder, names, says, snapshot};
+use crate::workshop::{Snapshot, Workshop, builder, names, says, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -86,16 +86,13 @@ fn cold() -> Result<()> {
     Ok(())
 }
 
-type Snapshot = std::collections::BTreeMap<String, (u32, String)>;
-
 /// What of it is below a folder.
 fn snapshot_of(all: &Snapshot, prefix: &str) -> Snapshot {
-    let below = |(name, about): (&String, &(u32, String))| Some((name.strip_prefix(prefix)?.to_owned(), about.clone()));
-    all.iter().filter_map(below).collect()
+    all.iter().filter_map(|(name, about)| Some((name.strip_prefix(prefix)?.to_owned(), about.clone()))).collect()
 }
 
 fn date() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Workshop::warm()?;
     let at = |date: Option<&str>| -> Result<Snapshot> {
         let mut command = workshop.command()?;
         if let Some(date) = date {

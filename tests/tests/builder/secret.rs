@@ -31,7 +31,7 @@ fn has(text: &[u8], needle: &str) -> bool {
 }
 
 fn no_secret() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Workshop::warm()?;
     workshop.built()?;
     // The first line of each key's base64 is already its own: the fixed head of PKCS #8 has 36 characters of it.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
@@ -70,13 +70,13 @@ fn text_of(tar: &[u8]) -> Vec<u8> {
 
 fn modes() -> Result<()> {
     for umask in ["000", "077"] {
-        let workshop = Workshop::new()?;
+        let workshop = Workshop::warm()?;
         let command = workshop.command()?;
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]);
         process::run(shell.arg(command.get_program()).args(command.get_args()))?.ok()?;
-        for (name, (mode, digest)) in snapshot(&workshop.out())? {
-            let folder = digest.is_empty();
+        for (name, (mode, content)) in snapshot(&workshop.out())? {
+            let folder = content.is_none();
             let expected = match (name.starts_with("nodes"), folder) {
                 (true, true) => 0o700,
                 (true, false) => 0o600,
@@ -85,17 +85,17 @@ fn modes() -> Result<()> {
             };
             ensure!(mode == expected, "umask {umask}: out/{name} has the mode {mode:04o}, expected {expected:04o}");
         }
-        for (name, (mode, digest)) in snapshot(&workshop.path("pki"))? {
+        for (name, (mode, content)) in snapshot(&workshop.path("pki"))? {
             let secret = name.ends_with(".key") || name.ends_with(".lock");
-            let expected = match (digest.is_empty(), secret) {
+            let expected = match (content.is_none(), secret) {
                 (true, _) => 0o700,
                 (false, true) => 0o600,
                 (false, false) => 0o644,
             };
             ensure!(mode == expected, "umask {umask}: {name} has the mode {mode:04o}, expected {expected:04o}");
         }
-        for (name, (mode, digest)) in snapshot(&workshop.path("cache"))? {
-            let own = if digest.is_empty() { mode & 0o022 } else { 0 };
+        for (name, (mode, content)) in snapshot(&workshop.path("cache"))? {
+            let own = if content.is_none() { mode & 0o022 } else { 0 };
             ensure!(own == 0, "umask {umask}: others can write into {name} ({mode:04o})");
         }
     }

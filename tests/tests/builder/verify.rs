@@ -22,12 +22,13 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("verify_looks_into_the_overlay", &[], overlay),
         trial("verify_asks_whose_signature_it_is", &[], signature),
         trial("verify_names_a_nodes_file_that_differs", &[], nodes),
+        trial("a_reader_that_has_read_enough_changes_no_exit_code", &[], reader_gone),
         trial("pki_show_names_what_is_the_matter", &[], pki),
     ]
 }
 
 fn built() -> Result<Workshop> {
-    let workshop = Workshop::new()?;
+    let workshop = Workshop::warm()?;
     workshop.built()?;
     good(&workshop)?;
     Ok(workshop)
@@ -151,7 +152,7 @@ fn with_key(workshop: &Workshop, key: &Path) -> Result<Ran> {
 
 fn signature() -> Result<()> {
     let workshop = built()?;
-    let other = Workshop::new()?;
+    let other = Workshop::warm()?;
     other.built()?;
     says(&with_key(&workshop, &workshop.pki().join("signing.pub"))?, 0, &["good, by the given key"])?;
     says(&with_key(&workshop, &other.pki().join("signing.pub"))?, 4, &["manifest.json.sig: ", "signature  BAD"])?;
@@ -250,4 +251,19 @@ fn pki() -> Result<()> {
     says(&workshop.build(&[])?, 1, &["server.key", "its mode is 0604", "chmod 600"])?;
     ensure!(snapshot(&workshop.out())? == before);
     says(&builder(&["pki", "show"], Path::new("/no/pki"))?, 1, &["/no/pki/ca.crt", "builder build --pki"])
+}
+
+/// As `builder verify | head -1` has it: the reader is gone before all is said.
+fn reader_gone() -> Result<()> {
+    let workshop = built()?;
+    flip(&workshop.out().join("image/centos7.ks"), 9)?;
+    let script = "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}";
+    for (words, code) in [(vec!["verify"], 4), (vec!["verify", "--json"], 4)] {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", script]).arg(programs::builder()?).args(words).arg(workshop.out());
+        says(&process::run(&mut bash)?, code, &["is not what was built"])?;
+    }
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", script]).arg(programs::builder()?).args(["pki", "show"]).arg(workshop.pki());
+    says(&process::run(&mut bash)?, 0, &[])
 }

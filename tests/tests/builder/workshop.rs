@@ -5,17 +5,24 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tests::process::{self, Ran};
 use tests::server::FileServer;
-use tests::{etcd, programs, run};
+use tests::{programs, run};
 
 use crate::stand_in;
 
 /// Longer than anything here takes on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A good release, made once.
+struct Good {
+    folder: PathBuf,
+    sha256: String,
+}
 
 /// The folders are each in a folder of their own, so that whatever is left beside one of them is seen.
 #[derive(Debug)]
@@ -29,20 +36,51 @@ pub(crate) struct Workshop {
 impl Workshop {
     /// A workshop with a recipe, a mirror with the stand-in release, and nothing built.
     pub(crate) fn new() -> Result<Self> {
-        Self::with(&stand_in::parts(stand_in::SIZE))
+        static GOOD: OnceLock<Good> = OnceLock::new();
+        if GOOD.get().is_none() {
+            let folder = run::current()?.folder("stand-in")?;
+            let sha256 = stand_in::write(&folder, &stand_in::parts(stand_in::SIZE))?;
+            // Only this thread comes here: the harness runs one test after the other.
+            let _ = GOOD.set(Good { folder, sha256 });
+        }
+        let good = GOOD.get().context("it was set")?;
+        Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
+    }
+
+    /// The same, with a cache that was filled by another builder: for what has nothing to do with fetching.
+    pub(crate) fn warm() -> Result<Self> {
+        static CACHE: OnceLock<PathBuf> = OnceLock::new();
+        let workshop = Self::new()?;
+        if let Some(filled) = CACHE.get() {
+            copy(filled, &workshop.cache())?;
+        } else {
+            let other = Self::new()?;
+            other.built()?;
+            let kept = run::current()?.folder("cache")?;
+            copy(&other.cache(), &kept)?;
+            copy(&kept, &workshop.cache())?;
+            let _ = CACHE.set(kept);
+        }
+        Ok(workshop)
     }
 
     /// The same with another release.
     pub(crate) fn with(parts: &[stand_in::Part]) -> Result<Self> {
+        let made = tempfile::tempdir()?;
+        let sha256 = stand_in::write(made.path(), parts)?;
+        Self::of(&sha256, |mirror| copy(made.path(), mirror))
+    }
+
+    fn of(sha256: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let folder = run::current()?.folder("builder")?;
         for name in ["mirror", "out", "pki", "cache"] {
             fs::create_dir(folder.join(name))?;
         }
-        let sha256 = stand_in::write(&folder.join("mirror"), parts)?;
+        fill(&folder.join("mirror"))?;
         let server = FileServer::on_loopback(&folder.join("mirror"))?;
         let firstboot = stand_in::firstboot(&folder)?;
         let workshop = Self { folder, firstboot, server };
-        workshop.write_recipe(&sha256, "")?;
+        workshop.write_recipe(sha256, "")?;
         Ok(workshop)
     }
 
@@ -155,17 +193,20 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// All below a folder: path, mode, and the digest of a file.
-pub(crate) fn snapshot(folder: &Path) -> Result<BTreeMap<String, (u32, String)>> {
+/// All below a folder by path: the mode, and a file's content.
+pub(crate) type Snapshot = BTreeMap<String, (u32, Option<Vec<u8>>)>;
+
+/// All that is below a folder.
+pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
     let mut out = BTreeMap::new();
     let mut todo = vec![folder.to_path_buf()];
     while let Some(next) = todo.pop() {
         for name in names(&next)? {
             let path = next.join(name);
             let about = path.symlink_metadata()?;
-            let digest = if about.is_file() { etcd::sha256(&path)? } else { String::new() };
+            let content = if about.is_file() { Some(fs::read(&path)?) } else { None };
             let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
-            out.insert(name, (about.permissions().mode() & 0o7777, digest));
+            out.insert(name, (about.permissions().mode() & 0o7777, content));
             if about.is_dir() {
                 todo.push(path);
             }
@@ -173,6 +214,12 @@ pub(crate) fn snapshot(folder: &Path) -> Result<BTreeMap<String, (u32, String)>>
     }
     ensure!(!out.is_empty(), "there is nothing in {}", folder.display());
     Ok(out)
+}
+
+/// Copies a folder and all that is in it, modes and all.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let words = [Path::new("-a"), Path::new("--no-target-directory"), from, to];
+    process::run(Command::new("cp").args(words))?.ok().map(drop)
 }
 
 /// Waits for something to come true.
