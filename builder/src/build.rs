@@ -1,20 +1,22 @@
 //! `builder build`: one recipe in, one image and a folder for each node out.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
-use recipes::{ImageStamp, NodeDocument, PublicKey, Recipe, Sha256, StampedFile};
+use anyhow::{Context as _, Result, ensure};
+use recipes::{NodeDocument, PublicKey, Recipe, Sha256};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::manifest::{self, About, FileDigest, OverlayEntry};
-use crate::output::Output;
-use crate::overlay::{self, Entry, Kind, Packed, Source};
+use crate::manifest::{self, About, FileDigest};
+use crate::output::{self, Output};
+use crate::overlay::{self, Packed, Source};
 use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
 use crate::release::{self, Binaries, Progress, Wanted};
-use crate::{elf, nodes, reading, render};
+use crate::tree::Tree;
+use crate::{elf, newfile, nodes, reading, render, say};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -62,18 +64,20 @@ struct Summary {
     nodes: Vec<String>,
 }
 
-/// Files of the overlay that the node goes on to change, so that first boot does not compare them.
-const MUTABLE: [&str; 1] = ["etc/hosts"];
-
 /// Builds.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
     let (text, recipe) = reading::recipe(&options.recipe, options.strict)?;
-    let firstboot = firstboot(options)?;
+    let date = date(&recipe)?;
+    // Before anything is fetched: a folder that may not be replaced will not be in the end either.
+    let place = output::check(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
+    let pki_folder = options.pki.clone().unwrap_or_else(|| beside(&place));
+    outlives(&cache, &place, "--cache")?;
+    outlives(&pki_folder, &place, "--pki")?;
+    let (firstboot, firstboot_input) = firstboot(options)?;
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 
-    let pki_folder = options.pki.clone().unwrap_or_else(|| beside(&options.out));
     let mut pki = open_pki(options, &recipe, &pki_folder)?;
     let documents = documents(&recipe, &mut pki)?;
     for event in pki.events() {
@@ -82,19 +86,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let output = Output::begin(&options.out)?;
     let image = output.path().join("image");
-    fs::create_dir(&image).with_context(|| format!("cannot make {}", image.display()))?;
-    let entries = entries(&recipe, &binaries, &firstboot, pki.trust())?;
-    let listed = listed(&entries);
-    let packed = overlay::pack(entries, date(&recipe)?, &cache, &image.join("overlay.tar.gz"))?;
+    make_public(&image)?;
+    let tree = Tree::new(&recipe, &binaries, firstboot, pki.trust())?;
+    let packed = overlay::pack(tree.entries, date, &cache, &image.join(manifest::OVERLAY))?;
     write(&image.join("centos7.ks"), &render::kickstart(&recipe, packed.sha256)?)?;
-    let inputs = vec![release_input(&recipe, &release), input("firstboot", &fs::read(&firstboot)?)];
     let name = options.recipe.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let about = About {
         recipe: input(&name, text.as_bytes()),
         etcd: recipe.etcd.settings.version,
         trust: pki.trust(),
-        inputs,
-        overlay: with_digests(listed, &packed),
+        inputs: vec![release_input(&recipe, &release), firstboot_input],
+        packed: Some(FileDigest { name: manifest::OVERLAY.to_owned(), size: packed.size, sha256: packed.sha256 }),
+        overlay: tree.listed,
     };
     manifest::write(&image, about, Some(pki.signing()))?;
     for document in &documents {
@@ -127,8 +130,16 @@ fn beside(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
+/// Refuses a folder within the output, which the next build would take away with it.
+fn outlives(folder: &Path, out: &Path, option: &str) -> Result<()> {
+    let real = folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_default();
+    let place = folder.display();
+    ensure!(!real.starts_with(out), "{place} lies in the output, which is replaced as a whole; name another {option}");
+    Ok(())
+}
+
 /// The firstboot to pack, once it is sure that CentOS 7 can run it.
-fn firstboot(options: &Options) -> Result<PathBuf> {
+fn firstboot(options: &Options) -> Result<(Source, FileDigest)> {
     let path = match &options.firstboot {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("firstboot"),
@@ -137,7 +148,8 @@ fn firstboot(options: &Options) -> Result<PathBuf> {
         format!("cannot read firstboot at {}; `make build` makes it, --firstboot FILE names another", path.display())
     })?;
     elf::runs_on_centos7(&bytes).with_context(|| format!("{} would not run on a node", path.display()))?;
-    Ok(path)
+    let input = input("firstboot", &bytes);
+    Ok((Source::Verified { path, sha256: input.sha256, size: input.size }, input))
 }
 
 fn fetch(
@@ -158,7 +170,7 @@ fn fetch(
     };
     let release = release::obtain(&wanted, progress)?;
     progress.say(&release.evidence.to_string());
-    let binaries = release::open(&release, version, cache, progress)?;
+    let binaries = release::open(&release, version, cache, |content| overlay::shelved(cache, content), progress)?;
     Ok((release, binaries))
 }
 
@@ -169,9 +181,9 @@ fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
         None => Authority::Own,
     };
     let lifetimes = Lifetimes {
-        ca_days: recipe.tls.authority_days,
-        leaf_days: recipe.tls.certificate_days,
-        renew_before_days: recipe.tls.renew_before_days,
+        authority: recipe.tls.authority_days,
+        certificate: recipe.tls.certificate_days,
+        renew_before: recipe.tls.renew_before_days,
     };
     Ok(pki::open(folder, &authority, lifetimes, OffsetDateTime::now_utc())?)
 }
@@ -187,89 +199,6 @@ fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     recipe.nodes.iter().map(document).collect()
 }
 
-/// Everything in the overlay: the rendered files, the programs, what firstboot reads, the stamp over it all, and the
-/// folders that hold it.
-fn entries(recipe: &Recipe, binaries: &Binaries, firstboot: &Path, trust: PublicKey) -> Result<Vec<Entry>> {
-    let mut files = Vec::new();
-    let mut stamped = Vec::new();
-    let mut add = |path: &str, mode: u32, source: Source, sha256: Sha256, size: u64| -> Result<()> {
-        let mutable = MUTABLE.contains(&path);
-        stamped.push(StampedFile { path: path.to_owned(), mode, uid: 0, gid: 0, size, sha256, mutable });
-        files.push(Entry { path: path.parse()?, mode, uid: 0, gid: 0, kind: Kind::File(source) });
-        Ok(())
-    };
-    let mut texts: Vec<(String, u32, Vec<u8>)> =
-        render::overlay(recipe)?.into_iter().map(|file| (file.path, file.mode, file.content.into_bytes())).collect();
-    texts.push(("etc/firstboot/cluster.json".to_owned(), 0o644, json(&recipe.cluster_document())?));
-    texts.push(("etc/firstboot/trust.pub".to_owned(), 0o644, format!("{trust}\n").into_bytes()));
-    texts.push(("usr/local/bin/firstboot".to_owned(), 0o755, fs::read(firstboot)?));
-    for (path, mode, bytes) in texts {
-        let (digest, size) = (Sha256::of(&bytes), bytes.len() as u64);
-        add(&path, mode, Source::Bytes(bytes), digest, size)?;
-    }
-    for binary in binaries.iter() {
-        let (sha256, size) = (binary.sha256, binary.size);
-        let source = Source::Verified { path: binary.path.clone(), sha256, size };
-        add(&format!("usr/local/bin/{}", binary.program.name()), 0o755, source, sha256, size)?;
-    }
-    stamped.sort_by(|a, b| a.path.cmp(&b.path));
-    // For `sha256sum -c` in the kickstart, which has nothing that reads JSON.
-    let sums: String = stamped.iter().map(|file| format!("{}  {}\n", file.sha256, file.path)).collect();
-    let stamp = json(&ImageStamp { files: stamped })?;
-    for (path, bytes) in [("etc/firstboot/image.json", stamp), ("etc/firstboot/SHA256SUMS", sums.into_bytes())] {
-        files.push(Entry { path: path.parse()?, mode: 0o644, uid: 0, gid: 0, kind: Kind::File(Source::Bytes(bytes)) });
-    }
-    files.extend(folders(&files)?);
-    Ok(files)
-}
-
-/// Every folder above the files, with its mode: where the base system has it, tar leaves its own.
-fn folders(files: &[Entry]) -> Result<Vec<Entry>> {
-    let paths: BTreeSet<&str> = files.iter().flat_map(|file| file.path.above()).collect();
-    let entry = |path: &str| -> Result<Entry> {
-        let mode = render::modes().find(|(_, named)| *named == path).map_or(0o755, |(mode, _)| mode);
-        Ok(Entry { path: path.parse()?, mode, uid: 0, gid: 0, kind: Kind::Dir })
-    };
-    paths.into_iter().map(entry).collect()
-}
-
-fn json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
-    Ok(text)
-}
-
-/// The manifest's view of the entries, without the files' digests, which only packing finds.
-fn listed(entries: &[Entry]) -> Vec<OverlayEntry> {
-    let entry = |entry: &Entry| OverlayEntry {
-        path: entry.path.to_string(),
-        kind: match entry.kind {
-            Kind::File(_) => manifest::Kind::File,
-            Kind::Dir => manifest::Kind::Folder,
-            Kind::Symlink(_) => manifest::Kind::Link,
-        },
-        mode: manifest::Mode(entry.mode),
-        uid: entry.uid.into(),
-        gid: entry.gid.into(),
-        size: None,
-        sha256: None,
-        target: match &entry.kind {
-            Kind::Symlink(target) => Some(target.clone()),
-            _ => None,
-        },
-    };
-    entries.iter().map(entry).collect()
-}
-
-fn with_digests(mut listed: Vec<OverlayEntry>, packed: &Packed) -> Vec<OverlayEntry> {
-    for entry in &mut listed {
-        if let Some(file) = packed.files.iter().find(|file| file.path.as_str() == entry.path) {
-            (entry.size, entry.sha256) = (Some(file.size), Some(file.sha256));
-        }
-    }
-    listed
-}
-
 fn input(name: &str, bytes: &[u8]) -> FileDigest {
     FileDigest { name: name.to_owned(), size: bytes.len() as u64, sha256: Sha256::of(bytes) }
 }
@@ -279,8 +208,15 @@ fn release_input(recipe: &Recipe, release: &release::Release) -> FileDigest {
     FileDigest { name, size: release.size, sha256: release.sha256 }
 }
 
+/// The folder that a web server serves: its umask's owner may be another than the server's.
+fn make_public(folder: &Path) -> Result<()> {
+    fs::create_dir(folder)
+        .and_then(|()| fs::set_permissions(folder, Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot make {}", folder.display()))
+}
+
 fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    newfile::write(path, text.as_bytes(), newfile::PUBLIC).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn report(options: &Options, recipe: &Recipe, packed: &Packed, pki: &Path, trust: PublicKey) -> Result<()> {
@@ -294,13 +230,19 @@ fn report(options: &Options, recipe: &Recipe, packed: &Packed, pki: &Path, trust
         nodes: recipe.nodes.iter().map(|node| node.name.to_string()).collect(),
     };
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-        return Ok(());
+        say::result(serde_json::to_string_pretty(&summary)? + "\n")?;
+    } else {
+        say::result(summary)?;
     }
-    let out = summary.out.display();
-    println!("{out}/image/   etcd {}, public, the same for every node: serve it over http", summary.etcd);
-    println!("{out}/nodes/   {}: secret, one for each: hand it to that machine alone", summary.nodes.join(", "));
-    println!("{}   certificates and keys of the cluster: keep it, back it up", summary.pki.display());
-    println!("overlay.tar.gz {} bytes, sha256 {}", summary.overlay_size, summary.overlay_sha256);
     Ok(())
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (out, nodes) = (self.out.display(), self.nodes.join(", "));
+        writeln!(f, "{out}/image/   etcd {}, public, the same for every node: serve it over http", self.etcd)?;
+        writeln!(f, "{out}/nodes/   {nodes}: secret, one for each: hand it to that machine alone")?;
+        writeln!(f, "{}   certificates and keys of the cluster: keep it, back it up", self.pki.display())?;
+        writeln!(f, "overlay.tar.gz {} bytes, sha256 {}", self.overlay_size, self.overlay_sha256)
+    }
 }

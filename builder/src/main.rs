@@ -4,9 +4,11 @@
 //! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `output` (in its place).
 
 mod build;
+mod digest;
 mod elf;
 mod exit;
 mod manifest;
+mod newfile;
 mod nodes;
 mod output;
 mod overlay;
@@ -14,7 +16,9 @@ mod pki;
 mod reading;
 mod release;
 mod render;
+mod say;
 mod show;
+mod tree;
 mod tuning;
 
 use std::process::ExitCode;

@@ -3,14 +3,16 @@
 
 mod seed;
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use recipes::node::NODE_TYPE;
 use recipes::{NodeDocument, Sha256, SigningKey};
 use serde::Serialize;
+
+use crate::newfile;
 
 /// Why a node's files cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +61,20 @@ pub(crate) fn documents(document: &NodeDocument, key: &SigningKey) -> Result<Vec
     let node = document.name.as_str();
     let json = |source| NodesError::Json { node: node.to_owned(), source };
     let payload = serde_json::to_vec(document).map_err(json)?;
-    let digest = Sha256::of(&payload).to_string();
     let envelope = lines(&key.sign(NODE_TYPE, &payload)).map_err(json)?;
+    around(document, &payload, envelope)
+}
+
+/// The same for a document that is signed already: `envelope` is the text of the envelope around `payload`. Everything
+/// beside the envelope follows from it, which is how `builder verify` knows what it must be.
+pub(crate) fn around(
+    document: &NodeDocument,
+    payload: &[u8],
+    envelope: Vec<u8>,
+) -> Result<Vec<(&'static str, Vec<u8>)>, NodesError> {
+    let node = document.name.as_str();
+    let json = |source| NodesError::Json { node: node.to_owned(), source };
+    let digest = Sha256::of(payload).to_string();
     let meta = MetaData { instance_id: format!("{}-{node}-{}", document.cluster, &digest[..12]), local_hostname: node };
     let meta = lines(&meta).map_err(json)?;
     let seed = seed::image(&[("meta-data", &meta), ("user-data", &envelope)])
@@ -86,7 +100,11 @@ pub(crate) fn write(output: &Path, document: &NodeDocument, key: &SigningKey) ->
     }
     for (name, bytes) in files {
         let path = folder.join(name);
-        write_secret(&path, &bytes).map_err(|source| NodesError::Io { doing: "write it", path, source })?;
+        newfile::write(&path, &bytes, newfile::SECRET).map_err(|source| NodesError::Io {
+            doing: "write it",
+            path,
+            source,
+        })?;
     }
     Ok(())
 }
@@ -96,12 +114,6 @@ fn make_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => fs::set_permissions(path, Permissions::from_mode(0o700)),
     }
-}
-
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.write_all(bytes)
 }
 
 #[cfg(test)]

@@ -103,7 +103,14 @@ fn look(target: &Path) -> Result<Found, OutputError> {
     }
 }
 
-fn check(target: &Path) -> Result<(), OutputError> {
+/// Where an output named so will lie; an error where one may not lie.
+pub(crate) fn check(target: &Path) -> Result<PathBuf, OutputError> {
+    let target = resolve(target)?;
+    may_replace(&target)?;
+    Ok(target)
+}
+
+fn may_replace(target: &Path) -> Result<(), OutputError> {
     let refused = |(found, remedy)| OutputError::Refused { path: target.to_owned(), found, remedy };
     judge(&look(target)?).map_err(refused)
 }
@@ -121,11 +128,10 @@ impl Output {
     /// Begins an output that shall take the place of `target`: checks that it may, removes what dead builds
     /// have left beside it, and makes the folder to write into.
     pub(crate) fn begin(target: &Path) -> Result<Self, OutputError> {
-        let target = resolve(target)?;
-        check(&target)?;
+        let target = check(target)?;
         let _turn = turn(&target)?;
         recover(&target)?;
-        check(&target)?;
+        may_replace(&target)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
         // Registered before it exists: a signal between the two finds nothing to remove, which is no harm.
         lock().push(temp.clone());
@@ -149,7 +155,7 @@ impl Output {
         fs::set_permissions(&self.temp, permissions).map_err(io_error("set its mode", &self.temp))?;
         let _turn = turn(&self.target)?;
         // Once more: the build took its time, and somebody may have put something there.
-        check(&self.target)?;
+        may_replace(&self.target)?;
         {
             // A signal waits here, so that what it removes is always the one that is not in place.
             let _no_signal = lock();

@@ -9,6 +9,7 @@ use recipes::{Diagnostic, Recipe, Severity};
 use serde::Serialize;
 
 use crate::exit::{Exit, stop};
+use crate::say;
 
 /// A recipe is written by hand; what is larger is something else.
 const LIMIT: u64 = 1 << 20;
@@ -46,13 +47,14 @@ pub(crate) fn check(options: &Options) -> Result<()> {
             let (line, column) = Diagnostic::position(finding, &text);
             Placed { file: path, line, column, finding }
         };
-        println!("{}", serde_json::to_string_pretty(&findings.iter().map(placed).collect::<Vec<_>>())?);
+        let placed: Vec<_> = findings.iter().map(placed).collect();
+        say::result(serde_json::to_string_pretty(&placed)? + "\n")?;
     } else {
         show(path, &text, &findings);
     }
     verdict(path, &findings, options.strict)?;
     if !options.json {
-        println!("{}: no errors", path.display());
+        say::result(format_args!("{}: no errors\n", path.display()))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use recipes::PublicKey;
 use time::OffsetDateTime;
 
 use crate::exit::{Exit, stop};
-use crate::{manifest, pki};
+use crate::{manifest, pki, say};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -34,9 +34,9 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     };
     let report = manifest::verify(&options.folder, key.as_ref())?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say::result(serde_json::to_string_pretty(&report)? + "\n")?;
     } else {
-        print!("{report}");
+        say::result(&report)?;
     }
     if report.is_good() {
         return Ok(());
@@ -59,9 +59,9 @@ pub(crate) struct PkiOptions {
 pub(crate) fn pki(options: &PkiOptions) -> Result<()> {
     let infos = pki::show(&options.folder, OffsetDateTime::now_utc())?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&infos)?);
+        say::result(serde_json::to_string_pretty(&infos)? + "\n")?;
     } else {
-        print!("{}", pki::table(&infos, &options.folder));
+        say::result(pki::table(&infos, &options.folder))?;
     }
     let wrong = infos.iter().filter(|info| !info.problems.is_empty()).count();
     if wrong == 0 {

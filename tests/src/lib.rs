@@ -6,6 +6,7 @@
 //! dies, however it dies; what stays on the disk is removed by the next run (see [`run`]).
 
 pub mod base;
+pub mod bench;
 pub mod cache;
 mod cgroup;
 pub mod cluster;

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 use recipes::{EtcdVersion, PublicKey, Sha256, SigningKey};
 use serde::{Deserialize, Serialize};
 
+use crate::newfile;
+
 pub(crate) use verify::verify;
 
 /// The payload type of a signed manifest.
@@ -30,7 +32,8 @@ const FORMAT: u32 = 1;
 const MANIFEST: &str = "manifest.json";
 const SIGNATURE: &str = "manifest.json.sig";
 const SUMS: &str = "SHA256SUMS";
-const OVERLAY: &str = "overlay.tar.gz";
+/// The overlay in an image.
+pub(crate) const OVERLAY: &str = "overlay.tar.gz";
 
 /// What an image is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,9 +89,6 @@ pub(crate) struct OverlayEntry {
     /// A file's digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
-    /// What a link points to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
 }
 
 /// What an entry of the overlay is.
@@ -99,8 +99,6 @@ pub(crate) enum Kind {
     File,
     /// A folder.
     Folder,
-    /// A symbolic link.
-    Link,
 }
 
 /// Permissions. Their text is octal, as in `0644`.
@@ -186,13 +184,18 @@ pub(crate) struct About {
     pub trust: PublicKey,
     /// The files that went in, in any order: the release's tarball, firstboot.
     pub inputs: Vec<FileDigest>,
-    /// What was packed into the overlay, in any order. [`read_overlay`] finds it out where nobody has noted it.
+    /// The overlay, as it was measured when it was written: it is by far the largest file, and not read again.
+    pub packed: Option<FileDigest>,
+    /// What was packed into the overlay, in any order.
     pub overlay: Vec<OverlayEntry>,
 }
 
 /// Writes `manifest.json`, its signature where the key is there, and `SHA256SUMS` into a finished image folder.
 pub(crate) fn write(image: &Path, about: About, key: Option<&SigningKey>) -> Result<Manifest, ManifestError> {
-    let mut digests = files::list(image)?;
+    let files::Listing { files: mut digests, strange } = files::list(image, about.packed.as_ref())?;
+    if let Some((name, what)) = strange.first() {
+        return Err(ManifestError::wrong(&image.join(name), *what));
+    }
     let mut manifest = Manifest {
         format: FORMAT,
         builder: env!("CARGO_PKG_VERSION").to_owned(),
@@ -206,17 +209,21 @@ pub(crate) fn write(image: &Path, about: About, key: Option<&SigningKey>) -> Res
     manifest.inputs.sort();
     manifest.overlay.sort();
     let text = json(&manifest, &image.join(MANIFEST))?;
-    let mut put = |name: &str, bytes: &[u8]| {
+    let mut add = |name: &str, bytes: &[u8]| {
         digests.push(FileDigest { name: name.to_owned(), size: bytes.len() as u64, sha256: Sha256::of(bytes) });
-        files::put(&image.join(name), bytes)
+        put(&image.join(name), bytes)
     };
-    put(MANIFEST, &text)?;
+    add(MANIFEST, &text)?;
     if let Some(key) = key {
-        put(SIGNATURE, &json(&key.sign(MANIFEST_TYPE, &text), &image.join(SIGNATURE))?)?;
+        add(SIGNATURE, &json(&key.sign(MANIFEST_TYPE, &text), &image.join(SIGNATURE))?)?;
     }
     digests.sort();
-    files::put(&image.join(SUMS), files::sums(&digests).as_bytes())?;
+    put(&image.join(SUMS), files::sums(&digests).as_bytes())?;
     Ok(manifest)
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), ManifestError> {
+    newfile::write(path, bytes, newfile::PUBLIC).map_err(ManifestError::io("write it", path))
 }
 
 fn json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, ManifestError> {

@@ -9,8 +9,8 @@ use flate2::bufread::MultiGzDecoder;
 use recipes::Sha256;
 use tar::EntryType;
 
-use super::files::digest;
 use super::{Kind, ManifestError, Mode, OverlayEntry};
+use crate::digest;
 
 /// Where the image has the key that it trusts.
 const TRUST: &str = "etc/firstboot/trust.pub";
@@ -21,7 +21,7 @@ const TRUST_LIMIT: u64 = 1024;
 /// Everything in an overlay by path, and the text of the key that the image trusts, where there is one.
 ///
 /// An archive that tar would take another way than it reads here is refused: an entry twice (the last one
-/// would win), a path that escapes, a device, a hard link.
+/// would win), a path that escapes, a device, a link.
 pub(crate) fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), ManifestError> {
     let broken = |error: std::io::Error| ManifestError::wrong(path, format!("it is no whole tar.gz ({error})"));
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
@@ -43,10 +43,8 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), M
         let kind = match header.entry_type() {
             EntryType::Regular => Kind::File,
             EntryType::Directory => Kind::Folder,
-            EntryType::Symlink => Kind::Link,
-            other => return Err(wrong(format!("`{name}` in it is a {other:?}, expected files, folders and links"))),
+            other => return Err(wrong(format!("`{name}` in it is a {other:?}, expected files and folders only"))),
         };
-        let target = entry.link_name_bytes().map(|target| String::from_utf8_lossy(&target).into_owned());
         let mut content = None;
         if kind == Kind::File && name == TRUST && entry.size() <= TRUST_LIMIT {
             let mut text = Vec::new();
@@ -54,7 +52,7 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), M
             content = Some((text.len() as u64, Sha256::of(&text)));
             trust = Some(String::from_utf8_lossy(&text).into_owned());
         } else if kind == Kind::File {
-            content = Some(digest(&mut entry).map_err(broken)?);
+            content = Some(digest::of_all(&mut entry).map_err(broken)?);
         }
         entries.push(OverlayEntry {
             path: name,
@@ -64,7 +62,6 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), M
             gid: header.gid().map_err(broken)?,
             size: content.map(|(size, _)| size),
             sha256: content.map(|(_, sha256)| sha256),
-            target: target.filter(|_| kind == Kind::Link),
         });
     }
     // The checksum of the last gzip member is beyond the archive's end: read on, so that it is looked at.

@@ -4,6 +4,8 @@ use std::process::Command;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::overlay::read as read_overlay;
+use super::report::{Report, SignatureState};
 use super::*;
 
 fn key() -> SigningKey {
@@ -31,7 +33,7 @@ fn overlay(key: &PublicKey, extra: &[(&str, tar::EntryType)]) -> Vec<u8> {
     add("./etc/", tar::EntryType::Directory, b"", None);
     add("./etc/fstab", tar::EntryType::Regular, b"none", None);
     add("./etc/firstboot/trust.pub", tar::EntryType::Regular, format!("{key}\n").as_bytes(), None);
-    add("./etc/wants", tar::EntryType::Symlink, b"", Some("fstab"));
+    add("./etc/hosts", tar::EntryType::Regular, b"", None);
     for (path, kind) in extra {
         add(path, *kind, b"", Some("x"));
     }
@@ -64,6 +66,7 @@ impl Image {
             etcd: "3.6.14".parse().unwrap(),
             trust: key.public(),
             inputs: vec![file("firstboot"), file("etcd.tar.gz")],
+            packed: None,
             overlay: read_overlay(&image.join(OVERLAY)).unwrap().0,
         };
         write(&image, about, Some(&key)).unwrap();
@@ -136,6 +139,7 @@ fn the_manifest_is_the_same_from_the_same_image() {
         etcd: manifest.etcd,
         trust: image.key.public(),
         inputs: manifest.inputs.into_iter().rev().collect(),
+        packed: None,
         overlay,
     };
     write(&image.file(""), about, Some(&image.key)).unwrap();
@@ -188,6 +192,7 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
             etcd: manifest.etcd,
             trust: image.key.public(),
             inputs: vec![],
+            packed: None,
             overlay: entries,
         };
         write(&image.file(""), about, None).unwrap();
@@ -203,7 +208,7 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
         complains(&|all| {
             all.pop();
         })
-        .contains("etc/wants: it is not in the manifest")
+        .contains("etc/hosts: it is not in the manifest")
     );
     assert!(
         complains(&|all| all.push(OverlayEntry { path: "zz".into(), ..all[0].clone() })).contains("zz: it is missing")
@@ -239,6 +244,7 @@ fn a_strange_overlay_is_refused() {
         ("/x", tar::EntryType::Regular, "leads out"),
         ("dev/null", tar::EntryType::Char, "Char"),
         ("etc/hard", tar::EntryType::Link, "Link"),
+        ("etc/soft", tar::EntryType::Symlink, "Symlink"),
     ] {
         fs::write(&path, overlay(&key().public(), &[(name, kind)])).unwrap();
         let error = read_overlay(&path).unwrap_err().to_string();
@@ -265,7 +271,7 @@ fn a_node_document_that_the_image_would_refuse_is_named() {
     let report = image.verify();
     assert_eq!(report.nodes, 1);
     let paths: Vec<_> = report.problems.iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(paths, ["nodes/etcd-1/node.json", "nodes/etcd-1/user-data"]);
+    assert_eq!(paths, ["nodes/etcd-1/node.json"]);
     assert!(report.problems[0].what.contains("trusts"), "{report}");
 }
 

@@ -8,9 +8,11 @@ use std::path::Path;
 use recipes::node::NODE_TYPE;
 use recipes::{Envelope, NodeDocument, PublicKey, Sha256};
 
+use super::files::{self, Listing};
+use super::overlay;
 use super::report::{Problem, Report, SignatureState};
 use super::{FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, ManifestError, OVERLAY, OverlayEntry, SIGNATURE, SUMS};
-use super::{files, overlay};
+use crate::nodes;
 
 /// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside the
 /// overlay, the signature, and the node documents where they are there. `key` is the one that the signature
@@ -20,18 +22,12 @@ use super::{files, overlay};
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
     let image = [dir.join("image"), dir.to_owned()].into_iter().find(|image| image.join(MANIFEST).is_file());
     let image = image.ok_or_else(|| ManifestError::NoImage { path: dir.to_owned() })?;
-    let found = files::list(&image)?;
+    let Listing { files: found, strange } = files::list(&image, None)?;
     let read = |name: &str| {
         let path = image.join(name);
         fs::read(&path).map_err(ManifestError::io("read it", &path))
     };
-    let mut problems = Vec::new();
-    if found.iter().any(|file| file.name == SUMS) {
-        problems.extend(against_sums(&read(SUMS)?, &found));
-    } else {
-        problems.push(Problem::new(SUMS, "it is missing"));
-    }
-
+    let mut problems: Vec<_> = strange.into_iter().map(|(name, what)| Problem::new(name, what)).collect();
     let bytes = read(MANIFEST)?;
     let manifest = serde_json::from_slice::<Manifest>(&bytes);
     let inside = image.join(OVERLAY).is_file().then(|| overlay::read(&image.join(OVERLAY)));
@@ -62,7 +58,20 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     }
     let envelope = found.iter().any(|file| file.name == SIGNATURE).then(|| read(SIGNATURE)).transpose()?;
     let signature = signature(envelope.as_deref(), &bytes, key, own.as_ref(), &mut problems);
-    let nodes = if image == dir { 0 } else { nodes(&dir.join("nodes"), key.or(own.as_ref()), &mut problems)? };
+    let mut from_sums = if found.iter().any(|file| file.name == SUMS) {
+        against_sums(&read(SUMS)?, &found)
+    } else {
+        vec![Problem::new(SUMS, "it is missing")]
+    };
+    let signed = matches!(signature, SignatureState::Good { .. } | SignatureState::OwnKey { .. });
+    for problem in from_sums.iter_mut().filter(|problem| problem.path != SUMS) {
+        if manifest.as_ref().is_ok_and(|manifest| is_fault_of_sums(&problem.path, manifest, signed, &found)) {
+            *problem =
+                Problem::new(SUMS, format!("its line for `{}` is wrong or missing", problem.path.escape_debug()));
+        }
+    }
+    problems.splice(0..0, from_sums);
+    let nodes = if image == dir { 0 } else { documents(&dir.join("nodes"), key.or(own.as_ref()), &mut problems)? };
     dedup(&mut problems);
     Ok(Report { image, files: found.len(), overlay: entries, nodes, signature, problems })
 }
@@ -75,6 +84,17 @@ fn dedup(problems: &mut Vec<Problem>) {
         seen.push(problem.clone());
         new
     });
+}
+
+/// Whether a contradiction between `SHA256SUMS` and a file is the former's fault, since somebody else vouches for the
+/// file: the manifest, or the signature for the manifest.
+fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
+    if [MANIFEST, SIGNATURE].contains(&name) {
+        return signed;
+    }
+    let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();
+    // One that neither has is a name that only the list knows.
+    of(&manifest.outputs) == of(found)
 }
 
 fn against_sums(text: &[u8], found: &[FileDigest]) -> Vec<Problem> {
@@ -183,7 +203,7 @@ fn signature(
 }
 
 /// Checks that each node's document is signed by the key that the image trusts: a node would refuse it else.
-fn nodes(folder: &Path, key: Option<&PublicKey>, problems: &mut Vec<Problem>) -> Result<usize, ManifestError> {
+fn documents(folder: &Path, key: Option<&PublicKey>, problems: &mut Vec<Problem>) -> Result<usize, ManifestError> {
     let Some(key) = key.filter(|_| folder.is_dir()) else {
         return Ok(0);
     };
@@ -194,22 +214,32 @@ fn nodes(folder: &Path, key: Option<&PublicKey>, problems: &mut Vec<Problem>) ->
     for name in &names {
         let name = name.to_string_lossy();
         let read = |file: &str| fs::read(folder.join(&*name).join(file)).map_err(|error| error.to_string());
-        for file in ["node.json", "user-data"] {
-            if let Err(why) = read(file).and_then(|bytes| node(&bytes, key, &name)) {
-                problems.push(Problem::new(format!("nodes/{name}/{file}"), why));
+        let mut add = |file: &str, why: String| problems.push(Problem::new(format!("nodes/{name}/{file}"), why));
+        match read("node.json").and_then(|bytes| node(bytes, key, &name)) {
+            // The rest follows from the document.
+            Ok(expected) => {
+                for (file, bytes) in expected {
+                    match read(file) {
+                        Ok(found) if found == bytes => {}
+                        Ok(_) => add(file, "it is not what belongs to node.json".to_owned()),
+                        Err(why) => add(file, why),
+                    }
+                }
             }
+            Err(why) => add("node.json", why),
         }
     }
     Ok(names.len())
 }
 
-fn node(bytes: &[u8], key: &PublicKey, name: &str) -> Result<(), String> {
-    let envelope: Envelope = serde_json::from_slice(bytes).map_err(|error| format!("it is no envelope ({error})"))?;
+/// The files that a node must have, by the document that it has.
+fn node(bytes: Vec<u8>, key: &PublicKey, name: &str) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
+    let envelope: Envelope = serde_json::from_slice(&bytes).map_err(|error| format!("it is no envelope ({error})"))?;
     let payload = envelope.open(NODE_TYPE, key).map_err(|error| error.to_string())?;
     let document: NodeDocument =
         serde_json::from_slice(&payload).map_err(|error| format!("it is no node document ({error})"))?;
-    if document.name.as_str() == name {
-        return Ok(());
+    if document.name.as_str() != name {
+        return Err(format!("it is the document of `{}`", document.name));
     }
-    Err(format!("it is the document of `{}`", document.name))
+    nodes::around(&document, &payload, bytes).map_err(|error| error.to_string())
 }

@@ -18,17 +18,12 @@ pub(crate) enum OverlayError {
     BelowFile {
         /// The entry.
         below: NodePath,
-        /// The file or link that would have to be a folder.
+        /// The file that would have to be a folder.
         above: String,
     },
-    /// A path or target does not fit a tar header.
-    #[error("{path}: {what} is too long for a ustar header: shorten it")]
-    TooLong {
-        /// The entry.
-        path: NodePath,
-        /// Its path or its target.
-        what: &'static str,
-    },
+    /// A path does not fit a tar header.
+    #[error("{0}: its path is too long for a ustar header: shorten it")]
+    TooLong(NodePath),
     /// A number does not fit a tar header.
     #[error("{path}: {what} {value:o} (octal) is larger than a ustar header holds ({most:o})")]
     TooBig {

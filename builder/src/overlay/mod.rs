@@ -22,10 +22,10 @@ use std::path::PathBuf;
 use recipes::Sha256;
 
 pub(crate) use error::OverlayError;
-pub(crate) use pack::pack;
+pub(crate) use pack::{pack, shelved};
 pub(crate) use path::NodePath;
 
-/// One file, folder or link of the node.
+/// One file or folder of the node.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     /// Where it lies on the node.
@@ -47,8 +47,6 @@ pub(crate) enum Kind {
     File(Source),
     /// A folder.
     Dir,
-    /// A symbolic link to this target, written as it is: absolute, or relative to the link's folder.
-    Symlink(String),
 }
 
 /// Where a file's content comes from.
@@ -56,10 +54,8 @@ pub(crate) enum Kind {
 pub(crate) enum Source {
     /// From memory, as a rendered template.
     Bytes(Vec<u8>),
-    /// From this file.
-    Path(PathBuf),
-    /// From this file, whose digest the caller has just verified. Where its compressed form is on the shelf the file
-    /// is not read again; where it is read, it must still have this digest.
+    /// From this file. Where its compressed form is on the shelf the file is not read; where it is read, it must have
+    /// this digest.
     Verified {
         /// The file.
         path: PathBuf,
@@ -76,18 +72,5 @@ pub(crate) struct Packed {
     /// Its digest.
     pub(crate) sha256: Sha256,
     /// Its size in bytes.
-    pub(crate) size: u64,
-    /// The files in it, sorted by path; folders and links are not listed.
-    pub(crate) files: Vec<PackedFile>,
-}
-
-/// A file as it will be on the node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PackedFile {
-    /// Where it lies on the node.
-    pub(crate) path: NodePath,
-    /// The digest of its content.
-    pub(crate) sha256: Sha256,
-    /// The size of its content in bytes.
     pub(crate) size: u64,
 }

@@ -12,7 +12,9 @@ use super::gzip::{members, parallel};
 use super::header::{BLOCK, header};
 use super::order::order;
 use super::shelf::Shelf;
-use super::{Entry, Kind, OverlayError, Packed, PackedFile, Source};
+use super::{Entry, Kind, OverlayError, Packed, Source};
+use crate::digest::Hash;
+use crate::newfile;
 
 /// From this size on a file gets gzip members of its own and a place on the shelf. Smaller ones compress better
 /// together, and fast enough each time.
@@ -44,7 +46,7 @@ enum Stretch {
 /// Packs the entries into a tar.gz at `out`. Every entry gets the modification time `mtime` (seconds since 1970); the
 /// bytes depend on nothing but the entries and it. Large files are compressed once and kept in `cache`.
 ///
-/// `out` is not synced to the disk: it is one file of an output that its caller completes and then syncs as a whole.
+/// `out` is one file of an output that its caller completes and then syncs as a whole.
 /// On an error there is no `out`.
 pub(crate) fn pack(entries: Vec<Entry>, mtime: u64, cache: &Path, out: &Path) -> Result<Packed, OverlayError> {
     let entries = order(entries)?;
@@ -52,31 +54,26 @@ pub(crate) fn pack(entries: Vec<Entry>, mtime: u64, cache: &Path, out: &Path) ->
     let loaded = parallel(&entries, |entry| load(entry, &shelf)).into_iter().collect::<Result<Vec<_>, _>>()?;
     let stretches = stretches(&entries, &loaded, mtime)?;
     let compressed = compress(&stretches, &loaded, &shelf)?;
-    let (sha256, size) = write(&compressed, out)?;
-    let files = entries.iter().zip(&loaded).filter_map(|(entry, loaded)| {
-        let loaded = loaded.as_ref()?;
-        Some(PackedFile { path: entry.path.clone(), sha256: loaded.sha256, size: loaded.size })
-    });
-    Ok(Packed { sha256, size, files: files.collect() })
+    write(&compressed, out)
+}
+
+/// The size of the content with this digest, where its compressed form is in the cache: `pack` will then not read it,
+/// so that nobody need verify it before.
+pub(crate) fn shelved(cache: &Path, content: Sha256) -> Option<u64> {
+    Shelf::new(cache).size_of(content)
 }
 
 /// Reads a file's content, or finds that it need not be read; none for what has no content.
 fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
     let Kind::File(source) = &entry.kind else { return Ok(None) };
-    let read = |path: &Path| fs::read(path).map_err(OverlayError::io("read", path));
     let (bytes, sha256) = match source {
         Source::Bytes(bytes) => (bytes.clone(), Sha256::of(bytes)),
-        Source::Path(path) => {
-            let bytes = read(path)?;
-            let sha256 = Sha256::of(&bytes);
-            (bytes, sha256)
-        }
         Source::Verified { path, sha256, size } => {
-            let shelved = if *size >= LARGE { shelf.take(*sha256) } else { None };
+            let shelved = if *size >= LARGE { shelf.take(*sha256, *size) } else { None };
             if let Some(shelved) = shelved {
                 return Ok(Some(Loaded { content: Content::Shelved(shelved), sha256: *sha256, size: *size }));
             }
-            let bytes = read(path)?;
+            let bytes = fs::read(path).map_err(OverlayError::io("read", path))?;
             let found = Sha256::of(&bytes);
             if found != *sha256 {
                 return Err(OverlayError::Changed { path: path.clone(), expected: *sha256, found });
@@ -85,7 +82,7 @@ fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
         }
     };
     let size = bytes.len() as u64;
-    let shelved = if size >= LARGE { shelf.take(sha256) } else { None };
+    let shelved = if size >= LARGE { shelf.take(sha256, size) } else { None };
     let content = shelved.map_or(Content::Bytes(bytes), Content::Shelved);
     Ok(Some(Loaded { content, sha256, size }))
 }
@@ -133,8 +130,8 @@ fn compress(stretches: &[Stretch], loaded: &[Option<Loaded>], shelf: &Shelf) -> 
         let Stretch::Large(nth) = stretch else { continue };
         match large(*nth) {
             Some(Loaded { content: Content::Shelved(shelved), .. }) => bytes.clone_from(shelved),
-            Some(Loaded { sha256, .. }) => {
-                shelf.put(*sha256, bytes)?;
+            Some(Loaded { sha256, size, .. }) => {
+                shelf.put(*sha256, *size, bytes)?;
                 added = true;
             }
             None => {}
@@ -147,22 +144,26 @@ fn compress(stretches: &[Stretch], loaded: &[Option<Loaded>], shelf: &Shelf) -> 
 }
 
 /// Writes the members one behind the other: the digest and size of it all.
-fn write(compressed: &[Vec<u8>], out: &Path) -> Result<(Sha256, u64), OverlayError> {
+fn write(compressed: &[Vec<u8>], out: &Path) -> Result<Packed, OverlayError> {
     let put = || -> io::Result<()> {
         let mut file = File::create(out)?;
         compressed.iter().try_for_each(|bytes| file.write_all(bytes))?;
         // For the web server that hands it out, whatever the umask; there is no secret in it.
-        file.set_permissions(fs::Permissions::from_mode(0o644))
+        file.set_permissions(fs::Permissions::from_mode(newfile::PUBLIC))?;
+        // The caller syncs the whole output in the end; begun here, beside the hashing, most of that time is saved.
+        file.sync_data()
     };
-    put().map_err(|error| {
+    let mut hash = Hash::default();
+    let put = std::thread::scope(|scope| {
+        let put = scope.spawn(put);
+        for bytes in compressed {
+            hash.add(bytes);
+        }
+        put.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    put.map_err(|error| {
         let _ = fs::remove_file(out);
         OverlayError::io("write", out)(error)
     })?;
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-    for bytes in compressed {
-        hash.update(bytes);
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(hash.finish().as_ref());
-    Ok((Sha256::new(digest), compressed.iter().map(|bytes| bytes.len() as u64).sum()))
+    Ok(Packed { sha256: hash.finish(), size: compressed.iter().map(|bytes| bytes.len() as u64).sum() })
 }

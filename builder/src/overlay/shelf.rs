@@ -1,8 +1,8 @@
 //! The shelf: large files in their compressed form, kept from build to build.
 //!
-//! CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.DIGEST OF THE COMPRESSED BYTES.gz. Both digests are in the name, so
-//! that an entry is found by its content and checked, at the cost of hashing a third of it, before it gets into an
-//! image. As with a compiler's cache that guards against damage, not against an owner who forges his own files.
+//! CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST OF THE COMPRESSED BYTES.gz. All of it is in
+//! the name, so that an entry is found by its content and checked, at the cost of hashing a third of it, before it gets
+//! into an image; the content itself need not be read at all. As with a compiler's cache that guards against damage, not against an owner who forges his own files.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
@@ -32,30 +32,43 @@ impl Shelf {
         self.0.join(content.to_string())
     }
 
-    /// The compressed form of the content with this digest. A damaged entry is removed, and is not there.
-    pub(super) fn take(&self, content: Sha256) -> Option<Vec<u8>> {
-        for entry in fs::read_dir(self.folder(content)).ok()?.flatten() {
-            let name = entry.file_name().into_string().unwrap_or_default();
-            let named = name.strip_prefix(COMPRESSOR).and_then(|name| name.strip_prefix('.')?.strip_suffix(".gz"));
-            let Some(named) = named else { continue };
-            let bytes = fs::read(entry.path()).ok()?;
-            if named.parse() == Ok(Sha256::of(&bytes)) {
+    /// This compressor's entries for a content: each with the content's size and its own digest.
+    fn entries(&self, content: Sha256) -> impl Iterator<Item = (PathBuf, u64, Sha256)> + use<> {
+        let entry = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let (size, digest) =
+                name.strip_prefix(COMPRESSOR)?.strip_prefix('.')?.strip_suffix(".gz")?.split_once('.')?;
+            Some((entry.path(), size.parse().ok()?, digest.parse().ok()?))
+        };
+        fs::read_dir(self.folder(content)).into_iter().flatten().flatten().filter_map(entry)
+    }
+
+    /// The size of the content with this digest, where its compressed form is there. Whether that is whole only
+    /// [`Shelf::take`] finds out.
+    pub(super) fn size_of(&self, content: Sha256) -> Option<u64> {
+        self.entries(content).next().map(|(_, size, _)| size)
+    }
+
+    /// The compressed form of the content with this digest and size. A damaged entry is removed, and is not there.
+    pub(super) fn take(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
+        for (path, found, digest) in self.entries(content) {
+            let bytes = fs::read(&path).ok()?;
+            if found == size && digest == Sha256::of(&bytes) {
                 // For `sweep`: it was of use today. Where that cannot be noted it is only compressed again some day.
-                let _ =
-                    File::options().append(true).open(entry.path()).map(|file| file.set_modified(SystemTime::now()));
+                let _ = File::options().append(true).open(&path).map(|file| file.set_modified(SystemTime::now()));
                 return Some(bytes);
             }
-            let _ = fs::remove_file(entry.path());
+            let _ = fs::remove_file(path);
         }
         None
     }
 
     /// Puts a compressed form there. Two builders may do so at once: each renames a whole file over the same name.
-    pub(super) fn put(&self, content: Sha256, compressed: &[u8]) -> Result<(), OverlayError> {
+    pub(super) fn put(&self, content: Sha256, size: u64, compressed: &[u8]) -> Result<(), OverlayError> {
         let folder = self.folder(content);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(OverlayError::io("create", &folder))?;
-        let path = folder.join(format!("{COMPRESSOR}.{}.gz", Sha256::of(compressed)));
+        let path = folder.join(format!("{COMPRESSOR}.{size}.{}.gz", Sha256::of(compressed)));
         // No fsync: what a power cut leaves does not fit its name.
         let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(OverlayError::io("write", &folder))?;
         file.write_all(compressed).map_err(OverlayError::io("write", &path))?;
@@ -89,12 +102,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Shelf::new(folder.path());
         let content = Sha256::of(b"content");
-        assert_eq!(shelf.take(content), None);
-        shelf.put(content, b"compressed").unwrap();
-        assert_eq!(shelf.take(content).unwrap(), b"compressed");
+        assert_eq!((shelf.take(content, 7), shelf.size_of(content)), (None, None));
+        shelf.put(content, 7, b"compressed").unwrap();
+        assert_eq!(shelf.size_of(content), Some(7));
+        assert_eq!(shelf.take(content, 7).unwrap(), b"compressed");
         let entry = fs::read_dir(shelf.folder(content)).unwrap().next().unwrap().unwrap().path();
         fs::write(&entry, b"compressex").unwrap();
-        assert_eq!(shelf.take(content), None);
+        assert_eq!(shelf.take(content, 7), None);
         assert!(!entry.exists());
     }
 
@@ -105,8 +119,8 @@ mod tests {
         let content = Sha256::of(b"content");
         let other = shelf.folder(content);
         fs::create_dir_all(&other).unwrap();
-        fs::write(other.join(format!("zlib-rs-0.0.1-level9-1m.{}.gz", Sha256::of(b"x"))), b"x").unwrap();
-        assert_eq!(shelf.take(content), None);
+        fs::write(other.join(format!("zlib-rs-0.0.1-level9-1m.7.{}.gz", Sha256::of(b"x"))), b"x").unwrap();
+        assert_eq!(shelf.take(content, 7), None);
     }
 
     #[test]
@@ -114,9 +128,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Shelf::new(folder.path());
         let content = Sha256::of(b"content");
-        shelf.put(content, b"compressed").unwrap();
+        shelf.put(content, 7, b"compressed").unwrap();
         shelf.sweep(SystemTime::now());
-        assert!(shelf.take(content).is_some());
+        assert!(shelf.take(content, 7).is_some());
         shelf.sweep(SystemTime::now() + KEEP + Duration::from_secs(60));
         assert!(!shelf.folder(content).exists());
     }

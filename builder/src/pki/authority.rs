@@ -177,7 +177,7 @@ fn check(
         let found = format!("is valid only from {}, and it is {}", utc(certificate.not_before), utc(now));
         return Err(wrong(found, "set this machine's clock"));
     }
-    if certificate.not_after - now < Duration::days(i64::from(lifetimes.renew_before_days)) {
+    if certificate.not_after - now < Duration::days(i64::from(lifetimes.renew_before)) {
         let text = format!(
             "`{}` expires on {}, and no certificate outlives it: plan its replacement",
             certificate.subject,
@@ -216,7 +216,7 @@ fn own(pair: &KeyPair, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<rcge
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial()?);
-    (params.not_before, params.not_after) = validity(now, lifetimes.ca_days);
+    (params.not_before, params.not_after) = validity(now, lifetimes.authority);
     params.self_signed(pair)
 }
 

@@ -44,11 +44,11 @@ use fit::{Measure, Role};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
     /// An own CA.
-    pub ca_days: u32,
+    pub authority: u32,
     /// A node's certificates. They end with the CA at the latest.
-    pub leaf_days: u32,
+    pub certificate: u32,
     /// A node's certificate that has less than this left is replaced by the next build.
-    pub renew_before_days: u32,
+    pub renew_before: u32,
 }
 
 /// Something that a person who builds should know.
@@ -129,11 +129,6 @@ impl Pki {
         self.signing.public()
     }
 
-    /// The authorities that the nodes trust, PEM.
-    pub(crate) fn ca(&self) -> &str {
-        &self.signer.pem
-    }
-
     /// What was made or replaced so far, and what is worth a warning.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
@@ -176,7 +171,7 @@ impl Pki {
     }
 
     fn misfits(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> Vec<Misfit> {
-        let (_, new_until) = authority::validity(self.now, self.lifetimes.leaf_days);
+        let (_, new_until) = authority::validity(self.now, self.lifetimes.certificate);
         let issuer = self.signer.issuer.as_ref().map(|(certificate, _)| certificate);
         let measure = Measure {
             role,
@@ -184,7 +179,7 @@ impl Pki {
             // What is issued here has to be by the one who issues now, or a CA could never be phased out.
             authorities: issuer.map_or(self.signer.trusted.as_slice(), std::slice::from_ref),
             now: self.now,
-            renew_until: authority::validity(self.now, self.lifetimes.renew_before_days).1,
+            renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
             new_until: issuer.map_or(new_until, |issuer| new_until.min(issuer.not_after)),
         };
         fit::misfits(cert, key, &measure)
@@ -226,7 +221,7 @@ impl Pki {
         }
         let key_pem = store::read_secret(key)?.unwrap_or_default();
         let pair = IssuedKey::from_pem(&key_pem).map_err(PkiError::make(key))?;
-        let made = issue::issue(issuer, role, subject, &pair, self.lifetimes.leaf_days, self.now);
+        let made = issue::issue(issuer, role, subject, &pair, self.lifetimes.certificate, self.now);
         let cert_pem = made.map_err(PkiError::make(cert))?;
         store::put(cert, cert_pem.as_bytes(), store::PUBLIC)?;
         self.events.push(Event::Made(cert.to_owned()));

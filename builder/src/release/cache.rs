@@ -1,7 +1,7 @@
 //! The cache of releases: CACHE/releases/DIGEST.tar.gz, and what is derived from it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -69,48 +69,6 @@ impl Slot {
             }
             Err((_, errno)) => Err(failed(errno)),
         }
-    }
-}
-
-/// The size and digest of a file.
-pub(crate) fn digest(path: &Path) -> io::Result<(u64, Sha256)> {
-    let mut file = File::open(path)?;
-    let mut hash = Hash::default();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((hash.size, hash.finish())),
-            count => hash.add(&buffer[..count]),
-        }
-    }
-}
-
-/// A SHA-256 in the making.
-#[derive(Clone)]
-pub(crate) struct Hash {
-    context: ring::digest::Context,
-    size: u64,
-}
-
-impl Default for Hash {
-    fn default() -> Self {
-        Self { context: ring::digest::Context::new(&ring::digest::SHA256), size: 0 }
-    }
-}
-
-impl Hash {
-    /// Takes these bytes in.
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
-        self.context.update(bytes);
-        self.size += bytes.len() as u64;
-    }
-
-    /// The digest of all of them.
-    pub(crate) fn finish(self) -> Sha256 {
-        let digest = self.context.finish();
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        Sha256::new(bytes)
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) use error::ReleaseError;
 pub(crate) use open::{Binaries, open};
 pub(crate) use progress::{Progress, for_stderr};
 
+use crate::digest;
+
 use cache::Slot;
 use fetch::Fetch;
 use judge::{Voice, agree};
@@ -160,7 +162,7 @@ fn from_cache(wanted: &Wanted<'_>, tarball: &Path, progress: &dyn Progress) -> R
     if !tarball.exists() {
         return Ok(None);
     }
-    let (size, found) = cache::digest(tarball).map_err(ReleaseError::io("read", tarball))?;
+    let (size, found) = digest::of_file(tarball).map_err(ReleaseError::io("read", tarball))?;
     if found == wanted.sha256 {
         return Ok(Some(release(wanted, tarball, size, Origin::Cache, Sums::NotAsked)));
     }
@@ -186,7 +188,7 @@ fn from_file(wanted: &Wanted<'_>, file: &Path, patience: &Patience) -> Result<Re
         Some(Voice { place: beside.display().to_string(), sha256 })
     });
     agree(wanted.version, wanted.sha256, known::known(wanted.version), voice.as_ref())?;
-    let (size, found) = cache::digest(file).map_err(read())?;
+    let (size, found) = digest::of_file(file).map_err(read())?;
     if found != wanted.sha256 {
         let (path, version, expected) = (file.to_owned(), wanted.version, wanted.sha256);
         return Err(ReleaseError::File { path, version, expected, found });
@@ -261,7 +263,7 @@ fn download(
             }
             return Ok(Err(trouble));
         }
-        let (size, found) = cache::digest(part.path()).map_err(ReleaseError::io("read", part.path()))?;
+        let (size, found) = digest::of_file(part.path()).map_err(ReleaseError::io("read", part.path()))?;
         if found == wanted.sha256 {
             part.keep(&slot.tarball())?;
             return Ok(Ok(size));

@@ -27,7 +27,7 @@ fn scripts(kickstart: &str) -> Vec<String> {
                 current = Some(String::new());
             }
             (Some(_), "%end") => scripts.extend(current.take()),
-            (Some(script), line) => *script += &format!("{line}\n"),
+            (Some(script), line) => script.extend([line, "\n"]),
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ use time::Duration;
 use super::certificate::Certificate;
 use super::*;
 
-const LIFETIMES: Lifetimes = Lifetimes { ca_days: 3650, leaf_days: 365, renew_before_days: 30 };
+const LIFETIMES: Lifetimes = Lifetimes { authority: 3650, certificate: 365, renew_before: 30 };
 
 /// One moment for all, so that no test depends on how long it takes. A little ahead: what openssl makes by
 /// its own clock during a test has begun by then, and what is made here, an hour back, has begun for openssl.

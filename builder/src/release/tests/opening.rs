@@ -16,7 +16,7 @@ impl Bench {
         std::fs::write(&tarball, bytes).unwrap();
         let evidence = Evidence { origin: Origin::File, in_table: false, sums: Sums::NotAsked };
         let release = Release { tarball, sha256: Sha256::of(bytes), size: bytes.len() as u64, evidence };
-        open(&release, version(), self.cache(), &self.said)
+        open(&release, version(), self.cache(), |_| None, &self.said)
     }
 
     fn problem(&self, tarball: Tarball) -> (String, Problem) {
@@ -45,7 +45,7 @@ fn a_good_release_is_unpacked_once_and_verified_after() {
     let evidence = Evidence { origin: Origin::File, in_table: false, sums: Sums::NotAsked };
     let tarball = bench.cache().join("given.tar.gz");
     let release = Release { tarball, sha256: Sha256::of(&bytes), size: 0, evidence };
-    assert_eq!(open(&release, version(), bench.cache(), &bench.said).unwrap(), first);
+    assert_eq!(open(&release, version(), bench.cache(), |_| None, &bench.said).unwrap(), first);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_tarball_changed_after_it_was_verified_is_not_used() {
     std::fs::write(&tarball, &bytes).unwrap();
     let evidence = Evidence { origin: Origin::File, in_table: false, sums: Sums::NotAsked };
     let release = Release { tarball, sha256: Sha256::of(b"verified"), size: 0, evidence };
-    let error = open(&release, version(), bench.cache(), &bench.said).unwrap_err();
+    let error = open(&release, version(), bench.cache(), |_| None, &bench.said).unwrap_err();
     assert!(matches!(error, ReleaseError::Changed { .. }), "{error}");
     assert_eq!(bench.files(), [""; 0]);
 }

@@ -1,0 +1,103 @@
+//! Everything in the overlay: the rendered files, the programs, what firstboot reads, the stamp over it all, and the
+//! folders that hold it. The manifest's list of it is made here as well, so that the two cannot differ.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use recipes::{ImageStamp, PublicKey, Recipe, Sha256, StampedFile};
+use serde::Serialize;
+
+use crate::manifest::{self, Mode, OverlayEntry};
+use crate::overlay::{Entry, Kind, Source};
+use crate::release::Binaries;
+use crate::render;
+
+/// Files of the overlay that the node goes on to change, so that first boot does not compare them.
+const MUTABLE: [&str; 1] = ["etc/hosts"];
+
+/// What is to be packed.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    /// For the packer.
+    pub(crate) entries: Vec<Entry>,
+    /// For the manifest.
+    pub(crate) listed: Vec<OverlayEntry>,
+}
+
+impl Tree {
+    /// The tree of a recipe, with these programs in it.
+    pub(crate) fn new(recipe: &Recipe, binaries: &Binaries, firstboot: Source, trust: PublicKey) -> Result<Self> {
+        let mut tree = Self::default();
+        for file in render::overlay(recipe)? {
+            tree.file(&file.path, file.mode, Source::Bytes(file.content.into_bytes()))?;
+        }
+        tree.file("etc/firstboot/cluster.json", 0o644, Source::Bytes(json(&recipe.cluster_document())?))?;
+        tree.file("etc/firstboot/trust.pub", 0o644, Source::Bytes(format!("{trust}\n").into_bytes()))?;
+        tree.file("usr/local/bin/firstboot", 0o755, firstboot)?;
+        for binary in binaries.iter() {
+            let source = Source::Verified { path: binary.path.clone(), sha256: binary.sha256, size: binary.size };
+            tree.file(&format!("usr/local/bin/{}", binary.program.name()), 0o755, source)?;
+        }
+        tree.stamp()?;
+        tree.folders()?;
+        Ok(tree)
+    }
+
+    fn file(&mut self, path: &str, mode: u32, source: Source) -> Result<()> {
+        let (sha256, size) = match &source {
+            Source::Bytes(bytes) => (Sha256::of(bytes), bytes.len() as u64),
+            Source::Verified { sha256, size, .. } => (*sha256, *size),
+        };
+        self.add(path, mode, Kind::File(source), Some((sha256, size)))
+    }
+
+    fn add(&mut self, path: &str, mode: u32, kind: Kind, content: Option<(Sha256, u64)>) -> Result<()> {
+        self.entries.push(Entry { path: path.parse()?, mode, uid: 0, gid: 0, kind });
+        self.listed.push(OverlayEntry {
+            path: path.to_owned(),
+            kind: if content.is_some() { manifest::Kind::File } else { manifest::Kind::Folder },
+            mode: Mode(mode),
+            uid: 0,
+            gid: 0,
+            size: content.map(|(_, size)| size),
+            sha256: content.map(|(sha256, _)| sha256),
+        });
+        Ok(())
+    }
+
+    /// The stamp by which the node checks what it was given: as JSON for firstboot, and for `sha256sum -c` in the
+    /// kickstart, which has nothing that reads JSON.
+    fn stamp(&mut self) -> Result<()> {
+        let stamped = |entry: &OverlayEntry| {
+            let (sha256, size) = (entry.sha256?, entry.size?);
+            let mutable = MUTABLE.contains(&entry.path.as_str());
+            Some(StampedFile { path: entry.path.clone(), mode: entry.mode.0, uid: 0, gid: 0, size, sha256, mutable })
+        };
+        let mut files: Vec<_> = self.listed.iter().filter_map(stamped).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut sums = String::new();
+        for file in &files {
+            writeln!(sums, "{}  {}", file.sha256, file.path)?;
+        }
+        self.file("etc/firstboot/image.json", 0o644, Source::Bytes(json(&ImageStamp { files })?))?;
+        self.file("etc/firstboot/SHA256SUMS", 0o644, Source::Bytes(sums.into_bytes()))
+    }
+
+    /// Every folder above the files, with its mode: where the base system has it, tar leaves its own.
+    fn folders(&mut self) -> Result<()> {
+        let paths: BTreeSet<String> =
+            self.entries.iter().flat_map(|file| file.path.above()).map(str::to_owned).collect();
+        for path in paths {
+            let mode = render::modes().find(|(_, named)| *named == path).map_or(0o755, |(mode, _)| mode);
+            self.add(&path, mode, Kind::Dir, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(text)
+}

@@ -1,0 +1,87 @@
+//! What `make bench` measures, one file for each measurement.
+//!
+//! Two ways to do the same are run in turns (A B A B), so that what else the machine does meets both, and the medians
+//! are compared. Nothing is asserted: a table is printed, and a person judges.
+
+pub mod build;
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// How long something took.
+pub fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let begun = Instant::now();
+    work()?;
+    Ok(begun.elapsed())
+}
+
+/// The middle one; of an even number the lower of the two in the middle, so that it is one that was measured.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
+
+/// One way of doing something, measured.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// What was done.
+    pub name: String,
+    /// How long each run took.
+    pub times: Vec<Duration>,
+    /// The bytes that came of it.
+    pub bytes: u64,
+}
+
+/// The rows as a table, with each one's ratios to the last, which is the yardstick.
+pub fn table(rows: &[Row]) -> String {
+    let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
+    let mut out = format!(
+        "{:width$}  {:>9}  {:>9}  {:>9}  {:>6}  {:>11}  {:>6}\n",
+        "", "median", "fastest", "slowest", "ratio", "bytes", "ratio"
+    );
+    let Some(yardstick) = rows.last() else { return out };
+    let base = median(yardstick.times.clone()).as_secs_f64();
+    for row in rows {
+        let middle = median(row.times.clone());
+        let (fastest, slowest) = (row.times.iter().min(), row.times.iter().max());
+        #[expect(clippy::cast_precision_loss, reason = "sizes of files, shown with three digits")]
+        let size = row.bytes as f64 / yardstick.bytes as f64;
+        // Writing into a string cannot fail.
+        let _ = writeln!(
+            out,
+            "{:width$}  {:>9}  {:>9}  {:>9}  {:>6.3}  {:>11}  {size:>6.3}",
+            row.name,
+            seconds(middle),
+            seconds(fastest.copied().unwrap_or_default()),
+            seconds(slowest.copied().unwrap_or_default()),
+            middle.as_secs_f64() / base,
+            row.bytes,
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_one_of_the_times() {
+        let seconds = |list: &[u64]| list.iter().map(|s| Duration::from_secs(*s)).collect::<Vec<_>>();
+        assert_eq!(median(seconds(&[9, 1, 5])), Duration::from_secs(5));
+        assert_eq!(median(seconds(&[9, 1, 5, 7])), Duration::from_secs(5));
+        assert_eq!(median(Vec::new()), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_table_compares_with_its_last_row() {
+        let row = |name: &str, ms, bytes| Row { name: name.into(), times: vec![Duration::from_millis(ms)], bytes };
+        let text = table(&[row("builder", 300, 90), row("tar", 3000, 100)]);
+        let line = text.lines().nth(1).unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words, ["builder", "0.300", "s", "0.300", "s", "0.300", "s", "0.100", "90", "0.900"]);
+    }
+}

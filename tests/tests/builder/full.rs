@@ -1,0 +1,150 @@
+//! Full disks: small file systems under the output, the cache and the PKI.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tests::harness::trial;
+use tests::need::Need;
+use tests::process::Ran;
+
+use crate::workshop::{Workshop, builder, names, says, snapshot};
+
+const NEEDS: &[Need] = &[Need::Root];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_full_disk_under_the_output_leaves_the_old_one", NEEDS, under_out),
+        trial("a_full_disk_under_the_cache_leaves_nothing_half_there", NEEDS, under_cache),
+        trial("a_full_disk_under_the_pki_leaves_it_usable", NEEDS, under_pki),
+    ]
+}
+
+/// A small file system, gone on drop.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(folder: &Path, options: &str) -> Result<Self> {
+        mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some(options))
+            .with_context(|| format!("cannot mount a tmpfs ({options}) on {}", folder.display()))?;
+        Ok(Self(folder.to_path_buf()))
+    }
+
+    fn resize(&self, options: &str) -> Result<()> {
+        mount(Some("tmpfs"), &self.0, Some("tmpfs"), MsFlags::MS_REMOUNT, Some(options))
+            .with_context(|| format!("cannot resize the tmpfs on {}", self.0.display()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+/// Checks that a failure names a path below the folder, and the cause.
+fn names_the_place(ran: &Ran, folder: &Path) -> Result<()> {
+    says(ran, 1, &["No space left on device", &folder.to_string_lossy()])
+}
+
+/// With room for one output and a part of a second, in steps from almost nothing to almost all of it.
+fn under_out() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    let folder = workshop.path("out");
+    let small = Small::new(&folder, "size=64m,nr_inodes=1000")?;
+    workshop.built()?;
+    let before = snapshot(&folder)?;
+    let inodes = before.len() + 2;
+    let blocks = used_kib(&folder)?;
+    let mut failed = 0;
+    let sizes = (0..8).map(|step| format!("size={}k,nr_inodes=1000", blocks + blocks * step / 8));
+    let counts = (0..inodes).step_by(3).map(|more| format!("size=64m,nr_inodes={}", inodes + more));
+    for options in sizes.chain(counts) {
+        small.resize(&options)?;
+        let ran = workshop.build(&[])?;
+        if !ran.success() {
+            failed += 1;
+            names_the_place(&ran, &folder).context(options.clone())?;
+        }
+        // Either way: what is there is whole, and it alone is there.
+        ensure!(snapshot(&folder)? == before, "{options}: the output changed, or something is left beside it");
+    }
+    ensure!(failed >= 12, "only {failed} of the builds found their disk full");
+    small.resize("size=64m,nr_inodes=1000")?;
+    workshop.built()
+}
+
+fn used_kib(folder: &Path) -> Result<u64> {
+    let about = nix::sys::statvfs::statvfs(folder)?;
+    Ok((about.blocks() - about.blocks_free()) * about.fragment_size() / 1024)
+}
+
+fn under_cache() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let folder = workshop.path("cache");
+    let small = Small::new(&folder, "size=64m")?;
+    workshop.built()?;
+    let blocks = used_kib(&folder)?;
+    let mut failed = Vec::new();
+    for step in 0..12 {
+        for name in ["cache/cache", "out/out"] {
+            if workshop.path(name).exists() {
+                fs::remove_dir_all(workshop.path(name))?;
+            }
+        }
+        small.resize(&format!("size={}k", 64 + blocks * step / 12))?;
+        let ran = workshop.build(&[])?;
+        if ran.success() {
+            continue;
+        }
+        names_the_place(&ran, &folder)?;
+        ensure!(ran.stderr.contains("free some space there"), "no remedy in\n{}", ran.stderr);
+        ensure!(names(&workshop.path("out"))?.is_empty(), "{:?} is left", names(&workshop.path("out"))?);
+        for name in snapshot(&folder).unwrap_or_default().into_keys() {
+            let half = [".part", ".unpacking", ".tmp"].iter().find(|half| name.contains(*half));
+            ensure!(half.is_none(), "{name} is left in a full cache:\n{}", ran.stderr);
+        }
+        failed.push(ran.stderr);
+    }
+    ensure!(failed.len() >= 8, "only {} of the builds found their disk full", failed.len());
+    // The download, the unpacking and the shelf each met it.
+    for place in [".part", ".unpacking", "/gzip/"] {
+        ensure!(failed.iter().any(|said| said.contains(place)), "{place} never met the full disk: {failed:#?}");
+    }
+    small.resize("size=64m")?;
+    workshop.built()
+}
+
+fn under_pki() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    let files = snapshot(&workshop.path("pki"))?.len();
+    fs::remove_dir_all(workshop.pki())?;
+    let folder = workshop.path("pki");
+    let mut failed = 0;
+    // tmpfs counts its root, and the temporary name of a file besides.
+    for room in 1..files + 3 {
+        let small = Small::new(&folder, &format!("size=4m,nr_inodes={room}"))?;
+        let ran = workshop.build(&[])?;
+        if !ran.success() {
+            failed += 1;
+            names_the_place(&ran, &folder).with_context(|| format!("room for {room}"))?;
+        }
+        let before = snapshot(&folder).unwrap_or_default();
+        let half = before.keys().find(|name| name.contains(".unfinished"));
+        ensure!(half.is_none(), "room for {room}: {half:?} is left");
+        small.resize("size=4m,nr_inodes=1000")?;
+        workshop.built().with_context(|| format!("with room again, after there was room for {room}"))?;
+        let after = snapshot(&folder)?;
+        // What was made is kept: no key is made twice, and none is set aside.
+        for (name, about) in &before {
+            ensure!(after.get(name) == Some(about), "room for {room}: {name} was made anew");
+        }
+        ensure!(after.len() == files, "room for {room}: {:?}", after.keys());
+        says(&builder(&["pki", "show"], &workshop.pki())?, 0, &[])?;
+    }
+    ensure!(failed >= files, "only {failed} of the builds found their disk full");
+    Ok(())
+}

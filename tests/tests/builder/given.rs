@@ -1,0 +1,118 @@
+//! Authorities and certificates that the operator brings.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::etcd;
+use tests::harness::trial;
+
+use crate::workshop::{Workshop, builder, says, snapshot};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("an_authority_given_in_the_recipe_signs", &[], authority),
+        trial("ready_certificates_are_taken_as_they_are", &[], ready),
+        trial("a_lost_authority_is_never_made_anew", &[], lost),
+    ]
+}
+
+/// The recipe pins what the mirror has.
+fn pinned(workshop: &Workshop, more: &str) -> Result<()> {
+    workshop.write_recipe(&etcd::sha256(&workshop.tarball())?, more)
+}
+
+fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    fs::copy(from, to)?;
+    Ok(fs::set_permissions(to, Permissions::from_mode(mode))?)
+}
+
+fn authority() -> Result<()> {
+    // Another cluster's authority is as good as any.
+    let other = Workshop::warm()?;
+    other.built()?;
+    let workshop = Workshop::warm()?;
+    let (cert, key) = (workshop.path("our-ca.crt"), workshop.path("our-ca.key"));
+    pinned(&workshop, "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n")?;
+    workshop.refused(&[], &["our-ca.crt", "is not there", "put it there, in PEM"])?;
+    copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
+    workshop.refused(&[], &["our-ca.key", "is not there"])?;
+    copy(&other.pki().join("ca.key"), &key, 0o644)?;
+    workshop.refused(&[], &["our-ca.key", "its mode is 0644", "chmod 600"])?;
+    copy(&other.pki().join("nodes/etcd-1/peer.key"), &key, 0o600)?;
+    workshop.refused(&[], &["our-ca.key", "it is not the key of", "belong together"])?;
+    copy(&other.pki().join("nodes/etcd-1/peer.crt"), &cert, 0o644)?;
+    // The folder holds the first one by now, which has nothing in common with this.
+    workshop.refused(&[], &["the given authority is `O=demo, CN=etcd-1.cluster.local`", "give another folder"])?;
+    copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
+    copy(&other.pki().join("ca.key"), &key, 0o600)?;
+    workshop.built()?;
+    ensure!(fs::read(workshop.pki().join("ca.crt"))? == fs::read(&cert)?, "another authority is in the PKI");
+    ensure!(!workshop.pki().join("ca.key").exists(), "the operator's key was copied");
+    says(&builder(&["pki", "show"], &workshop.pki())?, 0, &["nodes/etcd-1/server.crt", "localhost"])?;
+
+    // A folder with an authority of its own does not change hands.
+    let own = snapshot(&other.pki())?;
+    for name in ["our-ca.crt", "our-ca.key"] {
+        fs::copy(workshop.path(name), other.path(name))?;
+    }
+    pinned(&other, "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n")?;
+    says(&other.build(&[])?, 1, &["the folder has an authority of its own", "give another folder"])?;
+    ensure!(snapshot(&other.pki())? == own);
+    Ok(())
+}
+
+fn ready() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    fs::remove_file(workshop.pki().join("ca.key"))?;
+    let before = snapshot(&workshop.path("pki"))?;
+    let nodes = snapshot(&workshop.out().join("nodes"))?;
+    workshop.built()?;
+    ensure!(snapshot(&workshop.path("pki"))? == before, "ready certificates were touched");
+    ensure!(snapshot(&workshop.out().join("nodes"))? == nodes);
+
+    // One that does not fit its node is refused by name, and so is one that is missing.
+    let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
+    fs::write(workshop.path("recipe.toml"), recipe.replace("10.101.15.103", "10.101.15.104"))?;
+    says(&workshop.build(&[])?, 1, &["nodes/etcd-3/server.crt", "SANs lack IP:10.101.15.104", "or add ca.key"])?;
+    fs::write(workshop.path("recipe.toml"), &recipe)?;
+    let peer = workshop.pki().join("nodes/etcd-2/peer.key");
+    fs::rename(&peer, workshop.path("aside"))?;
+    says(&workshop.build(&[])?, 1, &["nodes/etcd-2/peer.crt", "its private key is missing"])?;
+    fs::rename(workshop.path("aside"), &peer)?;
+    fs::copy(workshop.pki().join("nodes/etcd-1/client.key"), workshop.pki().join("nodes/etcd-1/server.key"))?;
+    says(&workshop.build(&[])?, 1, &["nodes/etcd-1/server.crt", "the key beside it is not its own"])?;
+    fs::write(workshop.pki().join("nodes/etcd-1/server.crt"), include_str!("expired.crt"))?;
+    says(&workshop.build(&[])?, 1, &["nodes/etcd-1/server.crt", "it expired on 2021-01-01T00:00:00Z"])?;
+    ensure!(snapshot(&workshop.out().join("nodes"))? == nodes, "a refused build changed the output");
+    Ok(())
+}
+
+fn lost() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    let out = snapshot(&workshop.out())?;
+    for name in ["ca.crt", "ca.key"] {
+        fs::rename(workshop.pki().join(name), workshop.path(name))?;
+    }
+    says(
+        &workshop.build(&[])?,
+        1,
+        &["ca.key", "it is missing, while there are certificates", "restore ca.crt and ca.key"],
+    )?;
+    for name in ["ca.crt", "ca.key"] {
+        fs::rename(workshop.path(name), workshop.pki().join(name))?;
+    }
+    fs::rename(workshop.pki().join("signing.key"), workshop.path("signing.key"))?;
+    says(&workshop.build(&[])?, 1, &["signing.key", "while images trust its public half", "restore it from a backup"])?;
+    fs::rename(workshop.path("signing.key"), workshop.pki().join("signing.key"))?;
+    fs::set_permissions(workshop.pki(), Permissions::from_mode(0o777))?;
+    says(&workshop.build(&[])?, 1, &["its mode is 0777", "chmod 755"])?;
+    fs::set_permissions(workshop.pki(), Permissions::from_mode(0o700))?;
+    workshop.built()?;
+    ensure!(snapshot(&workshop.out())? == out);
+    Ok(())
+}

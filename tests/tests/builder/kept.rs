@@ -1,0 +1,182 @@
+//! A good output stays as it is, byte for byte, whatever becomes of the next build.
+
+use std::io::Read as _;
+use std::process::Child;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tests::harness::trial;
+use tests::server::Fault;
+
+use crate::stand_in::{self, TARBALL};
+use crate::workshop::{Workshop, names, says, snapshot, wait_for};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_failed_build_leaves_the_old_output", &[], failed),
+        trial("an_interrupt_during_the_download_leaves_the_old_output", &[], interrupted_download),
+        trial("an_interrupt_during_the_packing_leaves_the_old_output", &[], interrupted_packing),
+        trial("a_killed_build_leaves_the_old_output_and_the_next_clears_up", &[], killed),
+        trial("a_folder_that_is_no_output_is_never_replaced", &[], not_ours),
+        trial("what_must_outlive_the_output_may_not_lie_in_it", &[], within),
+    ]
+}
+
+fn failed() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    let before = snapshot(&workshop.path("out"))?;
+    let recipe = std::fs::read(workshop.path("recipe.toml"))?;
+    workshop.write_recipe(&"7".repeat(64), "")?;
+    says(&workshop.build(&[])?, 1, &["disagree"])?;
+    std::fs::write(workshop.path("recipe.toml"), "[cluster]\n")?;
+    says(&workshop.build(&[])?, 3, &["nothing was built"])?;
+    std::fs::write(workshop.path("recipe.toml"), recipe)?;
+    std::fs::write(workshop.path("firstboot"), "#!/bin/sh\n")?;
+    says(&workshop.build(&[])?, 1, &["would not run on a node"])?;
+    ensure!(snapshot(&workshop.path("out"))? == before);
+    Ok(())
+}
+
+/// Sends the signal, and gives the exit code (128 and the signal's number, where it died of it) and what was said.
+fn end(mut child: Child, signal: Signal) -> Result<(i32, String)> {
+    use std::os::unix::process::ExitStatusExt as _;
+    kill(Pid::from_raw(i32::try_from(child.id())?), signal).context("the builder had ended before it was told to")?;
+    let status = child.wait()?;
+    let mut said = String::new();
+    child.stderr.take().context("no standard error")?.read_to_string(&mut said)?;
+    Ok((status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)), said))
+}
+
+fn interrupted_download() -> Result<()> {
+    let workshop = Workshop::new()?;
+    workshop.built()?;
+    let before = snapshot(&workshop.path("out"))?;
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        std::fs::remove_dir_all(workshop.cache())?;
+        workshop.server.fault(TARBALL, Fault::Stall(800_000, std::time::Duration::from_secs(600)));
+        let child = workshop.start(&[])?;
+        let part = || Ok(part(&workshop)?.is_some_and(|bytes| bytes > 0));
+        wait_for("the download begins", part)?;
+        let (ended, said) = end(child, signal)?;
+        ensure!(ended == code && said.contains("interrupted"), "{ended}: {said}");
+        ensure!(snapshot(&workshop.path("out"))? == before, "{signal} changed the output");
+        workshop.server.heal(TARBALL);
+    }
+    // What had come serves the next build.
+    workshop.built()?;
+    let last = workshop.server.requests_for(TARBALL).pop().context("nothing was asked for")?;
+    ensure!(last.header("range").is_some_and(|range| range.starts_with("bytes=")), "{last:?}");
+    ensure!(snapshot(&workshop.path("out"))? == before);
+    Ok(())
+}
+
+/// The size of the incomplete download.
+fn part(workshop: &Workshop) -> Result<Option<u64>> {
+    let folder = workshop.cache().join("releases");
+    let name = names(&folder)?.into_iter().find(|name| name.ends_with(".part"));
+    Ok(name.and_then(|name| folder.join(name).metadata().ok()).map(|about| about.len()))
+}
+
+/// Large enough that packing takes its time on any machine.
+const LARGE: usize = 4 << 20;
+
+/// A workshop whose next build packs for long, with the output of a short one in it.
+fn about_to_pack() -> Result<Workshop> {
+    let workshop = Workshop::with(&stand_in::parts(LARGE))?;
+    let small = Workshop::new()?;
+    small.built()?;
+    std::fs::rename(small.out(), workshop.out())?;
+    std::fs::rename(small.pki(), workshop.pki())?;
+    Ok(workshop)
+}
+
+fn packing(workshop: &Workshop) -> Result<Child> {
+    let mut child = workshop.start(&[])?;
+    let begun = wait_for("the packing begins", || {
+        ensure!(child.try_wait()?.is_none(), "the builder has ended before it began to pack");
+        Ok(names(&workshop.path("out"))?.iter().any(|name| name.starts_with(".out.new-")))
+    });
+    if let Err(error) = begun {
+        let _ = child.kill();
+        let mut said = String::new();
+        child.stderr.take().context("no standard error")?.read_to_string(&mut said)?;
+        return Err(error.context(said));
+    }
+    Ok(child)
+}
+
+fn interrupted_packing() -> Result<()> {
+    let workshop = about_to_pack()?;
+    let before = snapshot(&workshop.path("out"))?;
+    let (code, said) = end(packing(&workshop)?, Signal::SIGINT)?;
+    ensure!(code == 130 && said.contains("interrupted: what was half-written is removed"), "{code}: {said}");
+    ensure!(names(&workshop.path("out"))? == ["out"], "{:?}", names(&workshop.path("out"))?);
+    ensure!(snapshot(&workshop.path("out"))? == before);
+    Ok(())
+}
+
+fn killed() -> Result<()> {
+    let workshop = about_to_pack()?;
+    let before = snapshot(&workshop.out())?;
+    let (code, _) = end(packing(&workshop)?, Signal::SIGKILL)?;
+    ensure!(code == 137, "{code}");
+    ensure!(snapshot(&workshop.out())? == before);
+    let left = names(&workshop.path("out"))?;
+    ensure!(left.len() == 2 && left[0].starts_with(".out.new-"), "nothing is left to be cleared up: {left:?}");
+    // A build that begins (and here is short) clears up; so it would if it failed after that.
+    let small = Workshop::new()?;
+    let recipe = small.path("recipe.toml");
+    let mut command = std::process::Command::new(tests::programs::builder()?);
+    command.arg("build").arg(recipe).arg("--out").arg(workshop.out()).arg("--pki").arg(workshop.pki());
+    command.arg("--cache").arg(small.cache()).arg("--firstboot").arg(small.path("firstboot"));
+    tests::process::run(&mut command)?.ok()?;
+    ensure!(names(&workshop.path("out"))? == ["out"], "{:?}", names(&workshop.path("out"))?);
+    Ok(())
+}
+
+fn not_ours() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    let out = workshop.out();
+    let refused = |words: &[&str]| -> Result<()> {
+        let before = snapshot(&workshop.path("out"))?;
+        says(&workshop.build(&[])?, 1, words)?;
+        ensure!(snapshot(&workshop.path("out"))? == before);
+        ensure!(workshop.server.requests().is_empty(), "it was fetched first and refused then");
+        ensure!(names(&workshop.path("pki"))?.is_empty(), "keys were made");
+        Ok(())
+    };
+    std::fs::write(&out, "a file")?;
+    refused(&["expected a folder", "out/out"])?;
+    std::fs::remove_file(&out)?;
+    std::fs::create_dir(&out)?;
+    std::fs::write(out.join("thesis.tex"), "years of work")?;
+    refused(&["out/out", "no output of an earlier build", "name a new or an empty folder"])?;
+    std::fs::remove_file(out.join("thesis.tex"))?;
+    workshop.built()?;
+    std::fs::write(out.join("thesis.tex"), "years of work")?;
+    let before = snapshot(&workshop.path("out"))?;
+    says(&workshop.build(&[])?, 1, &["`thesis.tex` in it is not the builder's"])?;
+    ensure!(snapshot(&workshop.path("out"))? == before);
+    Ok(())
+}
+
+fn within() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    let before = snapshot(&workshop.path("out"))?;
+    for option in ["--pki", "--cache"] {
+        let mut command = std::process::Command::new(tests::programs::builder()?);
+        command.arg("build").arg(workshop.path("recipe.toml")).arg("--out").arg(workshop.out());
+        command.arg(option).arg(workshop.out().join("kept")).arg("--firstboot").arg(workshop.path("firstboot"));
+        if option == "--pki" {
+            command.arg("--cache").arg(workshop.cache());
+        }
+        let ran = tests::process::run(&mut command)?;
+        says(&ran, 1, &["lies in the output, which is replaced as a whole", &format!("name another {option}")])?;
+        ensure!(snapshot(&workshop.path("out"))? == before);
+    }
+    Ok(())
+}

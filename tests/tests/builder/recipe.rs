@@ -1,0 +1,141 @@
+//! What the builder says to a recipe with a mistake in it.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::programs;
+
+use crate::workshop::{Workshop, builder, names, says};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("each_kind_of_mistake_in_a_recipe_is_shown_where_it_is", &[], each_kind),
+        trial("all_mistakes_of_a_recipe_come_at_once", &[], at_once),
+        trial("check_says_the_same_for_programs", &[], as_json),
+        trial("a_warning_is_an_error_only_where_asked_for", &[], warnings),
+        trial("what_is_no_recipe_at_all_is_refused", &[], no_recipe),
+    ]
+}
+
+/// In the guide's recipe: a text, what stands there instead, the place, and what is said.
+const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
+    ("domain", "domian", "5:1", &["unknown key `domian`", "did you mean `domain`?"]),
+    ("[firewall]", "[firewal]", "31:2", &["unknown key `firewal`", "did you mean `firewall`?"]),
+    ("\"3.6.14\"", "3.6", "24:11", &["must be a string, not a number", "expected a string"]),
+    ("[cluster]", "[[cluster]]", "3:1", &["`cluster` must be a table, not a list"]),
+    ("\"etcd-1\"", "\"etcd_1\"", "8:8", &["`_` is not allowed"]),
+    ("\"10.101.15.101\"", "\"10.101.15.256\"", "9:11", &["bad value for `address`"]),
+    ("3.6.14", "3.9.1", "24:11", &["etcd 3.9.1 is not supported: 3.4 to 3.7 are"]),
+    ("ffe840", "ffe84", "25:10", &["64 hexadecimal digits", "63 characters"]),
+    ("https://github.com", "ftp://github.com", "27:5", &["expected http:// or https://"]),
+    ("10.101.15.0/24\"]", "10.101.15.7/24\"]", "32:12", &["did you mean 10.101.15.0/24?"]),
+    ("\"etcd-2\"", "\"etcd-1\"", "12:8", &["two nodes have the name etcd-1", "etcd-1 has it already"]),
+    ("10.101.15.102", "10.101.15.101", "13:11", &["two nodes have the address 10.101.15.101"]),
+    ("10.101.15.103", "10.101.16.103", "17:11", &["10.101.16.103 is no address of a host in the network"]),
+    ("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\"", "21:11", &["is the node etcd-2"]),
+    (
+        "sha256 =",
+        "# sha256 =",
+        "23:1",
+        &["`sha256` is missing in [etcd]", "a version without its digest could be anything"],
+    ),
+    ("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]", "32:11", &["`ca-cert` without `ca-key`", "--pki folder"]),
+    ("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]", "31:1", &["renew-before-days < certificate-days"]),
+    ("[network]", "[network]\nmode = \"statik\"", "20:8", &["expected one of: dhcp, static", "did you mean `static`?"]),
+    ("[network]", "[network", "19:9", &["this is not TOML"]),
+];
+
+fn guide() -> Result<String> {
+    fs::read_to_string(programs::recipe("three-node")).context("cannot read the guide's recipe")
+}
+
+fn changed(from: &str, to: &str) -> Result<String> {
+    let text = guide()?;
+    ensure!(text.contains(from), "the guide's recipe has no {from:?} any more");
+    Ok(text.replacen(from, to, 1))
+}
+
+fn each_kind() -> Result<()> {
+    let workshop = Workshop::new()?;
+    for (from, to, place, words) in MISTAKES {
+        let text = changed(from, to)?;
+        fs::write(workshop.path("recipe.toml"), &text)?;
+        let ran = workshop.build(&[])?;
+        let place = format!("recipe.toml:{place}");
+        says(&ran, 3, words).and_then(|()| says(&ran, 3, &[&place, "nothing was built"])).context(to)?;
+        // The line itself, and a caret below it.
+        let lines: Vec<&str> = ran.stderr.lines().collect();
+        let caret = lines.iter().position(|line| line.trim_start().starts_with('|') && line.contains('^'));
+        let caret = caret.with_context(|| format!("no caret for {to:?} in\n{}", ran.stderr))?;
+        let quoted = lines[caret - 1].split_once("| ").map_or("", |(_, line)| line);
+        ensure!(!quoted.is_empty() && text.contains(quoted), "{quoted:?} is no line of the recipe, for {to:?}");
+        for folder in ["out", "pki", "cache"] {
+            ensure!(names(&workshop.path(folder))?.is_empty(), "{to:?} left something in {folder}");
+        }
+    }
+    ensure!(workshop.server.requests().is_empty(), "a recipe with mistakes had something fetched");
+    Ok(())
+}
+
+fn at_once() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let text = changed("domain", "domian")?.replace("\"etcd-2\"", "\"-x\"").replace("3.6.14", "x");
+    fs::write(workshop.path("recipe.toml"), text)?;
+    let ran = workshop.build(&[])?;
+    let places = ["recipe.toml:5:1", "recipe.toml:12:8", "recipe.toml:24:11"];
+    says(&ran, 3, &places)?;
+    let order: Vec<_> = places.iter().map(|place| ran.stderr.find(place)).collect();
+    ensure!(order.is_sorted(), "not in the file's order:\n{}", ran.stderr);
+    let count = ran.stderr.matches("error: ").count();
+    says(&ran, 3, &[&format!("{count} errors in ")])
+}
+
+fn as_json() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let path = workshop.path("recipe.toml");
+    fs::write(&path, changed("domain", "domian")?)?;
+    let ran = builder(&["check", "--json"], &path)?;
+    says(&ran, 3, &[])?;
+    let findings: serde_json::Value = serde_json::from_str(&ran.stdout)?;
+    let findings = findings.as_array().context("expected a list")?;
+    let finding = findings.iter().find(|finding| finding["help"] == "did you mean `domain`?");
+    let finding = finding.with_context(|| format!("{findings:#?}"))?;
+    ensure!(finding["file"] == path.to_string_lossy().as_ref(), "{finding:#}");
+    ensure!(finding["line"] == 5 && finding["column"] == 1 && finding["severity"] == "error", "{finding:#}");
+
+    fs::write(&path, guide()?)?;
+    let ran = builder(&["check", "--json"], &path)?;
+    ensure!(ran.code() == 0 && ran.stdout.trim() == "[]", "{ran:#?}");
+    says(&builder(&["check"], &path)?, 0, &["no errors"])
+}
+
+fn warnings() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let path = workshop.path("recipe.toml");
+    let text = guide()? + "\n[[node]]\nname = \"etcd-4\"\naddress = \"10.101.15.104\"\n";
+    fs::write(&path, text)?;
+    says(&builder(&["check"], &path)?, 0, &["warning: ", "4 members survive the loss of 1"])?;
+    says(&builder(&["check", "--strict"], &path)?, 3, &["4 members"])?;
+    says(&workshop.build(&["--strict"])?, 3, &["nothing was built"])
+}
+
+fn no_recipe() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let path = workshop.path("recipe.toml");
+    fs::write(&path, b"name = \"\xff\"")?;
+    says(&workshop.build(&[])?, 3, &["not UTF-8 at byte 8"])?;
+    fs::write(&path, vec![b'#'; (1 << 20) + 1])?;
+    says(&workshop.build(&[])?, 3, &["1048577 bytes", "no recipe"])?;
+    fs::write(&path, "")?;
+    says(
+        &workshop.build(&[])?,
+        3,
+        &["the section [cluster] is missing", "no [[node]]", "the section [etcd] is missing"],
+    )?;
+    fs::remove_file(&path)?;
+    workshop.refused(&[], &["cannot read the recipe", "recipe.toml", "No such file"])?;
+    fs::create_dir(&path)?;
+    workshop.refused(&[], &["cannot read the recipe", "recipe.toml"]).map(drop)
+}

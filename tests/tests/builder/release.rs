@@ -1,0 +1,253 @@
+//! Releases that are not what they should be, and mirrors that do not do what they should.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tar::EntryType;
+use tests::harness::trial;
+use tests::server::{Fault, FileServer};
+
+use crate::stand_in::{self, SIZE, SUMS, TARBALL};
+use crate::workshop::{Workshop, flip, names, says};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_release_with_one_flipped_byte_or_cut_short_is_refused", &[], damaged),
+        trial("sums_that_disagree_stop_the_build_and_say_who", &[], sums_disagree),
+        trial("what_is_inside_a_release_is_looked_at", &[], inside),
+        trial("a_download_cut_in_its_midst_is_resumed", &[], resumed),
+        trial("the_next_mirror_and_the_next_try_help", &[], next),
+        trial("no_network_says_what_was_tried_and_what_to_do", &[], no_network),
+        trial("offline_takes_the_cache_or_nothing", &[], offline),
+        trial("a_release_brought_by_hand_is_verified_as_well", &[], by_hand),
+        trial("a_damaged_cache_is_mended", &[], damaged_cache),
+    ]
+}
+
+fn damaged() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let size = fs::metadata(workshop.tarball())?.len();
+    for at in [0, size / 2, size - 1] {
+        workshop.server.fault(TARBALL, Fault::FlipByte(at));
+        workshop.refused(&[], &["no mirror gave etcd 3.5.99", "wrong digest: expected", "found", "--release FILE"])?;
+        workshop.server.heal(TARBALL);
+    }
+    // The file itself is short: its length is right, its digest not.
+    let bytes = fs::read(workshop.tarball())?;
+    fs::write(workshop.tarball(), &bytes[..bytes.len() / 2])?;
+    workshop.refused(&[], &["wrong digest"])?;
+    ensure!(names(&workshop.path("pki"))?.is_empty(), "keys were made for a build that could not be");
+    // Good again, and nothing of the bad ones is in the way.
+    fs::write(workshop.tarball(), bytes)?;
+    workshop.built()
+}
+
+fn sums_disagree() -> Result<()> {
+    let workshop = Workshop::new()?;
+    stand_in::sums(&workshop.path("mirror"), &"0".repeat(64))?;
+    let words = ["disagree", "the recipe and the mirror's SHA256SUMS differ", "nothing was used", "compare [etcd]"];
+    let ran = workshop.refused(&[], &words)?;
+    says(&ran, 1, &[&"0".repeat(64), &workshop.server.url(SUMS)])?;
+    ensure!(workshop.server.requests_for(TARBALL).is_empty(), "the tarball was fetched all the same");
+
+    // A version that the builder's own table holds, with another digest in the recipe: no network is asked.
+    let recipe = fs::read_to_string(workshop.path("recipe.toml"))?.replace("3.5.99", "3.6.14");
+    fs::write(workshop.path("recipe.toml"), recipe)?;
+    let before = workshop.server.requests().len();
+    workshop.refused(&[], &["the recipe and the builder's own table differ", "compare [etcd] version and sha256"])?;
+    ensure!(workshop.server.requests().len() == before);
+    Ok(())
+}
+
+/// Releases whose digest is right and whose content is not: the recipe's author may have been misled.
+fn inside() -> Result<()> {
+    type Change = fn(&mut Vec<stand_in::Part>);
+    let extra = |parts: &mut Vec<stand_in::Part>, path: &str, kind| {
+        parts.push(stand_in::Part { path: path.to_owned(), kind, bytes: Vec::new() });
+    };
+    let cases: [(&str, Change, &[&str]); 7] = [
+        (
+            "leads out",
+            |parts| stand_in::part(parts, "etcdctl").path = "etcd-v3.5.99-linux-amd64/../etcdctl".to_owned(),
+            &["../etcdctl", "holds `..`"],
+        ),
+        (
+            "missing",
+            |parts| parts.retain(|part| !part.path.ends_with("/etcd")),
+            &["/etcd: missing", "another version's"],
+        ),
+        ("arm64", |parts| stand_in::part(parts, "etcdctl").bytes[18] = 183, &["/etcdctl", "arm64 (AArch64)", "x86-64"]),
+        (
+            "a script",
+            |parts| stand_in::part(parts, "etcdutl").bytes[..2].copy_from_slice(b"#!"),
+            &["/etcdutl", "script"],
+        ),
+        ("a link", |parts| stand_in::part(parts, "etcdutl").kind = EntryType::Symlink, &["/etcdutl", "symbolic link"]),
+        (
+            "too small",
+            |parts| stand_in::part(parts, "etcd").bytes.truncate(4096),
+            &["/etcd", "a program of 4096 bytes"],
+        ),
+        (
+            "twice",
+            |parts| {
+                let again = stand_in::part(parts, "etcd").clone();
+                parts.push(again);
+            },
+            &["/etcd", "there twice"],
+        ),
+    ];
+    let workshop = Workshop::new()?;
+    let try_with = |parts: &[stand_in::Part], words: &[&str]| -> Result<()> {
+        let digest = stand_in::write(&workshop.path("mirror"), parts)?;
+        workshop.write_recipe(&digest, "")?;
+        let ran = workshop.refused(&[], words)?;
+        says(&ran, 1, &["nothing of it was used"])?;
+        let unpacked = workshop.cache().join("releases").join(&digest);
+        ensure!(!unpacked.exists(), "{} is there", unpacked.display());
+        ensure!(!workshop.path("cache/etcdctl").exists() && !workshop.cache().join("releases/etcdctl").exists());
+        Ok(())
+    };
+    for (what, change, words) in cases {
+        let mut parts = stand_in::parts(SIZE);
+        change(&mut parts);
+        try_with(&parts, words).context(what)?;
+    }
+    for (path, kind, words) in [
+        ("etcd-v3.5.99-linux-amd64/dev", EntryType::Char, &["a character device"][..]),
+        ("/etc/passwd", EntryType::Regular, &["/etc/passwd", "absolute"]),
+        ("etcd-v3.5.1-linux-amd64/README", EntryType::Regular, &["not below etcd-v3.5.99-linux-amd64/"]),
+    ] {
+        let mut parts = stand_in::parts(SIZE);
+        extra(&mut parts, path, kind);
+        try_with(&parts, words).context(path)?;
+    }
+    Ok(())
+}
+
+fn resumed() -> Result<()> {
+    let workshop = Workshop::new()?;
+    workshop.server.fault(TARBALL, Fault::CutOnceAfter(1_000_000));
+    says(&workshop.build(&[])?, 0, &["cut off after 1000000 bytes", "trying again"])?;
+    let requests = workshop.server.requests_for(TARBALL);
+    let ranges: Vec<_> = requests.iter().map(|request| request.header("range")).collect();
+    ensure!(ranges == [None, Some("bytes=1000000-")], "{ranges:?}");
+    // The next build asks nobody.
+    let before = workshop.server.requests().len();
+    says(&workshop.build(&[])?, 0, &["release: from the cache"])?;
+    ensure!(workshop.server.requests().len() == before);
+    Ok(())
+}
+
+fn next() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let empty = tempfile::tempdir()?;
+    let first = FileServer::on_loopback(empty.path())?;
+    let mirrors = ["--mirror", &first.url(""), "--mirror", &workshop.server.url("")];
+    says(&workshop.build(&mirrors)?, 0, &["HTTP status 404", &first.url(TARBALL), "its digest is the recipe's"])?;
+    ensure!(first.requests_for(TARBALL).len() == 1, "a mirror without the file was asked twice");
+
+    let workshop = Workshop::new()?;
+    workshop.server.fault(TARBALL, Fault::StatusTimes(500, 1));
+    says(&workshop.build(&[])?, 0, &["HTTP status 500; trying again"])?;
+    ensure!(workshop.server.requests_for(TARBALL).len() == 2);
+    // A mirror without SHA256SUMS is told of, and no obstacle.
+    let workshop = Workshop::new()?;
+    workshop.server.fault(SUMS, Fault::Status(404));
+    says(&workshop.build(&[])?, 0, &["SHA256SUMS could not be had: HTTP status 404"])
+}
+
+fn no_network() -> Result<()> {
+    let workshop = Workshop::new()?;
+    // A port that was free a moment ago: nobody listens there.
+    let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let url = format!("http://{nobody}/");
+    let words = ["no mirror gave etcd 3.5.99", &url, "Connection refused", "check the network", "--release FILE"];
+    workshop.refused(&["--mirror", &url], &words)?;
+    let unknown = "http://mirror.invalid/";
+    workshop.refused(&["--mirror", unknown], &["no mirror gave etcd", unknown, "check the network"])?;
+    ensure!(names(&workshop.path("pki"))?.is_empty());
+    Ok(())
+}
+
+fn offline() -> Result<()> {
+    let workshop = Workshop::new()?;
+    workshop.refused(&["--offline"], &["not in the cache", "--offline", "build once without", "--release FILE"])?;
+    ensure!(names(&workshop.path("cache"))?.is_empty(), "an empty cache was made");
+    workshop.built()?;
+    let before = workshop.server.requests().len();
+    says(&workshop.build(&["--offline"])?, 0, &["from the cache"])?;
+    ensure!(workshop.server.requests().len() == before);
+    Ok(())
+}
+
+fn by_hand() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let file = workshop.path("brought.tar.gz");
+    fs::copy(workshop.tarball(), &file)?;
+    let name = file.to_string_lossy().into_owned();
+    flip(&file, 70_000)?;
+    workshop.refused(&["--release", &name], &[&name, "expected", "found", "copy it again"])?;
+    fs::write(&file, "")?;
+    workshop.refused(&["--release", &name], &[&name, "copy it again"])?;
+    workshop.refused(&["--release", "/dev/null"], &["/dev/null is no file", "give the release tarball"])?;
+    workshop.refused(&["--release", "/no/such.tar.gz"], &["/no/such.tar.gz", "No such file"])?;
+    fs::copy(workshop.tarball(), &file)?;
+    // A SHA256SUMS beside it is heard.
+    let sums = workshop.path("SHA256SUMS");
+    fs::write(&sums, format!("{}  etcd-v3.5.99-linux-amd64.tar.gz\n", "1".repeat(64)))?;
+    workshop.refused(&["--release", &name], &["disagree", &sums.to_string_lossy()])?;
+    fs::remove_file(&sums)?;
+    says(&workshop.build(&["--release", &name])?, 0, &["release: from the given file"])?;
+    ensure!(workshop.server.requests().is_empty(), "somebody was asked over the network");
+    Ok(())
+}
+
+fn damaged_cache() -> Result<()> {
+    let workshop = Workshop::new()?;
+    workshop.built()?;
+    let image = crate::workshop::snapshot(&workshop.out())?;
+    let releases = workshop.cache().join("releases");
+    let names = names(&releases)?;
+    let digest = names.iter().find(|name| name.len() == 64).context("nothing is unpacked in the cache")?;
+    // The compressed form, the program, the tarball, each alone and then all of them at once.
+    let shelf = workshop.cache().join("gzip");
+    let programs = releases.join(digest);
+    let damage = |what: &str| -> Result<()> {
+        if what.contains("gzip") {
+            for folder in crate::workshop::names(&shelf)? {
+                let folder = shelf.join(folder);
+                for name in crate::workshop::names(&folder)? {
+                    flip(&folder.join(name), 100)?;
+                }
+            }
+        }
+        if what.contains("program") {
+            flip(&programs.join("etcdctl"), 200_000)?;
+        }
+        if what.contains("tarball") {
+            flip(&releases.join(format!("{digest}.tar.gz")), 200_000)?;
+        }
+        Ok(())
+    };
+    for what in ["gzip", "program", "tarball", "gzip program", "program tarball", "gzip program tarball"] {
+        damage(what)?;
+        // What the damage makes unusable is had again, from this build on or from the next.
+        let first = workshop.build(&[])?;
+        ensure!(first.success() || first.code() == 1, "{what}: {first:#?}");
+        workshop.built().with_context(|| format!("{what}; before that:\n{}", first.stderr))?;
+        ensure!(crate::workshop::snapshot(&workshop.out())? == image, "{what}: another image came of it");
+    }
+    // It is the cache that mended itself, not each build that fetches anew.
+    let before = workshop.server.requests_for(TARBALL).len();
+    workshop.built()?;
+    ensure!(workshop.server.requests_for(TARBALL).len() == before);
+    ensure!(before <= 4, "{before} downloads");
+    // A mirror that is slow is waited for.
+    fs::remove_dir_all(workshop.cache())?;
+    workshop.server.fault(TARBALL, Fault::Stall(500_000, Duration::from_millis(300)));
+    workshop.built()
+}

@@ -1,0 +1,269 @@
+//! `builder verify` and `builder pki show`: what was changed since is named.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::process::{self, Ran};
+use tests::{etcd, programs};
+
+use crate::secret::unpacked;
+use crate::workshop::{Workshop, builder, flip, names, says, snapshot};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("verify_names_each_file_that_differs", &[], files),
+        trial("verify_looks_into_the_overlay", &[], overlay),
+        trial("verify_asks_whose_signature_it_is", &[], signature),
+        trial("verify_names_a_nodes_file_that_differs", &[], nodes),
+        trial("a_reader_that_has_read_enough_changes_no_exit_code", &[], reader_gone),
+        trial("pki_show_names_what_is_the_matter", &[], pki),
+    ]
+}
+
+fn built() -> Result<Workshop> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    good(&workshop)?;
+    Ok(workshop)
+}
+
+fn verify(workshop: &Workshop) -> Result<Ran> {
+    builder(&["verify"], &workshop.out())
+}
+
+fn good(workshop: &Workshop) -> Result<()> {
+    says(&verify(workshop)?, 0, &["verified: every digest is as the manifest says", "signature  good"])
+}
+
+/// Verifies what differs: the exit code, and a line that begins with the name.
+fn differs(workshop: &Workshop, name: &str) -> Result<()> {
+    let ran = verify(workshop)?;
+    says(&ran, 4, &["NOT verified", "is not what was built"]).with_context(|| name.to_owned())?;
+    let line = ran.stdout.lines().any(|line| line.starts_with(&format!("{name}: ")));
+    ensure!(line, "{name} is not named:\n{}", ran.stdout);
+    Ok(())
+}
+
+fn files() -> Result<()> {
+    let workshop = built()?;
+    let image = workshop.out().join("image");
+    for name in names(&image)? {
+        let path = image.join(&name);
+        let bytes = fs::read(&path)?;
+        for at in [0, bytes.len() / 2, bytes.len() - 1] {
+            flip(&path, at)?;
+            differs(&workshop, &name).with_context(|| format!("byte {at} of {name}"))?;
+            fs::write(&path, &bytes)?;
+        }
+        fs::write(&path, &bytes[..bytes.len() - 1])?;
+        differs(&workshop, &name)?;
+        // Without its manifest a folder is no image: that is another answer.
+        fs::remove_file(&path)?;
+        if name == "manifest.json" {
+            says(&verify(&workshop)?, 1, &["no image/manifest.json", "builder build --out"])?;
+        } else {
+            // An image without signature may be one of an earlier build; the list of digests knows better.
+            differs(&workshop, &name)?;
+        }
+        fs::write(&path, &bytes)?;
+    }
+    fs::write(image.join("extra"), "")?;
+    differs(&workshop, "extra")?;
+    fs::remove_file(image.join("extra"))?;
+    symlink("centos7.ks", image.join("ks"))?;
+    differs(&workshop, "ks")?;
+    fs::remove_file(image.join("ks"))?;
+    // Many at once are all named.
+    for name in ["centos7.ks", "overlay.tar.gz"] {
+        flip(&image.join(name), 20)?;
+    }
+    for name in ["centos7.ks", "overlay.tar.gz"] {
+        differs(&workshop, name)?;
+    }
+    says(&builder(&["verify"], Path::new("/no/such/folder"))?, 1, &["/no/such/folder", "builder build --out"])
+}
+
+/// Packs a tar stream as the overlay.
+fn pack(image: &Path, tar: &[u8]) -> Result<()> {
+    let mut gzip = GzEncoder::new(File::create(image.join("overlay.tar.gz"))?, Compression::fast());
+    gzip.write_all(tar)?;
+    gzip.finish()?;
+    Ok(())
+}
+
+/// Where an entry's header and content are in a tar stream.
+fn entry(tar: &[u8], path: &str) -> Result<(usize, usize)> {
+    let mut archive = tar::Archive::new(tar);
+    for entry in archive.entries()? {
+        let entry = entry?;
+        if entry.path_bytes().as_ref() == path.as_bytes() {
+            return Ok((usize::try_from(entry.raw_header_position())?, usize::try_from(entry.raw_file_position())?));
+        }
+    }
+    anyhow::bail!("there is no {path} in the overlay")
+}
+
+fn overlay() -> Result<()> {
+    let workshop = built()?;
+    let image = workshop.out().join("image");
+    let tar = unpacked(&image.join("overlay.tar.gz"))?;
+    for path in ["etc/fstab", "usr/local/bin/etcd", "etc/firstboot/trust.pub"] {
+        let mut changed = tar.clone();
+        changed[entry(&tar, path)?.1 + 5] ^= 1;
+        pack(&image, &changed)?;
+        differs(&workshop, &format!("overlay.tar.gz: {path}"))?;
+    }
+    // A mode and an owner, with the header's checksum right again.
+    for (place, what) in [(100, "its mode is another"), (108, "its owner is another")] {
+        let mut changed = tar.clone();
+        let (header, _) = entry(&tar, "etc/fstab")?;
+        changed[header + place + 3] ^= 1;
+        let block = &mut changed[header..header + 512];
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        pack(&image, &changed)?;
+        differs(&workshop, "overlay.tar.gz: etc/fstab")?;
+        says(&verify(&workshop)?, 4, &[what])?;
+    }
+    // One that a tar would unpack elsewhere, and one that is cut short.
+    let mut changed = tar.clone();
+    let (header, _) = entry(&tar, "etc/fstab")?;
+    changed[header..header + 9].copy_from_slice(b"../etc/fs");
+    pack(&image, &changed)?;
+    differs(&workshop, "overlay.tar.gz")?;
+    pack(&image, &tar[..tar.len() / 2])?;
+    differs(&workshop, "overlay.tar.gz")?;
+    fs::write(image.join("overlay.tar.gz"), "no gzip file at all")?;
+    differs(&workshop, "overlay.tar.gz")
+}
+
+fn with_key(workshop: &Workshop, key: &Path) -> Result<Ran> {
+    let mut command = std::process::Command::new(programs::builder()?);
+    process::run(command.arg("verify").arg(workshop.out()).arg("--key").arg(key))
+}
+
+fn signature() -> Result<()> {
+    let workshop = built()?;
+    let other = Workshop::warm()?;
+    other.built()?;
+    says(&with_key(&workshop, &workshop.pki().join("signing.pub"))?, 0, &["good, by the given key"])?;
+    says(&with_key(&workshop, &other.pki().join("signing.pub"))?, 4, &["manifest.json.sig: ", "signature  BAD"])?;
+    says(&with_key(&workshop, &workshop.pki().join("ca.crt"))?, 1, &["ca.crt", "holds no key"])?;
+    says(&with_key(&workshop, Path::new("/no/key"))?, 1, &["cannot read /no/key"])?;
+
+    // Who changes an image and every digest of it still cannot sign it.
+    let image = workshop.out().join("image");
+    let replace = |name: &str, from: &str, to: &str| -> Result<()> {
+        let text = fs::read_to_string(image.join(name))?;
+        ensure!(text.contains(from), "no {from} in {name}");
+        Ok(fs::write(image.join(name), text.replace(from, to))?)
+    };
+    let digest = |name: &str| etcd::sha256(&image.join(name));
+    let (kickstart, manifest) = (digest("centos7.ks")?, digest("manifest.json")?);
+    let mut file = File::options().append(true).open(image.join("centos7.ks"))?;
+    let size = file.seek(SeekFrom::End(0))?;
+    file.write_all(b"# and more\n")?;
+    replace("manifest.json", &kickstart, &digest("centos7.ks")?)?;
+    replace("manifest.json", &size.to_string(), &(size + 11).to_string())?;
+    replace("SHA256SUMS", &kickstart, &digest("centos7.ks")?)?;
+    replace("SHA256SUMS", &manifest, &digest("manifest.json")?)?;
+    let ran = verify(&workshop)?;
+    says(&ran, 4, &["manifest.json.sig: what is signed is another manifest", "NOT verified: 1 problem"])?;
+    // Taking the signature away does not help against who has the key.
+    let sig = digest("manifest.json.sig")?;
+    fs::remove_file(image.join("manifest.json.sig"))?;
+    replace("SHA256SUMS", &format!("{sig}  manifest.json.sig\n"), "")?;
+    says(&with_key(&workshop, &workshop.pki().join("signing.pub"))?, 4, &["manifest.json.sig: it is missing"])
+}
+
+fn nodes() -> Result<()> {
+    let workshop = built()?;
+    let node = workshop.out().join("nodes/etcd-2");
+    for name in names(&node)? {
+        let path = node.join(&name);
+        let bytes = fs::read(&path)?;
+        flip(&path, bytes.len() / 2)?;
+        differs(&workshop, &format!("nodes/etcd-2/{name}"))?;
+        fs::remove_file(&path)?;
+        differs(&workshop, &format!("nodes/etcd-2/{name}"))?;
+        fs::write(&path, &bytes)?;
+        good(&workshop)?;
+    }
+    // A document in another node's folder.
+    fs::copy(workshop.out().join("nodes/etcd-1/node.json"), node.join("node.json"))?;
+    differs(&workshop, "nodes/etcd-2/node.json")?;
+    says(&verify(&workshop)?, 4, &["it is the document of `etcd-1`"])
+}
+
+fn pki() -> Result<()> {
+    let workshop = built()?;
+    let pki = workshop.pki();
+    let show = || builder(&["pki", "show"], &pki);
+    says(
+        &show()?,
+        0,
+        &["ca.crt", "nodes/etcd-1/server.crt", "DNS:localhost", "IP:127.0.0.1", "clientAuth, serverAuth"],
+    )?;
+    ensure!(!show()?.stdout.contains("PRIVATE KEY") && !show()?.stdout.contains("PROBLEM"));
+    let ran = builder(&["pki", "show", "--json"], &pki)?;
+    let list: serde_json::Value = serde_json::from_str(&ran.stdout)?;
+    ensure!(list.as_array().is_some_and(|list| list.len() == 10), "{list:#}");
+
+    let (cert, key) = (pki.join("nodes/etcd-1/server.crt"), pki.join("nodes/etcd-1/server.key"));
+    let good = (fs::read(&cert)?, fs::read(&key)?);
+    let problem = |what: &str| -> Result<()> {
+        says(&show()?, 4, &["PROBLEM: ", what, "have a problem"])?;
+        fs::write(&cert, &good.0)?;
+        fs::write(&key, &good.1)?;
+        fs::set_permissions(&key, Permissions::from_mode(0o600))?;
+        says(&show()?, 0, &[])
+    };
+    fs::write(&cert, include_str!("expired.crt"))?;
+    problem("it expired on 2021-01-01T00:00:00Z")?;
+    fs::set_permissions(&key, Permissions::from_mode(0o640))?;
+    problem("the mode of its key is 0640: others can get at it, expected 0600")?;
+    fs::copy(pki.join("nodes/etcd-2/server.key"), &key)?;
+    problem("the key beside it is not its own")?;
+    fs::remove_file(&key)?;
+    problem("its private key is missing")?;
+    fs::write(&cert, "no certificate")?;
+    problem("no certificate in it")?;
+    fs::write(&key, "no key")?;
+    problem("its key is no private key in it")?;
+
+    // An expired one is replaced by the next build, and kept aside.
+    fs::write(&cert, include_str!("expired.crt"))?;
+    says(&workshop.build(&[])?, 0, &["server.crt: replaced, since", "it expired on 2021-01-01"])?;
+    let aside = names(&pki.join("nodes/etcd-1"))?;
+    ensure!(aside.iter().any(|name| name.starts_with("server.crt.old-")), "{aside:?}");
+    says(&show()?, 0, &[])?;
+    // One that others can read stops a build.
+    let before = snapshot(&workshop.out())?;
+    fs::set_permissions(&key, Permissions::from_mode(0o604))?;
+    says(&workshop.build(&[])?, 1, &["server.key", "its mode is 0604", "chmod 600"])?;
+    ensure!(snapshot(&workshop.out())? == before);
+    says(&builder(&["pki", "show"], Path::new("/no/pki"))?, 1, &["/no/pki/ca.crt", "builder build --pki"])
+}
+
+/// As `builder verify | head -1` has it: the reader is gone before all is said.
+fn reader_gone() -> Result<()> {
+    let workshop = built()?;
+    flip(&workshop.out().join("image/centos7.ks"), 9)?;
+    let script = "\"$0\" \"$@\" | true; exit ${PIPESTATUS[0]}";
+    for (words, code) in [(vec!["verify"], 4), (vec!["verify", "--json"], 4)] {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", script]).arg(programs::builder()?).args(words).arg(workshop.out());
+        says(&process::run(&mut bash)?, code, &["is not what was built"])?;
+    }
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", script]).arg(programs::builder()?).args(["pki", "show"]).arg(workshop.pki());
+    says(&process::run(&mut bash)?, 0, &[])
+}

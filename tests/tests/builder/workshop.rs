@@ -1,0 +1,240 @@
+//! A folder with all that one builder needs, and the words to say what it made of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use tests::process::{self, Ran};
+use tests::server::FileServer;
+use tests::{programs, run};
+
+use crate::stand_in;
+
+/// Longer than anything here takes on a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A good release, made once.
+struct Good {
+    folder: PathBuf,
+    sha256: String,
+}
+
+/// The folders are each in a folder of their own, so that whatever is left beside one of them is seen.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    folder: PathBuf,
+    firstboot: PathBuf,
+    /// The mirror, with the stand-in release in it; it can be told to misbehave.
+    pub(crate) server: FileServer,
+}
+
+impl Workshop {
+    /// A workshop with a recipe, a mirror with the stand-in release, and nothing built.
+    pub(crate) fn new() -> Result<Self> {
+        static GOOD: OnceLock<Good> = OnceLock::new();
+        if GOOD.get().is_none() {
+            let folder = run::current()?.folder("stand-in")?;
+            let sha256 = stand_in::write(&folder, &stand_in::parts(stand_in::SIZE))?;
+            // Only this thread comes here: the harness runs one test after the other.
+            let _ = GOOD.set(Good { folder, sha256 });
+        }
+        let good = GOOD.get().context("it was set")?;
+        Self::of(&good.sha256, |mirror| copy(&good.folder, mirror))
+    }
+
+    /// The same, with a cache that was filled by another builder: for what has nothing to do with fetching.
+    pub(crate) fn warm() -> Result<Self> {
+        static CACHE: OnceLock<PathBuf> = OnceLock::new();
+        let workshop = Self::new()?;
+        if let Some(filled) = CACHE.get() {
+            copy(filled, &workshop.cache())?;
+        } else {
+            let other = Self::new()?;
+            other.built()?;
+            let kept = run::current()?.folder("cache")?;
+            copy(&other.cache(), &kept)?;
+            copy(&kept, &workshop.cache())?;
+            let _ = CACHE.set(kept);
+        }
+        Ok(workshop)
+    }
+
+    /// The same with another release.
+    pub(crate) fn with(parts: &[stand_in::Part]) -> Result<Self> {
+        let made = tempfile::tempdir()?;
+        let sha256 = stand_in::write(made.path(), parts)?;
+        Self::of(&sha256, |mirror| copy(made.path(), mirror))
+    }
+
+    fn of(sha256: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let folder = run::current()?.folder("builder")?;
+        for name in ["mirror", "out", "pki", "cache"] {
+            fs::create_dir(folder.join(name))?;
+        }
+        fill(&folder.join("mirror"))?;
+        let server = FileServer::on_loopback(&folder.join("mirror"))?;
+        let firstboot = stand_in::firstboot(&folder)?;
+        let workshop = Self { folder, firstboot, server };
+        workshop.write_recipe(sha256, "")?;
+        Ok(workshop)
+    }
+
+    /// A path in the workshop.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The output.
+    pub(crate) fn out(&self) -> PathBuf {
+        self.path("out/out")
+    }
+
+    /// The PKI.
+    pub(crate) fn pki(&self) -> PathBuf {
+        self.path("pki/pki")
+    }
+
+    /// The cache.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.path("cache/cache")
+    }
+
+    /// The release's tarball in the mirror.
+    pub(crate) fn tarball(&self) -> PathBuf {
+        self.path("mirror").join(stand_in::TARBALL)
+    }
+
+    /// Writes the demo's recipe with the stand-in release pinned to a digest, and more at its end.
+    pub(crate) fn write_recipe(&self, sha256: &str, more: &str) -> Result<()> {
+        let demo = fs::read_to_string(programs::recipe("demo"))?;
+        let line = |line: &str| match line.split_once(" = ") {
+            Some(("version", _)) => format!("version = \"{}\"\n", stand_in::VERSION),
+            Some(("sha256", _)) => format!("sha256 = \"{sha256}\"\n"),
+            Some(("mirrors", _)) => format!("mirrors = [\"{}\"]\n", self.server.url("")),
+            _ => format!("{line}\n"),
+        };
+        let text: String = demo.lines().map(line).collect();
+        fs::write(self.path("recipe.toml"), text + more).context("cannot write the recipe")
+    }
+
+    /// `builder build` with this workshop's folders; more arguments may come.
+    pub(crate) fn command(&self) -> Result<Command> {
+        let mut command = Command::new(programs::builder()?);
+        command.arg("build").arg(self.path("recipe.toml"));
+        command.arg("--out").arg(self.out()).arg("--pki").arg(self.pki()).arg("--cache").arg(self.cache());
+        command.arg("--firstboot").arg(&self.firstboot);
+        command.env_remove("SOURCE_DATE_EPOCH");
+        Ok(command)
+    }
+
+    /// Builds.
+    pub(crate) fn build(&self, more: &[&str]) -> Result<Ran> {
+        process::run(self.command()?.args(more))
+    }
+
+    /// Builds, which must go well.
+    pub(crate) fn built(&self) -> Result<()> {
+        self.build(&[])?.ok().map(drop)
+    }
+
+    /// Builds, which must fail with code 1, name these words, and leave nothing where the output would be.
+    pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Ran> {
+        let ran = self.build(more)?;
+        says(&ran, 1, words)?;
+        ensure!(names(&self.path("out"))?.is_empty(), "left behind: {:?}", names(&self.path("out"))?);
+        Ok(ran)
+    }
+
+    /// Starts a build and does not wait for it.
+    pub(crate) fn start(&self, more: &[&str]) -> Result<Child> {
+        let mut command = self.command()?;
+        command.args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().context("cannot start the builder")
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// `builder` with other words than `build`.
+pub(crate) fn builder(words: &[&str], folder: &Path) -> Result<Ran> {
+    process::run(Command::new(programs::builder()?).args(words).arg(folder))
+}
+
+/// Checks how a program ended and that it said all of this.
+pub(crate) fn says(ran: &Ran, code: i32, words: &[&str]) -> Result<()> {
+    ensure!(ran.code() == code, "exit code {} instead of {code}: {ran:#?}", ran.code());
+    for word in words {
+        let said = ran.stderr.contains(word) || ran.stdout.contains(word);
+        ensure!(said, "it does not say {word:?}:\n{}{}", ran.stderr, ran.stdout);
+    }
+    ensure!(!ran.stderr.contains("panicked"), "it panicked:\n{}", ran.stderr);
+    Ok(())
+}
+
+/// The names in a folder, in order; none where it is not there.
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// All below a folder by path: the mode, and a file's content.
+pub(crate) type Snapshot = BTreeMap<String, (u32, Option<Vec<u8>>)>;
+
+/// All that is below a folder.
+pub(crate) fn snapshot(folder: &Path) -> Result<Snapshot> {
+    let mut out = BTreeMap::new();
+    let mut todo = vec![folder.to_path_buf()];
+    while let Some(next) = todo.pop() {
+        for name in names(&next)? {
+            let path = next.join(name);
+            let about = path.symlink_metadata()?;
+            let content = if about.is_file() { Some(fs::read(&path)?) } else { None };
+            let name = path.strip_prefix(folder)?.to_string_lossy().into_owned();
+            out.insert(name, (about.permissions().mode() & 0o7777, content));
+            if about.is_dir() {
+                todo.push(path);
+            }
+        }
+    }
+    ensure!(!out.is_empty(), "there is nothing in {}", folder.display());
+    Ok(out)
+}
+
+/// Copies a folder and all that is in it, modes and all.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let words = [Path::new("-a"), Path::new("--no-target-directory"), from, to];
+    process::run(Command::new("cp").args(words))?.ok().map(drop)
+}
+
+/// Waits for something to come true.
+pub(crate) fn wait_for(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !is()? {
+        ensure!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Flips the bits of one byte.
+pub(crate) fn flip(path: &Path, at: usize) -> Result<()> {
+    let mut bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    *bytes.get_mut(at).with_context(|| format!("{} has no byte {at}", path.display()))? ^= 0xff;
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
