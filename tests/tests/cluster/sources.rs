@@ -57,7 +57,7 @@ fn cmdline() -> Result<()> {
     // A container's /proc/cmdline is its machine's; nspawn cannot lay another over it before systemd is there.
     host.write("/root/cmdline", "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n", 0o644)?;
     host.boot()?;
-    host.wait_for("journalctl -u firstboot | grep -q 'no node document'", Duration::from_secs(30))?;
+    host.wait_for("journalctl -u firstboot | grep -q 'waiting for http'", Duration::from_secs(30))?;
     host.check(&["mount", "--bind", "/root/cmdline", "/proc/cmdline"])?;
     host.check(&["systemctl", "restart", "--no-block", "firstboot"])?;
     host.wait_for(ACCEPTED, Duration::from_secs(30))?;
