@@ -29,6 +29,10 @@ pub(crate) struct Options {
 
 /// Runs the whole way: image, identity, host, decision, etcd, health.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if !options.dry_run {
+        // Of an earlier run in this boot: until this one has come as far, etcd has no leave to start.
+        files::remove(paths::READY)?;
+    }
     stamp::check()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use crate::etcd::{self, Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::identity;
+use crate::say::show;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -44,9 +45,9 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         rows
     });
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        show(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
     } else {
-        print!("{}", table(&rows));
+        show(&table(&rows))?;
     }
     Ok(verdict(&rows))
 }
@@ -140,10 +141,12 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
 }
 
 fn verdict(rows: &[Row]) -> Option<Exit> {
-    let well = rows.iter().filter(|row| row.healthy && !row.learner).count();
-    if well == rows.len() {
+    // A learner has no vote; it counts among those that are to be well, and not for the quorum.
+    let voters = rows.iter().filter(|row| !row.learner);
+    let (voters, well) = (voters.clone().count(), voters.filter(|row| row.healthy).count());
+    if rows.iter().all(|row| row.healthy && !row.learner) {
         None
-    } else if well > rows.len() / 2 {
+    } else if well > voters / 2 {
         Some(Exit::Degraded)
     } else {
         Some(Exit::NoQuorum)
@@ -217,6 +220,8 @@ mod tests {
         assert_eq!(verdict(&[row("a", true), row("b", true), row("c", false)]), Some(Exit::Degraded));
         assert_eq!(verdict(&[row("a", true), row("b", false), row("c", false)]), Some(Exit::NoQuorum));
         assert_eq!(verdict(&[row("a", false)]), Some(Exit::NoQuorum));
+        let learner = Row { learner: true, ..row("b", true) };
+        assert_eq!(verdict(&[row("a", true), learner]), Some(Exit::Degraded));
     }
 
     #[test]

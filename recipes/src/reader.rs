@@ -58,6 +58,11 @@ impl<'a> Table<'a> {
         self.header.clone()
     }
 
+    /// Where the value of a key stands.
+    pub(crate) fn place(&self, key: &str) -> Option<Range<usize>> {
+        self.entries.get(key).map(Spanned::span)
+    }
+
     /// Reports a mistake that only the caller can see.
     pub(crate) fn report(&self, diagnostic: Diagnostic) {
         self.findings.add(diagnostic);

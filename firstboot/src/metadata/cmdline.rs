@@ -8,7 +8,8 @@ use reqwest::Url;
 use super::{Found, LIMIT, url};
 use crate::files;
 
-pub(super) fn find(path: &str) -> Result<Option<Found>> {
+/// `known`: the node has a document already, and no server is asked again.
+pub(super) fn find(path: &str, known: bool) -> Result<Option<Found>> {
     let line = String::from_utf8_lossy(&files::read_bounded(path.as_ref(), LIMIT)?).into_owned();
     let Some(place) = place_in(&line) else { return Ok(None) };
     if place.starts_with('/') {
@@ -16,6 +17,7 @@ pub(super) fn find(path: &str) -> Result<Option<Found>> {
     }
     let address = Url::parse(&place).with_context(|| format!("`{place}` on the kernel's command line"))?;
     match address.scheme() {
+        "http" | "https" if known => Ok(None),
         "http" | "https" => url::get(&address).map(Some),
         other => bail!("{other}: on the kernel's command line ({place}): expected http, https or an absolute path"),
     }

@@ -47,15 +47,16 @@ pub(crate) fn find(policy: &MetadataPolicy, machine: &Machine) -> Result<Found> 
 }
 
 fn ask(policy: &MetadataPolicy, machine: &Machine) -> Result<Found> {
+    // The network is asked only by a node that does not know yet who it is: a set-up member starts without it.
+    let known = files::read_if_there(paths::ACCEPTED)?.is_some();
     let mut asked = Vec::new();
     for source in &policy.sources {
         let found = match source {
             MetadataSource::File => file::find(paths::NODE_FILE)?,
-            MetadataSource::Cmdline => cmdline::find("/proc/cmdline")?,
+            MetadataSource::Cmdline => cmdline::find("/proc/cmdline", known)?,
             MetadataSource::Nocloud => nocloud::find()?,
-            // The network is asked only by a node that does not know yet who it is.
             MetadataSource::Url => match &policy.url {
-                Some(url) if files::read_if_there(paths::ACCEPTED)?.is_none() => url::find(url, machine)?,
+                Some(url) if !known => url::find(url, machine)?,
                 _ => None,
             },
         };

@@ -55,7 +55,14 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     });
     let compaction = number("auto-compaction-hours", 0..=8_760, 10);
     let snapshot_count = table.integer("snapshot-count", 100..=10_000_000).map(|at| at.value);
-    let max_request = table.value::<Size>("max-request").map_or(Size(3 << 19), |at| at.value);
+    // etcd's default is 1.5 MiB; it advises against more than 10 MiB (server/embed/config.go).
+    let max_request = table.value::<Size>("max-request").map_or(Size(3 << 19), |at| {
+        if !(64 << 10..=10 << 20).contains(&at.value.0) {
+            let finding = Diagnostic::error(at.span, "`max-request` is out of bounds");
+            table.report(finding.label("expected 64 KiB to 10 MiB"));
+        }
+        at.value
+    });
     let corrupt_check = table.boolean("initial-corrupt-check").is_none_or(|at| at.value);
     table.finish();
 

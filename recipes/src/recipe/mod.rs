@@ -82,6 +82,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let install = install::read(root);
     let (time, tuning) = (policy::read_time(root), policy::read_tuning(root));
     let firewall = policy::read_firewall(root, &nodes, network.as_ref());
+    check_room(root, etcd.as_ref(), install.as_ref());
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
     let metadata = policy::read_metadata(root);
     let date = read_date(root);
@@ -100,6 +101,17 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
         metadata,
         date,
     })
+}
+
+/// A database of its full quota must fit twice: a snapshot of the leader's arrives beside the old one.
+fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) {
+    let (Some(etcd), Some(volume)) = (etcd, install.and_then(|install| install.partitions.etcd)) else { return };
+    let quota = Size(etcd.settings.quota_backend_bytes);
+    if quota.0.saturating_mul(2) > volume.0 {
+        let place = root.place("install").unwrap_or(0..0);
+        let message = format!("a volume of {volume} for etcd is too small for its quota of {quota}");
+        root.report(Diagnostic::error(place, message).help("give it twice the quota, or set a smaller `quota`"));
+    }
 }
 
 /// 2000-01-01: old enough that no clock of a node lies before it, so that tar does not warn.

@@ -205,6 +205,11 @@ pub(super) fn read_metadata(root: &Table<'_>) -> MetadataPolicy {
     let url = table.and_then(|table| table.value::<Base>("url"));
     let written = table.and_then(|table| table.list::<SourceName>("sources"));
     if let Some(table) = table {
+        if let Some(at) = url.as_ref().filter(|at| at.value.url().scheme() == "http") {
+            let finding =
+                Diagnostic::warning(at.span.clone(), "node documents hold private keys, and plain http shows them");
+            table.report(finding.help("use https, or a network that only the nodes and this server are on"));
+        }
         if let Some(sources) = &written {
             let asks = sources.iter().find(|at| at.value.0 == MetadataSource::Url);
             if let (Some(at), None) = (asks, &url) {

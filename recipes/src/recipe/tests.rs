@@ -81,6 +81,7 @@ fn a_bad_value_says_why() {
     refused(&changed("[etcd]", "[etcd]\nheartbeat-interval-ms = 0"), "expected 10 to 5000");
     refused(&changed("[firewall]", "[install]\nroot-password = \"hunter2\"\n[firewall]"), "openssl passwd -6");
     refused(&changed("[firewall]", "[tuning.sysctl]\nswappiness = 1\n[firewall]"), "`swappiness` is no sysctl key");
+    refused(&changed("[etcd]", "[etcd]\nmax-request = \"9 TiB\""), "expected 64 KiB to 10 MiB");
     refused(&changed("10.101.15.0/24\"]", "10.101.15.7/24\"]"), "did you mean 10.101.15.0/24?");
 }
 
@@ -93,6 +94,8 @@ fn a_contradiction_names_both_sides() {
     refused(&changed("10.101.15.103", "10.101.16.103"), "10.101.16.103 is no address of a host in the network");
     refused(&changed("10.101.15.103", "10.101.15.255"), "no address of a host in the network");
     refused(&changed("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\""), "is the node etcd-2");
+    let room = "[install.partitions]\netcd = \"4 GiB\"\n[firewall]";
+    refused(&changed("[firewall]", room).replace("[etcd]", "[etcd]\nquota = \"4 GiB\""), "too small for its quota");
     refused(&changed("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]"), "`ca-cert` without `ca-key`");
     refused(&changed("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]"), "lifetimes contradict");
     refused(&changed("[firewall]", "[metadata]\nsources = [\"url\"]\n[firewall]"), "needs a `url` to ask");
