@@ -53,7 +53,7 @@ pub(super) fn read_nodes(root: &Table<'_>) -> Vec<At<Node>> {
     let mut seen = HashMap::new();
     let nodes: Vec<_> = tables.iter().filter_map(|table| read_node(table, &mut seen)).collect();
     if let Some(last) = tables.last()
-        && tables.len() % 2 == 0
+        && tables.len().is_multiple_of(2)
     {
         let (count, survives) = (tables.len(), (tables.len() - 1) / 2);
         let message = format!("{count} members survive the loss of {survives}, as {} would", count - 1);

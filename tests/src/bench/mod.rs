@@ -3,7 +3,9 @@
 //! Two ways to do the same are run in turns (A B A B), so that what else the machine does meets both, and the medians
 //! are compared. Nothing is asserted: a table is printed, and a person judges.
 
+pub mod boot;
 pub mod build;
+pub mod firstboot;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
