@@ -11,7 +11,9 @@ use recipes::{Envelope, NodeDocument, PublicKey, Sha256};
 use super::files::{self, Listing};
 use super::overlay;
 use super::report::{Problem, Report, SignatureState};
-use super::{FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, ManifestError, OVERLAY, OverlayEntry, SIGNATURE, SUMS};
+use super::{
+    FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, ManifestError, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json,
+};
 use crate::nodes;
 
 /// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside the
@@ -63,7 +65,13 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     } else {
         vec![Problem::new(SUMS, "it is missing")]
     };
-    let signed = matches!(signature, SignatureState::Good { .. } | SignatureState::OwnKey { .. });
+    // A signature says nothing of the blanks around it: only one that is written as the builder writes it is as it was.
+    let as_written = || {
+        let envelope = serde_json::from_slice::<Envelope>(envelope.as_deref()?).ok()?;
+        json(&envelope, &image).ok()
+    };
+    let signed =
+        matches!(signature, SignatureState::Good { .. } | SignatureState::OwnKey { .. }) && as_written() == envelope;
     for problem in from_sums.iter_mut().filter(|problem| problem.path != SUMS) {
         if manifest.as_ref().is_ok_and(|manifest| is_fault_of_sums(&problem.path, manifest, signed, &found)) {
             *problem =
@@ -89,7 +97,7 @@ fn dedup(problems: &mut Vec<Problem>) {
 /// Whether a contradiction between `SHA256SUMS` and a file is the former's fault, since somebody else vouches for the
 /// file: the manifest, or the signature for the manifest.
 fn is_fault_of_sums(name: &str, manifest: &Manifest, signed: bool, found: &[FileDigest]) -> bool {
-    if [MANIFEST, SIGNATURE].contains(&name) {
+    if name == MANIFEST || name == SIGNATURE {
         return signed;
     }
     let of = |files: &[FileDigest]| files.iter().find(|file| file.name == name).cloned();

@@ -11,7 +11,7 @@ use tests::harness::trial;
 use tests::server::Fault;
 
 use crate::stand_in::{self, TARBALL};
-use crate::workshop::{Workshop, names, says, snapshot, wait_for};
+use crate::workshop::{Workshop, is_a, names, says, snapshot, wait_for};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -76,7 +76,7 @@ fn interrupted_download() -> Result<()> {
 /// The size of the incomplete download.
 fn part(workshop: &Workshop) -> Result<Option<u64>> {
     let folder = workshop.cache().join("releases");
-    let name = names(&folder)?.into_iter().find(|name| name.ends_with(".part"));
+    let name = names(&folder)?.into_iter().find(|name| is_a(name, "part"));
     Ok(name.and_then(|name| folder.join(name).metadata().ok()).map(|about| about.len()))
 }
 

@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::process;
 
-use crate::workshop::{Workshop, snapshot};
+use crate::workshop::{Workshop, is_a, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -36,7 +36,7 @@ fn no_secret() -> Result<()> {
     // The first line of each key's base64 is already its own: the fixed head of PKCS #8 has 36 characters of it.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
         .into_keys()
-        .filter(|name| name.ends_with(".key"))
+        .filter(|name| is_a(name, "key"))
         .map(|name| workshop.pki().join(name))
         .collect();
     ensure!(keys.len() == 11, "an authority's, a signing one and three for each of three nodes: {keys:?}");
@@ -86,7 +86,7 @@ fn modes() -> Result<()> {
             ensure!(mode == expected, "umask {umask}: out/{name} has the mode {mode:04o}, expected {expected:04o}");
         }
         for (name, (mode, content)) in snapshot(&workshop.path("pki"))? {
-            let secret = name.ends_with(".key") || name.ends_with(".lock");
+            let secret = is_a(&name, "key") || name.ends_with("/.lock");
             let expected = match (content.is_none(), secret) {
                 (true, _) => 0o700,
                 (false, true) => 0o600,

@@ -193,6 +193,11 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Whether the name has this extension.
+pub(crate) fn is_a(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == extension)
+}
+
 /// All below a folder by path: the mode, and a file's content.
 pub(crate) type Snapshot = BTreeMap<String, (u32, Option<Vec<u8>>)>;
 
