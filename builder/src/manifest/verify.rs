@@ -52,11 +52,11 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
         // The manifest names it, so its absence is a problem already.
         None => {}
     }
-    if let (Ok(manifest), Some(own)) = (&manifest, &own) {
-        if manifest.trust != own.id() {
-            let what = "the image trusts another key than it says";
-            problems.push(Problem::differs(MANIFEST, what, &own.id(), &manifest.trust));
-        }
+    if let (Ok(manifest), Some(own)) = (&manifest, &own)
+        && manifest.trust != own.id()
+    {
+        let what = "the image trusts another key than it says";
+        problems.push(Problem::differs(MANIFEST, what, &own.id(), &manifest.trust));
     }
     let envelope = found.iter().any(|file| file.name == SIGNATURE).then(|| read(SIGNATURE)).transpose()?;
     let signature = signature(envelope.as_deref(), &bytes, key, own.as_ref(), &mut problems);
