@@ -1,6 +1,7 @@
 //! What firstboot did, in order: append-only, each line checksummed and flushed before the next thing is done, so
 //! that after a power cut it can be told what had been begun and what was finished.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result};
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
+use crate::barrier::{Lives, Nonce};
 use crate::exit::refused;
 use crate::files;
 use crate::machine::Machine;
@@ -26,10 +28,32 @@ pub(crate) enum Event {
         /// The machine that it was accepted on.
         machine: Machine,
     },
+    /// The operator said that the cluster shall begin without these.
+    Without {
+        /// Members of the recipe.
+        names: BTreeSet<Label>,
+    },
+    /// The disk was found empty, and its life in the bootstrap barrier begins.
+    Life {
+        /// Drawn for it.
+        nonce: Nonce,
+    },
+    /// All others were seen, empty, in these lives; this node will be told as ready.
+    Ready {
+        /// The lives of all initial members.
+        lives: Lives,
+    },
     /// This node shall be an initial member of a new cluster with this token.
     Bootstrap {
         /// etcd's `initial-cluster-token`.
         token: String,
+        /// Its initial members.
+        members: BTreeSet<Label>,
+    },
+    /// What a bootstrap that was cut short left is put aside.
+    Aside {
+        /// Where to.
+        path: PathBuf,
     },
     /// etcd on this node answered, with a quorum behind it.
     Healthy {
@@ -138,7 +162,7 @@ mod tests {
     use super::*;
 
     fn token(text: &str) -> Event {
-        Event::Bootstrap { token: text.to_owned() }
+        Event::Bootstrap { token: text.to_owned(), members: BTreeSet::new() }
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 /// While it exists etcd.service may start. It lies in /run: each boot firstboot has to say so anew.
 pub(crate) const READY: &str = "/run/firstboot/ready";
 
+/// Held by the one firstboot that works on the node.
+pub(crate) const LOCK: &str = "/run/firstboot/lock";
+
 /// etcd's configuration.
 pub(crate) const ETCD_CONF: &str = "/etc/etcd/etcd.conf";
 /// Certificates and keys.
@@ -31,3 +34,7 @@ pub(crate) const TLS: &str = "/etc/etcd/tls";
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
 /// etcd's data: below the volume, whose root may hold a lost+found and what was set aside.
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
+/// Which life of the disk this is, on etcd's volume and not beside the journal: so that it is lost with the data.
+pub(crate) const LIFE: &str = "/var/lib/etcd/firstboot-life";
+/// What was put aside; nothing of it is ever deleted.
+pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::Label;
 
+use crate::barrier::{self, Beginning, Past};
 use crate::change::Change;
 use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
 use crate::files::{self, Folder, Wanted};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
+use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::say::say;
 use crate::steps::{self, etcd_conf};
@@ -25,13 +27,15 @@ pub(crate) struct Options {
     /// For how many seconds to wait for a healthy member once etcd runs
     #[arg(long, default_value_t = 300)]
     deadline: u64,
+    /// Begin a new cluster without these members, which will not come. Say the same on each of the others
+    #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
+    without: Vec<Label>,
 }
 
-/// Runs the whole way: image, identity, host, decision, etcd, health.
+/// Runs the whole way: image, identity, host, bootstrap barrier, etcd, health.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if !options.dry_run {
-        // Of an earlier run in this boot: until this one has come as far, etcd has no leave to start.
-        files::remove(paths::READY)?;
+    if !options.without.is_empty() {
+        return barrier::go_without(&options.without.iter().cloned().collect());
     }
     stamp::check()?;
     let machine = Machine::observe()?;
@@ -42,6 +46,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return plan(&identity);
     }
 
+    let _lock = Lock::take()?;
+    // Of an earlier run in this boot: until this one has come as far, etcd has no leave to start.
+    files::remove(paths::READY)?;
     Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
     let mut journal = Journal::open(paths::JOURNAL)?;
     check_before(&identity, &machine, &journal)?;
@@ -53,8 +60,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     accept(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(make)?;
 
-    let token = decide(&identity, &mut journal)?;
-    configure(&identity, &token)?;
+    let beginning = barrier::pass(&identity, &mut journal)?;
+    configure(&identity, &beginning)?;
     release_etcd()?;
     wait_for_health(&identity, &mut journal, Duration::from_secs(options.deadline))
 }
@@ -66,12 +73,16 @@ fn plan(identity: &Identity) -> Result<()> {
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
     let journal = Journal::open(paths::JOURNAL)?;
-    let token = known_token(&journal).unwrap_or_else(|| identity.cluster.name.to_string());
-    changes.extend(conf(identity, &token)?);
+    let begun = Past::of(&journal).bootstrap;
+    if let Some(beginning) = &begun {
+        changes.extend(conf(identity, beginning)?);
+    }
     for change in &changes {
         println!("would do: {change}");
     }
-    if changes.is_empty() {
+    if begun.is_none() {
+        println!("would then agree with the other initial members on a new cluster, and start etcd");
+    } else if changes.is_empty() {
         println!("nothing to do");
     }
     Ok(())
@@ -118,48 +129,24 @@ fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Resu
     Ok(())
 }
 
-fn known_token(journal: &Journal) -> Option<String> {
-    journal.last(|event| match event {
-        Event::Bootstrap { token } => Some(token.clone()),
-        _ => None,
-    })
-}
-
-/// Under which token this member runs. A data directory that the journal does not know is never touched.
-fn decide(identity: &Identity, journal: &mut Journal) -> Result<String> {
-    let has_data = std::path::Path::new(paths::DATA).join("member").exists();
-    match (known_token(journal), has_data) {
-        (Some(token), true) => Ok(token),
-        (Some(token), false)
-            if journal.last(|event| matches!(event, Event::Healthy { .. }).then_some(())).is_none() =>
-        {
-            Ok(token)
-        }
-        (Some(_), false) => Err(refused(format!(
-            "{} is empty, but this member was healthy before: its data is lost. It must not start as new",
-            paths::DATA
-        ))),
-        (None, true) => Err(refused(format!(
-            "{} holds data that firstboot did not put there, and so leaves alone. Move it away to start anew",
-            paths::DATA
-        ))),
-        (None, false) => {
-            let token = identity.cluster.name.to_string();
-            journal.add(Event::Bootstrap { token: token.clone() })?;
-            Ok(token)
-        }
-    }
-}
-
-fn conf(identity: &Identity, token: &str) -> Result<Option<Change>> {
+fn conf(identity: &Identity, beginning: &Beginning) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
     let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let start = etcd_conf::Start::new_cluster(cluster, token);
+    let start = etcd_conf::Start::new_cluster(cluster, beginning);
     crate::change::file(etcd_conf::wanted(own, &cluster.etcd, &start))
 }
 
+<<<<<<< HEAD
 fn configure(identity: &Identity, token: &str) -> Result<()> {
     conf(identity, token)?.iter().try_for_each(make)
+=======
+fn configure(identity: &Identity, beginning: &Beginning) -> Result<()> {
+    if let Some(change) = conf(identity, beginning)? {
+        say(change.to_string());
+        change.apply()?;
+    }
+    Ok(())
+>>>>>>> 23648ef
 }
 
 /// Says that etcd may start. It is started by hand too, for the case that systemd passed it over in an earlier try.

@@ -39,6 +39,11 @@ pub(crate) fn start(unit: &str) -> Result<()> {
     run(&["start", "--no-block", unit]).map(|_| ())
 }
 
+/// Stops a unit and waits until it is down.
+pub(crate) fn stop(unit: &str) -> Result<()> {
+    run(&["stop", unit]).map(|_| ())
+}
+
 fn run(arguments: &[&str]) -> Result<String> {
     let words = || format!("systemctl {}", arguments.join(" "));
     let output = Command::new("systemctl")

@@ -26,10 +26,10 @@ pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
             } else {
                 remove(&path)?;
             }
-        } else if let Some(pid) = name.strip_prefix(&new) {
-            if is_dead(&path, pid) {
-                remove(&path)?;
-            }
+        } else if let Some(pid) = name.strip_prefix(&new)
+            && is_dead(&path, pid)
+        {
+            remove(&path)?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 use recipes::ClusterDocument;
 use recipes::cluster::{EtcdSettings, Member};
 
+use crate::barrier::Beginning;
 use crate::files::{ETCD, Wanted};
 use crate::paths;
 
@@ -21,9 +22,10 @@ pub(crate) struct Start {
 
 impl Start {
     /// As an initial member of a new cluster.
-    pub(crate) fn new_cluster(cluster: &ClusterDocument, token: &str) -> Self {
-        let members = cluster.members.iter().map(|member| (member.name.to_string(), member.peer_url()));
-        Self { state: "new", token: token.to_owned(), members: members.collect() }
+    pub(crate) fn new_cluster(cluster: &ClusterDocument, beginning: &Beginning) -> Self {
+        let members = cluster.members.iter().filter(|member| beginning.members.contains(&member.name));
+        let members = members.map(|member| (member.name.to_string(), member.peer_url())).collect();
+        Self { state: "new", token: beginning.token.clone(), members }
     }
 }
 
@@ -99,7 +101,8 @@ mod tests {
         let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap();
         let mut cluster = recipe.cluster_document();
         cluster.etcd.version = version.parse().unwrap();
-        let start = Start::new_cluster(&cluster, "etcd-x");
+        let members = cluster.members.iter().map(|member| member.name.clone()).collect();
+        let start = Start::new_cluster(&cluster, &Beginning { token: "etcd-x".into(), members });
         render(&cluster.members[1], &cluster.etcd, &start)
     }
 

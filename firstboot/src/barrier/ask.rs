@@ -1,0 +1,125 @@
+//! The side that asks: what answers on a member's peer port.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use recipes::cluster::Member;
+use recipes::node::NodeTls;
+use recipes::{ClusterDocument, Label};
+use reqwest::{Response, StatusCode};
+
+use super::decide::Words;
+use super::{tls, words};
+
+/// How long a whole answer may take: a handshake and a page on a local network.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// What came of one question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// firstboot or etcd answered.
+    Words(Words),
+    /// Nobody did; the reason.
+    Silence(String),
+    /// Somebody did who is neither, or not of this cluster; why it is not believed.
+    Stranger(String),
+}
+
+/// Asks members on their peer ports.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    client: reqwest::Client,
+    cluster: Label,
+}
+
+impl Asker {
+    /// With the node's own peer certificate.
+    pub(crate) fn new(cluster: &ClusterDocument, tls: &NodeTls) -> Result<Self> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client(tls)?)
+            .http1_only()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .timeout(PATIENCE)
+            .pool_max_idle_per_host(1);
+        let client = client.build().context("cannot make an http client with the peer certificate")?;
+        Ok(Self { client, cluster: cluster.name.clone() })
+    }
+
+    /// Asks one member. An answer that comes too late is never read, so answers of one member are in the order of its
+    /// life.
+    pub(crate) async fn ask(&self, member: &Member) -> Heard {
+        match self.try_ask(member).await {
+            Ok(heard) => heard,
+            Err(error) => no_answer(&error),
+        }
+    }
+
+    async fn try_ask(&self, member: &Member) -> reqwest::Result<Heard> {
+        let url = member.peer_url();
+        let answer = self.client.get(format!("{url}{}", words::PATH)).send().await?;
+        if answer.status() == StatusCode::OK {
+            let Some(bytes) = bounded(answer).await? else {
+                return Ok(Heard::Stranger("its answer has no end".to_owned()));
+            };
+            let words = words::read(&bytes, &self.cluster, &member.name);
+            return Ok(words.map_or_else(Heard::Stranger, Heard::Words));
+        }
+        // Not firstboot. etcd serves its member list there, with the cluster's id.
+        let answer = self.client.get(format!("{url}/members")).send().await?;
+        let id = answer.headers().get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
+        Ok(match id.and_then(|id| u64::from_str_radix(id, 16).ok()) {
+            Some(cluster_id) => Heard::Words(Words::Etcd { cluster_id }),
+            None => Heard::Stranger(format!("it answers {} to a question for etcd's members", answer.status())),
+        })
+    }
+}
+
+async fn bounded(mut answer: Response) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > words::LIMIT {
+            return Ok(None);
+        }
+    }
+    Ok(Some(bytes))
+}
+
+/// Tells a peer that is not there from one that speaks another language.
+fn no_answer(error: &reqwest::Error) -> Heard {
+    if error.is_timeout() {
+        return Heard::Silence("no answer in time".to_owned());
+    }
+    let mut deepest: &dyn Error = error;
+    while let Some(source) = deepest.source() {
+        if let Some(io) = source.downcast_ref::<io::Error>()
+            && io.get_ref().is_none()
+        {
+            return Heard::Silence(words_of(io));
+        }
+        deepest = source;
+    }
+    // io::Error hides what it carries from source().
+    let said = deepest.to_string();
+    if error.is_connect() || error.is_decode() || error.is_body() {
+        return Heard::Stranger(said);
+    }
+    // A connection that was closed under the question, as when firstboot makes way for etcd.
+    Heard::Silence(said)
+}
+
+fn words_of(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::HostUnreachable => "no route to it".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        _ => error.to_string(),
+    }
+}

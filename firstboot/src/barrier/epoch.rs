@@ -1,0 +1,131 @@
+//! What initial members agree on: the lives of all their disks, together one epoch.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, anyhow};
+use recipes::{ClusterDocument, Label, Sha256};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+use super::ids;
+
+/// One life of a disk: drawn when firstboot finds it empty, written down before anybody is told, lost with the disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Nonce(u128);
+
+impl Nonce {
+    /// A new one, from the system.
+    pub(crate) fn draw() -> Result<Self> {
+        let mut bytes = [0; 16];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+        Ok(Self(u128::from_be_bytes(bytes)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(number: u128) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Nonce {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        number.map(Self).ok_or_else(|| format!("{text:?} is not 32 hexadecimal digits"))
+    }
+}
+
+impl TryFrom<String> for Nonce {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Nonce> for String {
+    fn from(nonce: Nonce) -> Self {
+        nonce.to_string()
+    }
+}
+
+/// The initial members of a cluster to be, each with the life of its disk.
+pub(crate) type Lives = BTreeMap<Label, Nonce>;
+
+/// How many hexadecimal digits of an epoch stand in the token: 64 bits, so that no two clusters ever share one.
+const IN_TOKEN: usize = 16;
+
+/// One agreement: these disks, in these lives, may become one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    /// The hash of all lives.
+    pub(crate) id: Sha256,
+    /// What it is the hash of.
+    pub(crate) lives: Lives,
+    /// etcd's `initial-cluster-token` for it. No other epoch has the same.
+    pub(crate) token: String,
+    /// The id that the cluster will have.
+    pub(crate) cluster_id: u64,
+}
+
+impl Epoch {
+    /// The epoch of these lives in this cluster.
+    pub(crate) fn new(cluster: &ClusterDocument, lives: Lives) -> Self {
+        let parts: Vec<String> = lives.iter().map(|(name, nonce)| format!("{name} {nonce}\n")).collect();
+        let id = Sha256::of(parts.concat().as_bytes());
+        let token = format!("{}-{}", cluster.name, &id.to_string()[..IN_TOKEN]);
+        let members = cluster.members.iter().filter(|member| lives.contains_key(&member.name));
+        let urls: Vec<String> = members.map(recipes::cluster::Member::peer_url).collect();
+        let cluster_id = ids::cluster_id(urls.iter().map(String::as_str), &token);
+        Self { id, lives, token, cluster_id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_life_of_each_disk_makes_another_token_and_another_cluster() {
+        let cluster =
+            recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap().cluster_document();
+        let lives = |nonces: [u128; 3]| -> Lives {
+            cluster.members.iter().map(|member| member.name.clone()).zip(nonces.map(Nonce)).collect()
+        };
+        let epochs = [[1, 2, 3], [1, 2, 4], [2, 1, 3]].map(|nonces| Epoch::new(&cluster, lives(nonces)));
+        for (i, one) in epochs.iter().enumerate() {
+            for other in &epochs[..i] {
+                assert_ne!(one.token, other.token);
+                assert_ne!(one.cluster_id, other.cluster_id);
+            }
+            assert_eq!(one.token.len(), cluster.name.as_str().len() + 1 + IN_TOKEN);
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_written_and_read() {
+        let nonce = Nonce::draw().unwrap();
+        assert_ne!(nonce, Nonce::draw().unwrap());
+        assert_eq!(nonce.to_string().parse(), Ok(nonce));
+        for wrong in ["", "1", &"+".repeat(32), &"0".repeat(33)] {
+            assert!(wrong.parse::<Nonce>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The bootstrap barrier: no cluster is ever bootstrapped twice. A node with an empty disk does not decide alone that
+//! its cluster is new; it waits until all initial members are there, empty, and agree.
+//!
+//! `past` says from the journal and the volume whether anything has begun; `listen` and `ask` carry `words`; `decide`
+//! is the rule, and `model` its proof.
+
+mod ask;
+mod decide;
+mod epoch;
+mod ids;
+mod listen;
+#[cfg(test)]
+mod model;
+mod past;
+mod tls;
+mod volume;
+mod waiting;
+mod without;
+mod words;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+
+pub(crate) use epoch::{Lives, Nonce};
+pub(crate) use past::{Beginning, Past};
+pub(crate) use without::record as go_without;
+
+use crate::exit::refused;
+use crate::identity::Identity;
+use crate::journal::{Event, Journal};
+use crate::paths;
+use crate::say::say;
+use ask::Asker;
+use decide::{Memory, Step, decide};
+use epoch::Epoch;
+use listen::Listener;
+use past::{Standing, standing};
+use waiting::Accounts;
+
+/// Between two rounds of asking.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Returns when etcd may start, with what it is to begin as. It waits for as long as that takes.
+///
+/// # Errors
+/// Refused where there is data that is not known, or a member's data is lost.
+pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Beginning> {
+    let past = Past::of(journal);
+    let data = volume::data(Path::new(paths::DATA))?;
+    match standing(&past, data, volume::volume(past.nonce)?) {
+        Standing::Member(beginning) => Ok(beginning),
+        Standing::Again { beginning, aside } => {
+            if aside {
+                let path = volume::aside()?;
+                say(format!("etcd's first start was cut short; what it left goes to {}", path.display()));
+                journal.add(Event::Aside { path: path.clone() })?;
+                volume::put_aside(&path)?;
+            }
+            Ok(beginning)
+        }
+        Standing::Empty { life } => {
+            let nonce = life.map_or_else(|| begin_life(journal), Ok)?;
+            let memory = past.memory(&identity.cluster, &identity.node.name, nonce);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
+            runtime.block_on(agree(identity, journal, memory))
+        }
+        Standing::Lost => Err(refused(format!(
+            "{} is empty, but this node was a member before: its data is lost. It must not start as new",
+            paths::DATA
+        ))),
+        Standing::Unknown(why) => {
+            Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)))
+        }
+    }
+}
+
+fn begin_life(journal: &mut Journal) -> Result<Nonce> {
+    let nonce = Nonce::draw()?;
+    journal.add(Event::Life { nonce })?;
+    volume::mark(nonce)?;
+    Ok(nonce)
+}
+
+/// Asks, decides, writes down, says so; again and again until etcd may start.
+async fn agree(identity: &Identity, journal: &mut Journal, mut memory: Memory) -> Result<Beginning> {
+    let (cluster, node) = (&identity.cluster, &identity.node);
+    let asker = Asker::new(cluster, &node.tls)?;
+    let listener = Listener::open(node.address, tls::server(&node.tls)?, words::write(&cluster.name, &memory)).await?;
+    let mut accounts = Accounts::default();
+    let mut told = String::new();
+    loop {
+        ask_all(&asker, identity, &mut accounts).await;
+        loop {
+            let step = decide(&memory, &accounts.views());
+            match step {
+                Step::BeReady(lives) => {
+                    // First on the disk, then told: who was ready stays ready.
+                    journal.add(Event::Ready { lives: lives.clone() })?;
+                    memory.epochs.push(Epoch::new(cluster, lives));
+                    listener.say(words::write(&cluster.name, &memory));
+                }
+                Step::Start(id) => {
+                    let epoch = memory.epochs.iter().find(|epoch| epoch.id == id);
+                    let epoch = epoch.ok_or_else(|| anyhow::anyhow!("a bug: never ready in the epoch {id}"))?;
+                    let members = epoch.lives.keys().cloned().collect();
+                    let beginning = Beginning { token: epoch.token.clone(), members };
+                    say(format!(
+                        "all {} initial members agree: a new cluster, token {}",
+                        beginning.members.len(),
+                        beginning.token
+                    ));
+                    let Beginning { token, members } = beginning.clone();
+                    journal.add(Event::Bootstrap { token, members })?;
+                    return Ok(beginning);
+                }
+                Step::Wait | Step::Alive => {
+                    let now = accounts.tell(&memory, &step);
+                    if now != told {
+                        say(&now);
+                        told = now;
+                    }
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Asks all others at once; a member that does not answer costs the time of one.
+async fn ask_all(asker: &Asker, identity: &Identity, accounts: &mut Accounts) {
+    let mut questions = JoinSet::new();
+    for member in identity.cluster.members.iter().filter(|member| member.name != identity.node.name) {
+        let (asker, member) = (asker.clone(), member.clone());
+        questions.spawn(async move { (asker.ask(&member).await, member.name) });
+    }
+    while let Some(answer) = questions.join_next().await {
+        if let Ok((heard, name)) = answer {
+            accounts.hear(&name, heard, SystemTime::now());
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! A model checker for the barrier: it takes every order of events that a few nodes can go through, with the real rule
+//! (`decide`) in each of them, and looks at every state on the way.
+//!
+//! A node asks in turn and takes an answer before it decides, so an answer that is long under way is the same as a
+//! decision that comes late, and both are here: to look at one peer and to decide are events of their own, between
+//! which anything may happen to the others. A lost message, a cut network, a slow node are a look that does not come.
+//! A crash forgets what was seen and keeps the journal; a wipe loses both.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+
+use recipes::{ClusterDocument, Label};
+
+use super::decide::{Memory, Phase, Step, View, Views, Words, decide};
+use super::epoch::{Epoch, Lives, Nonce};
+
+/// Numbers for values: equal values get equal numbers.
+#[derive(Debug)]
+struct Table<T> {
+    values: Vec<T>,
+    numbers: HashMap<T, u32>,
+}
+
+impl<T: Clone + Eq + Hash> Table<T> {
+    fn new() -> Self {
+        Self { values: Vec::new(), numbers: HashMap::new() }
+    }
+
+    fn number(&mut self, value: T) -> u32 {
+        match self.numbers.entry(value) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let number = u32::try_from(self.values.len()).unwrap();
+                self.values.push(new.key().clone());
+                *new.insert(number)
+            }
+        }
+    }
+}
+
+/// What a node says, small: lives and epochs by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Said {
+    Nothing,
+    Firstboot { life: u8, ready: Option<u8>, without: u8 },
+    Etcd(u8),
+}
+
+/// One node: its disk, and what it has in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Node {
+    life: u8,
+    without: u8,
+    epochs: Vec<u8>,
+    started: Option<u8>,
+    seen: Vec<Said>,
+}
+
+impl Node {
+    fn says(&self) -> Said {
+        match self.started {
+            Some(epoch) => Said::Etcd(epoch),
+            None => Said::Firstboot { life: self.life, ready: self.epochs.last().copied(), without: self.without },
+        }
+    }
+}
+
+/// All nodes, by number, and what may still go wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct World {
+    nodes: Vec<u32>,
+    wipes: u8,
+    crashes: u8,
+    switches: u8,
+    /// For the proof alone: who was ever ready in which epoch, by its number in a table.
+    ever_ready: u32,
+}
+
+/// What an exploration may do to the nodes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Faults {
+    /// Disks that are lost, in all.
+    pub(super) wipes: u8,
+    /// Restarts, in all.
+    pub(super) crashes: u8,
+    /// How often an operator says `--without`, in all.
+    pub(super) switches: u8,
+}
+
+/// How much one look takes in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Look {
+    /// One peer.
+    AtOne,
+    /// All peers at once: fewer orders of events, for larger clusters.
+    AtAll,
+}
+
+/// The rule under test.
+pub(super) type Rule = fn(&Memory, &Views) -> Step;
+
+/// The real one.
+pub(super) const RULE: Rule = decide;
+
+struct Explorer {
+    cluster: ClusterDocument,
+    names: Vec<Label>,
+    rule: Rule,
+    nodes: Table<Node>,
+    /// Epochs by the lives of all nodes; 255 is a node that does not take part.
+    epochs: Table<Vec<u8>>,
+    real: Vec<Epoch>,
+    /// Sets of an epoch and a node that was ready in it.
+    ready: Table<BTreeSet<(u8, usize)>>,
+    decided: HashMap<(usize, u32), Option<u32>>,
+}
+
+const ABSENT: u8 = u8::MAX;
+
+impl Explorer {
+    fn new(count: usize, rule: Rule) -> Self {
+        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap();
+        let mut cluster = recipe.cluster_document();
+        cluster.members = (1..=count)
+            .map(|number| recipes::cluster::Member {
+                name: format!("n{number}").parse().unwrap(),
+                address: format!("10.0.0.{number}").parse().unwrap(),
+            })
+            .collect();
+        let names = cluster.members.iter().map(|member| member.name.clone()).collect();
+        Self {
+            cluster,
+            names,
+            rule,
+            nodes: Table::new(),
+            epochs: Table::new(),
+            real: Vec::new(),
+            ready: Table::new(),
+            decided: HashMap::new(),
+        }
+    }
+
+    fn nonce(node: usize, life: u8) -> Nonce {
+        Nonce::of((node as u128) << 8 | u128::from(life))
+    }
+
+    fn epoch(&mut self, lives: &Lives) -> u8 {
+        let short = self.names.iter().map(|name| lives.get(name).map_or(ABSENT, |nonce| low_byte(*nonce))).collect();
+        let number = self.epochs.number(short);
+        if self.real.len() == number as usize {
+            self.real.push(Epoch::new(&self.cluster, lives.clone()));
+        }
+        u8::try_from(number).unwrap()
+    }
+
+    fn labels(&self, bits: u8) -> BTreeSet<Label> {
+        self.names.iter().enumerate().filter(|(i, _)| bits & 1 << i != 0).map(|(_, name)| name.clone()).collect()
+    }
+
+    fn view(&self, of: usize, said: Said) -> View {
+        let words = match said {
+            Said::Nothing => None,
+            Said::Etcd(epoch) => Some(Words::Etcd { cluster_id: self.real[usize::from(epoch)].cluster_id }),
+            Said::Firstboot { life, ready, without } => Some(Words::Firstboot {
+                nonce: Self::nonce(of, life),
+                phase: ready.map_or(Phase::Empty, |epoch| Phase::Ready { epoch: self.real[usize::from(epoch)].id }),
+                without: self.labels(without),
+            }),
+        };
+        // Silence only ever holds a node back, so the model has none: a node may always believe it just heard.
+        View { words, fresh: true }
+    }
+
+    /// What the rule says to a node.
+    fn step(&self, at: usize, number: u32) -> Step {
+        let node = &self.nodes.values[number as usize];
+        let without = self.labels(node.without);
+        let memory = Memory {
+            name: self.names[at].clone(),
+            initial: self.names.iter().filter(|name| !without.contains(name)).cloned().collect(),
+            without,
+            nonce: Self::nonce(at, node.life),
+            epochs: node.epochs.iter().map(|epoch| self.real[usize::from(*epoch)].clone()).collect(),
+        };
+        let views = (0..self.names.len()).filter(|other| *other != at);
+        let views = views.map(|other| (self.names[other].clone(), self.view(other, node.seen[other]))).collect();
+        (self.rule)(&memory, &views)
+    }
+
+    /// What a node becomes when it decides; none where it waits. Equal nodes decide equally, so each decides once.
+    fn think(&mut self, at: usize, number: u32) -> Option<u32> {
+        if let Some(known) = self.decided.get(&(at, number)) {
+            return *known;
+        }
+        let mut after = self.nodes.values[number as usize].clone();
+        match self.step(at, number) {
+            Step::Wait | Step::Alive => {}
+            Step::BeReady(lives) => after.epochs.push(self.epoch(&lives)),
+            Step::Start(id) => {
+                let epoch = self.real.iter().position(|epoch| epoch.id == id).unwrap();
+                after.started = Some(u8::try_from(epoch).unwrap());
+                after.seen.fill(Said::Nothing);
+            }
+        }
+        let after = self.nodes.number(after);
+        let after = (after != number).then_some(after);
+        self.decided.insert((at, number), after);
+        after
+    }
+
+    fn first(&mut self, faults: Faults) -> World {
+        let count = self.names.len();
+        let fresh = Node { life: 0, without: 0, epochs: Vec::new(), started: None, seen: vec![Said::Nothing; count] };
+        let fresh = self.nodes.number(fresh);
+        let Faults { wipes, crashes, switches } = faults;
+        World { nodes: vec![fresh; count], wipes, crashes, switches, ever_ready: self.ready.number(BTreeSet::new()) }
+    }
+
+    fn node(&self, world: &World, at: usize) -> &Node {
+        &self.nodes.values[world.nodes[at] as usize]
+    }
+
+    fn with(&mut self, world: &World, at: usize, change: impl FnOnce(&mut Node)) -> World {
+        let mut node = self.node(world, at).clone();
+        change(&mut node);
+        let mut after = world.clone();
+        after.nodes[at] = self.nodes.number(node);
+        after
+    }
+
+    /// All that the nodes themselves can do next.
+    fn steps(&mut self, world: &World, look: Look) -> Vec<World> {
+        let count = self.names.len();
+        let mut next = Vec::new();
+        for at in (0..count).filter(|at| self.node(world, *at).started.is_none()).collect::<Vec<_>>() {
+            let said: Vec<Said> = (0..count).map(|other| self.node(world, other).says()).collect();
+            let news = |node: &Node, other: &usize| *other != at && node.seen[*other] != said[*other];
+            let news: Vec<usize> = (0..count).filter(|other| news(self.node(world, at), other)).collect();
+            match look {
+                Look::AtOne => next.extend(news.iter().map(|o| self.with(world, at, |node| node.seen[*o] = said[*o]))),
+                Look::AtAll if news.is_empty() => {}
+                Look::AtAll => {
+                    next.push(self.with(world, at, |node| news.iter().for_each(|o| node.seen[*o] = said[*o])));
+                }
+            }
+            if let Some(number) = self.think(at, world.nodes[at]) {
+                let mut after = world.clone();
+                after.nodes[at] = number;
+                if let Some(epoch) = self.nodes.values[number as usize].epochs.last().copied() {
+                    let mut ready = self.ready.values[world.ever_ready as usize].clone();
+                    ready.insert((epoch, at));
+                    after.ever_ready = self.ready.number(ready);
+                }
+                next.push(after);
+            }
+        }
+        next
+    }
+
+    /// All that can be done to them.
+    fn faults(&mut self, world: &World) -> Vec<World> {
+        let mut next = Vec::new();
+        for at in 0..self.names.len() {
+            if world.wipes > 0 {
+                let mut after = self.with(world, at, |node| {
+                    *node = Node { life: node.life + 1, without: 0, epochs: Vec::new(), started: None, ..node.clone() };
+                    node.seen.fill(Said::Nothing);
+                });
+                after.wipes -= 1;
+                next.push(after);
+            }
+            let node = self.node(world, at);
+            if node.started.is_some() {
+                continue;
+            }
+            if world.crashes > 0 && node.seen.iter().any(|said| *said != Said::Nothing) {
+                let mut after = self.with(world, at, |node| node.seen.fill(Said::Nothing));
+                after.crashes -= 1;
+                next.push(after);
+            }
+            // The operator gives up the last node. That begins a new life, as run.rs has it.
+            let last = self.names.len() - 1;
+            let node = self.node(world, at);
+            if world.switches > 0 && at != last && node.without == 0 {
+                let mut after = self.with(world, at, |node| {
+                    node.life += 1;
+                    node.without = 1 << last;
+                    node.epochs.clear();
+                    node.seen.fill(Said::Nothing);
+                });
+                after.switches -= 1;
+                next.push(after);
+            }
+        }
+        next
+    }
+}
+
+fn low_byte(nonce: Nonce) -> u8 {
+    u8::from_str_radix(&nonce.to_string()[30..], 16).unwrap()
+}
+
+mod explore;
+mod tests;

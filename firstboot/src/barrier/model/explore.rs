@@ -1,0 +1,143 @@
+//! Takes the orders of events: every one, or many at random.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use super::{ABSENT, Explorer, Faults, Look, Node, Rule, World};
+use crate::barrier::decide::Step;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Explored {
+    /// Different states, or, at random, events.
+    pub(super) states: usize,
+    /// States in which nothing more happens.
+    pub(super) ends: usize,
+    /// Ends in which all nodes are members of one cluster.
+    pub(super) whole: usize,
+    /// Ends in which a node still waits, with nothing cut: it waits for ever.
+    pub(super) stuck: usize,
+    /// The first thing that must not be, if it is.
+    pub(super) violation: Option<String>,
+}
+
+/// Takes every order of events.
+pub(super) fn every(count: usize, look: Look, faults: Faults, rule: Rule) -> Explored {
+    let mut explorer = Explorer::new(count, rule);
+    let first = explorer.first(faults);
+    let mut known = HashSet::from([first.clone()]);
+    let mut open = VecDeque::from([first]);
+    let mut found = Explored::default();
+    while let Some(world) = open.pop_front() {
+        let steps = explorer.steps(&world, look);
+        if steps.is_empty() {
+            explorer.end(&world, &mut found);
+        }
+        let faults = explorer.faults(&world);
+        for next in steps.into_iter().chain(faults) {
+            found.violation = explorer.overwritten(&world, &next);
+            if found.violation.is_none() && known.insert(next.clone()) {
+                found.violation = explorer.wrong(&next);
+                open.push_back(next);
+            }
+            if found.violation.is_some() {
+                found.states = known.len();
+                return found;
+            }
+        }
+    }
+    found.states = known.len();
+    found
+}
+
+/// Takes many orders of events, each drawn at random to its end. The same every time.
+pub(super) fn some(count: usize, walks: u32, faults: Faults, rule: Rule) -> Explored {
+    let mut explorer = Explorer::new(count, rule);
+    let mut found = Explored::default();
+    // A xorshift generator (Marsaglia, 2003).
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % u64::try_from(below).unwrap()).unwrap()
+    };
+    for _ in 0..walks {
+        let mut world = explorer.first(faults);
+        loop {
+            let mut steps = explorer.steps(&world, Look::AtOne);
+            let done = steps.is_empty();
+            if done {
+                explorer.end(&world, &mut found);
+            }
+            let mut faults = explorer.faults(&world);
+            // Rare, or they would all be spent before anything is agreed on.
+            if !faults.is_empty() && (done || draw(25) == 0) {
+                steps = std::mem::take(&mut faults);
+            }
+            if steps.is_empty() {
+                break;
+            }
+            let next = steps.swap_remove(draw(steps.len()));
+            found.states += 1;
+            found.violation = explorer.overwritten(&world, &next).or_else(|| explorer.wrong(&next));
+            if found.violation.is_some() {
+                return found;
+            }
+            world = next;
+        }
+    }
+    found
+}
+
+impl Explorer {
+    fn end(&mut self, world: &World, found: &mut Explored) {
+        found.ends += 1;
+        let count = self.names.len();
+        let began: BTreeSet<Option<u8>> = (0..count).map(|at| self.node(world, at).started).collect();
+        found.whole += usize::from(began.len() == 1 && !began.contains(&None));
+        let waits = |at: usize| self.node(world, at).started.is_none() && self.step(at, world.nodes[at]) == Step::Wait;
+        found.stuck += usize::from((0..count).any(waits));
+    }
+
+    /// Whether a node lost the data it had, other than with its disk.
+    fn overwritten(&self, before: &World, after: &World) -> Option<String> {
+        (0..self.names.len()).filter(|at| before.nodes[*at] != after.nodes[*at]).find_map(|at| {
+            let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
+            let kept = old.started.is_none() || old.started == new.started || new.life > old.life;
+            (!kept).then(|| format!("n{at} overwrote its data"))
+        })
+    }
+
+    /// What must not be in any state.
+    fn wrong(&self, world: &World) -> Option<String> {
+        let count = self.names.len();
+        let started: Vec<(usize, u8)> =
+            (0..count).filter_map(|at| self.node(world, at).started.map(|epoch| (at, epoch))).collect();
+        let ready = &self.ready.values[world.ever_ready as usize];
+        let lives_of = |epoch: u8| &self.epochs.values[usize::from(epoch)];
+        for (at, epoch) in &started {
+            let lives = lives_of(*epoch);
+            let mut members = lives.iter().enumerate().filter(|(_, life)| **life != ABSENT);
+            if let Some((member, life)) = members.find(|(member, _)| !ready.contains(&(*epoch, *member))) {
+                return Some(format!("n{at} began {lives:?}, in which n{member} (life {life}) was never ready"));
+            }
+            if lives[*at] != self.node(world, *at).life {
+                return Some(format!("n{at} began {lives:?} in another life"));
+            }
+            for (other, second) in &started {
+                let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
+                let theirs = lives_of(*second);
+                if epoch != second && lives.iter().zip(theirs).all(same_members) {
+                    return Some(format!("n{at} runs in {lives:?}, n{other} in {theirs:?}"));
+                }
+            }
+        }
+        // With other members (the operator's --without) another epoch may have begun; it must never come to a quorum.
+        let quorate = |epoch: &u8| {
+            let members = lives_of(*epoch).iter().filter(|life| **life != ABSENT).count();
+            started.iter().filter(|(_, own)| own == epoch).count() > members / 2
+        };
+        let living: BTreeSet<u8> = started.iter().map(|(_, epoch)| *epoch).filter(quorate).collect();
+        (living.len() > 1).then(|| format!("{} clusters have a quorum", living.len()))
+    }
+}

@@ -1,0 +1,98 @@
+//! What the model checker is asked. It prints how many states each answer took.
+
+use super::explore::{Explored, every, some};
+use super::*;
+
+const NONE: Faults = Faults { wipes: 0, crashes: 0, switches: 0 };
+
+#[track_caller]
+fn safe(what: &str, explored: Explored) -> Explored {
+    println!(
+        "{what}: {} states, {} ends, {} of them one whole cluster",
+        explored.states, explored.ends, explored.whole
+    );
+    assert_eq!(explored.violation, None, "{what}");
+    explored
+}
+
+#[test]
+fn without_faults_all_become_members_of_one_cluster() {
+    for count in 1..=4 {
+        let explored = safe(&format!("{count} nodes"), every(count, Look::AtOne, NONE, RULE));
+        assert_eq!((explored.ends, explored.whole), (1, 1), "{count} nodes");
+    }
+}
+
+#[test]
+fn a_disk_lost_and_a_restart_at_any_moment_make_no_second_cluster() {
+    let faults = Faults { wipes: 1, crashes: 1, ..NONE };
+    let explored = safe("3 nodes, a wipe and a crash", every(3, Look::AtOne, faults, RULE));
+    assert_eq!(explored.stuck, 0, "a node waits for ever, though it can see all others");
+}
+
+#[test]
+fn members_given_up_while_they_are_only_slow_make_no_second_quorum() {
+    safe("3 nodes, given up twice", every(3, Look::AtOne, Faults { switches: 2, ..NONE }, RULE));
+    let faults = Faults { wipes: 1, switches: 1, ..NONE };
+    safe("3 nodes, a wipe and one given up", every(3, Look::AtOne, faults, RULE));
+}
+
+#[test]
+fn five_nodes_at_random() {
+    let explored = safe("5 nodes at random, events", some(5, 400, Faults { wipes: 2, crashes: 2, ..NONE }, RULE));
+    assert_eq!(explored.stuck, 0);
+    let faults = Faults { wipes: 2, crashes: 1, switches: 3 };
+    safe("5 nodes at random, some given up, events", some(5, 400, faults, RULE));
+}
+
+#[test]
+#[ignore = "a minute; run with --ignored"]
+fn more_of_the_same() {
+    safe("3 nodes, two wipes", every(3, Look::AtOne, Faults { wipes: 2, ..NONE }, RULE));
+    let explored = safe("5 nodes that look at all others at once", every(5, Look::AtAll, NONE, RULE));
+    assert_eq!((explored.ends, explored.whole), (1, 1));
+}
+
+/// What the newest epoch's other members said, if all have spoken.
+fn phases(memory: &Memory, views: &Views) -> Option<Vec<(Nonce, Phase)>> {
+    let said = memory.others().map(|name| match &views[name].words {
+        Some(Words::Firstboot { nonce, phase, .. }) => Some((*nonce, *phase)),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// Wrong: all that are empty are taken for agreed.
+fn starts_when_all_are_empty(memory: &Memory, views: &Views) -> Step {
+    let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else { return decide(memory, views) };
+    let same = memory.others().zip(&said).all(|(name, (nonce, _))| epoch.lives[name] == *nonce);
+    if same { Step::Start(epoch.id) } else { decide(memory, views) }
+}
+
+/// Wrong: ready is ready, in whatever epoch.
+fn starts_by_stale_nonces(memory: &Memory, views: &Views) -> Step {
+    let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else { return decide(memory, views) };
+    let ready = said.iter().all(|(_, phase)| *phase != Phase::Empty);
+    if ready { Step::Start(epoch.id) } else { decide(memory, views) }
+}
+
+/// Wrong: a node that sees a living cluster goes on with those that are empty.
+fn overlooks_living_clusters(memory: &Memory, views: &Views) -> Step {
+    let step = decide(memory, views);
+    let (Step::Alive, Some(epoch)) = (&step, memory.epochs.last()) else { return step };
+    Step::Start(epoch.id)
+}
+
+#[test]
+fn a_wrong_rule_is_caught() {
+    let rules: [(&str, Rule); 3] = [
+        ("empty is enough", starts_when_all_are_empty),
+        ("stale nonces", starts_by_stale_nonces),
+        ("living clusters overlooked", overlooks_living_clusters),
+    ];
+    for (what, rule) in rules {
+        let explored = every(3, Look::AtOne, Faults { wipes: 1, ..NONE }, rule);
+        println!("{what}: {:?} after {} states", explored.violation, explored.states);
+        assert!(explored.violation.is_some(), "{what} was not caught");
+    }
+}

@@ -1,0 +1,137 @@
+//! `firstboot run --without NAME…`: the operator's way past members that will not come.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use recipes::{ClusterDocument, Label};
+
+use super::past::Past;
+use crate::exit::refused;
+use crate::journal::{Event, Journal};
+use crate::lock::Lock;
+use crate::say::say;
+use crate::{identity, paths, systemd};
+
+/// The unit that waits, and must not while its journal is written to.
+const UNIT: &str = "firstboot.service";
+
+/// Writes down whom the cluster shall begin without; firstboot.service then goes on with that.
+pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
+    let cluster = identity::cluster()?;
+    systemd::stop(UNIT)?;
+    let recorded = Lock::take().and_then(|_lock| {
+        let mut journal = Journal::open(paths::JOURNAL)?;
+        let own = journal.last(|event| match event {
+            Event::Accepted { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        if let Some(why) = objection(names, &cluster, own.as_ref(), &Past::of(&journal)) {
+            return Err(refused(why));
+        }
+        journal.add(Event::Without { names: names.clone() })
+    });
+    systemd::start(UNIT)?;
+    recorded?;
+    let names: Vec<&str> = names.iter().map(Label::as_str).collect();
+    say(format!(
+        "from now on this node waits for all but {}. Say the same on each of the others; `systemctl status {UNIT}` \
+         shows how it goes on",
+        names.join(", ")
+    ));
+    Ok(())
+}
+
+/// Why they cannot be given up, if so.
+fn objection(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&Label>, past: &Past) -> Option<String> {
+    let all: BTreeSet<Label> = cluster.members.iter().map(|member| member.name.clone()).collect();
+    if let Some(stranger) = names.difference(&all).next() {
+        let all: Vec<&str> = all.iter().map(Label::as_str).collect();
+        return Some(format!("{stranger} is no member of this cluster; its members are {}", all.join(", ")));
+    }
+    if own.is_some_and(|own| names.contains(own)) {
+        return Some("this node cannot go without itself".to_owned());
+    }
+    let left = &all - names;
+    if left.len() <= all.len() / 2 {
+        return Some(format!(
+            "{} of {} members are no majority. A cluster that begins with so few could begin twice",
+            left.len(),
+            all.len()
+        ));
+    }
+    if let Some(beginning) = &past.bootstrap {
+        return Some(format!(
+            "this node has agreed on its cluster already (token {}), and no longer waits",
+            beginning.token
+        ));
+    }
+    // Whoever was ready with a set of members may have begun with it. Those that now leave it must not be able to come
+    // to a quorum by themselves.
+    let before: BTreeSet<&Label> = past.ready.iter().flat_map(|lives| lives.keys()).collect();
+    let could = past.ready.iter().find(|lives| {
+        let staying_behind = lives.keys().filter(|name| !left.contains(*name)).count();
+        staying_behind > lives.len() / 2
+    });
+    could.map(|_| {
+        let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
+        format!(
+            "this node was ready to begin with {}, and those that now shall be left out may have done so and have a \
+             quorum. Start them, or install them anew, first",
+            before.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::epoch::{Lives, Nonce};
+    use super::super::past::Beginning;
+    use super::*;
+
+    fn labels(names: &[&str]) -> BTreeSet<Label> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    fn cluster(count: usize) -> ClusterDocument {
+        let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap();
+        let mut cluster = recipe.cluster_document();
+        let model = cluster.members[0].clone();
+        let member = |i| recipes::cluster::Member { name: format!("etcd-{i}").parse().unwrap(), ..model.clone() };
+        cluster.members = (1..=count).map(member).collect();
+        cluster
+    }
+
+    fn said(names: &[&str], count: usize, past: &Past) -> Option<String> {
+        objection(&labels(names), &cluster(count), labels(&["etcd-1"]).first(), past)
+    }
+
+    #[test]
+    fn a_majority_must_remain() {
+        let past = Past::default();
+        assert_eq!(said(&["etcd-3"], 3, &past), None);
+        assert_eq!(said(&["etcd-4", "etcd-5"], 5, &past), None);
+        assert!(said(&["etcd-2", "etcd-3"], 3, &past).unwrap().contains("1 of 3 members are no majority"));
+        assert!(said(&["etcd-2"], 2, &past).unwrap().contains("no majority"));
+        assert!(said(&["etcd-1"], 3, &past).unwrap().contains("without itself"));
+        assert!(said(&["x"], 3, &past).unwrap().contains("its members are etcd-1, etcd-2, etcd-3"));
+    }
+
+    #[test]
+    fn who_has_begun_waits_no_longer() {
+        let bootstrap = Some(Beginning { token: "demo-1".into(), members: BTreeSet::new() });
+        let past = Past { bootstrap, ..Past::default() };
+        assert!(said(&["etcd-3"], 3, &past).unwrap().contains("agreed on its cluster already"));
+    }
+
+    #[test]
+    fn those_left_out_must_have_no_quorum_among_themselves() {
+        let ready = |names: &[&str]| -> Past {
+            let lives: Lives = labels(names).into_iter().map(|name| (name, Nonce::of(1))).collect();
+            Past { ready: vec![lives], ..Past::default() }
+        };
+        let all = ["etcd-1", "etcd-2", "etcd-3", "etcd-4", "etcd-5"];
+        assert_eq!(said(&["etcd-4", "etcd-5"], 5, &ready(&all)), None);
+        let some = ready(&["etcd-1", "etcd-2", "etcd-3"]);
+        assert!(said(&["etcd-2", "etcd-3"], 5, &some).unwrap().contains("was ready to begin"));
+    }
+}

@@ -1,0 +1,26 @@
+//! One firstboot at a time works on a node.
+
+use std::fs::File;
+
+use anyhow::{Context as _, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::exit::not_ready;
+use crate::files::{self, Folder};
+use crate::paths;
+
+/// Held while firstboot works; the kernel releases it with the process.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+impl Lock {
+    /// Takes it, or says that another has it.
+    pub(crate) fn take() -> Result<Self> {
+        Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;
+        let file = File::options().create(true).append(true).open(paths::LOCK);
+        let file = file.with_context(|| format!("cannot open {}", paths::LOCK))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|_| {
+            not_ready("another firstboot works on this node: `systemctl status firstboot` says what it does")
+        })
+    }
+}
