@@ -37,6 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {
         return barrier::go_without(&options.without.iter().cloned().collect());
     }
+    let _lock = if options.dry_run { None } else { Some(take_over()?) };
     stamp::check()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
@@ -46,9 +47,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return plan(&identity);
     }
 
-    let _lock = Lock::take()?;
-    // Of an earlier run in this boot: until this one has come as far, etcd has no leave to start.
-    files::remove(paths::READY)?;
     Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
     let mut journal = Journal::open(paths::JOURNAL)?;
     check_before(&identity, &machine, &journal)?;
@@ -64,6 +62,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     configure(&identity, &beginning)?;
     release_etcd()?;
     wait_for_health(&identity, &mut journal, Duration::from_secs(options.deadline))
+}
+
+/// One at a time; and until this run has come as far as an earlier one in this boot, etcd has no leave to start.
+fn take_over() -> Result<Lock> {
+    let lock = Lock::take()?;
+    files::remove(paths::READY)?;
+    Ok(lock)
 }
 
 /// Prints what a run would change.
@@ -136,22 +141,12 @@ fn conf(identity: &Identity, beginning: &Beginning) -> Result<Option<Change>> {
     crate::change::file(etcd_conf::wanted(own, &cluster.etcd, &start))
 }
 
-<<<<<<< HEAD
-fn configure(identity: &Identity, token: &str) -> Result<()> {
-    conf(identity, token)?.iter().try_for_each(make)
-=======
 fn configure(identity: &Identity, beginning: &Beginning) -> Result<()> {
-    if let Some(change) = conf(identity, beginning)? {
-        say(change.to_string());
-        change.apply()?;
-    }
-    Ok(())
->>>>>>> 23648ef
+    conf(identity, beginning)?.iter().try_for_each(make)
 }
 
 /// Says that etcd may start. It is started by hand too, for the case that systemd passed it over in an earlier try.
 fn release_etcd() -> Result<()> {
-    Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;
     Wanted::new(paths::READY, "").write()?;
     systemd::ready();
     systemd::start("etcd.service")
