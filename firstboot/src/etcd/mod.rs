@@ -45,7 +45,10 @@ impl Client {
             .context("the installed certificates cannot be used")?
             .connect_timeout(PATIENCE)
             .timeout(PATIENCE);
-        let channel = endpoint.connect().await.map_err(|error| anyhow::anyhow!("{}", deepest(&error)))?;
+        // tonic bounds the TCP connection only. A member that starts has its port open long before it serves it.
+        let connected = tokio::time::timeout(PATIENCE, endpoint.connect()).await;
+        let connected = connected.with_context(|| format!("{url} takes connections and does not serve them"))?;
+        let channel = connected.map_err(|error| anyhow::anyhow!("{}", deepest(&error)))?;
         Ok(Self { channel })
     }
 
@@ -55,10 +58,12 @@ impl Client {
         A: prost::Message + Default + 'static,
     {
         let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await?;
-        let codec: ProstCodec<Q, A> = ProstCodec::default();
-        let answer = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec).await;
-        match answer {
+        let answer = tokio::time::timeout(PATIENCE, async {
+            grpc.ready().await.map_err(|error| tonic::Status::unavailable(deepest(&error)))?;
+            let codec: ProstCodec<Q, A> = ProstCodec::default();
+            grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec).await
+        });
+        match answer.await.with_context(|| format!("no answer in {} s", PATIENCE.as_secs()))? {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => Err(anyhow::anyhow!("{}", status.message())),
         }
