@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::Label;
 
-use crate::barrier::{self, Beginning, Past};
+use crate::barrier::{self, Past};
 use crate::change::Change;
 use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
@@ -14,8 +14,10 @@ use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
+use crate::rebuild;
 use crate::say::say;
-use crate::steps::{self, etcd_conf};
+use crate::steps;
+use crate::steps::etcd_conf::{self, Start};
 use crate::{metadata, paths, stamp, systemd};
 
 /// What the command line says.
@@ -56,8 +58,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     steps::network::settle(&identity)?;
 
-    let beginning = barrier::pass(&identity, &mut journal)?;
-    configure(&identity, &beginning)?;
+    let start = barrier::pass(&identity, &mut journal)?;
+    configure(&identity, &start)?;
     release_etcd()?;
     wait_for_health(&identity, &mut journal, Duration::from_secs(options.deadline))
 }
@@ -68,15 +70,17 @@ fn plan(identity: &Identity) -> Result<()> {
     println!("{} of cluster {} at {}", node.name, node.cluster, node.address);
     let mut changes = steps::plan(identity)?;
     let journal = Journal::open(paths::JOURNAL)?;
-    let begun = Past::of(&journal).bootstrap;
-    if let Some(beginning) = &begun {
-        changes.extend(conf(identity, beginning)?);
+    let begun = Past::of(&journal).begun;
+    if let Some(start) = &begun {
+        changes.extend(conf(identity, start)?);
     }
     for change in &changes {
         println!("would do: {change}");
     }
     if begun.is_none() {
-        println!("would then agree with the other initial members on a new cluster, and start etcd");
+        println!(
+            "would then agree with the other members on a new cluster, or join the one that lives, and start etcd"
+        );
     } else if changes.is_empty() {
         println!("nothing to do");
     }
@@ -110,15 +114,14 @@ fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Resu
     Ok(())
 }
 
-fn conf(identity: &Identity, beginning: &Beginning) -> Result<Option<Change>> {
+fn conf(identity: &Identity, start: &Start) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
     let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let start = etcd_conf::Start::new_cluster(cluster, beginning);
-    crate::change::file(etcd_conf::wanted(own, &cluster.etcd, &start))
+    crate::change::file(etcd_conf::wanted(own, &cluster.etcd, start))
 }
 
-fn configure(identity: &Identity, beginning: &Beginning) -> Result<()> {
-    if let Some(change) = conf(identity, beginning)? {
+fn configure(identity: &Identity, start: &Start) -> Result<()> {
+    if let Some(change) = conf(identity, start)? {
         say(change.to_string());
         change.apply()?;
     }
@@ -140,7 +143,7 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
         let credentials = Credentials::installed()?;
         let mut told = false;
         loop {
-            match health(&credentials).await {
+            match health(identity, journal, &credentials).await {
                 Ok(ids) => return Ok(ids),
                 Err(error) if Instant::now() >= end => {
                     return Err(not_ready(format!(
@@ -164,9 +167,13 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
     Ok(())
 }
 
-async fn health(credentials: &Credentials) -> Result<(u64, u64)> {
+async fn health(identity: &Identity, journal: &mut Journal, credentials: &Credentials) -> Result<(u64, u64)> {
     let client = Client::connect("https://127.0.0.1:2379", credentials).await?;
+    let status = client.status().await?;
+    let header = status.header.unwrap_or_default();
+    if status.is_learner {
+        rebuild::promote(identity, journal, credentials, header.member_id).await?;
+    }
     client.healthy().await?;
-    let header = client.status().await?.header.unwrap_or_default();
     Ok((header.cluster_id, header.member_id))
 }

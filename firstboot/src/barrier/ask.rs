@@ -60,11 +60,18 @@ impl Asker {
         }
     }
 
+    /// A page of a member's client port: etcd takes the peer certificate there, too.
+    pub(crate) async fn page(&self, member: &Member, path: &str, limit: usize) -> Result<String> {
+        let answer = self.client.get(format!("{}{path}", member.client_url())).send().await?.error_for_status()?;
+        let bytes = bounded(answer, limit).await?.with_context(|| format!("{path} is longer than {limit} bytes"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     async fn try_ask(&self, member: &Member) -> reqwest::Result<Heard> {
         let url = member.peer_url();
         let answer = self.client.get(format!("{url}{}", words::PATH)).send().await?;
         if answer.status() == StatusCode::OK {
-            let Some(bytes) = bounded(answer).await? else {
+            let Some(bytes) = bounded(answer, words::LIMIT).await? else {
                 return Ok(Heard::Stranger("its answer has no end".to_owned()));
             };
             let words = words::read(&bytes, &self.cluster, &member.name);
@@ -80,11 +87,11 @@ impl Asker {
     }
 }
 
-async fn bounded(mut answer: Response) -> reqwest::Result<Option<Vec<u8>>> {
+async fn bounded(mut answer: Response, limit: usize) -> reqwest::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         bytes.extend_from_slice(&chunk);
-        if bytes.len() > words::LIMIT {
+        if bytes.len() > limit {
             return Ok(None);
         }
     }
