@@ -16,6 +16,7 @@ mod machine;
 mod metadata;
 mod paths;
 mod rebuild;
+mod release;
 mod run;
 mod say;
 mod stamp;

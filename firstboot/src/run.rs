@@ -14,11 +14,13 @@ use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::rebuild;
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{metadata, paths, stamp, systemd};
+use crate::{metadata, paths, rebuild, release, stamp};
+
+/// While etcd is not healthy: how often the others are asked whether this node is a member at all.
+const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -60,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let start = barrier::pass(&identity, &mut journal)?;
     configure(&identity, &start)?;
-    release_etcd()?;
+    release::release()?;
     wait_for_health(&identity, &mut journal, Duration::from_secs(options.deadline))
 }
 
@@ -128,34 +130,35 @@ fn configure(identity: &Identity, start: &Start) -> Result<()> {
     Ok(())
 }
 
-/// Says that etcd may start. It is started by hand too, for the case that systemd passed it over in an earlier try.
-fn release_etcd() -> Result<()> {
-    Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;
-    Wanted::new(paths::READY, "").write()?;
-    systemd::ready();
-    systemd::start("etcd.service")
-}
-
 fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (cluster, member) = runtime.block_on(async {
         let credentials = Credentials::installed()?;
         let mut told = false;
+        let mut asked = Instant::now();
         loop {
-            match health(identity, journal, &credentials).await {
+            let error = match health(identity, journal, &credentials).await {
                 Ok(ids) => return Ok(ids),
-                Err(error) if Instant::now() >= end => {
-                    return Err(not_ready(format!(
-                        "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and \
-                         whether the other members run: `firstboot status`",
-                        patience.as_secs()
-                    )));
+                Err(error) => error,
+            };
+            if asked.elapsed() > BETWEEN_ROLL_CALLS {
+                if let Some(why) = rebuild::removed(identity, journal, &credentials).await? {
+                    return Err(refused(why));
                 }
-                Err(_) if !told => say("etcd is started; waiting until it has a quorum"),
-                Err(_) => {}
+                asked = Instant::now();
             }
-            told = true;
+            if Instant::now() >= end {
+                return Err(not_ready(format!(
+                    "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and whether \
+                     the other members run: `firstboot status`",
+                    patience.as_secs()
+                )));
+            }
+            if !told {
+                say("etcd is started; waiting until it has a quorum");
+                told = true;
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     })?;

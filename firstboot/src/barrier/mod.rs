@@ -34,12 +34,14 @@ use crate::identity::Identity;
 use crate::journal::{Event, Journal};
 use crate::paths;
 use crate::rebuild::{Rebuild, Round};
+use crate::release;
 use crate::say::say;
 use crate::steps::etcd_conf::Start;
 use decide::{Memory, Step, decide};
 use epoch::Epoch;
 use listen::Listener;
 use past::{Standing, standing};
+use volume::Data;
 use waiting::Accounts;
 
 /// Between two rounds of asking.
@@ -51,7 +53,11 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Refused where there is data that is not known.
 pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let past = Past::of(journal);
-    let data = volume::data(Path::new(paths::DATA))?;
+    let mut data = volume::data(Path::new(paths::DATA))?;
+    if data != Data::Whole {
+        release::withdraw()?;
+        data = volume::data(Path::new(paths::DATA))?;
+    }
     match standing(&past, data, volume::volume(past.nonce)?) {
         Standing::Member(start) => Ok(start),
         Standing::Again { start, aside } => {
@@ -124,7 +130,7 @@ async fn agree(identity: &Identity, journal: &mut Journal, mut memory: Memory) -
                     if step == Step::Alive {
                         match rebuild.round(identity, journal, accounts.living()).await? {
                             Round::Join(start) => return Ok(start),
-                            Round::Wait(why) => now = format!("{now}. {why}"),
+                            Round::Wait(why) => now = format!("{now}. It is to join that one: {why}"),
                         }
                     }
                     if now != told {

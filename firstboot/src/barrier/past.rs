@@ -25,6 +25,8 @@ pub(crate) struct Past {
     pub(crate) begun: Option<Start>,
     /// The member that this life was added as to a living cluster.
     pub(crate) added: Option<u64>,
+    /// The member that etcd on this disk is, or was when it was last asked.
+    pub(crate) member: Option<u64>,
     /// Whether etcd ever was a healthy member since.
     pub(crate) healthy: bool,
 }
@@ -53,8 +55,8 @@ impl Past {
                 Event::Join { token, members } => {
                     past.begun = Some(Start { state: "existing", token: token.clone(), members: members.clone() });
                 }
-                Event::Added { member } => past.added = Some(*member),
-                Event::Healthy { .. } => past.healthy = true,
+                Event::Added { member } => (past.added, past.member) = (Some(*member), Some(*member)),
+                Event::Healthy { member, .. } => (past.healthy, past.member) = (true, Some(*member)),
                 Event::Accepted { .. }
                 | Event::Aside { .. }
                 | Event::Remove { .. }

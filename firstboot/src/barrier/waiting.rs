@@ -64,8 +64,8 @@ impl Accounts {
         }
         if *step == Step::Alive {
             return format!(
-                "this disk is empty, but another cluster lives, or lived when it was last heard of, so this node must \
-                 not start as new. {}",
+                "this disk is empty, but a cluster lives, or lived when it was last heard of, so this node must not \
+                 start as new ({})",
                 parts.join("; ")
             );
         }

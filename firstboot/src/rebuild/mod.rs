@@ -88,6 +88,25 @@ async fn connect(member: &Member, credentials: &Credentials) -> Result<Client> {
     Client::connect(&member.client_url(), credentials).await
 }
 
+/// Why etcd on this node will never be healthy, if that is because its cluster goes on without it. etcd ends with
+/// success then, and says so nowhere but in its log.
+pub(crate) async fn removed(
+    identity: &Identity,
+    journal: &Journal,
+    credentials: &Credentials,
+) -> Result<Option<String>> {
+    let Some(own) = Past::of(journal).member else { return Ok(None) };
+    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let peers = observe::all(identity, &asker, credentials, None).await?.peers;
+    let lists_it = |peer: &plan::Peer| peer.members.iter().any(|member| member.id == own);
+    Ok((!peers.is_empty() && !peers.iter().any(lists_it)).then(|| {
+        format!(
+            "this node is the member {own:x}, and somebody removed that from the cluster. Its data is of no use any \
+             more: install the machine anew, and it joins again"
+        )
+    }))
+}
+
 /// Gives this node, a learner, its vote. Any voter passes the request on to the leader, which refuses it until the
 /// learner is in sync; who is a voter already is done.
 ///

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
 use recipes::EtcdVersion;
 use recipes::cluster::Member;
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use super::plan::{Observed, Peer};
@@ -59,6 +60,8 @@ async fn one(member: &Member, asker: &Asker, credentials: &Credentials) -> Resul
     let peer = async {
         client.healthy().await?;
         let version: EtcdVersion = status.version.parse()?;
+        let (metrics, date) = asker.page(member, "/metrics", LIMIT).await?;
+        let ahead = date.map_or(0, |date| (date - OffsetDateTime::now_utc()).whole_seconds());
         Ok::<_, anyhow::Error>(Peer {
             name: member.name.clone(),
             cluster_id: header.cluster_id,
@@ -66,7 +69,8 @@ async fn one(member: &Member, asker: &Asker, credentials: &Credentials) -> Resul
             member_id: header.member_id,
             minor: version.minor,
             database: u64::try_from(status.db_size).unwrap_or_default(),
-            connected: connected(&asker.page(member, "/metrics", LIMIT).await?),
+            ahead,
+            connected: connected(&metrics),
         })
     };
     Ok((header.cluster_id, peer.await.ok()))

@@ -26,6 +26,8 @@ pub(crate) struct Peer {
     pub(crate) minor: u64,
     /// The size of its database in bytes.
     pub(crate) database: u64,
+    /// By how many seconds its clock is ahead of this node's.
+    pub(crate) ahead: i64,
     /// The members it is connected to.
     pub(crate) connected: BTreeSet<u64>,
 }
@@ -64,6 +66,10 @@ pub(crate) enum Plan {
 
 /// Room that a joining member needs beside the leader's database: write-ahead log and the snapshot in the making.
 const ROOM: u64 = 256 << 20;
+
+/// How many seconds a node's clock may be off: leases and certificates are judged by it. etcd warns from one second
+/// on, which is as exact as a page's date is.
+const CLOCK: i64 = 5;
 
 /// The rule.
 pub(crate) fn plan(observed: &Observed) -> Plan {
@@ -130,6 +136,13 @@ fn unfit(observed: &Observed) -> Option<String> {
     // etcd joins members of its own minor and of the one below (server/etcdserver/api/rafthttp, cluster_util.go).
     if !(lowest..=lowest + 1).contains(&observed.minor) {
         return Some(format!("its etcd is 3.{lowest}, and this image's 3.{} cannot join that", observed.minor));
+    }
+    // One that is off is its own matter; where all are, it is this node that is.
+    let off = observed.peers.iter().map(|peer| peer.ahead).min_by_key(|ahead| ahead.abs()).unwrap_or_default();
+    if off.abs() > CLOCK {
+        return Some(format!(
+            "all its members' clocks differ from this node's, the nearest by {off} s: `chronyc tracking`"
+        ));
     }
     let database = observed.peers.iter().map(|peer| peer.database).max().unwrap_or_default();
     let needed = database + ROOM;

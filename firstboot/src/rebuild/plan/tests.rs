@@ -21,6 +21,7 @@ fn observed() -> Observed {
         member_id: id,
         minor: 5,
         database: 1 << 20,
+        ahead: 0,
         connected: BTreeSet::from([3 - id]),
     };
     Observed {
@@ -86,6 +87,10 @@ fn who_could_not_run_does_not_join() {
     waits(|now| now.minor = 7, "its etcd is 3.5, and this image's 3.7 cannot join");
     waits(|now| now.minor = 4, "3.4 cannot join");
     waits(|now| now.free = 100 << 20, "must be free here, and 100 are");
+    waits(|now| now.peers.iter_mut().for_each(|peer| peer.ahead = -60), "the nearest by -60 s");
+    let mut one_is_off = observed();
+    one_is_off.peers[0].ahead = 60;
+    assert_eq!(plan(&one_is_off), Plan::Remove(3));
     let mut newer = observed();
     newer.minor = 6;
     assert_eq!(plan(&newer), Plan::Remove(3));
