@@ -63,16 +63,16 @@ impl Rebuild {
                 return Ok(Round::Join(start));
             }
             (Plan::Remove(member), Some(helper)) => {
-                say(format!("removing the member {member:x}, which this node was before its disk was new"));
-                journal.add(Event::Remove { member })?;
-                connect(helper, &credentials).await?.remove(member).await
+                let line = format!("removing the member {member:x}, which this node was before its disk was new");
+                intend(journal, Event::Remove { member }, &line)?;
+                async { connect(helper, &credentials).await?.remove(member).await }.await
             }
             (Plan::Add(cluster), Some(helper)) => {
-                say(format!("adding this node to the cluster {cluster:x} as a learner"));
-                journal.add(Event::Add { cluster })?;
-                let added = connect(helper, &credentials).await?.add_learner(&observed.peer_url).await;
-                match added {
-                    Ok(member) => journal.add(Event::Added { member }),
+                let line = format!("adding this node to the cluster {cluster:x} as a learner");
+                intend(journal, Event::Add { cluster }, &line)?;
+                let added = async { connect(helper, &credentials).await?.add_learner(&observed.peer_url).await };
+                match added.await {
+                    Ok(member) => Ok(journal.add(Event::Added { member })?),
                     Err(error) => Err(error),
                 }
             }
@@ -82,6 +82,15 @@ impl Rebuild {
             done.map_or_else(|error| format!("etcd did not do it yet: {error:#}"), |()| "one step further".to_owned()),
         ))
     }
+}
+
+/// Says and writes down what will be done; once, however often it has to be tried.
+fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<()> {
+    if journal.entries.last().is_some_and(|entry| entry.event == event) {
+        return Ok(());
+    }
+    say(line);
+    journal.add(event)
 }
 
 async fn connect(member: &Member, credentials: &Credentials) -> Result<Client> {
@@ -118,11 +127,7 @@ pub(crate) async fn promote(
     credentials: &Credentials,
     member: u64,
 ) -> Result<()> {
-    if journal.last(|event| matches!(event, Event::Promote { .. }).then_some(event)) != Some(&Event::Promote { member })
-    {
-        say("etcd runs as a learner; it gets its vote when it is in sync");
-        journal.add(Event::Promote { member })?;
-    }
+    intend(journal, Event::Promote { member }, "etcd runs as a learner; it gets its vote when it is in sync")?;
     let mut last = Ok(());
     for other in identity.cluster.members.iter().filter(|other| other.name != identity.node.name) {
         // A voter that is down costs a second, not the patience of a call.
