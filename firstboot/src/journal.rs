@@ -47,8 +47,35 @@ pub(crate) enum Event {
     Bootstrap {
         /// etcd's `initial-cluster-token`.
         token: String,
-        /// Its initial members.
-        members: BTreeSet<Label>,
+        /// Its initial members with their peer URLs.
+        members: Vec<(String, String)>,
+    },
+    /// A cluster lives in which another life of this node is a member; that one shall be removed.
+    Remove {
+        /// Its id.
+        member: u64,
+    },
+    /// This node shall be added as a learner.
+    Add {
+        /// To the cluster with this id.
+        cluster: u64,
+    },
+    /// It was added.
+    Added {
+        /// The id it got.
+        member: u64,
+    },
+    /// This node shall join the cluster that it was added to.
+    Join {
+        /// etcd's `initial-cluster-token`; a joining member does not heed it.
+        token: String,
+        /// All members with their peer URLs, this one among them.
+        members: Vec<(String, String)>,
+    },
+    /// This node shall have a vote.
+    Promote {
+        /// Its id.
+        member: u64,
     },
     /// What a bootstrap that was cut short left is put aside.
     Aside {
@@ -162,7 +189,7 @@ mod tests {
     use super::*;
 
     fn token(text: &str) -> Event {
-        Event::Bootstrap { token: text.to_owned(), members: BTreeSet::new() }
+        Event::Bootstrap { token: text.to_owned(), members: Vec::new() }
     }
 
     #[test]

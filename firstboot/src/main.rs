@@ -1,8 +1,11 @@
 //! Turns a machine installed from the image into an etcd member.
 //!
 //! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
-//! `steps` say what is missing and `change` does it; `barrier` sees to it that its cluster begins once; `journal`
-//! remembers; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd and to etcd.
+//! `steps` say what is missing and `change` does it; `barrier` sees to it that its cluster begins once,
+//! `rebuild` takes a node with a new disk back into a cluster that lives; `journal` remembers; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd and to etcd.
+
+// Tests put damaged files there on purpose.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod barrier;
 mod change;
@@ -15,6 +18,8 @@ mod lock;
 mod machine;
 mod metadata;
 mod paths;
+mod rebuild;
+mod release;
 mod run;
 mod say;
 mod stamp;

@@ -5,18 +5,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::Label;
 
-use crate::barrier::{self, Beginning, Past};
+use crate::barrier::{self, Past};
 use crate::change::Change;
 use crate::etcd::{Client, Credentials};
-use crate::exit::{not_ready, refused};
+use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::files::{self, Folder, Wanted};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::say::say;
-use crate::steps::{self, etcd_conf};
-use crate::{metadata, paths, stamp, systemd};
+use crate::steps;
+use crate::steps::etcd_conf::{self, Start};
+use crate::{metadata, paths, rebuild, release, stamp};
+
+/// While etcd is not healthy: how often the others are asked whether this node is a member at all.
+const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -37,16 +41,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {
         return barrier::go_without(&options.without.iter().cloned().collect());
     }
-    let _lock = if options.dry_run { None } else { Some(take_over()?) };
+    if options.dry_run {
+        return plan(&identify()?.0);
+    }
+    let _lock = Lock::take()?;
+    become_the_member(options).inspect_err(|error| {
+        if code_of(error) == Exit::Refused
+            && let Err(error) = release::forbid()
+        {
+            eprintln!("firstboot: {error:#}");
+        }
+    })
+}
+
+/// What this node is, and who.
+fn identify() -> Result<(Identity, Machine)> {
     stamp::check()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
     let found = metadata::find(&cluster.metadata, &machine)?;
-    let identity = identity::verify(found, &identity::trusted()?, cluster, &machine)?;
-    if options.dry_run {
-        return plan(&identity);
-    }
+    Ok((identity::verify(found, &identity::trusted()?, cluster, &machine)?, machine))
+}
 
+fn become_the_member(options: &Options) -> Result<()> {
+    let (identity, machine) = identify()?;
     Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
     let mut journal = Journal::open(paths::JOURNAL)?;
     check_before(&identity, &machine, &journal)?;
@@ -58,17 +76,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     accept(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(make)?;
 
-    let beginning = barrier::pass(&identity, &mut journal)?;
-    configure(&identity, &beginning)?;
-    release_etcd()?;
+    let start = barrier::pass(&identity, &mut journal)?;
+    configure(&identity, &start)?;
+    release::release()?;
     wait_for_health(&identity, &mut journal, Duration::from_secs(options.deadline))
-}
-
-/// One at a time; and until this run has come as far as an earlier one in this boot, etcd has no leave to start.
-fn take_over() -> Result<Lock> {
-    let lock = Lock::take()?;
-    files::remove(paths::READY)?;
-    Ok(lock)
 }
 
 /// Prints what a run would change.
@@ -78,15 +89,17 @@ fn plan(identity: &Identity) -> Result<()> {
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
     let journal = Journal::open(paths::JOURNAL)?;
-    let begun = Past::of(&journal).bootstrap;
-    if let Some(beginning) = &begun {
-        changes.extend(conf(identity, beginning)?);
+    let begun = Past::of(&journal).begun;
+    if let Some(start) = &begun {
+        changes.extend(conf(identity, start)?);
     }
     for change in &changes {
         println!("would do: {change}");
     }
     if begun.is_none() {
-        println!("would then agree with the other initial members on a new cluster, and start etcd");
+        println!(
+            "would then agree with the other members on a new cluster, or join the one that lives, and start etcd"
+        );
     } else if changes.is_empty() {
         println!("nothing to do");
     }
@@ -134,22 +147,14 @@ fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Resu
     Ok(())
 }
 
-fn conf(identity: &Identity, beginning: &Beginning) -> Result<Option<Change>> {
+fn conf(identity: &Identity, start: &Start) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
     let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let start = etcd_conf::Start::new_cluster(cluster, beginning);
-    crate::change::file(etcd_conf::wanted(own, &cluster.etcd, &start))
+    crate::change::file(etcd_conf::wanted(own, &cluster.etcd, start))
 }
 
-fn configure(identity: &Identity, beginning: &Beginning) -> Result<()> {
-    conf(identity, beginning)?.iter().try_for_each(make)
-}
-
-/// Says that etcd may start. It is started by hand too, for the case that systemd passed it over in an earlier try.
-fn release_etcd() -> Result<()> {
-    Wanted::new(paths::READY, "").write()?;
-    systemd::ready();
-    systemd::start("etcd.service")
+fn configure(identity: &Identity, start: &Start) -> Result<()> {
+    conf(identity, start)?.iter().try_for_each(make)
 }
 
 fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
@@ -158,20 +163,29 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
     let (cluster, member) = runtime.block_on(async {
         let credentials = Credentials::installed()?;
         let mut told = false;
+        let mut asked = Instant::now();
         loop {
-            match health(&credentials).await {
+            let error = match health(identity, journal, &credentials).await {
                 Ok(ids) => return Ok(ids),
-                Err(error) if Instant::now() >= end => {
-                    return Err(not_ready(format!(
-                        "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and \
-                         whether the other members run: `firstboot status`",
-                        patience.as_secs()
-                    )));
+                Err(error) => error,
+            };
+            if asked.elapsed() > BETWEEN_ROLL_CALLS {
+                if let Some(why) = rebuild::removed(identity, journal, &credentials).await? {
+                    return Err(refused(why));
                 }
-                Err(_) if !told => say("etcd is started; waiting until it has a quorum"),
-                Err(_) => {}
+                asked = Instant::now();
             }
-            told = true;
+            if Instant::now() >= end {
+                return Err(not_ready(format!(
+                    "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and whether \
+                     the other members run: `firstboot status`",
+                    patience.as_secs()
+                )));
+            }
+            if !told {
+                say("etcd is started; waiting until it has a quorum");
+                told = true;
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     })?;
@@ -183,9 +197,13 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
     Ok(())
 }
 
-async fn health(credentials: &Credentials) -> Result<(u64, u64)> {
+async fn health(identity: &Identity, journal: &mut Journal, credentials: &Credentials) -> Result<(u64, u64)> {
     let client = Client::connect("https://127.0.0.1:2379", credentials).await?;
+    let status = client.status().await?;
+    let header = status.header.unwrap_or_default();
+    if status.is_learner {
+        rebuild::promote(identity, journal, credentials, header.member_id).await?;
+    }
     client.healthy().await?;
-    let header = client.status().await?.header.unwrap_or_default();
     Ok((header.cluster_id, header.member_id))
 }

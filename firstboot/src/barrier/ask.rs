@@ -8,7 +8,10 @@ use anyhow::{Context as _, Result};
 use recipes::cluster::Member;
 use recipes::node::NodeTls;
 use recipes::{ClusterDocument, Label};
+use reqwest::header::DATE;
 use reqwest::{Response, StatusCode};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use super::decide::Words;
 use super::{tls, words};
@@ -60,11 +63,26 @@ impl Asker {
         }
     }
 
+    /// A page of a member's client port, where etcd takes the peer certificate, too; and the member's clock, to the
+    /// second, if it says what time it is.
+    pub(crate) async fn page(
+        &self,
+        member: &Member,
+        path: &str,
+        limit: usize,
+    ) -> Result<(String, Option<OffsetDateTime>)> {
+        let answer = self.client.get(format!("{}{path}", member.client_url())).send().await?.error_for_status()?;
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
+        let bytes = bounded(answer, limit).await?.with_context(|| format!("{path} is longer than {limit} bytes"))?;
+        Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
+    }
+
     async fn try_ask(&self, member: &Member) -> reqwest::Result<Heard> {
         let url = member.peer_url();
         let answer = self.client.get(format!("{url}{}", words::PATH)).send().await?;
         if answer.status() == StatusCode::OK {
-            let Some(bytes) = bounded(answer).await? else {
+            let Some(bytes) = bounded(answer, words::LIMIT).await? else {
                 return Ok(Heard::Stranger("its answer has no end".to_owned()));
             };
             let words = words::read(&bytes, &self.cluster, &member.name);
@@ -80,11 +98,11 @@ impl Asker {
     }
 }
 
-async fn bounded(mut answer: Response) -> reqwest::Result<Option<Vec<u8>>> {
+async fn bounded(mut answer: Response, limit: usize) -> reqwest::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         bytes.extend_from_slice(&chunk);
-        if bytes.len() > words::LIMIT {
+        if bytes.len() > limit {
             return Ok(None);
         }
     }
@@ -121,5 +139,16 @@ fn words_of(error: &io::Error) -> String {
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_of_http_is_read() {
+        let date = OffsetDateTime::parse("Sun, 22 Nov 2026 09:56:05 GMT", &Rfc2822).unwrap();
+        assert_eq!(date.unix_timestamp(), 1_795_341_365);
     }
 }

@@ -21,23 +21,27 @@ mod words;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tokio::task::JoinSet;
 
+pub(crate) use ask::Asker;
 pub(crate) use epoch::{Lives, Nonce};
-pub(crate) use past::{Beginning, Past};
+pub(crate) use past::Past;
 pub(crate) use without::record as go_without;
 
 use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal};
 use crate::paths;
+use crate::rebuild::{Rebuild, Round};
+use crate::release;
 use crate::say::say;
-use ask::Asker;
+use crate::steps::etcd_conf::Start;
 use decide::{Memory, Step, decide};
 use epoch::Epoch;
 use listen::Listener;
 use past::{Standing, standing};
+use volume::Data;
 use waiting::Accounts;
 
 /// Between two rounds of asking.
@@ -46,36 +50,43 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Returns when etcd may start, with what it is to begin as. It waits for as long as that takes.
 ///
 /// # Errors
-/// Refused where there is data that is not known, or a member's data is lost.
-pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Beginning> {
+/// Refused where there is data that is not known.
+pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let past = Past::of(journal);
-    let data = volume::data(Path::new(paths::DATA))?;
+    let mut data = volume::data(Path::new(paths::DATA))?;
+    if data != Data::Whole {
+        release::withdraw()?;
+        data = volume::data(Path::new(paths::DATA))?;
+    }
     match standing(&past, data, volume::volume(past.nonce)?) {
-        Standing::Member(beginning) => Ok(beginning),
-        Standing::Again { beginning, aside } => {
+        Standing::Member(start) => Ok(start),
+        Standing::Again { start, aside } => {
             if aside {
-                let path = volume::aside()?;
-                say(format!("etcd's first start was cut short; what it left goes to {}", path.display()));
-                journal.add(Event::Aside { path: path.clone() })?;
-                volume::put_aside(&path)?;
+                put_aside(journal)?;
             }
-            Ok(beginning)
+            Ok(start)
         }
-        Standing::Empty { life } => {
+        Standing::Empty { life, aside } => {
+            if aside {
+                put_aside(journal)?;
+            }
             let nonce = life.map_or_else(|| begin_life(journal), Ok)?;
             let memory = past.memory(&identity.cluster, &identity.node.name, nonce);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
             runtime.block_on(agree(identity, journal, memory))
         }
-        Standing::Lost => Err(refused(format!(
-            "{} is empty, but this node was a member before: its data is lost. It must not start as new",
-            paths::DATA
-        ))),
         Standing::Unknown(why) => {
             Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)))
         }
     }
+}
+
+fn put_aside(journal: &mut Journal) -> Result<()> {
+    let path = volume::aside()?;
+    say(format!("etcd's first start was cut short; what it left goes to {}", path.display()));
+    journal.add(Event::Aside { path: path.clone() })?;
+    volume::put_aside(&path)
 }
 
 fn begin_life(journal: &mut Journal) -> Result<Nonce> {
@@ -86,11 +97,12 @@ fn begin_life(journal: &mut Journal) -> Result<Nonce> {
 }
 
 /// Asks, decides, writes down, says so; again and again until etcd may start.
-async fn agree(identity: &Identity, journal: &mut Journal, mut memory: Memory) -> Result<Beginning> {
+async fn agree(identity: &Identity, journal: &mut Journal, mut memory: Memory) -> Result<Start> {
     let (cluster, node) = (&identity.cluster, &identity.node);
     let asker = Asker::new(cluster, &node.tls)?;
     let listener = Listener::open(node.address, tls::server(&node.tls)?, words::write(&cluster.name, &memory)).await?;
     let mut accounts = Accounts::default();
+    let rebuild = Rebuild::new(asker.clone());
     let mut told = String::new();
     loop {
         ask_all(&asker, identity, &mut accounts).await;
@@ -105,20 +117,22 @@ async fn agree(identity: &Identity, journal: &mut Journal, mut memory: Memory) -
                 }
                 Step::Start(id) => {
                     let epoch = memory.epochs.iter().find(|epoch| epoch.id == id);
-                    let epoch = epoch.ok_or_else(|| anyhow::anyhow!("a bug: never ready in the epoch {id}"))?;
-                    let members = epoch.lives.keys().cloned().collect();
-                    let beginning = Beginning { token: epoch.token.clone(), members };
-                    say(format!(
-                        "all {} initial members agree: a new cluster, token {}",
-                        beginning.members.len(),
-                        beginning.token
-                    ));
-                    let Beginning { token, members } = beginning.clone();
+                    let epoch = epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))?;
+                    let start = Start::new_cluster(cluster, &epoch.token, epoch.lives.keys());
+                    let count = start.members.len();
+                    say(format!("all {count} initial members agree: a new cluster, token {}", epoch.token));
+                    let Start { token, members, .. } = start.clone();
                     journal.add(Event::Bootstrap { token, members })?;
-                    return Ok(beginning);
+                    return Ok(start);
                 }
                 Step::Wait | Step::Alive => {
-                    let now = accounts.tell(&memory, &step);
+                    let mut now = accounts.tell(&memory, &step);
+                    if step == Step::Alive {
+                        match rebuild.round(identity, journal, accounts.living()).await? {
+                            Round::Join(start) => return Ok(start),
+                            Round::Wait(why) => now = format!("{now}. It is to join that one: {why}"),
+                        }
+                    }
                     if now != told {
                         say(&now);
                         told = now;

@@ -6,38 +6,13 @@
 //! which anything may happen to the others. A lost message, a cut network, a slow node are a look that does not come.
 //! A crash forgets what was seen and keeps the journal; a wipe loses both.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::hash::Hash;
 
 use recipes::{ClusterDocument, Label};
 
 use super::decide::{Memory, Phase, Step, View, Views, Words, decide};
 use super::epoch::{Epoch, Lives, Nonce};
-
-/// Numbers for values: equal values get equal numbers.
-#[derive(Debug)]
-struct Table<T> {
-    values: Vec<T>,
-    numbers: HashMap<T, u32>,
-}
-
-impl<T: Clone + Eq + Hash> Table<T> {
-    fn new() -> Self {
-        Self { values: Vec::new(), numbers: HashMap::new() }
-    }
-
-    fn number(&mut self, value: T) -> u32 {
-        match self.numbers.entry(value) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(new) => {
-                let number = u32::try_from(self.values.len()).unwrap();
-                self.values.push(new.key().clone());
-                *new.insert(number)
-            }
-        }
-    }
-}
+use table::Table;
 
 /// What a node says, small: lives and epochs by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -302,4 +277,5 @@ fn low_byte(nonce: Nonce) -> u8 {
 }
 
 mod explore;
+mod table;
 mod tests;

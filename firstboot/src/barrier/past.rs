@@ -8,15 +8,7 @@ use super::decide::Memory;
 use super::epoch::{Epoch, Lives, Nonce};
 use super::volume::{Data, Volume};
 use crate::journal::{Event, Journal};
-
-/// How etcd begins, or began.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Beginning {
-    /// `initial-cluster-token`.
-    pub(crate) token: String,
-    /// The initial members.
-    pub(crate) members: BTreeSet<Label>,
-}
+use crate::steps::etcd_conf::Start;
 
 /// What the journal holds that matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,8 +19,14 @@ pub(crate) struct Past {
     pub(crate) nonce: Option<Nonce>,
     /// The lives it was ever ready with in the life it has.
     pub(crate) ready: Vec<Lives>,
-    /// As what etcd was let go.
-    pub(crate) bootstrap: Option<Beginning>,
+    /// The same in all lives that the journal knows.
+    pub(crate) agreed: Vec<Lives>,
+    /// As what etcd was let go in this life.
+    pub(crate) begun: Option<Start>,
+    /// The member that this life was added as to a living cluster.
+    pub(crate) added: Option<u64>,
+    /// The member that etcd on this disk is, or was when it was last asked.
+    pub(crate) member: Option<u64>,
     /// Whether etcd ever was a healthy member since.
     pub(crate) healthy: bool,
 }
@@ -44,15 +42,26 @@ impl Past {
                     past.nonce = None;
                 }
                 Event::Life { nonce } => {
-                    past.nonce = Some(*nonce);
-                    past.ready.clear();
+                    let Self { without, agreed, .. } = past;
+                    past = Self { nonce: Some(*nonce), without, agreed, ..Self::default() };
                 }
-                Event::Ready { lives } => past.ready.push(lives.clone()),
+                Event::Ready { lives } => {
+                    past.ready.push(lives.clone());
+                    past.agreed.push(lives.clone());
+                }
                 Event::Bootstrap { token, members } => {
-                    past.bootstrap = Some(Beginning { token: token.clone(), members: members.clone() });
+                    past.begun = Some(Start { state: "new", token: token.clone(), members: members.clone() });
                 }
-                Event::Healthy { .. } => past.healthy = true,
-                Event::Accepted { .. } | Event::Aside { .. } => {}
+                Event::Join { token, members } => {
+                    past.begun = Some(Start { state: "existing", token: token.clone(), members: members.clone() });
+                }
+                Event::Added { member } => (past.added, past.member) = (Some(*member), Some(*member)),
+                Event::Healthy { member, .. } => (past.healthy, past.member) = (true, Some(*member)),
+                Event::Accepted { .. }
+                | Event::Aside { .. }
+                | Event::Remove { .. }
+                | Event::Add { .. }
+                | Event::Promote { .. } => {}
             }
         }
         past
@@ -76,34 +85,37 @@ impl Past {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Its data is there: etcd runs on it, and heeds no word on how to begin.
-    Member(Beginning),
+    Member(Start),
     /// Power was lost while etcd made its first data, or before: etcd begins again, as it was to. What lies there, if
     /// anything does, is put aside.
-    Again { beginning: Beginning, aside: bool },
-    /// Nothing has begun. `life` is the one to go on with; none: a new one.
-    Empty { life: Option<Nonce> },
-    /// It was a member, and its data is lost.
-    Lost,
+    Again { start: Start, aside: bool },
+    /// There is no data, or none that etcd ever used. `life` is the one to go on with; none: a new one.
+    Empty { life: Option<Nonce>, aside: bool },
     /// Data that is not known, and is not touched.
     Unknown(&'static str),
 }
 
-/// The rule. A data directory that the journal does not know is never touched, and one that has been a member's for
-/// as long as a vote can take never begins anew.
+/// The rule. A data directory that the journal does not know is never touched; one that etcd may have voted with never
+/// begins anew as the same member.
 pub(crate) fn standing(past: &Past, data: Data, volume: Volume) -> Standing {
-    match (&past.bootstrap, data, volume) {
-        (None, Data::Empty, _) => Standing::Empty { life: past.nonce.filter(|_| volume == Volume::Known) },
+    match (&past.begun, data, volume) {
+        (None, Data::Empty, _) => {
+            Standing::Empty { life: past.nonce.filter(|_| volume == Volume::Known), aside: false }
+        }
         (None, ..) => Standing::Unknown("holds data that firstboot did not put there"),
         (Some(_), Data::Whole, Volume::Other) => Standing::Unknown("is on the volume of another disk's life"),
         // Without the mark it may be a volume that somebody copied by hand; etcd itself knows whose the data is.
-        (Some(beginning), Data::Whole, Volume::Known | Volume::Unmarked) => Standing::Member(beginning.clone()),
-        (Some(beginning), data, Volume::Known) if !past.healthy => {
-            Standing::Again { beginning: beginning.clone(), aside: data == Data::HalfBorn }
+        (Some(start), Data::Whole, Volume::Known | Volume::Unmarked) => Standing::Member(start.clone()),
+        // Who was to join is added anew: the members may be others by now.
+        (Some(start), data, Volume::Known) if !past.healthy && start.state == "existing" => {
+            Standing::Empty { life: None, aside: data == Data::HalfBorn }
         }
-        (Some(_), Data::Empty, _) => Standing::Lost,
-        (Some(_), Data::HalfBorn, _) => {
-            Standing::Unknown("has no write-ahead log, though etcd was a healthy member on it")
+        (Some(start), data, Volume::Known) if !past.healthy => {
+            Standing::Again { start: start.clone(), aside: data == Data::HalfBorn }
         }
+        // It was a member, and its data is lost. What lives of its cluster takes it in again.
+        (Some(_), Data::Empty, _) => Standing::Empty { life: None, aside: false },
+        (Some(_), Data::HalfBorn, _) => Standing::Unknown("has no write-ahead log, though etcd was a member on it"),
     }
 }
 
@@ -113,15 +125,14 @@ mod tests {
 
     #[test]
     fn every_combination_keeps_data_and_votes() {
-        let beginning = Beginning { token: "t".into(), members: BTreeSet::new() };
-        for bootstrap in [None, Some(beginning.clone())] {
+        let start = |state| Some(Start { state, token: "t".into(), members: vec![] });
+        for begun in [None, start("new"), start("existing")] {
             for nonce in [None, Some(Nonce::of(1))] {
                 for healthy in [false, true] {
                     for data in [Data::Empty, Data::HalfBorn, Data::Whole] {
                         for volume in [Volume::Known, Volume::Other, Volume::Unmarked] {
-                            let bootstrap = bootstrap.clone();
-                            let past = Past { nonce, bootstrap, healthy, ..Past::default() };
-                            check(&past, data, volume);
+                            let begun = begun.clone();
+                            check(&Past { nonce, begun, healthy, ..Past::default() }, data, volume);
                         }
                     }
                 }
@@ -132,18 +143,18 @@ mod tests {
     fn check(past: &Past, data: Data, volume: Volume) {
         let what = standing(past, data, volume);
         let said = format!("{what:?} from {past:?}, {data:?}, {volume:?}");
+        let never_voted = data != Data::Whole && !past.healthy && volume == Volume::Known;
         match what {
-            Standing::Member(_) => assert!(past.bootstrap.is_some() && data == Data::Whole, "{said}"),
-            Standing::Again { aside, .. } => {
-                let never_voted = data != Data::Whole && !past.healthy && volume == Volume::Known;
-                assert!(past.bootstrap.is_some() && never_voted, "{said}");
+            Standing::Member(_) => assert!(past.begun.is_some() && data == Data::Whole, "{said}"),
+            Standing::Again { aside, start } => {
+                assert!(never_voted && start.state == "new" && past.begun == Some(start), "{said}");
                 assert_eq!(aside, data == Data::HalfBorn, "{said}");
             }
-            Standing::Empty { life } => {
-                assert!(past.bootstrap.is_none() && data == Data::Empty, "{said}");
-                assert!(life.is_none() || (volume == Volume::Known && life == past.nonce), "{said}");
+            Standing::Empty { life, aside } => {
+                assert!(data == Data::Empty || aside && never_voted, "{said}");
+                let goes_on = past.begun.is_none() && volume == Volume::Known && life == past.nonce;
+                assert!(life.is_none() || goes_on, "{said}");
             }
-            Standing::Lost => assert!(past.bootstrap.is_some() && data == Data::Empty, "{said}"),
             Standing::Unknown(_) => assert_ne!(data, Data::Empty, "{said}"),
         }
     }

@@ -1,7 +1,7 @@
 //! For whom a node waits, since when, and what it heard from each last: a line for the operator, and for
 //! `systemctl status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use recipes::Label;
@@ -47,6 +47,15 @@ impl Accounts {
         self.0.iter().map(|(name, account)| (name.clone(), account.view.clone())).collect()
     }
 
+    /// The clusters of those that said just now that etcd runs there.
+    pub(crate) fn living(&self) -> BTreeSet<u64> {
+        let of = |account: &Account| match account.now {
+            Heard::Words(Words::Etcd { cluster_id }) => Some(cluster_id),
+            _ => None,
+        };
+        self.0.values().filter_map(of).collect()
+    }
+
     /// Why the node waits. Two times give the same text as long as nothing has changed.
     pub(crate) fn tell(&self, memory: &Memory, step: &Step) -> String {
         let mut parts = Vec::new();
@@ -55,8 +64,8 @@ impl Accounts {
         }
         if *step == Step::Alive {
             return format!(
-                "this disk is empty, but another cluster lives, or lived when it was last heard of, so this node must \
-                 not start as new. {}",
+                "this disk is empty, but a cluster lives, or lived when it was last heard of, so this node must not \
+                 start as new ({})",
                 parts.join("; ")
             );
         }
@@ -114,7 +123,6 @@ fn clock(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;

@@ -59,16 +59,16 @@ fn objection(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&La
             all.len()
         ));
     }
-    if let Some(beginning) = &past.bootstrap {
+    if let Some(start) = &past.begun {
         return Some(format!(
             "this node has agreed on its cluster already (token {}), and no longer waits",
-            beginning.token
+            start.token
         ));
     }
     // Whoever was ready with a set of members may have begun with it. Those that now leave it must not be able to come
     // to a quorum by themselves.
-    let before: BTreeSet<&Label> = past.ready.iter().flat_map(|lives| lives.keys()).collect();
-    let could = past.ready.iter().find(|lives| {
+    let before: BTreeSet<&Label> = past.agreed.iter().flat_map(|lives| lives.keys()).collect();
+    let could = past.agreed.iter().find(|lives| {
         let staying_behind = lives.keys().filter(|name| !left.contains(*name)).count();
         staying_behind > lives.len() / 2
     });
@@ -85,8 +85,8 @@ fn objection(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&La
 #[cfg(test)]
 mod tests {
     use super::super::epoch::{Lives, Nonce};
-    use super::super::past::Beginning;
     use super::*;
+    use crate::steps::etcd_conf::Start;
 
     fn labels(names: &[&str]) -> BTreeSet<Label> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn who_has_begun_waits_no_longer() {
-        let bootstrap = Some(Beginning { token: "demo-1".into(), members: BTreeSet::new() });
-        let past = Past { bootstrap, ..Past::default() };
+        let begun = Some(Start { state: "new", token: "demo-1".into(), members: vec![] });
+        let past = Past { begun, ..Past::default() };
         assert!(said(&["etcd-3"], 3, &past).unwrap().contains("agreed on its cluster already"));
     }
 
@@ -127,7 +127,7 @@ mod tests {
     fn those_left_out_must_have_no_quorum_among_themselves() {
         let ready = |names: &[&str]| -> Past {
             let lives: Lives = labels(names).into_iter().map(|name| (name, Nonce::of(1))).collect();
-            Past { ready: vec![lives], ..Past::default() }
+            Past { agreed: vec![lives], ..Past::default() }
         };
         let all = ["etcd-1", "etcd-2", "etcd-3", "etcd-4", "etcd-5"];
         assert_eq!(said(&["etcd-4", "etcd-5"], 5, &ready(&all)), None);

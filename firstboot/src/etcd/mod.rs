@@ -63,7 +63,7 @@ impl Client {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<Q, A> = ProstCodec::default();
         let answer = async {
-            grpc.ready().await?;
+            grpc.ready().await.map_err(|error| anyhow!("{}", deepest(&error)))?;
             grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec)
                 .await
                 .map_err(|status| anyhow!("{}", status.message()))
@@ -84,6 +84,25 @@ impl Client {
         let request = wire::MemberListRequest { linearizable };
         let answer: wire::MemberListResponse = self.call("/etcdserverpb.Cluster/MemberList", request).await?;
         Ok(answer.members)
+    }
+
+    /// Adds a learner, and gives its id. After an error it may have been added all the same.
+    pub(crate) async fn add_learner(&self, peer_url: &str) -> Result<u64> {
+        let request = wire::MemberAddRequest { peer_urls: vec![peer_url.to_owned()], is_learner: true };
+        let answer: wire::MemberAddResponse = self.call("/etcdserverpb.Cluster/MemberAdd", request).await?;
+        Ok(answer.member.context("etcd added a member and did not say which")?.id)
+    }
+
+    /// Removes a member. After an error it may have been removed all the same.
+    pub(crate) async fn remove(&self, id: u64) -> Result<()> {
+        let request = wire::MemberIdRequest { id };
+        self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberRemove", request).await.map(drop)
+    }
+
+    /// Makes a learner a voter. The leader refuses it until the learner is in sync.
+    pub(crate) async fn promote(&self, id: u64) -> Result<()> {
+        let request = wire::MemberIdRequest { id };
+        self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request).await.map(drop)
     }
 
     /// The alarms that are raised.

@@ -67,6 +67,34 @@ pub(crate) struct Member {
     pub(crate) is_learner: bool,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MemberAddRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) peer_urls: Vec<String>,
+    #[prost(bool, tag = "2")]
+    pub(crate) is_learner: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MemberAddResponse {
+    #[prost(message, optional, tag = "2")]
+    pub(crate) member: Option<Member>,
+}
+
+/// `MemberRemove` and `MemberPromote` take the same.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MemberIdRequest {
+    #[prost(uint64, tag = "1")]
+    pub(crate) id: u64,
+}
+
+/// Both answer with the members that there are now.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MembersResponse {
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) members: Vec<Member>,
+}
+
 /// Without an action it asks for all alarms.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AlarmRequest {

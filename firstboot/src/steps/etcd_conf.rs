@@ -2,10 +2,9 @@
 //! etcd only warns of a variable that it does not know and runs without it, so each minor gets its own.
 //! Source of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45, v3.5.33, v3.6.14, v3.7.1.
 
-use recipes::ClusterDocument;
 use recipes::cluster::{EtcdSettings, Member};
+use recipes::{ClusterDocument, Label};
 
-use crate::barrier::Beginning;
 use crate::files::{ETCD, Wanted};
 use crate::paths;
 
@@ -21,11 +20,15 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// As an initial member of a new cluster.
-    pub(crate) fn new_cluster(cluster: &ClusterDocument, beginning: &Beginning) -> Self {
-        let members = cluster.members.iter().filter(|member| beginning.members.contains(&member.name));
+    /// As one of the initial members of a new cluster.
+    pub(crate) fn new_cluster<'a>(
+        cluster: &ClusterDocument,
+        token: &str,
+        initial: impl Iterator<Item = &'a Label>,
+    ) -> Self {
+        let members = initial.filter_map(|name| cluster.member(name));
         let members = members.map(|member| (member.name.to_string(), member.peer_url())).collect();
-        Self { state: "new", token: beginning.token.clone(), members }
+        Self { state: "new", token: token.to_owned(), members }
     }
 }
 
@@ -101,8 +104,7 @@ mod tests {
         let recipe = recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap();
         let mut cluster = recipe.cluster_document();
         cluster.etcd.version = version.parse().unwrap();
-        let members = cluster.members.iter().map(|member| member.name.clone()).collect();
-        let start = Start::new_cluster(&cluster, &Beginning { token: "etcd-x".into(), members });
+        let start = Start::new_cluster(&cluster, "etcd-x", cluster.members.iter().map(|member| &member.name));
         render(&cluster.members[1], &cluster.etcd, &start)
     }
 

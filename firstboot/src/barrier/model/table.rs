@@ -1,0 +1,29 @@
+//! Small numbers for large values, so that a state of the whole model is a few of them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+
+/// Numbers for values: equal values get equal numbers.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    pub(super) values: Vec<T>,
+    numbers: HashMap<T, u32>,
+}
+
+impl<T: Clone + Eq + Hash> Table<T> {
+    pub(super) fn new() -> Self {
+        Self { values: Vec::new(), numbers: HashMap::new() }
+    }
+
+    pub(super) fn number(&mut self, value: T) -> u32 {
+        match self.numbers.entry(value) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(new) => {
+                let number = u32::try_from(self.values.len()).unwrap();
+                self.values.push(new.key().clone());
+                *new.insert(number)
+            }
+        }
+    }
+}

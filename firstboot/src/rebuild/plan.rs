@@ -1,0 +1,176 @@
+//! What a node with an empty disk does to a cluster that lives without it, as a pure function: from what its members
+//! say to the next step. After each step all is observed anew, so a step that was done and not confirmed is seen.
+//!
+//! The server's own guards (server/etcdserver/server.go) say no too late or too vaguely for an operator: every one of
+//! them has its answer here before anything is changed. The old member is removed before the new one is added, since
+//! etcd refuses two with one peer URL, and since with the dead one still counted the new one would raise the quorum.
+
+use std::collections::BTreeSet;
+
+use recipes::Label;
+
+use crate::etcd::Member;
+
+/// What one member of the living cluster says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Peer {
+    /// Its name in the recipe.
+    pub(crate) name: Label,
+    /// The cluster it belongs to.
+    pub(crate) cluster_id: u64,
+    /// All members; read through raft, so that a quorum agrees with it.
+    pub(crate) members: Vec<Member>,
+    /// Its own id.
+    pub(crate) member_id: u64,
+    /// The minor version of its etcd.
+    pub(crate) minor: u64,
+    /// The size of its database in bytes.
+    pub(crate) database: u64,
+    /// By how many seconds its clock is ahead of this node's.
+    pub(crate) ahead: i64,
+    /// The members it is connected to.
+    pub(crate) connected: BTreeSet<u64>,
+}
+
+/// All that is known.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Observed {
+    /// This node.
+    pub(crate) name: Label,
+    /// What it advertises to peers.
+    pub(crate) peer_url: String,
+    /// The minor version of its etcd.
+    pub(crate) minor: u64,
+    /// Bytes free for its data.
+    pub(crate) free: u64,
+    /// The member as which this life of its disk was added; it never started.
+    pub(crate) added: Option<u64>,
+    /// Those members that answered with a quorum behind them.
+    pub(crate) peers: Vec<Peer>,
+    /// The clusters of all that run etcd, with a quorum or without.
+    pub(crate) clusters: BTreeSet<u64>,
+}
+
+/// The next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Nothing can be done yet, and why.
+    Wait(String),
+    /// Remove the member that this node was.
+    Remove(u64),
+    /// Add this node as a learner to this cluster.
+    Add(u64),
+    /// Start etcd as a member of this list of names and peer URLs.
+    Join(Vec<(String, String)>),
+}
+
+/// Room that a joining member needs beside the leader's database: write-ahead log and the snapshot in the making.
+const ROOM: u64 = 256 << 20;
+
+/// How many seconds a node's clock may be off: leases and certificates are judged by it. etcd warns from one second
+/// on, which is as exact as a page's date is.
+const CLOCK: i64 = 5;
+
+/// The rule.
+pub(crate) fn plan(observed: &Observed) -> Plan {
+    let Observed { peers, clusters, .. } = observed;
+    if clusters.len() > 1 {
+        let ids: Vec<String> = clusters.iter().map(|id| format!("{id:x}")).collect();
+        return wait(format!("the others are members of different clusters: {}", ids.join(", ")));
+    }
+    let Some(first) = peers.first() else {
+        return wait(
+            "none of its members has a quorum behind it. If that does not change by itself, the way back is `firstboot restore`",
+        );
+    };
+    if peers.iter().any(|peer| ids(peer) != ids(first)) {
+        return wait("its members do not agree on the member list yet");
+    }
+    let voters: BTreeSet<u64> =
+        first.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
+    let own: Vec<&Member> =
+        first.members.iter().filter(|member| member.peer_urls.contains(&observed.peer_url)).collect();
+    if let [only] = own.as_slice()
+        && observed.added == Some(only.id)
+    {
+        return Plan::Join(names(observed, first));
+    }
+    // Whoever answers is a voter that is well; the old self does not answer.
+    let well = peers.iter().filter(|peer| voters.contains(&peer.member_id)).count();
+    let quorum = voters.len() / 2 + 1;
+    if well < quorum {
+        return wait(format!("only {well} of its {} voters are well, and {quorum} must be", voters.len()));
+    }
+    if let Some(why) = unfit(observed) {
+        return wait(why);
+    }
+    if let Some(learner) = first.members.iter().find(|member| member.is_learner && !own.contains(member)) {
+        let who = if learner.name.is_empty() { format!("{:x}", learner.id) } else { learner.name.clone() };
+        return wait(format!("{who} is being added, and etcd adds one at a time"));
+    }
+    match own.as_slice() {
+        [] => Plan::Add(first.cluster_id),
+        [old] => match peers.iter().find(|peer| peer.connected.contains(&old.id)) {
+            Some(peer) => wait(format!(
+                "{} is still connected to the member {:x} at {}, which this node would replace: is there a second \
+                 machine with this identity? Switch it off",
+                peer.name, old.id, observed.peer_url
+            )),
+            None => Plan::Remove(old.id),
+        },
+        _ => wait(format!("it has several members at {}; remove all but one with etcdctl", observed.peer_url)),
+    }
+}
+
+fn wait(why: impl Into<String>) -> Plan {
+    Plan::Wait(why.into())
+}
+
+fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
+    peer.members.iter().map(|member| (member.id, member.is_learner, member.peer_urls.as_slice())).collect()
+}
+
+/// Why this node could not run as a member, if so.
+fn unfit(observed: &Observed) -> Option<String> {
+    let lowest = observed.peers.iter().map(|peer| peer.minor).min().unwrap_or_default();
+    // etcd joins members of its own minor and of the one below (server/etcdserver/api/rafthttp, cluster_util.go).
+    if !(lowest..=lowest + 1).contains(&observed.minor) {
+        return Some(format!("its etcd is 3.{lowest}, and this image's 3.{} cannot join that", observed.minor));
+    }
+    // One that is off is its own matter; where all are, it is this node that is.
+    let off = observed.peers.iter().map(|peer| peer.ahead).min_by_key(|ahead| ahead.abs()).unwrap_or_default();
+    if off.abs() > CLOCK {
+        return Some(format!(
+            "all its members' clocks differ from this node's, the nearest by {off} s: `chronyc tracking`"
+        ));
+    }
+    let database = observed.peers.iter().map(|peer| peer.database).max().unwrap_or_default();
+    let needed = database + ROOM;
+    (observed.free < needed).then(|| {
+        let mib = |bytes: u64| bytes >> 20;
+        format!(
+            "its database takes {} MiB; {} MiB must be free here, and {} are",
+            mib(database),
+            mib(needed),
+            mib(observed.free)
+        )
+    })
+}
+
+/// `initial-cluster`. A member that never started has no name yet; any will do but this node's own, which etcd knows
+/// itself by.
+fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
+    let named = peer.members.iter().flat_map(|member| {
+        let own = member.peer_urls.contains(&observed.peer_url);
+        let name = match member.name.as_str() {
+            _ if own => observed.name.to_string(),
+            "" => format!("{:x}", member.id),
+            name => name.to_owned(),
+        };
+        member.peer_urls.iter().map(move |url| (name.clone(), url.clone()))
+    });
+    named.collect()
+}
+
+#[cfg(test)]
+mod tests;

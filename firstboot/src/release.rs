@@ -1,0 +1,33 @@
+//! Whether etcd may run: the file that etcd.service starts by, and the unit itself.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::files::{self, Folder, Wanted};
+use crate::{paths, systemd};
+
+const UNIT: &str = "etcd.service";
+
+/// Says that etcd may start. It is started by hand too, for the case that systemd passed it over in an earlier try.
+pub(crate) fn release() -> Result<()> {
+    Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;
+    Wanted::new(paths::READY, "").write()?;
+    systemd::ready();
+    systemd::start(UNIT)
+}
+
+/// From now on etcd does not start in this boot; one that runs goes on.
+pub(crate) fn forbid() -> Result<()> {
+    files::remove(paths::READY)
+}
+
+/// Takes that back: an etcd that was let go earlier in this boot, and has made no data since, may be starting over and
+/// over. It must not do so while firstboot finds out what it is to begin as.
+pub(crate) fn withdraw() -> Result<()> {
+    if !Path::new(paths::READY).exists() {
+        return Ok(());
+    }
+    forbid()?;
+    systemd::stop(UNIT)
+}

@@ -1,0 +1,109 @@
+//! Installed machines, and what is asked of them.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tests::cluster::{Provisioning, wait_healthy};
+use tests::etcd;
+use tests::harness::tail;
+use tests::host::Host;
+use tests::need::Need;
+use tests::programs::recipe;
+use tests::run;
+
+pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A cluster to be: installed, told who is who, off.
+pub(crate) struct Bed {
+    // The hosts go before their network.
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) provisioning: Provisioning,
+}
+
+impl Bed {
+    /// With so many nodes: the demo's three, or more of the same.
+    pub(crate) fn new(count: usize) -> Result<Self> {
+        etcd::release("3.5.1")?;
+        let provisioning = Provisioning::new()?;
+        let mut text = fs::read_to_string(recipe("demo"))?;
+        for number in 4..=count {
+            let node = format!("[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.{}\"\n\n", 100 + number);
+            let end = text.find("[network]").context("the demo's recipe has no [network]")?;
+            text.insert_str(end, &node);
+        }
+        let path = run::current()?.folder("recipe")?.join("recipe.toml");
+        fs::write(&path, text)?;
+        provisioning.build(&path)?;
+        let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
+        Ok(Self { hosts: hosts.collect::<Result<_>>()?, provisioning })
+    }
+
+    /// A new disk in a machine that is off, installed from the image.
+    pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
+        let host = &mut self.hosts[at];
+        host.wipe()?;
+        self.provisioning.install(host)?;
+        self.provisioning.tell(host, host.name())
+    }
+
+    /// Takes from machines that are off all that they learned since they were installed.
+    pub(crate) fn forget_all(&self) -> Result<()> {
+        for host in &self.hosts {
+            for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
+                let folder = host.path(folder);
+                for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+                    let path = entry?.path();
+                    if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All three are members of one cluster, and firstboot on each has said so.
+    pub(crate) fn whole(&self) -> Result<()> {
+        for host in &self.hosts {
+            wait_healthy(host, 3, PATIENCE)?;
+        }
+        let mut tokens = self.hosts.iter().map(token).collect::<Result<Vec<_>>>()?;
+        tokens.dedup();
+        ensure!(tokens.len() == 1, "the members begin with different tokens: {tokens:?}");
+        Ok(())
+    }
+}
+
+/// The token that a host's etcd begins with.
+pub(crate) fn token(host: &Host) -> Result<String> {
+    let conf = host.read("/etc/etcd/etcd.conf")?;
+    let line = conf.lines().find_map(|line| line.strip_prefix("ETCD_INITIAL_CLUSTER_TOKEN="));
+    Ok(line.with_context(|| format!("no token in\n{conf}"))?.to_owned())
+}
+
+/// Waits until firstboot's newest words, as `systemctl status` shows them, contain all of these.
+pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let shown = host.run(&["systemctl", "show", "--property=StatusText", "firstboot.service"]);
+        let text = shown.map(|ran| ran.stdout).unwrap_or_default();
+        if words.iter().all(|word| text.contains(word)) {
+            return Ok(text);
+        }
+        if Instant::now() >= end {
+            let journal = tail(&host.journal("firstboot").unwrap_or_default(), 30);
+            bail!("{} does not say {words:?}, but {text:?}; its journal:\n{journal}", host.name());
+        }
+        sleep(Duration::from_millis(100));
+    }
+}
+
+/// etcd does not run, and never did: there is no data.
+pub(crate) fn has_no_etcd(host: &Host) -> Result<()> {
+    let state = host.run(&["systemctl", "is-active", "etcd.service"])?.stdout;
+    ensure!(state.trim() == "inactive", "etcd on {} is {state}", host.name());
+    let data = host.path("/var/lib/etcd/data");
+    ensure!(!data.exists(), "{} exists", data.display());
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! A cluster begins once, whatever happens meanwhile: the bootstrap barrier, and the way back, on real
+//! hosts.
+
+mod bed;
+mod disasters;
+mod rebuild;
+mod waiting;
+mod without;
+
+use std::process::ExitCode;
+
+use tests::harness;
+
+fn main() -> ExitCode {
+    harness::main(|| {
+        [waiting::trials(), disasters::trials(), without::trials(), rebuild::trials()].into_iter().flatten().collect()
+    })
+}

@@ -1,0 +1,104 @@
+//! A node with a new disk comes back by itself, and costs no write.
+
+use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::harness::trial;
+
+use crate::bed::{Bed, NEEDS, PATIENCE, wait_said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_node_with_a_new_disk_returns_while_others_write", NEEDS, one_of_three),
+        trial("a_member_removed_by_hand_says_so_and_stops", NEEDS, removed),
+        trial("two_of_five_with_new_disks_queue_up_and_both_return", NEEDS, two_of_five),
+    ]
+}
+
+/// Writes through the host's own member until told to stop, and notes what was acknowledged.
+const WRITER: &str = ". /etc/profile.d/etcdctl.sh; i=0; while [ ! -e /root/stop ]; do i=$((i+1)); \
+                      etcdctl put written/$i $i > /dev/null 2>> /root/failed && echo written/$i >> /root/acknowledged; done";
+
+fn one_of_three() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let old = etcdctl(&bed.hosts[0], "member list")?;
+    let mut writer = bed.hosts[0].command(&["sh", "-c", WRITER])?.spawn().context("cannot start the writer")?;
+
+    let host = &mut bed.hosts[2];
+    host.pull_the_plug()?;
+    bed.replace_disk(2)?;
+    let begun = Instant::now();
+    bed.hosts[2].boot()?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    println!("from power-on with a new disk to voter: {:.1?}", begun.elapsed());
+
+    bed.hosts[0].write("/root/stop", "", 0o600)?;
+    writer.wait()?;
+    let acknowledged: BTreeSet<String> = bed.hosts[0].read("/root/acknowledged")?.lines().map(str::to_owned).collect();
+    let kept = etcdctl(&bed.hosts[2], "get written/ --prefix --keys-only --consistency=s")?;
+    let kept: BTreeSet<String> = kept.lines().map(str::to_owned).collect();
+    let lost: Vec<&String> = acknowledged.difference(&kept).collect();
+    println!("{} writes acknowledged", acknowledged.len());
+    ensure!(lost.is_empty() && acknowledged.len() > 10, "of {} writes {lost:?} are lost", acknowledged.len());
+
+    let now = etcdctl(&bed.hosts[0], "member list")?;
+    let id = |list: &str| list.lines().find(|line| line.contains("etcd-3")).map(|line| line[..16].to_owned());
+    ensure!(now.lines().count() == 3 && id(&now) != id(&old), "before:\n{old}\nnow:\n{now}");
+
+    // It is a member like the others: it boots again as one.
+    bed.hosts[2].shutdown()?;
+    bed.hosts[2].boot()?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+}
+
+fn removed() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let list = etcdctl(&bed.hosts[0], "member list")?;
+    let line = list.lines().find(|line| line.contains("etcd-3")).context("no etcd-3")?;
+    let remove = format!("member remove {}", line[..16].trim_end_matches(','));
+    // For five seconds after an election etcd calls its cluster unhealthy (server.go, HealthInterval).
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = etcdctl(&bed.hosts[0], &remove) {
+        ensure!(Instant::now() < end, "{error:#}");
+        sleep(Duration::from_secs(1));
+    }
+    bed.hosts[2].shutdown()?;
+    bed.hosts[2].boot()?;
+    wait_said(&bed.hosts[2], &["somebody removed that from the cluster", "install the machine anew"])?;
+    let result = bed.hosts[2].run(&["systemctl", "is-failed", "firstboot.service"])?.stdout;
+    ensure!(result.trim() == "failed", "firstboot is {result}");
+
+    bed.hosts[2].pull_the_plug()?;
+    bed.replace_disk(2)?;
+    bed.hosts[2].boot()?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+}
+
+fn two_of_five() -> Result<()> {
+    let mut bed = Bed::new(5)?;
+    boot_all(&mut bed.hosts)?;
+    wait_healthy(&bed.hosts[0], 5, PATIENCE)?;
+    etcdctl(&bed.hosts[0], "put answer 42")?;
+    for at in [3, 4] {
+        bed.hosts[at].pull_the_plug()?;
+    }
+    for at in [3, 4] {
+        bed.replace_disk(at)?;
+    }
+    boot_all(&mut bed.hosts[3..])?;
+    for host in &bed.hosts {
+        wait_healthy(host, 5, PATIENCE)?;
+    }
+    let members = etcdctl(&bed.hosts[4], "member list")?;
+    ensure!(members.lines().count() == 5, "{members}");
+    ensure!(etcdctl(&bed.hosts[4], "get answer --print-value-only")?.trim() == "42");
+    Ok(())
+}

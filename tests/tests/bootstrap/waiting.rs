@@ -1,0 +1,108 @@
+//! Who waits says for whom, and nothing that happens meanwhile makes two clusters of one.
+
+use std::io::{Read as _, Write as _};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::host::Host;
+
+use crate::bed::{Bed, NEEDS, has_no_etcd, wait_said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("two_wait_for_the_third_through_a_cut_a_stranger_and_a_new_disk", NEEDS, third_is_late),
+        trial("the_plug_may_be_pulled_at_any_moment_of_the_barrier", NEEDS, plug_pulled),
+    ]
+}
+
+fn third_is_late() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    bed.hosts[0].boot()?;
+    bed.hosts[1].boot()?;
+    let lonely = ["etcd-3 does not answer since", "never heard from"];
+    wait_said(&bed.hosts[0], &[&lonely[..], &["etcd-2 is empty"]].concat())?;
+    wait_said(&bed.hosts[1], &[&lonely[..], &["etcd-1 is empty"]].concat())?;
+
+    // The network is cut between the two, and healed.
+    bed.provisioning.network.part("etcd-1", "etcd-2")?;
+    wait_said(&bed.hosts[0], &["etcd-2 does not answer since", "last heard from at", "as empty"])?;
+    bed.provisioning.network.heal_all()?;
+    wait_said(&bed.hosts[0], &["etcd-2 is empty"])?;
+
+    // Something else answers where the third should.
+    {
+        let socket = bed.hosts[2].link().namespace.listen("10.101.15.103:2380")?;
+        let stranger = std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = socket.accept() {
+                let mut bytes = [0; 512];
+                if stream.read(&mut bytes).is_ok_and(|count| bytes[..count].starts_with(b"GET /stop")) {
+                    return;
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+            }
+        });
+        wait_said(&bed.hosts[0], &["etcd-3's peer port is answered since", "not as it should be"])?;
+        let ask = ["--max-time", "2", "--silent", "http://10.101.15.103:2380/stop"];
+        let _ = tests::process::run(bed.provisioning.network.world().command("curl").args(ask));
+        ensure!(stranger.join().is_ok(), "the stranger panicked");
+    }
+    wait_said(&bed.hosts[0], &["etcd-3 does not answer since"])?;
+
+    // The first gets a new disk.
+    bed.hosts[0].pull_the_plug()?;
+    bed.replace_disk(0)?;
+    bed.hosts[0].boot()?;
+    wait_said(&bed.hosts[0], &["etcd-2 is empty", "etcd-3 does not answer"])?;
+    for host in &bed.hosts[..2] {
+        has_no_etcd(host)?;
+        let lines = host.journal("firstboot")?.lines().filter(|line| line.contains("waiting until")).count();
+        ensure!(lines < 20, "{} floods its console: {lines} lines", host.name());
+    }
+
+    frugal(&bed.hosts[1])?;
+
+    bed.hosts[2].boot()?;
+    bed.whole()
+}
+
+/// What waiting costs, over all that happened to the node so far.
+fn frugal(host: &Host) -> Result<()> {
+    let pid = host.check(&["systemctl", "show", "--property=MainPID", "--value", "firstboot.service"])?;
+    let status = host.check(&["cat", &format!("/proc/{}/status", pid.trim())])?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse().ok());
+    let peak: u64 = kib.context("no VmHWM")?;
+    let time = host.check(&["ps", "-o", "etimes=,cputimes=", "-p", pid.trim()])?;
+    println!("waiting took {peak} KiB at most; seconds up, seconds of CPU: {}", time.trim());
+    ensure!(peak <= 16 << 10, "{peak} KiB");
+    Ok(())
+}
+
+fn plug_pulled() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    // From before firstboot starts to after etcd has its data: a host is up in a second, and agrees in another.
+    for round in 0..6_u32 {
+        let victim = round as usize % 3;
+        for host in &mut bed.hosts {
+            host.boot()?;
+        }
+        sleep(Duration::from_millis(700 + 450 * u64::from(round)));
+        bed.hosts[victim].pull_the_plug()?;
+        if round % 2 == 1 {
+            bed.hosts[(victim + 1) % 3].pull_the_plug()?;
+        }
+        for host in &mut bed.hosts {
+            if !host.is_on()? {
+                host.boot()?;
+            }
+        }
+        bed.whole()?;
+        for host in &mut bed.hosts {
+            host.pull_the_plug()?;
+        }
+        bed.forget_all()?;
+    }
+    Ok(())
+}

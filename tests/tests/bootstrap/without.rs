@@ -1,0 +1,46 @@
+//! `firstboot run --without`: the operator's way past a machine that will not come.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{etcdctl, wait_healthy};
+use tests::harness::trial;
+
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, token, wait_said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("the_operator_begins_without_a_member_that_will_not_come", NEEDS, without)]
+}
+
+fn without() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    bed.hosts[0].boot()?;
+    bed.hosts[1].boot()?;
+    for host in &bed.hosts[..2] {
+        wait_said(host, &["is empty, too", "etcd-3 does not answer since"])?;
+    }
+    let few = bed.hosts[0].run(&["firstboot", "run", "--without", "etcd-2", "etcd-3"])?;
+    ensure!(few.code() == 3 && few.stderr.contains("1 of 3 members are no majority"), "{few:?}");
+
+    // One side alone changes nothing but what is said.
+    bed.hosts[0].check(&["firstboot", "run", "--without", "etcd-3"])?;
+    wait_said(&bed.hosts[0], &["etcd-2 waits for all members of the recipe"])?;
+    wait_said(&bed.hosts[1], &["etcd-1 waits for all but etcd-3"])?;
+    bed.hosts[..2].iter().try_for_each(has_no_etcd)?;
+
+    bed.hosts[1].check(&["firstboot", "run", "--without", "etcd-3"])?;
+    for host in &bed.hosts[..2] {
+        wait_said(host, &["is a healthy member"])?;
+    }
+    ensure!(token(&bed.hosts[0])? == token(&bed.hosts[1])?);
+    let members = etcdctl(&bed.hosts[0], "member list")?;
+    ensure!(members.lines().count() == 2 && !members.contains("etcd-3"), "{members}");
+    let late = bed.hosts[0].run(&["firstboot", "run", "--without", "etcd-3"])?;
+    ensure!(late.code() == 3 && late.stderr.contains("agreed on its cluster already"), "{late:?}");
+
+    // The third comes after all. It was not asked: it begins nothing, and joins what lives.
+    bed.hosts[2].boot()?;
+    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    let said = bed.hosts[2].journal("firstboot")?;
+    ensure!(said.contains("must not start as new") && said.contains("this node has its vote"), "{said}");
+    Ok(())
+}
