@@ -38,6 +38,8 @@ fn one_of_three() -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
     println!("from power-on with a new disk to voter: {:.1?}", begun.elapsed());
 
+    // How many were made meanwhile depends on who led and on the machine; enough for the comparison must be.
+    bed.hosts[0].wait_for("[ $(wc -l < /root/acknowledged) -gt 50 ]", PATIENCE)?;
     bed.hosts[0].write("/root/stop", "", 0o600)?;
     writer.wait()?;
     let acknowledged: BTreeSet<String> = bed.hosts[0].read("/root/acknowledged")?.lines().map(str::to_owned).collect();
@@ -45,7 +47,7 @@ fn one_of_three() -> Result<()> {
     let kept: BTreeSet<String> = kept.lines().map(str::to_owned).collect();
     let lost: Vec<&String> = acknowledged.difference(&kept).collect();
     println!("{} writes acknowledged", acknowledged.len());
-    ensure!(lost.is_empty() && acknowledged.len() > 10, "of {} writes {lost:?} are lost", acknowledged.len());
+    ensure!(lost.is_empty() && acknowledged.len() > 50, "of {} writes {lost:?} are lost", acknowledged.len());
 
     let now = etcdctl(&bed.hosts[0], "member list")?;
     let id = |list: &str| list.lines().find(|line| line.contains("etcd-3")).map(|line| line[..16].to_owned());
