@@ -93,7 +93,7 @@ impl Provisioning {
             .run()
     }
 
-    /// Installs a machine, and takes away what only a real disk has.
+    /// Installs a machine.
     pub fn install(&self, host: &Host) -> Result<()> {
         self.try_install(host)?.installed().with_context(|| format!("installing {}", host.name()))
     }
