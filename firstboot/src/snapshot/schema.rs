@@ -242,3 +242,6 @@ impl Wrong<'_> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,8 +32,8 @@ pub fn mib() -> u64 {
     std::env::var("ETCD_IMAGE_BENCH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(MIB)
 }
 
-/// A running etcd of that version in a folder, whose database is so many MiB large. Its data stay there, in `data`, after it was
-/// stopped.
+/// A running etcd of that version in a folder, whose database is so many MiB large. Its data stay there, in `data`,
+/// after it was stopped.
 pub fn make(version: &str, folder: &Path, mib: u64) -> Result<Alone> {
     let etcd = Alone::start(version, folder, &ARGUMENTS)?;
     // Three values and what goes with them fill a page of 4 KiB.
