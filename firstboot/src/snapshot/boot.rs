@@ -155,8 +155,13 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("firstboot: cannot remove {}: {error}", self.0.display());
+        // An etcd that was just killed may still be making a file.
+        for again in (0..20).rev() {
+            match fs::remove_dir_all(&self.0) {
+                Err(_) if again > 0 => std::thread::sleep(Duration::from_millis(100)),
+                Err(error) => eprintln!("firstboot: cannot remove {}: {error}", self.0.display()),
+                Ok(()) => return,
+            }
         }
     }
 }

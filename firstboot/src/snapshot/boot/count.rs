@@ -39,9 +39,9 @@ pub(super) fn count(path: &Path, verified: &Verified) -> Result<Counted> {
     let mut past = Past { compacted: verified.compacted, outlived: Vec::new() };
     let mut live = 0;
     for share in 0..shares {
-        let mut pass = Pass { share, shares, hasher: &hasher, newest: HashMap::new(), past: &mut past, record: 0 };
-        walk(&mut pass)?;
-        live += pass.newest.len() as u64;
+        let mut turn = Pass { share, shares, hasher: &hasher, newest: HashMap::new(), past: &mut past, record: 0 };
+        walk(&mut turn)?;
+        live += turn.newest.len() as u64;
     }
     if live == 0 {
         // As etcd does: where nothing is to be kept, nothing is left out.
