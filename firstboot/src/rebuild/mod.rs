@@ -2,14 +2,13 @@
 //! with the list as it then is, and gets its vote when it is in sync. `observe` asks, `plan` says what is next; here it
 //! is written down and done, one step a round.
 
-mod observe;
-mod plan;
+pub(crate) mod observe;
+pub(crate) mod plan;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
-use recipes::cluster::Member;
 
 use crate::barrier::{Asker, Past};
 use crate::etcd::{Client, Credentials};
@@ -51,7 +50,7 @@ impl Rebuild {
         let credentials = Credentials::installed()?;
         let mut observed = observe::all(identity, &self.asker, &credentials, Past::of(journal).added).await?;
         observed.clusters.extend(living);
-        let helper = observed.peers.first().and_then(|peer| identity.cluster.member(&peer.name));
+        let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let done = match (plan(&observed), helper) {
             (Plan::Wait(why), _) => return Ok(Round::Wait(why)),
             (Plan::Join(members), _) => {
@@ -65,12 +64,13 @@ impl Rebuild {
             (Plan::Remove(member), Some(helper)) => {
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
                 intend(journal, Event::Remove { member }, &line)?;
-                async { connect(helper, &credentials).await?.remove(member).await }.await
+                async { Client::connect(helper, &credentials).await?.remove(member).await }.await
             }
             (Plan::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
                 intend(journal, Event::Add { cluster }, &line)?;
-                let added = async { connect(helper, &credentials).await?.add_learner(&observed.peer_url).await };
+                let added =
+                    async { Client::connect(helper, &credentials).await?.add_learner(&observed.peer_url).await };
                 match added.await {
                     Ok(member) => Ok(journal.add(Event::Added { member })?),
                     Err(error) => Err(error),
@@ -85,16 +85,12 @@ impl Rebuild {
 }
 
 /// Says and writes down what will be done; once, however often it has to be tried.
-fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<()> {
+pub(crate) fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<()> {
     if journal.entries.last().is_some_and(|entry| entry.event == event) {
         return Ok(());
     }
     say(line);
     journal.add(event)
-}
-
-async fn connect(member: &Member, credentials: &Credentials) -> Result<Client> {
-    Client::connect(&member.client_url(), credentials).await
 }
 
 /// Why etcd on this node will never be healthy, if that is because its cluster goes on without it. etcd ends with
@@ -104,16 +100,12 @@ pub(crate) async fn removed(
     journal: &Journal,
     credentials: &Credentials,
 ) -> Result<Option<String>> {
-    let Some(own) = Past::of(journal).member else { return Ok(None) };
+    let past = Past::of(journal);
+    let Some(own) = past.member else { return Ok(None) };
     let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
-    let peers = observe::all(identity, &asker, credentials, None).await?.peers;
-    let lists_it = |peer: &plan::Peer| peer.members.iter().any(|member| member.id == own);
-    Ok((!peers.is_empty() && !peers.iter().any(lists_it)).then(|| {
-        format!(
-            "this node is the member {own:x}, and somebody removed that from the cluster. Its data is of no use any \
-             more: install the machine anew, and it joins again"
-        )
-    }))
+    let (peers, _) = observe::others(identity, &asker, credentials).await;
+    let gone = !peers.is_empty() && !plan::lists(&peers, own);
+    Ok(plan::another_cluster(&peers, past.cluster).or_else(|| gone.then(|| plan::removed(own))))
 }
 
 /// Gives this node, a learner, its vote. Any voter passes the request on to the leader, which refuses it until the
@@ -132,7 +124,7 @@ pub(crate) async fn promote(
     for other in identity.cluster.members.iter().filter(|other| other.name != identity.node.name) {
         // A voter that is down costs a second, not the patience of a call.
         let asked = tokio::time::timeout(Duration::from_secs(2), async {
-            connect(other, credentials).await?.promote(member).await
+            Client::connect(&other.client_url(), credentials).await?.promote(member).await
         });
         match asked.await {
             Ok(Ok(())) => {
