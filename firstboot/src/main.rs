@@ -1,7 +1,8 @@
 //! Turns a machine installed from the image into an etcd member.
 //!
 //! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
-//! `steps` say what is missing and `change` does it; `barrier` sees to it that its cluster begins once,
+//! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its
+//! address; `barrier` sees to it that its cluster begins once,
 //! `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes one out and `rejoin` lets it back;
 //! `journal` remembers, and `explain` tells it; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
 //! and to etcd.
@@ -9,6 +10,7 @@
 // Tests put damaged files there on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+mod arp;
 mod barrier;
 mod change;
 mod etcd;

@@ -14,10 +14,11 @@ use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
+use crate::rebuild::{Patience, Say};
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{leave, metadata, paths, rebuild, rejoin, release, stamp};
+use crate::{arp, leave, metadata, paths, rebuild, rejoin, release, stamp};
 
 /// While etcd is not healthy: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
@@ -86,6 +87,10 @@ fn become_the_member(options: &Options) -> Result<()> {
     }
     // Only a machine that has the document's address takes its identity on.
     steps::network::settle(&identity)?;
+    // Once etcd was let go in this boot that is known.
+    if !release::is_given() {
+        arp::check(identity.node.address)?;
+    }
     accept(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(make)?;
 
@@ -107,18 +112,31 @@ fn become_the_member(options: &Options) -> Result<()> {
     wait_for_health(&identity, &mut journal, patience)
 }
 
-/// Refuses a member that was removed while it was off, before etcd wakes up with what it knew then. Nobody has to
-/// answer: the first member of a rack that comes up finds nobody.
+/// Refuses a member that was removed while it was off, or that runs elsewhere, before etcd wakes up with what it knew
+/// then. Nobody has to answer: the first member of a rack that comes up finds nobody.
 fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
     if release::is_given() {
         return Ok(());
     }
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = async { tokio::time::timeout(ROLL_CALL, rebuild::removed(identity, journal, &credentials)).await };
-    match runtime.block_on(asked) {
-        Ok(Ok(Some(why))) => Err(refused(why)),
-        _ => Ok(()),
+    let mut patience = Patience::default();
+    let mut told = false;
+    loop {
+        let asked =
+            async { tokio::time::timeout(ROLL_CALL, rebuild::roll_call(identity, journal, &credentials)).await };
+        match runtime.block_on(asked) {
+            Ok(Ok(Say::Removed(why))) => return Err(refused(why)),
+            Ok(Ok(Say::Connected(why))) => {
+                patience.try_again(&why)?;
+                if !told {
+                    say(why);
+                    told = true;
+                }
+            }
+            _ => return Ok(()),
+        }
+        std::thread::sleep(ROLL_CALL);
     }
 }
 
@@ -210,7 +228,7 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
                 Err(error) => error,
             };
             if asked.elapsed() > BETWEEN_ROLL_CALLS {
-                if let Some(why) = rebuild::removed(identity, journal, &credentials).await? {
+                if let Say::Removed(why) = rebuild::roll_call(identity, journal, &credentials).await? {
                     return Err(refused(why));
                 }
                 asked = Instant::now();

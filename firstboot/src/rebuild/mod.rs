@@ -6,12 +6,14 @@ pub(crate) mod observe;
 pub(crate) mod plan;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::arp;
 use crate::barrier::{Asker, Past};
 use crate::etcd::{Client, Credentials};
+use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal};
 use crate::say::say;
@@ -31,18 +33,43 @@ pub(crate) enum Round {
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     asker: Asker,
+    rival: Patience,
+}
+
+/// For how long a member seems to be alive elsewhere.
+///
+/// etcd gives up a stream on which nothing came for five seconds (rafthttp's ConnReadTimeout), so what a power cut left
+/// is gone soon. What lasts is a machine. It is refused then, for good, and not waited for any longer: waiting would
+/// end at the moment that machine is rebooted, and this one would take its place.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Option<Instant>);
+
+impl Patience {
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// It seems so now.
+    ///
+    /// # Errors
+    /// Refused, when it has seemed so for long.
+    pub(crate) fn try_again(&mut self, why: &str) -> Result<()> {
+        let since = *self.0.get_or_insert_with(Instant::now);
+        if since.elapsed() < Self::LONG {
+            return Ok(());
+        }
+        Err(refused(format!("for {} s now {why}, and then `systemctl restart firstboot`", Self::LONG.as_secs())))
+    }
 }
 
 impl Rebuild {
     /// With the node's certificates.
     pub(crate) fn new(asker: Asker) -> Self {
-        Self { asker }
+        Self { asker, rival: Patience::default() }
     }
 
     /// Observes and takes one step. A step that fails is no error: it may have been done, and the next round sees.
     /// `living` are the clusters that were seen on the peer ports.
     pub(crate) async fn round(
-        &self,
+        &mut self,
         identity: &Identity,
         journal: &mut Journal,
         living: BTreeSet<u64>,
@@ -51,8 +78,14 @@ impl Rebuild {
         let mut observed = observe::all(identity, &self.asker, &credentials, Past::of(journal).added).await?;
         observed.clusters.extend(living);
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
-        let done = match (plan(&observed), helper) {
-            (Plan::Wait(why), _) => return Ok(Round::Wait(why)),
+        let step = plan(&observed);
+        if let Plan::Rival(why) = step {
+            self.rival.try_again(&why)?;
+            return Ok(Round::Wait(why));
+        }
+        self.rival = Patience::default();
+        let done = match (step, helper) {
+            (Plan::Wait(why) | Plan::Rival(why), _) => return Ok(Round::Wait(why)),
             (Plan::Join(members), _) => {
                 let token = identity.cluster.name.to_string();
                 let start = Start { state: "existing", token, members };
@@ -62,6 +95,8 @@ impl Rebuild {
                 return Ok(Round::Join(start));
             }
             (Plan::Remove(member), Some(helper)) => {
+                // Asked anew: this node may have waited for days, and all that is known of the other is a cut connection.
+                arp::check(identity.node.address)?;
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
                 intend(journal, Event::Remove { member }, &line)?;
                 async { Client::connect(helper, &credentials).await?.remove(member).await }.await
@@ -93,19 +128,30 @@ pub(crate) fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<
     journal.add(event)
 }
 
-/// Why etcd on this node will never be healthy, if that is because its cluster goes on without it. etcd ends with
-/// success then, and says so nowhere but in its log.
-pub(crate) async fn removed(
-    identity: &Identity,
-    journal: &Journal,
-    credentials: &Credentials,
-) -> Result<Option<String>> {
+/// What the others say of the member that this node is.
+#[derive(Debug)]
+pub(crate) enum Say {
+    /// That it is one, or nothing.
+    Nothing,
+    /// That it is none any more, in these words. etcd on it ends with success then, and says so nowhere but in its log.
+    Removed(String),
+    /// That it is connected to them; in these words.
+    Connected(String),
+}
+
+/// Asks them, once.
+pub(crate) async fn roll_call(identity: &Identity, journal: &Journal, credentials: &Credentials) -> Result<Say> {
     let past = Past::of(journal);
-    let Some(own) = past.member else { return Ok(None) };
+    let Some(own) = past.member else { return Ok(Say::Nothing) };
     let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
     let (peers, _) = observe::others(identity, &asker, credentials).await;
-    let gone = !peers.is_empty() && !plan::lists(&peers, own);
-    Ok(plan::another_cluster(&peers, past.cluster).or_else(|| gone.then(|| plan::removed(own))))
+    if let Some(why) = plan::another_cluster(&peers, past.cluster) {
+        return Ok(Say::Removed(why));
+    }
+    if !peers.is_empty() && !plan::lists(&peers, own) {
+        return Ok(Say::Removed(plan::removed(own)));
+    }
+    Ok(plan::rival(&peers, own).map_or(Say::Nothing, Say::Connected))
 }
 
 /// Gives this node, a learner, its vote. Any voter passes the request on to the leader, which refuses it until the

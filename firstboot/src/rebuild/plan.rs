@@ -60,6 +60,8 @@ pub(crate) struct Observed {
 pub(crate) enum Plan {
     /// Nothing can be done yet, and why.
     Wait(String),
+    /// Somebody else seems to be this node, or was until a moment ago; who says so.
+    Rival(String),
     /// Remove the member that this node was.
     Remove(u64),
     /// Add this node as a learner to this cluster.
@@ -113,16 +115,21 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     }
     match own.as_slice() {
         [] => Plan::Add(first.cluster_id),
-        [old] => match peers.iter().find(|peer| peer.connected.contains(&old.id)) {
-            Some(peer) => wait(format!(
-                "{} is still connected to the member {:x} at {}, which this node would replace: is there a second \
-                 machine with this identity? Switch it off",
-                peer.name, old.id, observed.peer_url
-            )),
-            None => Plan::Remove(old.id),
-        },
+        [old] => rival(peers, old.id).map_or(Plan::Remove(old.id), Plan::Rival),
         _ => wait(format!("it has several members at {}; remove all but one with etcdctl", observed.peer_url)),
     }
+}
+
+/// Who is connected to this member, if anybody is.
+pub(crate) fn rival(peers: &[Peer], member: u64) -> Option<String> {
+    let connected = peers.iter().find(|peer| peer.connected.contains(&member))?;
+    let listed = connected.members.iter().find(|listed| listed.id == member);
+    let place = listed.and_then(|listed| listed.peer_urls.first()).map_or("", String::as_str);
+    Some(format!(
+        "{} is still connected to the member {member:x} at {place}, as which this node would start or which it would \
+         replace: is there a second machine with this identity? Switch the wrong one off",
+        connected.name
+    ))
 }
 
 fn wait(why: impl Into<String>) -> Plan {

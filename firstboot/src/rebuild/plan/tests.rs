@@ -77,7 +77,10 @@ fn a_quorum_is_never_put_at_risk() {
 
 #[test]
 fn a_second_machine_with_this_identity_is_noticed() {
-    waits(|now| now.peers[0].connected = BTreeSet::from([3]), "etcd-1 is still connected to the member 3");
+    let mut now = observed();
+    now.peers[0].connected = BTreeSet::from([3]);
+    let Plan::Rival(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
+    assert!(why.starts_with("etcd-1 is still connected to the member 3 at https://10.0.0.3:2380"), "{why}");
 }
 
 #[test]
@@ -147,6 +150,7 @@ proptest! {
             }
             Plan::Add(_) => prop_assert!(!own),
             Plan::Join(members) => prop_assert!(own && added == Some(3) && members.len() == listed.len()),
+            Plan::Rival(_) => prop_assert!(own && now.peers.iter().any(|peer| !peer.connected.is_empty())),
             Plan::Wait(_) => {}
         }
     }
