@@ -73,6 +73,19 @@ impl Provisioning {
         Ok(said)
     }
 
+    /// Keeps a copy of what was built, for [`Provisioning::put_back`].
+    pub fn keep(&self) -> Result<PathBuf> {
+        let kept = run::current()?.folder("kept")?.join("out");
+        process::check("cp", &["-a", &self.out().to_string_lossy(), &kept.to_string_lossy()])?;
+        Ok(kept)
+    }
+
+    /// Serves what was built earlier: machines are installed from it now.
+    pub fn put_back(&self, kept: &Path) -> Result<()> {
+        fs::remove_dir_all(self.out()).with_context(|| format!("cannot remove {}", self.out().display()))?;
+        process::check("cp", &["-a", &kept.to_string_lossy(), &self.out().to_string_lossy()]).map(drop)
+    }
+
     /// The text of the kickstart.
     pub fn kickstart(&self) -> Result<String> {
         let path = self.out().join("image/centos7.ks");
