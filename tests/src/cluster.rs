@@ -98,6 +98,15 @@ impl Provisioning {
         Ok(host)
     }
 
+    /// A second machine that is installed and told that it is a node, and has its address: off.
+    pub fn twin(&self, node: &str) -> Result<Host> {
+        let link = self.network.add_twin(&format!("{node}-twin"), node)?;
+        let host = Host::at(&self.network, link, &base::base()?)?;
+        self.install(&host)?;
+        self.tell(&host, node)?;
+        Ok(host)
+    }
+
     /// Runs the kickstart's scripts on a machine, as anaconda would, and says how it went.
     pub fn try_install(&self, host: &Host) -> Result<Installation> {
         Installer::new(&self.kickstart()?, &host.root())

@@ -2,7 +2,6 @@
 
 use ipnet::Ipv4Net;
 
-use super::node::Node;
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Network};
 use crate::diagnostic::Diagnostic;

@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, listed};
+use crate::bed::{Bed, NEEDS, PATIENCE, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("three_become_five_while_the_three_run_the_old_image", NEEDS, grow)]
@@ -20,19 +20,24 @@ fn grow() -> Result<()> {
     let old = bed.provisioning.keep()?;
     bed.grow(5)?;
 
-    // etcd on the fourth is held back: firstboot adds it, and is gone when it comes up.
-    let hold = "/etc/systemd/system/etcd.service.d/hold.conf";
-    bed.hosts[3].write(hold, "[Unit]\nConditionPathExists=/root/go\n", 0o644)?;
-    bed.hosts[3].boot()?;
-    bed.hosts[3].wait_for("test -e /run/firstboot/ready", PATIENCE)?;
+    // firstboot on the fourth has no patience, and nobody starts it again: etcd there runs, and is left a learner.
+    let host = &mut bed.hosts[3];
+    let drop_in = "/etc/systemd/system/firstboot.service.d/hold.conf";
+    let impatient = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot run --deadline 0\nRestart=no\n";
+    host.write(drop_in, impatient, 0o644)?;
+    host.write("/etc/systemd/system/etcd.service.d/slow.conf", "[Service]\nExecStartPre=/bin/sleep 3\n", 0o644)?;
+    host.boot()?;
+    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    let left_over = ". /etc/profile.d/etcdctl.sh; etcdctl member list | grep -q 'started, etcd-4,.*true$'";
+    bed.hosts[0].wait_for(left_over, PATIENCE)?;
     bed.hosts[4].boot()?;
-    crate::bed::wait_said(&bed.hosts[4], &["is being added, and etcd adds one at a time"])?;
-    bed.hosts[3].check(&["systemctl", "stop", "firstboot.service"])?;
-    bed.hosts[3].check(&["sh", "-c", "touch /root/go && systemctl start etcd.service"])?;
-    bed.hosts[0]
-        .wait_for(". /etc/profile.d/etcdctl.sh; etcdctl member list | grep -q 'started, etcd-4,.*true$'", PATIENCE)?;
-    // Whatever happened to the first one: the next run promotes what was left over.
-    bed.hosts[3].check(&["systemctl", "start", "firstboot.service"])?;
+    wait_said(&bed.hosts[4], &["etcd-4 is being added, and etcd adds one at a time"])?;
+    bed.hosts[0].check(&["sh", "-c", left_over])?;
+
+    // The next boot promotes what was left over, and then it is the fifth's turn.
+    std::fs::remove_file(bed.hosts[3].path(drop_in))?;
+    bed.hosts[3].pull_the_plug()?;
+    bed.hosts[3].boot()?;
     for host in &bed.hosts {
         wait_healthy(host, 5, PATIENCE)?;
     }
