@@ -22,6 +22,9 @@ const TIMES: u32 = 3;
 /// to learn first in some.
 const PATIENCE: Duration = Duration::from_millis(40);
 
+/// How many packets are looked at each time: more is a storm, in which nothing can be told.
+const PACKETS: u32 = 1000;
+
 /// An ARP packet for IPv4 over Ethernet with its Ethernet header (RFC 826).
 const LENGTH: usize = 14 + 28;
 const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
@@ -55,13 +58,15 @@ fn second_machine(address: Ipv4Addr) -> Result<Option<Mac>> {
     for _ in 0..TIMES {
         socket.send(&question).context("cannot ask by ARP")?;
         let end = Instant::now() + PATIENCE;
-        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        for _ in 0..PACKETS {
+            // What arrived while this process had to wait for its turn is read, too.
+            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             socket.set_read_timeout(Some(left))?;
             let mut packet = [0; 64];
             let length = match socket.read(&mut packet) {
                 Ok(length) => length,
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if silence(&error) && Instant::now() >= end => break,
+                Err(error) if silence(&error) => continue,
                 Err(error) => return Err(error).context("cannot listen for ARP"),
             };
             if let Some(sender) = speaker(&packet[..length], address)
@@ -73,6 +78,10 @@ fn second_machine(address: Ipv4Addr) -> Result<Option<Mac>> {
         }
     }
     Ok(None)
+}
+
+fn silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
 /// The interface that has this address.

@@ -98,13 +98,11 @@ pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>
     Ok(line.map(|line| (line.split(',').next().unwrap_or_default().to_owned(), line.to_owned())))
 }
 
-/// firstboot refused in this boot, with these words, and etcd did not start.
+/// firstboot refused in this boot, with these words, and etcd is down.
 pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
     host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
-    let started = host.check(&["systemctl", "show", "--property=ExecMainStartTimestampMonotonic", "etcd.service"])?;
-    ensure!(started.trim().ends_with("=0"), "etcd on {} was started: {started}", host.name());
-    Ok(())
+    host.wait_for("! systemctl is-active --quiet etcd.service", PATIENCE)
 }
 
 /// Waits until firstboot's newest words, as `systemctl status` shows them, contain all of these.
