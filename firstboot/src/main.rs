@@ -30,6 +30,7 @@ mod rejoin;
 mod release;
 mod run;
 mod say;
+mod snapshot;
 mod stamp;
 mod status;
 mod steps;
@@ -57,6 +58,8 @@ enum Command {
     Status(status::Options),
     /// Tell from the journal what was found, decided and done on this machine, and when
     Explain(explain::Options),
+    /// Take, check and keep snapshots
+    Snapshot(snapshot::Options),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Leave(options) => leave::command(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
         Command::Explain(options) => explain::run(&options),
+        Command::Snapshot(options) => snapshot::run(&options),
     };
     match outcome {
         Ok(None) => ExitCode::SUCCESS,
