@@ -9,6 +9,7 @@ pub mod base;
 pub mod bench;
 pub mod cache;
 mod cgroup;
+pub mod client;
 pub mod cluster;
 pub mod disk;
 pub mod etcd;

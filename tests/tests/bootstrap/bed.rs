@@ -14,6 +14,8 @@ use tests::programs::recipe;
 use tests::run;
 
 pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+/// The etcd of the demo's recipe.
+const DEMO: &str = "3.5.1";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A cluster to be: installed, told who is who, off.
@@ -24,11 +26,18 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// With so many nodes: the demo's three, or more of the same.
+    /// With so many nodes: the demo's three, or more of the same. `ETCD_VERSION` runs the whole suite with another etcd.
     pub(crate) fn new(count: usize) -> Result<Self> {
-        etcd::release("3.5.1")?;
+        let version = std::env::var("ETCD_VERSION").ok().filter(|version| !version.is_empty());
+        Self::with_etcd(&version.unwrap_or_else(|| DEMO.to_owned()), count)
+    }
+
+    /// The same with another version of etcd than the suite is run for.
+    pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
+        let (demo, release) = (etcd::release(DEMO)?, etcd::release(version)?);
         let provisioning = Provisioning::new()?;
-        let mut text = fs::read_to_string(recipe("demo"))?;
+        let text = fs::read_to_string(recipe("demo"))?;
+        let mut text = text.replace(DEMO, version).replace(&demo.sha256, &release.sha256);
         for number in 4..=count {
             let node = format!("[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.{}\"\n\n", 100 + number);
             let end = text.find("[network]").context("the demo's recipe has no [network]")?;

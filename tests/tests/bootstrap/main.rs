@@ -3,6 +3,7 @@
 
 mod bed;
 mod disasters;
+mod load;
 mod rebuild;
 mod waiting;
 mod without;
@@ -13,6 +14,7 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        [waiting::trials(), disasters::trials(), without::trials(), rebuild::trials()].into_iter().flatten().collect()
+        let all = [waiting::trials(), disasters::trials(), without::trials(), rebuild::trials(), load::trials()];
+        all.into_iter().flatten().collect()
     })
 }
