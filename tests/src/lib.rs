@@ -7,6 +7,7 @@
 
 pub mod base;
 pub mod bench;
+pub mod by_hand;
 pub mod cache;
 mod cgroup;
 pub mod client;

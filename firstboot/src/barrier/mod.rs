@@ -102,7 +102,7 @@ async fn agree(identity: &Identity, journal: &mut Journal, mut memory: Memory) -
     let asker = Asker::new(cluster, &node.tls)?;
     let listener = Listener::open(node.address, tls::server(&node.tls)?, words::write(&cluster.name, &memory)).await?;
     let mut accounts = Accounts::default();
-    let rebuild = Rebuild::new(asker.clone());
+    let mut rebuild = Rebuild::new(asker.clone());
     let mut told = String::new();
     loop {
         ask_all(&asker, identity, &mut accounts).await;

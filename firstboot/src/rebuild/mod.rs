@@ -4,9 +4,10 @@
 
 mod observe;
 mod plan;
+mod streams;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use recipes::cluster::Member;
@@ -18,6 +19,7 @@ use crate::journal::{Event, Journal};
 use crate::say::say;
 use crate::steps::etcd_conf::Start;
 use plan::{Plan, plan};
+use streams::Streams;
 
 /// What came of one round.
 #[derive(Debug)]
@@ -32,18 +34,19 @@ pub(crate) enum Round {
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     asker: Asker,
+    streams: Streams,
 }
 
 impl Rebuild {
     /// With the node's certificates.
     pub(crate) fn new(asker: Asker) -> Self {
-        Self { asker }
+        Self { asker, streams: Streams::default() }
     }
 
     /// Observes and takes one step. A step that fails is no error: it may have been done, and the next round sees.
     /// `living` are the clusters that were seen on the peer ports.
     pub(crate) async fn round(
-        &self,
+        &mut self,
         identity: &Identity,
         journal: &mut Journal,
         living: BTreeSet<u64>,
@@ -51,6 +54,7 @@ impl Rebuild {
         let credentials = Credentials::installed()?;
         let mut observed = observe::all(identity, &self.asker, &credentials, Past::of(journal).added).await?;
         observed.clusters.extend(living);
+        self.streams.judge(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().and_then(|peer| identity.cluster.member(&peer.name));
         let done = match (plan(&observed), helper) {
             (Plan::Wait(why), _) => return Ok(Round::Wait(why)),

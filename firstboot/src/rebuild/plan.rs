@@ -5,7 +5,7 @@
 //! them has its answer here before anything is changed. The old member is removed before the new one is added, since
 //! etcd refuses two with one peer URL, and since with the dead one still counted the new one would raise the quorum.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use recipes::Label;
 
@@ -28,8 +28,8 @@ pub(crate) struct Peer {
     pub(crate) database: u64,
     /// By how many seconds its clock is ahead of this node's.
     pub(crate) ahead: i64,
-    /// The members it is connected to.
-    pub(crate) connected: BTreeSet<u64>,
+    /// The members it is connected to, with what it has sent to each.
+    pub(crate) connected: BTreeMap<u64, u64>,
 }
 
 /// All that is known.
@@ -110,7 +110,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     }
     match own.as_slice() {
         [] => Plan::Add(first.cluster_id),
-        [old] => match peers.iter().find(|peer| peer.connected.contains(&old.id)) {
+        [old] => match peers.iter().find(|peer| peer.connected.contains_key(&old.id)) {
             Some(peer) => wait(format!(
                 "{} is still connected to the member {:x} at {}, which this node would replace: is there a second \
                  machine with this identity? Switch it off",

@@ -120,8 +120,7 @@ impl Client {
         let text = |base64: &str| -> Result<String> { Ok(String::from_utf8(BASE64.decode(base64)?)?) };
         let (mut from, mut found) = (prefix.as_bytes().to_vec(), BTreeMap::new());
         loop {
-            let request =
-                json!({ "key": BASE64.encode(&from), "range_end": end, "limit": PAGE, "serializable": true });
+            let request = json!({ "key": BASE64.encode(&from), "range_end": end, "limit": PAGE, "serializable": true });
             let page: Page = self.call(member, "kv/range", &request)?;
             for pair in &page.kvs {
                 found.insert(text(&pair.key)?, text(&pair.value)?);
@@ -135,6 +134,21 @@ impl Client {
     pub fn delete_all(&self, member: Ipv4Addr, prefix: &str) -> Result<()> {
         let request = json!({ "key": BASE64.encode(prefix), "range_end": BASE64.encode(end_of(prefix)) });
         self.call::<Value>(member, "kv/deleterange", &request).map(drop)
+    }
+
+    /// Whether this member leads.
+    pub fn leads(&self, member: Ipv4Addr) -> Result<bool> {
+        #[derive(Deserialize)]
+        struct Status {
+            header: Header,
+            leader: String,
+        }
+        #[derive(Deserialize)]
+        struct Header {
+            member_id: String,
+        }
+        let status: Status = self.call(member, "maintenance/status", &json!({}))?;
+        Ok(status.leader == status.header.member_id)
     }
 
     /// The members as this one lists them, without asking the others.

@@ -152,7 +152,8 @@ mod tests {
         let written = Written { writers: vec![one, other], failed: 0 };
         assert_eq!(written.longest_gaps(), (Duration::from_millis(800), Duration::from_millis(400)));
 
-        let mut found: BTreeMap<String, String> = ["a", "b", "c", "d", "e", "f"].map(|key| (key.into(), "v".into())).into();
+        let mut found: BTreeMap<String, String> =
+            ["a", "b", "c", "d", "e", "f"].map(|key| (key.into(), "v".into())).into();
         assert!(written.kept_in(&found).is_ok(), "one more is no matter: its acknowledgement may have been lost");
         found.insert("d".into(), "w".into());
         found.remove("e");

@@ -34,7 +34,9 @@ pub fn need(version: &str) -> Need {
     match version {
         sources::FROM_PIP => Need::Pip,
         sources::FROM_DEBIAN => Need::Apt,
-        _ => Need::Go,
+        // What their go.mod asks for (server/go.mod of the tags).
+        _ if version.starts_with("3.7.") => Need::Go(26),
+        _ => Need::Go(25),
     }
 }
 

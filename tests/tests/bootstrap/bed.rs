@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use tests::by_hand;
 use tests::cluster::{Provisioning, wait_healthy};
 use tests::etcd;
 use tests::harness::tail;
@@ -38,6 +39,8 @@ impl Bed {
         let provisioning = Provisioning::new()?;
         let text = fs::read_to_string(recipe("demo"))?;
         let mut text = text.replace(DEMO, version).replace(&demo.sha256, &release.sha256);
+        // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any cluster that has lived.
+        text = text.replace("[etcd]\n", "[etcd]\nsnapshot-count = 1000\n");
         for number in 4..=count {
             let node = format!("[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.{}\"\n\n", 100 + number);
             let end = text.find("[network]").context("the demo's recipe has no [network]")?;
@@ -47,15 +50,39 @@ impl Bed {
         fs::write(&path, text)?;
         provisioning.build(&path)?;
         let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
-        Ok(Self { hosts: hosts.collect::<Result<_>>()?, provisioning })
+        let mut hosts = hosts.collect::<Result<Vec<_>>>()?;
+        hosts.iter_mut().try_for_each(Host::keep)?;
+        Ok(Self { hosts, provisioning })
+    }
+
+    /// A new disk in a machine that is off, as the installer left the first one.
+    pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
+        self.hosts[at].revert()
     }
 
     /// A new disk in a machine that is off, installed from the image.
-    pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
+    pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;
         self.provisioning.install(host)?;
-        self.provisioning.tell(host, host.name())
+        self.provisioning.tell(host, host.name())?;
+        host.keep()
+    }
+
+    /// A new disk in a machine that is off, with plain etcd on it: set up by hand, as one of a new cluster.
+    pub(crate) fn by_hand(&mut self, at: usize) -> Result<()> {
+        self.hosts[at].revert()?;
+        by_hand::configure(&self.provisioning, &self.hosts[at], "new")
+    }
+
+    /// Pulls all plugs, also of machines that are off.
+    pub(crate) fn power_fails(&mut self) -> Result<()> {
+        for host in &mut self.hosts {
+            if host.is_on()? {
+                host.pull_the_plug()?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes from machines that are off all that they learned since they were installed.

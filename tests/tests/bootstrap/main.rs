@@ -5,6 +5,7 @@ mod bed;
 mod disasters;
 mod load;
 mod rebuild;
+mod versions;
 mod waiting;
 mod without;
 
@@ -14,7 +15,14 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        let all = [waiting::trials(), disasters::trials(), without::trials(), rebuild::trials(), load::trials()];
+        let all = [
+            waiting::trials(),
+            disasters::trials(),
+            without::trials(),
+            rebuild::trials(),
+            load::trials(),
+            versions::trials(),
+        ];
         all.into_iter().flatten().collect()
     })
 }

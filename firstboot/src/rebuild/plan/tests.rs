@@ -22,7 +22,7 @@ fn observed() -> Observed {
         minor: 5,
         database: 1 << 20,
         ahead: 0,
-        connected: BTreeSet::from([3 - id]),
+        connected: BTreeMap::from([(3 - id, 1)]),
     };
     Observed {
         name: "etcd-3".parse().unwrap(),
@@ -73,7 +73,7 @@ fn a_quorum_is_never_put_at_risk() {
 
 #[test]
 fn a_second_machine_with_this_identity_is_noticed() {
-    waits(|now| now.peers[0].connected = BTreeSet::from([3]), "etcd-1 is still connected to the member 3");
+    waits(|now| now.peers[0].connected = BTreeMap::from([(3, 1)]), "etcd-1 is still connected to the member 3");
 }
 
 #[test]

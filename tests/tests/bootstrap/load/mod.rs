@@ -41,9 +41,6 @@ fn rebuilds() -> Result<()> {
     let end = Instant::now() + Duration::from_secs(setting("HOURS")?.unwrap_or_default() * 3600);
     let rounds = usize::try_from(setting("ROUNDS")?.unwrap_or(ROUNDS))?;
     let mut bed = Bed::new(3)?;
-    for host in &mut bed.hosts {
-        host.keep()?;
-    }
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
     for lap in 0.. {
@@ -117,15 +114,15 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         End::Shutdown => bed.hosts[round.victim].shutdown()?,
     }
     if round.reinstall {
-        bed.replace_disk(round.victim)?;
-        bed.hosts[round.victim].keep()?;
+        bed.reinstall(round.victim)?;
     } else {
-        bed.hosts[round.victim].revert()?;
+        bed.replace_disk(round.victim)?;
     }
     // The two that are left are a quorum.
     writers.go_on(2, PATIENCE)?;
 
-    let others: Vec<String> = bed.hosts.iter().map(|host| host.name().to_owned()).filter(|other| *other != name).collect();
+    let others: Vec<String> =
+        bed.hosts.iter().map(|host| host.name().to_owned()).filter(|other| *other != name).collect();
     match round.trouble {
         Trouble::None => {}
         Trouble::Loss(percent) => {
