@@ -5,6 +5,7 @@
 //! recipe can pin them; they are not upstream's own tarballs and have other digests.
 
 mod sources;
+mod swap;
 mod tarball;
 
 use std::fs;
@@ -14,6 +15,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::need::Need;
 use crate::{base, cache, process};
+
+pub use swap::swap;
 
 /// The programs of a release. 3.4 has no etcdutl.
 pub const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];

@@ -24,6 +24,7 @@ pub(crate) struct Bed {
     // The hosts go before their network.
     pub(crate) hosts: Vec<Host>,
     pub(crate) provisioning: Provisioning,
+    version: String,
 }
 
 impl Bed {
@@ -35,10 +36,9 @@ impl Bed {
 
     /// The same with another version of etcd than the suite is run for.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
-        let (demo, release) = (etcd::release(DEMO)?, etcd::release(version)?);
+        etcd::release(DEMO)?;
         let provisioning = Provisioning::new()?;
-        let text = fs::read_to_string(recipe("demo"))?;
-        let mut text = text.replace(DEMO, version).replace(&demo.sha256, &release.sha256);
+        let mut text = fs::read_to_string(recipe("demo"))?;
         // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any cluster that has lived.
         text = text.replace("[etcd]\n", "[etcd]\nsnapshot-count = 1000\n");
         for number in 4..=count {
@@ -49,10 +49,10 @@ impl Bed {
         let path = run::current()?.folder("recipe")?.join("recipe.toml");
         fs::write(&path, text)?;
         provisioning.build(&path)?;
-        let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
-        let mut hosts = hosts.collect::<Result<Vec<_>>>()?;
-        hosts.iter_mut().try_for_each(Host::keep)?;
-        Ok(Self { hosts, provisioning })
+        let hosts = (1..=count).map(|number| provisioning.machine(&format!("etcd-{number}")));
+        let mut bed = Self { hosts: hosts.collect::<Result<_>>()?, provisioning, version: version.to_owned() };
+        (0..count).try_for_each(|at| bed.reinstall(at))?;
+        Ok(bed)
     }
 
     /// A new disk in a machine that is off, as the installer left the first one.
@@ -65,6 +65,9 @@ impl Bed {
         let host = &mut self.hosts[at];
         host.wipe()?;
         self.provisioning.install(host)?;
+        if self.version != DEMO {
+            etcd::swap(host, &self.version)?;
+        }
         self.provisioning.tell(host, host.name())?;
         host.keep()
     }
