@@ -1,13 +1,12 @@
 //! A node that lost its disk, from power-on to voter again, against the best that an operator's script can do.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{Row, table, timed};
-use crate::client::{Client, Voters, Writers};
+use crate::client::{self, Client, Voters, Writers};
 use crate::cluster::{Provisioning, boot_all, wait_healthy};
 use crate::host::Host;
 use crate::{by_hand, etcd, programs};
@@ -53,7 +52,8 @@ pub fn run(runs: usize) -> Result<String> {
     boot_all(&mut hosts)?;
     let client = Client::new(&provisioning)?;
     wait_healthy(&hosts[0], 3, PATIENCE)?;
-    fill(&client, &hosts)?;
+    let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
+    client.fill(&addresses, KEYS, VALUE)?;
     let size = hosts[0].path("/var/lib/etcd/data/member/snap/db").metadata()?.len();
     let mut seen: [Seen; 2] = Default::default();
     for _ in 0..runs {
@@ -73,39 +73,6 @@ pub fn run(runs: usize) -> Result<String> {
         compare("longest gap for all writers meanwhile", ours.gap, theirs.gap),
         size >> 20,
     ))
-}
-
-fn fill(client: &Client, hosts: &[Host]) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let value = "v".repeat(VALUE);
-    thread::scope(|scope| {
-        let write = |at: usize| {
-            let (next, value, address) = (&next, &value, hosts[at % hosts.len()].address());
-            scope.spawn(move || -> Result<()> {
-                loop {
-                    let key = next.fetch_add(1, Ordering::Relaxed);
-                    if key >= KEYS {
-                        return Ok(());
-                    }
-                    insist(|| client.put(address, &format!("filled/{key}"), value))?;
-                }
-            })
-        };
-        let writers: Vec<_> = (0..12).map(write).collect();
-        writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer panicked"))?)
-    })
-}
-
-/// On a machine that does much else an answer may be late.
-fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match ask() {
-            Err(error) if Instant::now() >= end => return Err(error),
-            Err(_) => sleep(Duration::from_millis(100)),
-            done => return done,
-        }
-    }
 }
 
 fn once(
@@ -128,7 +95,7 @@ fn once(
     sleep(Duration::from_secs(8));
 
     let left = [helper.address(), second.address()];
-    let members = || insist(|| client.members(left[0]));
+    let members = || client::insist(|| client.members(left[0]));
     let old = members()?.into_iter().find(|member| member.name == "etcd-3").context("no etcd-3")?.id;
     let is_back = || -> Result<bool> {
         let members = members()?;
@@ -158,6 +125,6 @@ fn once(
     seen.whole.push(whole);
     seen.window.extend(window);
     seen.gap.push(written.longest_gaps().1);
-    insist(|| client.delete_all(left[0], "meanwhile/"))?;
+    client::insist(|| client.delete_all(left[0], "meanwhile/"))?;
     wait_healthy(helper, 3, PATIENCE).map(drop)
 }

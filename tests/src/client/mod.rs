@@ -9,7 +9,9 @@ mod writers;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use base64::Engine as _;
@@ -130,6 +132,28 @@ impl Client {
         }
     }
 
+    /// Writes so many keys of that size, as fast as it gets.
+    pub fn fill(&self, members: &[Ipv4Addr], keys: usize, size: usize) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let value = "v".repeat(size);
+        thread::scope(|scope| {
+            let write = |at: usize| {
+                let (next, value, member) = (&next, &value, members[at % members.len()]);
+                scope.spawn(move || -> Result<()> {
+                    loop {
+                        let key = next.fetch_add(1, Ordering::Relaxed);
+                        if key >= keys {
+                            return Ok(());
+                        }
+                        insist(|| self.put(member, &format!("filled/{key}"), value))?;
+                    }
+                })
+            };
+            let writers: Vec<_> = (0..12).map(write).collect();
+            writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer panicked"))?)
+        })
+    }
+
     /// Removes all keys with that prefix.
     pub fn delete_all(&self, member: Ipv4Addr, prefix: &str) -> Result<()> {
         let request = json!({ "key": BASE64.encode(prefix), "range_end": BASE64.encode(end_of(prefix)) });
@@ -158,6 +182,18 @@ impl Client {
             members: Vec<Member>,
         }
         Ok(self.call::<List>(member, "cluster/member/list", &json!({}))?.members)
+    }
+}
+
+/// Asks again and again, for some minutes: on a machine that does much else an answer may be late.
+pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + Duration::from_secs(120);
+    loop {
+        match ask() {
+            Err(error) if Instant::now() >= end => return Err(error),
+            Err(_) => sleep(Duration::from_millis(100)),
+            done => return done,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::client::{Client, Writers};
+use tests::client::{self, Client, Writers};
 use tests::cluster::{boot_all, status, wait_healthy};
 use tests::etcd;
 use tests::harness::trial;
@@ -39,7 +39,7 @@ fn path(version: &str) -> Result<()> {
     }
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    let before = client.members(addresses[0])?;
+    let before = client::insist(|| client.members(addresses[0]))?;
     let writers = Writers::start(&client, &addresses, "w/");
     writers.go_on(10, PATIENCE)?;
 
@@ -54,9 +54,9 @@ fn path(version: &str) -> Result<()> {
 
     let written = writers.stop()?;
     for address in &addresses {
-        written.kept_in(&client.all(*address, "w/")?)?;
+        written.kept_in(&client::insist(|| client.all(*address, "w/"))?)?;
     }
-    let after = client.members(addresses[0])?;
+    let after = client::insist(|| client.members(addresses[0]))?;
     let new = after.iter().filter(|member| !before.contains(member)).count();
     ensure!(after.len() == 3 && new == 1 && !after.iter().any(|member| member.is_learner), "{before:?}\n{after:?}");
     Ok(())

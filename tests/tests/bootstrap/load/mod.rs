@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::client::{Client, Voters, Writers};
+use tests::client::{self, Client, Voters, Writers};
 use tests::cluster::{boot_all, wait_healthy};
 use tests::harness::trial;
 
@@ -71,16 +71,16 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     let (written, mut windows) = (writers.stop()?, voters.stop(bed.hosts.len())?);
 
     for address in &addresses {
-        let found = client.all(*address, &prefix)?;
+        let found = client::insist(|| client.all(*address, &prefix))?;
         written.kept_in(&found).with_context(|| format!("as {address} has it"))?;
-        let members = client.members(*address)?;
+        let members = client::insist(|| client.members(*address))?;
         let mut urls: Vec<&String> = members.iter().flat_map(|member| &member.peer_urls).collect();
         urls.sort();
         let recipe: Vec<String> = addresses.iter().map(|address| format!("https://{address}:2380")).collect();
         let named = members.iter().all(|member| !member.is_learner && !member.name.is_empty());
         ensure!(named && urls == recipe.iter().collect::<Vec<_>>(), "{address} lists {members:#?}");
     }
-    client.delete_all(addresses[0], &prefix)?;
+    client::insist(|| client.delete_all(addresses[0], &prefix))?;
 
     windows.sort();
     let (one, all) = written.longest_gaps();
