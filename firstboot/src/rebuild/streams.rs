@@ -8,8 +8,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use recipes::Label;
-
 use super::plan::Peer;
 
 /// A stream on which nothing was sent for so long is none: each has a heartbeat every 1.7 s
@@ -18,7 +16,7 @@ const QUIET: Duration = Duration::from_secs(4);
 
 /// How many bytes each member had sent to whom, and since when it is no more.
 #[derive(Debug, Default)]
-pub(super) struct Streams(BTreeMap<(Label, u64), (u64, Instant)>);
+pub(crate) struct Streams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl Streams {
     /// Takes from each peer's connections those that only the gauge knows.
@@ -78,13 +76,15 @@ mod tests {
     #[test]
     fn a_stream_without_a_heartbeat_is_none() {
         let mut peer = Peer {
-            name: "etcd-1".parse().unwrap(),
+            name: "etcd-1".into(),
+            url: String::new(),
             cluster_id: 1,
             members: vec![],
             member_id: 1,
             minor: 5,
             database: 0,
             ahead: 0,
+            index: 0,
             connected: BTreeMap::new(),
         };
         let (mut streams, begun) = (Streams::default(), Instant::now());

@@ -5,8 +5,10 @@
 
 pub mod boot;
 pub mod build;
+pub mod database;
 pub mod firstboot;
 pub mod rebuild;
+pub mod verify;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

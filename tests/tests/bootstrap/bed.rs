@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tests::by_hand;
-use tests::cluster::{Provisioning, wait_healthy};
+use tests::cluster::{Provisioning, etcdctl, wait_healthy};
 use tests::etcd;
 use tests::harness::tail;
 use tests::host::Host;
@@ -38,6 +38,13 @@ impl Bed {
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
         etcd::release(DEMO)?;
         let provisioning = Provisioning::new()?;
+        let mut bed = Self { hosts: Vec::new(), provisioning, version: version.to_owned() };
+        bed.grow(count)?;
+        Ok(bed)
+    }
+
+    /// Builds the image anew, with so many nodes, and installs the new ones from it.
+    pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any cluster that has lived.
         text = text.replace("[etcd]\n", "[etcd]\nsnapshot-count = 1000\n");
@@ -48,11 +55,12 @@ impl Bed {
         }
         let path = run::current()?.folder("recipe")?.join("recipe.toml");
         fs::write(&path, text)?;
-        provisioning.build(&path)?;
-        let hosts = (1..=count).map(|number| provisioning.machine(&format!("etcd-{number}")));
-        let mut bed = Self { hosts: hosts.collect::<Result<_>>()?, provisioning, version: version.to_owned() };
-        (0..count).try_for_each(|at| bed.reinstall(at))?;
-        Ok(bed)
+        self.provisioning.build(&path)?;
+        for number in self.hosts.len() + 1..=count {
+            self.hosts.push(self.provisioning.machine(&format!("etcd-{number}"))?);
+            self.reinstall(number - 1)?;
+        }
+        Ok(())
     }
 
     /// A new disk in a machine that is off, as the installer left the first one.
@@ -119,6 +127,20 @@ pub(crate) fn token(host: &Host) -> Result<String> {
     let conf = host.read("/etc/etcd/etcd.conf")?;
     let line = conf.lines().find_map(|line| line.strip_prefix("ETCD_INITIAL_CLUSTER_TOKEN="));
     Ok(line.with_context(|| format!("no token in\n{conf}"))?.to_owned())
+}
+
+/// The id and the line of a member in etcd's own list.
+pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>> {
+    let list = etcdctl(host, "member list")?;
+    let line = list.lines().find(|line| line.contains(&format!(" {name},")));
+    Ok(line.map(|line| (line.split(',').next().unwrap_or_default().to_owned(), line.to_owned())))
+}
+
+/// firstboot refused in this boot, with these words, and etcd is down.
+pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
+    wait_said(host, words)?;
+    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    host.wait_for("! systemctl is-active --quiet etcd.service", PATIENCE)
 }
 
 /// Waits until firstboot's newest words, as `systemctl status` shows them, contain all of these.

@@ -3,8 +3,11 @@
 
 mod bed;
 mod disasters;
+mod growing;
+mod leave;
 mod load;
 mod rebuild;
+mod rejoin;
 mod versions;
 mod waiting;
 mod without;
@@ -15,14 +18,17 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        let all = [
+        let subjects = [
             waiting::trials(),
             disasters::trials(),
             without::trials(),
             rebuild::trials(),
+            leave::trials(),
+            rejoin::trials(),
+            growing::trials(),
             load::trials(),
             versions::trials(),
         ];
-        all.into_iter().flatten().collect()
+        subjects.into_iter().flatten().collect()
     })
 }
