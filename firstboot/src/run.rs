@@ -14,7 +14,7 @@ use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::rebuild::{Patience, Say};
+use crate::rebuild::{Patience, Say, Streams};
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
@@ -120,11 +120,11 @@ fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
     }
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut patience = Patience::default();
+    let (mut patience, mut streams) = (Patience::default(), Streams::default());
     let mut told = false;
     loop {
-        let asked =
-            async { tokio::time::timeout(ROLL_CALL, rebuild::roll_call(identity, journal, &credentials)).await };
+        let call = rebuild::roll_call(identity, journal, &credentials, &mut streams);
+        let asked = async { tokio::time::timeout(ROLL_CALL, call).await };
         match runtime.block_on(asked) {
             Ok(Ok(Say::Removed(why))) => return Err(refused(why)),
             Ok(Ok(Say::Connected(why))) => {
@@ -228,7 +228,9 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
                 Err(error) => error,
             };
             if asked.elapsed() > BETWEEN_ROLL_CALLS {
-                if let Say::Removed(why) = rebuild::roll_call(identity, journal, &credentials).await? {
+                if let Say::Removed(why) =
+                    rebuild::roll_call(identity, journal, &credentials, &mut Streams::default()).await?
+                {
                     return Err(refused(why));
                 }
                 asked = Instant::now();

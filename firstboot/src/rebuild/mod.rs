@@ -4,6 +4,7 @@
 
 pub(crate) mod observe;
 pub(crate) mod plan;
+mod streams;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::journal::{Event, Journal};
 use crate::say::say;
 use crate::steps::etcd_conf::Start;
 use plan::{Plan, plan};
+pub(crate) use streams::Streams;
 
 /// What came of one round.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(crate) enum Round {
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     asker: Asker,
+    streams: Streams,
     rival: Patience,
 }
 
@@ -63,7 +66,7 @@ impl Patience {
 impl Rebuild {
     /// With the node's certificates.
     pub(crate) fn new(asker: Asker) -> Self {
-        Self { asker, rival: Patience::default() }
+        Self { asker, streams: Streams::default(), rival: Patience::default() }
     }
 
     /// Goes as far as it gets. `living` are the clusters that were seen on the peer ports.
@@ -91,6 +94,7 @@ impl Rebuild {
         let credentials = Credentials::installed()?;
         let mut observed = observe::all(identity, &self.asker, &credentials, Past::of(journal).added).await?;
         observed.clusters.extend(living.iter());
+        self.streams.judge(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
         if let Plan::Rival(why) = step {
@@ -151,12 +155,18 @@ pub(crate) enum Say {
     Connected(String),
 }
 
-/// Asks them, once.
-pub(crate) async fn roll_call(identity: &Identity, journal: &Journal, credentials: &Credentials) -> Result<Say> {
+/// Asks them, once. Only over several calls `streams` tells a connection from one that is long gone.
+pub(crate) async fn roll_call(
+    identity: &Identity,
+    journal: &Journal,
+    credentials: &Credentials,
+    streams: &mut Streams,
+) -> Result<Say> {
     let past = Past::of(journal);
     let Some(own) = past.member else { return Ok(Say::Nothing) };
     let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
-    let (peers, _) = observe::others(identity, &asker, credentials).await;
+    let (mut peers, _) = observe::others(identity, &asker, credentials).await;
+    streams.judge(&mut peers, Instant::now());
     if let Some(why) = plan::another_cluster(&peers, past.cluster) {
         return Ok(Say::Removed(why));
     }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use super::plan::{Observed, Peer};
+use super::streams::connected;
 use crate::barrier::Asker;
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
@@ -105,30 +106,4 @@ async fn one(name: String, url: String, asker: &Asker, credentials: &Credentials
     };
     let peer = peer.await.ok();
     Ok((header.cluster_id, peer))
-}
-
-/// The members to which a member has an open stream, from its metrics (server/etcdserver/api/rafthttp/metrics.go).
-fn connected(metrics: &str) -> BTreeSet<u64> {
-    let lines = metrics.lines().filter_map(|line| line.strip_prefix("etcd_network_active_peers{"));
-    lines
-        .filter_map(|line| {
-            let (labels, count) = line.split_once("} ")?;
-            let remote = labels.split(',').find_map(|label| label.strip_prefix("Remote=\"")?.strip_suffix('"'))?;
-            (count.trim() != "0").then(|| u64::from_str_radix(remote, 16).ok()).flatten()
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn open_streams_are_read_from_the_metrics() {
-        let metrics = "# TYPE etcd_network_active_peers gauge\n\
-                       etcd_network_active_peers{Local=\"1\",Remote=\"ab\"} 1\n\
-                       etcd_network_active_peers{Local=\"1\",Remote=\"cd\"} 0\n\
-                       etcd_network_peer_sent_bytes_total{To=\"ef\"} 5\n";
-        assert_eq!(connected(metrics), BTreeSet::from([0xab]));
-    }
 }

@@ -5,7 +5,7 @@
 //! them has its answer here before anything is changed. The old member is removed before the new one is added, since
 //! etcd refuses two with one peer URL, and since with the dead one still counted the new one would raise the quorum.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use recipes::Label;
 
@@ -32,8 +32,8 @@ pub(crate) struct Peer {
     pub(crate) database: u64,
     /// By how many seconds its clock is ahead of this node's.
     pub(crate) ahead: i64,
-    /// The members it is connected to.
-    pub(crate) connected: BTreeSet<u64>,
+    /// The members it is connected to, with what it has sent to each.
+    pub(crate) connected: BTreeMap<u64, u64>,
 }
 
 /// All that is known.
@@ -122,7 +122,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
 
 /// Who is connected to this member, if anybody is.
 pub(crate) fn rival(peers: &[Peer], member: u64) -> Option<String> {
-    let connected = peers.iter().find(|peer| peer.connected.contains(&member))?;
+    let connected = peers.iter().find(|peer| peer.connected.contains_key(&member))?;
     let listed = connected.members.iter().find(|listed| listed.id == member);
     let place = listed.and_then(|listed| listed.peer_urls.first()).map_or("", String::as_str);
     Some(format!(

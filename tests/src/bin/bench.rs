@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use tests::bench::{self, boot, firstboot, verify};
+use tests::bench::{self, boot, firstboot, rebuild, verify};
 use tests::run;
 
 const USAGE: &str = "\
@@ -11,6 +11,7 @@ bench                    all of it
 bench build [RUNS]       builder build with a warm cache, against tar | gzip -6 of the same tree
 bench boot [RUNS]        power-on to a healthy cluster, against etcd configured by hand
 bench firstboot [RUNS]   what firstboot costs a node that is set up
+bench rebuild [RUNS]     a wiped node's power-on to voter again, against the same by etcdctl in a script
 bench verify [RUNS]      firstboot snapshot verify, against etcdutl snapshot status";
 
 /// Odd, so that the median is a run.
@@ -50,7 +51,7 @@ fn print(outcome: Result<String>) -> ExitCode {
 fn act(words: &[&str]) -> Result<String> {
     match words {
         [] => {
-            for part in ["build", "boot", "firstboot", "verify"] {
+            for part in ["build", "boot", "firstboot", "rebuild", "verify"] {
                 println!("== {part}\n{}", act(&[part])?);
             }
             Ok(String::new())
@@ -59,6 +60,8 @@ fn act(words: &[&str]) -> Result<String> {
         ["boot", runs] => boot::run(runs.parse().context("RUNS is a number")?),
         ["firstboot"] => firstboot::run(RUNS),
         ["firstboot", runs] => firstboot::run(runs.parse().context("RUNS is a number")?),
+        ["rebuild"] => rebuild::run(FEW),
+        ["rebuild", runs] => rebuild::run(runs.parse().context("RUNS is a number")?),
         ["verify"] => verify::run(FEW),
         ["verify", runs] => verify::run(runs.parse().context("RUNS is a number")?),
         ["build"] => bench::build::run(RUNS),

@@ -216,6 +216,18 @@ impl Host {
         self.overlay.wipe()
     }
 
+    /// Keeps the disk as it is, for [`Host::revert`]. It must be off.
+    pub fn keep(&mut self) -> Result<()> {
+        ensure!(!self.is_on()?, "{} must be off for its disk to be kept", self.name());
+        self.overlay.keep()
+    }
+
+    /// Its disk is as it was at [`Host::keep`], which takes no time. It must be off.
+    pub fn revert(&mut self) -> Result<()> {
+        ensure!(!self.is_on()?, "{} must be off for its disk to be reverted", self.name());
+        self.overlay.revert()
+    }
+
     /// All that the host wrote to its console, of all boots.
     pub fn console(&self) -> String {
         let bytes = fs::read(&self.console).unwrap_or_default();

@@ -5,8 +5,10 @@ mod bed;
 mod disasters;
 mod growing;
 mod leave;
+mod load;
 mod rebuild;
 mod rejoin;
+mod versions;
 mod waiting;
 mod without;
 
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
             leave::trials(),
             rejoin::trials(),
             growing::trials(),
+            load::trials(),
+            versions::trials(),
         ];
         subjects.into_iter().flatten().collect()
     })

@@ -19,7 +19,7 @@ fn peer(id: u64, members: &[Member]) -> Peer {
         minor: 5,
         database: 0,
         ahead: 0,
-        connected: BTreeSet::new(),
+        connected: std::collections::BTreeMap::new(),
     }
 }
 

@@ -26,7 +26,7 @@ fn observed() -> Observed {
         minor: 5,
         database: 1 << 20,
         ahead: 0,
-        connected: BTreeSet::from([3 - id]),
+        connected: BTreeMap::from([(3 - id, 1)]),
     };
     Observed {
         name: "etcd-3".parse().unwrap(),
@@ -78,7 +78,7 @@ fn a_quorum_is_never_put_at_risk() {
 #[test]
 fn a_second_machine_with_this_identity_is_noticed() {
     let mut now = observed();
-    now.peers[0].connected = BTreeSet::from([3]);
+    now.peers[0].connected = BTreeMap::from([(3, 1)]);
     let Plan::Rival(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
     assert!(why.starts_with("etcd-1 is still connected to the member 3 at https://10.0.0.3:2380"), "{why}");
 }
@@ -127,7 +127,7 @@ proptest! {
         now.peers = who.map(|((id, _), connected)| Peer {
             member_id: id,
             members: list(if same || id < 3 { &kinds } else { &others }),
-            connected: if *connected { BTreeSet::from([3]) } else { BTreeSet::new() },
+            connected: if *connected { BTreeMap::from([(3, 1)]) } else { BTreeMap::new() },
             ..model.clone()
         }).collect();
         (now.added, now.clusters) = (added, clusters);
