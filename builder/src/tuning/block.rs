@@ -34,7 +34,7 @@ pub(crate) fn block(settings: &[Setting], place: Place, profile: &str, line: fn(
         }
         groups.push(text);
     }
-    groups.join("\n")
+    groups.join("\n").trim_end().to_owned()
 }
 
 /// A text in lines no longer than `width`, broken between words.

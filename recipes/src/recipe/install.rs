@@ -1,6 +1,6 @@
 //! `[install]`: what anaconda is told.
 
-use super::values::{Base, CryptHash, Size, SshKey, Word};
+use super::values::{Base, CryptHash, Package, Size, SshKey, Word};
 use crate::Sha256;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{At, Table};
@@ -29,7 +29,7 @@ pub struct Install {
     /// root's password, hashed; `None`: locked.
     pub root_password: Option<CryptHash>,
     /// More packages.
-    pub packages: Vec<Word>,
+    pub packages: Vec<Package>,
     /// A serial console, as the kernel writes it (`ttyS0,115200`).
     pub console: Option<Word>,
 }
