@@ -10,7 +10,8 @@ use crate::reader::{At, Table};
 pub struct Install {
     /// Where CentOS 7.9's packages are, first tried first.
     pub trees: Vec<Base>,
-    /// The digest of a tree's `repodata/repomd.xml`: anaconda 7 checks no package signature, this pins them all.
+    /// The digest of a tree's `repodata/repomd.xml`: anaconda 7 checks no package signature
+    /// (yumpayload.py sets no gpgcheck), this pins them all.
     pub repomd_sha256: Option<Sha256>,
     /// Where the folder image/ is served; empty: beside the kickstart (`inst.ks=`).
     pub servers: Vec<Base>,

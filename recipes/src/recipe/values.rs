@@ -100,7 +100,8 @@ text!(
 );
 
 text!(
-    /// A password as crypt(3) hashed it. glibc 2.17 knows MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512 (`$6$`).
+    /// A password as crypt(3) hashed it. glibc 2.17 knows MD5 (`$1$`), SHA-256 (`$5$`) and SHA-512 (`$6$`):
+    /// crypt/crypt-entry.c.
     CryptHash,
     "expected a hash from `openssl passwd -6`: it begins with $6$ (or $5$); the password itself must not stand here",
     |text| {
@@ -112,7 +113,7 @@ text!(
 );
 
 text!(
-    /// A public SSH key as in `authorized_keys`, of a type that CentOS 7's OpenSSH 7.4 knows.
+    /// A public SSH key as in `authorized_keys`, of a type that CentOS 7's OpenSSH 7.4 knows (sshkey.c).
     SshKey,
     "expected a line from a .pub file: ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256/384/521, the key, a comment",
     |text| {

@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod build;
 pub mod firstboot;
+pub mod wal;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

@@ -10,7 +10,8 @@ const USAGE: &str = "\
 bench                    all of it
 bench build [RUNS]       builder build with a warm cache, against tar | gzip -6 of the same tree
 bench boot [RUNS]        power-on to a healthy cluster, against etcd configured by hand
-bench firstboot [RUNS]   what firstboot costs a node that is set up";
+bench firstboot [RUNS]   what firstboot costs a node that is set up
+bench wal [RUNS]         the guide's allocsize under a write-ahead log";
 
 /// Odd, so that the median is a run.
 const RUNS: usize = 11;
@@ -49,7 +50,7 @@ fn print(outcome: Result<String>) -> ExitCode {
 fn act(words: &[&str]) -> Result<String> {
     match words {
         [] => {
-            for part in ["build", "boot", "firstboot"] {
+            for part in ["build", "boot", "firstboot", "wal"] {
                 println!("== {part}\n{}", act(&[part])?);
             }
             Ok(String::new())
@@ -58,6 +59,8 @@ fn act(words: &[&str]) -> Result<String> {
         ["boot", runs] => boot::run(runs.parse().context("RUNS is a number")?),
         ["firstboot"] => firstboot::run(RUNS),
         ["firstboot", runs] => firstboot::run(runs.parse().context("RUNS is a number")?),
+        ["wal"] => bench::wal::run(FEW),
+        ["wal", runs] => bench::wal::run(runs.parse().context("RUNS is a number")?),
         ["build"] => bench::build::run(RUNS),
         ["build", runs] => bench::build::run(runs.parse().context("RUNS is a number")?),
         _ => bail!("what is to be measured? The ways to call it:\n{USAGE}"),

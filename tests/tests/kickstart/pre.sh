@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Runs the %pre script that follows as $1, with everything it writes under the folder $2 and without its machine: the first
 # disk is $3, and every server answers. No file of the machine's own is touched, and root is not needed.
 folder=$2 disk=$3
