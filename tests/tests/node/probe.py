@@ -9,7 +9,6 @@ calls get arguments that no kernel accepts.
 import ctypes
 import errno
 import os
-import resource
 import socket
 import sys
 
@@ -105,11 +104,6 @@ def hurry():
     os.setpriority(os.PRIO_PROCESS, 0, -5)
 
 
-def files(number):
-    """May have so many files open."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (int(number), int(number)))
-
-
 def attempt(text):
     name, *arguments = text.split("=")
     pid = os.fork()
@@ -118,9 +112,6 @@ def attempt(text):
             globals()[name](*arguments)
         except OSError as error:
             os._exit(error.errno)
-        except ValueError:
-            # So says the module resource, of a limit above the hard one.
-            os._exit(errno.EPERM)
         os._exit(0)
     status = os.waitpid(pid, 0)[1]
     if os.WIFSIGNALED(status):
