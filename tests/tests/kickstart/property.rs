@@ -69,6 +69,11 @@ fn same(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
     if let Some(console) = &install.console {
         ensure!(seen.append.ends_with(&format!(" console=tty0 console={console}")), "console");
     }
+    let guide = recipe.tuning.profile == recipes::recipe::Profile::Guide;
+    let options = if guide { "defaults,noatime,nodiratime,allocsize=64m" } else { "defaults,noatime" };
+    let volume = seen.parts.iter().find(|part| part.0 == "/var/lib/etcd").context("no volume for etcd")?;
+    ensure!(volume.3.as_deref() == Some(options), "{volume:?}");
+    ensure!(seen.append.contains(&format!(" rootflags={options}")) == guide, "{}", seen.append);
     ensure!(seen.users.len() == 1 && seen.scripts.len() == 6, "a user or a script more or less");
     for (_, script) in planned.scripts()? {
         process::run(Command::new("bash").args(["-n", "-c", &script]))?.ok().context("bash -n")?;

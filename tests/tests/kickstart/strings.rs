@@ -22,7 +22,7 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
         vec(value("[a-z0-9]{1,9}(\\.[a-z0-9]{1,5}){0,3}"), 1..3),
         vec((value("[a-z]{2,5}(\\.[a-z_0-9]{1,8}){1,3}"), value("[0-9]{1,5}( [0-9]{1,5}){0,2}")), 0..3),
         vec((any::<u32>(), 1u8..=32), 0..4),
-        any::<[bool; 12]>(),
+        any::<[bool; 13]>(),
     );
     (install, rest).prop_map(|(install, rest)| {
         let (keys, password, timezone, lang, keyboard, packages, console, disk, trees, servers) = install;
@@ -48,7 +48,8 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
             text += &format!("[time]\nservers = {}\n", list(&hosts));
         }
         if chosen[11] {
-            text += "[tuning.sysctl]\n";
+            text +=
+                &format!("[tuning]\nprofile = \"{}\"\n[tuning.sysctl]\n", if chosen[12] { "guide" } else { "etcd" });
             for (key, value) in &sysctl {
                 text += &format!("{} = {}\n", quoted(key), quoted(value));
             }
