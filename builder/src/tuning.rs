@@ -78,12 +78,12 @@ struct Choice {
     place: Place,
     why: String,
     source: String,
-    keys: Vec<Key>,
+    keys: Vec<Row>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Key {
+struct Row {
     key: String,
     guide: Option<String>,
     etcd: Option<String>,
@@ -122,7 +122,7 @@ fn of_profile(profile: Profile) -> Result<Vec<Setting>> {
     let table: Table = toml::from_str(TABLE).context("kickstart/tuning/settings.toml")?;
     let mut settings = Vec::new();
     for Choice { place, why, source, keys } in table.choice {
-        for Key { key, guide, etcd, both } in keys {
+        for Row { key, guide, etcd, both } in keys {
             let (image, other) = match profile {
                 Profile::Guide => (&guide, &etcd),
                 Profile::Etcd => (&etcd, &guide),

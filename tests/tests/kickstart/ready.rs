@@ -59,7 +59,7 @@ fn shellcheck() -> Result<()> {
 
     let workspace = cache::workspace();
     let listed = process::check("git", &["-C", &workspace.display().to_string(), "ls-files"])?;
-    let is_script = |path: &&str| path.ends_with(".sh") || *path == ".ci/run";
+    let is_script = |path: &&str| Path::new(path).extension().is_some_and(|end| end == "sh") || *path == ".ci/run";
     let own: Vec<PathBuf> = listed.lines().filter(is_script).map(|path| workspace.join(path)).collect();
     ensure!(own.len() >= 5, "only {own:?}");
     check(&["--severity=style"], &own)

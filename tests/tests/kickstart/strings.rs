@@ -1,5 +1,7 @@
 //! Recipes with anything in them that somebody might write, and what is to be found again.
 
+use std::fmt::Write as _;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use recipes::Recipe;
@@ -42,16 +44,16 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
         ];
         // Not all at once: most of what somebody might write is refused, and one of ten strings would decide for all.
         for ((key, value), _) in lines.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
-            text += &format!("{key} = {value}\n");
+            let _ = writeln!(text, "{key} = {value}");
         }
         if chosen[10] {
-            text += &format!("[time]\nservers = {}\n", list(&hosts));
+            let _ = writeln!(text, "[time]\nservers = {}", list(&hosts));
         }
         if chosen[11] {
-            text +=
-                &format!("[tuning]\nprofile = \"{}\"\n[tuning.sysctl]\n", if chosen[12] { "guide" } else { "etcd" });
+            let profile = if chosen[12] { "guide" } else { "etcd" };
+            let _ = writeln!(text, "[tuning]\nprofile = \"{profile}\"\n[tuning.sysctl]");
             for (key, value) in &sysctl {
-                text += &format!("{} = {}\n", quoted(key), quoted(value));
+                let _ = writeln!(text, "{} = {}", quoted(key), quoted(value));
             }
         }
         let networks: Vec<String> = clients
@@ -59,7 +61,7 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
             .filter_map(|(address, prefix)| ipnet::Ipv4Net::new((*address).into(), *prefix).ok())
             .map(|network| network.trunc().to_string())
             .collect();
-        text + &format!("[firewall]\nclients = {}\n", list(&networks))
+        text + "[firewall]\nclients = " + &list(&networks) + "\n"
     })
 }
 
