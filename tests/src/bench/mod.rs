@@ -5,7 +5,9 @@
 
 pub mod boot;
 pub mod build;
+pub mod database;
 pub mod firstboot;
+pub mod verify;
 pub mod wal;
 
 use std::fmt::Write as _;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use tests::bench::{self, boot, firstboot};
+use tests::bench::{self, boot, firstboot, verify};
 use tests::run;
 
 const USAGE: &str = "\
@@ -11,6 +11,7 @@ bench                    all of it
 bench build [RUNS]       builder build with a warm cache, against tar | gzip -6 of the same tree
 bench boot [RUNS]        power-on to a healthy cluster, against etcd configured by hand
 bench firstboot [RUNS]   what firstboot costs a node that is set up
+bench verify [RUNS]      firstboot snapshot verify, against etcdutl snapshot status
 bench wal [RUNS]         the guide's allocsize under a write-ahead log";
 
 /// Odd, so that the median is a run.
@@ -50,7 +51,7 @@ fn print(outcome: Result<String>) -> ExitCode {
 fn act(words: &[&str]) -> Result<String> {
     match words {
         [] => {
-            for part in ["build", "boot", "firstboot", "wal"] {
+            for part in ["build", "boot", "firstboot", "verify", "wal"] {
                 println!("== {part}\n{}", act(&[part])?);
             }
             Ok(String::new())
@@ -61,6 +62,8 @@ fn act(words: &[&str]) -> Result<String> {
         ["firstboot", runs] => firstboot::run(runs.parse().context("RUNS is a number")?),
         ["wal"] => bench::wal::run(FEW),
         ["wal", runs] => bench::wal::run(runs.parse().context("RUNS is a number")?),
+        ["verify"] => verify::run(FEW),
+        ["verify", runs] => verify::run(runs.parse().context("RUNS is a number")?),
         ["build"] => bench::build::run(RUNS),
         ["build", runs] => bench::build::run(runs.parse().context("RUNS is a number")?),
         _ => bail!("what is to be measured? The ways to call it:\n{USAGE}"),
