@@ -32,6 +32,8 @@ pub enum Need {
     Xfs,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,
+    /// shellcheck.
+    Shellcheck,
 }
 
 impl Need {
@@ -59,6 +61,7 @@ impl Need {
             Need::Curl => program("curl", "curl"),
             Need::Strace => program("strace", "strace"),
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
+            Need::Shellcheck => program("shellcheck", "shellcheck"),
             Need::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
         }
     }

@@ -14,7 +14,7 @@ pub use etcd::Etcd;
 pub use install::{Install, Partitions};
 pub use node::{Cluster, Node};
 pub use policy::{Firewall, Profile, Selinux, Time, Tls, Tuning};
-pub use values::{Base, CryptHash, Host, Size, SshKey, Word};
+pub use values::{Base, CryptHash, Host, Package, Size, SshKey, Word};
 
 use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};
 use crate::diagnostic::{Diagnostic, Severity};

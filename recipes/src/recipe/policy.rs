@@ -113,7 +113,10 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
     let Some(table) = root.table("tuning") else { return Tuning { profile: Profile::Etcd, sysctl: Vec::new() } };
     let profile = table.choice("profile", &[("guide", Profile::Guide), ("etcd", Profile::Etcd)]);
     let sysctl = table.pairs("sysctl").into_iter().filter_map(|(key, value)| {
-        let key_ok = key.value.parse::<Word>().ok().filter(|_| key.value.contains('.'));
+        // An `=` in a key would be the end of it.
+        let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
+        let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
+        let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
         let value_ok = !value.value.is_empty()
             && value.value.chars().all(|c| c.is_ascii_alphanumeric() || " ._:,/|%-".contains(c));
         if key_ok.is_none() {

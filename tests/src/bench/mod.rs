@@ -9,6 +9,7 @@ pub mod database;
 pub mod firstboot;
 pub mod rebuild;
 pub mod verify;
+pub mod wal;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
