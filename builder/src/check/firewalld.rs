@@ -293,7 +293,7 @@ fn mixed_families(rule: Node<'_, '_>, out: &mut Vec<Finding>) {
 
 /// firewalld.conf.
 pub(super) fn conf(text: &str) -> Vec<Finding> {
-    const KEYS: [(&str, &str); 11] = [
+    const KEYS: [(&str, &str); 9] = [
         ("DefaultZone", ""),
         ("MinimalMark", ""),
         ("CleanupOnExit", "yes no"),
@@ -303,11 +303,7 @@ pub(super) fn conf(text: &str) -> Vec<Finding> {
         ("LogDenied", "off all unicast broadcast multicast"),
         ("AutomaticHelpers", "yes no system"),
         ("FirewallBackend", "iptables nftables"),
-        ("FlushAllOnReload", "yes no"),
-        ("RFC3964_IPv4", "yes no"),
     ];
-    // The last two came with 0.8 and 0.7; here only to be named.
-    const LATER: [&str; 2] = ["FlushAllOnReload", "RFC3964_IPv4"];
     let mut out = Vec::new();
     for line in Part::whole(text)
         .lines()
@@ -316,9 +312,7 @@ pub(super) fn conf(text: &str) -> Vec<Finding> {
     {
         let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
             out.push(
-                Finding::error("firewalld/conf", line, "not KEY=VALUE")
-                    .does("firewalld takes its defaults for the whole file")
-                    .instead("write KEY=VALUE"),
+                Finding::error("firewalld/conf", line, "not KEY=VALUE").does("ignored").instead("write KEY=VALUE"),
             );
             continue;
         };
@@ -330,13 +324,6 @@ pub(super) fn conf(text: &str) -> Vec<Finding> {
                     Some(near) => finding.instead(format!("did you mean {near}?")),
                     None => finding.instead("it came later, or is misspelt: take it away"),
                 });
-            }
-            Some(_) if LATER.contains(&key.text) => {
-                out.push(
-                    Finding::error("firewalld/conf", key, format!("{} came after 0.6.3", key.text))
-                        .does("ignored")
-                        .instead("take it away"),
-                );
             }
             Some((_, words))
                 if !words.is_empty() && !words.split(' ').any(|word| word == value.text.to_lowercase()) =>

@@ -16,6 +16,8 @@ mod report;
 mod rules;
 mod sarif;
 mod sysctl;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tmpfiles;
 mod unit;

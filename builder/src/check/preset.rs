@@ -102,16 +102,17 @@ pub(super) fn together(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate() {
         let Some(name) = unit::installable(file) else { continue };
-        let enabled = lines.iter().find(|(_, pattern)| fits(pattern, name)).is_some_and(|(enable, _)| *enable);
-        if !enabled && !lines.iter().any(|(enable, pattern)| !enable && *pattern == name) {
-            let at = file.text.find("[Install]").unwrap_or(0);
-            out.push((
-                index,
-                Finding::error("preset/off", at..at + 9, format!("no preset enables {name}"))
-                    .does(format!("{LAST} has `disable *`: the unit stays off"))
-                    .instead(format!("bring /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`")),
-            ));
-        }
+        let message = match lines.iter().find(|(_, pattern)| fits(pattern, name)) {
+            // Named by itself it is off on purpose.
+            Some((enable, pattern)) if *enable || *pattern == name => continue,
+            Some((_, pattern)) => format!("`disable {pattern}` comes before any line that enables {name}"),
+            None => format!("no preset enables {name}"),
+        };
+        let at = file.text.find("[Install]").unwrap_or(0);
+        let finding = Finding::error("preset/off", at..at + "[Install]".len(), message);
+        let finding = finding.does("the unit stays off: CentOS's last word is `disable *`");
+        let instead = format!("bring /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
+        out.push((index, finding.instead(instead)));
     }
     out
 }

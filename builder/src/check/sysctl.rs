@@ -117,9 +117,6 @@ fn in_table(key: &str) -> Option<String> {
 
 fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     let (key, place) = (setting.key.as_str(), setting.place);
-    if in_table(key).is_some() {
-        return None;
-    }
     if key.starts_with('-') {
         return Some(
             Finding::error("sysctl/dash", place.cut(0..1), "219 does not know a - before a key")
@@ -134,6 +131,9 @@ fn unknown(setting: &Setting<'_>) -> Option<Finding> {
                 .instead("write one line for each key; `all` and `default` stand for the network's interfaces"),
         );
     }
+    if in_table(key).is_some() {
+        return None;
+    }
     if let Some((_, module)) = MODULES.iter().find(|(prefix, _)| key.starts_with(prefix)) {
         return Some(
             Finding::warning(
@@ -147,11 +147,23 @@ fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     }
     let finding = Finding::error("sysctl/unknown-key", place, format!("kernel 3.10.0-1160 has no key {key}"));
     let finding = finding.does("skipped in silence");
-    Some(match (known::SYSCTL_ABSENT.get(key), nearest(key, known::SYSCTL_KEYS.iter().copied())) {
+    Some(match (known::SYSCTL_ABSENT.get(key), meant(key)) {
         (Some(why), _) => finding.instead(*why),
         (None, Some(near)) => finding.instead(format!("did you mean {near}?")),
         (None, None) => finding.instead("take it away"),
     })
+}
+
+/// The key that was probably meant: a sibling with a name like it, or the same name elsewhere.
+fn meant(key: &str) -> Option<&'static str> {
+    let (parent, name) = key.rsplit_once('.')?;
+    let split = |known: &&'static str| known.rsplit_once('.').map(|(parent, name)| (parent, name, *known));
+    let all: Vec<_> = known::SYSCTL_KEYS.iter().filter_map(split).collect();
+    let siblings = all.iter().filter(|(other, ..)| *other == parent);
+    let near = nearest(name, siblings.clone().map(|(_, name, _)| *name));
+    let sibling = siblings.clone().find(|(_, name, _)| Some(*name) == near);
+    let elsewhere = || all.iter().find(|(_, other, _)| *other == name);
+    sibling.or_else(elsewhere).map(|(.., known)| *known)
 }
 
 fn value(setting: &Setting<'_>) -> Option<Finding> {
@@ -189,6 +201,13 @@ fn value(setting: &Setting<'_>) -> Option<Finding> {
             "whole numbers, without units",
         );
     };
+    if form == Some("range") && !matches!(numbers[..], [low, high] if 0 < low && low < high && high <= 65535) {
+        return wrong(
+            "this is no range of ports".into(),
+            "the kernel refuses it",
+            "two ports, the second above the first",
+        );
+    }
     if let Some(count) = form.and_then(|form| form.strip_prefix("rising ")?.parse::<usize>().ok()) {
         if numbers.len() != count {
             return wrong(
@@ -202,7 +221,7 @@ fn value(setting: &Setting<'_>) -> Option<Finding> {
             let finding = Finding::warning("sysctl/not-rising", value, message);
             return Some(
                 finding
-                    .does("the kernel takes them, and what the middle one is for never happens")
+                    .does("the kernel takes them as they are: what lies between them never happens")
                     .instead("write low, middle, high"),
             );
         }
@@ -312,7 +331,9 @@ pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)>
                 out.push((
                     *index,
                     Finding::warning("sysctl/tuned", setting.place, message)
-                        .does("tuned's profile wins whenever tuned is started with reapply_sysctl = 0, or switched")
+                        .does(
+                            "tuned writes its own value; sysctl.d wins again only with reapply_sysctl = 1, the default",
+                        )
                         .instead("leave tuned out, or write the key into a profile of your own"),
                 ));
             }

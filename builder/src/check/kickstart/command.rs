@@ -436,7 +436,6 @@ pub(super) fn check_all(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         for (names, shown) in [
             (&["part", "partition", "autopart", "logvol", "btrfs", "raid"][..], "part or autopart"),
             (&["bootloader"], "bootloader"),
-            (&["reboot", "poweroff", "halt", "shutdown"], "reboot or poweroff"),
         ] {
             if first(names).is_none() {
                 out.push(

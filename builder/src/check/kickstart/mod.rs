@@ -127,6 +127,9 @@ fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
             if known.is_none() {
                 out.push(unknown_section(first));
             }
+            if first.value == "%end" {
+                continue;
+            }
             let (name, is_script) = known.copied().unwrap_or(("", true));
             let body = section_body(text, line, &mut lines, name, out);
             if known.is_some() {

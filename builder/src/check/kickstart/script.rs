@@ -106,8 +106,8 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
 fn commands(body: Part<'_>) -> Vec<Part<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
-    let mut quote = None;
-    // Within `case … in`: what stands before a `)` is a pattern. Within ((…)) and [[…]] nothing is a command.
+    // What is open: `\'`, `"`, or `)` for a `$(` or `(`.
+    let mut open: Vec<char> = Vec::new();
     for line in body.lines() {
         if let Some(end) = &heredoc {
             if line.text.trim_start_matches('\t') == end {
@@ -115,77 +115,77 @@ fn commands(body: Part<'_>) -> Vec<Part<'_>> {
             }
             continue;
         }
-        let (mut expecting, mut start): (bool, Option<usize>) = (quote.is_none(), None);
-        let mut previous = ' ';
+        let quoted = |open: &[char]| open.last().is_some_and(|c| *c != ')');
+        let (mut expecting, mut start, mut escaped) = (!quoted(&open), None, false);
         for (at, c) in line.text.char_indices().chain([(line.text.len(), '\n')]) {
-            let escaped = previous == '\\';
-            previous = if escaped { ' ' } else { c };
-            if let Some(open) = quote {
-                if c == open && !(escaped && open == '"') {
-                    quote = None;
+            let was_escaped = escaped;
+            escaped = !escaped && c == '\\' && open.last() != Some(&'\'');
+            if quoted(&open) {
+                if open.last() == Some(&c) && !was_escaped {
+                    open.pop();
+                } else if open.last() == Some(&'"') && c == '(' && line.text[..at].ends_with('$') && !was_escaped {
+                    open.push(')');
+                    expecting = true;
                 }
                 continue;
             }
-            if c.is_alphanumeric() || "_-./+=$@:%~[]{}!?*,".contains(c) && c != '\n' {
+            if is_word(c) {
                 start.get_or_insert(at);
                 continue;
             }
             if let Some(from) = start.take() {
                 let word = line.cut(from..at);
                 let is_function = line.text[at..].trim_start().starts_with("()");
-                let assigns = word.text.split_once('=').is_some_and(|(name, _)| {
-                    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '+')
-                });
-                let keyword = matches!(
-                    word.text,
-                    "if" | "then"
-                        | "else"
-                        | "elif"
-                        | "do"
-                        | "while"
-                        | "until"
-                        | "!"
-                        | "{"
-                        | "time"
-                        | "exec"
-                        | "env"
-                        | "nohup_"
-                        | "sudo"
-                );
+                let goes_on = KEYWORDS.contains(&word.text) || (assigns(word.text) && c.is_whitespace());
                 if expecting && is_function {
                     found.push(line.cut(from..(at + 2).min(line.text.len())));
-                } else if expecting && !assigns && !keyword && c != ')' {
+                } else if expecting && !goes_on && !assigns(word.text) && (c != ')' || open.last() == Some(&')')) {
                     found.push(word);
                 }
-                expecting = expecting && (keyword || (assigns && c.is_whitespace()));
+                expecting = expecting && goes_on;
             }
             match c {
-                '#' if !escaped && line.text[..at].ends_with(|c: char| c.is_whitespace() || c == ';')
-                    || (c == '#' && at == 0) =>
-                {
-                    break;
-                }
-                '\'' | '"' if !escaped => {
-                    quote = Some(c);
+                '#' if line.text[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || c == ';') => break,
+                '\'' | '"' if !was_escaped => {
+                    open.push(c);
                     expecting = false;
                 }
-                ';' | '|' | '&' | '(' | '`' if !escaped => expecting = true,
-                '<' if line.text[at..].starts_with("<<")
-                    && !line.text[at..].starts_with("<<<")
-                    && !line.text[..at].ends_with('<') =>
-                {
-                    let word = line.text[at + 2..].trim_start_matches('-').trim_start();
-                    let name = word
-                        .trim_start_matches(['\'', '"', '\\'])
-                        .split(|c: char| !c.is_alphanumeric() && c != '_')
-                        .next();
-                    heredoc = name.filter(|name| !name.is_empty()).map(str::to_owned);
+                ')' if open.last() == Some(&')') => {
+                    open.pop();
+                    expecting = false;
                 }
+                '(' if !was_escaped => {
+                    open.push(')');
+                    expecting = true;
+                }
+                ';' | '|' | '&' | '`' if !was_escaped => expecting = true,
+                '<' => heredoc = heredoc.or_else(|| heredoc_end(line.text, at)),
                 _ => {}
             }
         }
     }
     found
+}
+
+/// Words after which a command is to come.
+const KEYWORDS: [&str; 13] =
+    ["if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec", "env", "command"];
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || "_-./+=$@:%~[]{}!?*,".contains(c)
+}
+
+fn assigns(word: &str) -> bool {
+    let name = word.split_once('=').map_or("", |(name, _)| name.trim_end_matches('+'));
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The word that ends the heredoc whose `<<` begins here.
+fn heredoc_end(line: &str, at: usize) -> Option<String> {
+    let begins = line[at..].starts_with("<<") && !line[at..].starts_with("<<<") && !line[..at].ends_with('<');
+    let word = begins.then(|| line[at + 2..].trim_start_matches('-').trim_start())?;
+    let name = word.trim_start_matches(['\'', '"', '\\']).split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// What bash says of a script, where bash is there.

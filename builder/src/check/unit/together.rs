@@ -48,7 +48,7 @@ pub(crate) fn together(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)>
     let mut out = order::cycles(&units);
     for (name, unit) in &units {
         out.extend(unknown_names(name, unit, &units, whole));
-        out.extend(timer_without_service(name, unit, &units));
+        out.extend(timer_without_service(name, unit, &units).filter(|_| whole));
     }
     out
 }
@@ -72,7 +72,9 @@ fn unknown_names(name: &str, unit: &Unit<'_>, units: &BTreeMap<&str, Unit<'_>>, 
         for (file, word) in
             unit.words("Install", key).filter(|(_, word)| word.text.contains('.') && !exists(word.text, units))
         {
-            let finding = Finding::error("unit/enables-nothing", word, format!("no unit {} on the node", word.text));
+            // Beside this file there may be others, where it is checked alone.
+            let level = if whole { Finding::error } else { Finding::warning };
+            let finding = level("unit/enables-nothing", word.span(), format!("no unit {} on the node", word.text));
             out.push((
                 file,
                 finding

@@ -59,10 +59,16 @@ pub(super) fn is_bool(text: &str) -> Option<bool> {
 }
 
 fn expect(right: bool, rule: &'static str, value: Part<'_>, expected: &str, out: &mut Vec<Finding>) {
-    let rule = if rule == "value-form" { "unit/value-form" } else { rule };
     if !right {
-        let finding = Finding::error(rule, value, format!("`{}` is no value that 219 takes here", value.text));
-        out.push(finding.does("the line is ignored").instead(format!("expected {expected}")));
+        let name = if rule.contains('/') { rule } else { "unit/value-form" };
+        let finding = Finding::error(name, value, format!("`{}` is no value that 219 takes here", value.text));
+        // Of a list 219 leaves out only the word.
+        let what = if ["unit/environment", "word-form"].contains(&rule) {
+            "the word is ignored"
+        } else {
+            "the line is ignored"
+        };
+        out.push(finding.does(what).instead(format!("expected {expected}")));
     }
 }
 
@@ -235,18 +241,24 @@ fn capabilities(value: Part<'_>, out: &mut Vec<Finding>) {
         let known =
             name.strip_prefix("CAP_").is_some_and(|name| CAPABILITIES.split_whitespace().any(|known| known == name));
         if !known {
-            out.push(
-                Finding::error("unit/capability", word, format!("there is no capability {} on 3.10", word.text))
-                    .does("the word is ignored")
-                    .instead("CAP_BPF, CAP_PERFMON and CAP_CHECKPOINT_RESTORE were CAP_SYS_ADMIN then"),
-            );
+            let finding =
+                Finding::error("unit/capability", word, format!("there is no capability {} on 3.10", word.text));
+            let near = nearest(name.trim_start_matches("CAP_"), CAPABILITIES.split_whitespace());
+            let instead = match (name.as_str(), near) {
+                ("CAP_BPF" | "CAP_PERFMON" | "CAP_CHECKPOINT_RESTORE", _) => {
+                    "it was a part of CAP_SYS_ADMIN then".to_owned()
+                }
+                (_, Some(near)) => format!("did you mean CAP_{near}?"),
+                _ => "take it away".to_owned(),
+            };
+            out.push(finding.does("the word is ignored").instead(instead));
         }
     }
 }
 
 fn families(value: Part<'_>, out: &mut Vec<Finding>) {
     for word in value.strip("~").unwrap_or(value).words().filter(|word| !word.text.starts_with("AF_")) {
-        expect(false, "value-form", word, "names as AF_UNIX AF_INET AF_INET6; `none` came later", out);
+        expect(false, "word-form", word, "names as AF_UNIX AF_INET AF_INET6; `none` came later", out);
     }
 }
 
@@ -259,7 +271,7 @@ fn syscalls(value: Part<'_>, out: &mut Vec<Finding>) {
                     .instead("groups came with systemd 231: write the calls by name"),
             );
         } else if word.text.contains(':') {
-            expect(false, "value-form", word, "a name alone; an errno of its own for each call came later", out);
+            expect(false, "word-form", word, "a name alone; an errno of its own for each call came later", out);
         }
     }
 }
