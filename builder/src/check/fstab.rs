@@ -179,7 +179,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
 
 fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     let (target, kind) = (entry.target, entry.kind.text);
-    if !target.text.starts_with('/') && !(kind == "swap" || target.text == "none" || target.text == "swap") {
+    if !target.text.starts_with('/') && kind != "swap" && !["none", "swap"].contains(&target.text) {
         out.push(
             Finding::error("fstab/mount-point", target, "a mount point begins with /")
                 .does("ignored")

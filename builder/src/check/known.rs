@@ -31,14 +31,15 @@ pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> = LazyLock
         } else if let Some(name) = line.strip_prefix('[') {
             current = sections.entry(name.trim_end_matches(']')).or_default();
         } else if line.starts_with('+') {
-            // The groups come before the sections that take them in, but borrow the same map: copied, below.
+            // Taken in below, when all is read.
             current.insert(line, "");
         } else if let Some((name, form)) = line.split_once(' ') {
             current.insert(name, form);
         }
     }
     for section in sections.values_mut() {
-        let taken: Vec<_> = section.extract_if(.., |name, _| name.starts_with('+')).map(|(names, _)| names).collect();
+        let taken: Vec<_> = section.keys().copied().filter(|name| name.starts_with('+')).collect();
+        section.retain(|name, _| !name.starts_with('+'));
         for group in taken.into_iter().flat_map(str::split_whitespace) {
             section.extend(groups.get(&group[1..]).into_iter().flatten());
         }

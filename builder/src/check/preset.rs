@@ -64,22 +64,25 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     out
 }
 
-/// What `*`, `?` stand for in fnmatch(3); brackets are not used in names of units.
+/// What `*`, `?` stand for in fnmatch(3); brackets are not used in names of units. A pattern with many stars would be
+/// tried in more ways than there is time for, and fits nothing here.
 fn fits(pattern: &str, name: &str) -> bool {
-    let (mut rest, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
-    fn go(pattern: &[char], name: &[char]) -> bool {
-        match pattern.split_first() {
-            None => name.is_empty(),
-            Some(('*', pattern)) => (0..=name.len()).any(|skip| go(pattern, &name[skip..])),
-            Some((c, pattern)) => {
-                name.split_first().is_some_and(|(first, name)| (*c == '?' || c == first) && go(pattern, name))
-            }
+    let stars = pattern.chars().filter(|c| *c == '*').count();
+    stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
+}
+
+fn rest_fits(pattern: &str, name: &str) -> bool {
+    let mut letters = pattern.chars();
+    let (first, mut own) = (letters.next(), name.chars());
+    match first {
+        None => name.is_empty(),
+        Some('*') => {
+            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| rest_fits(letters.as_str(), &name[at..]))
+        }
+        Some(c) => {
+            own.next().is_some_and(|found| (c == '?' || c == found) && rest_fits(letters.as_str(), own.as_str()))
         }
     }
-    // A pattern of stars alone would be tried in more ways than there is time for.
-    let stars = pattern.iter().filter(|c| **c == '*').count();
-    rest.truncate(256);
-    stars <= 4 && go(&pattern, &rest)
 }
 
 pub(super) fn is(path: &str) -> bool {

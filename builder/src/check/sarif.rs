@@ -1,5 +1,7 @@
 //! SARIF 2.1.0 (OASIS): what code hosts and editors read.
 
+use std::fmt::Write as _;
+
 use recipes::Severity;
 use serde_json::{Value, json};
 
@@ -67,7 +69,8 @@ fn uri(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -297,27 +297,20 @@ pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)>
         (path == "/etc/sysctl.conf", name)
     };
     let mut out = Vec::new();
-    // Who sets a key: the rank, the file as it is told, the value.
-    let mut set: BTreeMap<String, Vec<((bool, String), &str, &str)>> = BTreeMap::new();
-    for (file, key, value) in known::SYSCTL_STOCK.iter() {
-        set.entry((*key).to_owned()).or_default().push((rank(file), file, value));
-    }
+    // Who sets what: the file's rank and name, the key, the value.
+    let stock = known::SYSCTL_STOCK.iter().map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));
+    let mut set: Vec<_> = stock.collect();
     let own = files.iter().enumerate().filter(|(_, file)| is(&file.path));
     let settings: Vec<_> = own.map(|(index, file)| (index, file, read(file.text, &mut Vec::new()))).collect();
     for (_, file, settings) in &settings {
-        for setting in settings {
-            set.entry(setting.key.clone()).or_default().push((
-                rank(&file.path),
-                file.path.as_str(),
-                setting.value.text,
-            ));
-        }
+        set.extend(settings.iter().map(|own| (rank(&file.path), file.path.as_str(), own.key.clone(), own.value.text)));
     }
     for (index, file, settings) in &settings {
         let own = rank(&file.path);
         for setting in settings {
-            let last = set[&setting.key].iter().filter(|(rank, ..)| *rank > own).max_by(|a, b| a.0.cmp(&b.0));
-            if let Some((_, other, value)) = last.filter(|(.., value)| *value != setting.value.text) {
+            let later = set.iter().filter(|(rank, _, key, _)| *key == setting.key && *rank > own);
+            let last = later.max_by(|a, b| a.0.cmp(&b.0));
+            if let Some((_, other, _, value)) = last.filter(|(.., value)| *value != setting.value.text) {
                 let message = format!("{} comes later and sets {} to {value}", other, setting.key);
                 out.push((
                     *index,

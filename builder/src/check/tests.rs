@@ -47,7 +47,8 @@ fn every_wrong_input_is_answered_as_expected() {
         for (file, findings) in files.iter().zip(check_with_bash(&files, whole)) {
             for finding in findings {
                 used.insert(finding.rule);
-                said += &format!("{}\n{}\n\n", finding.rule, finding.diagnostic.render(&file.shown, file.text, false));
+                let shown = finding.diagnostic.render(&file.shown, file.text, false);
+                said.extend([finding.rule, "\n", &shown, "\n\n"]);
             }
         }
         let expected = path.with_extension("expected");

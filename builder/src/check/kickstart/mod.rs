@@ -2,8 +2,10 @@
 
 mod command;
 mod script;
+mod special;
 mod split;
 mod together;
+mod whole;
 
 use self::split::{Broken, Word, split};
 use super::finding::Finding;
@@ -63,7 +65,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     for words in &kickstart.commands {
         command::check(words, &mut out);
     }
-    command::check_all(&kickstart, &mut out);
+    whole::check(&kickstart, &mut out);
     for section in &kickstart.sections {
         if section.is_script {
             script::check(section, &mut out);

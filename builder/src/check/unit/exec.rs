@@ -44,15 +44,13 @@ pub(super) fn check(key: &str, value: Part<'_>, out: &mut Vec<Finding>) {
                 .instead("close it, or write \\x22 for \" and \\x27 for '"),
         );
     }
-    for word in
-        value.words().skip(1).filter(|word| matches!(word.text, "|" | "||" | "&&" | ">" | ">>" | "<" | "2>&1" | "&"))
-    {
+    let of_a_shell = |word: &Part<'_>| matches!(word.text, "|" | "||" | "&&" | ">" | ">>" | "<" | "2>&1" | "&");
+    if let Some(word) = value.words().skip(1).find(of_a_shell) {
         out.push(
             Finding::warning("unit/exec-shell", word, format!("`{}` means nothing here", word.text))
                 .does("no shell reads this line: the program gets it as an argument")
                 .instead("write /bin/sh -c '…', or StandardOutput="),
         );
-        break;
     }
 }
 

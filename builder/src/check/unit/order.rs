@@ -35,7 +35,9 @@ pub(super) fn cycles(units: &BTreeMap<&str, Unit<'_>>) -> Vec<(usize, Finding)> 
     let mut add = |later, earlier, place| {
         waits.entry(later).or_default().entry(earlier).or_insert(place);
     };
-    BOOT.iter().for_each(|(earlier, later)| add(*later, *earlier, None));
+    for (earlier, later) in BOOT {
+        add(later, earlier, None);
+    }
     for (name, unit) in units {
         for (file, word) in unit.words("Unit", "After") {
             add(name, word.text, Some((file, word.span())));
@@ -70,8 +72,8 @@ pub(super) fn cycles(units: &BTreeMap<&str, Unit<'_>>) -> Vec<(usize, Finding)> 
             continue;
         }
         // Blamed is a line that one of the units itself has.
-        let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
-        let Some((file, span)) = steps.filter_map(|(later, earlier)| waits[later][earlier].clone()).next() else {
+        let mut steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
+        let Some((file, span)) = steps.find_map(|(later, earlier)| waits[later][earlier].clone()) else {
             continue;
         };
         let shown = cycle.iter().chain([name]).copied().collect::<Vec<_>>().join(" after ");

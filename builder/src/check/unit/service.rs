@@ -26,13 +26,14 @@ impl<'a> Service<'a, '_> {
     }
 }
 
+const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
+
 /// A drop-in is part of a service: what it lacks the unit itself may have.
 pub(super) fn check(assignments: &[Assignment<'_>], drop_in: bool) -> Vec<Finding> {
     let service = Service(assignments);
     let (starts, stops) = (service.all("ExecStart"), service.all("ExecStop"));
     let (bus, kind) = (service.last("BusName"), service.last("Type"));
     // What 219 takes for the type where none is given, or none that it knows.
-    const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
     let guessed = if bus.is_some() {
         "dbus"
     } else if starts.is_empty() {

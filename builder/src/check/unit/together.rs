@@ -60,9 +60,7 @@ fn exists(name: &str, units: &BTreeMap<&str, Unit<'_>>) -> bool {
     // Mounts and devices come from fstab and udev.
     there(name)
         || template.is_some_and(|name| there(&name))
-        || name.ends_with(".mount")
-        || name.ends_with(".device")
-        || name.ends_with(".slice")
+        || name.rsplit_once('.').is_some_and(|(_, kind)| ["mount", "device", "slice"].contains(&kind))
         || name.contains('%')
 }
 
