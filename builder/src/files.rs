@@ -92,3 +92,51 @@ fn one(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(more: &str) -> Recipe {
+        let text = format!("{}\n{more}\n", include_str!("../../recipes/three-node.toml"));
+        recipes::recipe::read(&text).recipe.unwrap()
+    }
+
+    #[test]
+    fn a_link_that_leads_out_is_refused_and_one_that_stays_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, outer) = (folder.path().join("recipe"), folder.path().join("secret"));
+        fs::create_dir_all(inner.join("folder")).unwrap();
+        fs::write(&outer, "secret").unwrap();
+        fs::write(inner.join("own"), "own").unwrap();
+        std::os::unix::fs::symlink(&outer, inner.join("out")).unwrap();
+        std::os::unix::fs::symlink("own", inner.join("in")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), inner.join("above")).unwrap();
+        let try_with = |source: &str| {
+            let recipe = recipe(&format!("[files.overlay]\n\"/etc/a\" = \"{source}\""));
+            let (brought, wrong) = read(&recipe, &inner);
+            wrong.first().map_or_else(|| Ok(brought[0].bytes.clone()), |finding| Err(finding.message.clone()))
+        };
+        assert_eq!(try_with("own").unwrap(), b"own");
+        assert_eq!(try_with("in").unwrap(), b"own");
+        for (source, expected) in [
+            ("out", "leads out of the recipe's folder"),
+            ("above/secret", "leads out of the recipe's folder"),
+            ("folder", "is no file"),
+            ("gone", "cannot read"),
+        ] {
+            assert!(try_with(source).unwrap_err().contains(expected), "{source}");
+        }
+    }
+
+    #[test]
+    fn scripts_keep_their_order_and_only_whole_units_are_preset() {
+        let recipe = recipe(
+            "[files]\npost = [\"z/a b.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/systemd/system/a.timer\" = \"a\"\n\
+             \"/etc/systemd/system/etcd.service.d/a.conf\" = \"a\"\n\"/usr/lib/systemd/system/b@.service\" = \"a\"\n",
+        );
+        let post: Vec<_> = post_paths(&recipe.files).collect();
+        assert_eq!(post, ["etc/firstboot/post/01-a_b.sh", "etc/firstboot/post/02-a.sh"]);
+        assert_eq!(units(&recipe.files).collect::<Vec<_>>(), ["a.timer"]);
+    }
+}

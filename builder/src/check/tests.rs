@@ -76,6 +76,33 @@ fn every_later_directive_is_named_wherever_it_is_written() {
     }
 }
 
+/// What SARIF 2.1.0 demands of a log (OASIS, 3.13 to 3.30), as far as this one has it.
+#[test]
+fn a_sarif_log_names_every_rule_and_every_place() {
+    let input = "==> /etc/a b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
+    let files = files(input).0;
+    let findings = check(&files, false).remove(0);
+    let told = report::Told { shown: "/etc/a b.service".into(), text: files[0].text.into(), findings };
+    let log = sarif::log(&report::Report(vec![told]));
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    assert_eq!(run["tool"]["driver"]["name"], "builder check");
+    let results = run["results"].as_array().unwrap();
+    assert_eq!(results.len(), 3);
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        assert_eq!(result["level"], "error");
+        assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "/etc/a%20b.service");
+        let at = |name: &str| place["region"][name].as_u64().unwrap();
+        assert!(at("startLine") >= 1 && at("startColumn") >= 1);
+        assert!((at("endLine"), at("endColumn")) > (at("startLine"), at("startColumn")));
+    }
+}
+
 fn ready() -> impl Iterator<Item = Recipe> {
     let texts = [
         include_str!("../../../recipes/three-node.toml"),
