@@ -14,6 +14,7 @@ use super::state::State;
 use crate::cluster::{Provisioning, boot_all, etcdctl, status, wait_healthy};
 use crate::harness::tail;
 use crate::host::Host;
+use crate::lossy::{Disk, Loss, Tree};
 use crate::{etcd, process, programs, run};
 
 /// How long anything may take; nothing is judged by how long it took.
@@ -39,28 +40,35 @@ impl Traced {
         }
     }
 
-    /// What is changed about the unit: it starts under the tracer, and again at once when it was killed.
+    /// What is changed about the unit: it starts under the tracer, firstboot again at once when it was killed, and
+    /// whoever is stopped is so at once.
     fn unit(self) -> String {
+        let (command, more) = match self {
+            Self::Firstboot => ("firstboot run", "RestartSec=100ms"),
+            // It forbids ptrace, and everything outside its data.
+            Self::Etcd => ("etcd", "SystemCallFilter=\nReadWriteDirectories=/crash/etcd"),
+        };
         let name = self.name();
-        let command = if self == Self::Firstboot { "firstboot run" } else { "etcd" };
-        // etcd's unit forbids ptrace and everything outside its data.
-        let open = if self == Self::Etcd { "SystemCallFilter=\nReadWriteDirectories=/crash/etcd\n" } else { "" };
         format!(
-            "[Service]\nNotifyAccess=all\nRestartSec=100ms\n{open}ExecStart=\n\
+            "[Service]\nNotifyAccess=all\nKillSignal=SIGKILL\n{more}\nExecStart=\n\
              ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n"
         )
     }
 }
 
 /// A host forgets what it learned since it was installed.
-const FORGET: &str = "systemctl kill --signal=KILL firstboot.service etcd.service 2> /dev/null
+const FORGET: &str = "set -e
 systemctl stop firstboot.service etcd.service
 systemctl reset-failed
-set -e
 find /etc/etcd /var/lib/firstboot /var/lib/etcd -mindepth 1 -delete
 rm -rf /etc/hostname /run/firstboot/*
-tar -C / -xpf /crash/installed.tar
-hostname installed";
+tar -C / -xpf /crash/installed.tar";
+
+/// etcdctl 3.5 reads the environment a second time for this command, and calls what it finds a conflict with itself.
+const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
+with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
+unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
+etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 
 /// What of a host firstboot writes.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
@@ -72,6 +80,8 @@ pub struct Bed {
     /// etcd-1 to etcd-3.
     pub hosts: Vec<Host>,
     folders: Vec<PathBuf>,
+    /// Of each host: what firstboot writes, and etcd's volume. None where disks lose nothing.
+    disks: Vec<[Disk; 2]>,
     _provisioning: Provisioning,
 }
 
@@ -99,12 +109,34 @@ impl Bed {
             hosts.push(host);
             folders.push(folder);
         }
-        Ok(Self { hosts, folders, _provisioning: provisioning })
+        Ok(Self { hosts, folders, disks: Vec::new(), _provisioning: provisioning })
     }
 
     /// The same, on, and with nothing begun.
     pub fn on(tracer: &Path) -> Result<Self> {
+        Self::new(tracer)?.switched_on()
+    }
+
+    /// The same on disks that lose what was not flushed. On etcd's volume names are in order, as on the XFS that it is
+    /// meant for; what firstboot writes for itself must do without that.
+    pub fn lossy(tracer: &Path) -> Result<Self> {
         let mut bed = Self::new(tracer)?;
+        for host in &mut bed.hosts {
+            let (mut own, mut volume) = (Tree::default(), Tree::in_order());
+            own.take_in(&host.path("/etc/etcd"), "conf")?;
+            own.take_in(&host.path("/var/lib/firstboot"), "state")?;
+            volume.take_in(&host.path("/var/lib/etcd"), "etcd")?;
+            let disks = [Disk::new(own)?, Disk::new(volume)?];
+            host.bind(&disks[0].path().join("conf"), "/etc/etcd");
+            host.bind(&disks[0].path().join("state"), "/var/lib/firstboot");
+            host.bind(&disks[1].path().join("etcd"), "/var/lib/etcd");
+            bed.disks.push(disks);
+        }
+        bed.switched_on()
+    }
+
+    fn switched_on(self) -> Result<Self> {
+        let mut bed = self;
         boot_all(&mut bed.hosts)?;
         for host in &bed.hosts {
             host.wait_for("systemctl is-active --quiet dbus.service", PATIENCE)?;
@@ -131,7 +163,27 @@ impl Bed {
         for traced in [Traced::Firstboot, Traced::Etcd] {
             Order::take(&self.orders(at, traced))?;
         }
-        self.hosts[at].sh(FORGET)?.ok().map(drop).with_context(|| format!("resetting {}", self.hosts[at].name()))
+        let script = format!("{FORGET}\nhostname {}", self.hosts[at].name());
+        self.hosts[at].sh(&script)?.ok().map(drop).with_context(|| format!("resetting {}", self.hosts[at].name()))
+    }
+
+    /// What is there now is on the disks.
+    pub fn settle(&self) {
+        self.disks.iter().flatten().for_each(|disk| disk.tree().flush_all());
+    }
+
+    /// The power of these hosts goes, all at one instant, and comes back.
+    pub fn power_cut(&mut self, hosts: &[usize], loss: Loss) -> Result<()> {
+        for at in hosts {
+            self.hosts[*at].pull_the_plug()?;
+        }
+        for at in hosts {
+            for disk in self.disks.get_mut(*at).into_iter().flatten() {
+                disk.cut(loss)?;
+            }
+            self.hosts[*at].boot()?;
+        }
+        Ok(())
     }
 
     /// Lets firstboot go on these hosts.
@@ -158,7 +210,7 @@ impl Bed {
             let other = self.hosts[(follower + 1) % 3].name();
             let line = list.lines().find(|line| line.contains(other)).context("no other member")?;
             let id = line.split(',').next().unwrap_or_default();
-            etcdctl(&self.hosts[follower], &format!("move-leader {id}"))?;
+            self.hosts[follower].sh(&format!("{MOVE_LEADER} {id}"))?.ok().context("moving the leadership")?;
         }
         Ok(())
     }
@@ -182,25 +234,51 @@ impl Bed {
         Ok(())
     }
 
+    /// Waits until a program stands still, or firstboot on its host has finished without coming by the point.
+    pub fn comes_by(&self, at: usize, traced: Traced) -> Result<bool> {
+        let end = Instant::now() + PATIENCE;
+        let orders = self.orders(at, traced);
+        while !Order::was_reached(&orders) {
+            if has_finished(&self.hosts[at])?.0 {
+                return Ok(false);
+            }
+            ensure!(Instant::now() < end, "the point is not reached, and nothing finished\n{}", self.journals());
+            sleep(Duration::from_millis(10));
+        }
+        Ok(true)
+    }
+
+    /// What firstboot said last on each host.
+    pub fn journals(&self) -> String {
+        let tails = self.hosts.iter().map(|host| tail(&host.journal("firstboot").unwrap_or_default(), 15));
+        tails.collect::<Vec<_>>().join("\n--\n")
+    }
+
     /// What firstboot made of a host.
     pub fn state(&self, at: usize) -> Result<State> {
         State::of(&self.hosts[at])
     }
 }
 
+/// Whether firstboot has done all it had to do, and what its unit says.
+pub fn has_finished(host: &Host) -> Result<(bool, String)> {
+    let shown =
+        host.run(&["systemctl", "show", "--property=ActiveState,SubState,StatusText", "firstboot.service"])?.stdout;
+    Ok((shown.contains("ActiveState=active\n") && shown.contains("SubState=exited\n"), shown))
+}
+
 /// Waits until firstboot has done all it had to do, by itself.
 pub fn wait_finished(host: &Host) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     loop {
-        let shown =
-            host.run(&["systemctl", "show", "--property=ActiveState,SubState,StatusText", "firstboot.service"])?;
-        if shown.stdout.contains("ActiveState=active\n") && shown.stdout.contains("SubState=exited\n") {
+        let (done, shown) = has_finished(host)?;
+        if done {
             return Ok(());
         }
         if Instant::now() >= end {
             let journal = tail(&host.journal("firstboot").unwrap_or_default(), 40);
             let etcd = tail(&host.journal("etcd").unwrap_or_default(), 10);
-            bail!("firstboot on {} has not finished:\n{}\n{journal}\netcd:\n{etcd}", host.name(), shown.stdout);
+            bail!("firstboot on {} has not finished:\n{shown}\n{journal}\netcd:\n{etcd}", host.name());
         }
         sleep(Duration::from_millis(50));
     }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::bed::{Bed, Traced};
 use super::order::{Order, Point};
 use super::state::State;
-use crate::harness::tail;
+use crate::lossy::Loss;
 
 /// Something that firstboot does on a node, again and again from the same beginning.
 #[derive(Debug, Clone, Copy)]
@@ -71,12 +71,23 @@ pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     Ok((Order::points(&folder)?, bed.state(scenario.victim)?))
 }
 
+/// What happens at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blow {
+    /// firstboot is killed.
+    Kill,
+    /// The victim loses its power, and its disk what it may lose.
+    Power(Loss),
+    /// So do all three.
+    AllPower(Loss),
+}
+
 /// Runs a scenario once for each of these points.
-pub fn sweep(bed: &Bed, scenario: &Scenario, points: &[Point], wanted: &State) -> Report {
+pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Blow)], wanted: &State) -> Report {
     let mut report = Report { all: points.len(), ..Report::default() };
-    for (number, point) in points.iter().enumerate() {
-        let name = format!("{}: kill before {point}", scenario.name);
-        let line = match once(bed, scenario, point, wanted) {
+    for (number, (point, blow)) in points.iter().enumerate() {
+        let name = format!("{}: {blow:?} before {point}", scenario.name);
+        let line = match once(bed, scenario, point, *blow, wanted) {
             Ok(true) => {
                 report.passed += 1;
                 "ok".to_owned()
@@ -86,7 +97,7 @@ pub fn sweep(bed: &Bed, scenario: &Scenario, points: &[Point], wanted: &State) -
                 "not reached".to_owned()
             }
             Err(error) => {
-                report.failed.push(format!("{name}: {error:#}\n{}", journals(bed)));
+                report.failed.push(format!("{name}: {error:#}\n{}", bed.journals()));
                 "FAILED".to_owned()
             }
         };
@@ -95,23 +106,24 @@ pub fn sweep(bed: &Bed, scenario: &Scenario, points: &[Point], wanted: &State) -
     report
 }
 
-/// What firstboot said last on each host.
-fn journals(bed: &Bed) -> String {
-    let tails = bed.hosts.iter().map(|host| tail(&host.journal("firstboot").unwrap_or_default(), 15));
-    tails.collect::<Vec<_>>().join("\n--\n")
-}
-
 /// Whether the point was reached. An error where what came after was not the right end.
-fn once(bed: &Bed, scenario: &Scenario, point: &Point, wanted: &State) -> Result<bool> {
+fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Blow, wanted: &State) -> Result<bool> {
     let folder = bed.orders(scenario.victim, Traced::Firstboot);
     (scenario.prepare)(bed).context("preparing")?;
-    Order::Kill(point.clone()).give(&folder)?;
+    bed.settle();
+    let order = if blow == Blow::Kill { Order::Kill(point.clone()) } else { Order::Hold(point.clone()) };
+    order.give(&folder)?;
     (scenario.begin)(bed)?;
+    match blow {
+        Blow::Kill => {}
+        Blow::Power(_) | Blow::AllPower(_) if !bed.comes_by(scenario.victim, Traced::Firstboot)? => {}
+        Blow::Power(loss) => bed.power_cut(&[scenario.victim], loss)?,
+        Blow::AllPower(loss) => bed.power_cut(&[0, 1, 2], loss)?,
+    }
     (scenario.end)(bed)?;
-    let reached = Order::was_reached(&folder);
     let now = bed.state(scenario.victim)?;
     if let Some(difference) = now.differs_from(wanted) {
-        anyhow::bail!("it ends otherwise than undisturbed:\n{difference}");
+        bail!("it ends otherwise than undisturbed:\n{difference}");
     }
-    Ok(reached)
+    Ok(Order::was_reached(&folder))
 }

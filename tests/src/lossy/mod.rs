@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use fuser::{BackgroundSession, Config, MountOption, SessionACL};
+use nix::mount::{MntFlags, umount2};
 
 use crate::run;
 pub use tree::{Loss, Tree};
@@ -40,14 +41,10 @@ impl Disk {
     /// Makes the power cut. All who had files open must be gone: what the kernel remembers goes, too.
     pub fn cut(&mut self, loss: Loss) -> Result<()> {
         self.unmount()?;
-        self.tree().cut(loss);
-        self.mount()
-    }
-
-    /// Puts another disk in. All who had files open must be gone.
-    pub fn replace(&mut self, tree: Tree) -> Result<()> {
-        self.unmount()?;
-        *self.tree() = tree;
+        let mut tree = self.tree().clone();
+        tree.cut(loss);
+        // Another one for the kernel as well: other hosts' mount namespaces hold on to the old mount.
+        self.tree = Arc::new(Mutex::new(tree));
         self.mount()
     }
 
@@ -67,7 +64,11 @@ impl Disk {
 
     fn unmount(&mut self) -> Result<()> {
         let Some(session) = self.session.take() else { return Ok(()) };
-        session.umount_and_join().with_context(|| format!("cannot unmount {}", self.folder.display()))
+        umount2(&self.folder, MntFlags::MNT_DETACH)
+            .with_context(|| format!("cannot unmount {}", self.folder.display()))?;
+        // Its thread ends when the last namespace that has the mount is gone, so it is not waited for.
+        drop(session);
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Power may fail at any instant.
 
 mod disk;
+mod etcd;
 mod sweep;
 
 use std::path::Path;
@@ -17,5 +18,5 @@ pub(crate) fn tracer() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    harness::main(|| [disk::trials(), sweep::trials()].into_iter().flatten().collect())
+    harness::main(|| [disk::trials(), etcd::trials(), sweep::trials()].into_iter().flatten().collect())
 }

@@ -1,54 +1,97 @@
-//! firstboot is killed at each of its points, and finishes the same job all the same.
+//! firstboot is killed at each of its points, and finishes the same job all the same. So it does where the power goes and
+//! the disk loses what was not flushed.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
 use tests::crash::bed::Bed;
 use tests::crash::scenarios;
-use tests::crash::sweep::{Report, list, sweep};
+use tests::crash::sweep::{Blow, Report, list, sweep};
 use tests::harness::trial;
+use tests::lossy::Loss;
+use tests::need::Need;
 
 use crate::{NEEDS, tracer};
 
-/// How many points of each scenario a run takes; `CRASH_POINTS=all` takes all.
+/// How many points of each scenario a run takes.
 const SAMPLE: usize = 6;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("firstboot_killed_at_any_point_finishes_the_same_job", NEEDS, killed)]
+    let with_fuse: Vec<Need> = NEEDS.iter().copied().chain([Need::Fuse]).collect();
+    vec![
+        trial("firstboot_killed_at_any_point_finishes_the_same_job", NEEDS, killed),
+        trial("power_lost_at_any_point_with_all_that_was_not_flushed", &with_fuse, power_lost),
+    ]
 }
 
 fn killed() -> Result<()> {
-    let all = std::env::var("CRASH_POINTS").is_ok_and(|points| points == "all");
-    let only = std::env::var("CRASH_SCENARIO").unwrap_or_default();
-    let seed: u64 = match std::env::var("CRASH_SEED") {
-        Ok(seed) => seed.parse().context("CRASH_SEED is no number")?,
-        Err(_) => 1,
+    let settings = Settings::read()?;
+    run(&mut Bed::on(tracer())?, &settings, |_| Blow::Kill)
+}
+
+fn power_lost() -> Result<()> {
+    let settings = Settings::read()?;
+    let losses = [Loss::Unflushed, Loss::Contents, Loss::Zeros, Loss::Torn(settings.seed), Loss::Nothing];
+    // Neither count divides the other, so each loss meets one node and all three.
+    let blow = |number: usize| {
+        let loss = losses[number % losses.len()];
+        if number % 3 == 2 { Blow::AllPower(loss) } else { Blow::Power(loss) }
     };
-    let bed = Bed::on(tracer())?;
+    run(&mut Bed::lossy(tracer())?, &settings, blow)
+}
+
+/// What of the sweep a run takes, from the environment.
+struct Settings {
+    /// `CRASH_POINTS=all`: every point, and not a sample.
+    all: bool,
+    /// `CRASH_SCENARIO`: only scenarios with this in their name.
+    only: String,
+    /// `CRASH_SEED`: which sample.
+    seed: u64,
+}
+
+impl Settings {
+    fn read() -> Result<Self> {
+        let var = |name: &str| std::env::var(name).unwrap_or_default();
+        let seed = match var("CRASH_SEED").as_str() {
+            "" => 1,
+            seed => seed.parse().context("CRASH_SEED is no number")?,
+        };
+        Ok(Self { all: var("CRASH_POINTS") == "all", only: var("CRASH_SCENARIO"), seed })
+    }
+}
+
+fn run(bed: &mut Bed, settings: &Settings, blow: impl Fn(usize) -> Blow) -> Result<()> {
     let mut total = Report::default();
     let mut known = 0;
-    for scenario in scenarios::ALL.iter().filter(|scenario| scenario.name.contains(&only)) {
-        let (mut points, wanted) = list(&bed, scenario)?;
+    for scenario in scenarios::ALL.iter().filter(|scenario| scenario.name.contains(&settings.only)) {
+        let (mut points, wanted) = list(bed, scenario)?;
         known += points.len();
         println!("{}: {} points", scenario.name, points.len());
-        if !all {
-            points = sample(points, seed);
+        if !settings.all {
+            points = sample(points, settings.seed);
         }
-        total.add(sweep(&bed, scenario, &points, &wanted));
+        let first = total.all;
+        let points: Vec<_> = points.into_iter().zip(first..).map(|(point, number)| (point, blow(number))).collect();
+        total.add(sweep(bed, scenario, &points, &wanted));
     }
-    println!("crash sweep: {} of {known} points, seed {seed}: {total}", total.all);
+    println!("crash sweep: {} of {known} points, seed {}: {total}", total.all, settings.seed);
     for missed in &total.missed {
         println!("not reached: {missed}");
     }
     total.ok()
 }
 
-/// Some of them, in their order, drawn by a linear congruential generator (Knuth's MMIX).
-fn sample<T>(mut all: Vec<T>, seed: u64) -> Vec<T> {
-    let mut state = seed;
-    while all.len() > SAMPLE {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let at = usize::try_from(state >> 33).unwrap_or_default() % all.len();
-        all.remove(at);
-    }
-    all
+/// Some of them: one of each of as many equal stretches, drawn by a linear congruential generator (Knuth's MMIX).
+fn sample<T>(all: Vec<T>, seed: u64) -> Vec<T> {
+    let (mut state, count) = (seed, all.len());
+    let drawn: BTreeSet<usize> = (0..SAMPLE.min(count))
+        .map(|stretch| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (first, next) = (stretch * count / SAMPLE, (stretch + 1) * count / SAMPLE);
+            first + usize::try_from(state >> 33).unwrap_or_default() % (next - first).max(1)
+        })
+        .collect();
+    all.into_iter().enumerate().filter(|(at, _)| drawn.contains(at)).map(|(_, point)| point).collect()
 }

@@ -111,3 +111,24 @@ fn reads_and_writes_are_a_files() {
         assert_eq!(tree.read(own, 0, 1 << 20).unwrap(), model);
     }
 }
+
+#[test]
+fn where_names_are_in_order_a_flush_takes_the_earlier_ones_along() {
+    for in_order in [false, true] {
+        let mut tree = Tree { in_order, ..Tree::default() };
+        let inner = folder(&mut tree, "inner");
+        file(&mut tree, inner, "a", "lost");
+        let own = file(&mut tree, inner, "b", "kept");
+        tree.flush(own).unwrap();
+        file(&mut tree, inner, "c", "later");
+        tree.cut(Loss::Unflushed);
+        if in_order {
+            assert_eq!(
+                ["a", "b", "c"].map(|name| text(&tree, inner, name)),
+                [Some(String::new()), Some("kept".into()), None]
+            );
+        } else {
+            assert!(tree.find(ROOT, OsStr::new("inner")).is_err());
+        }
+    }
+}
