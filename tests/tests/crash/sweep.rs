@@ -14,7 +14,7 @@ use tests::need::Need;
 
 use crate::{NEEDS, tracer};
 
-/// How many points of each scenario a run takes.
+/// How many points of each scenario `make test` takes.
 const SAMPLE: usize = 6;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -43,8 +43,8 @@ fn power_lost() -> Result<()> {
 
 /// What of the sweep a run takes, from the environment.
 struct Settings {
-    /// `CRASH_POINTS=all`: every point, and not a sample.
-    all: bool,
+    /// `CRASH_POINTS`: so many points of each scenario, or `all`.
+    points: usize,
     /// `CRASH_SCENARIO`: only scenarios with this in their name.
     only: String,
     /// `CRASH_SEED`: which sample.
@@ -58,7 +58,12 @@ impl Settings {
             "" => 1,
             seed => seed.parse().context("CRASH_SEED is no number")?,
         };
-        Ok(Self { all: var("CRASH_POINTS") == "all", only: var("CRASH_SCENARIO"), seed })
+        let points = match var("CRASH_POINTS").as_str() {
+            "" => SAMPLE,
+            "all" => usize::MAX,
+            count => count.parse().context("CRASH_POINTS is neither a number nor `all`")?,
+        };
+        Ok(Self { points, only: var("CRASH_SCENARIO"), seed })
     }
 }
 
@@ -66,14 +71,12 @@ fn run(bed: &mut Bed, settings: &Settings, blow: impl Fn(usize) -> Blow) -> Resu
     let mut total = Report::default();
     let mut known = 0;
     for scenario in scenarios::ALL.iter().filter(|scenario| scenario.name.contains(&settings.only)) {
-        let (mut points, wanted) = list(bed, scenario)?;
+        let (points, wanted) = list(bed, scenario)?;
         known += points.len();
         println!("{}: {} points", scenario.name, points.len());
-        if !settings.all {
-            points = sample(points, settings.seed);
-        }
+        let drawn = sample(points, settings.points, settings.seed);
         let first = total.all;
-        let points: Vec<_> = points.into_iter().zip(first..).map(|(point, number)| (point, blow(number))).collect();
+        let points: Vec<_> = drawn.into_iter().zip(first..).map(|(point, number)| (point, blow(number))).collect();
         total.add(sweep(bed, scenario, &points, &wanted));
     }
     println!("crash sweep: {} of {known} points, seed {}: {total}", total.all, settings.seed);
@@ -84,12 +87,13 @@ fn run(bed: &mut Bed, settings: &Settings, blow: impl Fn(usize) -> Blow) -> Resu
 }
 
 /// Some of them: one of each of as many equal stretches, drawn by a linear congruential generator (Knuth's MMIX).
-fn sample<T>(all: Vec<T>, seed: u64) -> Vec<T> {
+fn sample<T>(all: Vec<T>, wanted: usize, seed: u64) -> Vec<T> {
     let (mut state, count) = (seed, all.len());
-    let drawn: BTreeSet<usize> = (0..SAMPLE.min(count))
+    let wanted = wanted.min(count);
+    let drawn: BTreeSet<usize> = (0..wanted)
         .map(|stretch| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let (first, next) = (stretch * count / SAMPLE, (stretch + 1) * count / SAMPLE);
+            let (first, next) = (stretch * count / wanted, (stretch + 1) * count / wanted);
             first + usize::try_from(state >> 33).unwrap_or_default() % (next - first).max(1)
         })
         .collect();
