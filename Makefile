@@ -1,6 +1,7 @@
 # make demo   the main job, to watch            make test   all tests
 # make build  both programs, in target/dist     make lint   format, clippy, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
+# make crash-sweep  firstboot killed, and its power cut, at every point: hours. CRASH_SCENARIO=rebuild does one scenario
 #
 # Each installs what it needs itself (apt-get, pip) and says so. Settings: KEEP=1 leaves the demo's hosts on.
 
@@ -8,7 +9,7 @@ SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build demo test lint bench clean tools
+.PHONY: build demo test crash-sweep lint bench clean tools
 
 # Static: firstboot runs on CentOS 7, whose glibc is older than any that builds it. RUSTFLAGS needs the target named,
 # or it would be taken for build scripts and macros too.
@@ -23,6 +24,9 @@ demo: tools build
 
 test: tools lint build
 	tests/run.sh
+
+crash-sweep: tools build
+	CRASH_POINTS=all cargo test --locked -q -p tests --test crash -- point
 
 lint:
 	cargo fmt --check

@@ -60,7 +60,7 @@ fn promotion() -> Result<()> {
         let to_a_voter = point.what.starts_with("send ") && point.what.ends_with(":2379") && !point.what.contains(own);
         point.what == "spawn" || point.what.ends_with("/journal") || to_a_voter
     };
-    let points: Vec<&Point> = points[start..].iter().filter(matters).take(8).collect();
+    let points: Vec<&Point> = points[start..].iter().filter(matters).take(6).collect();
     ensure!(points.len() > 3, "there is nothing between start and promotion: {points:?}");
     for point in points {
         (REBUILD.prepare)(&bed)?;
