@@ -3,6 +3,7 @@
 mod disk;
 mod etcd;
 mod sweep;
+mod told;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,5 +19,5 @@ pub(crate) fn tracer() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    harness::main(|| [disk::trials(), etcd::trials(), sweep::trials()].into_iter().flatten().collect())
+    harness::main(|| [disk::trials(), etcd::trials(), sweep::trials(), told::trials()].into_iter().flatten().collect())
 }
