@@ -45,7 +45,7 @@ fn the_guides_cluster_is_read_as_the_guide_says() {
     let members: Vec<_> = document.members.iter().map(|m| (document.fqdn(&m.name), m.peer_url())).collect();
     assert_eq!(members[0], ("etcd-1.cluster.local".into(), "https://10.101.15.101:2380".into()));
     assert_eq!(members.len(), 3);
-    assert_eq!(recipe.firewall.peers.len(), 3);
+    assert_eq!(recipe.firewall.peers, [document.network.cidr], "a new member of the network may come");
     assert_eq!(recipe.etcd.mirrors[1].as_str(), "https://storage.googleapis.com/etcd/");
 }
 

@@ -42,7 +42,12 @@ pub struct Host {
 impl Host {
     /// Adds a host of that name to the network, with a fresh layer on the root `lower`.
     pub fn new(network: &Network, name: &str, lower: &Path) -> Result<Host> {
-        let link = network.add(name)?;
+        Self::at(network, network.add(name)?, lower)
+    }
+
+    /// A host at a place of the network that was made for it.
+    pub fn at(network: &Network, link: Link, lower: &Path) -> Result<Host> {
+        let name = link.host.as_str();
         let overlay = Overlay::new(name, lower)?;
         let run = run::current()?;
         let console = run.consoles().join(format!("{}-{name}", run.number()));

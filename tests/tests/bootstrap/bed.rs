@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tests::cluster::{Provisioning, wait_healthy};
+use tests::cluster::{Provisioning, etcdctl, wait_healthy};
 use tests::etcd;
 use tests::harness::tail;
 use tests::host::Host;
@@ -28,6 +28,13 @@ impl Bed {
     pub(crate) fn new(count: usize) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::new()?;
+        let mut bed = Self { hosts: Vec::new(), provisioning };
+        bed.grow(count)?;
+        Ok(bed)
+    }
+
+    /// Builds the image anew, with so many nodes, and installs the new ones from it.
+    pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         for number in 4..=count {
             let node = format!("[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.{}\"\n\n", 100 + number);
@@ -36,9 +43,11 @@ impl Bed {
         }
         let path = run::current()?.folder("recipe")?.join("recipe.toml");
         fs::write(&path, text)?;
-        provisioning.build(&path)?;
-        let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
-        Ok(Self { hosts: hosts.collect::<Result<_>>()?, provisioning })
+        self.provisioning.build(&path)?;
+        for number in self.hosts.len() + 1..=count {
+            self.hosts.push(self.provisioning.node(&format!("etcd-{number}"))?);
+        }
+        Ok(())
     }
 
     /// A new disk in a machine that is off, installed from the image.
@@ -80,6 +89,20 @@ pub(crate) fn token(host: &Host) -> Result<String> {
     let conf = host.read("/etc/etcd/etcd.conf")?;
     let line = conf.lines().find_map(|line| line.strip_prefix("ETCD_INITIAL_CLUSTER_TOKEN="));
     Ok(line.with_context(|| format!("no token in\n{conf}"))?.to_owned())
+}
+
+/// The id and the line of a member in etcd's own list.
+pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>> {
+    let list = etcdctl(host, "member list")?;
+    let line = list.lines().find(|line| line.contains(&format!(" {name},")));
+    Ok(line.map(|line| (line.split(',').next().unwrap_or_default().to_owned(), line.to_owned())))
+}
+
+/// firstboot refused in this boot, with these words, and etcd is down.
+pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
+    wait_said(host, words)?;
+    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    host.wait_for("! systemctl is-active --quiet etcd.service", PATIENCE)
 }
 
 /// Waits until firstboot's newest words, as `systemctl status` shows them, contain all of these.

@@ -3,7 +3,10 @@
 
 mod bed;
 mod disasters;
+mod growing;
+mod leave;
 mod rebuild;
+mod rejoin;
 mod waiting;
 mod without;
 
@@ -13,6 +16,15 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        [waiting::trials(), disasters::trials(), without::trials(), rebuild::trials()].into_iter().flatten().collect()
+        let subjects = [
+            waiting::trials(),
+            disasters::trials(),
+            without::trials(),
+            rebuild::trials(),
+            leave::trials(),
+            rejoin::trials(),
+            growing::trials(),
+        ];
+        subjects.into_iter().flatten().collect()
     })
 }

@@ -1,20 +1,18 @@
 //! A node with a new disk comes back by itself, and costs no write.
 
 use std::collections::BTreeSet;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, wait_said};
+use crate::bed::{Bed, NEEDS, PATIENCE};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_node_with_a_new_disk_returns_while_others_write", NEEDS, one_of_three),
-        trial("a_member_removed_by_hand_says_so_and_stops", NEEDS, removed),
         trial("two_of_five_with_new_disks_queue_up_and_both_return", NEEDS, two_of_five),
     ]
 }
@@ -55,31 +53,6 @@ fn one_of_three() -> Result<()> {
 
     // It is a member like the others: it boots again as one.
     bed.hosts[2].shutdown()?;
-    bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
-}
-
-fn removed() -> Result<()> {
-    let mut bed = Bed::new(3)?;
-    boot_all(&mut bed.hosts)?;
-    bed.whole()?;
-    let list = etcdctl(&bed.hosts[0], "member list")?;
-    let line = list.lines().find(|line| line.contains("etcd-3")).context("no etcd-3")?;
-    let remove = format!("member remove {}", line[..16].trim_end_matches(','));
-    // For five seconds after an election etcd calls its cluster unhealthy (server.go, HealthInterval).
-    let end = Instant::now() + PATIENCE;
-    while let Err(error) = etcdctl(&bed.hosts[0], &remove) {
-        ensure!(Instant::now() < end, "{error:#}");
-        sleep(Duration::from_secs(1));
-    }
-    bed.hosts[2].shutdown()?;
-    bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["somebody removed that from the cluster", "install the machine anew"])?;
-    let result = bed.hosts[2].run(&["systemctl", "is-failed", "firstboot.service"])?.stdout;
-    ensure!(result.trim() == "failed", "firstboot is {result}");
-
-    bed.hosts[2].pull_the_plug()?;
-    bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
 }
