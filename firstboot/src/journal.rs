@@ -184,26 +184,37 @@ impl Journal {
     /// Opens the journal at a path; where there is none it is empty. A torn last line is cut off, and what is read is on
     /// the disk: whoever wrote the last line may have been killed before it was, and others will be told by it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        let Some(bytes) = files::read_if_there(&path)? else { return Ok(Self { path, entries: Vec::new() }) };
-        let text = String::from_utf8_lossy(&bytes);
-        let (entries, good) = read(&text).map_err(|line| {
+        let (journal, good) = Self::load(path.as_ref())?;
+        let Some(good) = good else { return Ok(journal) };
+        let settle = || -> std::io::Result<()> {
+            let file = OpenOptions::new().write(true).open(&journal.path)?;
+            if good < file.metadata()?.len() {
+                file.set_len(good)?;
+            }
+            file.sync_all()?;
+            journal.path.parent().map_or(Ok(()), files::sync)
+        };
+        settle().with_context(|| format!("cannot flush {}", journal.path.display()))?;
+        Ok(journal)
+    }
+
+    /// What the journal holds, for somebody who only looks: another may be writing to it.
+    pub(crate) fn look(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load(path.as_ref()).map(|(journal, _)| journal)
+    }
+
+    /// The journal, and how many of its bytes are whole lines; none where there is no file.
+    fn load(path: &Path) -> Result<(Self, Option<u64>)> {
+        let path = path.to_owned();
+        let Some(bytes) = files::read_if_there(&path)? else { return Ok((Self { path, entries: Vec::new() }, None)) };
+        let (entries, good) = read(&String::from_utf8_lossy(&bytes)).map_err(|line| {
             refused(format!(
                 "{}:{line} is damaged, so nothing can be said of what this node did. Its data is not touched; \
                  rebuild the node from the image",
                 path.display()
             ))
         })?;
-        let settle = || -> std::io::Result<()> {
-            let file = OpenOptions::new().write(true).open(&path)?;
-            if good < bytes.len() {
-                file.set_len(good as u64)?;
-            }
-            file.sync_all()?;
-            path.parent().map_or(Ok(()), files::sync)
-        };
-        settle().with_context(|| format!("cannot flush {}", path.display()))?;
-        Ok(Self { path, entries })
+        Ok((Self { path, entries }, Some(good as u64)))
     }
 
     /// Adds an event; it is on the disk when this returns.
