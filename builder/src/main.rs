@@ -15,6 +15,7 @@ mod nodes;
 mod output;
 mod overlay;
 mod pki;
+mod plan;
 mod reading;
 mod release;
 mod render;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// Make the image and each node's documents
     Build(build::Options),
+    /// Show what an image of a recipe would hold, with the guide's settings beside its own
+    Plan(plan::Options),
     /// Say what is wrong with a recipe and all it renders, or with files of a node
     Check(check::Options),
     /// Compare every digest of an output again
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().command {
         Command::Build(options) => build::run(&options),
+        Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Verify(options) => show::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => show::pki(&options),

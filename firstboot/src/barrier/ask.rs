@@ -54,10 +54,10 @@ impl Asker {
         Ok(Self { client, cluster: cluster.name.clone() })
     }
 
-    /// Asks one member. An answer that comes too late is never read, so answers of one member are in the order of its
-    /// life.
-    pub(crate) async fn ask(&self, member: &Member) -> Heard {
-        match self.try_ask(member).await {
+    /// Asks one member, and lets it know whether there are news to be had in return. An answer that comes too late is
+    /// never read, so answers of one member are in the order of its life.
+    pub(crate) async fn ask(&self, member: &Member, news: bool) -> Heard {
+        match self.try_ask(member, news).await {
             Ok(heard) => heard,
             Err(error) => no_answer(&error),
         }
@@ -65,22 +65,18 @@ impl Asker {
 
     /// A page of a member's client port, where etcd takes the peer certificate, too; and the member's clock, to the
     /// second, if it says what time it is.
-    pub(crate) async fn page(
-        &self,
-        member: &Member,
-        path: &str,
-        limit: usize,
-    ) -> Result<(String, Option<OffsetDateTime>)> {
-        let answer = self.client.get(format!("{}{path}", member.client_url())).send().await?.error_for_status()?;
+    pub(crate) async fn page(&self, url: &str, path: &str, limit: usize) -> Result<(String, Option<OffsetDateTime>)> {
+        let answer = self.client.get(format!("{url}{path}")).send().await?.error_for_status()?;
         let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
         let bytes = bounded(answer, limit).await?.with_context(|| format!("{path} is longer than {limit} bytes"))?;
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
     }
 
-    async fn try_ask(&self, member: &Member) -> reqwest::Result<Heard> {
+    async fn try_ask(&self, member: &Member, news: bool) -> reqwest::Result<Heard> {
         let url = member.peer_url();
-        let answer = self.client.get(format!("{url}{}", words::PATH)).send().await?;
+        let query = if news { format!("?{}", words::NEWS) } else { String::new() };
+        let answer = self.client.get(format!("{url}{}{query}", words::PATH)).send().await?;
         if answer.status() == StatusCode::OK {
             let Some(bytes) = bounded(answer, words::LIMIT).await? else {
                 return Ok(Heard::Stranger("its answer has no end".to_owned()));
