@@ -137,5 +137,5 @@ fn no_recipe() -> Result<()> {
     fs::remove_file(&path)?;
     workshop.refused(&[], &["cannot read ", "recipe.toml", "No such file"])?;
     fs::create_dir(&path)?;
-    workshop.refused(&[], &["cannot read the recipe", "recipe.toml"]).map(drop)
+    workshop.refused(&[], &["cannot read ", "recipe.toml"]).map(drop)
 }
