@@ -2,7 +2,7 @@
 //!
 //! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
 //! `steps` say what is missing and `change` does it; `barrier` sees to it that its cluster begins once,
-//! `rebuild` takes a node with a new disk back into a cluster that lives; `journal` remembers; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd and to etcd.
+//! `rebuild` takes a node with a new disk back into a cluster that lives, `restore` all of them to a snapshot; `journal` remembers; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd and to etcd.
 
 // Tests put damaged files there on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
@@ -20,6 +20,7 @@ mod metadata;
 mod paths;
 mod rebuild;
 mod release;
+mod restore;
 mod run;
 mod say;
 mod stamp;
@@ -43,6 +44,8 @@ struct Cli {
 enum Command {
     /// Make this machine the member that its node document says; on a member that is set up, prove it
     Run(run::Options),
+    /// Begin anew from a snapshot, on every member, or return to what was there before
+    Restore(restore::Options),
     /// Show every member of the cluster
     Status(status::Options),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().command {
         Command::Run(options) => run::run(&options).map(|()| None),
+        Command::Restore(options) => restore::run(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
     };
     match outcome {

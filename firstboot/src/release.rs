@@ -22,6 +22,12 @@ pub(crate) fn forbid() -> Result<()> {
     files::remove(paths::READY)
 }
 
+/// Stops etcd, and sees to it that nothing but firstboot starts it again.
+pub(crate) fn stop() -> Result<()> {
+    forbid()?;
+    systemd::stop(UNIT)
+}
+
 /// Takes that back: an etcd that was let go earlier in this boot, and has made no data since, may be starting over and
 /// over. It must not do so while firstboot finds out what it is to begin as.
 pub(crate) fn withdraw() -> Result<()> {

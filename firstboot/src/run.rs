@@ -17,7 +17,7 @@ use crate::machine::Machine;
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{metadata, paths, rebuild, release, stamp};
+use crate::{metadata, paths, rebuild, release, restore, stamp};
 
 /// While etcd is not healthy: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// What this node is, and who.
-fn identify() -> Result<(Identity, Machine)> {
+pub(crate) fn identify() -> Result<(Identity, Machine)> {
     stamp::check()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
@@ -76,6 +76,7 @@ fn become_the_member(options: &Options) -> Result<()> {
     accept(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(make)?;
 
+    restore::take_up(&identity, &mut journal)?;
     let start = barrier::pass(&identity, &mut journal)?;
     configure(&identity, &start)?;
     release::release()?;

@@ -71,10 +71,10 @@ pub(crate) fn mark(life: Nonce) -> Result<()> {
     Wanted::new(paths::LIFE, format!("{life}\n")).write()
 }
 
-/// Where half-born data goes now.
-pub(crate) fn aside() -> Result<PathBuf> {
+/// Where data of this kind goes now.
+pub(crate) fn aside(kind: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
-    Ok(Path::new(paths::ASIDE).join(format!("half-born-{now}")))
+    Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
 }
 
 /// Puts the data directory aside. Nothing happens where it was done before.
