@@ -23,6 +23,7 @@ mod release;
 mod restore;
 mod run;
 mod say;
+mod snapshot;
 mod stamp;
 mod status;
 mod steps;
@@ -48,6 +49,8 @@ enum Command {
     Restore(restore::Options),
     /// Show every member of the cluster
     Status(status::Options),
+    /// Take, check and keep snapshots
+    Snapshot(snapshot::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options).map(|()| None),
         Command::Restore(options) => restore::run(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
+        Command::Snapshot(options) => snapshot::run(&options),
     };
     match outcome {
         Ok(None) => ExitCode::SUCCESS,
