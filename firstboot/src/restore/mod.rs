@@ -17,16 +17,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use recipes::Label;
 
 use crate::barrier::{self, Nonce, Past, Task};
 use crate::exit::refused;
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Source, Told};
+use crate::journal::{Event, Journal, Told};
 use crate::lock::Lock;
 use crate::say::{say, show};
-use crate::{paths, release, run, systemd};
+use crate::{paths, run, systemd};
 pub(crate) use carry::take_up;
 use carry::{Outcome, carry_on};
 
