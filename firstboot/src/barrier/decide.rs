@@ -169,6 +169,10 @@ fn beside_the_living(memory: &Memory, views: &Views) -> Option<Step> {
     if let (Task::Restore { .. }, [epoch]) = (memory.task, own.as_slice()) {
         return Some(Step::Start(epoch.id));
     }
+    // Nobody is left out unasked.
+    if memory.without.iter().any(|name| !views.contains_key(name)) {
+        return Some(Step::Wait);
+    }
     let was_ready = !memory.epochs.is_empty();
     for (name, View { words, fresh }) in views {
         let takes_part = memory.initial.contains(name);

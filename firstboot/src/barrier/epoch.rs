@@ -129,7 +129,8 @@ mod tests {
             cluster.members.iter().map(|member| member.name.clone()).zip(nonces.map(Nonce)).collect()
         };
         let restore = |content: &[u8]| Task::Restore { snapshot: Sha256::of(content), seen: Some(1) };
-        let mut epochs = [[1, 2, 3], [1, 2, 4], [2, 1, 3]].map(|nonces| Epoch::new(&cluster, lives(nonces), Task::New)).to_vec();
+        let mut epochs =
+            [[1, 2, 3], [1, 2, 4], [2, 1, 3]].map(|nonces| Epoch::new(&cluster, lives(nonces), Task::New)).to_vec();
         epochs.extend([b"a", b"b"].map(|snapshot| Epoch::new(&cluster, lives([1, 2, 3]), restore(snapshot))));
         for (i, one) in epochs.iter().enumerate() {
             for other in &epochs[..i] {

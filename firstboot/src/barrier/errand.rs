@@ -51,11 +51,9 @@ struct Signals {
     hangup: Signal,
 }
 
-/// How a pause ended.
+/// Why it goes no further.
 #[derive(Debug)]
-pub(crate) enum Pause {
-    /// By itself.
-    Over,
+pub(crate) enum CalledOff {
     /// The terminal is gone.
     Leave,
     /// By the operator, or since it took too long.
@@ -64,7 +62,12 @@ pub(crate) enum Pause {
 
 impl Errand {
     /// To be given up after `patience`, and by ^C where somebody sits `at_terminal`. It needs a runtime.
-    pub(crate) fn new(prepare: Prepare, file: Option<(Sha256, PathBuf)>, patience: Duration, at_terminal: bool) -> Result<Self> {
+    pub(crate) fn new(
+        prepare: Prepare,
+        file: Option<(Sha256, PathBuf)>,
+        patience: Duration,
+        at_terminal: bool,
+    ) -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         let signals = if at_terminal {
             Some(Signals {
@@ -84,22 +87,21 @@ impl Errand {
         tokio::task::spawn_blocking(move || prepare(&epoch)).await.context("a bug: making ready was cut short")?
     }
 
-    /// Waits a moment, or until somebody has had enough.
-    pub(crate) async fn pause(&mut self, moment: Duration) -> Pause {
-        if Instant::now() >= self.until {
-            return Pause::GiveUp("given up, since not all were ready in time (--deadline)".to_owned());
-        }
-        let by = |what: &str| Pause::GiveUp(format!("given up by {what}"));
+    /// Returns when somebody has had enough.
+    pub(crate) async fn called_off(&mut self) -> CalledOff {
+        let by = |what: &str| CalledOff::GiveUp(format!("given up by {what}"));
+        let too_late = tokio::time::sleep_until(self.until.into());
+        let late = || CalledOff::GiveUp("given up, since not all were ready in time (--deadline)".to_owned());
         match &mut self.signals {
             None => {
-                tokio::time::sleep(moment).await;
-                Pause::Over
+                too_late.await;
+                late()
             }
             Some(Signals { interrupt, terminate, hangup }) => tokio::select! {
-                () = tokio::time::sleep(moment) => Pause::Over,
+                () = too_late => late(),
                 _ = interrupt.recv() => by("^C"),
                 _ = terminate.recv() => by("SIGTERM"),
-                _ = hangup.recv() => Pause::Leave,
+                _ = hangup.recv() => CalledOff::Leave,
             },
         }
     }

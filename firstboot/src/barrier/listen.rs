@@ -1,8 +1,9 @@
-//! The side that is asked: answers one path on the node's own peer port, for as long as etcd is not there.
+//! The side that is asked: answers on the node's own peer port, for as long as etcd is not there.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use recipes::Sha256;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -34,18 +35,30 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many may ask at a time: each peer needs one connection, and none may fill the memory.
 const CONNECTIONS: usize = 64;
 
-/// What is answered.
-#[derive(Debug, Clone)]
-struct Answers {
-    words: Bytes,
+/// What is answered, and what is known of those who asked.
+#[derive(Debug)]
+struct Said {
+    answer: Mutex<Bytes>,
     /// A file that is handed out, by its digest.
-    file: Option<(Sha256, PathBuf)>,
+    file: Mutex<Option<(Sha256, PathBuf)>>,
+    bell: watch::Sender<Bell>,
+}
+
+/// Rung at whatever makes it worth while to ask again before it is time.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Bell {
+    /// How often the answer has changed.
+    pub(crate) answers: u64,
+    /// How often a peer asked that had something new to say itself.
+    pub(crate) news: u64,
+    /// Who has had the answer as it is now.
+    told: BTreeSet<IpAddr>,
 }
 
 /// An open listener. It, and every connection it took, is closed when this is dropped and its runtime with it.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    answers: Arc<Mutex<Answers>>,
+    said: Arc<Said>,
     task: AbortHandle,
 }
 
@@ -56,19 +69,36 @@ impl Listener {
         let socket = TcpListener::bind(address).await.map_err(|error| {
             not_ready(format!("cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` says who has it"))
         })?;
-        let answers = Arc::new(Mutex::new(Answers { words: Bytes::from(first), file: None }));
-        let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), answers.clone())).abort_handle();
-        Ok(Self { answers, task })
+        let bell = watch::Sender::new(Bell { answers: 1, ..Bell::default() });
+        let said = Arc::new(Said { answer: Mutex::new(Bytes::from(first)), file: Mutex::default(), bell });
+        let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), said.clone())).abort_handle();
+        Ok(Self { said, task })
     }
 
     /// What is answered from now on. It must be on the disk before.
     pub(crate) fn say(&self, words: Vec<u8>) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).words = Bytes::from(words);
+        *self.said.answer.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
+        self.said.bell.send_modify(|bell| {
+            bell.answers += 1;
+            bell.told.clear();
+        });
     }
 
     /// Hands a file out from now on to whoever names its digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).file = Some((digest, path));
+        *self.said.file.lock().unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
+    }
+
+    /// The bell, for one who waits.
+    pub(crate) fn bell(&self) -> watch::Receiver<Bell> {
+        self.said.bell.subscribe()
+    }
+
+    /// Returns when all of these have had the answer as it is now, or when that takes too long.
+    pub(crate) async fn told(&self, all: &BTreeSet<IpAddr>, patience: Duration) {
+        let mut bell = self.bell();
+        let told = bell.wait_for(|bell| bell.told.is_superset(all));
+        let _ = tokio::time::timeout(patience, told).await;
     }
 }
 
@@ -78,15 +108,15 @@ impl Drop for Listener {
     }
 }
 
-async fn accept(socket: TcpListener, tls: TlsAcceptor, answers: Arc<Mutex<Answers>>) {
+async fn accept(socket: TcpListener, tls: TlsAcceptor, said: Arc<Said>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
         match socket.accept().await {
-            Ok((stream, _)) => {
-                let (tls, answers) = (tls.clone(), answers.clone());
+            Ok((stream, from)) => {
+                let (tls, said) = (tls.clone(), said.clone());
                 tokio::spawn(async move {
-                    serve(stream, tls, answers).await;
+                    serve(stream, from.ip(), tls, &said).await;
                     drop(place);
                 });
             }
@@ -98,10 +128,10 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, answers: Arc<Mutex<Answer
 
 /// Serves one connection. Whoever breaks it off or shows no certificate of the cluster's gets nothing, and no word in
 /// the log: a port scanner would fill it.
-async fn serve(stream: TcpStream, tls: TlsAcceptor, answers: Arc<Mutex<Answers>>) {
+async fn serve(stream: TcpStream, from: IpAddr, tls: TlsAcceptor, said: &Said) {
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await else { return };
     let service = service_fn(move |request| {
-        let response = respond(&request, &answers);
+        let response = respond(&request, from, said);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut server = http1::Builder::new();
@@ -109,29 +139,38 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, answers: Arc<Mutex<Answers>>
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn respond(request: &Request<Incoming>, answers: &Mutex<Answers>) -> Response<BoxBody<Bytes, io::Error>> {
-    let Answers { words, file } = answers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+fn respond(request: &Request<Incoming>, from: IpAddr, said: &Said) -> Response<BoxBody<Bytes, io::Error>> {
     let path = request.uri().path();
     let (status, body) = match path.strip_prefix(words::SNAPSHOTS) {
         _ if request.method() != Method::GET => (StatusCode::NOT_FOUND, None),
-        None if path == words::PATH => (StatusCode::OK, Some(whole(words))),
+        Some(digest) => hand_out(request, digest, said),
+        None if path == words::PATH => {
+            let answer = said.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let news = request.uri().query() == Some(words::NEWS);
+            said.bell.send_if_modified(|bell| {
+                bell.news += u64::from(news);
+                bell.told.insert(from) || news
+            });
+            (StatusCode::OK, Some(whole(answer)))
+        }
         None => (StatusCode::NOT_FOUND, None),
-        Some(digest) => match file {
-            Some((known, path)) if known.to_string() == digest => {
-                let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
-                let rest = Rest::of(&path, range.and_then(hand::place).unwrap_or_default());
-                match rest {
-                    Ok(Some(rest)) => (StatusCode::PARTIAL_CONTENT, Some(rest.boxed())),
-                    Ok(None) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
-                    Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
-                }
-            }
-            _ => (StatusCode::NOT_FOUND, None),
-        },
     };
     let mut response = Response::new(body.unwrap_or_else(|| whole(Bytes::new())));
     *response.status_mut() = status;
     response
+}
+
+fn hand_out(request: &Request<Incoming>, digest: &str, said: &Said) -> (StatusCode, Option<BoxBody<Bytes, io::Error>>) {
+    let file = said.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Some((_, path)) = file.filter(|(known, _)| known.to_string() == digest) else {
+        return (StatusCode::NOT_FOUND, None);
+    };
+    let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
+    match Rest::of(&path, range.and_then(hand::place).unwrap_or_default()) {
+        Ok(Some(rest)) => (StatusCode::PARTIAL_CONTENT, Some(rest.boxed())),
+        Ok(None) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
+    }
 }
 
 fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {

@@ -36,9 +36,10 @@ impl Task {
     /// What two nodes together are told, if they are told the same: none may go back behind what the other has seen.
     pub(crate) fn with(self, other: Self) -> Option<Self> {
         match (self, other) {
-            (Self::Restore { snapshot, seen }, Self::Restore { snapshot: second, seen: theirs }) => (snapshot == second
-                && seen.is_some() == theirs.is_some())
-            .then(|| Self::Restore { snapshot, seen: seen.max(theirs) }),
+            (Self::Restore { snapshot, seen }, Self::Restore { snapshot: second, seen: theirs }) => {
+                (snapshot == second && seen.is_some() == theirs.is_some())
+                    .then(|| Self::Restore { snapshot, seen: seen.max(theirs) })
+            }
             _ => (self == other).then_some(self),
         }
     }

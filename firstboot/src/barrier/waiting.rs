@@ -79,11 +79,12 @@ impl Accounts {
     /// Why this node gives up what it was told, because of that member.
     pub(crate) fn objection(&self, memory: &Memory, name: &Label) -> String {
         match self.0.get(name).map(|account| &account.now) {
-            Some(Heard::Words(Words::Firstboot { task, .. })) => format!(
-                "this node was told to {}, and {name} to {task}. Both give up; tell them the same",
-                memory.task
-            ),
-            _ => format!("{name} had agreed to {}, and does not want it any more: its etcd runs as before", memory.task),
+            Some(Heard::Words(Words::Firstboot { task, .. })) => {
+                format!("this node was told to {}, and {name} to {task}. Both give up; tell them the same", memory.task)
+            }
+            _ => {
+                format!("{name} had agreed to {}, and does not want it any more: its etcd runs as before", memory.task)
+            }
         }
     }
 }

@@ -49,7 +49,12 @@ fn too_late(past: &Past) -> Option<String> {
 }
 
 /// Why they cannot be given up, if so.
-pub(crate) fn objection(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&Label>, past: &Past) -> Option<String> {
+pub(crate) fn objection(
+    names: &BTreeSet<Label>,
+    cluster: &ClusterDocument,
+    own: Option<&Label>,
+    past: &Past,
+) -> Option<String> {
     let all: BTreeSet<Label> = cluster.members.iter().map(|member| member.name.clone()).collect();
     if let Some(stranger) = names.difference(&all).next() {
         let all: Vec<&str> = all.iter().map(Label::as_str).collect();

@@ -14,6 +14,8 @@ pub(crate) const PATH: &str = "/firstboot/barrier";
 
 /// Before a snapshot's digest: where a member hands out the one that it was told to restore.
 pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
+/// The query of one who has something to say that the asked one has not heard yet: it does well to ask back at once.
+pub(crate) const NEWS: &str = "news";
 
 /// The newest form of the document that is known here.
 const FORMAT: u32 = 1;

@@ -56,7 +56,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
 async fn told(asker: &Asker, member: &Member, end: Instant) -> Result<Sha256> {
     let mut said = false;
     loop {
-        let why = match asker.ask(member).await {
+        let why = match asker.ask(member, false).await {
             Heard::Words(Words::Firstboot { task: Task::Restore { snapshot, .. }, .. }) => return Ok(snapshot),
             heard => heard.to_string(),
         };

@@ -33,7 +33,8 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
 
 /// An older etcd does not know what a newer one wrote.
 fn check_version(path: &Path, verified: &Verified, runs: EtcdVersion) -> Result<()> {
-    let Some(wrote) = verified.storage_version.as_deref().and_then(|version| version.parse::<EtcdVersion>().ok()) else {
+    let Some(wrote) = verified.storage_version.as_deref().and_then(|version| version.parse::<EtcdVersion>().ok())
+    else {
         return Ok(());
     };
     ensure!(

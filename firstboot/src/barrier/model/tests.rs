@@ -39,7 +39,8 @@ fn members_given_up_while_they_are_only_slow_make_no_second_quorum() {
 
 #[test]
 fn five_nodes_at_random() {
-    let explored = safe("5 nodes at random, events", some(5, Begin::Empty, 400, Faults { wipes: 2, crashes: 2, ..NONE }, RULE));
+    let explored =
+        safe("5 nodes at random, events", some(5, Begin::Empty, 400, Faults { wipes: 2, crashes: 2, ..NONE }, RULE));
     assert_eq!(explored.stuck, 0);
     let faults = Faults { wipes: 2, crashes: 1, switches: 3, ..NONE };
     safe("5 nodes at random, some given up, events", some(5, Begin::Empty, 400, faults, RULE));
@@ -75,7 +76,10 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
     let told = Begin::Told(&[1, 1, 1]);
     let explored = safe("3 told, two crashes", every(3, told, Look::AtAll, Faults { crashes: 2, ..NONE }, RULE));
     assert_eq!((explored.ends, explored.whole, explored.restored), (1, 1, 1));
-    safe("3 told, one gives up, a crash", every(3, told, Look::AtOne, Faults { give_ups: 1, crashes: 1, ..NONE }, RULE));
+    safe(
+        "3 told, one gives up, a crash",
+        every(3, told, Look::AtOne, Faults { give_ups: 1, crashes: 1, ..NONE }, RULE),
+    );
     let faults = Faults { give_ups: 1, tells: 1, ..NONE };
     safe("3 told, one gives up, one told again", every(3, told, Look::AtAll, faults, RULE));
     let faults = Faults { wipes: 1, tells: 1, ..NONE };
