@@ -121,7 +121,7 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
 }
 
 /// Refuses a disk that belongs to another node or machine.
-fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
+pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
     let before = accepted(journal);
     if let Some((name, _)) = before
         && *name != identity.node.name

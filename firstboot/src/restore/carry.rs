@@ -65,16 +65,23 @@ pub(super) fn carry_on(identity: &Identity, journal: &mut Journal, at_terminal: 
         return give_up(journal, error);
     }
     journal.add(Event::Exchanged)?;
-    // What else was made for epochs that came to nothing, and the snapshot where it was fetched.
-    files::remove_all(Path::new(paths::RESTORE))?;
+    clean();
     let aside = exchange.aside.map(|path| format!("; what was there lies in {}", path.display())).unwrap_or_default();
     Ok(Outcome::Exchanged(format!("this node's data is that of the cluster {:x} now{aside}", exchange.cluster)))
 }
 
 fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
     journal.add(Event::GivenUp)?;
-    files::remove_all(Path::new(paths::RESTORE))?;
+    clean();
     Ok(Outcome::GivenUp(why))
+}
+
+/// Removes what was made for epochs that came to nothing, and the snapshot where it was fetched. What is left costs
+/// room, and the next restore removes it.
+fn clean() {
+    if let Err(error) = files::remove_all(Path::new(paths::RESTORE)) {
+        say(format!("{error:#}"));
+    }
 }
 
 /// Meets the others, and says what they agreed to exchange.

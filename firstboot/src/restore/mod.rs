@@ -81,7 +81,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(days) = options.prune {
         return aside::prune(&journal, days);
     }
-    let (identity, _) = run::identify()?;
+    let (identity, machine) = run::identify()?;
+    run::check_before(&identity, &machine, &journal)?;
     let past = Past::of(&journal);
     drop(journal);
     if past.exchange.is_some() {
