@@ -120,10 +120,7 @@ pub(crate) fn decide(memory: &Memory, views: &Views) -> Step {
     let mut task = memory.task;
     let (mut all_ready, mut all_fresh) = (true, true);
     for name in memory.others() {
-        let (words, fresh) = match views.get(name) {
-            Some(View { words: Some(words), fresh }) => (words, fresh),
-            _ => return Step::Wait,
-        };
+        let Some(View { words: Some(words), fresh }) = views.get(name) else { return Step::Wait };
         all_fresh &= fresh;
         match words {
             Words::Firstboot { nonce, phase, without, task: theirs } => {
@@ -183,8 +180,9 @@ fn beside_the_living(memory: &Memory, views: &Views) -> Option<Step> {
                 return Some(if gave_up { Step::GiveUp(name.clone()) } else { Step::Wait });
             }
             // Once ready another may have started, so that this node had better wait for what it sees.
-            Some(Words::Firstboot { task, .. }) if *fresh && takes_part && !was_ready && !task.is_new() => {
-                if memory.task.with(*task).is_none() {
+            Some(Words::Firstboot { task, .. }) if *fresh && takes_part && !was_ready => {
+                let other = !task.is_new() && memory.task.with(*task).is_none();
+                if other {
                     return Some(Step::GiveUp(name.clone()));
                 }
             }

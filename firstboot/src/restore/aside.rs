@@ -35,7 +35,7 @@ pub(super) fn check(set_aside: &SetAside) -> Result<()> {
 /// Lists all of it, oldest first.
 pub(super) fn list(journal: &Journal) -> Result<String> {
     let back = Past::of(journal).set_aside.map(|aside| aside.path);
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for aside in all()? {
         let at = aside.at.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))?;
         let mib = size(&aside.path)? >> 20;
@@ -47,9 +47,9 @@ pub(super) fn list(journal: &Journal) -> Result<String> {
         });
         let of = cluster.map(|cluster| format!(", of the cluster {cluster:x}")).unwrap_or_default();
         let note = if back.as_ref() == Some(&aside.path) { "; --rollback returns to it" } else { "" };
-        text += &format!("{at}  {mib} MiB  {}{of}{note}\n", aside.path.display());
+        lines.push(format!("{at}  {mib} MiB  {}{of}{note}\n", aside.path.display()));
     }
-    Ok(if text.is_empty() { "nothing was set aside\n".to_owned() } else { text })
+    Ok(if lines.is_empty() { "nothing was set aside\n".to_owned() } else { lines.concat() })
 }
 
 /// Deletes what is older than so many days.

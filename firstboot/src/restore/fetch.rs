@@ -74,8 +74,8 @@ async fn told(asker: &Asker, member: &Member, end: Instant) -> Result<Sha256> {
 
 /// A file in the making.
 struct Part {
-    path: PathBuf,
-    part: PathBuf,
+    to: PathBuf,
+    unfinished: PathBuf,
     file: File,
     hasher: Hasher,
     length: u64,
@@ -83,11 +83,11 @@ struct Part {
 
 impl Part {
     fn open(path: &Path) -> Result<Self> {
-        let part = path.with_extension("part");
+        let unfinished = path.with_extension("part");
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&part);
-        let file = file.with_context(|| format!("cannot write {}", part.display()))?;
-        Ok(Self { path: path.to_owned(), part, file, hasher: Hasher::new(&SHA256), length: 0 })
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+        let file = file.with_context(|| format!("cannot write {}", unfinished.display()))?;
+        Ok(Self { to: path.to_owned(), unfinished, file, hasher: Hasher::new(&SHA256), length: 0 })
     }
 
     /// From where it stands to its end, in one answer.
@@ -101,7 +101,7 @@ impl Part {
         let end = self.length + left;
         while let Some(chunk) = tokio::time::timeout(STALL, answer.chunk()).await.context("it stalled")?? {
             ensure!(self.length + chunk.len() as u64 <= end, "its answer is longer than it said");
-            self.file.write_all(&chunk).with_context(|| format!("cannot write {}", self.part.display()))?;
+            self.file.write_all(&chunk).with_context(|| format!("cannot write {}", self.unfinished.display()))?;
             self.hasher.update(&chunk);
             self.length += chunk.len() as u64;
         }
@@ -117,10 +117,10 @@ impl Part {
         bytes.copy_from_slice(self.hasher.finish().as_ref());
         let found = Sha256::new(bytes);
         if found != *snapshot {
-            files::remove(&self.part)?;
+            files::remove(&self.unfinished)?;
             return Err(refused(format!("the snapshot that came has the digest {found}, and was to have {snapshot}")));
         }
-        self.file.sync_all().with_context(|| format!("cannot write {}", self.part.display()))?;
-        files::rename(&self.part, &self.path)
+        self.file.sync_all().with_context(|| format!("cannot write {}", self.unfinished.display()))?;
+        files::rename(&self.unfinished, &self.to)
     }
 }

@@ -35,6 +35,7 @@ const UNIT: &str = "firstboot.service";
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the command line")]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(crate) struct Options {
     /// The snapshot. Say the same file on every member, in any order
