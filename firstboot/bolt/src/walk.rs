@@ -91,7 +91,8 @@ pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: Form, visit: &mut dyn
         Some(id) => Some(freelist::read(file, id, size, pages, &mut used, &mut faults)?),
         None => None,
     };
-    let mut tree = Tree { file, size, pages, used, free, faults, complete: pages == meta.pages, looked_at: 2, visit };
+    let complete = pages == meta.pages;
+    let mut tree = Tree { file, size, pages, used, free, faults, complete, looked_at: 2, visit, spare: Vec::new() };
     tree.root(meta.root)?;
     let Tree { used, free, mut faults, complete, .. } = tree;
     if let Some(free) = free.filter(|_| complete) {

@@ -1,5 +1,6 @@
 //! Snapshots: files that hold all that a cluster holds. One that exists is good.
 
+mod boot;
 mod schema;
 pub(crate) mod verify;
 

@@ -5,7 +5,9 @@
 
 pub mod boot;
 pub mod build;
+pub mod database;
 pub mod firstboot;
+pub mod verify;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

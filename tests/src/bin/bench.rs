@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use tests::bench::{self, boot, firstboot};
+use tests::bench::{self, boot, firstboot, verify};
 use tests::run;
 
 const USAGE: &str = "\
 bench                    all of it
 bench build [RUNS]       builder build with a warm cache, against tar | gzip -6 of the same tree
 bench boot [RUNS]        power-on to a healthy cluster, against etcd configured by hand
-bench firstboot [RUNS]   what firstboot costs a node that is set up";
+bench firstboot [RUNS]   what firstboot costs a node that is set up
+bench verify [RUNS]      firstboot snapshot verify, against etcdutl snapshot status";
 
 /// Odd, so that the median is a run.
 const RUNS: usize = 11;
@@ -49,7 +50,7 @@ fn print(outcome: Result<String>) -> ExitCode {
 fn act(words: &[&str]) -> Result<String> {
     match words {
         [] => {
-            for part in ["build", "boot", "firstboot"] {
+            for part in ["build", "boot", "firstboot", "verify"] {
                 println!("== {part}\n{}", act(&[part])?);
             }
             Ok(String::new())
@@ -58,6 +59,8 @@ fn act(words: &[&str]) -> Result<String> {
         ["boot", runs] => boot::run(runs.parse().context("RUNS is a number")?),
         ["firstboot"] => firstboot::run(RUNS),
         ["firstboot", runs] => firstboot::run(runs.parse().context("RUNS is a number")?),
+        ["verify"] => verify::run(FEW),
+        ["verify", runs] => verify::run(runs.parse().context("RUNS is a number")?),
         ["build"] => bench::build::run(RUNS),
         ["build", runs] => bench::build::run(runs.parse().context("RUNS is a number")?),
         _ => bail!("what is to be measured? The ways to call it:\n{USAGE}"),

@@ -4,6 +4,7 @@
 //! see [`sources`]. Their tarballs are the same, byte for byte, wherever the same binaries went in, so a test's
 //! recipe can pin them; they are not upstream's own tarballs and have other digests.
 
+mod alone;
 mod sources;
 mod tarball;
 
@@ -11,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+
+pub use alone::Alone;
 
 use crate::need::Need;
 use crate::{base, cache, process};
