@@ -1,4 +1,4 @@
-//! How a text becomes one word of a shell or a kickstart, or a comment, whatever stands in it.
+//! How a text becomes one word of a shell or a kickstart, whatever stands in it.
 
 use minijinja::{Error, ErrorKind};
 
@@ -16,12 +16,6 @@ pub(crate) fn shell(text: &str) -> Result<String, Error> {
         return Err(Error::new(ErrorKind::InvalidOperation, message));
     }
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
-}
-
-/// Every line after a `# `.
-pub(crate) fn comment(text: &str) -> String {
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    text.lines().map(|line| format!("# {}", clean(line)).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -43,13 +37,6 @@ mod tests {
             let script = format!("printf %s {}", shell(&text).unwrap());
             let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
             prop_assert_eq!(String::from_utf8_lossy(&output.stdout), text);
-        }
-
-        #[test]
-        fn a_comment_stays_a_comment(text in "(?s).{0,60}") {
-            for line in comment(&text).lines() {
-                prop_assert!(line.starts_with('#'));
-            }
         }
     }
 }

@@ -109,10 +109,11 @@ fn length(meta: &Meta, len: u64, form: Form, faults: &mut Faults) -> u64 {
     let said = format!("{} pages of {size} bytes, as the meta page says", meta.pages);
     let right = match form {
         Form::Snapshot => wanted == Some(len),
-        Form::Live => wanted.is_some_and(|wanted| wanted <= len),
+        Form::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
     };
     if !right {
         // The end of the shorter of the two.
+        let said = if form == Form::Live { format!("{said}, or whole pages more") } else { said };
         faults.add(None, wanted.unwrap_or(len).min(len), said, format!("{len} bytes"));
     }
     if meta.pages < 3 {

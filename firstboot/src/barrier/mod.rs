@@ -35,9 +35,9 @@ pub(crate) use decide::{Memory, Words};
 pub(crate) use epoch::{Epoch, Lives, Nonce};
 pub(crate) use errand::{Agreed, Errand};
 pub(crate) use ids::member_id;
-pub(crate) use past::{Past, SetAside};
+pub(crate) use past::{Past, SetAside, Word};
 pub(crate) use task::{Task, short};
-pub(crate) use volume::{Data, aside, data};
+pub(crate) use volume::{Data, aside, data, put_aside};
 pub(crate) use without::{objection, record as go_without};
 
 use crate::exit::{not_ready, refused};
@@ -54,6 +54,8 @@ use listen::{Bell, Listener};
 use past::{Standing, standing};
 use waiting::Accounts;
 
+/// What etcd's first start leaves when it is cut short.
+const HALF_BORN: &str = "half-born";
 /// Between two questions to one member, unless there is news.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -64,7 +66,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let past = Past::of(journal);
     let mut data = volume::data(Path::new(paths::DATA))?;
-    if data != Data::Whole {
+    if past.word == Word::Rejoin {
+        release::halt()?;
+    } else if data != Data::Whole {
         release::withdraw()?;
         data = volume::data(Path::new(paths::DATA))?;
     }
@@ -72,13 +76,13 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
         Standing::Member(start) => Ok(start),
         Standing::Again { start, aside } => {
             if aside {
-                put_aside(journal)?;
+                put_aside(HALF_BORN, journal)?;
             }
             Ok(start)
         }
         Standing::Empty { life, aside } => {
             if aside {
-                put_aside(journal)?;
+                put_aside(if past.word == Word::Rejoin { "removed" } else { HALF_BORN }, journal)?;
             }
             let nonce = life.map_or_else(|| begin_life(journal), Ok)?;
             let memory = past.memory(&identity.cluster, &identity.node.name, nonce);
@@ -95,13 +99,6 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)))
         }
     }
-}
-
-fn put_aside(journal: &mut Journal) -> Result<()> {
-    let path = aside("half-born")?;
-    say(format!("etcd's first start was cut short; what it left goes to {}", path.display()));
-    journal.add(Event::Aside { path: path.clone() })?;
-    volume::put_aside(&path)
 }
 
 fn begin_life(journal: &mut Journal) -> Result<Nonce> {
@@ -137,7 +134,7 @@ pub(crate) async fn agree(
     }
     let mut accounts = Accounts::default();
     let mut answers = ask_all(&asker, identity, &listener);
-    let rebuild = Rebuild::new(asker.clone());
+    let mut rebuild = Rebuild::new(asker.clone());
     let mut told = String::new();
     loop {
         let called_off = match &mut errand {

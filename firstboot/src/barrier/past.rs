@@ -44,6 +44,22 @@ pub(crate) struct Past {
     pub(crate) exchange: Option<Exchange>,
     /// The data that the last exchange set aside.
     pub(crate) set_aside: Option<SetAside>,
+    /// Where it stands with its cluster by the operator's word.
+    pub(crate) word: Word,
+}
+
+/// What the operator said of a member's place in its cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Nothing.
+    #[default]
+    None,
+    /// That it shall leave. Perhaps it is removed already.
+    Leave(u64),
+    /// That it shall leave, and it is removed.
+    Left(u64),
+    /// That it is none any more and shall be taken in again. Its data may still be there.
+    Rejoin,
 }
 
 /// Data that was this node's before a restore, and what it was with it.
@@ -98,10 +114,18 @@ impl Past {
                 Event::Healthy { cluster, member } => {
                     (past.healthy, past.cluster, past.member) = (true, Some(*cluster), Some(*member));
                 }
-                Event::Told(told) => (past.told, past.told_ready) = (Some(told.clone()), Vec::new()),
+                Event::Told(told) => (past.told, past.told_ready) = (Some((**told).clone()), Vec::new()),
                 Event::GivenUp => (past.told, past.exchange) = (None, None),
-                Event::Exchange(exchange) => past.exchange = Some(exchange.clone()),
+                Event::Exchange(exchange) => past.exchange = Some((**exchange).clone()),
                 Event::Exchanged => past.exchanged(),
+                Event::Leave { member } => past.word = Word::Leave(*member),
+                Event::Stay { .. } => past.word = Word::None,
+                Event::Left { member } => past.word = Word::Left(*member),
+                Event::Rejoin { .. } => {
+                    // The life stays until its data is put aside, since by it the volume is known.
+                    let Self { nonce, without, agreed, .. } = past;
+                    past = Self { nonce, without, agreed, word: Word::Rejoin, ..Self::default() };
+                }
                 Event::Accepted { .. }
                 | Event::Aside { .. }
                 | Event::Remove { .. }
@@ -129,7 +153,7 @@ impl Past {
         let old_cluster = old_cluster
             .or_else(|| begun_as.map(|start| ids::cluster_id(urls(start).iter().map(String::as_str), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        (self.healthy, self.added) = (false, None);
+        (self.healthy, self.added, self.word) = (false, None, Word::None);
         self.set_aside = match (aside, before, old_cluster) {
             (Some(path), Some(begun), Some(cluster)) => {
                 Some(SetAside { path, begun, cluster, member: old_member, revision: old_revision })
@@ -175,7 +199,7 @@ pub(crate) enum Standing {
     /// Power was lost while etcd made its first data, or before: etcd begins again, as it was to. What lies there, if
     /// anything does, is put aside.
     Again { start: Start, aside: bool },
-    /// There is no data, or none that etcd ever used. `life` is the one to go on with; none: a new one.
+    /// There is no data, or none that etcd ever used or will use again. `life` is the one to go on with; none: a new one.
     Empty { life: Option<Nonce>, aside: bool },
     /// Data that is not known, and is not touched.
     Unknown(&'static str),
@@ -185,6 +209,11 @@ pub(crate) enum Standing {
 /// begins anew as the same member.
 pub(crate) fn standing(past: &Past, data: Data, volume: Volume) -> Standing {
     match (&past.begun, data, volume) {
+        // A new life: what it agreed on in the old one is over.
+        (None, Data::Empty, _) if past.word == Word::Rejoin => Standing::Empty { life: None, aside: false },
+        (None, _, Volume::Known | Volume::Unmarked) if past.word == Word::Rejoin => {
+            Standing::Empty { life: None, aside: true }
+        }
         (None, Data::Empty, _) => {
             Standing::Empty { life: past.nonce.filter(|_| volume == Volume::Known), aside: false }
         }
@@ -239,9 +268,9 @@ mod tests {
             Event::Bootstrap { token: "t".to_owned(), members },
             Event::Healthy { cluster: 1, member: 10 },
             Event::Ready { lives: lives.clone(), task: Task::New },
-            Event::Told(told.clone()),
+            Event::Told(Box::new(told.clone())),
             Event::Ready { lives, task: told.task },
-            Event::Exchange(exchange),
+            Event::Exchange(Box::new(exchange)),
             Event::Exchanged,
         ]
     }
@@ -286,11 +315,44 @@ mod tests {
                         for volume in [Volume::Known, Volume::Other, Volume::Unmarked] {
                             let begun = begun.clone();
                             check(&Past { nonce, begun, healthy, ..Past::default() }, data, volume);
+                            rejoins(&Past { nonce, word: Word::Rejoin, ..Past::default() }, data, volume);
                         }
                     }
                 }
             }
         }
+    }
+
+    fn rejoins(past: &Past, data: Data, volume: Volume) {
+        let expected = match (data, volume) {
+            (Data::Whole | Data::HalfBorn, Volume::Other) => {
+                assert!(matches!(standing(past, data, volume), Standing::Unknown(_)));
+                return;
+            }
+            _ => Standing::Empty { life: None, aside: data != Data::Empty },
+        };
+        assert_eq!(standing(past, data, volume), expected, "{past:?}, {data:?}, {volume:?}");
+    }
+
+    #[test]
+    fn the_operators_word_holds_until_it_is_carried_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path().join("journal")).unwrap();
+        let mut after = |event| {
+            journal.add(event).unwrap();
+            Past::of(&journal)
+        };
+        after(Event::Life { nonce: Nonce::of(1) });
+        after(Event::Join { token: "t".into(), members: vec![] });
+        after(Event::Healthy { cluster: 1, member: 2 });
+        assert_eq!(after(Event::Leave { member: 2 }).word, Word::Leave(2));
+        assert_eq!(after(Event::Stay { member: 2 }).word, Word::None);
+        after(Event::Leave { member: 2 });
+        assert_eq!(after(Event::Left { member: 2 }).word, Word::Left(2));
+        let again = after(Event::Rejoin { member: 2 });
+        assert_eq!((again.word, again.nonce, again.begun), (Word::Rejoin, Some(Nonce::of(1)), None));
+        let new = after(Event::Life { nonce: Nonce::of(3) });
+        assert_eq!((new.word, new.member), (Word::None, None));
     }
 
     fn check(past: &Past, data: Data, volume: Volume) {

@@ -9,7 +9,9 @@ use time::macros::format_description;
 
 use super::epoch::Nonce;
 use crate::files::{self, ETCD, Folder, Wanted};
+use crate::journal::{Event, Journal};
 use crate::paths;
+use crate::say::say;
 
 /// What lies in the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,14 +79,17 @@ pub(crate) fn aside(kind: &str) -> Result<PathBuf> {
     Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
 }
 
-/// Puts the data directory aside. Nothing happens where it was done before.
-pub(crate) fn put_aside(to: &Path) -> Result<()> {
-    Folder::new(paths::ASIDE, 0o700, ETCD).make()?;
+/// Puts the data directory aside, if there is one; etcd must be down. It is never deleted.
+pub(crate) fn put_aside(what: &str, journal: &mut Journal) -> Result<()> {
     if !Path::new(paths::DATA).exists() {
         return Ok(());
     }
+    let to = aside(what)?;
+    say(format!("{} goes to {}", paths::DATA, to.display()));
+    journal.add(Event::Aside { path: to.clone() })?;
+    Folder::new(paths::ASIDE, 0o700, ETCD).make()?;
     let rename = || -> std::io::Result<()> {
-        fs::rename(paths::DATA, to)?;
+        fs::rename(paths::DATA, &to)?;
         files::sync(Path::new(paths::ASIDE))?;
         files::sync(Path::new(paths::VOLUME))
     };

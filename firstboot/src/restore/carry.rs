@@ -48,12 +48,12 @@ pub(crate) fn take_up(identity: &Identity, journal: &mut Journal) -> Result<()> 
 pub(super) fn carry_on(identity: &Identity, journal: &mut Journal, at_terminal: bool) -> Result<Outcome> {
     let past = Past::of(journal);
     let told = past.told.clone().context("a bug: nobody told this node to restore")?;
-    release::stop()?;
+    release::halt()?;
     let exchange = match &past.exchange {
         Some(begun) => begun.clone(),
         None => match agree(identity, journal, &past, &told, at_terminal) {
             Ok(Ok(exchange)) => {
-                journal.add(Event::Exchange(exchange.clone()))?;
+                journal.add(Event::Exchange(Box::new(exchange.clone())))?;
                 exchange
             }
             Ok(Err(Outcome::GivenUp(why))) | Err(why) => return give_up(journal, why),

@@ -24,14 +24,11 @@ use crate::barrier::{self, Nonce, Past, Task};
 use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, Told};
-use crate::lock::Lock;
+use crate::operator::{self, UNIT};
 use crate::say::{say, show};
-use crate::{paths, run, systemd};
+use crate::{paths, run};
 pub(crate) use carry::take_up;
 use carry::{Outcome, carry_on};
-
-/// The unit that may wait with the lock in its hand, and that starts etcd in the end.
-const UNIT: &str = "firstboot.service";
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -107,11 +104,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
     let told = Told { nonce: Nonce::draw()?, task, without, source, until };
-    systemd::stop(UNIT)?;
-    let outcome = tell(told, &identity);
-    // It starts etcd, as what it was or as what it became; and it goes on where this process was to leave.
-    systemd::start(UNIT)?;
-    match outcome? {
+    // The unit starts etcd in the end, as what it was or as what it became; and goes on where this process leaves.
+    let outcome = operator::with_journal(|journal| {
+        journal.add(Event::Told(Box::new(told)))?;
+        carry_on(&identity, journal, true)
+    })?;
+    match outcome {
         Outcome::Exchanged(line) => {
             say(line);
             wait::until_healthy(&identity, patience)
@@ -119,14 +117,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Outcome::Left => Ok(()),
         Outcome::GivenUp(why) => Err(why.context("nothing was restored, and etcd starts as it was")),
     }
-}
-
-/// Writes down what the operator said, and goes the way.
-fn tell(told: Told, identity: &Identity) -> Result<Outcome> {
-    let _lock = Lock::take()?;
-    let mut journal = Journal::open(paths::JOURNAL)?;
-    journal.add(Event::Told(told))?;
-    carry_on(identity, &mut journal, true)
 }
 
 /// The members that are not waited for.

@@ -1,6 +1,7 @@
 //! The recipe: one TOML file that says what a cluster is.
 
 mod etcd;
+mod files;
 mod install;
 mod node;
 mod policy;
@@ -11,10 +12,11 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 pub use etcd::Etcd;
+pub use files::{Files, LocalFile, OverlayFile};
 pub use install::{Install, Partitions};
 pub use node::{Cluster, Node};
 pub use policy::{Firewall, Profile, Selinux, Time, Tls, Tuning};
-pub use values::{Base, CryptHash, Host, Size, SshKey, Word};
+pub use values::{Base, CryptHash, Host, Package, Size, SshKey, Word};
 
 use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -39,6 +41,8 @@ pub struct Recipe {
     pub tuning: Tuning,
     /// `[firewall]`: who may connect to what.
     pub firewall: Firewall,
+    /// `[files]`: what the user brings besides.
+    pub files: Files,
     /// `[selinux]`: its mode.
     pub selinux: Selinux,
     /// `[tls]`: the authority and the lifetimes.
@@ -81,7 +85,8 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let etcd = etcd::read(root);
     let install = install::read(root);
     let (time, tuning) = (policy::read_time(root), policy::read_tuning(root));
-    let firewall = policy::read_firewall(root, &nodes, network.as_ref());
+    let firewall = policy::read_firewall(root, network.as_ref());
+    let files = files::read(root);
     check_room(root, etcd.as_ref(), install.as_ref());
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
     let metadata = policy::read_metadata(root);
@@ -96,6 +101,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
         time,
         tuning,
         firewall: firewall?,
+        files,
         selinux,
         tls,
         metadata,

@@ -45,7 +45,7 @@ fn the_guides_cluster_is_read_as_the_guide_says() {
     let members: Vec<_> = document.members.iter().map(|m| (document.fqdn(&m.name), m.peer_url())).collect();
     assert_eq!(members[0], ("etcd-1.cluster.local".into(), "https://10.101.15.101:2380".into()));
     assert_eq!(members.len(), 3);
-    assert_eq!(recipe.firewall.peers.len(), 3);
+    assert_eq!(recipe.firewall.peers, [document.network.cidr], "a new member of the network may come");
     assert_eq!(recipe.etcd.mirrors[1].as_str(), "https://storage.googleapis.com/etcd/");
 }
 
@@ -81,6 +81,8 @@ fn a_bad_value_says_why() {
     refused(&changed("[etcd]", "[etcd]\nheartbeat-interval-ms = 0"), "expected 10 to 5000");
     refused(&changed("[firewall]", "[install]\nroot-password = \"hunter2\"\n[firewall]"), "openssl passwd -6");
     refused(&changed("[firewall]", "[tuning.sysctl]\nswappiness = 1\n[firewall]"), "`swappiness` is no sysctl key");
+    refused(&changed("[firewall]", "[tuning.sysctl]\n\"a.b=c\" = 1\n[firewall]"), "`a.b=c` is no sysctl key");
+    refused(&changed("[firewall]", "[install]\npackages = [\"%end\"]\n[firewall]"), "name of a package");
     refused(&changed("[etcd]", "[etcd]\nmax-request = \"9 TiB\""), "expected 64 KiB to 10 MiB");
     refused(&changed("10.101.15.0/24\"]", "10.101.15.7/24\"]"), "did you mean 10.101.15.0/24?");
 }
@@ -126,6 +128,28 @@ fn an_even_number_of_members_is_a_warning_and_no_error() {
     assert!(reading.recipe.is_some());
     assert!(said(&text)[0].contains("4 members survive the loss of 1, as 3 would"), "{:?}", said(&text));
     assert_eq!(reading.findings[0].severity, Severity::Warning);
+}
+
+#[test]
+fn a_users_files_stay_below_the_recipes_folder_and_out_of_the_images_own() {
+    let files = |line: &str| format!("{GOOD}\n[files.overlay]\n{line}\n");
+    let text = files(
+        "\"/etc/motd\" = \"motd\"\n\"/usr/local/bin/a\" = { source = \"b/a\", owner = \"etcd\", mode = \"0750\" }",
+    );
+    let recipe = read(&text).recipe.unwrap();
+    let found: Vec<_> = recipe.files.overlay.iter().map(|f| (f.path.as_str(), f.mode, f.owner)).collect();
+    assert_eq!(found, [("etc/motd", 0o644, 0), ("usr/local/bin/a", 0o750, crate::ETCD_ID)]);
+    for escape in ["../x", "/etc/passwd", "a/../../x", "", "a//b", "./a"] {
+        refused(&files(&format!("\"/etc/motd\" = \"{escape}\"")), "leads out of the recipe's folder");
+    }
+    for place in ["etc/motd", "/etc/../etc/motd", "/etc//motd", "/etc/a\\nb", "/"] {
+        refused(&files(&format!("\"{place}\" = \"a\"")), "is no path on the node");
+    }
+    refused(&files("\"/etc/firstboot/trust.pub\" = \"a\""), "/etc/firstboot/trust.pub is the image's own");
+    refused(&files("\"/etc/a\" = { source = \"a\", mode = \"4755\" }"), "expected permissions in octal");
+    refused(&files("\"/etc/a\" = { source = \"a\", owner = \"nobody\" }"), "expected one of: root, etcd");
+    refused(&files("\"/etc/a\" = { suorce = \"a\" }"), "did you mean `source`?");
+    refused(&format!("{GOOD}\n[files]\npost = [\"../a\"]\n"), "leads out of the recipe's folder");
 }
 
 #[test]

@@ -32,8 +32,8 @@ pub fn run(runs: usize) -> Result<String> {
     let (their_cpu, their_memory) = cost(&mut status)?;
     let bytes = fs::metadata(&snapshot)?.len();
     let rows = [
-        Row { name: "firstboot snapshot verify".to_owned(), times: ours, bytes },
-        Row { name: "etcdutl snapshot status".to_owned(), times: theirs, bytes },
+        Row { name: "firstboot snapshot verify".to_owned(), times: ours, bytes: Some(bytes) },
+        Row { name: "etcdutl snapshot status".to_owned(), times: theirs, bytes: Some(bytes) },
     ];
     Ok(format!(
         "{}{runs} runs of each, in turns; CPU {cpu:.1?} against {their_cpu:.1?}, peak memory {} MiB against {} MiB\n",

@@ -6,6 +6,7 @@
 
 mod alone;
 mod sources;
+mod swap;
 mod tarball;
 
 use std::fs;
@@ -17,6 +18,8 @@ pub use alone::Alone;
 
 use crate::need::Need;
 use crate::{base, cache, process};
+
+pub use swap::swap;
 
 /// The programs of a release. 3.4 has no etcdutl.
 pub const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
@@ -37,7 +40,9 @@ pub fn need(version: &str) -> Need {
     match version {
         sources::FROM_PIP => Need::Pip,
         sources::FROM_DEBIAN => Need::Apt,
-        _ => Need::Go,
+        // What their go.mod asks for (server/go.mod of the tags).
+        _ if version.starts_with("3.7.") => Need::Go(26),
+        _ => Need::Go(25),
     }
 }
 

@@ -96,7 +96,7 @@ fn as_json() -> Result<()> {
     let workshop = Workshop::new()?;
     let path = workshop.path("recipe.toml");
     fs::write(&path, changed("domain", "domian")?)?;
-    let ran = builder(&["check", "--json"], &path)?;
+    let ran = builder(&["check", "--format", "json"], &path)?;
     says(&ran, 3, &[])?;
     let findings: serde_json::Value = serde_json::from_str(&ran.stdout)?;
     let findings = findings.as_array().context("expected a list")?;
@@ -106,7 +106,7 @@ fn as_json() -> Result<()> {
     ensure!(finding["line"] == 5 && finding["column"] == 1 && finding["severity"] == "error", "{finding:#}");
 
     fs::write(&path, guide()?)?;
-    let ran = builder(&["check", "--json"], &path)?;
+    let ran = builder(&["check", "--format", "json"], &path)?;
     ensure!(ran.code() == 0 && ran.stdout.trim() == "[]", "{ran:#?}");
     says(&builder(&["check"], &path)?, 0, &["no errors"])
 }

@@ -42,6 +42,8 @@ fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
     let (_, mut bytes, _) = sample(false);
     bytes.resize(bytes.len() + 5 * PAGE, 0);
     assert!(!faults(&bytes).is_empty(), "a snapshot ends with its last page");
+    let odd = [&bytes[..], b"x"].concat();
+    assert_eq!(look(&odd, Form::Live).0.faults.count(), 1, "but by whole pages");
     // The older of the two; with the newer one torn the older one counts, and in this file they say the same.
     for page in [1, 0] {
         let mut torn = bytes.clone();
