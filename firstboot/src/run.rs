@@ -147,7 +147,7 @@ fn plan(identity: &Identity) -> Result<()> {
     println!("{} of cluster {} at {}", node.name, node.cluster, node.address);
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
-    let journal = Journal::open(paths::JOURNAL)?;
+    let journal = Journal::look(paths::JOURNAL)?;
     let begun = Past::of(&journal).begun;
     if let Some(start) = &begun {
         changes.extend(conf(identity, start)?);

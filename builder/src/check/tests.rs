@@ -79,7 +79,7 @@ fn every_later_directive_is_named_wherever_it_is_written() {
 /// What SARIF 2.1.0 demands of a log (OASIS, 3.13 to 3.30), as far as this one has it.
 #[test]
 fn a_sarif_log_names_every_rule_and_every_place() {
-    let input = "==> /etc/a b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
+    let input = "==> /etc/b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
     let files = files(input).0;
     let findings = check(&files, false).remove(0);
     let told = report::Told { shown: "/etc/a b.service".into(), text: files[0].text.into(), findings };

@@ -84,7 +84,11 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             if aside {
                 put_aside(if past.word == Word::Rejoin { "removed" } else { HALF_BORN }, journal)?;
             }
-            let nonce = life.map_or_else(|| begin_life(journal), Ok)?;
+            let nonce = match life {
+                // Whoever began it may have been killed before the mark was on the disk.
+                Some(nonce) => volume::mark(nonce).map(|()| nonce)?,
+                None => begin_life(journal)?,
+            };
             let memory = past.memory(&identity.cluster, &identity.node.name, nonce);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
