@@ -72,7 +72,7 @@ pub(crate) struct Options {
 
 /// Does what the command line says.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let journal = Journal::open(paths::JOURNAL)?;
+    let journal = Journal::look(paths::JOURNAL)?;
     if options.list {
         return Ok(show(&aside::list(&journal)?)?);
     }

@@ -17,7 +17,7 @@ use crate::say::say;
 /// Waits for a quorum.
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
-    let cluster = Past::of(&Journal::open(paths::JOURNAL)?).cluster.unwrap_or_default();
+    let cluster = Past::of(&Journal::look(paths::JOURNAL)?).cluster.unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let credentials = Credentials::installed()?;
