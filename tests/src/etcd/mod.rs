@@ -54,22 +54,16 @@ pub fn mirror() -> PathBuf {
 
 /// The release of that version in the mirror; made when it is not there yet, which takes minutes where Go builds it.
 pub fn release(version: &str) -> Result<Release> {
-    labelled(version, version)
-}
-
-/// The programs of one version under the label of another, which upstream never made: the builder knows the digests of
-/// upstream's own tarballs, and rightly takes no other for them.
-pub fn labelled(version: &str, label: &str) -> Result<Release> {
-    let name = file_name(label);
+    let name = file_name(version);
     let binaries = binaries(version)?;
-    let folder = cache::entry(&format!("mirror/v{label}"), |folder| {
-        let digest = tarball::write(&folder.join(&name), label, &binaries)?;
+    let folder = cache::entry(&format!("mirror/v{version}"), |folder| {
+        let digest = tarball::write(&folder.join(&name), version, &binaries)?;
         fs::write(folder.join("SHA256SUMS"), format!("{digest}  {name}\n")).context("cannot write SHA256SUMS")
     })?;
     let sums = fs::read_to_string(folder.join("SHA256SUMS"))
         .with_context(|| format!("cannot read {}", folder.join("SHA256SUMS").display()))?;
     let sha256 = sums.split_whitespace().next().unwrap_or_default().to_owned();
-    Ok(Release { version: label.to_owned(), tarball: folder.join(name), sha256 })
+    Ok(Release { version: version.to_owned(), tarball: folder.join(name), sha256 })
 }
 
 /// The folder with the release's programs, for tests that need no tarball.

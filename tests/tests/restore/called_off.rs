@@ -6,7 +6,7 @@ use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
 use crate::bed::{Bed, NEEDS, PATIENCE, token};
-use crate::told::{SNAPSHOT, cluster, content, installed, restore, snapshot};
+use crate::told::{SNAPSHOT, cluster, content, restore, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -76,7 +76,7 @@ fn wrong_snapshot() -> Result<()> {
 }
 
 fn full_disk() -> Result<()> {
-    let mut bed = installed("3.5.1")?;
+    let mut bed = Bed::with_etcd("3.5.1", 3)?;
     bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=700M,mode=0700");
     boot_all(&mut bed.hosts)?;
     bed.whole()?;

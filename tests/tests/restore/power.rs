@@ -53,7 +53,7 @@ fn pulled() -> Result<()> {
             let came = waiting.join().map_err(|_| anyhow!("a command panicked"))??;
             println!(
                 "cut at {step}: the others ended with {:?}",
-                came.iter().map(|ran| ran.code()).collect::<Vec<_>>()
+                came.iter().map(tests::process::Ran::code).collect::<Vec<_>>()
             );
             Ok(())
         })?;

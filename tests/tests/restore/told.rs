@@ -4,40 +4,21 @@ use std::fs;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use tests::cluster::{Provisioning, boot_all, etcdctl};
-use tests::etcd;
+use tests::cluster::{boot_all, etcdctl};
 use tests::host::Host;
 use tests::process::Ran;
-use tests::programs::recipe;
-use tests::run;
 
 use crate::bed::Bed;
 
 /// Where a host has its snapshot.
 pub(crate) const SNAPSHOT: &str = "/root/snapshot.db";
 
-/// The demo's three members with another etcd, on and healthy.
+/// Three members with this etcd, on and healthy.
 pub(crate) fn cluster(version: &str) -> Result<Bed> {
-    let mut bed = installed(version)?;
+    let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
     Ok(bed)
-}
-
-/// The same, off.
-pub(crate) fn installed(version: &str) -> Result<Bed> {
-    // The builder knows upstream's own digest of every version but 3.5.1.
-    let label = if version == "3.5.1" { "3.5.1" } else { "3.6.99" };
-    let release = etcd::labelled(version, label)?;
-    let provisioning = Provisioning::new()?;
-    let text = fs::read_to_string(recipe("demo"))?;
-    let old = text.lines().find(|line| line.starts_with("sha256 =")).context("the demo pins no digest")?;
-    let text = text.replace("\"3.5.1\"", &format!("{label:?}")).replace(old, &format!("sha256 = {:?}", release.sha256));
-    let path = run::current()?.folder("recipe")?.join("recipe.toml");
-    fs::write(&path, text)?;
-    provisioning.build(&path)?;
-    let hosts = (1..=3).map(|number| provisioning.node(&format!("etcd-{number}")));
-    Ok(Bed { hosts: hosts.collect::<Result<_>>()?, provisioning })
 }
 
 /// Takes a snapshot on one host, and gives it to all.
