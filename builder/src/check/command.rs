@@ -84,10 +84,10 @@ fn loose(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<Told>> {
     Ok(told.map(|(file, findings)| Told { shown: file.shown, text: file.text.to_owned(), findings }).collect())
 }
 
-/// Where a file lies, told by its own path: what follows a folder of the root that it has in its path.
+/// Where a file lies, told by its own path: from the last folder in it on that a root has as well.
 fn on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
-    let at = ["/etc/", "/usr/lib/", "/usr/local/", "/run/"].iter().filter_map(|folder| text.rfind(folder)).min();
+    let at = ["/etc/", "/usr/lib/", "/usr/local/"].iter().filter_map(|folder| text.rfind(folder)).max();
     match at {
         Some(at) => text[at..].to_owned(),
         None => text.into_owned(),
