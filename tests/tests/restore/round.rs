@@ -94,7 +94,8 @@ fn there_and_back(version: &str) -> Result<()> {
     wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
     let listed = bed.hosts[2].check(&["firstboot", "restore", "--list"])?;
     ensure!(listed.lines().count() == 1, "what was restored is set aside now, and nothing else:\n{listed}");
-    bed.hosts[2].check(&["firstboot", "restore", "--prune", "1"])?;
+    // The member is well before its firstboot has ended, which holds the lock until then.
+    bed.hosts[2].wait_for("firstboot restore --prune 1", PATIENCE)?;
     ensure!(bed.hosts[2].check(&["firstboot", "restore", "--list"])? == listed, "too young to be deleted");
     bed.hosts[2].wait_for("sleep 1; firstboot restore --prune 0", PATIENCE)?;
     ensure!(bed.hosts[2].check(&["firstboot", "restore", "--list"])?.contains("nothing was set aside"));
