@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result};
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::barrier::{Lives, Nonce};
+use crate::barrier::{Lives, Nonce, Task};
 use crate::exit::refused;
-use crate::files;
+use crate::files::{self, Stamp};
 use crate::machine::Machine;
 
 /// One thing that happened. A decision is written before it is acted on.
@@ -42,6 +42,9 @@ pub(crate) enum Event {
     Ready {
         /// The lives of all initial members.
         lives: Lives,
+        /// What they agree on.
+        #[serde(default, skip_serializing_if = "Task::is_new")]
+        task: Task,
     },
     /// This node shall be an initial member of a new cluster with this token.
     Bootstrap {
@@ -102,6 +105,14 @@ pub(crate) enum Event {
         /// Where to.
         path: PathBuf,
     },
+    /// The operator told this node to begin anew with what it does not have yet; etcd stops.
+    Told(Box<Told>),
+    /// All agreed. This is the moment from which there is only forward.
+    Exchange(Box<Exchange>),
+    /// Both folders have their new names.
+    Exchanged,
+    /// Nothing came of it: etcd goes on with the data it had.
+    GivenUp,
     /// etcd on this node answered, with a quorum behind it.
     Healthy {
         /// The cluster's id, as etcd gives it.
@@ -109,6 +120,55 @@ pub(crate) enum Event {
         /// The member's id.
         member: u64,
     },
+}
+
+/// What an operator told a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    /// Drawn for this one time.
+    pub(crate) nonce: Nonce,
+    /// What it is to begin with.
+    pub(crate) task: Task,
+    /// The members of the recipe that shall not be waited for.
+    pub(crate) without: BTreeSet<Label>,
+    /// The snapshot, where that is what it begins with.
+    pub(crate) source: Option<Source>,
+    /// When it is given up by itself, in seconds since 1970.
+    pub(crate) until: u64,
+}
+
+/// A snapshot on this node's disk, as it was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Source {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The digest of all of it.
+    pub(crate) sha256: Sha256,
+    /// The revision in it.
+    pub(crate) revision: u64,
+    /// Whether it ends with etcd's own digest.
+    pub(crate) digest: bool,
+    /// Which file it was then, so that another put in its place is noticed without reading all of it again.
+    pub(crate) stamp: Stamp,
+}
+
+/// Other data takes the place of etcd's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exchange {
+    /// What takes the place.
+    pub(crate) from: PathBuf,
+    /// Where the data that was there goes, if there was any.
+    pub(crate) aside: Option<PathBuf>,
+    /// The token of the cluster it belongs to.
+    pub(crate) token: String,
+    /// Its initial members with their peer URLs.
+    pub(crate) members: Vec<(String, String)>,
+    /// The id of that cluster.
+    pub(crate) cluster: u64,
+    /// The id of this node in it, where that is known.
+    pub(crate) member: Option<u64>,
+    /// The revision that it goes on from.
+    pub(crate) revision: u64,
 }
 
 /// An event and when it happened.

@@ -40,3 +40,9 @@ pub(crate) const DATA: &str = "/var/lib/etcd/data";
 pub(crate) const LIFE: &str = "/var/lib/etcd/firstboot-life";
 /// What was put aside; nothing of it is ever deleted.
 pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
+/// Where a restore makes etcd's new data, and keeps the snapshot that it fetched: beside the old data, to be renamed.
+pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
+/// etcd's own programs, by whose name an error can be searched for.
+pub(crate) const ETCDUTL: &str = "/usr/local/bin/etcdutl";
+/// The same for 3.4, which has no etcdutl.
+pub(crate) const ETCDCTL: &str = "/usr/local/bin/etcdctl";
