@@ -16,6 +16,7 @@ mod model;
 mod past;
 mod task;
 mod tls;
+mod turn;
 mod volume;
 mod waiting;
 mod without;
@@ -94,7 +95,11 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
             match runtime.block_on(agree(identity, journal, memory, None))? {
                 Agreed::Join(start) => Ok(start),
-                Agreed::On(epoch) => begin(identity, journal, &epoch),
+                Agreed::On(epoch) => {
+                    let start = begin(identity, journal, &epoch)?;
+                    runtime.block_on(turn::wait(identity, &epoch))?;
+                    Ok(start)
+                }
                 Agreed::Not(why) => Err(why),
                 Agreed::Left => bail!("a bug: nobody may leave the bootstrap barrier"),
             }
