@@ -9,7 +9,7 @@ use nix::sys::statvfs::statvfs;
 use recipes::cluster::Member;
 use recipes::{ClusterDocument, EtcdVersion};
 
-use crate::barrier::{Epoch, Task, short};
+use crate::barrier::{Epoch, Task, member_id, short};
 use crate::files::{self, ETCD, Folder, ROOT, Stamp};
 use crate::journal::Source;
 use crate::paths;
@@ -83,7 +83,8 @@ impl Build {
         let part = Path::new(paths::RESTORE).join("part");
         let mut command = self.command(epoch, &part);
         let words = format!("{} snapshot restore {}", command.get_program().display(), self.source.path.display());
-        say(format!("{words}, as a member of {:x}", epoch.cluster_id));
+        say(self.ids(epoch));
+        say(&words);
         let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{words}`"))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -95,6 +96,18 @@ impl Build {
         labels::below(&part).iter().try_for_each(crate::change::Change::apply)?;
         files::settle(&part, ETCD)?;
         files::rename(&part, &folder)
+    }
+
+    /// What etcd will call the cluster and its members: it follows from what all have drawn, so it is known now.
+    fn ids(&self, epoch: &Epoch) -> String {
+        let id = |name| self.cluster.member(name).map(|member| member_id(&member.peer_url(), &epoch.token));
+        let members = epoch.lives.keys().map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
+        format!(
+            "all were told the same. The cluster will be {:x}, its token {}, its members {}",
+            epoch.cluster_id,
+            epoch.token,
+            members.collect::<Vec<_>>().join(", ")
+        )
     }
 
     /// That the snapshot is still the one that was verified.

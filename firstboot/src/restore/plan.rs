@@ -75,9 +75,14 @@ pub(super) fn say_it(
     }
     let now = past.cluster.map_or_else(|| "none known".to_owned(), |id| format!("{id:x}"));
     let then = match (task, past.set_aside.as_ref()) {
-        (Task::Rollback { cluster }, Some(aside)) => format!("{cluster:x}, from {}", aside.path.display()),
+        (Task::Rollback { cluster }, Some(aside)) => {
+            let member = aside.member.map(|id| format!(" as its member {id:x}")).unwrap_or_default();
+            format!("{cluster:x} again{member}, from {}", aside.path.display())
+        }
+        // Were they known before, two restores of one file would make one cluster of two histories.
         (Task::Restore { snapshot, .. }, _) => format!(
-            "new, token {}-r-{}-…: its last part is drawn by all members together, and the ids follow from it",
+            "a new one, token {}-r-{}-…; the rest of it is drawn by all members when they are told. The ids follow \
+             from the token, and are printed then, before any data is replaced",
             cluster.name,
             &short(&snapshot)[..8]
         ),

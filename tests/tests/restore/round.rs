@@ -1,35 +1,140 @@
-//! There and back again.
+//! There and back again, with each etcd.
 
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tests::client::{self, Client};
 use tests::cluster::{etcdctl, wait_healthy};
 use tests::etcd::need;
 use tests::harness::trial;
+use tests::host::Host;
 
-use crate::bed::{NEEDS, PATIENCE, token};
-use crate::told::{SNAPSHOT, all_restore, cluster, content, revision, snapshot};
+use crate::bed::{Bed, NEEDS, PATIENCE, listed, token};
+use crate::told::{SNAPSHOT, all_restore, cluster, content, give, revision};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let newer: &'static [_] = Box::leak([NEEDS, &[need("3.6.14")]].concat().into_boxed_slice());
+    let way = |version: &str, test| {
+        let needs = [NEEDS, &[need(version)]].concat();
+        trial(&format!("three_members_of_{}_go_to_a_snapshot_and_back", version.replace('.', "_")), &needs, test)
+    };
     vec![
-        trial("three_members_of_3_5_1_go_to_a_snapshot_and_back", NEEDS, || there_and_back("3.5.1")),
-        trial("three_members_of_3_6_14_go_to_a_snapshot_and_back", newer, || there_and_back("3.6.14")),
+        way("3.4.23", || there_and_back("3.4.23")),
+        way("3.5.1", || there_and_back("3.5.1")),
+        way("3.5.33", || there_and_back("3.5.33")),
+        way("3.6.14", || there_and_back("3.6.14")),
+        way("3.7.1", || there_and_back("3.7.1")),
     ]
+}
+
+/// A learner that never starts.
+const GHOST: &str = "https://10.101.15.109:2380";
+
+/// Whether the revision can be raised, and clients that have seen more be told so.
+fn raises(version: &str) -> bool {
+    !["3.4.23", "3.5.1"].contains(&version)
+}
+
+/// Keys with and without a lease, deleted ones and history; users with roles.
+fn fill(host: &Host) -> Result<()> {
+    let put = "for i in $(seq 50); do etcdctl put old/$i $i; done > /dev/null; etcdctl del old/7; etcdctl del old/9";
+    host.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?.ok()?;
+    etcdctl(host, "compaction 20")?;
+    let lease = etcdctl(host, "lease grant 86400")?;
+    let lease = lease.split(' ').nth(1).context("no lease")?;
+    etcdctl(host, &format!("put leased 1 --lease={lease}"))?;
+    for words in [
+        "role add reader",
+        "role grant-permission reader read old/ --prefix=true",
+        "user add alice:secret",
+        "user grant-role alice reader",
+        "user add root:secret",
+        "user grant-role root root",
+    ] {
+        etcdctl(host, words)?;
+    }
+    Ok(())
+}
+
+/// Who may do what, and which leases there are.
+fn accounts(host: &Host) -> Result<Vec<String>> {
+    let asked = ["user list", "user get alice", "user get root", "role list", "role get reader", "lease list"];
+    asked.iter().map(|words| etcdctl(host, words)).collect()
+}
+
+/// A snapshot with an alarm and a learner in it, and with authentication on where `secured`. The cluster itself is
+/// without them afterwards.
+fn snapshot(bed: &Bed, secured: bool) -> Result<()> {
+    let one = &bed.hosts[0];
+    let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");
+    one.wait_for(&ctl(&format!("member add ghost --learner --peer-urls={GHOST}")), PATIENCE)?;
+    let client = Client::new(&bed.provisioning)?;
+    let members = client::insist(|| client.members(one.address()))?;
+    let own = members.iter().find(|member| member.name == one.name()).context("no etcd-1")?;
+    let raise = json!({ "action": "ACTIVATE", "memberID": own.id, "alarm": "NOSPACE" });
+    client.call::<Value>(one.address(), "maintenance/alarm", &raise)?;
+    if secured {
+        etcdctl(one, "auth enable")?;
+    }
+    etcdctl(one, &format!("snapshot save {SNAPSHOT} --user root:secret"))?;
+    if secured {
+        etcdctl(one, "auth disable --user root:secret")?;
+    }
+    etcdctl(one, "alarm disarm")?;
+    let ghost = members.iter().find(|member| member.peer_urls == [GHOST]).context("no ghost")?;
+    etcdctl(one, &format!("member remove {:x}", ghost.id.parse::<u64>()?))?;
+    give(bed, 0)
+}
+
+/// What came back besides the keys.
+fn came_back(bed: &Bed, secured: bool) -> Result<()> {
+    let two = &bed.hosts[1];
+    if secured {
+        let refused = two.sh(". /etc/profile.d/etcdctl.sh; etcdctl get old/1")?;
+        ensure!(!refused.success() && refused.stderr.contains("permission denied"), "{refused:?}");
+        let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
+        ensure!(alice.trim() == "1", "{alice}");
+        etcdctl(two, "auth disable --user root:secret")?;
+    }
+    let alarms = etcdctl(two, "alarm list")?;
+    ensure!(alarms.contains("NOSPACE"), "{alarms:?}");
+    etcdctl(two, "alarm disarm")?;
+    let members = etcdctl(two, "member list")?;
+    ensure!(members.lines().count() == 3 && !members.contains(GHOST), "{members}");
+    Ok(())
+}
+
+/// The ids that were printed before any data was replaced are those that etcd has.
+fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
+    for host in &bed.hosts {
+        let (id, _) = listed(host, host.name())?.context("not listed")?;
+        ensure!(
+            said.contains(&format!("{} {id}", host.name())),
+            "{} is {id}, and was said to be:\n{said}",
+            host.name()
+        );
+    }
+    let status: Value = serde_json::from_str(&etcdctl(&bed.hosts[0], "endpoint status --write-out=json")?)?;
+    let cluster = status[0]["Status"]["header"]["cluster_id"].as_u64().context("no cluster id")?;
+    ensure!(
+        said.contains(&format!("The cluster will be {cluster:x}")),
+        "it is {cluster:x}, and was said to be:\n{said}"
+    );
+    Ok(())
 }
 
 fn there_and_back(version: &str) -> Result<()> {
     let bed = cluster(version)?;
     let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
-    let put = "for i in $(seq 50); do etcdctl put old/$i $i; done > /dev/null; etcdctl del old/7 old/9";
-    one.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?.ok()?;
-    etcdctl(one, "lease grant 86400")?;
-    etcdctl(one, "user add alice:secret")?;
-    snapshot(&bed, 0)?;
-    let wanted = content(one)?;
+    // A watch that goes on through the restore has no user.
+    let secured = !raises(version);
+    fill(one)?;
+    snapshot(&bed, secured)?;
+    let wanted = (content(one)?, accounts(one)?);
     etcdctl(two, "put later 1")?;
     etcdctl(two, "put old/1 changed")?;
+    etcdctl(two, "user delete alice")?;
     let (before, seen, first) = (content(one)?, revision(one)?, token(one)?);
 
     // A client that has seen what will be no more.
@@ -39,27 +144,28 @@ fn there_and_back(version: &str) -> Result<()> {
 
     let plan = one.check(&["firstboot", "restore", "--dry-run", SNAPSHOT])?;
     ensure!(plan.contains("etcd-1, etcd-2, etcd-3") && plan.contains("sha256"), "{plan}");
+    ensure!(plan.contains("token demo-r-") && plan.contains("drawn by all members"), "{plan}");
     ensure!(content(one)? == before, "a dry run changed something");
 
     fs::remove_file(two.path(SNAPSHOT))?;
     let told: [(_, &[&str]); 3] = [(one, &[SNAPSHOT]), (two, &["--from", "etcd-1"]), (three, &[SNAPSHOT])];
     let came = all_restore(&told)?;
+    came_back(&bed, secured)?;
     for ran in &came {
         ensure!(ran.stdout.contains("etcd-1, etcd-2, etcd-3 are ready"), "{}", ran.stdout);
+        ids_as_printed(&bed, &ran.stdout)?;
     }
     for host in &bed.hosts {
         wait_healthy(host, 3, PATIENCE)?;
-        ensure!(content(host)? == wanted, "{} has other keys or revisions than the snapshot", host.name());
+        let found = (content(host)?, accounts(host)?);
+        ensure!(found == wanted, "{} has {found:#?}, and the snapshot {wanted:#?}", host.name());
     }
-    ensure!(etcdctl(two, "user list")?.trim() == "alice");
-    ensure!(etcdctl(two, "lease list")?.contains("found 1 leases"));
     bed.whole()?;
     let second = token(one)?;
     ensure!(second.starts_with("demo-r-") && second != first, "{second}");
 
-    let raises = version != "3.5.1";
-    ensure!(came[0].stdout.contains("cannot raise the revision") != raises, "{}", came[0].stdout);
-    if raises {
+    ensure!(came[0].stdout.contains("cannot raise the revision") != raises(version), "{}", came[0].stdout);
+    if raises(version) {
         // The watch that went on through the restore, and one that begins where it was.
         one.wait_for("grep -q compacted /root/watched", PATIENCE)?;
         let again = one.sh(&format!(". /etc/profile.d/etcdctl.sh; timeout 20 etcdctl watch later --rev={seen}"))?;
@@ -70,6 +176,12 @@ fn there_and_back(version: &str) -> Result<()> {
     watch.wait()?;
 
     etcdctl(three, "put after 1")?;
+    back(bed, &before, &first)
+}
+
+/// And back to what was there before, with nothing of it lost.
+fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
+    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
     let listed = two.check(&["firstboot", "restore", "--list"])?;
     ensure!(
         listed.contains("/var/lib/etcd/aside/before-restore-") && listed.contains("--rollback returns"),
@@ -79,27 +191,27 @@ fn there_and_back(version: &str) -> Result<()> {
         ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
     }
 
-    let back: [(_, &[&str]); 3] = [(one, &["--rollback"]), (two, &["--rollback"]), (three, &["--rollback"])];
-    all_restore(&back)?;
+    let told: [(_, &[&str]); 3] = [(one, &["--rollback"]), (two, &["--rollback"]), (three, &["--rollback"])];
+    all_restore(&told)?;
     for host in &bed.hosts {
         wait_healthy(host, 3, PATIENCE)?;
-        ensure!(content(host)? == before, "{} is not as it was", host.name());
+        ensure!(content(host)? == *before, "{} is not as it was", host.name());
     }
     ensure!(token(one)? == first);
 
     // All of it outlives a boot.
-    let mut bed = bed;
-    bed.hosts[2].shutdown()?;
-    bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
-    let listed = bed.hosts[2].check(&["firstboot", "restore", "--list"])?;
+    let last = &mut bed.hosts[2];
+    last.shutdown()?;
+    last.boot()?;
+    wait_healthy(last, 3, PATIENCE)?;
+    let listed = last.check(&["firstboot", "restore", "--list"])?;
     ensure!(listed.lines().count() == 1, "what was restored is set aside now, and nothing else:\n{listed}");
     // The member is well before its firstboot has ended, which holds the lock until then.
-    bed.hosts[2].wait_for("firstboot restore --prune 1", PATIENCE)?;
-    ensure!(bed.hosts[2].check(&["firstboot", "restore", "--list"])? == listed, "too young to be deleted");
-    bed.hosts[2].wait_for("sleep 1; firstboot restore --prune 0", PATIENCE)?;
-    ensure!(bed.hosts[2].check(&["firstboot", "restore", "--list"])?.contains("nothing was set aside"));
-    let none = bed.hosts[2].run(&["firstboot", "restore", "--rollback"])?;
+    last.wait_for("firstboot restore --prune 1", PATIENCE)?;
+    ensure!(last.check(&["firstboot", "restore", "--list"])? == listed, "too young to be deleted");
+    last.wait_for("sleep 1; firstboot restore --prune 0", PATIENCE)?;
+    ensure!(last.check(&["firstboot", "restore", "--list"])?.contains("nothing was set aside"));
+    let none = last.run(&["firstboot", "restore", "--rollback"])?;
     ensure!(none.code() == 3 && none.stderr.contains("nothing to return to"), "{none:?}");
     Ok(())
 }

@@ -24,6 +24,11 @@ pub(crate) fn cluster(version: &str) -> Result<Bed> {
 /// Takes a snapshot on one host, and gives it to all.
 pub(crate) fn snapshot(bed: &Bed, of: usize) -> Result<()> {
     etcdctl(&bed.hosts[of], &format!("snapshot save {SNAPSHOT}"))?;
+    give(bed, of)
+}
+
+/// Gives the snapshot of one host to all.
+pub(crate) fn give(bed: &Bed, of: usize) -> Result<()> {
     let bytes = fs::read(bed.hosts[of].path(SNAPSHOT))?;
     bed.hosts.iter().try_for_each(|host| host.write(SNAPSHOT, &bytes, 0o600))
 }

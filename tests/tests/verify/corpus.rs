@@ -10,6 +10,7 @@ use tests::harness::trial;
 
 use crate::image::{Image, PAGE, Used};
 use crate::made::{ours, snapshot, theirs};
+use crate::random::Random;
 
 /// Flips of each region.
 const FLIPS: usize = 8;
@@ -240,19 +241,5 @@ fn contents(image: &Image, cases: &mut Vec<Case>) {
         // mvccpb.KeyValue begins with the tag and length of its key.
         add("the tag of a record's field", page.data() + 17, 0x40);
         add("the length of a record's key", page.data() + 18, 0x01);
-    }
-}
-
-/// Numbers that are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap_or(0) % end.max(1)
-    }
-
-    fn of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.below(list.len())]
     }
 }

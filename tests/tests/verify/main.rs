@@ -3,10 +3,12 @@
 mod corpus;
 mod image;
 mod made;
+mod mutated;
+mod random;
 mod whole;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::harness::main(|| whole::trials().into_iter().chain(corpus::trials()).collect())
+    tests::harness::main(|| [whole::trials(), corpus::trials(), mutated::trials()].into_iter().flatten().collect())
 }

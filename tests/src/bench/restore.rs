@@ -1,0 +1,156 @@
+//! A member that begins anew from a snapshot: from etcd's stop to the first write again, against the guide's own
+//! commands (4.2.2) in a script.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::{Row, database, table, timed};
+use crate::client::{Client, Writers};
+use crate::cluster::{Provisioning, wait_healthy};
+use crate::host::Host;
+use crate::{etcd, programs};
+
+const VERSION: &str = "3.5.1";
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What is measured, in turns.
+const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
+const THEIRS: [&str; 3] = ["bash", "-c", SCRIPT];
+
+/// The old data is moved away where the guide has it removed after a backup: another copy would only cost them time.
+const SCRIPT: &str = "set -e
+systemctl stop etcd
+mv /var/lib/etcd/data /var/lib/etcd/before
+etcdutl snapshot restore /snapshots/snapshot.db --data-dir /var/lib/etcd/data --name etcd-1 \\
+    --initial-cluster etcd-1=https://10.101.15.101:2380 --initial-cluster-token restored \\
+    --initial-advertise-peer-urls https://10.101.15.101:2380
+chown -R etcd:etcd /var/lib/etcd/data
+systemctl start etcd";
+
+/// As it was before: what was set aside is gone.
+const TIDY: &str = "rm -rf /var/lib/etcd/before; firstboot restore --prune 0; ! ls /var/lib/etcd/aside/* 2> /dev/null";
+
+/// What the runs of one way showed.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The longest time without an acknowledged write.
+    gap: Vec<Duration>,
+    /// From the command to its end.
+    whole: Vec<Duration>,
+    /// The most that it took of etcd's volume beside what was there, in bytes.
+    disk: u64,
+}
+
+/// Measures so many runs of each, in turns, and gives the table.
+pub fn run(runs: usize) -> Result<String> {
+    etcd::release(VERSION)?;
+    let work = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let snapshot = work.path().join("snapshot.db");
+    let running = database::make(VERSION, work.path(), database::mib())?;
+    running.save(&snapshot)?;
+    fs::remove_dir_all(running.stop()?)?;
+
+    let provisioning = Provisioning::new()?;
+    let recipe = work.path().join("recipe.toml");
+    fs::write(&recipe, one_member(&fs::read_to_string(programs::recipe("demo"))?)?)?;
+    provisioning.build(&recipe)?;
+    let mut host = provisioning.node("etcd-1")?;
+    host.bind(work.path(), "/snapshots");
+    host.boot()?;
+    wait_healthy(&host, 1, PATIENCE)?;
+    let client = Client::new(&provisioning)?;
+
+    // The first one sees to it that the old data is as large as the new.
+    once(&host, &client, &OURS)?;
+    let mut seen: [Seen; 2] = Default::default();
+    for _ in 0..runs {
+        for (command, seen) in [OURS, THEIRS].iter().zip(&mut seen) {
+            let (gap, whole, disk) = once(&host, &client, command)?;
+            seen.gap.push(gap);
+            seen.whole.push(whole);
+            seen.disk = seen.disk.max(disk);
+        }
+    }
+    let [ours, theirs] = seen;
+    let compare = |what: &str, ours, theirs| {
+        let row = |name: &str, times| Row { name: name.to_owned(), times, bytes: None };
+        format!("{what}\n{}", table(&[row("firstboot restore", ours), row("the guide's commands", theirs)]))
+    };
+    Ok(format!(
+        "{}\n{}\npeak extra disk: {} MiB against {} MiB\n{runs} runs of each, in turns; the snapshot has {} MiB\n",
+        compare("from stop to serving: the longest time without a write", ours.gap, theirs.gap),
+        compare(
+            "the whole command; firstboot's begins with the check of every page, while etcd runs",
+            ours.whole,
+            theirs.whole
+        ),
+        ours.disk >> 20,
+        theirs.disk >> 20,
+        fs::metadata(&snapshot)?.len() >> 20,
+    ))
+}
+
+/// The demo's recipe with its first node only, and room for the database.
+fn one_member(demo: &str) -> Result<String> {
+    let (rest, end) = (demo.find("[[node]]\nname = \"etcd-2\""), demo.find("[network]"));
+    let (rest, end) = rest.zip(end).context("the demo's recipe has another form")?;
+    Ok([&demo[..rest], &demo[end..]].concat().replace("[etcd]\n", "[etcd]\nquota = \"8 GiB\"\n"))
+}
+
+/// One run, with somebody who writes all the while.
+fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Duration, u64)> {
+    host.wait_for(TIDY, PATIENCE)?;
+    nix::unistd::sync();
+    let disk = Disk::watch(host.path("/var/lib/etcd"));
+    let writers = Writers::start(client, &[host.address()], "meanwhile/");
+    writers.go_on(10, PATIENCE)?;
+    let whole = timed(|| host.check(command).map(drop))?;
+    writers.go_on(10, PATIENCE)?;
+    Ok((writers.stop()?.longest_gaps().1, whole, disk.stop()?))
+}
+
+/// Watches how much a folder takes.
+struct Disk {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Disk {
+    fn watch(folder: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let done = stop.clone();
+        let thread = thread::spawn(move || {
+            let before = taken(&folder);
+            let mut most = before;
+            while !done.load(Ordering::Relaxed) {
+                most = most.max(taken(&folder));
+                sleep(Duration::from_millis(20));
+            }
+            most - before
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow!("who watched the disk panicked"))
+    }
+}
+
+/// What a folder's files take of the disk, in bytes. What vanishes meanwhile takes nothing.
+fn taken(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => taken(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
