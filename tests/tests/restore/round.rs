@@ -63,9 +63,9 @@ fn accounts(host: &Host) -> Result<Vec<String>> {
     asked.iter().map(|words| etcdctl(host, words)).collect()
 }
 
-/// A snapshot with an alarm and a learner in it, and with authentication on where `secured`. The cluster itself is
-/// without them afterwards.
-fn snapshot(bed: &Bed, secured: bool) -> Result<()> {
+/// A snapshot with authentication on, and with an alarm and a learner in it. The cluster itself is without them
+/// afterwards.
+fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
     let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");
     one.wait_for(&ctl(&format!("member add ghost --learner --peer-urls={GHOST}")), PATIENCE)?;
@@ -74,13 +74,9 @@ fn snapshot(bed: &Bed, secured: bool) -> Result<()> {
     let own = members.iter().find(|member| member.name == one.name()).context("no etcd-1")?;
     let raise = json!({ "action": "ACTIVATE", "memberID": own.id, "alarm": "NOSPACE" });
     client.call::<Value>(one.address(), "maintenance/alarm", &raise)?;
-    if secured {
-        etcdctl(one, "auth enable")?;
-    }
-    etcdctl(one, &format!("snapshot save {SNAPSHOT} --user root:secret"))?;
-    if secured {
-        etcdctl(one, "auth disable --user root:secret")?;
-    }
+    etcdctl(one, "auth enable")?;
+    etcdctl(one, &format!("snapshot save {SNAPSHOT}"))?;
+    etcdctl(one, "auth disable")?;
     etcdctl(one, "alarm disarm")?;
     let ghost = members.iter().find(|member| member.peer_urls == [GHOST]).context("no ghost")?;
     etcdctl(one, &format!("member remove {:x}", ghost.id.parse::<u64>()?))?;
@@ -88,15 +84,13 @@ fn snapshot(bed: &Bed, secured: bool) -> Result<()> {
 }
 
 /// What came back besides the keys.
-fn came_back(bed: &Bed, secured: bool) -> Result<()> {
+fn came_back(bed: &Bed) -> Result<()> {
     let two = &bed.hosts[1];
-    if secured {
-        let refused = two.sh(". /etc/profile.d/etcdctl.sh; etcdctl get old/1")?;
-        ensure!(!refused.success() && refused.stderr.contains("permission denied"), "{refused:?}");
-        let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
-        ensure!(alice.trim() == "1", "{alice}");
-        etcdctl(two, "auth disable --user root:secret")?;
-    }
+    let alice = etcdctl(two, "get old/1 --print-value-only --user alice:secret")?;
+    ensure!(alice.trim() == "1", "{alice}");
+    let refused = two.sh(". /etc/profile.d/etcdctl.sh; etcdctl get leased --user alice:secret")?;
+    ensure!(!refused.success() && refused.stderr.contains("permission denied"), "{refused:?}");
+    etcdctl(two, "auth disable")?;
     let alarms = etcdctl(two, "alarm list")?;
     ensure!(alarms.contains("NOSPACE"), "{alarms:?}");
     etcdctl(two, "alarm disarm")?;
@@ -127,10 +121,8 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
 fn there_and_back(version: &str) -> Result<()> {
     let bed = cluster(version)?;
     let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
-    // A watch that goes on through the restore has no user.
-    let secured = !raises(version);
     fill(one)?;
-    snapshot(&bed, secured)?;
+    snapshot(&bed)?;
     let wanted = (content(one)?, accounts(one)?);
     etcdctl(two, "put later 1")?;
     etcdctl(two, "put old/1 changed")?;
@@ -150,7 +142,7 @@ fn there_and_back(version: &str) -> Result<()> {
     fs::remove_file(two.path(SNAPSHOT))?;
     let told: [(_, &[&str]); 3] = [(one, &[SNAPSHOT]), (two, &["--from", "etcd-1"]), (three, &[SNAPSHOT])];
     let came = all_restore(&told)?;
-    came_back(&bed, secured)?;
+    came_back(&bed)?;
     for ran in &came {
         ensure!(ran.stdout.contains("etcd-1, etcd-2, etcd-3 are ready"), "{}", ran.stdout);
         ids_as_printed(&bed, &ran.stdout)?;
