@@ -103,7 +103,7 @@ impl Build {
         let id = |name| self.cluster.member(name).map(|member| member_id(&member.peer_url(), &epoch.token));
         let members = epoch.lives.keys().map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
         format!(
-            "all were told the same. The cluster will be {:x}, its token {}, its members {}",
+            "the cluster will be {:x}, its token {}, its members {}",
             epoch.cluster_id,
             epoch.token,
             members.collect::<Vec<_>>().join(", ")

@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::build::{self, Build};
 use super::{aside, exchange};
-use crate::barrier::{self, Agreed, Epoch, Errand, Past, SetAside, Task};
+use crate::barrier::{self, Agreed, Epoch, Errand, Lives, Past, SetAside, Task};
 use crate::files;
 use crate::identity::Identity;
 use crate::journal::{Event, Exchange, Journal, Told};
+use crate::lock::Lock;
 use crate::say::say;
 use crate::steps::etcd_conf::Start;
 use crate::{paths, release};
@@ -42,6 +43,23 @@ pub(crate) fn take_up(identity: &Identity, journal: &mut Journal) -> Result<()> 
         Outcome::Left => {}
     }
     Ok(())
+}
+
+/// Where nobody is to be waited for, what will be agreed on is known: the new data is made while etcd still runs. It is
+/// found there when it is asked for, and is made then if somebody else was at work here meanwhile.
+pub(super) fn ahead(identity: &Identity, past: &Past, told: &Told) -> Result<()> {
+    let (cluster, own) = (&identity.cluster, &identity.node.name);
+    let alone = past.told_memory(cluster, own, told).others().next().is_none();
+    let (Some(build), true, None) = (build_of(identity, told)?, alone, &past.told) else { return Ok(()) };
+    let Ok(_lock) = Lock::take() else { return Ok(()) };
+    let epoch = Epoch::new(cluster, Lives::from([(own.clone(), told.nonce)]), told.task);
+    build.make(&epoch).inspect_err(|_| clean())
+}
+
+/// What it takes to make new data of the snapshot, where there is one.
+fn build_of(identity: &Identity, told: &Told) -> Result<Option<Build>> {
+    let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+    Ok(told.source.clone().map(|source| Build { cluster: identity.cluster.clone(), own: own.clone(), source }))
 }
 
 /// From wherever it stands to the end.
@@ -94,7 +112,7 @@ fn agree(
 ) -> Result<Result<Exchange, Outcome>> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
     let memory = past.told_memory(&identity.cluster, &identity.node.name, told);
-    let build = told.source.clone().map(|source| Build { cluster: identity.cluster.clone(), own: own.clone(), source });
+    let build = build_of(identity, told)?;
     let set_aside = past.set_aside.clone();
     let prepare = {
         let (build, set_aside) = (build.clone(), set_aside.clone());

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use recipes::Label;
 
 use crate::barrier::{self, Nonce, Past, Task};
@@ -102,8 +102,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.dry_run {
         return Ok(());
     }
-    let until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
-    let told = Told { nonce: Nonce::draw()?, task, without, source, until };
+    let mut told = Told { nonce: Nonce::draw()?, task, without, source, until: 0 };
+    carry::ahead(&identity, &past, &told).context("nothing was restored, and etcd was not stopped")?;
+    told.until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
     // The unit starts etcd in the end, as what it was or as what it became; and goes on where this process leaves.
     let outcome = operator::with_journal(|journal| {
         journal.add(Event::Told(Box::new(told)))?;

@@ -112,7 +112,7 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
     let status: Value = serde_json::from_str(&etcdctl(&bed.hosts[0], "endpoint status --write-out=json")?)?;
     let cluster = status[0]["Status"]["header"]["cluster_id"].as_u64().context("no cluster id")?;
     ensure!(
-        said.contains(&format!("The cluster will be {cluster:x}")),
+        said.contains(&format!("the cluster will be {cluster:x}")),
         "it is {cluster:x}, and was said to be:\n{said}"
     );
     Ok(())
