@@ -24,6 +24,8 @@ fn alone() -> Result<()> {
     let refused = bed.hosts[0].run(&arguments)?;
     ensure!([3, 4].contains(&refused.code()) && !refused.stdout.contains("are ready"), "{refused:?}");
     wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    ensure!(refused.stdout.contains("etcdutl snapshot restore"), "nothing was made ahead: {refused:?}");
+    ensure!(!bed.hosts[0].path("/var/lib/etcd/restore").exists(), "what was made ahead is left");
 
     for host in &mut bed.hosts[1..] {
         host.pull_the_plug()?;
