@@ -87,7 +87,7 @@ pub fn run(runs: usize) -> Result<String> {
         "{}\n{}\npeak extra disk: {} MiB against {} MiB\n{runs} runs of each, in turns; the snapshot has {} MiB\n",
         compare("from stop to serving: the longest time without a write", ours.gap, theirs.gap),
         compare(
-            "the whole command; firstboot's begins with the check of every page, while etcd runs",
+            "the whole command; firstboot's checks every page and makes the new data while etcd still runs",
             ours.whole,
             theirs.whole
         ),
