@@ -94,6 +94,15 @@ fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
     Ok(Outcome::GivenUp(why))
 }
 
+/// Makes room of what a restore left that was cut short before anybody was told of it.
+pub(super) fn clear(past: &Past) {
+    if past.told.is_none()
+        && let Ok(_lock) = Lock::take()
+    {
+        clean();
+    }
+}
+
 /// Removes what was made for epochs that came to nothing, and the snapshot where it was fetched. What is left costs
 /// room, and the next restore removes it.
 fn clean() {

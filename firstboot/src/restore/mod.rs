@@ -86,6 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if past.exchange.is_some() {
         return Err(refused(format!("an earlier restore is not finished; `systemctl restart {UNIT}` finishes it")));
     }
+    if !options.dry_run {
+        carry::clear(&past);
+    }
     let without = without(options, &identity, &past)?;
     let patience = Duration::from_secs(options.deadline);
     let (task, source) = if options.rollback {
