@@ -22,6 +22,7 @@ mod rebuild;
 mod release;
 mod run;
 mod say;
+mod snapshot;
 mod stamp;
 mod status;
 mod steps;
@@ -45,6 +46,8 @@ enum Command {
     Run(run::Options),
     /// Show every member of the cluster
     Status(status::Options),
+    /// Take, check and keep snapshots
+    Snapshot(snapshot::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(options) => run::run(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
+        Command::Snapshot(options) => snapshot::run(&options),
     };
     match outcome {
         Ok(None) => ExitCode::SUCCESS,

@@ -117,7 +117,7 @@ pub(super) async fn receive(
                 break;
             }
         }
-        Ok((count, storage_version))
+        anyhow::Ok((count, storage_version))
     };
     let (streamed, written) = tokio::join!(stream, writer);
     let written = written.context("the writer was lost")?;

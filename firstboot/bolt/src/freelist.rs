@@ -1,0 +1,99 @@
+//! The list of free pages, which etcd does not write and other users of bbolt do.
+
+use std::io;
+
+use crate::HEADER;
+use crate::bitmap::Bitmap;
+use crate::fault::Faults;
+use crate::node::{self, Header};
+use crate::read::{ReadAt, u64_at};
+
+/// So many bytes of the list are read at a time.
+const PIECE: usize = 64 << 10;
+/// A count of this says: the count is the list's first word.
+const OVERFULL: u16 = 0xFFFF;
+
+/// Reads the list, and marks the pages it lies in as used. On the disk its two forms, array and hash map, are one:
+/// page ids in ascending order.
+pub(crate) fn read<R: ReadAt + ?Sized>(
+    file: &R,
+    id: u64,
+    size: u64,
+    pages: u64,
+    used: &mut Bitmap,
+    faults: &mut Faults,
+) -> io::Result<Bitmap> {
+    let mut free = Bitmap::new(pages);
+    if id < 2 || id >= pages {
+        faults.add(
+            None,
+            HEADER as u64 + 32,
+            format!("the freelist on a page from 2 to {}", pages.saturating_sub(1)),
+            id.to_string(),
+        );
+        return Ok(free);
+    }
+    let start = id * size;
+    let mut first = [0; HEADER + 8];
+    file.read_exact_at(&mut first, start)?;
+    let header = Header::parse(&first);
+    if header.kind != node::FREELIST {
+        faults.add(Some(id), start + 8, "a freelist page", node::kind(header.kind));
+        return Ok(free);
+    }
+    if header.id != id {
+        faults.add(Some(id), start, format!("the page's id, {id}"), header.id.to_string());
+    }
+    let span = u64::from(header.overflow) + 1;
+    if span > pages - id {
+        faults.add(
+            Some(id),
+            start + 12,
+            format!("an overflow of at most {} pages", pages - id - 1),
+            header.overflow.to_string(),
+        );
+        return Ok(free);
+    }
+    for page in id..id + span {
+        used.insert(page);
+    }
+    let (skip, count) = match header.count {
+        OVERFULL => (HEADER as u64 + 8, u64_at(&first, HEADER)),
+        count => (HEADER as u64, u64::from(count)),
+    };
+    let room = (span * size - skip) / 8;
+    if count > room {
+        faults.add(
+            Some(id),
+            start + 10,
+            format!("at most {room} free pages, for there is no room for more"),
+            count.to_string(),
+        );
+        return Ok(free);
+    }
+    let mut piece = vec![0; PIECE];
+    let mut before = 1;
+    let mut at = start + skip;
+    let end = at + count * 8;
+    while at < end {
+        let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
+        file.read_exact_at(bytes, at)?;
+        for (index, word) in (0..).zip(bytes.chunks_exact(8)) {
+            let (at, page) = (at + index * 8, u64_at(word, 0));
+            if page >= pages || page < 2 {
+                faults.add(Some(id), at, format!("a free page from 2 to {}", pages - 1), page.to_string());
+                continue;
+            }
+            if page <= before {
+                faults.add(Some(id), at, format!("a free page above {before}, the one before"), page.to_string());
+            }
+            if (id..id + span).contains(&page) {
+                faults.add(Some(id), at, "a free page that is not the freelist's own", page.to_string());
+            }
+            free.insert(page);
+            before = page;
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(free)
+}

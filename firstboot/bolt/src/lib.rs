@@ -1,0 +1,26 @@
+//! Reads a bbolt database, the file in which etcd keeps its keys, and checks every page of it.
+//!
+//! The format is bbolt's own (go.etcd.io/bbolt, internal/common): pages of one size, each with its id in its header;
+//! two meta pages, of which the valid one with the higher transaction id counts; from there a B+tree of buckets, each
+//! a B+tree itself. Only the meta pages have a checksum, so everything else is held against what bbolt's writer does
+//! without exception: the file is either as bbolt wrote it, or [`check`] says where it is not.
+//!
+//! The file is never mapped: a page that the disk cannot give is an error here and not a signal, and memory stays at
+//! a bit or two for each page and the few pages from the root to the one looked at.
+
+mod bitmap;
+mod fault;
+mod freelist;
+mod meta;
+mod node;
+mod read;
+mod tree;
+mod walk;
+
+pub use fault::{Fault, Faults};
+pub use meta::Meta;
+pub use read::ReadAt;
+pub use walk::{Entry, Form, Path, Place, Report, Visit, check};
+
+/// The header of every page: id (8 bytes), kind (2), count (2), overflow (4).
+pub(crate) const HEADER: usize = 16;

@@ -1,0 +1,141 @@
+//! The two meta pages: page size, root, freelist, high-water mark, transaction.
+
+use std::io;
+
+use crate::fault::Faults;
+use crate::read::{ReadAt, u16_at, u32_at, u64_at};
+use crate::walk::Form;
+use crate::{HEADER, node};
+
+const MAGIC: u32 = 0xED0C_DAED;
+const VERSION: u32 = 2;
+/// Header, fields and checksum.
+const LENGTH: usize = HEADER + 64;
+/// Page sizes there can be: those of the systems Go runs on.
+const PAGE_SIZES: [u32; 7] = [1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15, 1 << 16];
+/// In place of the freelist's page: it was not written, as etcd has it. Every page that is not reachable is free.
+const NO_FREELIST: u64 = u64::MAX;
+
+/// What is wrong with a meta page: byte of the page, expected, found.
+type Wrong = (u64, String, String);
+
+/// A valid meta page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// The size of every page, in bytes.
+    pub page_size: u32,
+    /// The page with the root of the bucket of buckets.
+    pub root: u64,
+    /// The page with the list of free pages, where there is one.
+    pub freelist: Option<u64>,
+    /// The high-water mark: pages from this id on do not exist.
+    pub pages: u64,
+    /// The transaction that wrote it.
+    pub txid: u64,
+}
+
+impl Meta {
+    fn parse(page: &[u8; LENGTH]) -> Result<Self, Wrong> {
+        let field = |at: usize| u32_at(page, HEADER + at);
+        let long = |at: usize| u64_at(page, HEADER + at);
+        let wrong = |at: usize, expected: String, found: String| Err((at as u64, expected, found));
+        let sum = fnv64a(&page[HEADER..HEADER + 56]);
+        if field(0) != MAGIC {
+            return wrong(HEADER, format!("bbolt's magic number {MAGIC:08x}"), format!("{:08x}", field(0)));
+        }
+        if field(4) != VERSION {
+            return wrong(HEADER + 4, format!("format version {VERSION}"), field(4).to_string());
+        }
+        if long(56) != sum {
+            return wrong(HEADER + 56, format!("the checksum {sum:016x}"), format!("{:016x}", long(56)));
+        }
+        if !PAGE_SIZES.contains(&field(8)) {
+            return wrong(HEADER + 8, "a page size from 1 KiB to 64 KiB".to_owned(), field(8).to_string());
+        }
+        let freelist = (long(32) != NO_FREELIST).then_some(long(32));
+        Ok(Self { page_size: field(8), root: long(16), freelist, pages: long(40), txid: long(48) })
+    }
+}
+
+/// The meta page that counts. What is wrong with the other one counts too in a [`Form::Snapshot`]; in a file that
+/// lived, a meta page that was being written when the power went is what the other one is for.
+pub(crate) fn find<R: ReadAt + ?Sized>(
+    file: &R,
+    len: u64,
+    form: Form,
+    faults: &mut Faults,
+) -> io::Result<Option<Meta>> {
+    let Some(first) = Page::read(file, len, 0)? else {
+        faults.add(None, 0, "two meta pages", format!("a file of {len} bytes"));
+        return Ok(None);
+    };
+    let second = match &first.meta {
+        Ok(meta) => Page::read(file, len, u64::from(meta.page_size))?,
+        // Where the first page does not say how long it is, the second one is looked for.
+        Err(_) => Page::search(file, len)?,
+    };
+    let mut metas = Vec::new();
+    let mut wrong = Vec::new();
+    for (number, page) in (0..).zip([Some(first), second].into_iter().flatten()) {
+        match page.meta {
+            Ok(meta) => {
+                if page.id != number {
+                    faults.add(Some(number), page.offset, format!("the page's id, {number}"), page.id.to_string());
+                }
+                if page.kind != node::META {
+                    faults.add(Some(number), page.offset + 8, "a meta page", node::kind(page.kind));
+                }
+                metas.push(meta);
+            }
+            Err((at, expected, found)) => wrong.push((number, page.offset + at, expected, found)),
+        }
+    }
+    if metas.is_empty() || form == Form::Snapshot {
+        for (number, offset, expected, found) in wrong {
+            faults.add(Some(number), offset, expected, found);
+        }
+    }
+    if let (Form::Snapshot, [first, second]) = (form, metas.as_slice()) {
+        // One transaction is streamed: both pages say the same, and the second has the number before.
+        let expected = Meta { txid: first.txid.wrapping_sub(1), ..first.clone() };
+        if *second != expected {
+            let at = u64::from(first.page_size);
+            faults.add(Some(1), at, "the first meta page's fields and the transaction before", format!("{second:?}"));
+        }
+    }
+    Ok(metas.into_iter().reduce(|a, b| if b.txid > a.txid { b } else { a }))
+}
+
+/// A page that should be a meta page.
+struct Page {
+    offset: u64,
+    id: u64,
+    kind: u16,
+    meta: Result<Meta, Wrong>,
+}
+
+impl Page {
+    fn read<R: ReadAt + ?Sized>(file: &R, len: u64, offset: u64) -> io::Result<Option<Self>> {
+        let mut page = [0; LENGTH];
+        if offset + LENGTH as u64 > len {
+            return Ok(None);
+        }
+        file.read_exact_at(&mut page, offset)?;
+        Ok(Some(Self { offset, id: u64_at(&page, 0), kind: u16_at(&page, 8), meta: Meta::parse(&page) }))
+    }
+
+    /// The second meta page of a file whose first one is damaged: it lies where it says that it does.
+    fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
+        for size in PAGE_SIZES {
+            let page = Self::read(file, len, u64::from(size))?;
+            if page.as_ref().is_some_and(|page| page.meta.as_ref().is_ok_and(|meta| meta.page_size == size)) {
+                return Ok(page);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn fnv64a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,186 @@
+//! One page of a tree, with its overflow: branch or leaf, its keys in order, its parts where bbolt's writer puts them.
+
+use crate::HEADER;
+use crate::fault::shown;
+use crate::read::{u16_at, u32_at, u64_at};
+
+/// Kinds of pages, as in their headers.
+pub(crate) const BRANCH: u16 = 0x01;
+pub(crate) const LEAF: u16 = 0x02;
+pub(crate) const META: u16 = 0x04;
+pub(crate) const FREELIST: u16 = 0x10;
+
+/// A branch's element: position (4), key's length (4), page (8). A leaf's: flags (4), position (4), key's length (4),
+/// value's length (4).
+const ELEMENT: usize = 16;
+/// A leaf element's flag: its value is a bucket.
+const BUCKET: u32 = 0x01;
+
+/// A page's kind, in words.
+pub(crate) fn kind(flags: u16) -> String {
+    match flags {
+        BRANCH => "a branch page".to_owned(),
+        LEAF => "a leaf page".to_owned(),
+        META => "a meta page".to_owned(),
+        FREELIST => "a freelist page".to_owned(),
+        other => format!("a page of unknown kind {other:#06x}"),
+    }
+}
+
+/// The header of a page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Header {
+    pub(crate) id: u64,
+    pub(crate) kind: u16,
+    pub(crate) count: u16,
+    pub(crate) overflow: u32,
+}
+
+impl Header {
+    /// Reads the first [`HEADER`] bytes.
+    pub(crate) fn parse(page: &[u8]) -> Self {
+        Self { id: u64_at(page, 0), kind: u16_at(page, 8), count: u16_at(page, 10), overflow: u32_at(page, 12) }
+    }
+
+    /// Whether it is a branch or a leaf.
+    pub(crate) fn is_node(&self) -> bool {
+        self.kind == BRANCH || self.kind == LEAF
+    }
+
+    /// Where its table of elements ends.
+    pub(crate) fn table_end(&self) -> usize {
+        HEADER + usize::from(self.count) * ELEMENT
+    }
+
+    /// Where its last element ends, by the table's word: the page's bytes up to the end of the table are enough.
+    pub(crate) fn extent(&self, table: &[u8]) -> u64 {
+        let Some(last) = usize::from(self.count).checked_sub(1) else { return HEADER as u64 };
+        let element = Element::parse(self.kind, table, last);
+        element.start + element.key + element.value
+    }
+}
+
+/// One row of the table.
+struct Element {
+    /// Byte of the page at which the key begins; the value follows it.
+    start: u64,
+    key: u64,
+    value: u64,
+    flags: u32,
+}
+
+impl Element {
+    fn parse(kind: u16, page: &[u8], index: usize) -> Self {
+        let at = HEADER + index * ELEMENT;
+        let word = |n: usize| u64::from(u32_at(page, at + 4 * n));
+        if kind == BRANCH {
+            Self { start: at as u64 + word(0), key: word(1), value: 0, flags: 0 }
+        } else {
+            Self { start: at as u64 + word(1), key: word(2), value: word(3), flags: u32_at(page, at) }
+        }
+    }
+}
+
+/// Something wrong inside a page: byte of the page, expected, found.
+pub(crate) type Wrong = (usize, String, String);
+
+/// A branch or leaf whose every element lies where it should and whose keys ascend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node<'a> {
+    bytes: &'a [u8],
+    kind: u16,
+    count: usize,
+}
+
+impl<'a> Node<'a> {
+    /// Checks a page, given with its overflow.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Wrong> {
+        let header = Header::parse(bytes);
+        let count = usize::from(header.count);
+        let name = |index: usize, part: &str| format!("element {index}'s {part}");
+        if header.table_end() > bytes.len() {
+            let expected =
+                format!("at most {} elements, for there is no room for more", (bytes.len() - HEADER) / ELEMENT);
+            return Err((10, expected, count.to_string()));
+        }
+        let node = Self { bytes, kind: header.kind, count };
+        let mut next = header.table_end() as u64;
+        let mut before: Option<&[u8]> = None;
+        for index in 0..count {
+            let at = HEADER + index * ELEMENT;
+            let element = Element::parse(header.kind, bytes, index);
+            if element.start != next {
+                let expected = format!("{} at byte {next} of the page", name(index, "key"));
+                return Err((at, expected, element.start.to_string()));
+            }
+            next = element.start + element.key + element.value;
+            if next > bytes.len() as u64 {
+                let expected = format!("{} inside the page's {} bytes", name(index, "end"), bytes.len());
+                return Err((at, expected, next.to_string()));
+            }
+            if element.key == 0 {
+                return Err((at, format!("{} not empty", name(index, "key")), "length 0".to_owned()));
+            }
+            if element.flags > BUCKET {
+                return Err((at, format!("{} 0 or 1", name(index, "flags")), format!("{:#x}", element.flags)));
+            }
+            if header.kind == BRANCH && node.child(index) < 2 {
+                return Err((at + 8, name(index, "page to be 2 or more"), node.child(index).to_string()));
+            }
+            let key = node.key(index);
+            if let Some(before) = before
+                && before >= key
+            {
+                let expected = format!("{} above {}", name(index, "key"), shown(before));
+                return Err((node.key_at(index), expected, shown(key)));
+            }
+            before = Some(key);
+        }
+        Ok(node)
+    }
+
+    pub(crate) fn is_branch(&self) -> bool {
+        self.kind == BRANCH
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Byte of the page at which a key begins.
+    pub(crate) fn key_at(&self, index: usize) -> usize {
+        at(Element::parse(self.kind, self.bytes, index).start)
+    }
+
+    /// A key.
+    pub(crate) fn key(&self, index: usize) -> &'a [u8] {
+        let element = Element::parse(self.kind, self.bytes, index);
+        &self.bytes[at(element.start)..at(element.start + element.key)]
+    }
+
+    /// A leaf's value.
+    pub(crate) fn value(&self, index: usize) -> &'a [u8] {
+        let element = Element::parse(self.kind, self.bytes, index);
+        &self.bytes[at(element.start + element.key)..at(element.start + element.key + element.value)]
+    }
+
+    /// Whether a leaf's value is a bucket.
+    pub(crate) fn is_bucket(&self, index: usize) -> bool {
+        Element::parse(self.kind, self.bytes, index).flags & BUCKET != 0
+    }
+
+    /// The page that a branch's element points to.
+    pub(crate) fn child(&self, index: usize) -> u64 {
+        u64_at(self.bytes, Self::child_at(index))
+    }
+
+    /// Byte of the page at which a branch's element names its page.
+    pub(crate) fn child_at(index: usize) -> usize {
+        HEADER + index * ELEMENT + 8
+    }
+}
+
+/// Positions that were checked lie inside a slice.
+fn at(position: u64) -> usize {
+    usize::try_from(position).unwrap_or(usize::MAX)
+}

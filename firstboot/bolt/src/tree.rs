@@ -1,0 +1,286 @@
+//! The walk over the tree of buckets.
+
+use std::io;
+
+use crate::HEADER;
+use crate::bitmap::Bitmap;
+use crate::fault::{Faults, shown};
+use crate::node::{self, Header, Node};
+use crate::read::{ReadAt, u64_at};
+use crate::walk::{Entry, Path, Place, Visit};
+
+/// No tree is as deep as this, buckets within buckets counted: a page has room for dozens of keys, and bbolt splits
+/// it in halves.
+const DEEPEST: usize = 64;
+/// No page with its overflow is as long as this: etcd takes requests of 1.5 MiB, and of more only where it is told to.
+const LONGEST: u64 = 256 << 20;
+/// A bucket as a value: root page (8), sequence (8); where the root is 0, a leaf page follows.
+const BUCKET: usize = 16;
+
+pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
+    pub(crate) file: &'w R,
+    pub(crate) size: u64,
+    pub(crate) pages: u64,
+    pub(crate) used: Bitmap,
+    pub(crate) free: Option<Bitmap>,
+    pub(crate) faults: Faults,
+    pub(crate) complete: bool,
+    pub(crate) looked_at: u64,
+    pub(crate) visit: &'w mut dyn Visit,
+}
+
+/// What a page's place in the tree says about it.
+#[derive(Clone, Copy)]
+struct Expected<'a> {
+    /// Who points to it.
+    from: Place,
+    /// Its keys are not below this one …
+    min: Option<&'a [u8]>,
+    /// … and below this one.
+    max: Option<&'a [u8]>,
+    /// The pages above it.
+    depth: usize,
+    /// Its bucket; none in the bucket of buckets.
+    bucket: Option<&'a Path<'a>>,
+}
+
+impl<R: ReadAt + ?Sized> Tree<'_, R> {
+    /// Walks everything below the bucket of buckets.
+    pub(crate) fn root(&mut self, id: u64) -> io::Result<()> {
+        let from = Place { page: 0, offset: HEADER as u64 + 16 };
+        self.page(id, Expected { from, min: None, max: None, depth: 0, bucket: None })
+    }
+
+    fn wrong(&mut self, at: Place, expected: impl Into<String>, found: impl Into<String>) {
+        self.complete = false;
+        self.faults.add(Some(at.page), at.offset, expected, found);
+    }
+
+    fn page(&mut self, id: u64, expected: Expected<'_>) -> io::Result<()> {
+        let Some(bytes) = self.load(id, expected)? else { return Ok(()) };
+        let start = Place { page: id, offset: id * self.size };
+        match Node::parse(&bytes) {
+            Ok(node) => self.node(node, start, expected),
+            Err((at, expected, found)) => {
+                self.wrong(inside(start, at), expected, found);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads a branch or leaf page with its overflow, if it can be one and nobody else has it.
+    fn load(&mut self, id: u64, expected: Expected<'_>) -> io::Result<Option<Vec<u8>>> {
+        if id < 2 || id >= self.pages {
+            self.wrong(expected.from, format!("a page from 2 to {}", self.pages.saturating_sub(1)), id.to_string());
+            return Ok(None);
+        }
+        if expected.depth > DEEPEST {
+            self.wrong(expected.from, format!("a tree of at most {DEEPEST} levels"), "more");
+            return Ok(None);
+        }
+        if !self.used.insert(id) {
+            self.wrong(expected.from, "a page that nothing else points to", format!("page {id} once more"));
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(0)];
+        let start = Place { page: id, offset: id * self.size };
+        self.file.read_exact_at(&mut bytes, start.offset)?;
+        let header = Header::parse(&bytes);
+        if header.id != id {
+            self.wrong(start, format!("the page's id, {id}"), header.id.to_string());
+            return Ok(None);
+        }
+        if !header.is_node() {
+            self.wrong(inside(start, 8), "a branch or leaf page", node::kind(header.kind));
+            return Ok(None);
+        }
+        if !self.overflow(&mut bytes, header, start)? {
+            return Ok(None);
+        }
+        self.is_free(id, u64::from(header.overflow), expected.from);
+        self.looked_at += 1 + u64::from(header.overflow);
+        self.visit.progress(self.looked_at * self.size);
+        Ok(Some(bytes))
+    }
+
+    /// Reads what a page has beyond its own end, if that is as long as the page's elements need: what is read then is
+    /// no longer than what is there, whatever the header says.
+    fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Place) -> io::Result<bool> {
+        let at = inside(start, 12);
+        let span = u64::from(header.overflow) + 1;
+        if span > self.pages - start.page {
+            let most = self.pages - start.page - 1;
+            self.wrong(at, format!("an overflow of at most {most} pages"), header.overflow.to_string());
+            return Ok(false);
+        }
+        let end = header.table_end();
+        if end as u64 > span * self.size {
+            let most = (span * self.size - HEADER as u64) / 16;
+            self.wrong(inside(start, 10), format!("at most {most} elements in {span} pages"), header.count.to_string());
+            return Ok(false);
+        }
+        if end > bytes.len() {
+            self.extend(bytes, end, start)?;
+        }
+        let extent = header.extent(bytes);
+        // bbolt rounded up once, and took one more where there was nothing to round in its first years.
+        let (least, most) = (extent.saturating_sub(1) / self.size, extent / self.size);
+        if !(least..=most).contains(&u64::from(header.overflow)) {
+            let expected = format!("an overflow of {least} pages, for the last element ends at byte {extent}");
+            self.wrong(at, expected, header.overflow.to_string());
+            return Ok(false);
+        }
+        if span * self.size > LONGEST {
+            self.wrong(at, format!("a page of at most {LONGEST} bytes"), (span * self.size).to_string());
+            return Ok(false);
+        }
+        let mut own = true;
+        for id in start.page + 1..start.page + span {
+            own &= self.used.insert(id);
+        }
+        if !own {
+            self.wrong(at, format!("{} pages of overflow that nothing else points to", header.overflow), "some in use");
+            return Ok(false);
+        }
+        let whole = usize::try_from(span * self.size).unwrap_or(0);
+        self.extend(bytes, whole, start)?;
+        Ok(true)
+    }
+
+    fn extend(&self, bytes: &mut Vec<u8>, to: usize, start: Place) -> io::Result<()> {
+        let from = bytes.len();
+        if to > from {
+            bytes.resize(to, 0);
+            self.file.read_exact_at(&mut bytes[from..], start.offset + from as u64)?;
+        }
+        Ok(())
+    }
+
+    fn is_free(&mut self, id: u64, overflow: u64, from: Place) {
+        let Some(free) = &self.free else { return };
+        if let Some(freed) = (id..=id + overflow).find(|id| free.contains(*id)) {
+            self.faults.add(
+                Some(from.page),
+                from.offset,
+                "a page that is not free",
+                format!("page {freed}, in the freelist"),
+            );
+        }
+    }
+
+    /// Holds a page's keys against its place, and goes on to what lies below it.
+    fn node(&mut self, node: Node<'_>, start: Place, expected: Expected<'_>) -> io::Result<()> {
+        let Some(last) = node.count().checked_sub(1) else {
+            // The root of a bucket without keys is an empty leaf.
+            let root = expected.min.is_none() && expected.max.is_none();
+            if node.is_branch() || !root {
+                self.wrong(inside(start, 10), "a page with keys", "none");
+            }
+            return Ok(());
+        };
+        if let Some(min) = expected.min
+            && node.key(0) < min
+        {
+            let key = shown(node.key(0));
+            self.wrong(
+                inside(start, node.key_at(0)),
+                format!("keys from {} on, as the page above says", shown(min)),
+                key,
+            );
+            return Ok(());
+        }
+        if let Some(max) = expected.max
+            && node.key(last) >= max
+        {
+            let key = shown(node.key(last));
+            self.wrong(
+                inside(start, node.key_at(last)),
+                format!("keys below {}, as the page above says", shown(max)),
+                key,
+            );
+            return Ok(());
+        }
+        for index in 0..=last {
+            if node.is_branch() {
+                let max = if index < last { Some(node.key(index + 1)) } else { expected.max };
+                let from = inside(start, Node::child_at(index));
+                let below = Expected { from, min: Some(node.key(index)), max, depth: expected.depth + 1, ..expected };
+                self.page(node.child(index), below)?;
+            } else {
+                self.element(&node, index, start, expected)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn element(&mut self, node: &Node<'_>, index: usize, start: Place, expected: Expected<'_>) -> io::Result<()> {
+        let (key, value) = (node.key(index), node.value(index));
+        let place = inside(start, node.key_at(index));
+        if !node.is_bucket(index) {
+            match expected.bucket {
+                Some(bucket) => self.visit.entry(&Entry { bucket, key, value, place }, &mut self.faults),
+                None => self.wrong(place, "nothing but buckets outside of buckets", format!("the key {}", shown(key))),
+            }
+            return Ok(());
+        }
+        let at = Place { offset: place.offset + key.len() as u64, ..place };
+        if value.len() < BUCKET {
+            self.wrong(at, format!("a bucket of {BUCKET} bytes or more"), value.len().to_string());
+            return Ok(());
+        }
+        let path = Path { name: key, parent: expected.bucket };
+        let below = Expected { from: at, min: None, max: None, depth: expected.depth + 1, bucket: Some(&path) };
+        let root = u64_at(value, 0);
+        if root != 0 {
+            if value.len() != BUCKET {
+                self.wrong(
+                    at,
+                    format!("a bucket of {BUCKET} bytes, for its pages are elsewhere"),
+                    value.len().to_string(),
+                );
+                return Ok(());
+            }
+            self.visit.bucket(&path);
+            return self.page(root, below);
+        }
+        self.visit.bucket(&path);
+        self.inline(&value[BUCKET..], Place { offset: at.offset + BUCKET as u64, ..at }, below)
+    }
+
+    /// A small bucket: its only page lies in its parent's.
+    fn inline(&mut self, bytes: &[u8], start: Place, expected: Expected<'_>) -> io::Result<()> {
+        if bytes.len() < HEADER {
+            self.wrong(start, "an inline bucket's page", format!("{} bytes", bytes.len()));
+            return Ok(());
+        }
+        if expected.depth > DEEPEST {
+            self.wrong(start, format!("a tree of at most {DEEPEST} levels"), "more");
+            return Ok(());
+        }
+        let header = Header::parse(bytes);
+        if header.kind != node::LEAF {
+            self.wrong(inside(start, 8), "a leaf page inline", node::kind(header.kind));
+            return Ok(());
+        }
+        if header.id != 0 || header.overflow != 0 {
+            self.wrong(start, "an inline page's id 0 and overflow 0", format!("{} and {}", header.id, header.overflow));
+            return Ok(());
+        }
+        match Node::parse(bytes) {
+            Ok(_) if header.extent(bytes) != bytes.len() as u64 => {
+                let expected = format!("an inline page of {} bytes, as its elements need", header.extent(bytes));
+                self.wrong(start, expected, bytes.len().to_string());
+                Ok(())
+            }
+            Ok(node) => self.node(node, start, expected),
+            Err((at, expected, found)) => {
+                self.wrong(inside(start, at), expected, found);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn inside(start: Place, at: usize) -> Place {
+    Place { offset: start.offset + at as u64, ..start }
+}

@@ -1,0 +1,135 @@
+//! The walk over a whole file: meta pages, freelist, tree, and what is left over.
+
+use std::io;
+
+use crate::bitmap::Bitmap;
+use crate::fault::Faults;
+use crate::meta::{self, Meta};
+use crate::read::ReadAt;
+use crate::tree::Tree;
+use crate::{HEADER, freelist};
+
+/// How the file came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Streamed out of one transaction: it ends with its last page, and both meta pages are that transaction's.
+    Snapshot,
+    /// The file a database lives in: longer than its pages need, and one of its meta pages may be half-written.
+    Live,
+}
+
+/// Where a bucket is: its name and those around it.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<'a> {
+    /// The bucket's name.
+    pub name: &'a [u8],
+    /// The bucket it lies in; none for one of the outermost.
+    pub parent: Option<&'a Path<'a>>,
+}
+
+/// A place in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The page.
+    pub page: u64,
+    /// The byte of the file.
+    pub offset: u64,
+}
+
+/// A key with its value.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Its bucket.
+    pub bucket: &'a Path<'a>,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// Where the key begins. The value follows it.
+    pub place: Place,
+}
+
+/// Who is shown everything on the way, in the order of the keys.
+pub trait Visit {
+    /// A bucket begins.
+    fn bucket(&mut self, _bucket: &Path<'_>) {}
+    /// A key with its value. What is wrong with them by a higher law is added to the faults.
+    fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults);
+    /// So many bytes of pages were looked at so far.
+    fn progress(&mut self, _bytes: u64) {}
+}
+
+/// What the walk found.
+#[derive(Debug)]
+pub struct Report {
+    /// The meta page that counts, if there is a valid one.
+    pub meta: Option<Meta>,
+    /// Pages that hold something.
+    pub used: u64,
+    /// Whether every page that can be reached was looked at: no fault hid one.
+    pub complete: bool,
+    /// What is wrong.
+    pub faults: Faults,
+}
+
+/// Checks the first `len` bytes of a file as a database, and shows every key to the visitor.
+///
+/// # Errors
+/// Only where the file cannot be read; what is wrong with it is in the report.
+pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: Form, visit: &mut dyn Visit) -> io::Result<Report> {
+    let mut faults = Faults::default();
+    let Some(meta) = meta::find(file, len, form, &mut faults)? else {
+        return Ok(Report { meta: None, used: 0, complete: false, faults });
+    };
+    let size = u64::from(meta.page_size);
+    let pages = length(&meta, len, form, &mut faults);
+    let mut used = Bitmap::new(pages);
+    for id in 0..pages.min(2) {
+        used.insert(id);
+    }
+    let free = match meta.freelist {
+        Some(id) => Some(freelist::read(file, id, size, pages, &mut used, &mut faults)?),
+        None => None,
+    };
+    let mut tree = Tree { file, size, pages, used, free, faults, complete: pages == meta.pages, looked_at: 2, visit };
+    tree.root(meta.root)?;
+    let Tree { used, free, mut faults, complete, .. } = tree;
+    if let Some(free) = free.filter(|_| complete) {
+        left_over(&used, &free, pages, size, &mut faults);
+    }
+    Ok(Report { meta: Some(meta), used: used.count(), complete, faults })
+}
+
+/// Holds the high-water mark against the file's length; gives the pages that are really there.
+fn length(meta: &Meta, len: u64, form: Form, faults: &mut Faults) -> u64 {
+    let size = u64::from(meta.page_size);
+    let there = len / size;
+    let wanted = meta.pages.checked_mul(size);
+    let said = format!("{} pages of {size} bytes, as the meta page says", meta.pages);
+    let right = match form {
+        Form::Snapshot => wanted == Some(len),
+        Form::Live => wanted.is_some_and(|wanted| wanted <= len),
+    };
+    if !right {
+        // The end of the shorter of the two.
+        faults.add(None, wanted.unwrap_or(len).min(len), said, format!("{len} bytes"));
+    }
+    if meta.pages < 3 {
+        faults.add(None, HEADER as u64 + 40, "a high-water mark of 3 or more", meta.pages.to_string());
+    }
+    meta.pages.min(there)
+}
+
+/// Pages that are neither reachable nor free: runs of them, so that one fault names many.
+fn left_over(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faults: &mut Faults) {
+    let lost = |id: &u64| !used.contains(*id) && !free.contains(*id);
+    let mut id = 2;
+    while id < pages {
+        let run = (id..pages).take_while(lost).count() as u64;
+        if run > 0 {
+            let pages = if run == 1 { "page".to_owned() } else { format!("{run} pages from here on") };
+            faults.add(Some(id), id * size, format!("{pages} reachable or in the freelist"), "neither");
+        }
+        id += run.max(1);
+    }
+}
