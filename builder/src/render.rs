@@ -38,6 +38,10 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
             let path = file.path().to_str().context("a path under kickstart/overlay is not UTF-8")?;
             let template = file.contents_utf8().with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
             let rendered = render(path, template, &context).with_context(|| format!("kickstart/overlay/{path}"))?;
+            // What a recipe has no use for renders to nothing, and is not in its image.
+            if rendered.trim().is_empty() {
+                continue;
+            }
             files.push(Rendered { path: path.to_owned(), mode: mode_of(path), content: rendered });
         }
     }
@@ -87,6 +91,7 @@ fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow:
     environment.add_filter("sh", |text: String| quote::shell(&text).map(Value::from_safe_string));
     environment.add_filter("ks", |text: String| quote::shell(&text).map(Value::from_safe_string));
     environment.add_filter("comment", |text: String| Value::from_safe_string(quote::comment(&text)));
+    environment.add_filter("calendar", |text: String| quote::calendar(&text).map(Value::from_safe_string));
     environment.add_template(name, template)?;
     let rendered = environment.get_template(name)?.render(context);
     rendered.map_err(|error| anyhow!("{error:#}"))

@@ -19,12 +19,6 @@ pub struct Backup {
     pub destination: Destination,
     /// How many are kept.
     pub keep: Keep,
-    /// Whether they are compressed with zstd.
-    #[serde(default)]
-    pub compress: bool,
-    /// Who may decrypt them; nobody: they are not encrypted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub recipients: Vec<Recipient>,
     /// How the object store is reached.
     #[serde(default)]
     pub s3: S3,
@@ -138,47 +132,6 @@ impl From<Destination> for String {
     }
 }
 
-/// The public half of an age key: `age1` and 58 characters (age-encryption.org/v1, Bech32).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Recipient(String);
-
-impl Recipient {
-    /// Its text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Recipient {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("AGE-SECRET-KEY-") {
-            return Err("this is the secret half; the recipe is public and wants the other, age1…".to_owned());
-        }
-        // The alphabet of Bech32 (BIP 173). Its checksum is left to the one who encrypts.
-        let bech32 = |c: char| "qpzry9x8gf2tvdw0s3jn54khce6mua7l".contains(c);
-        match text.strip_prefix("age1") {
-            Some(rest) if rest.len() == 58 && rest.chars().all(bech32) => Ok(Self(text.to_owned())),
-            _ => Err("expected an age recipient, age1 and 58 characters (`age-keygen` prints it)".to_owned()),
-        }
-    }
-}
-
-impl TryFrom<String> for Recipient {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Recipient> for String {
-    fn from(recipient: Recipient) -> Self {
-        recipient.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,13 +151,5 @@ mod tests {
         {
             assert!(bad.parse::<Destination>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_secret_half_is_no_recipient() {
-        assert!(format!("age1{}", "q".repeat(58)).parse::<Recipient>().is_ok());
-        let error = "AGE-SECRET-KEY-1ABC".parse::<Recipient>().unwrap_err();
-        assert!(error.contains("secret half"), "{error}");
-        assert!(format!("age1{}", "b".repeat(58)).parse::<Recipient>().is_err());
     }
 }

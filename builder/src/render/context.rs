@@ -18,6 +18,8 @@ pub(super) struct Rendering {
     tuning: Tuning,
     firewall: Firewall,
     selinux: Mode,
+    /// None: nothing is backed up by itself.
+    backup: Option<Backup>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<Digest>,
 }
@@ -93,6 +95,11 @@ struct Mode {
 }
 
 #[derive(Debug, Serialize)]
+struct Backup {
+    on_calendar: String,
+}
+
+#[derive(Debug, Serialize)]
 struct Digest {
     sha256: String,
 }
@@ -163,6 +170,7 @@ impl Rendering {
                 admins: texts(&recipe.firewall.admins),
             },
             selinux: Mode { mode: recipe.selinux.name() },
+            backup: recipe.backup.as_ref().map(|backup| Backup { on_calendar: backup.schedule.on_calendar() }),
             overlay: overlay.map(|digest| Digest { sha256: digest.to_string() }),
         }
     }

@@ -14,7 +14,7 @@ use tonic_prost::ProstCodec;
 
 use crate::{files, paths};
 pub(crate) use shared::Lease;
-pub(crate) use wire::{AlarmMember, KeyValue, Member, SnapshotResponse, StatusResponse};
+pub(crate) use wire::{AlarmMember, Member, SnapshotResponse, StatusResponse};
 
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(5);

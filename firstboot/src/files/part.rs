@@ -48,9 +48,8 @@ impl Part {
         let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
             return Err(not_ready("another firstboot is writing it"));
         };
-        let still_there = fs::symlink_metadata(path).is_ok_and(|there| {
-            file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino()))
-        });
+        let still_there = fs::symlink_metadata(path)
+            .is_ok_and(|there| file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino())));
         match (still_there, fresh) {
             (true, true) => Ok(Some(Self { path: path.to_owned(), file })),
             (true, false) => Ok(fs::remove_file(path).map(|()| None)?),

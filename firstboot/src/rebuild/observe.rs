@@ -56,7 +56,7 @@ pub(super) async fn all(
 async fn one(member: &Member, asker: &Asker, credentials: &Credentials) -> Result<(u64, Option<Peer>)> {
     let client = Client::connect(&member.client_url(), credentials).await?;
     let status = client.status().await?;
-    let header = status.header.clone().unwrap_or_default();
+    let header = status.header.unwrap_or_default();
     let peer = async {
         client.healthy().await?;
         let version: EtcdVersion = status.version.parse()?;

@@ -59,7 +59,8 @@ impl HttpConnector for Connector {
 
 impl Bucket {
     pub(super) fn open(name: &str, prefix: &str, s3: &S3) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(PATIENCE);
+        let http =
+            reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(PATIENCE);
         let http = http.build().context("no https client can be made")?;
         let keys = Keys::find()?;
         let mut builder = AmazonS3Builder::new()

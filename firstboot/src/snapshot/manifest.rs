@@ -17,16 +17,10 @@ pub(crate) struct Manifest {
     pub(crate) format: String,
     /// The file or object beside it.
     pub(crate) file: String,
-    /// Of that file, as it lies there.
+    /// Of the whole file: the database and the digest at its end.
     pub(crate) sha256: Sha256,
     pub(crate) size: u64,
-    /// `zstd`, where it is compressed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) compression: Option<String>,
-    /// For whom it is encrypted with age.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) recipients: Vec<String>,
-    /// The snapshot itself, decrypted and decompressed.
+    /// What is in it.
     pub(crate) snapshot: Snapshot,
     /// The cluster's name.
     pub(crate) cluster: Label,
@@ -52,9 +46,6 @@ pub(crate) struct Manifest {
 /// The database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
-    /// Of the whole: the database and the digest at its end.
-    pub(crate) sha256: Sha256,
-    pub(crate) size: u64,
     pub(crate) revision: i64,
     /// With their history, as `etcdutl snapshot status` counts them.
     pub(crate) keys: u64,
@@ -82,9 +73,8 @@ impl Manifest {
 }
 
 /// The name that a snapshot gets by itself: names sort as the snapshots were taken.
-pub(crate) fn name(cluster: &Label, time: u64, revision: i64, compressed: bool, encrypted: bool) -> String {
-    let ends = [(compressed, ".zst"), (encrypted, ".age")].map(|(is, end)| if is { end } else { "" });
-    format!("{}-{cluster}-r{revision}.db{}{}", stamp(time).replace(['-', ':'], ""), ends[0], ends[1])
+pub(crate) fn name(cluster: &Label, time: u64, revision: i64) -> String {
+    format!("{}-{cluster}-r{revision}.db", stamp(time).replace(['-', ':'], ""))
 }
 
 /// RFC 3339 in UTC, to the second.
@@ -104,12 +94,10 @@ pub(crate) mod tests {
         let sha256 = Sha256::of(b"");
         Manifest {
             format: Manifest::format(),
-            file: name(&cluster, time, 7, false, false),
+            file: name(&cluster, time, 7),
             sha256,
             size,
-            compression: None,
-            recipients: Vec::new(),
-            snapshot: Snapshot { sha256, size, revision: 7, keys: 6, raft_term: 2, raft_index: 9 },
+            snapshot: Snapshot { revision: 7, keys: 6, raft_term: 2, raft_index: 9 },
             cluster,
             cluster_id: "cdf818194e3a8c32".into(),
             member_id: "8e9e05c52164694d".into(),
@@ -126,8 +114,8 @@ pub(crate) mod tests {
     #[test]
     fn names_sort_as_the_snapshots_were_taken() {
         let label: Label = "demo".parse().unwrap();
-        assert_eq!(name(&label, 1_795_312_800, 42, true, true), "20261122T020000Z-demo-r42.db.zst.age");
-        assert!(name(&label, 999_999_999, 9, false, false) < name(&label, 1_000_000_000, 1, false, false));
+        assert_eq!(name(&label, 1_795_312_800, 42), "20261122T020000Z-demo-r42.db");
+        assert!(name(&label, 999_999_999, 9) < name(&label, 1_000_000_000, 1));
     }
 
     #[test]

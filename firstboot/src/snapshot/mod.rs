@@ -2,7 +2,7 @@
 //!
 //! `take` is the flow: `source` says from which member, `receive` checks what comes, `verify` walks its pages, and only
 //! then `target` gives it its name and `manifest` says what it is. `place` is where snapshots lie, a `folder` or a
-//! `bucket`; `list` and `prune` look after them, `scheduled` sees to it that each run is made once.
+//! `bucket`; `list` and `prune` look after them, `scheduled` sees to it that the members make each run of the schedule once.
 
 mod bucket;
 mod folder;
@@ -11,6 +11,7 @@ pub(crate) mod manifest;
 mod place;
 mod prune;
 mod receive;
+pub(crate) mod scheduled;
 mod schema;
 mod secret;
 mod source;

@@ -79,7 +79,5 @@ impl std::fmt::Display for Place {
 
 /// Whether a name is one that a snapshot has.
 pub(super) fn is_snapshot(name: &str) -> bool {
-    let name = name.strip_suffix(".age").unwrap_or(name);
-    let name = name.strip_suffix(".zst").unwrap_or(name);
-    name.len() > 3 && name.ends_with(".db") && !name.starts_with('.')
+    !name.starts_with('.') && name.strip_suffix(".db").is_some_and(|stem| !stem.is_empty())
 }

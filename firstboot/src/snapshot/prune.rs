@@ -42,16 +42,18 @@ fn doomed(snapshots: &[Seen], keep: Keep) -> Vec<usize> {
         (0..snapshots.len()).filter(|at| snapshots[*at].ours && snapshots[*at].good).collect();
     newest_first.sort_by_key(|at| (std::cmp::Reverse(snapshots[*at].time), *at));
     let mut kept: BTreeSet<usize> = newest_first.first().copied().into_iter().collect();
-    let periods: [(u32, fn(u64) -> i64); 4] =
-        [(keep.hourly, hour), (keep.daily, day), (keep.weekly, week), (keep.monthly, month)];
-    for (count, period) in periods {
+    let mut newest_of_each = |count: u32, period: fn(u64) -> i64| {
         let mut filled = BTreeSet::new();
         for at in &newest_first {
             if filled.len() < count as usize && filled.insert(period(snapshots[*at].time)) {
                 kept.insert(*at);
             }
         }
-    }
+    };
+    newest_of_each(keep.hourly, hour);
+    newest_of_each(keep.daily, day);
+    newest_of_each(keep.weekly, week);
+    newest_of_each(keep.monthly, month);
     let newest = newest_first.first().map(|at| snapshots[*at].time);
     let goes = |at: &usize| {
         let snapshot = snapshots[*at];

@@ -70,8 +70,8 @@ impl Keys {
 
 /// The value of a name, as in a unit's environment file.
 fn value(text: &str, name: &str) -> Option<String> {
-    let lines = text.lines().filter_map(|line| line.trim().split_once('='));
-    let found = lines.filter(|(key, _)| key.trim() == name).last()?;
+    let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
+    let found = lines.rfind(|(key, _)| key.trim() == name)?;
     Some(found.1.trim().trim_matches('"').to_owned())
 }
 

@@ -1,6 +1,7 @@
 //! `firstboot snapshot`: one snapshot, taken and checked.
 
 use std::fs::File;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use recipes::ClusterDocument;
@@ -10,8 +11,9 @@ use super::list::now;
 use super::manifest::{Manifest, Snapshot, stamp};
 use super::place::Place;
 use super::receive::{Received, Tee, receive, room};
+use super::scheduled;
 use super::source::Source;
-use super::target::{self, Name, Target};
+use super::target::{self, Target};
 use super::upload::Upload;
 use super::verify::{self, Hash, Verified};
 use crate::etcd::Credentials;
@@ -21,6 +23,7 @@ use crate::say::{say, show};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Options {
     /// The file or s3://bucket/object to make, or a folder for it [default: the recipe's destination]
     target: Option<String>,
@@ -33,10 +36,19 @@ pub(crate) struct Options {
     /// Print the manifest
     #[arg(long)]
     json: bool,
+    /// Take it only if no other member has taken it for this run of the schedule; then prune. The timer says this
+    #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
+    scheduled: bool,
+    /// For how many seconds each member waits for the one before it
+    #[arg(long, requires = "scheduled", default_value_t = 30, value_name = "SECONDS")]
+    spread: u64,
 }
 
 /// Takes a snapshot, and says what it is.
 pub(crate) async fn run(options: &Options) -> Result<()> {
+    if options.scheduled {
+        return scheduled::run(Duration::from_secs(options.spread)).await;
+    }
     let cluster = identity::cluster()?;
     let target = Target::of(options.target.as_deref(), cluster.backup.as_ref())?;
     let credentials = Credentials::installed()?;
@@ -46,6 +58,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         Source::at(options.endpoint.as_deref(), &credentials).await?
     };
     let manifest = take(&cluster, &target, &source).await?;
+    scheduled::tell(&cluster, &source, &target.place, &manifest).await;
     if options.json {
         show(&String::from_utf8_lossy(&manifest.text()?))?;
     } else {
@@ -71,11 +84,11 @@ pub(super) fn describe(place: &Place, manifest: &Manifest) -> String {
 pub(super) async fn take(cluster: &ClusterDocument, target: &Target, source: &Source) -> Result<Manifest> {
     let time = now();
     let revision = source.status.header.map_or(0, |header| header.revision);
-    let name = target.name(&cluster.name, time, revision, cluster.backup.as_ref());
+    let name = target.name(&cluster.name, time, revision);
     let about = About { cluster, source, time, name: &name };
     match &target.place {
         Place::Folder(folder) => {
-            let path = folder.0.join(&name.text);
+            let path = folder.0.join(&name);
             target::vacant(&path)?;
             // With the host in its name it is this host's alone, also in a folder that others see.
             let part = Part::begin(&folder.0, &format!("firstboot-{}", host()))?;
@@ -97,7 +110,7 @@ pub(super) async fn take(cluster: &ClusterDocument, target: &Target, source: &So
 
 /// Into a bucket: the pages are walked in a file beside, and the object is there only when they were found good.
 async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
-    let name = &about.name.text;
+    let name = about.name;
     bucket.vacant(name).await?;
     let spool = target::spool()?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
@@ -105,8 +118,7 @@ async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
     let file = spool.try_clone().context("cannot hold a file open")?;
     let space = |size| room(std::path::Path::new(crate::paths::BACKUPS), size);
     let made = async {
-        let (received, uploaded) =
-            tokio::join!(receive(&about.source.client, file, Some(tee), space), upload.run());
+        let (received, uploaded) = tokio::join!(receive(&about.source.client, file, Some(tee), space), upload.run());
         uploaded?;
         let received = received?;
         let verified = walked(spool, &received, about.name).await?;
@@ -127,11 +139,11 @@ async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
 }
 
 /// Walks every page.
-async fn walked(file: File, received: &Received, name: &Name) -> Result<Verified> {
+async fn walked(file: File, received: &Received, name: &str) -> Result<Verified> {
     let hash = Hash::Known(received.sha256);
     let examined = tokio::task::spawn_blocking(move || verify::examine(&file, hash, &mut |_| ())).await;
     let examined = examined.map_err(|_| anyhow!("the pages could not be walked"))??;
-    examined.good(std::path::Path::new(&name.text)).context("etcd sent a database that is damaged")
+    examined.good(std::path::Path::new(name)).context("etcd sent a database that is damaged")
 }
 
 /// All that a manifest says besides what the stream and the pages say.
@@ -139,7 +151,7 @@ struct About<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Source,
     time: u64,
-    name: &'a Name,
+    name: &'a str,
 }
 
 impl About<'_> {
@@ -151,14 +163,10 @@ impl About<'_> {
         }
         Manifest {
             format: Manifest::format(),
-            file: self.name.text.clone(),
+            file: self.name.to_owned(),
             sha256: received.sha256,
             size: received.size,
-            compression: None,
-            recipients: Vec::new(),
             snapshot: Snapshot {
-                sha256: received.sha256,
-                size: received.size,
                 revision: verified.revision,
                 keys: verified.keys,
                 raft_term: verified.term,
@@ -183,4 +191,3 @@ pub(super) fn host() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
     name.split('.').next().unwrap_or_default().to_owned()
 }
-

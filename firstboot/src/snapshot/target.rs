@@ -1,7 +1,7 @@
 //! What a snapshot becomes: a file, or an object. Until it was found good it is neither.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use recipes::{Backup, Label};
@@ -18,7 +18,7 @@ use crate::paths;
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) place: Place,
-    /// `None`: a good name, once its revision is known.
+    /// `None`: a good one: when it was begun, the cluster, the revision then.
     name: Option<String>,
 }
 
@@ -45,30 +45,10 @@ impl Target {
         Ok(Self { place: Place::Folder(Folder(folder.to_owned())), name: Some(name.to_owned()) })
     }
 
-    /// The name, and whether what gets it is compressed and encrypted: by itself as the recipe says, by a name of the
-    /// operator's as that name says.
-    pub(super) fn name(&self, cluster: &Label, time: u64, revision: i64, backup: Option<&Backup>) -> Name {
-        match &self.name {
-            Some(name) => Name {
-                compress: name.trim_end_matches(".age").ends_with(".zst"),
-                encrypt: Path::new(name).extension().is_some_and(|end| end == "age"),
-                text: name.clone(),
-            },
-            None => {
-                let compress = backup.is_some_and(|backup| backup.compress);
-                let encrypt = backup.is_some_and(|backup| !backup.recipients.is_empty());
-                Name { text: manifest::name(cluster, time, revision, compress, encrypt), compress, encrypt }
-            }
-        }
+    /// The name.
+    pub(super) fn name(&self, cluster: &Label, time: u64, revision: i64) -> String {
+        self.name.clone().unwrap_or_else(|| manifest::name(cluster, time, revision))
     }
-}
-
-/// A name and what it promises.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Name {
-    pub(super) text: String,
-    pub(super) compress: bool,
-    pub(super) encrypt: bool,
 }
 
 /// Refuses a file that is there.
@@ -92,7 +72,7 @@ pub(super) fn spool() -> Result<File> {
 }
 
 /// Gives a file its name and its manifest, in this order: a manifest never stands beside another's file.
-pub(super) fn commit(part: Part, path: &PathBuf, manifest: &Manifest) -> Result<()> {
+pub(super) fn commit(part: Part, path: &Path, manifest: &Manifest) -> Result<()> {
     vacant(path)?;
     part.commit(path)?;
     Wanted::new(beside(path), manifest.text()?).mode(0o600, files::ROOT).write()

@@ -59,7 +59,7 @@ impl Tee for Inlet {
 pub(super) struct Upload<'a> {
     bucket: &'a Bucket,
     name: String,
-    upload: Box<dyn MultipartUpload>,
+    multipart: Box<dyn MultipartUpload>,
     parts: Parts,
     incoming: mpsc::Receiver<Bytes>,
 }
@@ -67,9 +67,9 @@ pub(super) struct Upload<'a> {
 impl<'a> Upload<'a> {
     pub(super) async fn begin(bucket: &'a Bucket, name: &str) -> Result<(Self, Inlet)> {
         let begun = bucket.store.put_multipart(&bucket.path(name)).await;
-        let upload = begun.map_err(|error| bucket.trouble("write to", &error))?;
+        let multipart = begun.map_err(|error| bucket.trouble("write to", &error))?;
         let (parts, incoming) = mpsc::channel(1);
-        let upload = Self { bucket, name: name.to_owned(), upload, parts: Parts::new(), incoming };
+        let upload = Self { bucket, name: name.to_owned(), multipart, parts: Parts::new(), incoming };
         Ok((upload, Inlet { parts, filling: Vec::new() }))
     }
 
@@ -77,7 +77,7 @@ impl<'a> Upload<'a> {
     pub(super) async fn run(&mut self) -> Result<()> {
         while let Some(part) = self.incoming.recv().await {
             self.parts.add(&part);
-            let put = self.upload.put_part(PutPayload::from_bytes(part)).await;
+            let put = self.multipart.put_part(PutPayload::from_bytes(part)).await;
             put.map_err(|error| self.bucket.trouble("write to", &error))?;
         }
         Ok(())
@@ -85,7 +85,7 @@ impl<'a> Upload<'a> {
 
     /// Makes it an object, and has the store prove what it has.
     pub(super) async fn complete(mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
-        let done = self.upload.complete().await;
+        let done = self.multipart.complete().await;
         done.map_err(|error| self.bucket.trouble("write to", &error))?;
         let checked = self.bucket.check(&self.name, size, sha256, &self.parts).await;
         if checked.is_err() {
@@ -98,7 +98,7 @@ impl<'a> Upload<'a> {
 
     /// Lets the store forget the parts.
     pub(super) async fn abort(mut self) {
-        if let Err(error) = self.upload.abort().await {
+        if let Err(error) = self.multipart.abort().await {
             eprintln!("firstboot: the unfinished upload could not be taken back: {error}");
         }
     }

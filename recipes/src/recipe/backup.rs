@@ -1,7 +1,7 @@
 //! `[backup]`: when, where to, how many.
 
 use super::values::{Base, Word};
-use crate::backup::{Backup, Destination, Keep, Recipient, S3};
+use crate::backup::{Backup, Destination, Keep, S3};
 use crate::diagnostic::Diagnostic;
 use crate::reader::Table;
 use crate::schedule::Schedule;
@@ -10,8 +10,6 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let table = root.table("backup")?;
     let schedule = table.value::<Schedule>("schedule");
     let destination = table.value::<Destination>("destination");
-    let compress = table.choice("compress", &[("zstd", true), ("none", false)]);
-    let recipients = table.list::<Recipient>("recipients").unwrap_or_default();
     let keep = table.table("keep").map_or_else(Keep::default, |table| read_keep(&table));
     let s3 = table.table("s3");
     let bucket = destination.as_ref().is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
@@ -25,12 +23,9 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     }
     table.finish();
     Some(Backup {
-        // Both words of the defaults are tested to be good.
         schedule: schedule.map_or_else(|| "hourly".parse().ok(), |at| Some(at.value))?,
         destination: destination.map_or_else(|| "/var/backups/etcd".parse().ok(), |at| Some(at.value))?,
         keep,
-        compress: compress.is_some_and(|at| at.value),
-        recipients: recipients.into_iter().map(|at| at.value).collect(),
         s3,
     })
 }
@@ -55,7 +50,7 @@ fn read_s3(table: &Table<'_>) -> S3 {
     let endpoint = table.value::<Base>("endpoint");
     if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().scheme() == "http") {
         let finding = Diagnostic::warning(at.span.clone(), "plain http shows the snapshots to whoever listens");
-        table.report(finding.help("use https, or encrypt to `recipients`"));
+        table.report(finding.help("use https"));
     }
     let region = table.value::<Word>("region");
     let path_style = table.boolean("path-style");

@@ -118,7 +118,6 @@ fn a_backup_has_defaults_and_no_secrets() {
     refused(&with("schedule = \"every 7 hours\""), "expected hours that divide a day");
     refused(&with("destination = \"s3://backups/etcd\""), "nobody knows where the bucket is");
     refused(&with("[backup.s3]\nregion = \"x\""), "without a destination that is s3://");
-    refused(&with("recipients = [\"AGE-SECRET-KEY-1QQ\"]"), "the secret half");
     refused(&with("[backup.s3]\nsecret-access-key = \"x\""), "unknown key `secret-access-key`");
     let http = with("destination = \"s3://backups\"\n[backup.s3]\nendpoint = \"http://10.0.0.9:9000\"");
     assert!(said(&http)[0].contains("plain http shows the snapshots"), "{:?}", said(&http));
