@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use bytes::Bytes;
 use recipes::Sha256;
 use ring::digest;
 use tokio::sync::mpsc;
 
 use crate::etcd::{Client, SnapshotResponse};
-use crate::exit::not_ready;
+use crate::exit::{Stop, failed, not_ready};
 
 /// A member that sends nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -123,7 +123,7 @@ pub(super) async fn receive(
     let written = written.context("the writer was lost")?;
     let (count, storage_version) = match (streamed, &written) {
         (Ok(streamed), _) => streamed,
-        (Err(error), _) if error.downcast_ref::<crate::exit::Stop>().is_some() => return Err(error),
+        (Err(error), _) if error.downcast_ref::<Stop>().is_some() => return Err(error),
         (Err(error), _) => return Err(not_ready(format!("the snapshot did not arrive: {error:#}"))),
     };
     let written = written?;
@@ -173,7 +173,7 @@ pub(super) fn room(folder: &std::path::Path, needed: u64) -> Result<()> {
     let about = nix::sys::statvfs::statvfs(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
     let free = about.blocks_available() as u64 * about.fragment_size() as u64;
     if free < needed {
-        bail!("{} has {free} bytes free, and the snapshot needs {needed}", folder.display());
+        return Err(failed(format!("{} has {free} bytes free, and the snapshot needs {needed}", folder.display())));
     }
     Ok(())
 }
