@@ -54,10 +54,10 @@ impl Asker {
         Ok(Self { client, cluster: cluster.name.clone() })
     }
 
-    /// Asks one member. An answer that comes too late is never read, so answers of one member are in the order of its
-    /// life.
-    pub(crate) async fn ask(&self, member: &Member) -> Heard {
-        match self.try_ask(member).await {
+    /// Asks one member, and lets it know whether there are news to be had in return. An answer that comes too late is
+    /// never read, so answers of one member are in the order of its life.
+    pub(crate) async fn ask(&self, member: &Member, news: bool) -> Heard {
+        match self.try_ask(member, news).await {
             Ok(heard) => heard,
             Err(error) => no_answer(&error),
         }
@@ -78,9 +78,10 @@ impl Asker {
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
     }
 
-    async fn try_ask(&self, member: &Member) -> reqwest::Result<Heard> {
+    async fn try_ask(&self, member: &Member, news: bool) -> reqwest::Result<Heard> {
         let url = member.peer_url();
-        let answer = self.client.get(format!("{url}{}", words::PATH)).send().await?;
+        let query = if news { format!("?{}", words::NEWS) } else { String::new() };
+        let answer = self.client.get(format!("{url}{}{query}", words::PATH)).send().await?;
         if answer.status() == StatusCode::OK {
             let Some(bytes) = bounded(answer, words::LIMIT).await? else {
                 return Ok(Heard::Stranger("its answer has no end".to_owned()));

@@ -1,7 +1,8 @@
 //! The side that is asked: answers one path on the node's own peer port, for as long as etcd is not there.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -28,10 +29,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many may ask at a time: each peer needs one connection, and none may fill the memory.
 const CONNECTIONS: usize = 64;
 
+/// What is answered, and what is known of those who asked.
+#[derive(Debug)]
+struct Said {
+    answer: Mutex<Bytes>,
+    bell: watch::Sender<Bell>,
+}
+
+/// Rung at whatever makes it worth while to ask again before it is time.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Bell {
+    /// How often the answer has changed.
+    pub(crate) answers: u64,
+    /// How often a peer asked that had something new to say itself.
+    pub(crate) news: u64,
+    /// Who has had the answer as it is now.
+    told: BTreeSet<IpAddr>,
+}
+
 /// An open listener. It, and every connection it took, is closed when this is dropped and its runtime with it.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    answer: Arc<Mutex<Bytes>>,
+    said: Arc<Said>,
     task: AbortHandle,
 }
 
@@ -42,14 +61,31 @@ impl Listener {
         let socket = TcpListener::bind(address).await.map_err(|error| {
             not_ready(format!("cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` says who has it"))
         })?;
-        let answer = Arc::new(Mutex::new(Bytes::from(first)));
-        let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), answer.clone())).abort_handle();
-        Ok(Self { answer, task })
+        let bell = watch::Sender::new(Bell { answers: 1, ..Bell::default() });
+        let said = Arc::new(Said { answer: Mutex::new(Bytes::from(first)), bell });
+        let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), said.clone())).abort_handle();
+        Ok(Self { said, task })
     }
 
     /// What is answered from now on. It must be on the disk before.
     pub(crate) fn say(&self, words: Vec<u8>) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
+        *self.said.answer.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
+        self.said.bell.send_modify(|bell| {
+            bell.answers += 1;
+            bell.told.clear();
+        });
+    }
+
+    /// The bell, for one who waits.
+    pub(crate) fn bell(&self) -> watch::Receiver<Bell> {
+        self.said.bell.subscribe()
+    }
+
+    /// Returns when all of these have had the answer as it is now, or when that takes too long.
+    pub(crate) async fn told(&self, all: &BTreeSet<IpAddr>, patience: Duration) {
+        let mut bell = self.bell();
+        let told = bell.wait_for(|bell| bell.told.is_superset(all));
+        let _ = tokio::time::timeout(patience, told).await;
     }
 }
 
@@ -59,15 +95,15 @@ impl Drop for Listener {
     }
 }
 
-async fn accept(socket: TcpListener, tls: TlsAcceptor, answer: Arc<Mutex<Bytes>>) {
+async fn accept(socket: TcpListener, tls: TlsAcceptor, said: Arc<Said>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
         match socket.accept().await {
-            Ok((stream, _)) => {
-                let (tls, answer) = (tls.clone(), answer.clone());
+            Ok((stream, from)) => {
+                let (tls, said) = (tls.clone(), said.clone());
                 tokio::spawn(async move {
-                    serve(stream, tls, answer).await;
+                    serve(stream, from.ip(), tls, &said).await;
                     drop(place);
                 });
             }
@@ -79,10 +115,10 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, answer: Arc<Mutex<Bytes>>
 
 /// Serves one connection. Whoever breaks it off or shows no certificate of the cluster's gets nothing, and no word in
 /// the log: a port scanner would fill it.
-async fn serve(stream: TcpStream, tls: TlsAcceptor, answer: Arc<Mutex<Bytes>>) {
+async fn serve(stream: TcpStream, from: IpAddr, tls: TlsAcceptor, said: &Said) {
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await else { return };
     let service = service_fn(move |request| {
-        let response = respond(&request, &answer);
+        let response = respond(&request, from, said);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut server = http1::Builder::new();
@@ -90,12 +126,17 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, answer: Arc<Mutex<Bytes>>) {
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn respond(request: &Request<Incoming>, answer: &Mutex<Bytes>) -> Response<Full<Bytes>> {
-    let ours = request.method() == Method::GET && request.uri().path() == words::PATH;
-    let body = if ours { answer.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { Bytes::new() };
-    let mut response = Response::new(Full::new(body));
-    if !ours {
+fn respond(request: &Request<Incoming>, from: IpAddr, said: &Said) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET || request.uri().path() != words::PATH {
+        let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NOT_FOUND;
+        return response;
     }
-    response
+    let answer = said.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let news = request.uri().query() == Some(words::NEWS);
+    said.bell.send_if_modified(|bell| {
+        bell.news += u64::from(news);
+        bell.told.insert(from) || news
+    });
+    Response::new(Full::new(answer))
 }

@@ -11,6 +11,9 @@ use super::epoch::Nonce;
 /// The path that is asked for. etcd serves nothing there.
 pub(crate) const PATH: &str = "/firstboot/barrier";
 
+/// The query of one who has something to say that the asked one has not heard yet: it does well to ask back at once.
+pub(crate) const NEWS: &str = "news";
+
 /// The newest form of the document that is known here.
 const FORMAT: u32 = 1;
 

@@ -1,6 +1,6 @@
 //! A node with a new disk returns to its cluster by itself: its old member is removed, it is added as a learner, starts
 //! with the list as it then is, and gets its vote when it is in sync. `observe` asks, `plan` says what is next; here it
-//! is written down and done, one step a round.
+//! is written down and done.
 
 mod observe;
 mod plan;
@@ -40,27 +40,36 @@ impl Rebuild {
         Self { asker }
     }
 
-    /// Observes and takes one step. A step that fails is no error: it may have been done, and the next round sees.
-    /// `living` are the clusters that were seen on the peer ports.
+    /// Goes as far as it gets. `living` are the clusters that were seen on the peer ports.
     pub(crate) async fn round(
         &self,
         identity: &Identity,
         journal: &mut Journal,
-        living: BTreeSet<u64>,
+        living: &BTreeSet<u64>,
     ) -> Result<Round> {
+        loop {
+            if let Some(round) = self.step(identity, journal, living).await? {
+                return Ok(round);
+            }
+        }
+    }
+
+    /// Observes and takes one step; nothing comes of one that was done. One that fails is no error: it may have been
+    /// done all the same, and the next round sees.
+    async fn step(&self, identity: &Identity, journal: &mut Journal, living: &BTreeSet<u64>) -> Result<Option<Round>> {
         let credentials = Credentials::installed()?;
         let mut observed = observe::all(identity, &self.asker, &credentials, Past::of(journal).added).await?;
-        observed.clusters.extend(living);
+        observed.clusters.extend(living.iter());
         let helper = observed.peers.first().and_then(|peer| identity.cluster.member(&peer.name));
         let done = match (plan(&observed), helper) {
-            (Plan::Wait(why), _) => return Ok(Round::Wait(why)),
+            (Plan::Wait(why), _) => return Ok(Some(Round::Wait(why))),
             (Plan::Join(members), _) => {
                 let token = identity.cluster.name.to_string();
                 let start = Start { state: "existing", token, members };
                 say(format!("joining as one of {} members", start.members.len()));
                 let Start { token, members, .. } = start.clone();
                 journal.add(Event::Join { token, members })?;
-                return Ok(Round::Join(start));
+                return Ok(Some(Round::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
@@ -78,9 +87,7 @@ impl Rebuild {
             }
             (_, None) => Ok(()),
         };
-        Ok(Round::Wait(
-            done.map_or_else(|error| format!("etcd did not do it yet: {error:#}"), |()| "one step further".to_owned()),
-        ))
+        Ok(done.err().map(|error| Round::Wait(format!("etcd did not do it yet: {error:#}"))))
     }
 }
 
