@@ -6,7 +6,7 @@
 
 mod bucket;
 mod folder;
-mod list;
+pub(crate) mod list;
 pub(crate) mod manifest;
 mod place;
 mod prune;
