@@ -15,6 +15,8 @@ use crate::exit::not_ready;
 #[derive(Debug)]
 pub(crate) struct Part {
     path: PathBuf,
+    /// From then on another may use the path.
+    gone: bool,
     /// Locked, so that a second one can tell a file that grows from one that was left behind.
     file: Flock<File>,
 }
@@ -51,7 +53,7 @@ impl Part {
         let still_there = fs::symlink_metadata(path)
             .is_ok_and(|there| file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino())));
         match (still_there, fresh) {
-            (true, true) => Ok(Some(Self { path: path.to_owned(), file })),
+            (true, true) => Ok(Some(Self { path: path.to_owned(), gone: false, file })),
             (true, false) => Ok(fs::remove_file(path).map(|()| None)?),
             (false, _) => Ok(None),
         }
@@ -68,11 +70,12 @@ impl Part {
     }
 
     /// Gives it its name, durably, if nothing has that name. Its content must have been flushed before.
-    pub(crate) fn commit(self, target: &Path) -> Result<()> {
+    pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
         // A link and not a rename: it never replaces, on any kernel (renameat2 is not whole in 3.10).
-        let link = || -> io::Result<()> {
+        let mut link = || -> io::Result<()> {
             fs::hard_link(&self.path, target)?;
             fs::remove_file(&self.path)?;
+            self.gone = true;
             target.parent().map_or(Ok(()), sync)
         };
         link().with_context(|| format!("cannot name it {}", target.display()))
@@ -81,7 +84,9 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if !self.gone {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -75,6 +75,13 @@ impl<'a> Upload<'a> {
 
     /// Uploads what comes, until the inlet is closed.
     pub(super) async fn run(&mut self) -> Result<()> {
+        let outcome = self.pump().await;
+        // After a failure nothing more is taken; who writes must learn that and not wait for room.
+        self.incoming.close();
+        outcome
+    }
+
+    async fn pump(&mut self) -> Result<()> {
         while let Some(part) = self.incoming.recv().await {
             self.parts.add(&part);
             let put = self.multipart.put_part(PutPayload::from_bytes(part)).await;

@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn snapshots(hosts: &[Host]) -> Result<BTreeSet<String>> {
     let mut all = BTreeSet::new();
     for host in hosts {
-        let own = names(host, OWN)?.into_iter().filter(|name| !name.ends_with(".json"));
+        let own = names(host, OWN)?.into_iter().filter(|name| name.strip_suffix(".json").is_none());
         all.extend(own.map(|name| format!("{} {name}", host.name())));
     }
     Ok(all)
@@ -45,11 +45,11 @@ fn once() -> Result<()> {
     }
     let taken = snapshots(&bed.hosts)?;
     ensure!(taken.len() == 1, "made by more or less than one: {taken:?}");
-    let taker = taken.first().and_then(|name| name.split(' ').next()).context("nobody")?.to_owned();
+    let maker = taken.first().and_then(|name| name.split(' ').next()).context("nobody")?.to_owned();
 
     // The same run once more, as it were, and the one that would take it is off.
     etcdctl(&bed.hosts[0], &format!("del {NEWEST}"))?;
-    let at = bed.hosts.iter().position(|host| host.name() == taker).context("who?")?;
+    let at = bed.hosts.iter().position(|host| host.name() == maker).context("who?")?;
     bed.hosts[at].pull_the_plug()?;
     let mut down = bed.hosts.remove(at);
     let runs = bed.hosts.iter().map(|host| {
