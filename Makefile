@@ -1,14 +1,17 @@
 # make demo   the main job, to watch            make test   all tests
 # make build  both programs, in target/dist     make lint   format, clippy, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
+# make soak   rebuilds under load, for hours
 #
-# Each installs what it needs itself (apt-get, pip) and says so. Settings: KEEP=1 leaves the demo's hosts on.
+# Each installs what it needs itself (apt-get, pip) and says so. Settings: KEEP=1 leaves the demo's hosts on; HOURS=8
+# makes the soak longer, and SEED=… draws what an earlier one drew; ETCD_VERSION=3.6.14 has the bootstrap tests and the
+# soak run with another etcd than 3.5.1 (make test goes the short way with 3.4.23, 3.5.33, 3.6.14 and 3.7.1 anyhow).
 
 SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build demo test lint bench clean tools
+.PHONY: build demo test lint bench soak clean tools
 
 # Static: firstboot runs on CentOS 7, whose glibc is older than any that builds it. RUSTFLAGS needs the target named,
 # or it would be taken for build scripts and macros too.
@@ -31,6 +34,10 @@ lint:
 
 bench: tools build
 	cargo run --locked -q --release -p tests --bin bench
+
+# Laps of 20 rounds, until the hours are over. ROUNDS makes a lap longer.
+soak: tools build
+	HOURS=$${HOURS:-4} cargo test --locked -q -p tests --test bootstrap -- rebuilds_under_load
 
 clean:
 	cargo clean

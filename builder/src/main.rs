@@ -13,6 +13,7 @@ mod nodes;
 mod output;
 mod overlay;
 mod pki;
+mod plan;
 mod reading;
 mod release;
 mod render;
@@ -39,6 +40,8 @@ enum Command {
     Build(build::Options),
     /// Say what is wrong with a recipe
     Check(reading::Options),
+    /// Show what an image of a recipe would hold, with the guide's settings beside its own
+    Plan(plan::Options),
     /// Compare every digest of an output again
     Verify(show::VerifyOptions),
     /// Look at the cluster's certificates
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Build(options) => build::run(&options),
         Command::Check(options) => reading::check(&options),
+        Command::Plan(options) => plan::run(&options),
         Command::Verify(options) => show::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => show::pki(&options),
     };

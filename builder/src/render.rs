@@ -1,5 +1,6 @@
-//! Fills the recipe into the files under kickstart/. A value reaches a file in one of three ways only: as a word that
-//! means itself everywhere, quoted by a filter, or escaped for XML; anything else stops the build.
+//! Fills the recipe into the files under kickstart/. A value reaches a file in one of four ways only: as a word that
+//! means itself everywhere, quoted by a filter, escaped for XML, or in whole lines that the builder made (`|lines`);
+//! anything else stops the build.
 
 mod context;
 mod quote;
@@ -29,7 +30,7 @@ pub(crate) struct Rendered {
 
 /// All files of the overlay, in the order of their paths.
 pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
-    let context = Value::from(Serde(Rendering::new(recipe, None)));
+    let context = Value::from(Serde(Rendering::new(recipe, None)?));
     let mut files = Vec::new();
     let mut folders = vec![&OVERLAY];
     while let Some(folder) = folders.pop() {
@@ -51,7 +52,7 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
 
 /// The kickstart, which names the overlay it belongs to.
 pub(crate) fn kickstart(recipe: &Recipe, overlay: Sha256) -> Result<String> {
-    let context = Value::from(Serde(Rendering::new(recipe, Some(overlay))));
+    let context = Value::from(Serde(Rendering::new(recipe, Some(overlay))?));
     render("centos7.ks", KICKSTART, &context).context("kickstart/centos7.ks")
 }
 
@@ -90,8 +91,8 @@ fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow:
     });
     environment.add_filter("sh", |text: String| quote::shell(&text).map(Value::from_safe_string));
     environment.add_filter("ks", |text: String| quote::shell(&text).map(Value::from_safe_string));
-    environment.add_filter("comment", |text: String| Value::from_safe_string(quote::comment(&text)));
     environment.add_filter("calendar", |text: String| quote::calendar(&text).map(Value::from_safe_string));
+    environment.add_filter("lines", |text: String| Value::from_safe_string(text));
     environment.add_template(name, template)?;
     let rendered = environment.get_template(name)?.render(context);
     rendered.map_err(|error| anyhow!("{error:#}"))

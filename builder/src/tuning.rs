@@ -1,90 +1,138 @@
-//! The kernel's settings: a profile from kickstart/tuning/, with the recipe's own keys in place of its.
+//! What this image sets, what the guide says to it, and why: the table kickstart/tuning/settings.toml, seen from one recipe.
 
-use recipes::recipe::{Profile, Tuning};
-use serde::Serialize;
+mod block;
 
-/// One sysctl key, what it is set to, and why.
+use anyhow::{Context as _, Result};
+use recipes::Recipe;
+use recipes::recipe::Profile;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use block::{block, wrapped};
+
+const TABLE: &str = include_str!("../../kickstart/tuning/settings.toml");
+
+/// Where a setting goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Place {
+    /// `/etc/sysctl.d/95-etcd.conf`.
+    Sysctl,
+    /// The mount options of XFS volumes: `/etc/fstab`, the kickstart's `part` and, for `/`, `rootflags=`.
+    Mount,
+    /// The kernel's command line.
+    Kernel,
+    /// The kickstart's `%packages`.
+    Package,
+    /// `/etc/systemd/journald.conf.d/95-etcd.conf`.
+    Journald,
+    /// Resource limits: the units, `system.conf.d` and `limits.d`.
+    Limit,
+    /// `/etc/chrony.conf`.
+    Chrony,
+    /// `/etc/etcd/etcd.conf`, which firstboot writes.
+    Etcd,
+}
+
+impl Place {
+    /// The file, for people.
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Self::Sysctl => "/etc/sysctl.d/95-etcd.conf",
+            Self::Mount => "mounts of XFS volumes",
+            Self::Kernel => "the kernel's command line",
+            Self::Package => "packages of @core",
+            Self::Journald => "/etc/systemd/journald.conf.d/95-etcd.conf",
+            Self::Limit => "resource limits",
+            Self::Chrony => "/etc/chrony.conf",
+            Self::Etcd => "/etc/etcd/etcd.conf",
+        }
+    }
+}
+
+/// One key, what it is set to and what the two profiles have for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Setting {
+    pub(crate) place: Place,
     pub(crate) key: String,
-    pub(crate) value: String,
+    /// What the guide says; `None` where it says nothing.
+    pub(crate) guide: Option<String>,
+    /// What the other profile than the recipe's has.
+    #[serde(skip)]
+    other: Option<String>,
+    /// What this image has; `None` where it leaves the key as the system has it.
+    pub(crate) image: Option<String>,
     pub(crate) why: String,
+    pub(crate) source: String,
 }
 
-const GUIDE: &str = include_str!("../../kickstart/tuning/guide.conf");
-const ETCD: &str = include_str!("../../kickstart/tuning/etcd.conf");
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    choice: Vec<Choice>,
+}
 
-/// The settings of a recipe, in the profile's order, the recipe's own additions last.
-pub(crate) fn settings(tuning: &Tuning) -> Vec<Setting> {
-    let mut settings = parse(match tuning.profile {
-        Profile::Guide => GUIDE,
-        Profile::Etcd => ETCD,
-    });
-    for (key, value) in &tuning.sysctl {
-        let (key, value) = (key.to_string(), value.clone());
-        let why = "The recipe's own, under [tuning.sysctl].".to_owned();
-        match settings.iter_mut().find(|setting| setting.key == key) {
-            Some(setting) => *setting = Setting { key, value, why },
-            None => settings.push(Setting { key, value, why }),
-        }
+/// Keys that are set for one reason.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    place: Place,
+    why: String,
+    source: String,
+    keys: Vec<Row>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    key: String,
+    guide: Option<String>,
+    etcd: Option<String>,
+    both: Option<String>,
+}
+
+/// Every setting, in the table's order; the recipe's own additions last.
+pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
+    let etcd = serde_json::to_value(&recipe.etcd.settings)?;
+    let mut settings = of_profile(recipe.tuning.profile)?;
+    for setting in settings.iter_mut().filter(|setting| setting.place == Place::Etcd && setting.image.is_none()) {
+        let value = etcd.get(&setting.key).with_context(|| format!("etcd has no setting {}", setting.key))?;
+        setting.image = Some(value.to_string());
     }
-    settings
-}
-
-/// Reads sysctl.d's syntax. A comment is the reason for the keys below it, down to the next empty line.
-fn parse(text: &str) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    let mut why: Vec<&str> = Vec::new();
-    let mut commenting = false;
-    for line in text.lines().map(str::trim) {
-        if let Some(comment) = line.strip_prefix('#') {
-            if !commenting {
-                why.clear();
+    for (key, value) in &recipe.tuning.sysctl {
+        let (key, image) = (key.to_string(), Some(value.clone()));
+        let (why, source) = ("The recipe's own, under [tuning.sysctl].".to_owned(), "the recipe".to_owned());
+        match settings.iter_mut().find(|setting| setting.place == Place::Sysctl && setting.key == key) {
+            Some(setting) => *setting = Setting { image, why, source, ..setting.clone() },
+            None => {
+                settings.push(Setting { place: Place::Sysctl, key, guide: None, other: None, image, why, source });
             }
-            why.push(comment.trim());
-            commenting = true;
-            continue;
-        }
-        commenting = false;
-        if line.is_empty() {
-            why.clear();
-        } else if let Some((key, value)) = line.split_once('=') {
-            let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
-            settings.push(Setting { key, value, why: why.join("\n") });
         }
     }
-    settings
+    Ok(settings)
+}
+
+/// The one value of a place and key.
+pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<String> {
+    let found = settings.iter().find(|setting| setting.place == place && setting.key == key);
+    let value = found.and_then(|setting| setting.image.clone());
+    value.with_context(|| format!("kickstart/tuning/settings.toml has no {key} among its {place:?} settings"))
+}
+
+fn of_profile(profile: Profile) -> Result<Vec<Setting>> {
+    let table: Table = toml::from_str(TABLE).context("kickstart/tuning/settings.toml")?;
+    let mut settings = Vec::new();
+    for Choice { place, why, source, keys } in table.choice {
+        for Row { key, guide, etcd, both } in keys {
+            let (image, other) = match profile {
+                Profile::Guide => (&guide, &etcd),
+                Profile::Etcd => (&etcd, &guide),
+            };
+            let (image, other) = (image.clone().or(both.clone()), other.clone().or(both));
+            settings.push(Setting { place, key, image, other, guide, why: why.clone(), source: source.clone() });
+        }
+    }
+    Ok(settings)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_comment_is_the_reason_for_the_keys_below_it() {
-        let settings = parse("# about the file\n\n# why a\n# and b\na.x = 1\nb.x=2 3\n\nc.x = 4\n");
-        let shown: Vec<_> = settings.iter().map(|s| (s.key.as_str(), s.value.as_str(), s.why.as_str())).collect();
-        assert_eq!(shown, [("a.x", "1", "why a\nand b"), ("b.x", "2 3", "why a\nand b"), ("c.x", "4", "")]);
-    }
-
-    #[test]
-    fn the_guide_is_followed_to_the_letter_and_its_keys_stand_once() {
-        let settings = parse(GUIDE);
-        let mut keys: Vec<&str> = settings.iter().map(|setting| setting.key.as_str()).collect();
-        assert_eq!(keys.len(), 51);
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), 51);
-        assert!(settings.iter().any(|s| s.key == "vm.dirty_ratio" && s.value == "60"));
-    }
-
-    #[test]
-    fn a_recipe_may_replace_and_add() {
-        let own = |key: &str, value: &str| (key.parse().unwrap(), value.to_owned());
-        let sysctl = vec![own("vm.swappiness", "7"), own("kernel.threads-max", "9999")];
-        let settings = settings(&Tuning { profile: Profile::Etcd, sysctl });
-        assert_eq!(settings.iter().filter(|s| s.key == "vm.swappiness" && s.value == "7").count(), 1);
-        assert_eq!(settings.iter().filter(|s| s.key == "vm.swappiness").count(), 1);
-        assert_eq!(settings.last().unwrap().key, "kernel.threads-max");
-    }
-}
+mod tests;

@@ -77,7 +77,27 @@ pub(crate) enum Event {
         /// Its id.
         member: u64,
     },
-    /// What a bootstrap that was cut short left is put aside.
+    /// The operator said that this member shall leave its cluster, and it is safe; now it is removed.
+    Leave {
+        /// Its id.
+        member: u64,
+    },
+    /// It could not be removed in time, and goes on as a member.
+    Stay {
+        /// Its id.
+        member: u64,
+    },
+    /// It is no member any more, and etcd stays down.
+    Left {
+        /// The id it had.
+        member: u64,
+    },
+    /// The operator said that this node, which is no member any more, shall be taken in again.
+    Rejoin {
+        /// The id it had.
+        member: u64,
+    },
+    /// The data directory is put aside: what a bootstrap that was cut short left, or a member that is none any more.
     Aside {
         /// Where to.
         path: PathBuf,
@@ -122,18 +142,40 @@ fn parse(line: &str) -> Option<Entry> {
     (check == check_of(json)).then(|| serde_json::from_str(json).ok()).flatten()
 }
 
-/// The entries of a journal's text, and how many of its bytes they fill. A torn last line is what a power cut leaves
-/// and is passed over; a broken line with others behind it is damage.
+/// What a line of a journal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Whole.
+    Entry(Entry),
+    /// The last one, cut short: what a power cut leaves. Nothing was done on it.
+    Torn,
+    /// Broken, with others behind it.
+    Damaged,
+}
+
+/// The lines of a journal's text, first to last.
+pub(crate) fn lines(text: &str) -> Vec<Line> {
+    let mut lines: Vec<Line> = text
+        .split_inclusive('\n')
+        .map(|line| line.strip_suffix('\n').and_then(parse).map_or(Line::Damaged, Line::Entry))
+        .collect();
+    if let Some(last @ Line::Damaged) = lines.last_mut() {
+        *last = Line::Torn;
+    }
+    lines
+}
+
+/// The entries of a journal's text, and how many of its bytes they fill; or the number of the damaged line.
 fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
     let mut entries = Vec::new();
     let mut good = 0;
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        match line.strip_suffix('\n').and_then(parse) {
-            Some(entry) => entries.push(entry),
-            None if good + line.len() == text.len() => break,
-            None => return Err(number + 1),
+    for (number, (line, text)) in lines(text).into_iter().zip(text.split_inclusive('\n')).enumerate() {
+        match line {
+            Line::Entry(entry) => entries.push(entry),
+            Line::Torn => break,
+            Line::Damaged => return Err(number + 1),
         }
-        good += line.len();
+        good += text.len();
     }
     Ok((entries, good))
 }

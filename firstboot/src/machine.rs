@@ -5,6 +5,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
+use nix::sys::socket::LinkAddr;
 use recipes::{FirmwareId, Mac, MachineMatch};
 use serde::{Deserialize, Serialize};
 
@@ -92,20 +93,24 @@ pub(crate) struct Card {
     pub(crate) mac: Mac,
 }
 
-/// The Ethernet cards of this machine, by name. Asked of the kernel and not of /sys, which in a container may be
-/// another network namespace's.
+/// The Ethernet cards of this machine, by name.
 pub(crate) fn cards() -> Result<Vec<Card>> {
-    let all = nix::ifaddrs::getifaddrs().context("cannot list the network cards of this machine")?;
-    let card = |entry: nix::ifaddrs::InterfaceAddress| {
-        let link = *entry.address?.as_link_addr()?;
-        // linux/if_arp.h: loopback and tunnels have types of their own.
-        let ethernet = link.hatype() == nix::libc::ARPHRD_ETHER;
-        let mac = Mac::try_from(link.addr()?).ok().filter(|_| ethernet)?;
-        Some(Card { name: entry.interface_name, mac })
-    };
-    let mut cards: Vec<Card> = all.filter_map(card).collect();
+    let card = |(name, link): (String, LinkAddr)| Some(Card { name, mac: Mac::try_from(link.addr()?).ok()? });
+    let mut cards: Vec<Card> = links()?.into_iter().filter_map(card).collect();
     cards.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(cards)
+}
+
+/// The Ethernet interfaces of this machine, each with its place in the kernel. Asked of the kernel and not of /sys,
+/// which in a container may be another network namespace's.
+pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
+    let all = nix::ifaddrs::getifaddrs().context("cannot list the network cards of this machine")?;
+    let link = |entry: nix::ifaddrs::InterfaceAddress| {
+        let link = *entry.address?.as_link_addr()?;
+        // linux/if_arp.h: loopback and tunnels have types of their own.
+        (link.hatype() == nix::libc::ARPHRD_ETHER).then_some((entry.interface_name, link))
+    };
+    Ok(all.filter_map(link).collect())
 }
 
 /// The IPv4 addresses of this machine, each with its interface, without loopback.

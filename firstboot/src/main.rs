@@ -1,24 +1,32 @@
 //! Turns a machine installed from the image into an etcd member.
 //!
 //! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
-//! `steps` say what is missing and `change` does it; `barrier` sees to it that its cluster begins once,
-//! `rebuild` takes a node with a new disk back into a cluster that lives; `journal` remembers; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd and to etcd.
+//! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its
+//! address; `barrier` sees to it that its cluster begins once,
+//! `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes one out and `rejoin` lets it back;
+//! `journal` remembers, and `explain` tells it; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
+//! and to etcd.
 
 // Tests put damaged files there on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+mod arp;
 mod barrier;
 mod change;
 mod etcd;
 mod exit;
+mod explain;
 mod files;
 mod identity;
 mod journal;
+mod leave;
 mod lock;
 mod machine;
 mod metadata;
+mod operator;
 mod paths;
 mod rebuild;
+mod rejoin;
 mod release;
 mod run;
 mod say;
@@ -44,8 +52,12 @@ struct Cli {
 enum Command {
     /// Make this machine the member that its node document says; on a member that is set up, prove it
     Run(run::Options),
+    /// Take this member out of its cluster safely, and keep it out
+    Leave(leave::Options),
     /// Show every member of the cluster
     Status(status::Options),
+    /// Tell from the journal what was found, decided and done on this machine, and when
+    Explain(explain::Options),
     /// Take, check and keep snapshots
     Snapshot(snapshot::Options),
 }
@@ -58,7 +70,9 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().command {
         Command::Run(options) => run::run(&options).map(|()| None),
+        Command::Leave(options) => leave::command(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Snapshot(options) => snapshot::run(&options),
     };
     match outcome {

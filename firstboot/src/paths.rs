@@ -30,6 +30,8 @@ pub(crate) const LOCK: &str = "/run/firstboot/lock";
 pub(crate) const ETCD_CONF: &str = "/etc/etcd/etcd.conf";
 /// Certificates and keys.
 pub(crate) const TLS: &str = "/etc/etcd/tls";
+/// Where etcd on this node serves this node.
+pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
 /// The volume of etcd.
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
 /// etcd's data: below the volume, whose root may hold a lost+found and what was set aside.

@@ -17,17 +17,27 @@ pub(crate) fn release() -> Result<()> {
     systemd::start(UNIT)
 }
 
+/// Whether it was said in this boot that etcd may start.
+pub(crate) fn is_given() -> bool {
+    Path::new(paths::READY).exists()
+}
+
 /// From now on etcd does not start in this boot; one that runs goes on.
 pub(crate) fn forbid() -> Result<()> {
     files::remove(paths::READY)
 }
 
+/// etcd is down and stays down in this boot.
+pub(crate) fn halt() -> Result<()> {
+    forbid()?;
+    systemd::stop(UNIT)
+}
+
 /// Takes that back: an etcd that was let go earlier in this boot, and has made no data since, may be starting over and
 /// over. It must not do so while firstboot finds out what it is to begin as.
 pub(crate) fn withdraw() -> Result<()> {
-    if !Path::new(paths::READY).exists() {
+    if !is_given() {
         return Ok(());
     }
-    forbid()?;
-    systemd::stop(UNIT)
+    halt()
 }

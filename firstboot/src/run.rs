@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::Label;
 
-use crate::barrier::{self, Past};
+use crate::barrier::{self, Past, Word};
 use crate::change::Change;
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, code_of, not_ready, refused};
@@ -14,13 +14,17 @@ use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
+use crate::rebuild::{Patience, Say, Streams};
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{metadata, paths, rebuild, release, stamp};
+use crate::{arp, leave, metadata, paths, rebuild, rejoin, release, stamp};
 
 /// While etcd is not healthy: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
+
+/// Before etcd starts: for how long they are.
+const ROLL_CALL: Duration = Duration::from_secs(1);
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -34,12 +38,18 @@ pub(crate) struct Options {
     /// Begin a new cluster without these members, which will not come. Say the same on each of the others
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     without: Vec<Label>,
+    /// Join the cluster again, as a new member, after this node left or was removed. Its old data is put aside
+    #[arg(long, conflicts_with_all = ["dry_run", "without"])]
+    rejoin: bool,
 }
 
 /// Runs the whole way: image, identity, host, bootstrap barrier, etcd, health.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {
         return barrier::go_without(&options.without.iter().cloned().collect());
+    }
+    if options.rejoin {
+        return rejoin::record();
     }
     if options.dry_run {
         return plan(&identify()?.0);
@@ -55,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// What this node is, and who.
-fn identify() -> Result<(Identity, Machine)> {
+pub(crate) fn identify() -> Result<(Identity, Machine)> {
     stamp::check()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
@@ -68,18 +78,66 @@ fn become_the_member(options: &Options) -> Result<()> {
     Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
     let mut journal = Journal::open(paths::JOURNAL)?;
     check_before(&identity, &machine, &journal)?;
+    if let Word::Left(member) = Past::of(&journal).word {
+        leave::stay_out(&mut journal)?;
+        return Err(refused(leave::left(member)));
+    }
     if let Some(change) = steps::network::plan(&identity)? {
         make(&change)?;
     }
     // Only a machine that has the document's address takes its identity on.
     steps::network::settle(&identity)?;
+    // Once etcd was let go in this boot that is known.
+    if !release::is_given() {
+        arp::check(identity.node.address)?;
+    }
     accept(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(make)?;
 
     let start = barrier::pass(&identity, &mut journal)?;
     configure(&identity, &start)?;
-    release::release()?;
-    wait_for_health(&identity, &mut journal, Duration::from_secs(options.deadline))
+    let patience = Duration::from_secs(options.deadline);
+    if let Word::Leave(member) = Past::of(&journal).word {
+        // Power was lost while it was being removed. Until it is, the others may need it for their quorum.
+        release::release()?;
+        match leave::leave(&identity, &mut journal, patience) {
+            Ok(()) => return Err(refused(leave::left(member))),
+            Err(error) if Past::of(&journal).word == Word::None => say(format!("{error:#}")),
+            Err(error) => return Err(error),
+        }
+    } else {
+        still_wanted(&identity, &journal)?;
+        release::release()?;
+    }
+    wait_for_health(&identity, &mut journal, patience)
+}
+
+/// Refuses a member that was removed while it was off, or that runs elsewhere, before etcd wakes up with what it knew
+/// then. Nobody has to answer: the first member of a rack that comes up finds nobody.
+fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
+    if release::is_given() {
+        return Ok(());
+    }
+    let credentials = Credentials::installed()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut patience, mut streams) = (Patience::default(), Streams::default());
+    let mut told = false;
+    loop {
+        let call = rebuild::roll_call(identity, journal, &credentials, &mut streams);
+        let asked = async { tokio::time::timeout(ROLL_CALL, call).await };
+        match runtime.block_on(asked) {
+            Ok(Ok(Say::Removed(why))) => return Err(refused(why)),
+            Ok(Ok(Say::Connected(why))) => {
+                patience.try_again(&why)?;
+                if !told {
+                    say(why);
+                    told = true;
+                }
+            }
+            _ => return Ok(()),
+        }
+        std::thread::sleep(ROLL_CALL);
+    }
 }
 
 /// Prints what a run would change.
@@ -170,7 +228,9 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
                 Err(error) => error,
             };
             if asked.elapsed() > BETWEEN_ROLL_CALLS {
-                if let Some(why) = rebuild::removed(identity, journal, &credentials).await? {
+                if let Say::Removed(why) =
+                    rebuild::roll_call(identity, journal, &credentials, &mut Streams::default()).await?
+                {
                     return Err(refused(why));
                 }
                 asked = Instant::now();
@@ -198,7 +258,7 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
 }
 
 async fn health(identity: &Identity, journal: &mut Journal, credentials: &Credentials) -> Result<(u64, u64)> {
-    let client = Client::connect("https://127.0.0.1:2379", credentials).await?;
+    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     let status = client.status().await?;
     let header = status.header.unwrap_or_default();
     if status.is_learner {

@@ -2,15 +2,19 @@
 
 mod backup;
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
+use recipes::Label;
 use recipes::cluster::Member;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::etcd::{self, Client, Credentials, StatusResponse};
 use crate::exit::Exit;
-use crate::identity;
+use crate::journal::{Entry, Event, Line, lines};
 use crate::say::show;
+use crate::{files, identity, paths};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -21,6 +25,7 @@ pub(crate) struct Options {
 }
 
 /// One member as it answered.
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the JSON")]
 #[derive(Debug, Default, Serialize)]
 struct Row {
     name: String,
@@ -33,7 +38,13 @@ struct Row {
     revision: i64,
     raft_term: u64,
     raft_index: u64,
+    /// Whether it is in the cluster's own member list; what the recipe alone says, where nobody could be asked for that.
+    member: bool,
+    /// Whether an operator left it out when the cluster began, by this node's journal.
+    without: bool,
     errors: Vec<String>,
+    /// What should be known of it and is nothing to be mended.
+    notes: Vec<String>,
 }
 
 /// The answer for programs.
@@ -50,8 +61,11 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (rows, backup) = runtime.block_on(async {
-        let mut rows = ask_all(&cluster.members, &credentials).await;
-        compare(&mut rows, &roster(&cluster.members, &credentials).await);
+        let known = cluster.members.iter().map(|member| (member.name.to_string(), member.client_url()));
+        let mut rows = ask_all(known.collect(), &credentials).await;
+        let roster = roster(&cluster.members, &credentials).await;
+        compare(&mut rows, &roster, &without());
+        rows.extend(ask_all(strangers(&cluster.members, &roster), &credentials).await.into_iter().map(note));
         (rows, backup::Backup::ask(&cluster, &credentials).await)
     });
     if options.json {
@@ -63,16 +77,26 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
 }
 
 /// Asks all at once: a member that does not answer costs its own time only.
-async fn ask_all(members: &[Member], credentials: &Credentials) -> Vec<Row> {
+async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> Vec<Row> {
     let mut asked = JoinSet::new();
-    for (at, member) in members.iter().enumerate() {
-        let (name, endpoint) = (member.name.to_string(), member.client_url());
+    for (at, (name, endpoint)) in members.into_iter().enumerate() {
         let credentials = credentials.clone();
         asked.spawn(async move { (at, ask(name, endpoint, &credentials).await) });
     }
     let mut rows = asked.join_all().await;
     rows.sort_by_key(|(at, _)| *at);
     rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Whom the operator gave up, as this node's journal has it. One that cannot be read has nothing to do with how the
+/// cluster is; `firstboot explain` says what is wrong with it.
+fn without() -> BTreeSet<Label> {
+    let bytes = files::read_if_there(paths::JOURNAL).ok().flatten().unwrap_or_default();
+    let mut entries = lines(&String::from_utf8_lossy(&bytes)).into_iter().filter_map(|line| match line {
+        Line::Entry(Entry { event: Event::Without { names }, .. }) => Some(names),
+        _ => None,
+    });
+    entries.next_back().unwrap_or_default()
 }
 
 /// The members as the first node that answers knows them.
@@ -87,28 +111,33 @@ async fn roster(members: &[Member], credentials: &Credentials) -> Vec<etcd::Memb
     Vec::new()
 }
 
-/// Says where the recipe and etcd's own list differ.
-fn compare(rows: &mut Vec<Row>, roster: &[etcd::Member]) {
-    if roster.is_empty() {
-        return;
-    }
-    for row in rows.iter_mut() {
+/// Says who of the recipe is no member.
+fn compare(rows: &mut [Row], roster: &[etcd::Member], without: &BTreeSet<Label>) {
+    for row in rows.iter_mut().filter(|_| !roster.is_empty()) {
         let peer = row.endpoint.replace(":2379", ":2380");
-        if !roster.iter().any(|member| member.peer_urls.contains(&peer)) {
-            row.healthy = false;
+        row.member = roster.iter().any(|member| member.peer_urls.contains(&peer));
+        row.without = !row.member && without.iter().any(|name| name.as_str() == row.name);
+        if row.without {
+            row.notes.push("the cluster began without it (`firstboot run --without`)".to_owned());
+        } else if !row.member {
             row.errors.push("in the recipe, but no member of the cluster".to_owned());
         }
+        row.healthy &= row.member;
     }
-    let known: Vec<String> = rows.iter().map(|row| row.endpoint.replace(":2379", ":2380")).collect();
-    for stranger in roster.iter().filter(|member| !member.peer_urls.iter().any(|url| known.contains(url))) {
-        rows.push(Row {
-            name: if stranger.name.is_empty() { format!("{:x}", stranger.id) } else { stranger.name.clone() },
-            endpoint: stranger.client_urls.first().or(stranger.peer_urls.first()).cloned().unwrap_or_default(),
-            learner: stranger.is_learner,
-            errors: vec!["a member of the cluster, but not in the recipe".to_owned()],
-            ..Row::default()
-        });
-    }
+}
+
+/// Who is a member and not in the recipe, and where it serves. One that never started serves nowhere.
+fn strangers(members: &[Member], roster: &[etcd::Member]) -> Vec<(String, String)> {
+    let known: Vec<String> = members.iter().map(Member::peer_url).collect();
+    let strangers = roster.iter().filter(|member| !member.peer_urls.iter().any(|url| known.contains(url)));
+    let place = |member: &etcd::Member| member.client_urls.first().or(member.peer_urls.first()).cloned();
+    strangers.map(|member| (member.title(), place(member).unwrap_or_default())).collect()
+}
+
+/// A cluster may have grown since this image was built, so that is no error.
+fn note(mut stranger: Row) -> Row {
+    stranger.notes.push("not in the recipe of this node's image".to_owned());
+    stranger
 }
 
 async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
@@ -146,13 +175,15 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         revision: header.revision,
         raft_term,
         raft_index,
+        member: true,
         errors,
+        ..Row::default()
     }
 }
 
 fn verdict(rows: &[Row]) -> Option<Exit> {
     // A learner has no vote; it counts among those that are to be well, and not for the quorum.
-    let voters = rows.iter().filter(|row| !row.learner);
+    let voters = rows.iter().filter(|row| row.member && !row.learner);
     let (voters, well) = (voters.clone().count(), voters.filter(|row| row.healthy).count());
     if rows.iter().all(|row| row.healthy && !row.learner) {
         None
@@ -164,7 +195,7 @@ fn verdict(rows: &[Row]) -> Option<Exit> {
 }
 
 fn table(rows: &[Row]) -> String {
-    let head = ["NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX", "ERRORS"];
+    let head = ["NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX", "REMARKS"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for row in rows {
         let answered = !row.version.is_empty();
@@ -178,14 +209,19 @@ fn table(rows: &[Row]) -> String {
         lines.push(vec![
             row.name.clone(),
             row.endpoint.clone(),
-            if row.healthy { "healthy" } else { "UNHEALTHY" }.to_owned(),
+            match (row.healthy, row.member) {
+                (true, _) => "healthy",
+                (false, true) => "UNHEALTHY",
+                (false, false) => "NO MEMBER",
+            }
+            .to_owned(),
             role.to_owned(),
             number(row.version.clone()),
             number(size(row.db_size)),
             number(row.revision.to_string()),
             number(row.raft_term.to_string()),
             number(row.raft_index.to_string()),
-            row.errors.join("; "),
+            remarks(row),
         ]);
     }
     let widths: Vec<usize> =
@@ -195,6 +231,12 @@ fn table(rows: &[Row]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
     lines.iter().map(show).collect()
+}
+
+/// Of one that is no member it matters why, and not that it does not answer.
+fn remarks(row: &Row) -> String {
+    let errors = row.errors.iter().filter(|_| !row.without);
+    errors.chain(&row.notes).map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 fn size(bytes: i64) -> String {
@@ -220,7 +262,9 @@ mod tests {
             revision: 7,
             raft_term: 2,
             raft_index: 9,
+            member: true,
             errors: if healthy { vec![] } else { vec!["connection refused".into()] },
+            ..Row::default()
         }
     }
 
@@ -243,10 +287,27 @@ mod tests {
             client_urls: vec![],
             is_learner: false,
         };
-        let mut rows = vec![row("a", true), row("b", true)];
-        compare(&mut rows, &[member("a", 1), member("z", 2)]);
-        assert!(rows[0].healthy && !rows[1].healthy);
-        assert_eq!((rows[2].name.as_str(), rows[2].healthy), ("z", false));
+        let recipe =
+            |name: &str, address: &str| Member { name: name.parse().unwrap(), address: address.parse().unwrap() };
+        let roster = [member("10.0.0.1", 1), member("10.0.0.9", 2)];
+        let mut rows = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|name| row(name, true));
+        rows[2].name = "c".to_owned();
+        rows[2].errors = vec!["no route".to_owned()];
+        compare(&mut rows, &roster, &BTreeSet::from(["c".parse().unwrap()]));
+        assert!(rows[0].healthy && !rows[1].healthy && !rows[2].healthy);
+        assert!(remarks(&rows[1]).contains("in the recipe, but no member") && !rows[1].without);
+        assert_eq!(remarks(&rows[2]), "the cluster began without it (`firstboot run --without`)");
+        let members = [recipe("a", "10.0.0.1"), recipe("b", "10.0.0.2"), recipe("c", "10.0.0.3")];
+        assert_eq!(strangers(&members, &roster), [("10.0.0.9".to_owned(), "https://10.0.0.9:2380".to_owned())]);
+        assert!(remarks(&note(row("z", true))).contains("not in the recipe"));
+    }
+
+    #[test]
+    fn who_is_no_member_has_no_vote_in_the_verdict() {
+        let left_out = |name| Row { member: false, ..row(name, false) };
+        let three_of_five = [row("a", true), row("b", true), row("c", false), left_out("d"), left_out("e")];
+        assert_eq!(verdict(&three_of_five), Some(Exit::Degraded), "two of the three voters are a quorum");
+        assert_eq!(verdict(&three_of_five[1..]), Some(Exit::NoQuorum));
     }
 
     #[test]

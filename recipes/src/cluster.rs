@@ -87,6 +87,8 @@ pub struct EtcdSettings {
     pub max_request_bytes: u32,
     /// Whether a member compares its data with its peers' before it serves.
     pub initial_corrupt_check: bool,
+    /// Whether the leader compares the members' data at each compaction, where the version can.
+    pub compact_hash_check: bool,
 }
 
 /// The network the nodes share.

@@ -73,6 +73,19 @@ impl Provisioning {
         Ok(said)
     }
 
+    /// Keeps a copy of what was built, for [`Provisioning::put_back`].
+    pub fn keep(&self) -> Result<PathBuf> {
+        let kept = run::current()?.folder("kept")?.join("out");
+        process::check("cp", &["-a", &self.out().to_string_lossy(), &kept.to_string_lossy()])?;
+        Ok(kept)
+    }
+
+    /// Serves what was built earlier: machines are installed from it now.
+    pub fn put_back(&self, kept: &Path) -> Result<()> {
+        fs::remove_dir_all(self.out()).with_context(|| format!("cannot remove {}", self.out().display()))?;
+        process::check("cp", &["-a", &kept.to_string_lossy(), &self.out().to_string_lossy()]).map(drop)
+    }
+
     /// The text of the kickstart.
     pub fn kickstart(&self) -> Result<String> {
         let path = self.out().join("image/centos7.ks");
@@ -82,6 +95,15 @@ impl Provisioning {
     /// A new machine of that name: off, and with nothing on it.
     pub fn machine(&self, name: &str) -> Result<Host> {
         let host = Host::new(&self.network, name, &base::base()?)?;
+        Ok(host)
+    }
+
+    /// A second machine that is installed and told that it is a node, and has its address: off.
+    pub fn twin(&self, node: &str) -> Result<Host> {
+        let link = self.network.add_twin(&format!("{node}-twin"), node)?;
+        let host = Host::at(&self.network, link, &base::base()?)?;
+        self.install(&host)?;
+        self.tell(&host, node)?;
         Ok(host)
     }
 

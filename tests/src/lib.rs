@@ -7,8 +7,10 @@
 
 pub mod base;
 pub mod bench;
+pub mod by_hand;
 pub mod cache;
 mod cgroup;
+pub mod client;
 pub mod cluster;
 pub mod disk;
 pub mod etcd;

@@ -16,8 +16,8 @@ pub enum Need {
     Debootstrap,
     /// iproute2 with nftables: networks of the test's own.
     Network,
-    /// Go, to build etcd releases that have no other source here.
-    Go,
+    /// Go 1.MINOR or later, to build etcd releases that have no other source here.
+    Go(u32),
     /// pip, to fetch upstream's own 3.5.1.
     Pip,
     /// apt-get and dpkg-deb, to fetch Debian's 3.4.23.
@@ -32,6 +32,8 @@ pub enum Need {
     Xfs,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,
+    /// shellcheck.
+    Shellcheck,
 }
 
 impl Need {
@@ -52,13 +54,14 @@ impl Need {
                 program("debootstrap", "debootstrap")
             }
             Need::Network => program("ip", "iproute2").or_else(|| program("nft", "nftables")),
-            Need::Go => program("go", "golang"),
+            Need::Go(minor) => go(minor),
             Need::Pip => answers("pip", "--version", "python3-pip"),
             Need::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
             Need::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
             Need::Curl => program("curl", "curl"),
             Need::Strace => program("strace", "strace"),
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
+            Need::Shellcheck => program("shellcheck", "shellcheck"),
             Need::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
         }
     }
@@ -81,6 +84,18 @@ fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
     let ran = process::run(Command::new(name).arg(argument));
     let works = ran.is_ok_and(|ran| ran.success());
     (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))
+}
+
+/// Which Go there is; one that would fetch another is told not to.
+fn go(minor: u32) -> Option<String> {
+    let said = process::run(Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local"));
+    let version = said.map(|ran| ran.stdout.trim().to_owned()).unwrap_or_default();
+    let found: Option<u32> = version.strip_prefix("go1.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    match found {
+        Some(found) if found >= minor => None,
+        Some(_) => Some(format!("it needs Go 1.{minor}, and here is {version}: https://go.dev/dl")),
+        None => Some(format!("it needs Go 1.{minor}: https://go.dev/dl")),
+    }
 }
 
 fn is_program(path: &Path) -> bool {

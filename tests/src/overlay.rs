@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::run;
@@ -13,6 +13,8 @@ use crate::run;
 pub struct Overlay {
     lower: PathBuf,
     folder: PathBuf,
+    /// Whether there is a layer between the two, of what was kept.
+    kept: bool,
 }
 
 impl Overlay {
@@ -23,6 +25,7 @@ impl Overlay {
                 .canonicalize()
                 .with_context(|| format!("there is no folder {} to lay an overlay on", lower.display()))?,
             folder: run::current()?.folder(name)?,
+            kept: false,
         };
         overlay.mount()?;
         Ok(overlay)
@@ -39,13 +42,37 @@ impl Overlay {
     }
 
     /// Throws away all that was written: the root is the lower folder again.
-    pub fn wipe(&self) -> Result<()> {
+    pub fn wipe(&mut self) -> Result<()> {
         self.unmount()?;
-        for part in ["upper", "work"] {
-            let path = self.folder.join(part);
+        self.remove(&["upper", "work", "kept"])?;
+        self.kept = false;
+        self.mount()
+    }
+
+    /// Keeps what was written so far: [`Overlay::revert`] goes back to it, in no time.
+    pub fn keep(&mut self) -> Result<()> {
+        ensure!(!self.kept, "of {} something was kept already", self.root().display());
+        self.unmount()?;
+        self.remove(&["work"])?;
+        let (upper, kept) = (self.upper(), self.folder.join("kept"));
+        fs::rename(&upper, &kept).with_context(|| format!("cannot rename {}", upper.display()))?;
+        self.kept = true;
+        self.mount()
+    }
+
+    /// Throws away all that was written since [`Overlay::keep`].
+    pub fn revert(&mut self) -> Result<()> {
+        ensure!(self.kept, "nothing was kept of {}", self.root().display());
+        self.unmount()?;
+        self.remove(&["upper", "work"])?;
+        self.mount()
+    }
+
+    fn remove(&self, parts: &[&str]) -> Result<()> {
+        for path in parts.iter().map(|part| self.folder.join(part)).filter(|path| path.exists()) {
             fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
-        self.mount()
+        Ok(())
     }
 
     fn mount(&self) -> Result<()> {
@@ -53,8 +80,9 @@ impl Overlay {
             let path = self.folder.join(part);
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
+        let kept = if self.kept { format!("{}:", self.folder.join("kept").display()) } else { String::new() };
         let options = format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "lowerdir={kept}{},upperdir={},workdir={}",
             self.lower.display(),
             self.upper().display(),
             self.folder.join("work").display()

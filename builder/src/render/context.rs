@@ -1,11 +1,11 @@
 //! What the templates can name. The field names here are the templates' vocabulary.
 
+use anyhow::Result;
 use recipes::cluster::NetworkMode;
-use recipes::recipe::Profile;
 use recipes::{ETCD_ID, Recipe, Sha256};
 use serde::Serialize;
 
-use crate::tuning::{self, Setting};
+use crate::tuning::{self, Place, block, value};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Rendering {
@@ -76,10 +76,16 @@ struct Time {
 #[derive(Debug, Serialize)]
 struct Tuning {
     profile: &'static str,
-    mount_options: &'static str,
-    root_mount_options: &'static str,
-    thp: &'static str,
-    sysctl: Vec<Setting>,
+    mount_options: String,
+    root_mount_options: String,
+    thp: String,
+    nofile: String,
+    core: String,
+    // Whole lines, made by the builder from its table.
+    sysctl: String,
+    journald: String,
+    chrony: String,
+    packages: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,14 +120,10 @@ fn text<T: ToString>(value: Option<&T>) -> String {
 
 impl Rendering {
     /// `overlay` is known only when the overlay is packed; what is in the overlay cannot name it.
-    pub(super) fn new(recipe: &Recipe, overlay: Option<Sha256>) -> Self {
+    pub(super) fn new(recipe: &Recipe, overlay: Option<Sha256>) -> Result<Self> {
         let (install, document) = (&recipe.install, recipe.cluster_document());
-        // The guide's options everywhere; of them only noatime does something for etcd, which preallocates its WAL.
-        let mount_options = match recipe.tuning.profile {
-            Profile::Guide => "defaults,noatime,nodiratime,allocsize=64m",
-            Profile::Etcd => "defaults,noatime",
-        };
-        Self {
+        let tuning = tuning(recipe)?;
+        Ok(Self {
             cluster: Names { name: recipe.cluster.name.to_string(), domain: recipe.cluster.domain.to_string() },
             nodes: document
                 .members
@@ -156,14 +158,7 @@ impl Rendering {
                 console: text(install.console.as_ref()),
             },
             time: Time { servers: texts(&recipe.time.servers), pools: texts(&recipe.time.pools) },
-            tuning: Tuning {
-                profile: recipe.tuning.profile.name(),
-                mount_options,
-                root_mount_options: mount_options,
-                // The guide's author turns them off as well. Go's runtime asks for huge pages itself where they pay.
-                thp: "never",
-                sysctl: tuning::settings(&recipe.tuning),
-            },
+            tuning,
             firewall: Firewall {
                 clients: texts(&recipe.firewall.clients),
                 peers: texts(&recipe.firewall.peers),
@@ -172,6 +167,23 @@ impl Rendering {
             selinux: Mode { mode: recipe.selinux.name() },
             backup: recipe.backup.as_ref().map(|backup| Backup { on_calendar: backup.schedule.on_calendar() }),
             overlay: overlay.map(|digest| Digest { sha256: digest.to_string() }),
-        }
+        })
     }
+}
+
+fn tuning(recipe: &Recipe) -> Result<Tuning> {
+    let (settings, profile) = (tuning::settings(recipe)?, recipe.tuning.profile.name());
+    let options = value(&settings, Place::Mount, "options")?;
+    Ok(Tuning {
+        profile,
+        mount_options: options.clone(),
+        root_mount_options: options,
+        thp: value(&settings, Place::Kernel, "transparent_hugepage")?,
+        nofile: value(&settings, Place::Limit, "nofile")?,
+        core: value(&settings, Place::Limit, "core")?,
+        sysctl: block(&settings, Place::Sysctl, profile, |key, value| format!("{key} = {value}")),
+        journald: block(&settings, Place::Journald, profile, |key, value| format!("{key}={value}")),
+        chrony: block(&settings, Place::Chrony, profile, |key, value| format!("{key} {value}").trim_end().to_owned()),
+        packages: block(&settings, Place::Package, profile, |key, _| format!("-{key}")),
+    })
 }

@@ -1,4 +1,4 @@
-//! How a text becomes one word of a shell or a kickstart, or a comment, whatever stands in it.
+//! How a text becomes one word of a shell or a kickstart, whatever stands in it.
 
 use minijinja::{Error, ErrorKind};
 
@@ -26,12 +26,6 @@ pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-/// Every line after a `# `.
-pub(crate) fn comment(text: &str) -> String {
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    text.lines().map(|line| format!("# {}", clean(line)).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -51,13 +45,6 @@ mod tests {
             let script = format!("printf %s {}", shell(&text).unwrap());
             let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
             prop_assert_eq!(String::from_utf8_lossy(&output.stdout), text);
-        }
-
-        #[test]
-        fn a_comment_stays_a_comment(text in "(?s).{0,60}") {
-            for line in comment(&text).lines() {
-                prop_assert!(line.starts_with('#'));
-            }
         }
     }
 }

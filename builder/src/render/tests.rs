@@ -110,3 +110,20 @@ fn a_value_that_is_no_word_must_be_quoted() {
     assert_eq!(render("a.conf", "x={{ x|sh }}\n", &context).unwrap(), "x='a b; reboot'\n");
     assert_eq!(render("a.xml", "{{ x }}", &minijinja::context! { x => "<&>" }).unwrap(), "&lt;&amp;&gt;");
 }
+
+/// Of OpenSSH's later words each stops the sshd of CentOS 7, 7.4, at its start (release notes 7.5 to 9.9).
+#[test]
+fn sshd_gets_no_word_that_came_after_its_version() {
+    const LATER: &str = "exposeauthinfo rdomain setenv permitlisten casignaturealgorithms include pubkeyauthoptions \
+                         securitykeyprovider logverbose persourcemaxstartups persourcenetblocksize modulifile \
+                         pubkeyacceptedalgorithms hostbasedacceptedalgorithms requiredrsasize channeltimeout \
+                         unusedconnectiontimeout persourcepenalties persourcepenaltyexemptlist refuseconnection \
+                         sshdsessionpath sshdauthpath";
+    let config = file(&overlay(&recipe("")).unwrap(), "etc/ssh/sshd_config");
+    let lines = config.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let words: Vec<String> = lines.filter_map(|line| line.split_whitespace().next()).map(str::to_lowercase).collect();
+    assert!(words.len() > 20 && words.iter().any(|word| word == "passwordauthentication"), "{words:?}");
+    for word in LATER.split_whitespace() {
+        assert!(!words.iter().any(|own| own == word), "{word}");
+    }
+}

@@ -85,6 +85,9 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
                 if page.kind != node::META {
                     faults.add(Some(number), page.offset + 8, "a meta page", node::kind(page.kind));
                 }
+                if page.rest != 0 {
+                    faults.add(Some(number), page.offset + 10, "a count and an overflow of 0", "others");
+                }
                 metas.push(meta);
             }
             Err((at, expected, found)) => wrong.push((number, page.offset + at, expected, found)),
@@ -111,6 +114,8 @@ struct Page {
     offset: u64,
     id: u64,
     kind: u16,
+    /// Its count and overflow, which a meta page has not.
+    rest: u64,
     meta: Result<Meta, Wrong>,
 }
 
@@ -121,7 +126,8 @@ impl Page {
             return Ok(None);
         }
         file.read_exact_at(&mut page, offset)?;
-        Ok(Some(Self { offset, id: u64_at(&page, 0), kind: u16_at(&page, 8), meta: Meta::parse(&page) }))
+        let (id, kind, rest) = (u64_at(&page, 0), u16_at(&page, 8), u64_at(&page, 8) >> 16);
+        Ok(Some(Self { offset, id, kind, rest, meta: Meta::parse(&page) }))
     }
 
     /// The second meta page of a file whose first one is damaged: it lies where it says that it does.

@@ -14,6 +14,8 @@ use crate::walk::{Entry, Path, Place, Visit};
 const DEEPEST: usize = 64;
 /// No page with its overflow is as long as this: etcd takes requests of 1.5 MiB, and of more only where it is told to.
 const LONGEST: u64 = 256 << 20;
+/// Buffers up to this length are used again.
+const SPARE: usize = 64 << 10;
 /// A bucket as a value: root page (8), sequence (8); where the root is 0, a leaf page follows.
 const BUCKET: usize = 16;
 
@@ -27,6 +29,8 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
     pub(crate) complete: bool,
     pub(crate) looked_at: u64,
     pub(crate) visit: &'w mut dyn Visit,
+    /// Buffers of pages that were done with.
+    pub(crate) spare: Vec<Vec<u8>>,
 }
 
 /// What a page's place in the tree says about it.
@@ -57,50 +61,53 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     }
 
     fn page(&mut self, id: u64, expected: Expected<'_>) -> io::Result<()> {
-        let Some(bytes) = self.load(id, expected)? else { return Ok(()) };
-        let start = Place { page: id, offset: id * self.size };
-        match Node::parse(&bytes) {
-            Ok(node) => self.node(node, start, expected),
-            Err((at, expected, found)) => {
-                self.wrong(inside(start, at), expected, found);
-                Ok(())
+        let mut bytes = self.spare.pop().unwrap_or_default();
+        if self.load(&mut bytes, id, expected)? {
+            let start = Place { page: id, offset: id * self.size };
+            match Node::parse(&bytes) {
+                Ok(node) => self.node(node, start, expected)?,
+                Err((at, expected, found)) => self.wrong(inside(start, at), expected, found),
             }
         }
+        if bytes.capacity() <= SPARE {
+            self.spare.push(bytes);
+        }
+        Ok(())
     }
 
     /// Reads a branch or leaf page with its overflow, if it can be one and nobody else has it.
-    fn load(&mut self, id: u64, expected: Expected<'_>) -> io::Result<Option<Vec<u8>>> {
+    fn load(&mut self, bytes: &mut Vec<u8>, id: u64, expected: Expected<'_>) -> io::Result<bool> {
         if id < 2 || id >= self.pages {
             self.wrong(expected.from, format!("a page from 2 to {}", self.pages.saturating_sub(1)), id.to_string());
-            return Ok(None);
+            return Ok(false);
         }
         if expected.depth > DEEPEST {
             self.wrong(expected.from, format!("a tree of at most {DEEPEST} levels"), "more");
-            return Ok(None);
+            return Ok(false);
         }
         if !self.used.insert(id) {
             self.wrong(expected.from, "a page that nothing else points to", format!("page {id} once more"));
-            return Ok(None);
+            return Ok(false);
         }
-        let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(0)];
+        bytes.resize(usize::try_from(self.size).unwrap_or(0), 0);
         let start = Place { page: id, offset: id * self.size };
-        self.file.read_exact_at(&mut bytes, start.offset)?;
-        let header = Header::parse(&bytes);
+        self.file.read_exact_at(bytes, start.offset)?;
+        let header = Header::parse(bytes);
         if header.id != id {
             self.wrong(start, format!("the page's id, {id}"), header.id.to_string());
-            return Ok(None);
+            return Ok(false);
         }
         if !header.is_node() {
             self.wrong(inside(start, 8), "a branch or leaf page", node::kind(header.kind));
-            return Ok(None);
+            return Ok(false);
         }
-        if !self.overflow(&mut bytes, header, start)? {
-            return Ok(None);
+        if !self.overflow(bytes, header, start)? {
+            return Ok(false);
         }
         self.is_free(id, u64::from(header.overflow), expected.from);
         self.looked_at += 1 + u64::from(header.overflow);
         self.visit.progress(self.looked_at * self.size);
-        Ok(Some(bytes))
+        Ok(true)
     }
 
     /// Reads what a page has beyond its own end, if that is as long as the page's elements need: what is read then is

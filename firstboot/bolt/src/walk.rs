@@ -91,7 +91,8 @@ pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: Form, visit: &mut dyn
         Some(id) => Some(freelist::read(file, id, size, pages, &mut used, &mut faults)?),
         None => None,
     };
-    let mut tree = Tree { file, size, pages, used, free, faults, complete: pages == meta.pages, looked_at: 2, visit };
+    let complete = pages == meta.pages;
+    let mut tree = Tree { file, size, pages, used, free, faults, complete, looked_at: 2, visit, spare: Vec::new() };
     tree.root(meta.root)?;
     let Tree { used, free, mut faults, complete, .. } = tree;
     if let Some(free) = free.filter(|_| complete) {
@@ -108,10 +109,11 @@ fn length(meta: &Meta, len: u64, form: Form, faults: &mut Faults) -> u64 {
     let said = format!("{} pages of {size} bytes, as the meta page says", meta.pages);
     let right = match form {
         Form::Snapshot => wanted == Some(len),
-        Form::Live => wanted.is_some_and(|wanted| wanted <= len),
+        Form::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
     };
     if !right {
         // The end of the shorter of the two.
+        let said = if form == Form::Live { format!("{said}, or whole pages more") } else { said };
         faults.add(None, wanted.unwrap_or(len).min(len), said, format!("{len} bytes"));
     }
     if meta.pages < 3 {

@@ -65,13 +65,8 @@ impl Asker {
 
     /// A page of a member's client port, where etcd takes the peer certificate, too; and the member's clock, to the
     /// second, if it says what time it is.
-    pub(crate) async fn page(
-        &self,
-        member: &Member,
-        path: &str,
-        limit: usize,
-    ) -> Result<(String, Option<OffsetDateTime>)> {
-        let answer = self.client.get(format!("{}{path}", member.client_url())).send().await?.error_for_status()?;
+    pub(crate) async fn page(&self, url: &str, path: &str, limit: usize) -> Result<(String, Option<OffsetDateTime>)> {
+        let answer = self.client.get(format!("{url}{path}")).send().await?.error_for_status()?;
         let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
         let bytes = bounded(answer, limit).await?.with_context(|| format!("{path} is longer than {limit} bytes"))?;

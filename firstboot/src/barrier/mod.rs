@@ -30,7 +30,8 @@ use tokio::task::JoinSet;
 pub(crate) use ask::Asker;
 use ask::Heard;
 pub(crate) use epoch::{Lives, Nonce};
-pub(crate) use past::Past;
+pub(crate) use past::{Past, Word};
+pub(crate) use volume::put_aside;
 pub(crate) use without::record as go_without;
 
 use crate::exit::refused;
@@ -48,6 +49,8 @@ use past::{Standing, standing};
 use volume::Data;
 use waiting::Accounts;
 
+/// What etcd's first start leaves when it is cut short.
+const HALF_BORN: &str = "half-born";
 /// Between two questions to one member, unless there is news.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -58,7 +61,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let past = Past::of(journal);
     let mut data = volume::data(Path::new(paths::DATA))?;
-    if data != Data::Whole {
+    if past.word == Word::Rejoin {
+        release::halt()?;
+    } else if data != Data::Whole {
         release::withdraw()?;
         data = volume::data(Path::new(paths::DATA))?;
     }
@@ -66,13 +71,13 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
         Standing::Member(start) => Ok(start),
         Standing::Again { start, aside } => {
             if aside {
-                put_aside(journal)?;
+                put_aside(HALF_BORN, journal)?;
             }
             Ok(start)
         }
         Standing::Empty { life, aside } => {
             if aside {
-                put_aside(journal)?;
+                put_aside(if past.word == Word::Rejoin { "removed" } else { HALF_BORN }, journal)?;
             }
             let nonce = life.map_or_else(|| begin_life(journal), Ok)?;
             let memory = past.memory(&identity.cluster, &identity.node.name, nonce);
@@ -84,13 +89,6 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)))
         }
     }
-}
-
-fn put_aside(journal: &mut Journal) -> Result<()> {
-    let path = volume::aside()?;
-    say(format!("etcd's first start was cut short; what it left goes to {}", path.display()));
-    journal.add(Event::Aside { path: path.clone() })?;
-    volume::put_aside(&path)
 }
 
 fn begin_life(journal: &mut Journal) -> Result<Nonce> {
@@ -107,7 +105,7 @@ async fn agree(identity: &Identity, journal: &mut Journal, mut memory: Memory) -
     let listener = Listener::open(node.address, tls::server(&node.tls)?, words::write(&cluster.name, &memory)).await?;
     let mut accounts = Accounts::default();
     let mut answers = ask_all(&asker, identity, &listener);
-    let rebuild = Rebuild::new(asker.clone());
+    let mut rebuild = Rebuild::new(asker.clone());
     let mut told = String::new();
     loop {
         answers.hear(&mut accounts).await;

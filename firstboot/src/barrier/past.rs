@@ -27,8 +27,26 @@ pub(crate) struct Past {
     pub(crate) added: Option<u64>,
     /// The member that etcd on this disk is, or was when it was last asked.
     pub(crate) member: Option<u64>,
+    /// The cluster it was a healthy member of.
+    pub(crate) cluster: Option<u64>,
     /// Whether etcd ever was a healthy member since.
     pub(crate) healthy: bool,
+    /// Where it stands with its cluster by the operator's word.
+    pub(crate) word: Word,
+}
+
+/// What the operator said of a member's place in its cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Nothing.
+    #[default]
+    None,
+    /// That it shall leave. Perhaps it is removed already.
+    Leave(u64),
+    /// That it shall leave, and it is removed.
+    Left(u64),
+    /// That it is none any more and shall be taken in again. Its data may still be there.
+    Rejoin,
 }
 
 impl Past {
@@ -56,7 +74,17 @@ impl Past {
                     past.begun = Some(Start { state: "existing", token: token.clone(), members: members.clone() });
                 }
                 Event::Added { member } => (past.added, past.member) = (Some(*member), Some(*member)),
-                Event::Healthy { member, .. } => (past.healthy, past.member) = (true, Some(*member)),
+                Event::Healthy { cluster, member } => {
+                    (past.healthy, past.cluster, past.member) = (true, Some(*cluster), Some(*member));
+                }
+                Event::Leave { member } => past.word = Word::Leave(*member),
+                Event::Stay { .. } => past.word = Word::None,
+                Event::Left { member } => past.word = Word::Left(*member),
+                Event::Rejoin { .. } => {
+                    // The life stays until its data is put aside, since by it the volume is known.
+                    let Self { nonce, without, agreed, .. } = past;
+                    past = Self { nonce, without, agreed, word: Word::Rejoin, ..Self::default() };
+                }
                 Event::Accepted { .. }
                 | Event::Aside { .. }
                 | Event::Remove { .. }
@@ -89,7 +117,7 @@ pub(crate) enum Standing {
     /// Power was lost while etcd made its first data, or before: etcd begins again, as it was to. What lies there, if
     /// anything does, is put aside.
     Again { start: Start, aside: bool },
-    /// There is no data, or none that etcd ever used. `life` is the one to go on with; none: a new one.
+    /// There is no data, or none that etcd ever used or will use again. `life` is the one to go on with; none: a new one.
     Empty { life: Option<Nonce>, aside: bool },
     /// Data that is not known, and is not touched.
     Unknown(&'static str),
@@ -99,6 +127,11 @@ pub(crate) enum Standing {
 /// begins anew as the same member.
 pub(crate) fn standing(past: &Past, data: Data, volume: Volume) -> Standing {
     match (&past.begun, data, volume) {
+        // A new life: what it agreed on in the old one is over.
+        (None, Data::Empty, _) if past.word == Word::Rejoin => Standing::Empty { life: None, aside: false },
+        (None, _, Volume::Known | Volume::Unmarked) if past.word == Word::Rejoin => {
+            Standing::Empty { life: None, aside: true }
+        }
         (None, Data::Empty, _) => {
             Standing::Empty { life: past.nonce.filter(|_| volume == Volume::Known), aside: false }
         }
@@ -133,11 +166,44 @@ mod tests {
                         for volume in [Volume::Known, Volume::Other, Volume::Unmarked] {
                             let begun = begun.clone();
                             check(&Past { nonce, begun, healthy, ..Past::default() }, data, volume);
+                            rejoins(&Past { nonce, word: Word::Rejoin, ..Past::default() }, data, volume);
                         }
                     }
                 }
             }
         }
+    }
+
+    fn rejoins(past: &Past, data: Data, volume: Volume) {
+        let expected = match (data, volume) {
+            (Data::Whole | Data::HalfBorn, Volume::Other) => {
+                assert!(matches!(standing(past, data, volume), Standing::Unknown(_)));
+                return;
+            }
+            _ => Standing::Empty { life: None, aside: data != Data::Empty },
+        };
+        assert_eq!(standing(past, data, volume), expected, "{past:?}, {data:?}, {volume:?}");
+    }
+
+    #[test]
+    fn the_operators_word_holds_until_it_is_carried_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path().join("journal")).unwrap();
+        let mut after = |event| {
+            journal.add(event).unwrap();
+            Past::of(&journal)
+        };
+        after(Event::Life { nonce: Nonce::of(1) });
+        after(Event::Join { token: "t".into(), members: vec![] });
+        after(Event::Healthy { cluster: 1, member: 2 });
+        assert_eq!(after(Event::Leave { member: 2 }).word, Word::Leave(2));
+        assert_eq!(after(Event::Stay { member: 2 }).word, Word::None);
+        after(Event::Leave { member: 2 });
+        assert_eq!(after(Event::Left { member: 2 }).word, Word::Left(2));
+        let again = after(Event::Rejoin { member: 2 });
+        assert_eq!((again.word, again.nonce, again.begun), (Word::Rejoin, Some(Nonce::of(1)), None));
+        let new = after(Event::Life { nonce: Nonce::of(3) });
+        assert_eq!((new.word, new.member), (Word::None, None));
     }
 
     fn check(past: &Past, data: Data, volume: Volume) {

@@ -9,7 +9,9 @@ use time::macros::format_description;
 
 use super::epoch::Nonce;
 use crate::files::{self, ETCD, Folder, Wanted};
+use crate::journal::{Event, Journal};
 use crate::paths;
+use crate::say::say;
 
 /// What lies in the data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,20 +73,23 @@ pub(crate) fn mark(life: Nonce) -> Result<()> {
     Wanted::new(paths::LIFE, format!("{life}\n")).write()
 }
 
-/// Where half-born data goes now.
-pub(crate) fn aside() -> Result<PathBuf> {
+/// Where data goes now; the name begins with what it is.
+fn aside(what: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
-    Ok(Path::new(paths::ASIDE).join(format!("half-born-{now}")))
+    Ok(Path::new(paths::ASIDE).join(format!("{what}-{now}")))
 }
 
-/// Puts the data directory aside. Nothing happens where it was done before.
-pub(crate) fn put_aside(to: &Path) -> Result<()> {
-    Folder::new(paths::ASIDE, 0o700, ETCD).make()?;
+/// Puts the data directory aside, if there is one; etcd must be down. It is never deleted.
+pub(crate) fn put_aside(what: &str, journal: &mut Journal) -> Result<()> {
     if !Path::new(paths::DATA).exists() {
         return Ok(());
     }
+    let to = aside(what)?;
+    say(format!("{} goes to {}", paths::DATA, to.display()));
+    journal.add(Event::Aside { path: to.clone() })?;
+    Folder::new(paths::ASIDE, 0o700, ETCD).make()?;
     let rename = || -> std::io::Result<()> {
-        fs::rename(paths::DATA, to)?;
+        fs::rename(paths::DATA, &to)?;
         files::sync(Path::new(paths::ASIDE))?;
         files::sync(Path::new(paths::VOLUME))
     };

@@ -7,31 +7,24 @@ use recipes::{ClusterDocument, Label};
 
 use super::past::Past;
 use crate::exit::refused;
-use crate::journal::{Event, Journal};
-use crate::lock::Lock;
+use crate::identity;
+use crate::journal::Event;
+use crate::operator::{self, UNIT};
 use crate::say::say;
-use crate::{identity, paths, systemd};
-
-/// The unit that waits, and must not while its journal is written to.
-const UNIT: &str = "firstboot.service";
 
 /// Writes down whom the cluster shall begin without; firstboot.service then goes on with that.
 pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     let cluster = identity::cluster()?;
-    systemd::stop(UNIT)?;
-    let recorded = Lock::take().and_then(|_lock| {
-        let mut journal = Journal::open(paths::JOURNAL)?;
+    operator::with_journal(|journal| {
         let own = journal.last(|event| match event {
             Event::Accepted { name, .. } => Some(name.clone()),
             _ => None,
         });
-        if let Some(why) = objection(names, &cluster, own.as_ref(), &Past::of(&journal)) {
+        if let Some(why) = objection(names, &cluster, own.as_ref(), &Past::of(journal)) {
             return Err(refused(why));
         }
         journal.add(Event::Without { names: names.clone() })
-    });
-    systemd::start(UNIT)?;
-    recorded?;
+    })?;
     let names: Vec<&str> = names.iter().map(Label::as_str).collect();
     say(format!(
         "from now on this node waits for all but {}. Say the same on each of the others; `systemctl status {UNIT}` \

@@ -112,6 +112,12 @@ impl Client {
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request).await.map(drop)
     }
 
+    /// Hands the leadership to another voter. Only the leader itself can.
+    pub(crate) async fn move_leader(&self, to: u64) -> Result<()> {
+        let request = wire::MoveLeaderRequest { target: to };
+        self.call::<_, wire::MoveLeaderResponse>("/etcdserverpb.Maintenance/MoveLeader", request).await.map(drop)
+    }
+
     /// The alarms that are raised.
     pub(crate) async fn alarms(&self) -> Result<Vec<AlarmMember>> {
         let answer: wire::AlarmResponse =

@@ -68,6 +68,13 @@ pub(crate) struct Member {
     pub(crate) is_learner: bool,
 }
 
+impl Member {
+    /// Its name, or its id while it has none.
+    pub(crate) fn title(&self) -> String {
+        if self.name.is_empty() { format!("{:x}", self.id) } else { self.name.clone() }
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MemberAddRequest {
     #[prost(string, repeated, tag = "1")]
@@ -88,6 +95,15 @@ pub(crate) struct MemberIdRequest {
     #[prost(uint64, tag = "1")]
     pub(crate) id: u64,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MoveLeaderRequest {
+    #[prost(uint64, tag = "1")]
+    pub(crate) target: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MoveLeaderResponse {}
 
 /// Both answer with the members that there are now.
 #[derive(Clone, PartialEq, Message)]

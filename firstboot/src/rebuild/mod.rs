@@ -2,22 +2,25 @@
 //! with the list as it then is, and gets its vote when it is in sync. `observe` asks, `plan` says what is next; here it
 //! is written down and done.
 
-mod observe;
-mod plan;
+pub(crate) mod observe;
+pub(crate) mod plan;
+mod streams;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use recipes::cluster::Member;
 
+use crate::arp;
 use crate::barrier::{Asker, Past};
 use crate::etcd::{Client, Credentials};
+use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal};
 use crate::say::say;
 use crate::steps::etcd_conf::Start;
 use plan::{Plan, plan};
+pub(crate) use streams::Streams;
 
 /// What came of one round.
 #[derive(Debug)]
@@ -32,17 +35,43 @@ pub(crate) enum Round {
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     asker: Asker,
+    streams: Streams,
+    rival: Patience,
+}
+
+/// For how long a member seems to be alive elsewhere.
+///
+/// etcd gives up a stream on which nothing came for five seconds (rafthttp's ConnReadTimeout), so what a power cut left
+/// is gone soon. What lasts is a machine. It is refused then, for good, and not waited for any longer: waiting would
+/// end at the moment that machine is rebooted, and this one would take its place.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Option<Instant>);
+
+impl Patience {
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// It seems so now.
+    ///
+    /// # Errors
+    /// Refused, when it has seemed so for long.
+    pub(crate) fn try_again(&mut self, why: &str) -> Result<()> {
+        let since = *self.0.get_or_insert_with(Instant::now);
+        if since.elapsed() < Self::LONG {
+            return Ok(());
+        }
+        Err(refused(format!("for {} s now {why}, and then `systemctl restart firstboot`", Self::LONG.as_secs())))
+    }
 }
 
 impl Rebuild {
     /// With the node's certificates.
     pub(crate) fn new(asker: Asker) -> Self {
-        Self { asker }
+        Self { asker, streams: Streams::default(), rival: Patience::default() }
     }
 
     /// Goes as far as it gets. `living` are the clusters that were seen on the peer ports.
     pub(crate) async fn round(
-        &self,
+        &mut self,
         identity: &Identity,
         journal: &mut Journal,
         living: &BTreeSet<u64>,
@@ -56,13 +85,25 @@ impl Rebuild {
 
     /// Observes and takes one step; nothing comes of one that was done. One that fails is no error: it may have been
     /// done all the same, and the next round sees.
-    async fn step(&self, identity: &Identity, journal: &mut Journal, living: &BTreeSet<u64>) -> Result<Option<Round>> {
+    async fn step(
+        &mut self,
+        identity: &Identity,
+        journal: &mut Journal,
+        living: &BTreeSet<u64>,
+    ) -> Result<Option<Round>> {
         let credentials = Credentials::installed()?;
         let mut observed = observe::all(identity, &self.asker, &credentials, Past::of(journal).added).await?;
         observed.clusters.extend(living.iter());
-        let helper = observed.peers.first().and_then(|peer| identity.cluster.member(&peer.name));
-        let done = match (plan(&observed), helper) {
-            (Plan::Wait(why), _) => return Ok(Some(Round::Wait(why))),
+        self.streams.judge(&mut observed.peers, Instant::now());
+        let helper = observed.peers.first().map(|peer| peer.url.as_str());
+        let step = plan(&observed);
+        if let Plan::Rival(why) = step {
+            self.rival.try_again(&why)?;
+            return Ok(Some(Round::Wait(why)));
+        }
+        self.rival = Patience::default();
+        let done = match (step, helper) {
+            (Plan::Wait(why) | Plan::Rival(why), _) => return Ok(Some(Round::Wait(why))),
             (Plan::Join(members), _) => {
                 let token = identity.cluster.name.to_string();
                 let start = Start { state: "existing", token, members };
@@ -72,14 +113,17 @@ impl Rebuild {
                 return Ok(Some(Round::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
+                // Asked anew: this node may have waited for days, and all that is known of the other is a cut connection.
+                arp::check(identity.node.address)?;
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
                 intend(journal, Event::Remove { member }, &line)?;
-                async { connect(helper, &credentials).await?.remove(member).await }.await
+                async { Client::connect(helper, &credentials).await?.remove(member).await }.await
             }
             (Plan::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
                 intend(journal, Event::Add { cluster }, &line)?;
-                let added = async { connect(helper, &credentials).await?.add_learner(&observed.peer_url).await };
+                let added =
+                    async { Client::connect(helper, &credentials).await?.add_learner(&observed.peer_url).await };
                 match added.await {
                     Ok(member) => Ok(journal.add(Event::Added { member })?),
                     Err(error) => Err(error),
@@ -92,7 +136,7 @@ impl Rebuild {
 }
 
 /// Says and writes down what will be done; once, however often it has to be tried.
-fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<()> {
+pub(crate) fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<()> {
     if journal.entries.last().is_some_and(|entry| entry.event == event) {
         return Ok(());
     }
@@ -100,27 +144,36 @@ fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<()> {
     journal.add(event)
 }
 
-async fn connect(member: &Member, credentials: &Credentials) -> Result<Client> {
-    Client::connect(&member.client_url(), credentials).await
+/// What the others say of the member that this node is.
+#[derive(Debug)]
+pub(crate) enum Say {
+    /// That it is one, or nothing.
+    Nothing,
+    /// That it is none any more, in these words. etcd on it ends with success then, and says so nowhere but in its log.
+    Removed(String),
+    /// That it is connected to them; in these words.
+    Connected(String),
 }
 
-/// Why etcd on this node will never be healthy, if that is because its cluster goes on without it. etcd ends with
-/// success then, and says so nowhere but in its log.
-pub(crate) async fn removed(
+/// Asks them, once. Only over several calls `streams` tells a connection from one that is long gone.
+pub(crate) async fn roll_call(
     identity: &Identity,
     journal: &Journal,
     credentials: &Credentials,
-) -> Result<Option<String>> {
-    let Some(own) = Past::of(journal).member else { return Ok(None) };
+    streams: &mut Streams,
+) -> Result<Say> {
+    let past = Past::of(journal);
+    let Some(own) = past.member else { return Ok(Say::Nothing) };
     let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
-    let peers = observe::all(identity, &asker, credentials, None).await?.peers;
-    let lists_it = |peer: &plan::Peer| peer.members.iter().any(|member| member.id == own);
-    Ok((!peers.is_empty() && !peers.iter().any(lists_it)).then(|| {
-        format!(
-            "this node is the member {own:x}, and somebody removed that from the cluster. Its data is of no use any \
-             more: install the machine anew, and it joins again"
-        )
-    }))
+    let (mut peers, _) = observe::others(identity, &asker, credentials).await;
+    streams.judge(&mut peers, Instant::now());
+    if let Some(why) = plan::another_cluster(&peers, past.cluster) {
+        return Ok(Say::Removed(why));
+    }
+    if !peers.is_empty() && !plan::lists(&peers, own) {
+        return Ok(Say::Removed(plan::removed(own)));
+    }
+    Ok(plan::rival(&peers, own).map_or(Say::Nothing, Say::Connected))
 }
 
 /// Gives this node, a learner, its vote. Any voter passes the request on to the leader, which refuses it until the
@@ -139,7 +192,7 @@ pub(crate) async fn promote(
     for other in identity.cluster.members.iter().filter(|other| other.name != identity.node.name) {
         // A voter that is down costs a second, not the patience of a call.
         let asked = tokio::time::timeout(Duration::from_secs(2), async {
-            connect(other, credentials).await?.promote(member).await
+            Client::connect(&other.client_url(), credentials).await?.promote(member).await
         });
         match asked.await {
             Ok(Ok(())) => {

@@ -5,7 +5,7 @@
 //! them has its answer here before anything is changed. The old member is removed before the new one is added, since
 //! etcd refuses two with one peer URL, and since with the dead one still counted the new one would raise the quorum.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use recipes::Label;
 
@@ -14,22 +14,26 @@ use crate::etcd::Member;
 /// What one member of the living cluster says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Peer {
-    /// Its name in the recipe.
-    pub(crate) name: Label,
+    /// Its name.
+    pub(crate) name: String,
+    /// Where it serves clients.
+    pub(crate) url: String,
     /// The cluster it belongs to.
     pub(crate) cluster_id: u64,
     /// All members; read through raft, so that a quorum agrees with it.
     pub(crate) members: Vec<Member>,
     /// Its own id.
     pub(crate) member_id: u64,
+    /// The newest raft entry it has applied.
+    pub(crate) index: u64,
     /// The minor version of its etcd.
     pub(crate) minor: u64,
     /// The size of its database in bytes.
     pub(crate) database: u64,
     /// By how many seconds its clock is ahead of this node's.
     pub(crate) ahead: i64,
-    /// The members it is connected to.
-    pub(crate) connected: BTreeSet<u64>,
+    /// The members it is connected to, with what it has sent to each.
+    pub(crate) connected: BTreeMap<u64, u64>,
 }
 
 /// All that is known.
@@ -56,6 +60,8 @@ pub(crate) struct Observed {
 pub(crate) enum Plan {
     /// Nothing can be done yet, and why.
     Wait(String),
+    /// Somebody else seems to be this node, or was until a moment ago; who says so.
+    Rival(String),
     /// Remove the member that this node was.
     Remove(u64),
     /// Add this node as a learner to this cluster.
@@ -83,7 +89,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
             "none of its members has a quorum behind it. If that does not change by itself, the way back is `firstboot restore`",
         );
     };
-    if peers.iter().any(|peer| ids(peer) != ids(first)) {
+    if !agree(peers) {
         return wait("its members do not agree on the member list yet");
     }
     let voters: BTreeSet<u64> =
@@ -105,25 +111,58 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         return wait(why);
     }
     if let Some(learner) = first.members.iter().find(|member| member.is_learner && !own.contains(member)) {
-        let who = if learner.name.is_empty() { format!("{:x}", learner.id) } else { learner.name.clone() };
-        return wait(format!("{who} is being added, and etcd adds one at a time"));
+        return wait(format!("{} is being added, and etcd adds one at a time", learner.title()));
     }
     match own.as_slice() {
         [] => Plan::Add(first.cluster_id),
-        [old] => match peers.iter().find(|peer| peer.connected.contains(&old.id)) {
-            Some(peer) => wait(format!(
-                "{} is still connected to the member {:x} at {}, which this node would replace: is there a second \
-                 machine with this identity? Switch it off",
-                peer.name, old.id, observed.peer_url
-            )),
-            None => Plan::Remove(old.id),
-        },
+        [old] => rival(peers, old.id).map_or(Plan::Remove(old.id), Plan::Rival),
         _ => wait(format!("it has several members at {}; remove all but one with etcdctl", observed.peer_url)),
     }
 }
 
+/// Who is connected to this member, if anybody is.
+pub(crate) fn rival(peers: &[Peer], member: u64) -> Option<String> {
+    let connected = peers.iter().find(|peer| peer.connected.contains_key(&member))?;
+    let listed = connected.members.iter().find(|listed| listed.id == member);
+    let place = listed.and_then(|listed| listed.peer_urls.first()).map_or("", String::as_str);
+    Some(format!(
+        "{} is still connected to the member {member:x} at {place}, as which this node would start or which it would \
+         replace: is there a second machine with this identity? Switch the wrong one off",
+        connected.name
+    ))
+}
+
 fn wait(why: impl Into<String>) -> Plan {
     Plan::Wait(why.into())
+}
+
+/// Whether any of them has this member in its list.
+pub(crate) fn lists(peers: &[Peer], member: u64) -> bool {
+    peers.iter().any(|peer| peer.members.iter().any(|listed| listed.id == member))
+}
+
+/// What is said of a member that is none any more.
+pub(crate) fn removed(member: u64) -> String {
+    format!(
+        "this node is the member {member:x}, and somebody removed that from the cluster. `firstboot run --rejoin` puts \
+         its data aside and joins again, as a new member; so does a machine that is installed anew"
+    )
+}
+
+/// Why nothing that the others say is of this node's cluster, if so.
+pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<String> {
+    let (own, theirs) = (cluster?, peers.first()?.cluster_id);
+    (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
+        format!(
+            "the others are members of the cluster {theirs:x}, and this node of {own:x}, whose data it holds. Nothing is \
+             done to it. If it is not needed, install the machine anew"
+        )
+    })
+}
+
+/// Whether all have the same member list.
+pub(crate) fn agree(peers: &[Peer]) -> bool {
+    peers.iter().all(|peer| ids(peer) == ids(&peers[0]))
 }
 
 fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
@@ -162,11 +201,7 @@ fn unfit(observed: &Observed) -> Option<String> {
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);
-        let name = match member.name.as_str() {
-            _ if own => observed.name.to_string(),
-            "" => format!("{:x}", member.id),
-            name => name.to_owned(),
-        };
+        let name = if own { observed.name.to_string() } else { member.title() };
         member.peer_urls.iter().map(move |url| (name.clone(), url.clone()))
     });
     named.collect()

@@ -1,7 +1,7 @@
 //! What etcd keeps in its database: which buckets, what their keys and values look like (etcd's server/storage/schema
 //! and mvcc), and what a snapshot's contents come to.
 
-mod record;
+pub(super) mod record;
 
 use bolt::{Entry, Faults, Path, Visit};
 use serde::Serialize;
@@ -242,3 +242,6 @@ impl Wrong<'_> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,12 +12,13 @@ use recipes::Sha256;
 use ring::digest;
 use serde::Serialize;
 
+use super::boot::{self, Booted};
 use super::schema::{Contents, Reader};
 use crate::exit::{Exit, refused};
 use crate::say::show;
 
 /// The SHA-256 that etcd sends after the last page.
-const TRAILER: u64 = 32;
+pub(super) const TRAILER: u64 = 32;
 /// Pages are multiples of this, so a length that is 32 more has the digest at its end.
 const SECTOR: u64 = 512;
 
@@ -29,6 +30,12 @@ pub(crate) struct Options {
     /// Take a file without the digest at its end, such as one copied from member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
+    /// Start a throw-away etcd from it too, and compare what it says of itself
+    #[arg(long)]
+    boot: bool,
+    /// Where the throw-away etcd lives, in a folder of its own that is removed again; else beside the snapshot
+    #[arg(long, requires = "boot")]
+    dir: Option<PathBuf>,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -194,15 +201,24 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let path = &options.path;
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let examined = examine(&file, hash, &mut |_| ()).with_context(|| format!("cannot read {}", path.display()))?;
+    let booted = match &options.boot {
+        true if examined.faults.count() == 0 => {
+            let beside = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+            Some(boot::boot(path, &examined.verified, options.dir.as_deref().unwrap_or(beside)))
+        }
+        _ => None,
+    };
+    let went_well = booted.as_ref().and_then(|booted| booted.as_ref().ok());
     if options.json {
-        show(&(serde_json::to_string_pretty(&Answer::of(&examined))? + "\n"))?;
+        show(&(serde_json::to_string_pretty(&Answer::of(&examined, booted.as_ref()))? + "\n"))?;
     } else if examined.faults.count() == 0 {
-        show(&table(&examined.verified))?;
+        show(&table(&examined.verified, went_well))?;
     } else {
         let lines: Vec<String> = examined.faults.first().iter().map(ToString::to_string).collect();
         show(&(lines.join("\n") + "\n"))?;
     }
-    examined.good(path).map(|_| None)
+    examined.good(path)?;
+    booted.transpose().map(|_| None)
 }
 
 /// The answer for programs.
@@ -214,17 +230,33 @@ struct Answer<'a> {
     /// How many there are, and the first of them.
     fault_count: u64,
     faults: &'a [bolt::Fault],
+    /// What came of `--boot`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    booted: Option<&'a Booted>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_failed: Option<String>,
 }
 
 impl<'a> Answer<'a> {
-    fn of(examined: &'a Examined) -> Self {
-        let faults = &examined.faults;
-        let good = faults.count() == 0;
-        Self { good, verified: &examined.verified, fault_count: faults.count(), faults: faults.first() }
+    fn of(examined: &'a Examined, booted: Option<&'a Result<Booted>>) -> Self {
+        let (booted, failed) = match booted {
+            Some(Ok(booted)) => (Some(booted), None),
+            Some(Err(error)) => (None, Some(format!("{error:#}"))),
+            None => (None, None),
+        };
+        let Examined { verified, faults } = examined;
+        Self {
+            good: faults.count() == 0 && failed.is_none(),
+            verified,
+            fault_count: faults.count(),
+            faults: faults.first(),
+            booted,
+            boot_failed: failed,
+        }
     }
 }
 
-fn table(verified: &Verified) -> String {
+fn table(verified: &Verified, booted: Option<&Booted>) -> String {
     let Contents { revision, compacted, keys, hash, index, term, storage_version, members, leases, .. } =
         &verified.contents;
     let members: Vec<String> = members.iter().map(|member| format!("{} ({:x})", member.name, member.id)).collect();
@@ -233,7 +265,7 @@ fn table(verified: &Verified) -> String {
         Digest::Wrong => "WRONG",
         Digest::Absent => "absent",
     };
-    let rows = [
+    let mut rows = vec![
         ("revision", format!("{revision}, compacted up to {compacted}")),
         ("keys", format!("{keys} with their history, hash {hash:08x}")),
         ("raft", format!("index {index}, term {term}")),
@@ -246,5 +278,12 @@ fn table(verified: &Verified) -> String {
         ("digest at its end", digest.to_owned()),
         ("sha256", verified.sha256.to_string()),
     ];
-    rows.map(|(name, value)| format!("{name:<18} {value}")).join("\n") + "\n"
+    if let Some(Booted { etcd, live_keys, hash_kv, milliseconds }) = booted {
+        rows.push((
+            "booted",
+            format!("etcd {etcd} has this revision, {live_keys} keys, hash {hash_kv:08x}; took {milliseconds} ms"),
+        ));
+    }
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<18} {value}")).collect();
+    lines.join("\n") + "\n"
 }

@@ -86,14 +86,26 @@ fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
     }
-    if settings.initial_corrupt_check {
-        pairs.push(if settings.version.at_least(6) {
-            ("FEATURE_GATES", "InitialCorruptCheck=true".to_owned())
-        } else {
-            ("EXPERIMENTAL_INITIAL_CORRUPT_CHECK", "true".to_owned())
-        });
-    }
+    pairs.extend(corruption_checks(settings));
     pairs
+}
+
+/// Off by default in every version. 3.5.5 brought the check at each compaction (CHANGELOG-3.5, etcd-io/etcd#14039); in 3.6
+/// both became feature gates (server/features/etcd_features.go), and the old names are gone from 3.7.
+fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
+    let (initial, compact) = (settings.initial_corrupt_check, settings.compact_hash_check);
+    let version = settings.version;
+    if version.at_least(6) {
+        let gates = [("InitialCorruptCheck=true", initial), ("CompactHashCheck=true", compact)];
+        let gates: Vec<&str> = gates.iter().filter(|(_, wanted)| *wanted).map(|(gate, _)| *gate).collect();
+        return if gates.is_empty() { vec![] } else { vec![("FEATURE_GATES", gates.join(","))] };
+    }
+    let knows_compact = (version.minor, version.patch) >= (5, 5);
+    let keys = [
+        ("EXPERIMENTAL_INITIAL_CORRUPT_CHECK", initial),
+        ("EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED", compact && knows_compact),
+    ];
+    keys.iter().filter(|(_, wanted)| *wanted).map(|(key, _)| (*key, "true".to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -129,9 +141,12 @@ mod tests {
     fn each_minor_is_spoken_to_in_its_own_words() {
         assert!(rendered("3.4.23").contains("ETCD_LOGGER=zap"));
         assert!(rendered("3.5.1").contains("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=true"));
+        let compact = "ETCD_EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED=true";
+        assert!(rendered("3.5.5").contains(compact) && !rendered("3.5.4").contains(compact));
+        assert!(!rendered("3.4.45").contains(compact));
         for version in ["3.6.14", "3.7.1"] {
             let text = rendered(version);
-            assert!(text.contains("ETCD_FEATURE_GATES=InitialCorruptCheck=true"), "{text}");
+            assert!(text.contains("ETCD_FEATURE_GATES=InitialCorruptCheck=true,CompactHashCheck=true\n"), "{text}");
             assert!(!text.contains("EXPERIMENTAL") && !text.contains("LOGGER"), "{text}");
         }
     }

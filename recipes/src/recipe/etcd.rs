@@ -64,6 +64,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         at.value
     });
     let corrupt_check = table.boolean("initial-corrupt-check").is_none_or(|at| at.value);
+    let hash_check = table.boolean("compact-hash-check").is_none_or(|at| at.value);
     table.finish();
 
     let version = version?.value;
@@ -77,6 +78,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         snapshot_count: snapshot_count.map_or(10_000, i64::unsigned_abs),
         max_request_bytes: u32::try_from(max_request.0).unwrap_or(u32::MAX),
         initial_corrupt_check: corrupt_check,
+        compact_hash_check: hash_check,
     };
     let mirrors = match mirrors {
         Some(bases) => bases.into_iter().map(|base| base.value.url().clone()).collect(),

@@ -1,6 +1,6 @@
 //! `[install]`: what anaconda is told.
 
-use super::values::{Base, CryptHash, Size, SshKey, Word};
+use super::values::{Base, CryptHash, Package, Size, SshKey, Word};
 use crate::Sha256;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{At, Table};
@@ -10,7 +10,8 @@ use crate::reader::{At, Table};
 pub struct Install {
     /// Where CentOS 7.9's packages are, first tried first.
     pub trees: Vec<Base>,
-    /// The digest of a tree's `repodata/repomd.xml`: anaconda 7 checks no package signature, this pins them all.
+    /// The digest of a tree's `repodata/repomd.xml`: anaconda 7 checks no package signature
+    /// (yumpayload.py sets no gpgcheck), this pins them all.
     pub repomd_sha256: Option<Sha256>,
     /// Where the folder image/ is served; empty: beside the kickstart (`inst.ks=`).
     pub servers: Vec<Base>,
@@ -29,7 +30,7 @@ pub struct Install {
     /// root's password, hashed; `None`: locked.
     pub root_password: Option<CryptHash>,
     /// More packages.
-    pub packages: Vec<Word>,
+    pub packages: Vec<Package>,
     /// A serial console, as the kernel writes it (`ttyS0,115200`).
     pub console: Option<Word>,
 }

@@ -15,7 +15,7 @@ pub use etcd::Etcd;
 pub use install::{Install, Partitions};
 pub use node::{Cluster, Node};
 pub use policy::{Firewall, Profile, Selinux, Time, Tls, Tuning};
-pub use values::{Base, CryptHash, Host, Size, SshKey, Word};
+pub use values::{Base, CryptHash, Host, Package, Size, SshKey, Word};
 
 use crate::backup::Backup;
 use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};
@@ -85,7 +85,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let etcd = etcd::read(root);
     let install = install::read(root);
     let (time, tuning) = (policy::read_time(root), policy::read_tuning(root));
-    let firewall = policy::read_firewall(root, &nodes, network.as_ref());
+    let firewall = policy::read_firewall(root, network.as_ref());
     check_room(root, etcd.as_ref(), install.as_ref());
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
     let metadata = policy::read_metadata(root);

@@ -2,7 +2,6 @@
 
 use ipnet::Ipv4Net;
 
-use super::node::Node;
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Network};
 use crate::diagnostic::Diagnostic;
@@ -114,7 +113,10 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
     let Some(table) = root.table("tuning") else { return Tuning { profile: Profile::Etcd, sysctl: Vec::new() } };
     let profile = table.choice("profile", &[("guide", Profile::Guide), ("etcd", Profile::Etcd)]);
     let sysctl = table.pairs("sysctl").into_iter().filter_map(|(key, value)| {
-        let key_ok = key.value.parse::<Word>().ok().filter(|_| key.value.contains('.'));
+        // An `=` in a key would be the end of it.
+        let part_of_key = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
+        let looks_right = key.value.contains('.') && key.value.chars().all(part_of_key);
+        let key_ok = key.value.parse::<Word>().ok().filter(|_| looks_right);
         let value_ok = !value.value.is_empty()
             && value.value.chars().all(|c| c.is_ascii_alphanumeric() || " ._:,/|%-".contains(c));
         if key_ok.is_none() {
@@ -131,8 +133,9 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
     Tuning { profile: profile.map_or(Profile::Etcd, |at| at.value), sysctl }
 }
 
-/// By default peers are the nodes, and clients and administrators are whoever is on their network.
-pub(super) fn read_firewall(root: &Table<'_>, nodes: &[At<Node>], network: Option<&Network>) -> Option<Firewall> {
+/// By default all are whoever is on the nodes' network. Peers, too: a member whose image was built before the cluster
+/// grew must let the new ones in.
+pub(super) fn read_firewall(root: &Table<'_>, network: Option<&Network>) -> Option<Firewall> {
     let table = root.table("firewall");
     let table = table.as_ref();
     let read = |key| {
@@ -147,9 +150,8 @@ pub(super) fn read_firewall(root: &Table<'_>, nodes: &[At<Node>], network: Optio
     if let Some(table) = table {
         table.finish();
     }
-    let own: Vec<Ipv4Net> = nodes.iter().map(|node| Ipv4Net::from(node.value.address)).collect();
     let all = || network.map(|network| vec![network.cidr]);
-    Some(Firewall { clients: clients.or_else(all)?, peers: peers.unwrap_or(own), admins: admins.or_else(all)? })
+    Some(Firewall { clients: clients.or_else(all)?, peers: peers.or_else(all)?, admins: admins.or_else(all)? })
 }
 
 pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {

@@ -45,7 +45,7 @@ fn the_guides_cluster_is_read_as_the_guide_says() {
     let members: Vec<_> = document.members.iter().map(|m| (document.fqdn(&m.name), m.peer_url())).collect();
     assert_eq!(members[0], ("etcd-1.cluster.local".into(), "https://10.101.15.101:2380".into()));
     assert_eq!(members.len(), 3);
-    assert_eq!(recipe.firewall.peers.len(), 3);
+    assert_eq!(recipe.firewall.peers, [document.network.cidr], "a new member of the network may come");
     assert_eq!(recipe.etcd.mirrors[1].as_str(), "https://storage.googleapis.com/etcd/");
 }
 
@@ -81,6 +81,8 @@ fn a_bad_value_says_why() {
     refused(&changed("[etcd]", "[etcd]\nheartbeat-interval-ms = 0"), "expected 10 to 5000");
     refused(&changed("[firewall]", "[install]\nroot-password = \"hunter2\"\n[firewall]"), "openssl passwd -6");
     refused(&changed("[firewall]", "[tuning.sysctl]\nswappiness = 1\n[firewall]"), "`swappiness` is no sysctl key");
+    refused(&changed("[firewall]", "[tuning.sysctl]\n\"a.b=c\" = 1\n[firewall]"), "`a.b=c` is no sysctl key");
+    refused(&changed("[firewall]", "[install]\npackages = [\"%end\"]\n[firewall]"), "name of a package");
     refused(&changed("[etcd]", "[etcd]\nmax-request = \"9 TiB\""), "expected 64 KiB to 10 MiB");
     refused(&changed("10.101.15.0/24\"]", "10.101.15.7/24\"]"), "did you mean 10.101.15.0/24?");
 }

@@ -52,7 +52,7 @@ fn mib(bytes: u64) -> f64 {
 
 /// CPU time and peak memory (KiB) of a command and all that it waited for: measured by a process that has no other
 /// children, since the system adds them all up.
-fn cost(command: &mut Command) -> Result<(Duration, u64)> {
+pub(super) fn cost(command: &mut Command) -> Result<(Duration, u64)> {
     let mut measure = Command::new(std::env::current_exe()?);
     measure.arg("cost").arg(command.get_program()).args(command.get_args());
     let said = process::run(&mut measure)?.ok()?;

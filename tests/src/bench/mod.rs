@@ -5,7 +5,11 @@
 
 pub mod boot;
 pub mod build;
+pub mod database;
 pub mod firstboot;
+pub mod rebuild;
+pub mod verify;
+pub mod wal;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -32,38 +36,40 @@ pub struct Row {
     pub name: String,
     /// How long each run took.
     pub times: Vec<Duration>,
-    /// The bytes that came of it.
-    pub bytes: u64,
+    /// The bytes that came of it, where that matters.
+    pub bytes: Option<u64>,
 }
 
 /// The rows as a table, with each one's ratios to the last, which is the yardstick.
 pub fn table(rows: &[Row]) -> String {
     let seconds = |time: Duration| format!("{:.3} s", time.as_secs_f64());
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
-    let mut out = format!(
-        "{:width$}  {:>9}  {:>9}  {:>9}  {:>6}  {:>11}  {:>6}\n",
-        "", "median", "fastest", "slowest", "ratio", "bytes", "ratio"
-    );
+    let mut out = format!("{:width$}  {:>9}  {:>9}  {:>9}  {:>6}", "", "median", "fastest", "slowest", "ratio");
+    // Writing into a string cannot fail.
     let Some(yardstick) = rows.last() else { return out };
+    if yardstick.bytes.is_some() {
+        let _ = write!(out, "  {:>11}  {:>6}", "bytes", "ratio");
+    }
     let base = median(yardstick.times.clone()).as_secs_f64();
     for row in rows {
         let middle = median(row.times.clone());
         let (fastest, slowest) = (row.times.iter().min(), row.times.iter().max());
-        #[expect(clippy::cast_precision_loss, reason = "sizes of files, shown with three digits")]
-        let size = row.bytes as f64 / yardstick.bytes as f64;
-        // Writing into a string cannot fail.
-        let _ = writeln!(
+        let _ = write!(
             out,
-            "{:width$}  {:>9}  {:>9}  {:>9}  {:>6.3}  {:>11}  {size:>6.3}",
+            "\n{:width$}  {:>9}  {:>9}  {:>9}  {:>6.3}",
             row.name,
             seconds(middle),
             seconds(fastest.copied().unwrap_or_default()),
             seconds(slowest.copied().unwrap_or_default()),
             middle.as_secs_f64() / base,
-            row.bytes,
         );
+        if let (Some(bytes), Some(base)) = (row.bytes, yardstick.bytes) {
+            #[expect(clippy::cast_precision_loss, reason = "sizes of files, shown with three digits")]
+            let size = bytes as f64 / base as f64;
+            let _ = write!(out, "  {bytes:>11}  {size:>6.3}");
+        }
     }
-    out
+    out + "\n"
 }
 
 #[cfg(test)]
@@ -81,9 +87,13 @@ mod tests {
     #[test]
     fn a_table_compares_with_its_last_row() {
         let row = |name: &str, ms, bytes| Row { name: name.into(), times: vec![Duration::from_millis(ms)], bytes };
-        let text = table(&[row("builder", 300, 90), row("tar", 3000, 100)]);
-        let line = text.lines().nth(1).unwrap_or_default();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(words, ["builder", "0.300", "s", "0.300", "s", "0.300", "s", "0.100", "90", "0.900"]);
+        let words = |rows: &[Row]| {
+            let line = table(rows).lines().nth(1).unwrap_or_default().to_owned();
+            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let times = ["builder", "0.300", "s", "0.300", "s", "0.300", "s", "0.100"];
+        let with = words(&[row("builder", 300, Some(90)), row("tar", 3000, Some(100))]);
+        assert_eq!(with, [&times[..], &["90", "0.900"]].concat());
+        assert_eq!(words(&[row("builder", 300, None), row("tar", 3000, None)]), times);
     }
 }

@@ -3,26 +3,58 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use tests::bench::{self, boot, firstboot};
+use tests::bench;
 use tests::run;
 
-const USAGE: &str = "\
-bench                    all of it
-bench build [RUNS]       builder build with a warm cache, against tar | gzip -6 of the same tree
-bench boot [RUNS]        power-on to a healthy cluster, against etcd configured by hand
-bench firstboot [RUNS]   what firstboot costs a node that is set up";
+/// What can be measured.
+struct Part {
+    name: &'static str,
+    what: &'static str,
+    /// How often by default; odd, so that the median is a run.
+    runs: usize,
+    run: fn(usize) -> Result<String>,
+}
 
-/// Odd, so that the median is a run.
-const RUNS: usize = 11;
-/// Where one run takes half a minute.
-const FEW: usize = 5;
+const PARTS: [Part; 6] = [
+    Part {
+        name: "build",
+        what: "builder build with a warm cache, against tar | gzip -6 of the same tree",
+        runs: 11,
+        run: bench::build::run,
+    },
+    Part {
+        name: "boot",
+        what: "power-on to a healthy cluster, against etcd configured by hand",
+        runs: 5,
+        run: bench::boot::run,
+    },
+    Part {
+        name: "firstboot",
+        what: "what firstboot costs a node that is set up",
+        runs: 11,
+        run: bench::firstboot::run,
+    },
+    Part {
+        name: "rebuild",
+        what: "a wiped node's power-on to voter again, against the same by etcdctl in a script",
+        runs: 5,
+        run: bench::rebuild::run,
+    },
+    Part {
+        name: "verify",
+        what: "firstboot snapshot verify, against etcdutl snapshot status",
+        runs: 5,
+        run: bench::verify::run,
+    },
+    Part { name: "wal", what: "the guide's allocsize under a write-ahead log", runs: 5, run: bench::wal::run },
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // The measurement of one command must have no other children, and no namespace of its own.
     if let ["cost", words @ ..] = words.as_slice() {
-        return print(firstboot::print_cost(words));
+        return print(bench::firstboot::print_cost(words));
     }
     if let Err(error) = run::enter() {
         eprintln!("bench: {error:#}");
@@ -47,19 +79,21 @@ fn print(outcome: Result<String>) -> ExitCode {
 }
 
 fn act(words: &[&str]) -> Result<String> {
+    let part = |name: &str| PARTS.iter().find(|part| part.name == name).with_context(usage);
     match words {
         [] => {
-            for part in ["build", "boot", "firstboot"] {
-                println!("== {part}\n{}", act(&[part])?);
+            for part in &PARTS {
+                println!("== {}\n{}", part.name, (part.run)(part.runs)?);
             }
             Ok(String::new())
         }
-        ["boot"] => boot::run(FEW),
-        ["boot", runs] => boot::run(runs.parse().context("RUNS is a number")?),
-        ["firstboot"] => firstboot::run(RUNS),
-        ["firstboot", runs] => firstboot::run(runs.parse().context("RUNS is a number")?),
-        ["build"] => bench::build::run(RUNS),
-        ["build", runs] => bench::build::run(runs.parse().context("RUNS is a number")?),
-        _ => bail!("what is to be measured? The ways to call it:\n{USAGE}"),
+        [name] => part(name).and_then(|part| (part.run)(part.runs)),
+        [name, runs] => part(name).and_then(|part| (part.run)(runs.parse().context("RUNS is a number")?)),
+        _ => bail!(usage()),
     }
+}
+
+fn usage() -> String {
+    let lines = PARTS.iter().map(|part| format!("\nbench {:<18} {}", format!("{} [RUNS]", part.name), part.what));
+    format!("what is to be measured? The ways to call it:\nbench{:20}all of it{}", "", lines.collect::<String>())
 }

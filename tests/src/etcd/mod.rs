@@ -4,7 +4,9 @@
 //! see [`sources`]. Their tarballs are the same, byte for byte, wherever the same binaries went in, so a test's
 //! recipe can pin them; they are not upstream's own tarballs and have other digests.
 
+mod alone;
 mod sources;
+mod swap;
 mod tarball;
 
 use std::fs;
@@ -12,8 +14,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+pub use alone::Alone;
+
 use crate::need::Need;
 use crate::{base, cache, process};
+
+pub use swap::swap;
 
 /// The programs of a release. 3.4 has no etcdutl.
 pub const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
@@ -34,7 +40,9 @@ pub fn need(version: &str) -> Need {
     match version {
         sources::FROM_PIP => Need::Pip,
         sources::FROM_DEBIAN => Need::Apt,
-        _ => Need::Go,
+        // What their go.mod asks for (server/go.mod of the tags).
+        _ if version.starts_with("3.7.") => Need::Go(26),
+        _ => Need::Go(25),
     }
 }
 

@@ -42,7 +42,12 @@ pub struct Host {
 impl Host {
     /// Adds a host of that name to the network, with a fresh layer on the root `lower`.
     pub fn new(network: &Network, name: &str, lower: &Path) -> Result<Host> {
-        let link = network.add(name)?;
+        Self::at(network, network.add(name)?, lower)
+    }
+
+    /// A host at a place of the network that was made for it.
+    pub fn at(network: &Network, link: Link, lower: &Path) -> Result<Host> {
+        let name = link.host.as_str();
         let overlay = Overlay::new(name, lower)?;
         let run = run::current()?;
         let console = run.consoles().join(format!("{}-{name}", run.number()));
@@ -209,6 +214,18 @@ impl Host {
     pub fn wipe(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} must be off to be wiped", self.name());
         self.overlay.wipe()
+    }
+
+    /// Keeps the disk as it is, for [`Host::revert`]. It must be off.
+    pub fn keep(&mut self) -> Result<()> {
+        ensure!(!self.is_on()?, "{} must be off for its disk to be kept", self.name());
+        self.overlay.keep()
+    }
+
+    /// Its disk is as it was at [`Host::keep`], which takes no time. It must be off.
+    pub fn revert(&mut self) -> Result<()> {
+        ensure!(!self.is_on()?, "{} must be off for its disk to be reverted", self.name());
+        self.overlay.revert()
     }
 
     /// All that the host wrote to its console, of all boots.

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Run as the first process of namespaces of its own: builds the installer's view on a machine around ROOT and runs
 # one script of a kickstart in it. What it mounts and starts ends with it.
 #

@@ -39,6 +39,14 @@ struct State {
     faults: Vec<Fault>,
 }
 
+impl State {
+    /// The last byte of the next host's addresses.
+    fn next(&self) -> Result<u8> {
+        let number = u8::try_from(self.hosts.len()).ok();
+        number.and_then(|number| FIRST.checked_add(number)).context("a network has room for 100 hosts")
+    }
+}
+
 /// A host's place in the network.
 #[derive(Debug, Clone)]
 pub struct Link {
@@ -69,9 +77,19 @@ impl Network {
     /// Adds a host: the first gets 10.101.15.101, and so on. Its namespace outlives reboots of the host.
     pub fn add(&self, host: &str) -> Result<Link> {
         let mut state = self.state()?;
-        let number = u8::try_from(state.hosts.len()).context("a network has room for 100 hosts")?;
-        let last = FIRST.checked_add(number).context("a network has room for 100 hosts")?;
-        let address = Ipv4Addr::new(10, 101, 15, last);
+        let last = state.next()?;
+        self.connect(&mut state, host, last, Ipv4Addr::new(10, 101, 15, last))
+    }
+
+    /// Adds a host that has another's address, and a hardware address of its own.
+    pub fn add_twin(&self, host: &str, of: &str) -> Result<Link> {
+        let address = self.link(of)?.address;
+        let mut state = self.state()?;
+        let last = state.next()?;
+        self.connect(&mut state, host, last, address)
+    }
+
+    fn connect(&self, state: &mut State, host: &str, last: u8, address: Ipv4Addr) -> Result<Link> {
         let mac = format!("52:54:0a:65:0f:{last:02x}");
         let namespace = Namespace::create(&format!("{}-{host}", self.0.number))?;
         let (world, own) = (self.0.world.name(), namespace.name());

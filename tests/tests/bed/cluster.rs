@@ -29,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             disk,
         ),
         trial("the_services_of_a_node_run_on_a_host", &NEEDS[..4], services),
-        trial("other_releases_run", &[Need::Apt, Need::Go], releases),
+        trial("other_releases_run", &[Need::Apt, Need::Go(25)], releases),
     ]
 }
 

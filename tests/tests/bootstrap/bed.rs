@@ -5,7 +5,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tests::cluster::{Provisioning, wait_healthy};
+use tests::by_hand;
+use tests::cluster::{Provisioning, etcdctl, wait_healthy};
 use tests::etcd;
 use tests::harness::tail;
 use tests::host::Host;
@@ -14,6 +15,8 @@ use tests::programs::recipe;
 use tests::run;
 
 pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+/// The etcd of the demo's recipe.
+const DEMO: &str = "3.5.1";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A cluster to be: installed, told who is who, off.
@@ -21,14 +24,30 @@ pub(crate) struct Bed {
     // The hosts go before their network.
     pub(crate) hosts: Vec<Host>,
     pub(crate) provisioning: Provisioning,
+    version: String,
 }
 
 impl Bed {
-    /// With so many nodes: the demo's three, or more of the same.
+    /// With so many nodes: the demo's three, or more of the same. `ETCD_VERSION` runs the whole suite with another etcd.
     pub(crate) fn new(count: usize) -> Result<Self> {
-        etcd::release("3.5.1")?;
+        let version = std::env::var("ETCD_VERSION").ok().filter(|version| !version.is_empty());
+        Self::with_etcd(&version.unwrap_or_else(|| DEMO.to_owned()), count)
+    }
+
+    /// The same with another version of etcd than the suite is run for.
+    pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
+        etcd::release(DEMO)?;
         let provisioning = Provisioning::new()?;
+        let mut bed = Self { hosts: Vec::new(), provisioning, version: version.to_owned() };
+        bed.grow(count)?;
+        Ok(bed)
+    }
+
+    /// Builds the image anew, with so many nodes, and installs the new ones from it.
+    pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
+        // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any cluster that has lived.
+        text = text.replace("[etcd]\n", "[etcd]\nsnapshot-count = 1000\n");
         for number in 4..=count {
             let node = format!("[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.{}\"\n\n", 100 + number);
             let end = text.find("[network]").context("the demo's recipe has no [network]")?;
@@ -36,17 +55,45 @@ impl Bed {
         }
         let path = run::current()?.folder("recipe")?.join("recipe.toml");
         fs::write(&path, text)?;
-        provisioning.build(&path)?;
-        let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
-        Ok(Self { hosts: hosts.collect::<Result<_>>()?, provisioning })
+        self.provisioning.build(&path)?;
+        for number in self.hosts.len() + 1..=count {
+            self.hosts.push(self.provisioning.machine(&format!("etcd-{number}"))?);
+            self.reinstall(number - 1)?;
+        }
+        Ok(())
+    }
+
+    /// A new disk in a machine that is off, as the installer left the first one.
+    pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
+        self.hosts[at].revert()
     }
 
     /// A new disk in a machine that is off, installed from the image.
-    pub(crate) fn replace_disk(&mut self, at: usize) -> Result<()> {
+    pub(crate) fn reinstall(&mut self, at: usize) -> Result<()> {
         let host = &mut self.hosts[at];
         host.wipe()?;
         self.provisioning.install(host)?;
-        self.provisioning.tell(host, host.name())
+        if self.version != DEMO {
+            etcd::swap(host, &self.version)?;
+        }
+        self.provisioning.tell(host, host.name())?;
+        host.keep()
+    }
+
+    /// A new disk in a machine that is off, with plain etcd on it: set up by hand, as one of a new cluster.
+    pub(crate) fn by_hand(&mut self, at: usize) -> Result<()> {
+        self.hosts[at].revert()?;
+        by_hand::configure(&self.provisioning, &self.hosts[at], "new")
+    }
+
+    /// Pulls all plugs, also of machines that are off.
+    pub(crate) fn power_fails(&mut self) -> Result<()> {
+        for host in &mut self.hosts {
+            if host.is_on()? {
+                host.pull_the_plug()?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes from machines that are off all that they learned since they were installed.
@@ -80,6 +127,20 @@ pub(crate) fn token(host: &Host) -> Result<String> {
     let conf = host.read("/etc/etcd/etcd.conf")?;
     let line = conf.lines().find_map(|line| line.strip_prefix("ETCD_INITIAL_CLUSTER_TOKEN="));
     Ok(line.with_context(|| format!("no token in\n{conf}"))?.to_owned())
+}
+
+/// The id and the line of a member in etcd's own list.
+pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>> {
+    let list = etcdctl(host, "member list")?;
+    let line = list.lines().find(|line| line.contains(&format!(" {name},")));
+    Ok(line.map(|line| (line.split(',').next().unwrap_or_default().to_owned(), line.to_owned())))
+}
+
+/// firstboot refused in this boot, with these words, and etcd is down.
+pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
+    wait_said(host, words)?;
+    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    host.wait_for("! systemctl is-active --quiet etcd.service", PATIENCE)
 }
 
 /// Waits until firstboot's newest words, as `systemctl status` shows them, contain all of these.

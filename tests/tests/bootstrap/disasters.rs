@@ -1,29 +1,95 @@
-//! The disasters that plain etcd allows.
+//! The disasters that plain etcd allows, each twice on the same machines: set up by hand, and with firstboot.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{boot_all, etcdctl};
+use tests::client::Client;
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
+use tests::process;
 
-use crate::bed::{Bed, NEEDS, has_no_etcd, wait_said};
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_refused, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("two_members_wiped_at_once_form_no_cluster_of_their_own", NEEDS, two_wiped)]
+    vec![
+        trial("two_members_wiped_at_once_form_no_cluster_of_their_own", NEEDS, two_wiped),
+        trial("a_wiped_member_alone_in_a_partition_does_not_start_over", NEEDS, wiped_and_parted),
+        trial("a_restart_of_all_with_one_wiped_loses_no_write", NEEDS, all_restarted),
+        trial("a_second_machine_with_a_members_identity_is_refused", NEEDS, twin),
+    ]
+}
+
+/// The write that must not be lost.
+const ANSWER: (&str, &str) = ("answer", "42");
+
+/// Machines with plain etcd, once they are a cluster that has acknowledged a write.
+fn plain(bed: &mut Bed) -> Result<Client> {
+    for at in 0..bed.hosts.len() {
+        bed.by_hand(at)?;
+    }
+    boot_all(&mut bed.hosts)?;
+    let client = Client::new(&bed.provisioning)?;
+    for host in &bed.hosts {
+        eventually("plain etcd becomes a cluster", || client.put(host.address(), "begun", "yes"))?;
+    }
+    Ok(client)
+}
+
+/// The same with firstboot.
+fn ours(bed: &mut Bed) -> Result<Client> {
+    bed.power_fails()?;
+    bed.provisioning.network.heal_all()?;
+    for at in 0..bed.hosts.len() {
+        bed.replace_disk(at)?;
+    }
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    Client::new(&bed.provisioning)
+}
+
+fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
+    let address = bed.hosts[at].address();
+    eventually("the answer is written", || client.put(address, ANSWER.0, ANSWER.1))
+}
+
+/// What a member with a quorum behind it has of the answer, once it has a quorum.
+fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<String>> {
+    let address = bed.hosts[at].address();
+    let mut found = None;
+    eventually("there is a quorum", || {
+        found = client.all(address, ANSWER.0)?.remove(ANSWER.0);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = act() {
+        ensure!(Instant::now() < end, "not so after {PATIENCE:?}: {what}: {error:#}");
+        sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 /// etcd-io/etcd#12227: two of three with new disks, started as `new`, are a quorum. They elect a leader with nothing
 /// in it, and the third, which has the data, follows it.
 fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    boot_all(&mut bed.hosts)?;
-    bed.whole()?;
-    etcdctl(&bed.hosts[0], "put answer 42")?;
-    for host in &mut bed.hosts {
-        host.pull_the_plug()?;
-    }
+    let client = plain(&mut bed)?;
+    write(&client, &bed, 0)?;
+    bed.power_fails()?;
+    bed.by_hand(0)?;
+    bed.by_hand(1)?;
+    boot_all(&mut bed.hosts[..2])?;
+    let left = answer(&client, &bed, 0)?;
+    ensure!(left.is_none(), "plain etcd was to lose the write");
+
+    let client = ours(&mut bed)?;
+    write(&client, &bed, 0)?;
+    bed.power_fails()?;
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
@@ -45,5 +111,118 @@ fn two_wiped() -> Result<()> {
     // Without a quorum etcd answers no client, so its database is looked into.
     let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
     ensure!(database.windows(6).any(|bytes| bytes == b"answer"), "etcd-3 has lost what it had");
+    Ok(())
+}
+
+/// A member with a new disk that reaches nobody starts as `new` with the id that it had. The leader believes that it
+/// still has what it once confirmed, and it dies of that, at every start.
+fn wiped_and_parted() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    let client = plain(&mut bed)?;
+    write(&client, &bed, 0)?;
+    // What an old leader knew of others is gone with it, so a follower.
+    let leads = |at: usize| client.leads(bed.hosts[at].address());
+    let lost = if leads(2)? { 1 } else { 2 };
+    let name = bed.hosts[lost].name().to_owned();
+    bed.provisioning.network.cut(&name)?;
+    bed.hosts[lost].pull_the_plug()?;
+    bed.by_hand(lost)?;
+    bed.hosts[lost].boot()?;
+    bed.hosts[lost].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", PATIENCE)?;
+    bed.provisioning.network.heal(&name)?;
+    bed.hosts[lost].wait_for("journalctl -u etcd | grep -q 'tocommit(.*) is out of range'", PATIENCE)?;
+
+    let client = ours(&mut bed)?;
+    write(&client, &bed, 0)?;
+    bed.provisioning.network.cut("etcd-3")?;
+    bed.hosts[2].pull_the_plug()?;
+    bed.replace_disk(2)?;
+    bed.hosts[2].boot()?;
+    wait_said(&bed.hosts[2], &["etcd-1 does not answer since", "etcd-2 does not answer since"])?;
+    sleep(Duration::from_secs(5));
+    has_no_etcd(&bed.hosts[2])?;
+    bed.provisioning.network.heal("etcd-3")?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    ensure!(etcdctl(&bed.hosts[2], "get answer --print-value-only")?.trim() == ANSWER.1);
+    Ok(())
+}
+
+/// One member lags behind; the other two acknowledge a write. Power fails, and one of these two comes back with a new
+/// disk. Started as `new` it is a voter with the old id that has forgotten the write, and with the one that never had
+/// it there is a quorum for forgetting it.
+fn all_restarted() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    let client = plain(&mut bed)?;
+    write_behind(&client, &mut bed)?;
+    bed.by_hand(2)?;
+    // While one answers that knows it etcd refuses to start as new; it is the first here.
+    bed.hosts[2].boot()?;
+    bed.hosts[2].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", PATIENCE)?;
+    bed.hosts[1].boot()?;
+    let left = answer(&client, &bed, 1)?;
+    ensure!(left.is_none(), "plain etcd was to lose the write");
+
+    let client = ours(&mut bed)?;
+    write_behind(&client, &mut bed)?;
+    bed.replace_disk(2)?;
+    bed.hosts[2].boot()?;
+    wait_said(&bed.hosts[2], &["etcd-1 does not answer since", "etcd-2 does not answer since"])?;
+    bed.hosts[1].boot()?;
+    wait_said(&bed.hosts[2], &["etcd-2 runs etcd in the cluster", "must not start as new", "none of its members"])?;
+    sleep(Duration::from_secs(5));
+    has_no_etcd(&bed.hosts[2])?;
+    bed.hosts[0].boot()?;
+    for at in 0..3 {
+        wait_healthy(&bed.hosts[at], 3, PATIENCE)?;
+        let left = answer(&client, &bed, at)?;
+        ensure!(left.as_deref() == Some(ANSWER.1), "{} reads {left:?}", bed.hosts[at].name());
+    }
+    Ok(())
+}
+
+/// A write that the second does not see; then power fails.
+fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
+    bed.provisioning.network.cut("etcd-2")?;
+    write(client, bed, 0).context("the first and the third are a quorum")?;
+    bed.power_fails()?;
+    bed.provisioning.network.heal("etcd-2")
+}
+
+/// A clone beside its node: plain etcd starts there, answers for the same member with other data, and both are lost.
+/// Here it finds the other by its address before it says a word to anybody.
+fn twin() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let before = listed(&bed.hosts[0], "etcd-3")?;
+    let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
+
+    // With an empty disk, and the same document.
+    let mut twin = bed.provisioning.twin("etcd-3")?;
+    let mac = bed.hosts[2].link().mac.clone();
+    twin.boot()?;
+    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
+    has_no_etcd(&twin)?;
+    ensure!(!twin.path("/var/lib/firstboot/journal").exists(), "it took the identity on");
+    twin.pull_the_plug()?;
+
+    // With a copy of the member's disk.
+    for folder in ["firstboot", "etcd"] {
+        let (from, to) = (bed.hosts[2].path("/var/lib").join(folder), twin.path("/var/lib").join(folder));
+        process::check("rm", &["-rf", &to.to_string_lossy()])?;
+        process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()])?;
+    }
+    twin.boot()?;
+    wait_refused(&twin, &["this disk is a copy, or was moved", &mac])?;
+    // And with a journal of that disk that knows no machine.
+    process::check("rm", &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()])?;
+    twin.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
+    wait_refused(&twin, &["another machine", &mac])?;
+    twin.pull_the_plug()?;
+
+    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    ensure!(listed(&bed.hosts[0], "etcd-3")? == before, "the member list has changed");
+    let now = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
+    ensure!(now == boots, "etcd-3 was restarted");
     Ok(())
 }

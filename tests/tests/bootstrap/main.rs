@@ -3,7 +3,12 @@
 
 mod bed;
 mod disasters;
+mod growing;
+mod leave;
+mod load;
 mod rebuild;
+mod rejoin;
+mod versions;
 mod waiting;
 mod without;
 
@@ -13,6 +18,17 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        [waiting::trials(), disasters::trials(), without::trials(), rebuild::trials()].into_iter().flatten().collect()
+        let subjects = [
+            waiting::trials(),
+            disasters::trials(),
+            without::trials(),
+            rebuild::trials(),
+            leave::trials(),
+            rejoin::trials(),
+            growing::trials(),
+            load::trials(),
+            versions::trials(),
+        ];
+        subjects.into_iter().flatten().collect()
     })
 }

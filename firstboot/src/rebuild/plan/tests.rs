@@ -1,5 +1,7 @@
 //! Each reason to wait, and the way of a node through all steps.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn member(id: u64) -> Member {
@@ -15,14 +17,16 @@ fn member(id: u64) -> Member {
 /// A cluster of 1, 2 and 3, in which 3 is to be rebuilt and 1 and 2 are well.
 fn observed() -> Observed {
     let peer = |id: u64| Peer {
-        name: format!("etcd-{id}").parse().unwrap(),
+        name: format!("etcd-{id}"),
+        url: format!("https://10.0.0.{id}:2379"),
         cluster_id: 7,
         members: (1..=3).map(member).collect(),
         member_id: id,
+        index: 100,
         minor: 5,
         database: 1 << 20,
         ahead: 0,
-        connected: BTreeSet::from([3 - id]),
+        connected: BTreeMap::from([(3 - id, 1)]),
     };
     Observed {
         name: "etcd-3".parse().unwrap(),
@@ -73,7 +77,10 @@ fn a_quorum_is_never_put_at_risk() {
 
 #[test]
 fn a_second_machine_with_this_identity_is_noticed() {
-    waits(|now| now.peers[0].connected = BTreeSet::from([3]), "etcd-1 is still connected to the member 3");
+    let mut now = observed();
+    now.peers[0].connected = BTreeMap::from([(3, 1)]);
+    let Plan::Rival(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
+    assert!(why.starts_with("etcd-1 is still connected to the member 3 at https://10.0.0.3:2380"), "{why}");
 }
 
 #[test]
@@ -94,4 +101,57 @@ fn who_could_not_run_does_not_join() {
     let mut newer = observed();
     newer.minor = 6;
     assert_eq!(plan(&newer), Plan::Remove(3));
+}
+
+proptest! {
+    /// Whatever is observed: nobody is removed or added unless the voters that are well are a quorum before and after,
+    /// only what has this node's own address is removed, and only one learner is there at a time.
+    #[test]
+    fn no_step_puts_a_quorum_at_risk(
+        kinds in prop::collection::vec(0..3_u8, 7),
+        others in prop::collection::vec(0..3_u8, 7),
+        same in any::<bool>(),
+        answers in prop::collection::vec(any::<bool>(), 7),
+        connected in prop::collection::vec(any::<bool>(), 7),
+        added in prop::option::of(1..8_u64),
+        clusters in prop::collection::btree_set(7..9_u64, 0..3),
+    ) {
+        // 0: no member; 1: a voter; 2: a learner.
+        let list = |kinds: &[u8]| -> Vec<Member> {
+            let listed = (1..).zip(kinds).filter(|(_, kind)| **kind > 0);
+            listed.map(|(id, kind)| Member { is_learner: *kind == 2, ..member(id) }).collect()
+        };
+        let mut now = observed();
+        let model = now.peers[0].clone();
+        let who = (1..=7_u64).zip(&answers).zip(&connected).filter(|((id, answers), _)| **answers && *id != 3);
+        now.peers = who.map(|((id, _), connected)| Peer {
+            member_id: id,
+            members: list(if same || id < 3 { &kinds } else { &others }),
+            connected: if *connected { BTreeMap::from([(3, 1)]) } else { BTreeMap::new() },
+            ..model.clone()
+        }).collect();
+        (now.added, now.clusters) = (added, clusters);
+
+        let step = plan(&now);
+        let listed = now.peers.first().map_or_else(Vec::new, |peer| peer.members.clone());
+        let voters: BTreeSet<u64> = listed.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
+        let well = now.peers.iter().filter(|peer| voters.contains(&peer.member_id)).count();
+        let own = listed.iter().any(|member| member.id == 3);
+        if matches!(step, Plan::Remove(_) | Plan::Add(_)) {
+            let after = voters.iter().filter(|id| **id != 3).count();
+            prop_assert!(well > voters.len() / 2 && well > after / 2, "{:?}", step);
+            prop_assert!(listed.iter().all(|member| !member.is_learner || member.id == 3));
+            prop_assert!(now.clusters.len() <= 1 && now.peers.iter().all(|peer| peer.members == listed));
+        }
+        match step {
+            Plan::Remove(id) => {
+                prop_assert!(id == 3 && own && added != Some(3));
+                prop_assert!(now.peers.iter().all(|peer| peer.connected.is_empty()));
+            }
+            Plan::Add(_) => prop_assert!(!own),
+            Plan::Join(members) => prop_assert!(own && added == Some(3) && members.len() == listed.len()),
+            Plan::Rival(_) => prop_assert!(own && now.peers.iter().any(|peer| !peer.connected.is_empty())),
+            Plan::Wait(_) => {}
+        }
+    }
 }

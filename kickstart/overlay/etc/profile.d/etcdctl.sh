@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Guide 4.1: a root shell finds its own member, with its certificate, without an option. Guide 3.2.4 wants localhost in the
 # certificate for just this. ETCDCTL_API is not set: 3 is the default since 3.4, and 3.6 knows no other.
 if [ "$(id -u)" = 0 ]; then

@@ -1,0 +1,169 @@
+//! `builder plan`: what an image of a recipe would hold, with the guide's settings beside its own. Nothing is fetched.
+
+mod text;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use recipes::recipe::Size;
+use recipes::{Recipe, Sha256};
+use serde::Serialize;
+
+use crate::render::Rendered;
+use crate::tuning::{self, Place, Setting, value};
+use crate::{reading, render, say};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The recipe, a TOML file
+    recipe: PathBuf,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
+    /// Print the plan for programs
+    #[arg(long)]
+    json: bool,
+    /// Write the kickstart and the overlay's files into a new folder as well, to look at. The kickstart there installs
+    /// nothing: only a build knows the overlay's digest
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
+}
+
+/// What is to be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Plan {
+    cluster: String,
+    domain: String,
+    etcd: String,
+    profile: &'static str,
+    members: Vec<Member>,
+    volumes: Vec<Volume>,
+    services: Vec<Service>,
+    ports: Vec<Port>,
+    files: Vec<String>,
+    settings: Vec<Setting>,
+}
+
+#[derive(Debug, Serialize)]
+struct Member {
+    name: String,
+    address: String,
+    fqdn: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Volume {
+    mount: &'static str,
+    size: String,
+    options: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Service {
+    unit: String,
+    enabled: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Port {
+    port: u16,
+    from: Vec<String>,
+}
+
+/// Shows what an image would hold.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let (_, recipe) = reading::recipe(&options.recipe, options.strict)?;
+    let overlay = render::overlay(&recipe)?;
+    let plan = plan(&recipe, &overlay)?;
+    if let Some(folder) = &options.files {
+        write(folder, &overlay, &render::kickstart(&recipe, Sha256::new([0; 32]))?)?;
+    }
+    let shown = if options.json { serde_json::to_string_pretty(&plan)? + "\n" } else { text::shown(&plan) };
+    say::result(shown)?;
+    Ok(())
+}
+
+fn plan(recipe: &Recipe, overlay: &[Rendered]) -> Result<Plan> {
+    let (document, partitions) = (recipe.cluster_document(), &recipe.install.partitions);
+    let settings = tuning::settings(recipe)?;
+    let options = value(&settings, Place::Mount, "options")?;
+    let volume = |mount, size: Option<Size>| Volume {
+        mount,
+        size: size.map_or_else(|| "the rest".to_owned(), |size| size.to_string()),
+        options: options.clone(),
+    };
+    let firewall = &recipe.firewall;
+    let clients = firewall.clients.iter().filter(|client| !firewall.peers.contains(client));
+    Ok(Plan {
+        cluster: document.name.to_string(),
+        domain: document.domain.to_string(),
+        etcd: document.etcd.version.to_string(),
+        profile: recipe.tuning.profile.name(),
+        members: document
+            .members
+            .iter()
+            .map(|member| Member {
+                name: member.name.to_string(),
+                address: member.address.to_string(),
+                fqdn: document.fqdn(&member.name),
+            })
+            .collect(),
+        volumes: vec![
+            volume("/boot", Some(partitions.boot)),
+            volume("/", Some(partitions.root)),
+            volume("/var/lib/etcd", partitions.etcd),
+        ],
+        services: overlay
+            .iter()
+            .filter(|file| is_preset(&file.path))
+            .flat_map(|file| services(&file.content))
+            .collect(),
+        ports: vec![
+            Port { port: 22, from: texts(firewall.admins.iter()) },
+            Port { port: 2379, from: texts(firewall.peers.iter().chain(clients)) },
+            Port { port: 2380, from: texts(firewall.peers.iter()) },
+        ],
+        files: overlay.iter().map(|file| format!("/{}", file.path)).collect(),
+        settings,
+    })
+}
+
+fn texts<T: ToString>(values: impl Iterator<Item = T>) -> Vec<String> {
+    values.map(|value| value.to_string()).collect()
+}
+
+fn is_preset(path: &str) -> bool {
+    path.starts_with("usr/lib/systemd/system-preset/")
+}
+
+/// The units that a preset file names.
+fn services(preset: &str) -> impl Iterator<Item = Service> {
+    preset.lines().filter_map(|line| {
+        let (verb, unit) = line.split_once(' ')?;
+        let enabled = matches!(verb, "enable" | "disable").then_some(verb == "enable")?;
+        Some(Service { unit: unit.trim().to_owned(), enabled })
+    })
+}
+
+/// Writes what is rendered: `centos7.ks` and `overlay/`, laid out as on the node.
+fn write(folder: &Path, overlay: &[Rendered], kickstart: &str) -> Result<()> {
+    fs::create_dir(folder).with_context(|| format!("cannot make {}; expected a new folder", folder.display()))?;
+    let put = |path: &Path, content: &str, mode: u32| {
+        let above = path.parent().unwrap_or(folder);
+        fs::create_dir_all(above).with_context(|| format!("cannot make {}", above.display()))?;
+        fs::write(path, content)
+            .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+            .with_context(|| format!("cannot write {}", path.display()))
+    };
+    for file in overlay {
+        put(&folder.join("overlay").join(&file.path), &file.content, file.mode)?;
+    }
+    put(&folder.join("centos7.ks"), kickstart, 0o644)
+}
+
+#[cfg(test)]
+mod tests;

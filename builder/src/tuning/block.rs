@@ -1,0 +1,53 @@
+//! Settings as the lines of a file, with the reason and the source above each group, and what the other profile has.
+
+use std::fmt::Write as _;
+
+use super::{Place, Setting};
+
+/// How wide a comment is.
+const WIDTH: usize = 116;
+
+/// The lines of a place: `line` writes one from key and value. `profile` is the recipe's, by name.
+pub(crate) fn block(settings: &[Setting], place: Place, profile: &str, line: fn(&str, &str) -> String) -> String {
+    let settings: Vec<&Setting> = settings.iter().filter(|setting| setting.place == place).collect();
+    let other = if profile == "guide" { "The profile \"etcd\"" } else { "The guide" };
+    let mut groups = Vec::new();
+    for group in settings.chunk_by(|a, b| a.why == b.why) {
+        let mut text = String::new();
+        let words = format!("{} (Source: {}.)", group[0].why, group[0].source);
+        for part in wrapped(&words, WIDTH) {
+            let _ = writeln!(text, "# {part}");
+        }
+        for setting in group {
+            match (&setting.image, &setting.other) {
+                (Some(value), theirs) => {
+                    if let Some(theirs) = theirs.as_ref().filter(|theirs| *theirs != value) {
+                        let _ = writeln!(text, "# {other} has {theirs}:");
+                    }
+                    let _ = writeln!(text, "{}", line(&setting.key, value));
+                }
+                (None, Some(theirs)) => {
+                    let _ = writeln!(text, "# {other} has: {}", line(&setting.key, theirs));
+                }
+                (None, None) => {}
+            }
+        }
+        groups.push(text);
+    }
+    groups.join("\n").trim_end().to_owned()
+}
+
+/// A text in lines no longer than `width`, broken between words.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

@@ -1,0 +1,67 @@
+//! Good files are good, and what is wrong with others is said with its place.
+
+mod damage;
+mod good;
+mod random;
+mod writer;
+
+use bolt::{Entry, Faults, Form, Path, Report, Visit};
+
+use writer::{Element, NONE, Writer, bucket, inline, pair};
+
+/// Collects `bucket/key=value`.
+#[derive(Debug, Default)]
+struct Seen(Vec<String>);
+
+impl Visit for Seen {
+    fn entry(&mut self, entry: &Entry<'_>, _: &mut Faults) {
+        let mut path = String::new();
+        let mut bucket: Option<&Path<'_>> = Some(entry.bucket);
+        while let Some(here) = bucket {
+            path = format!("{}/{path}", String::from_utf8_lossy(here.name));
+            bucket = here.parent;
+        }
+        let value = if entry.value.len() > 20 { format!("{} bytes", entry.value.len()) } else { lossy(entry.value) };
+        self.0.push(format!("{path}{}={value}", lossy(entry.key)));
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn look(bytes: &[u8], form: Form) -> (Report, Vec<String>) {
+    let mut seen = Seen::default();
+    let report = bolt::check(bytes, bytes.len() as u64, form, &mut seen).expect("bytes in memory can be read");
+    (report, seen.0)
+}
+
+/// What is wrong with a snapshot.
+fn faults(bytes: &[u8]) -> Vec<String> {
+    look(bytes, Form::Snapshot).0.faults.first().iter().map(ToString::to_string).collect()
+}
+
+/// Where the parts of [`sample`] lie.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    first: u64,
+    long: u64,
+    branch: u64,
+    root: u64,
+    freelist: u64,
+}
+
+/// A file with everything in it: a tree of two levels, a page with overflow, a bucket inline and one within a bucket,
+/// and, where it is wanted, a freelist.
+fn sample(freelist: bool) -> (Writer, Vec<u8>, Places) {
+    let mut writer = Writer::new();
+    let unused = writer.unused();
+    let first = writer.leaf(&[pair("a1", "one"), pair("a2", "two")]);
+    let elements: [Element; 2] = [pair("b1", &"x".repeat(3000)), inline("b2", &[pair("in", "side")])];
+    let long = writer.leaf(&elements);
+    let branch = writer.branch(&[(b"a1", first), (b"b1", long)]);
+    let root = writer.leaf(&[inline("empty", &[]), bucket("tree", branch)]);
+    let freelist = if freelist { writer.freelist(&[unused]) } else { NONE };
+    let bytes = writer.finish(root, freelist);
+    (writer, bytes, Places { first, long, branch, root, freelist })
+}

@@ -1,0 +1,41 @@
+//! Whatever the bytes are, the walk ends, and nothing panics.
+
+use bolt::Form;
+use proptest::prelude::*;
+
+use crate::{look, sample};
+
+fn forms() -> impl Strategy<Value = Form> {
+    prop_oneof![Just(Form::Snapshot), Just(Form::Live)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_are_no_database(bytes in proptest::collection::vec(any::<u8>(), 0..5000), form in forms()) {
+        prop_assert!(look(&bytes, form).0.faults.count() > 0);
+    }
+
+    #[test]
+    fn a_damaged_database_is_walked_to_its_end(
+        freelist: bool,
+        form in forms(),
+        harm in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..40),
+        end in any::<proptest::sample::Index>(),
+        cut: bool,
+    ) {
+        let (_, mut bytes, _) = sample(freelist);
+        for (at, byte) in harm {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if cut {
+            bytes.truncate(end.index(bytes.len()));
+        }
+        let (report, seen) = look(&bytes, form);
+        // A key is shown once at most: no page is looked at twice.
+        prop_assert!(seen.len() <= bytes.len() / 16);
+        prop_assert!(report.used <= bytes.len() as u64 / 1024);
+    }
+}

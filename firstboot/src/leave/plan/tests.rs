@@ -1,0 +1,109 @@
+//! Each reason to stay, and that no observation lets a member go whom the quorum needs.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn member(id: u64) -> Member {
+    Member { id, name: format!("etcd-{id}"), ..Member::default() }
+}
+
+fn peer(id: u64, members: &[Member]) -> Peer {
+    Peer {
+        name: format!("etcd-{id}"),
+        url: format!("https://10.0.0.{id}:2379"),
+        cluster_id: 7,
+        members: members.to_vec(),
+        member_id: id,
+        index: 100 + id,
+        minor: 5,
+        database: 0,
+        ahead: 0,
+        connected: std::collections::BTreeMap::new(),
+    }
+}
+
+/// 3 of 1, 2 and 3 is to leave, and all are well.
+fn observed() -> Observed {
+    let members = [1, 2, 3].map(member);
+    Observed {
+        member: 3,
+        cluster: Some(7),
+        leader: Some(1),
+        alone: false,
+        peers: vec![peer(1, &members), peer(2, &members)],
+    }
+}
+
+#[track_caller]
+fn waits(change: impl FnOnce(&mut Observed), expected: &str) {
+    let mut observed = observed();
+    change(&mut observed);
+    let Plan::Wait(why) = plan(&observed) else { panic!("it does not wait: {:?}", plan(&observed)) };
+    assert!(why.contains(expected), "{why}");
+}
+
+#[test]
+fn the_way_out() {
+    let mut now = observed();
+    now.leader = Some(3);
+    assert_eq!(plan(&now), Plan::Move(2), "the one that has applied most");
+    now.leader = Some(2);
+    assert_eq!(plan(&now), Plan::Remove("https://10.0.0.1:2379".into()));
+    now.leader = None;
+    assert_eq!(plan(&now), Plan::Remove("https://10.0.0.1:2379".into()), "etcd here is down: it does not lead");
+    now.peers = vec![peer(1, &[1, 2].map(member)), peer(2, &[1, 2].map(member))];
+    assert_eq!(plan(&now), Plan::Gone);
+}
+
+#[test]
+fn it_stays_while_the_others_are_not_whole() {
+    waits(|now| now.peers.clear(), "no other member has a quorum");
+    waits(|now| now.peers.truncate(1), "etcd-2 is not well");
+    waits(|now| now.peers[0].members.truncate(2), "do not agree");
+    let with_learner = [member(1), member(2), member(3), Member { is_learner: true, ..member(4) }];
+    waits(|now| now.peers = vec![peer(1, &with_learner), peer(2, &with_learner)], "etcd-4 is being added");
+    let alone = Observed { alone: true, peers: vec![], leader: Some(3), ..observed() };
+    let elsewhere = Observed { cluster: Some(8), ..observed() };
+    assert!(matches!(plan(&elsewhere), Plan::Refuse(why) if why.contains("this node of 8")));
+    assert!(matches!(plan(&alone), Plan::Refuse(why) if why.contains("only voter left")));
+}
+
+proptest! {
+    /// Whatever is observed: one that is removed leaves a cluster whose voters are all well, and so a quorum.
+    #[test]
+    fn no_quorum_is_ever_broken(
+        lists in prop::collection::vec((any::<bool>(), prop::collection::vec(0..3_u8, 7)), 0..7),
+        answers in prop::collection::vec(any::<bool>(), 7),
+        leader in prop::option::of(1..8_u64),
+        alone in any::<bool>(),
+        same in any::<bool>(),
+    ) {
+        // 0: no member; 1: a voter; 2: a learner.
+        let list = |kinds: &[u8]| -> Vec<Member> {
+            let listed = (1..).zip(kinds).filter(|(_, kind)| **kind > 0);
+            listed.map(|(id, kind)| Member { is_learner: *kind == 2, ..member(id) }).collect()
+        };
+        let peers = (2..).zip(&lists).filter(|(id, _)| answers[usize::try_from(*id).unwrap() - 1]);
+        let peers = peers.map(|(id, (_, kinds))| peer(id, &list(if same { &lists[0].1 } else { kinds }))).collect();
+        let observed = Observed { member: 1, cluster: Some(7), leader, alone, peers };
+        let step = plan(&observed);
+        let voters: Vec<u64> = observed.peers.iter().take(1).flat_map(|peer| &peer.members)
+            .filter(|member| !member.is_learner).map(|member| member.id).collect();
+        let well = |id: &u64| observed.peers.iter().any(|peer| peer.member_id == *id);
+        match step {
+            Plan::Remove(_) => {
+                prop_assert!(voters.iter().filter(|id| **id != 1).all(well));
+                prop_assert!(leader != Some(1) && !alone && !observed.peers.is_empty());
+            }
+            Plan::Move(to) => prop_assert!(leader == Some(1) && to != 1 && well(&to)),
+            Plan::Gone => prop_assert!(!lists_one(&observed)),
+            Plan::Refuse(_) => prop_assert!(alone),
+            Plan::Wait(_) => {}
+        }
+    }
+}
+
+fn lists_one(observed: &Observed) -> bool {
+    observed.peers.iter().any(|peer| peer.members.iter().any(|member| member.id == 1))
+}

@@ -1,0 +1,101 @@
+//! Which members are connected, as far as etcd's metrics can be believed.
+//!
+//! `etcd_network_active_peers` alone cannot: a member that took a snapshot from its leader (every rebuilt one did) makes
+//! all its peers anew and never takes the old ones out of the gauge (server/etcdserver/server.go, applySnapshot; still so
+//! in 3.7), which then counts dead members for ever. What is sent to a member that is there grows all the time, since each
+//! open stream carries a heartbeat of its own.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::plan::Peer;
+
+/// A stream on which nothing was sent for so long is none: each has a heartbeat every 1.7 s
+/// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
+const QUIET: Duration = Duration::from_secs(4);
+
+/// How many bytes each member had sent to whom, and since when it is no more.
+#[derive(Debug, Default)]
+pub(crate) struct Streams(BTreeMap<(String, u64), (u64, Instant)>);
+
+impl Streams {
+    /// Takes from each peer's connections those that only the gauge knows.
+    pub(super) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
+        for peer in peers {
+            let name = &peer.name;
+            peer.connected.retain(|member, sent| {
+                let (before, since) = self.0.entry((name.clone(), *member)).or_insert((*sent, now));
+                if before != sent {
+                    (*before, *since) = (*sent, now);
+                }
+                now.duration_since(*since) < QUIET
+            });
+        }
+    }
+}
+
+/// The members to which a member has an open stream by its metrics (server/etcdserver/api/rafthttp/metrics.go), and how
+/// many bytes it ever sent to each.
+pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
+    let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
+    let sent: BTreeMap<u64, f64> = labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
+    // Only whether it changes matters.
+    let bytes = |member: &u64| sent.get(member).map_or(0, |bytes| bytes.to_bits());
+    active.filter(|(_, count)| *count != 0.0).map(|(member, _)| (member, bytes(&member))).collect()
+}
+
+fn labelled(metrics: &str, name: &str, label: &str) -> impl Iterator<Item = (u64, f64)> {
+    let start = format!("{label}=\"");
+    metrics.lines().filter_map(move |line| line.strip_prefix(name)).filter_map(move |line| {
+        let (labels, value) = line.split_once("} ")?;
+        let member = labels.split(',').find_map(|label| label.strip_prefix(&start)?.strip_suffix('"'))?;
+        Some((u64::from_str_radix(member, 16).ok()?, value.trim().parse().ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const METRICS: &str = "# TYPE etcd_network_active_peers gauge\n\
+                           etcd_network_active_peers{Local=\"1\",Remote=\"ab\"} 1\n\
+                           etcd_network_active_peers{Local=\"1\",Remote=\"cd\"} 0\n\
+                           etcd_network_active_peers{Local=\"1\",Remote=\"ef\"} 2\n\
+                           etcd_network_peer_sent_bytes_total{To=\"ab\"} 5\n\
+                           etcd_network_peer_sent_bytes_total{To=\"ef\"} 1.2345678e+07\n";
+
+    #[test]
+    fn open_streams_are_read_from_the_metrics() {
+        let found = connected(METRICS);
+        assert_eq!(found.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from([0xab, 0xef]));
+        assert_ne!(found, connected(&METRICS.replace("2345678", "2345679")));
+    }
+
+    #[test]
+    fn a_stream_without_a_heartbeat_is_none() {
+        let mut peer = Peer {
+            name: "etcd-1".into(),
+            url: String::new(),
+            cluster_id: 1,
+            members: vec![],
+            member_id: 1,
+            minor: 5,
+            database: 0,
+            ahead: 0,
+            index: 0,
+            connected: BTreeMap::new(),
+        };
+        let (mut streams, begun) = (Streams::default(), Instant::now());
+        let mut connected = |sent: u64, seconds| {
+            peer.connected = BTreeMap::from([(0xab, sent)]);
+            streams.judge(std::slice::from_mut(&mut peer), begun + Duration::from_secs(seconds));
+            !peer.connected.is_empty()
+        };
+        assert!(connected(5, 0) && connected(5, 3), "it may still be there");
+        assert!(connected(6, 4) && connected(6, 7) && connected(7, 9), "it is there");
+        assert!(!connected(7, 13) && !connected(7, 14), "it is not");
+        assert!(connected(8, 15), "it is there again");
+    }
+}

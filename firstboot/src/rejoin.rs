@@ -1,0 +1,37 @@
+//! `firstboot run --rejoin`: a member that was removed, or left, is to be taken in again, as a new one.
+
+use anyhow::Result;
+
+use crate::barrier::{Past, Word};
+use crate::exit::refused;
+use crate::journal::Event;
+use crate::operator::{self, UNIT};
+use crate::say::say;
+use crate::{leave, run};
+
+/// Writes that down, if it is so; firstboot.service puts the old data aside and goes the way of a node with a new disk.
+pub(crate) fn record() -> Result<()> {
+    let (identity, _) = run::identify()?;
+    operator::with_journal(|journal| {
+        let member = match Past::of(journal).word {
+            Word::Rejoin => return Ok(()),
+            // Who left was removed, whether anybody can be asked or not.
+            Word::Left(member) => member,
+            Word::None | Word::Leave(_) => {
+                let member = leave::own(journal)?;
+                if !leave::is_removed(&identity, journal, member)? {
+                    return Err(refused(format!(
+                        "this node is still the member {member:x} of its cluster. `firstboot leave` would take it out"
+                    )));
+                }
+                member
+            }
+        };
+        journal.add(Event::Rejoin { member })
+    })?;
+    say(format!(
+        "this node puts its old data aside and joins its cluster as a new member; `systemctl status {UNIT}` shows how it \
+         goes on"
+    ));
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! What a running etcd would say of the file: its keys without their history, and its hash.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use bolt::{Entry, Faults, Form, Visit};
+
+use crate::snapshot::schema::record::{Record, Revision};
+use crate::snapshot::verify::{Digest, TRAILER, Verified};
+
+/// Keys held in memory at one time, a digest of each: the file is walked once for every so many.
+const AT_ONCE: u64 = 200_000;
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Keys that are there at the newest revision.
+    pub(super) live: u64,
+    /// HashKV at the newest revision: CRC-32C of the bucket's name and of all revisions, but of those up to the
+    /// compacted one only what is still the newest of its key (mvcc/hash.go).
+    pub(super) hash: u32,
+}
+
+/// Walks the file as often as it takes.
+pub(super) fn count(path: &Path, verified: &Verified) -> Result<Counted> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let (pages, form) = match verified.digest {
+        Digest::Absent => (verified.size, Form::Live),
+        Digest::Good | Digest::Wrong => (verified.size - TRAILER, Form::Snapshot),
+    };
+    let walk = |visit: &mut dyn Visit| {
+        bolt::check(&file, pages, form, visit).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let shares = verified.keys.div_ceil(AT_ONCE).max(1);
+    let hasher = RandomState::new();
+    let mut past = Past { compacted: verified.compacted, outlived: Vec::new() };
+    let mut live = 0;
+    for share in 0..shares {
+        let mut turn = Pass { share, shares, hasher: &hasher, newest: HashMap::new(), past: &mut past, record: 0 };
+        walk(&mut turn)?;
+        live += turn.newest.len() as u64;
+    }
+    if live == 0 {
+        // As etcd does: where nothing is to be kept, nothing is left out.
+        past.outlived.clear();
+    }
+    let mut sum = Sum { hash: crc32c::crc32c(b"key"), past: &past, record: 0 };
+    walk(&mut sum)?;
+    Ok(Counted { live, hash: sum.hash })
+}
+
+/// Which of the records up to the compacted revision are no longer the newest of their keys, by their number.
+struct Past {
+    compacted: i64,
+    outlived: Vec<u64>,
+}
+
+impl Past {
+    fn outlive(&mut self, record: usize) {
+        if self.outlived.len() <= record / 64 {
+            self.outlived.resize(record / 64 + 1, 0);
+        }
+        self.outlived[record / 64] |= 1 << (record % 64);
+    }
+
+    fn is_outlived(&self, record: usize) -> bool {
+        self.outlived.get(record / 64).is_some_and(|word| word >> (record % 64) & 1 == 1)
+    }
+}
+
+/// One walk over the keys of its share.
+struct Pass<'a> {
+    share: u64,
+    shares: u64,
+    hasher: &'a RandomState,
+    /// The newest record of each key that is there, where it is not above the compacted revision.
+    newest: HashMap<u64, Option<usize>>,
+    past: &'a mut Past,
+    /// The number of the next record.
+    record: usize,
+}
+
+impl Visit for Pass<'_> {
+    fn entry(&mut self, entry: &Entry<'_>, _: &mut Faults) {
+        if entry.bucket.name != b"key" {
+            return;
+        }
+        let number = self.record;
+        self.record += 1;
+        let (Some(revision), Some(record)) = (Revision::parse(entry.key), Record::parse(entry.value)) else { return };
+        let key = self.hasher.hash_one(record.key);
+        if key % self.shares != self.share {
+            return;
+        }
+        let own = (revision.main <= self.past.compacted).then_some(number);
+        let before = if revision.deletion {
+            if let Some(own) = own {
+                self.past.outlive(own);
+            }
+            self.newest.remove(&key)
+        } else {
+            self.newest.insert(key, own)
+        };
+        if let Some(Some(before)) = before {
+            self.past.outlive(before);
+        }
+    }
+}
+
+/// The last walk.
+struct Sum<'a> {
+    hash: u32,
+    past: &'a Past,
+    record: usize,
+}
+
+impl Visit for Sum<'_> {
+    fn entry(&mut self, entry: &Entry<'_>, _: &mut Faults) {
+        if entry.bucket.name != b"key" {
+            return;
+        }
+        if !self.past.is_outlived(self.record) {
+            self.hash = crc32c::crc32c_append(crc32c::crc32c_append(self.hash, entry.key), entry.value);
+        }
+        self.record += 1;
+    }
+}

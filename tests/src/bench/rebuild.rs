@@ -1,0 +1,130 @@
+//! A node that lost its disk, from power-on to voter again, against the best that an operator's script can do.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Row, table, timed};
+use crate::client::{self, Client, Voters, Writers};
+use crate::cluster::{Provisioning, boot_all, wait_healthy};
+use crate::host::Host;
+use crate::{by_hand, etcd, programs};
+
+const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
+/// More keys than the 10,000 entries after which etcd keeps a snapshot instead of its log: who joins gets a snapshot, as
+/// with any database that has lived.
+const KEYS: usize = 20_000;
+/// So that all of them make 256 MB.
+const VALUE: usize = 13_400;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What an operator runs on another member, beginning with the power-on of the machine, whose etcd.conf says that it
+/// joins. It checks nothing, and knows that the machine is the one that is lost.
+const SCRIPT: &str = ". /etc/profile.d/etcdctl.sh
+old=$(etcdctl member list | grep etcd-3 | cut -d, -f1)
+etcdctl member remove $old
+new=$(etcdctl member add etcd-3 --learner --peer-urls=https://10.101.15.103:2380 | sed -n 's/^Member *\\([0-9a-f]*\\) added.*/\\1/p')
+for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; done; exit 1";
+
+/// What one run showed.
+#[derive(Debug, Default)]
+struct Seen {
+    /// From power-on to voter.
+    whole: Vec<Duration>,
+    /// How long there were two voters.
+    window: Vec<Duration>,
+    /// The longest time without an acknowledged write, from power-on to voter.
+    gap: Vec<Duration>,
+}
+
+/// Measures so many runs of each, in turns, and gives the table.
+pub fn run(runs: usize) -> Result<String> {
+    etcd::release("3.5.1")?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&programs::recipe("demo"))?;
+    let mut hosts = NAMES.iter().map(|name| provisioning.machine(name)).collect::<Result<Vec<Host>>>()?;
+    for host in &mut hosts {
+        provisioning.install(host)?;
+        host.keep()?;
+        provisioning.tell(host, host.name())?;
+    }
+    boot_all(&mut hosts)?;
+    let client = Client::new(&provisioning)?;
+    wait_healthy(&hosts[0], 3, PATIENCE)?;
+    let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
+    client.fill(&addresses, KEYS, VALUE)?;
+    let size = hosts[0].path("/var/lib/etcd/data/member/snap/db").metadata()?.len();
+    let mut seen: [Seen; 2] = Default::default();
+    for _ in 0..runs {
+        for (scripted, seen) in seen.iter_mut().enumerate() {
+            once(&provisioning, &client, &mut hosts, scripted == 1, seen)?;
+        }
+    }
+    let [ours, theirs] = seen;
+    let compare = |what: &str, ours, theirs| {
+        let row = |name: &str, times| Row { name: name.to_owned(), times, bytes: None };
+        format!("{what}\n{}", table(&[row("firstboot", ours), row("etcdctl in a script", theirs)]))
+    };
+    Ok(format!(
+        "{}\n{}\n{}{runs} runs of each, in turns; the database has {} MiB\n",
+        compare("a wiped node, from power-on to voter", ours.whole, theirs.whole),
+        compare("two voters, from the removal to the promotion", ours.window, theirs.window),
+        compare("longest gap for all writers meanwhile", ours.gap, theirs.gap),
+        size >> 20,
+    ))
+}
+
+fn once(
+    provisioning: &Provisioning,
+    client: &Client,
+    hosts: &mut [Host],
+    scripted: bool,
+    seen: &mut Seen,
+) -> Result<()> {
+    let [helper, second, lost] = hosts else { unreachable!("there are three") };
+    lost.pull_the_plug()?;
+    lost.revert()?;
+    if scripted {
+        by_hand::configure(provisioning, lost, "existing")?;
+    } else {
+        provisioning.tell(lost, lost.name())?;
+    }
+    // The two that are left have elected their leader. For five seconds after that etcd calls a cluster unhealthy
+    // (server.go, HealthInterval), which is no matter of who is faster.
+    sleep(Duration::from_secs(8));
+
+    let left = [helper.address(), second.address()];
+    let members = || client::insist(|| client.members(left[0]));
+    let old = members()?.into_iter().find(|member| member.name == "etcd-3").context("no etcd-3")?.id;
+    let is_back = || -> Result<bool> {
+        let members = members()?;
+        let back = members.iter().any(|member| member.name == "etcd-3" && !member.is_learner);
+        Ok(back && members.iter().all(|member| member.id != old))
+    };
+
+    let writers = Writers::start(client, &left, "meanwhile/");
+    let voters = Voters::watch(client, &left);
+    writers.go_on(1, PATIENCE)?;
+    let mut script = helper.command(&["bash", "-c", SCRIPT])?;
+    script.stdout(std::process::Stdio::null());
+    let whole = timed(|| {
+        lost.boot()?;
+        let mut running = if scripted { Some(script.spawn().context("cannot start the script")?) } else { None };
+        let end = Instant::now() + PATIENCE;
+        while !is_back()? {
+            ensure!(Instant::now() < end, "etcd-3 is no voter after {PATIENCE:?}:\n{}", lost.journal("firstboot")?);
+            sleep(Duration::from_millis(10));
+        }
+        running.as_mut().map_or(Ok(true), |script| script.wait().map(|status| status.success())).map(drop)?;
+        Ok(())
+    })?;
+    let window = voters.stop(3)?;
+    let written = writers.stop()?;
+    ensure!(window.len() == 1, "there were two voters {} times", window.len());
+    seen.whole.push(whole);
+    seen.window.extend(window);
+    seen.gap.push(written.longest_gaps().1);
+    client::insist(|| client.delete_all(left[0], "meanwhile/"))?;
+    wait_healthy(helper, 3, PATIENCE).map(drop)
+}

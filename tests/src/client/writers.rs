@@ -1,0 +1,163 @@
+//! Writers that never stop while members come and go, and know exactly what they were promised.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+
+use super::Client;
+
+/// Between two writes of one writer: the cores are needed for the cluster, too.
+const BETWEEN: Duration = Duration::from_millis(15);
+
+/// One writer for each member.
+#[derive(Debug)]
+pub struct Writers {
+    stop: Arc<AtomicBool>,
+    /// How many writes each has had acknowledged.
+    counts: Arc<Vec<AtomicUsize>>,
+    /// Why a write failed last.
+    trouble: Arc<Mutex<String>>,
+    threads: Vec<JoinHandle<(Vec<Acknowledged>, usize)>>,
+}
+
+#[derive(Debug)]
+struct Acknowledged {
+    key: String,
+    value: String,
+    at: Instant,
+}
+
+/// What they were promised.
+#[derive(Debug)]
+pub struct Written {
+    /// In the order of each writer.
+    writers: Vec<Vec<Acknowledged>>,
+    /// How many writes were not acknowledged; they may have been done all the same.
+    pub failed: usize,
+}
+
+impl Writers {
+    /// Each writer begins with a member of its own, and goes on to the next when a write fails there. No key is
+    /// written twice, so that one whose write failed says nothing about another.
+    pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let trouble = Arc::new(Mutex::new(String::new()));
+        let counts: Arc<Vec<AtomicUsize>> = Arc::new(members.iter().map(|_| AtomicUsize::new(0)).collect());
+        let write = |own: usize| {
+            let (stop, counts, trouble) = (stop.clone(), counts.clone(), trouble.clone());
+            let (client, members, prefix) = (client.clone(), members.to_vec(), prefix.to_owned());
+            thread::spawn(move || {
+                let (mut acknowledged, mut failed, mut at) = (Vec::new(), 0, own);
+                for number in 1_u64.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let (key, value) = (format!("{prefix}{own}/{number}"), format!("{number} by {own}"));
+                    match client.put(members[at % members.len()], &key, &value) {
+                        Ok(()) => {
+                            acknowledged.push(Acknowledged { key, value, at: Instant::now() });
+                            counts[own].fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => {
+                            let why = format!("{}: {error:#}", members[at % members.len()]);
+                            *trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+                            failed += 1;
+                            at += 1;
+                        }
+                    }
+                    sleep(BETWEEN);
+                }
+                (acknowledged, failed)
+            })
+        };
+        let threads = (0..members.len()).map(write).collect();
+        Self { stop, counts, trouble, threads }
+    }
+
+    /// Waits until each writer has had so many more writes acknowledged.
+    pub fn go_on(&self, more: usize, patience: Duration) -> Result<()> {
+        let now = || self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let (before, end) = (now(), Instant::now() + patience);
+        while now().iter().zip(&before).any(|(now, before)| now - before < more) {
+            let why = || self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ensure!(Instant::now() < end, "after {patience:?} {before:?} writes are {:?}; {}", now(), why());
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Stops them.
+    pub fn stop(self) -> Result<Written> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut written = Written { writers: Vec::new(), failed: 0 };
+        for thread in self.threads {
+            let (acknowledged, failed) = thread.join().map_err(|_| anyhow!("a writer panicked"))?;
+            written.writers.push(acknowledged);
+            written.failed += failed;
+        }
+        Ok(written)
+    }
+}
+
+impl Written {
+    /// How many writes were acknowledged.
+    pub fn count(&self) -> usize {
+        self.writers.iter().map(Vec::len).sum()
+    }
+
+    /// The longest time without an acknowledgement: for the writer that had to wait longest, and for all together.
+    pub fn longest_gaps(&self) -> (Duration, Duration) {
+        let times = |writer: &Vec<Acknowledged>| writer.iter().map(|one| one.at).collect::<Vec<_>>();
+        let one = self.writers.iter().map(|writer| longest(times(writer))).max();
+        let all = longest(self.writers.iter().flat_map(times).collect());
+        (one.unwrap_or_default(), all)
+    }
+
+    /// Every promise is kept: each key is there, with its value.
+    pub fn kept_in(&self, found: &BTreeMap<String, String>) -> Result<()> {
+        let all = self.writers.iter().flatten();
+        let lost: Vec<String> = all
+            .filter(|one| found.get(&one.key) != Some(&one.value))
+            .map(|one| format!("{}, acknowledged {:.1?} ago, is {:?}", one.key, one.at.elapsed(), found.get(&one.key)))
+            .collect();
+        ensure!(lost.is_empty(), "of {} acknowledged writes {} are lost: {lost:#?}", self.count(), lost.len());
+        Ok(())
+    }
+}
+
+fn longest(mut times: Vec<Instant>) -> Duration {
+    times.sort();
+    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_and_lost_writes_are_found() {
+        let begun = Instant::now();
+        let written = |key: &str, ms| Acknowledged {
+            key: key.to_owned(),
+            value: "v".to_owned(),
+            at: begun + Duration::from_millis(ms),
+        };
+        let one = vec![written("a", 0), written("b", 100), written("c", 900)];
+        let other = vec![written("d", 50), written("e", 500)];
+        let written = Written { writers: vec![one, other], failed: 0 };
+        assert_eq!(written.longest_gaps(), (Duration::from_millis(800), Duration::from_millis(400)));
+
+        let mut found: BTreeMap<String, String> =
+            ["a", "b", "c", "d", "e", "f"].map(|key| (key.into(), "v".into())).into();
+        assert!(written.kept_in(&found).is_ok(), "one more is no matter: its acknowledgement may have been lost");
+        found.insert("d".into(), "w".into());
+        found.remove("e");
+        let said = written.kept_in(&found).unwrap_err().to_string();
+        assert!(said.contains("of 5 acknowledged writes 2 are lost") && said.contains("d, ack"), "{said}");
+    }
+}

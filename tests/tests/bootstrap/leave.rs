@@ -1,0 +1,103 @@
+//! `firstboot leave`: a member goes, the others are whole, and whoever left stays out until it is called back.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{boot_all, etcdctl, status, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+use tests::need::Need;
+use tests::process::{self, Ran};
+
+use crate::bed::{Bed, PATIENCE, listed, wait_refused};
+
+const WITH_STRACE: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip, Need::Strace];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("a_member_leaves_and_comes_back_and_the_last_one_stays", WITH_STRACE, leave)]
+}
+
+fn leave() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    etcdctl(&bed.hosts[0], "put answer 42")?;
+    let leads = status(&bed.hosts[0])?.iter().position(|member| member.leader).context("nobody leads")?;
+    let [one, other] = [(leads + 1) % 3, (leads + 2) % 3];
+    let name = bed.hosts[leads].name().to_owned();
+
+    let shown = bed.hosts[leads].check(&["firstboot", "leave", "--dry-run"])?;
+    ensure!(shown.contains("would hand the leadership") && shown.contains("would remove this node"), "{shown}");
+    ensure!(listed(&bed.hosts[one], &name)?.is_some(), "a dry run removed it");
+
+    // The leader leaves, and power is lost when that is written down and before it is done: the lock's folder and its
+    // parent are flushed, then the journal and its folder.
+    let killed = killed_at_flush(&bed.hosts[leads], 4, &["firstboot", "leave"])?;
+    let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
+    ensure!(journal.lines().last().is_some_and(|line| line.contains("\"leave\"")), "{killed:?}\n{journal}");
+    ensure!(killed.stdout.contains("handing the leadership"), "{killed:?}");
+    ensure!(listed(&bed.hosts[one], &name)?.is_some(), "it was killed too late");
+    bed.hosts[leads].pull_the_plug()?;
+    bed.hosts[leads].boot()?;
+    left(&bed.hosts[leads], &bed.hosts[one])?;
+    let story = bed.hosts[leads].check(&["firstboot", "explain"])?;
+    ensure!(story.contains("was out of its cluster") && story.contains("put aside as"), "{story}");
+    wait_healthy_but(&bed.hosts[one], &name)?;
+
+    // It stays out.
+    bed.hosts[leads].shutdown()?;
+    bed.hosts[leads].boot()?;
+    wait_refused(&bed.hosts[leads], &["has left its cluster", "firstboot run --rejoin"])?;
+
+    // Of two, none may leave while the other is down.
+    bed.hosts[other].pull_the_plug()?;
+    let stays = bed.hosts[one].run(&["firstboot", "leave", "--deadline", "3"])?;
+    ensure!(stays.code() == 4 && stays.stderr.contains("goes on as a member"), "{stays:?}");
+    bed.hosts[other].boot()?;
+    wait_healthy_but(&bed.hosts[one], &name)?;
+
+    bed.hosts[leads].check(&["firstboot", "run", "--rejoin"])?;
+    bed.hosts.iter().try_for_each(|host| wait_healthy(host, 3, PATIENCE).map(drop))?;
+    ensure!(etcdctl(&bed.hosts[leads], "get answer --print-value-only --consistency=s")?.trim() == "42");
+
+    // Now without a power cut, and down to one.
+    for at in [one, leads] {
+        bed.hosts[at].check(&["firstboot", "leave"])?;
+        left(&bed.hosts[at], &bed.hosts[other])?;
+        let again = bed.hosts[at].check(&["firstboot", "leave"])?;
+        ensure!(again.contains("has left its cluster"), "{again}");
+    }
+    let last = bed.hosts[other].run(&["firstboot", "leave"])?;
+    ensure!(last.code() == 3 && last.stderr.contains("the only voter left"), "{last:?}");
+    ensure!(etcdctl(&bed.hosts[other], "get answer --print-value-only")?.trim() == "42");
+    Ok(())
+}
+
+/// It is no member, etcd is down, and its data is there, aside.
+fn left(host: &Host, other: &Host) -> Result<()> {
+    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    ensure!(listed(other, host.name())?.is_none(), "{} is still a member", host.name());
+    let state = host.run(&["systemctl", "is-active", "etcd.service"])?.stdout;
+    ensure!(state.trim() == "inactive", "etcd on {} is {state}", host.name());
+    host.check(&["sh", "-c", "! test -e /var/lib/etcd/data && ls -d /var/lib/etcd/aside/left-*/member/wal"]).map(drop)
+}
+
+/// All but this one are well, and it is no member.
+fn wait_healthy_but(host: &Host, name: &str) -> Result<()> {
+    let script = format!(
+        "firstboot status --json | tr -d ' \\n' | grep -q '\"name\":\"{name}\"[^}}]*\"member\":false' && \
+         [ $(firstboot status --json | grep -c '\"healthy\": true') = 2 ]"
+    );
+    host.wait_for(&script, PATIENCE)
+}
+
+/// Runs a program on a host, and kills it when it flushes a file for the nth time.
+fn killed_at_flush(host: &Host, nth: usize, program: &[&str]) -> Result<Ran> {
+    let inner = host.command(program)?;
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"]);
+    strace.args(["-e", &format!("inject=fsync:signal=KILL:when={nth}")]);
+    strace.arg(inner.get_program()).args(inner.get_args());
+    process::run(&mut strace)
+}

@@ -1,0 +1,91 @@
+//! What befalls whom in a round, drawn at random.
+
+use std::fmt;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// One node is lost and comes back.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// Which.
+    pub(crate) victim: usize,
+    /// How it goes down.
+    pub(crate) end: End,
+    /// Whether its new disk is installed by the kickstart; else it gets a copy of one that was, which is the same and
+    /// quicker.
+    pub(crate) reinstall: bool,
+    /// What is wrong with the network when it comes back.
+    pub(crate) trouble: Trouble,
+    /// After how long a cut is mended.
+    pub(crate) healed_after: Duration,
+}
+
+/// How a node goes down.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    /// All its processes die; its kernel still tells others so.
+    Plug,
+    /// Nothing of it is heard any more, as when power fails.
+    Silence,
+    /// In an orderly way.
+    Shutdown,
+}
+
+/// What is wrong with the network. The two that are left always hear each other: a quorum that is cut is no matter of
+/// a rebuild.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trouble {
+    /// Nothing.
+    None,
+    /// So many packets in a hundred are lost between any two.
+    Loss(u8),
+    /// No more than this comes through to the node.
+    Slow(&'static str),
+    /// The node and one of the others do not hear each other.
+    Cut(usize),
+    /// The node does not hear one of the others, which hears it.
+    Deaf(usize),
+    /// The node hears nobody.
+    Alone,
+}
+
+impl Round {
+    pub(crate) fn draw(random: &mut Rng, nodes: usize) -> Self {
+        Self {
+            victim: random.usize(..nodes),
+            end: [End::Plug, End::Plug, End::Silence, End::Shutdown][random.usize(..4)],
+            reinstall: random.u8(..5) == 0,
+            trouble: match random.u8(..6) {
+                0 => Trouble::None,
+                1 => Trouble::Loss(random.u8(1..=8)),
+                2 => Trouble::Slow(["10mbit", "20mbit", "50mbit"][random.usize(..3)]),
+                3 => Trouble::Cut(random.usize(..nodes - 1)),
+                4 => Trouble::Deaf(random.usize(..nodes - 1)),
+                _ => Trouble::Alone,
+            },
+            healed_after: Duration::from_millis(random.u64(500..4000)),
+        }
+    }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = match self.end {
+            End::Plug => "loses its processes",
+            End::Silence => "falls silent",
+            End::Shutdown => "is shut down",
+        };
+        let disk = if self.reinstall { "is installed anew" } else { "gets a new disk" };
+        write!(f, "etcd-{} {end}, {disk}, ", self.victim + 1)?;
+        let seconds = self.healed_after.as_secs_f64();
+        match self.trouble {
+            Trouble::None => write!(f, "comes back;"),
+            Trouble::Loss(percent) => write!(f, "comes back while {percent} % of all packets are lost;"),
+            Trouble::Slow(rate) => write!(f, "comes back behind {rate};"),
+            Trouble::Cut(_) => write!(f, "comes back parted from one for {seconds:.1} s;"),
+            Trouble::Deaf(_) => write!(f, "comes back deaf to one for {seconds:.1} s;"),
+            Trouble::Alone => write!(f, "comes back alone for {seconds:.1} s;"),
+        }
+    }
+}

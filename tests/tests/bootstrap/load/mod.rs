@@ -1,0 +1,152 @@
+//! A random node gets a new disk, again and again, while writers write through all members over a bad network.
+//!
+//! `ROUNDS` and `HOURS` make it longer than the 20 rounds it has, and `SEED` brings back what was drawn.
+
+mod draw;
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::client::{self, Client, Voters, Writers};
+use tests::cluster::{boot_all, wait_healthy};
+use tests::harness::trial;
+
+use crate::bed::{Bed, NEEDS};
+use draw::{End, Round, Trouble};
+
+/// A network that loses packets makes all slower.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// No write is acknowledged for longer than this only if the cluster has stopped. What may happen takes less: the
+/// writer waits 3 s for the member that is gone; an election takes 1 to 2 s, and on a machine that is busy it may fail
+/// some times before it succeeds. While a member is rebuilt two voters remain, which must both be there, and always are.
+const STOPPED: Duration = Duration::from_secs(30);
+
+const ROUNDS: u64 = 20;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("twenty_rebuilds_under_load_lose_no_write", NEEDS, rebuilds)]
+}
+
+fn setting(name: &str) -> Result<Option<u64>> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    Ok(Some(number.with_context(|| format!("{name} is to be a number, and is {}", value.display()))?))
+}
+
+fn rebuilds() -> Result<()> {
+    let seed = setting("SEED")?.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    let end = Instant::now() + Duration::from_secs(setting("HOURS")?.unwrap_or_default() * 3600);
+    let rounds = usize::try_from(setting("ROUNDS")?.unwrap_or(ROUNDS))?;
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    for lap in 0.. {
+        self::lap(&mut bed, rounds, seed + lap)?;
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// So many rounds, and then the reckoning.
+fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
+    println!("{rounds} rebuilds with SEED={seed}");
+    let begun = Instant::now();
+    let addresses: Vec<_> = bed.hosts.iter().map(tests::host::Host::address).collect();
+    let client = Client::new(&bed.provisioning)?;
+    let prefix = format!("lap {seed}/");
+    let writers = Writers::start(&client, &addresses, &prefix);
+    let voters = Voters::watch(&client, &addresses);
+    let mut random = fastrand::Rng::with_seed(seed);
+    for number in 1..=rounds {
+        let round = Round::draw(&mut random, bed.hosts.len());
+        let begun = Instant::now();
+        rebuild(bed, &writers, &round).with_context(|| format!("round {number}, SEED={seed}: {round:?}"))?;
+        println!("round {number:>2}: {round} {:.1} s", begun.elapsed().as_secs_f64());
+    }
+    let (written, mut windows) = (writers.stop()?, voters.stop(bed.hosts.len())?);
+
+    for address in &addresses {
+        let found = client::insist(|| client.all(*address, &prefix))?;
+        written.kept_in(&found).with_context(|| format!("as {address} has it"))?;
+        let members = client::insist(|| client.members(*address))?;
+        let mut urls: Vec<&String> = members.iter().flat_map(|member| &member.peer_urls).collect();
+        urls.sort();
+        let recipe: Vec<String> = addresses.iter().map(|address| format!("https://{address}:2380")).collect();
+        let named = members.iter().all(|member| !member.is_learner && !member.name.is_empty());
+        ensure!(named && urls == recipe.iter().collect::<Vec<_>>(), "{address} lists {members:#?}");
+    }
+    client::insist(|| client.delete_all(addresses[0], &prefix))?;
+
+    windows.sort();
+    let (one, all) = written.longest_gaps();
+    println!(
+        "{} writes acknowledged and kept on all members, {} not acknowledged, in {:.0} s\n\
+         longest gap: {:.2} s for one writer, {:.2} s for all; two voters for {:.0?} in the middle, {:.0?} at most",
+        written.count(),
+        written.failed,
+        begun.elapsed().as_secs_f64(),
+        one.as_secs_f64(),
+        all.as_secs_f64(),
+        windows.get(windows.len() / 2).copied().unwrap_or_default(),
+        windows.last().copied().unwrap_or_default(),
+    );
+    ensure!(all < STOPPED, "for {all:?} nobody could write");
+    Ok(())
+}
+
+fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
+    let network = bed.provisioning.network.clone();
+    let name = bed.hosts[round.victim].name().to_owned();
+    match round.end {
+        End::Plug => bed.hosts[round.victim].pull_the_plug()?,
+        End::Silence => {
+            network.cut(&name)?;
+            bed.hosts[round.victim].pull_the_plug()?;
+            // Until the others have noticed by themselves: nothing has told them.
+            writers.go_on(1, PATIENCE)?;
+            network.heal(&name)?;
+        }
+        End::Shutdown => bed.hosts[round.victim].shutdown()?,
+    }
+    if round.reinstall {
+        bed.reinstall(round.victim)?;
+    } else {
+        bed.replace_disk(round.victim)?;
+    }
+    // The two that are left are a quorum.
+    writers.go_on(2, PATIENCE)?;
+
+    let others: Vec<String> =
+        bed.hosts.iter().map(|host| host.name().to_owned()).filter(|other| *other != name).collect();
+    match round.trouble {
+        Trouble::None => {}
+        Trouble::Loss(percent) => {
+            let names = [&name, &others[0], &others[1]];
+            for from in names {
+                for to in names.iter().filter(|to| **to != from) {
+                    network.drop_share(from, to, percent)?;
+                }
+            }
+        }
+        Trouble::Slow(rate) => network.slow(&name, rate)?,
+        Trouble::Cut(at) => network.part(&name, &others[at])?,
+        Trouble::Deaf(at) => network.sever(&others[at], &name)?,
+        Trouble::Alone => network.cut(&name)?,
+    }
+    bed.hosts[round.victim].boot()?;
+    if matches!(round.trouble, Trouble::Cut(_) | Trouble::Deaf(_) | Trouble::Alone) {
+        sleep(round.healed_after);
+        network.heal_all()?;
+    }
+    wait_healthy(&bed.hosts[round.victim], 3, PATIENCE)?;
+    network.heal_all()?;
+    if let Trouble::Slow(_) = round.trouble {
+        network.unslow(&name)?;
+    }
+    Ok(())
+}

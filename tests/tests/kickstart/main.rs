@@ -1,0 +1,12 @@
+//! The kickstart before a pykickstart of its own, a shell and shellcheck; and with whatever a recipe can hold in it.
+
+mod planned;
+mod property;
+mod ready;
+mod strings;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tests::harness::main(|| [ready::trials(), property::trials()].into_iter().flatten().collect())
+}

@@ -1,0 +1,99 @@
+//! Recipes rendered by the real `builder plan`, and what others see in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+use tests::installer::{Kickstart, Kind};
+use tests::need::Need;
+use tests::{cache, process, programs};
+
+pub(crate) const NEEDS: &[Need] = &[Need::Pip];
+/// The newest that still has a handler for RHEL 7.
+const PYKICKSTART: &str = "pykickstart==3.78";
+
+/// What pykickstart and an XML parser see.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Seen {
+    pub(crate) error: Option<String>,
+    pub(crate) password: Option<String>,
+    pub(crate) locked: bool,
+    pub(crate) keys: Vec<String>,
+    pub(crate) users: Vec<(String, u32, u32, String, bool)>,
+    pub(crate) timezone: String,
+    pub(crate) lang: String,
+    pub(crate) keyboard: String,
+    pub(crate) selinux: u8,
+    pub(crate) url: String,
+    pub(crate) packages: Vec<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) excluded: Vec<String>,
+    pub(crate) disk: Vec<String>,
+    pub(crate) append: String,
+    pub(crate) parts: Vec<(String, String, String, Option<String>, u64)>,
+    pub(crate) scripts: Vec<String>,
+    pub(crate) rules: Vec<(String, String, String)>,
+}
+
+/// A rendered recipe.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) folder: PathBuf,
+    pub(crate) kickstart: String,
+}
+
+impl Planned {
+    /// Renders a recipe into a new folder `name`, and runs its %pre for a machine with this disk.
+    pub(crate) fn new(within: &Path, name: &str, recipe: &Path, disk: &str) -> Result<Self> {
+        let folder = within.join(name);
+        let arguments = ["plan", &recipe.display().to_string(), "--files", &folder.display().to_string()];
+        programs::run_builder(&arguments)?.ok()?;
+        let kickstart = fs::read_to_string(folder.join("centos7.ks"))?;
+        let planned = Self { folder, kickstart };
+        planned.run_pre(disk)?;
+        Ok(planned)
+    }
+
+    /// The scripts, as the bed's own reading of 7.9's rules finds them.
+    pub(crate) fn scripts(&self) -> Result<Vec<(Kind, String)>> {
+        let read = Kickstart::parse(&self.kickstart, &|_| Ok(None))?;
+        let is_script = |kind| !matches!(kind, Kind::Packages | Kind::Addon | Kind::Anaconda);
+        Ok(read.sections.into_iter().filter(|s| is_script(s.kind)).map(|s| (s.kind, s.body)).collect())
+    }
+
+    /// A file of the overlay.
+    pub(crate) fn overlay(&self, path: &str) -> Result<String> {
+        let path = self.folder.join("overlay").join(path);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Makes tree.ks and disk.ks, as %pre does.
+    fn run_pre(&self, disk: &str) -> Result<()> {
+        let scripts = self.scripts()?;
+        let (_, pre) = scripts.iter().find(|(kind, _)| *kind == Kind::Pre).context("no %pre")?;
+        let script = self.folder.join("pre");
+        fs::write(&script, pre)?;
+        let mut bash = Command::new("bash");
+        bash.args(["-c", include_str!("pre.sh"), "pre.sh"]).arg(&script).arg(&self.folder).arg(disk);
+        process::run(&mut bash)?.ok().map(drop)
+    }
+}
+
+/// What pykickstart sees in each, all read by one process.
+pub(crate) fn seen<'a>(planned: impl Iterator<Item = &'a Planned>) -> Result<Vec<Seen>> {
+    let library = cache::entry(&PYKICKSTART.replace("==", "-"), |folder| {
+        let mut pip = Command::new("pip");
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target"]);
+        process::run(pip.arg(folder).arg(PYKICKSTART))?.ok().map(drop)
+    })?;
+    let folders: Vec<&Path> = planned.map(|planned| planned.folder.as_path()).collect();
+    let script = cache::workspace().join("tests/tests/kickstart/read.py");
+    let said = process::run(Command::new("python3").env("PYTHONPATH", library).arg(script).args(&folders))?;
+    let said = if said.success() { said.stdout } else { bail!("read.py: {}", said.stderr) };
+    let seen: Vec<Seen> = serde_json::from_str(&said).context("read.py")?;
+    ensure!(seen.len() == folders.len());
+    Ok(seen)
+}

@@ -1,0 +1,122 @@
+//! Whatever a recipe that passes the check holds: its kickstart parses, its scripts parse, its XML is well-formed, and
+//! each string comes out on the other side as it was put in.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use recipes::Recipe;
+use tests::harness::trial;
+use tests::installer::Kind;
+use tests::process;
+
+use crate::planned::{NEEDS, Planned, Seen, seen};
+use crate::strings;
+
+/// How many recipes are rendered. About every second one that is made up passes the check.
+const CASES: usize = 60;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("whatever_a_recipe_holds_comes_out_as_it_was_put_in", NEEDS, round_trip)]
+}
+
+fn round_trip() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (mut runner, strategy) = (TestRunner::default(), strings::recipe());
+    let mut cases: Vec<(String, Recipe, Planned)> = Vec::new();
+    let mut refused = 0;
+    while cases.len() < CASES {
+        let made = strategy.new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?;
+        let text = made.current();
+        let Some(recipe) = recipes::recipe::read(&text).recipe else {
+            refused += 1;
+            ensure!(refused < 50 * CASES, "next to nothing passes the check");
+            continue;
+        };
+        let name = cases.len().to_string();
+        let path = folder.path().join(format!("{name}.toml"));
+        fs::write(&path, &text)?;
+        let planned = Planned::new(folder.path(), &name, &path, &strings::disk(&recipe));
+        cases.push((text.clone(), recipe, planned.with_context(|| format!("the recipe is\n{text}"))?));
+    }
+    println!("{CASES} recipes rendered, {refused} refused");
+    let seen = seen(cases.iter().map(|(_, _, planned)| planned))?;
+    for ((text, recipe, planned), seen) in cases.iter().zip(seen) {
+        same(recipe, planned, &seen).with_context(|| format!("{seen:?}\nthe recipe is\n{text}"))?;
+    }
+    Ok(())
+}
+
+fn same(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
+    let install = &recipe.install;
+    ensure!(seen.error.is_none(), "pykickstart: {:?}", seen.error);
+    ensure!(seen.password == install.root_password.as_ref().map(ToString::to_string), "password");
+    ensure!(seen.locked == install.root_password.is_none());
+    ensure!(seen.keys == texts(&install.ssh_keys), "keys");
+    ensure!(seen.timezone == install.timezone.to_string() && seen.lang == install.lang.to_string());
+    ensure!(seen.keyboard == install.keyboard.to_string());
+    for package in texts(&install.packages) {
+        match package.strip_prefix('@') {
+            Some(group) => ensure!(seen.groups.iter().any(|seen| seen == group), "no group {group}"),
+            None => ensure!(seen.packages.contains(&package), "no package {package}"),
+        }
+    }
+    ensure!(seen.disk == [strings::disk(recipe)], "disk");
+    ensure!(seen.url == install.trees[0].to_string(), "url");
+    if let Some(console) = &install.console {
+        ensure!(seen.append.ends_with(&format!(" console=tty0 console={console}")), "console");
+    }
+    let guide = recipe.tuning.profile == recipes::recipe::Profile::Guide;
+    let options = if guide { "defaults,noatime,nodiratime,allocsize=64m" } else { "defaults,noatime" };
+    let volume = seen.parts.iter().find(|part| part.0 == "/var/lib/etcd").context("no volume for etcd")?;
+    ensure!(volume.3.as_deref() == Some(options), "{volume:?}");
+    ensure!(seen.append.contains(&format!(" rootflags={options}")) == guide, "{}", seen.append);
+    ensure!(seen.users.len() == 1 && seen.scripts.len() == 6, "a user or a script more or less");
+    for (_, script) in planned.scripts()? {
+        process::run(Command::new("bash").args(["-n", "-c", &script]))?.ok().context("bash -n")?;
+    }
+    ensure!(array(planned, Kind::Pre, "trees")? == texts(&install.trees), "trees");
+    ensure!(array(planned, Kind::Post, "servers")? == texts(&install.servers), "servers");
+    files(recipe, planned, seen)
+}
+
+/// The files of the overlay that hold a string of the recipe's.
+fn files(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
+    let chrony = planned.overlay("etc/chrony.conf")?;
+    for (word, hosts) in [("server", &recipe.time.servers), ("pool", &recipe.time.pools)] {
+        let found = chrony.lines().filter_map(|line| line.strip_prefix(word)?.strip_suffix(" iburst"));
+        ensure!(found.map(str::trim).collect::<Vec<_>>() == texts(hosts), "{chrony}");
+    }
+    let clients: Vec<String> = seen.rules.iter().filter(|rule| rule.2 == "2379").map(|rule| rule.1.clone()).collect();
+    for client in texts(&recipe.firewall.clients) {
+        ensure!(clients.contains(&client), "{client} is no client in {clients:?}");
+    }
+    let sysctl = planned.overlay("etc/sysctl.d/95-etcd.conf")?;
+    for (key, value) in &recipe.tuning.sysctl {
+        let set = |line: &str| {
+            line.split_once('=').is_some_and(|(k, v)| (k.trim(), v.trim()) == (&key.to_string(), value.trim()))
+        };
+        ensure!(sysctl.lines().any(set), "{key} = {value} is not in\n{sysctl}");
+    }
+    let is_line = |line: &str| line.is_empty() || line.starts_with('#') || line.contains(" = ");
+    ensure!(sysctl.lines().all(is_line), "{sysctl}");
+    Ok(())
+}
+
+/// What bash reads in a script's line `NAME=(…)`.
+fn array(planned: &Planned, kind: Kind, name: &str) -> Result<Vec<String>> {
+    let scripts = planned.scripts()?;
+    let lines = scripts.iter().filter(|(of, _)| *of == kind).flat_map(|(_, script)| script.lines());
+    let line =
+        lines.clone().find(|line| line.starts_with(&format!("{name}=("))).with_context(|| format!("no {name}"))?;
+    let script = format!("{line}\nfor word in \"${{{name}[@]}}\"; do printf '%s\\n' \"$word\"; done");
+    let said = process::run(Command::new("bash").args(["-c", &script]))?.ok()?;
+    Ok(said.lines().map(str::to_owned).collect())
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}

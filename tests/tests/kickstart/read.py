@@ -1,0 +1,68 @@
+"""Says what pykickstart's handler for RHEL 7 and an XML parser see in what the builder rendered.
+
+    read.py FOLDER...
+
+A folder is one that `builder plan --files` made, with tree.ks and disk.ks beside the kickstart: what %pre has made.
+Prints a JSON list with an object for each folder; `error` is what a parser objects to.
+"""
+import json
+import os
+import sys
+import warnings
+import xml.etree.ElementTree as tree
+
+from pykickstart.commands.firewall import F28_Firewall
+from pykickstart.commands.sshkey import F22_SshKey, F22_SshKeyData
+from pykickstart.errors import KickstartError
+from pykickstart.parser import KickstartParser
+from pykickstart.version import makeVersion
+
+# Deprecated is not wrong: 7.9 takes what its own handler takes.
+warnings.simplefilter("ignore")
+
+
+def read(folder):
+    handler = makeVersion("RHEL7")
+    # 7.9's own handler has sshkey and firewall --use-system-defaults, and this one's RHEL7 has not (pykickstart, branch
+    # rhel7-branch, handlers/control.py and commands/firewall.py).
+    handler.registerCommand("firewall", F28_Firewall)
+    handler.registerCommand("sshkey", F22_SshKey)
+    handler.SshKeyData = F22_SshKeyData
+    with open(os.path.join(folder, "centos7.ks")) as file:
+        text = file.read()
+    for name in ("tree.ks", "disk.ks"):
+        text = text.replace("%include /tmp/" + name, "%include " + os.path.join(folder, name))
+    parser = KickstartParser(handler)
+    parser.readKickstartFromString(text)
+    zone = tree.parse(os.path.join(folder, "overlay/etc/firewalld/zones/etcd.xml")).getroot()
+    return {
+        "password": handler.rootpw.password if handler.rootpw.isCrypted else None,
+        "locked": handler.rootpw.lock,
+        "keys": [key.key for key in handler.sshkey.sshUserList],
+        "users": [[user.name, user.uid, user.gid, user.shell, user.lock] for user in handler.user.userList],
+        "timezone": handler.timezone.timezone,
+        "lang": handler.lang.lang,
+        "keyboard": handler.keyboard.vc_keymap,
+        "selinux": handler.selinux.selinux,
+        "url": handler.url.url,
+        "packages": handler.packages.packageList,
+        "groups": [group.name for group in handler.packages.groupList],
+        "excluded": handler.packages.excludedList,
+        "disk": handler.ignoredisk.onlyuse,
+        "append": handler.bootloader.appendLine,
+        "parts": [[part.mountpoint, part.fstype, part.label, part.fsopts, part.size] for part in
+                  handler.partition.partitions],
+        "scripts": [script.script for script in handler.scripts],
+        "rules": [[rule.get("family"), rule.find("source").get("address"), rule.find("port").get("port")]
+                  for rule in zone.iter("rule")],
+    }
+
+
+def seen(folder):
+    try:
+        return read(folder)
+    except (KickstartError, tree.ParseError, OSError) as error:
+        return {"error": str(error)}
+
+
+print(json.dumps([seen(folder) for folder in sys.argv[1:]]))

@@ -1,0 +1,71 @@
+//! The ready recipes, and what is written by hand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::need::Need;
+use tests::{cache, process, programs};
+
+use crate::planned::{NEEDS, Planned, seen};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("pykickstart_reads_the_ready_recipes_as_they_are_meant", NEEDS, ready),
+        trial("shellcheck_has_nothing_to_say", &[Need::Shellcheck], shellcheck),
+    ]
+}
+
+fn planned(folder: &Path) -> Result<Vec<Planned>> {
+    let names = ["single-node", "three-node", "demo"];
+    names.iter().map(|name| Planned::new(folder, name, &programs::recipe(name), "bed0")).collect()
+}
+
+fn ready() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for seen in seen(planned(folder.path())?.iter())? {
+        ensure!(seen.error.is_none(), "{:?}", seen.error);
+        ensure!(seen.locked && seen.password.is_none() && seen.keys.is_empty(), "{seen:?}");
+        ensure!(seen.users == [("etcd".into(), 450, 450, "/sbin/nologin".into(), true)], "{:?}", seen.users);
+        ensure!(seen.selinux == 1, "SELinux is {}", seen.selinux);
+        ensure!(seen.scripts.len() == 6 && seen.disk == ["bed0"], "{seen:?}");
+        let parts: Vec<_> = seen.parts.iter().map(|part| (part.0.as_str(), part.1.as_str(), part.2.as_str())).collect();
+        ensure!(
+            parts.contains(&("/var/lib/etcd", "xfs", "etcd")) && parts.contains(&("/", "xfs", "root")),
+            "{parts:?}"
+        );
+        ensure!(seen.excluded.iter().any(|package| package == "tuned"), "{:?}", seen.excluded);
+        ensure!(seen.append.contains("transparent_hugepage=never"), "{}", seen.append);
+    }
+    Ok(())
+}
+
+/// On every script of the kickstart, the guard that %pre writes for the others, and the project's own.
+fn shellcheck() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut scripts: Vec<PathBuf> = Vec::new();
+    for planned in planned(folder.path())? {
+        for (number, (_, script)) in planned.scripts()?.iter().enumerate() {
+            let path = planned.folder.join(format!("script-{number}"));
+            fs::write(&path, script)?;
+            scripts.push(path);
+        }
+        scripts.push(planned.folder.join("etcd-image-guard.sh"));
+    }
+    // SC1091: the guard is not where it will be. SC2034: it sets variables for who reads it.
+    check(&["--shell=bash", "--exclude=SC1091,SC2034"], &scripts)?;
+
+    let workspace = cache::workspace();
+    let listed = process::check("git", &["-C", &workspace.display().to_string(), "ls-files"])?;
+    let is_script = |path: &&str| Path::new(path).extension().is_some_and(|end| end == "sh") || *path == ".ci/run";
+    let own: Vec<PathBuf> = listed.lines().filter(is_script).map(|path| workspace.join(path)).collect();
+    ensure!(own.len() >= 5, "only {own:?}");
+    check(&["--severity=style"], &own)
+}
+
+fn check(options: &[&str], scripts: &[PathBuf]) -> Result<()> {
+    let mut command = std::process::Command::new("shellcheck");
+    process::run(command.args(options).args(scripts))?.ok().map(drop).context("shellcheck")
+}

@@ -1,0 +1,40 @@
+//! A cluster of one, which is enough to try a node.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tests::cluster::{Provisioning, wait_healthy};
+use tests::etcd;
+use tests::host::Host;
+use tests::need::Need;
+use tests::programs::recipe;
+use tests::run;
+
+pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A healthy member on a host that is on.
+pub(crate) struct Bed {
+    // The host goes before its network.
+    pub(crate) host: Host,
+    pub(crate) provisioning: Provisioning,
+}
+
+impl Bed {
+    /// The demo's recipe with its first node only, and with these lines at the end of `[install]` and of the whole.
+    pub(crate) fn new(install: &str, more: &str) -> Result<Self> {
+        etcd::release("3.5.1")?;
+        let provisioning = Provisioning::new()?;
+        let demo = fs::read_to_string(recipe("demo"))?;
+        let (first, rest) = demo.split_once("[[node]]\nname = \"etcd-2\"").context("the demo has no etcd-2")?;
+        let (_, rest) = rest.split_once("[network]").context("the demo has no [network]")?;
+        let path = run::current()?.folder("recipe")?.join("recipe.toml");
+        fs::write(&path, format!("{first}[network]{rest}{install}\n{more}"))?;
+        provisioning.build(&path)?;
+        let mut host = provisioning.node("etcd-1")?;
+        host.boot()?;
+        wait_healthy(&host, 1, PATIENCE)?;
+        Ok(Self { host, provisioning })
+    }
+}

@@ -1,0 +1,13 @@
+//! What a node lets be done to it, and what not: each protection of its units is tried out, each port is knocked at.
+
+mod bed;
+mod firewall;
+mod protections;
+mod sandbox;
+mod ssh;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tests::harness::main(|| [protections::trials(), firewall::trials(), ssh::trials()].into_iter().flatten().collect())
+}

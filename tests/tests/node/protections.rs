@@ -1,0 +1,190 @@
+//! Each protection of the units is tried out twice: as the unit stands, where the forbidden is refused, and without the
+//! directive, where it is not. systemd would run a unit with a misspelt or unknown protection all the same.
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::host::Host;
+
+use crate::bed::{Bed, NEEDS};
+use crate::sandbox::Sandbox;
+
+/// A directive and the attempts that show it.
+struct Case {
+    directive: &'static str,
+    /// Other directives that would give the same answer; taken away both times.
+    beside: &'static [&'static str],
+    attempts: &'static [&'static str],
+    /// The answer to each while the directive stands. Without it, it must be another.
+    answer: &'static str,
+}
+
+const fn case(directive: &'static str, attempts: &'static [&'static str], answer: &'static str) -> Case {
+    Case { directive, beside: &[], attempts, answer }
+}
+
+/// With any of these a newer systemd sets NoNewPrivileges= by itself for a user without capabilities; 219 does not.
+const IMPLY: &[&str] = &[
+    "SystemCallFilter",
+    "SystemCallArchitectures",
+    "RestrictAddressFamilies",
+    "PrivateDevices",
+    "CapabilityBoundingSet",
+    "SystemCallErrorNumber",
+];
+const IMPLY_OR_DO: &[&str] =
+    &["SystemCallFilter", "SystemCallArchitectures", "RestrictAddressFamilies", "PrivateDevices", "NoNewPrivileges"];
+
+/// Of both units. AF_PACKET is 17; whoever may not use it for want of a capability gets another answer.
+const COMMON: [Case; 6] = [
+    Case { directive: "NoNewPrivileges", beside: IMPLY, attempts: &["another=/opt/probe/id"], answer: "refused EPERM" },
+    case("PrivateTmp", &["read=/tmp/probe", "read=/var/tmp/probe"], "refused ENOENT"),
+    case("RestrictAddressFamilies", &["family=17"], "refused EAFNOSUPPORT"),
+    case("SystemCallArchitectures", &["x32"], "killed 31"),
+    case("SystemCallErrorNumber", &["call=swapon"], "refused EPERM"),
+    case("UMask", &["shared=/var/lib/etcd"], "refused EACCES"),
+];
+
+const ETCD: [Case; 9] = [
+    Case {
+        directive: "CapabilityBoundingSet",
+        beside: IMPLY_OR_DO,
+        attempts: &["borrow=/opt/probe/cat=/opt/probe/nobodys"],
+        answer: "refused EACCES",
+    },
+    case("PrivateDevices", &["read=/dev/probe"], "refused ENOENT"),
+    Case {
+        directive: "ProtectSystem",
+        beside: &["ReadOnlyDirectories"],
+        attempts: &["create=/usr/probe", "create=/etc/probe"],
+        answer: "refused EROFS",
+    },
+    case("ProtectHome", &["read=/home/probe/file", "read=/run/user/probe"], "refused EACCES"),
+    case("ReadOnlyDirectories", &["create=/opt/probe", "create=/var/probe", "create=/run/probe"], "refused EROFS"),
+    case("ReadWriteDirectories", &["create=/var/lib/etcd"], "done"),
+    case(
+        "InaccessibleDirectories",
+        &["read=/boot/probe", "read=/etc/ssh/probe", "read=/var/lib/firstboot/probe", "read=/var/backups/probe"],
+        "refused EACCES",
+    ),
+    case("User", &["read=/opt/probe/roots"], "refused EACCES"),
+    Case {
+        directive: "Group",
+        beside: &["User"],
+        attempts: &["read=/opt/probe/group-roots"],
+        answer: "refused EACCES",
+    },
+];
+
+const FIRSTBOOT: [Case; 3] = [
+    case("CapabilityBoundingSet", &["bind=80", "setuid=1", "hurry"], "refused EPERM"),
+    case("ProtectSystem", &["create=/usr/probe", "create=/boot/probe.d"], "refused EROFS"),
+    case("ProtectHome", &["create=/home/probe", "create=/root"], "refused EROFS"),
+];
+
+/// Shown by no attempt of these: two limits, which are read from the member that runs, and the filter, call by call.
+const ELSEWHERE: [&str; 3] = ["LimitCORE", "LimitNOFILE", "SystemCallFilter"];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("each_protection_of_the_units_is_enforced_and_is_what_enforces", NEEDS, protections)]
+}
+
+fn protections() -> Result<()> {
+    let bed = Bed::new("", "")?;
+    running_member(&bed.host)?;
+    prepare(&bed.host)?;
+    for (unit, own) in [("etcd", &ETCD[..]), ("firstboot", &FIRSTBOOT[..])] {
+        let sandbox = Sandbox::of(&bed.host, unit)?;
+        let cases: Vec<&Case> = COMMON.iter().chain(own).collect();
+        for directive in sandbox.directives() {
+            let known = ELSEWHERE.contains(&directive) || cases.iter().any(|case| case.directive == directive);
+            ensure!(known, "{unit}.service has {directive}=, and no attempt here shows that it works");
+        }
+        for case in cases {
+            try_case(&bed.host, unit, &sandbox, case)?;
+        }
+        refused_calls(&bed.host, &sandbox)?;
+        println!("{unit}.service: {} directives tried out", sandbox.directives().len());
+    }
+    Ok(())
+}
+
+/// What the member that runs is bound to, as the kernel says.
+fn running_member(host: &Host) -> Result<()> {
+    let pid = host.check(&["systemctl", "show", "--property=MainPID", "--value", "etcd.service"])?;
+    let status = host.check(&["cat", &format!("/proc/{}/status", pid.trim())])?;
+    for line in ["Uid:\t450\t450\t450\t450", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        ensure!(status.lines().any(|found| found == line), "{line:?} is not in\n{status}");
+    }
+    let limit = |pid: &str, what: &str| -> Result<u64> {
+        let limits = host.check(&["cat", &format!("/proc/{pid}/limits")])?;
+        let line = limits.lines().find_map(|line| line.strip_prefix(what)).with_context(|| format!("no {what}"))?;
+        line.split_whitespace().nth(1).context("no hard limit")?.parse().with_context(|| format!("{what}{line}"))
+    };
+    ensure!(limit(pid.trim(), "Max core file size")? == 0, "etcd may dump its memory");
+    // No more than the bed's own machine lets a host have.
+    let (files, most) = (limit(pid.trim(), "Max open files")?, limit("1", "Max open files")?);
+    ensure!(files == most.min(65536), "etcd may open {files} files, and its host {most}");
+    Ok(())
+}
+
+/// Lays out what the attempts reach for: open to everybody, so that nothing but the sandbox is in the way.
+fn prepare(host: &Host) -> Result<()> {
+    let script = r"
+        set -e
+        for folder in /usr /etc /opt /var /run /boot /etc/ssh /var/lib/firstboot /var/backups /home; do
+            chmod o+x $folder
+            mkdir -p $folder/probe.d && chmod 0777 $folder/probe.d
+        done
+        for folder in /usr /etc /opt /var /run /home; do mv $folder/probe.d $folder/probe; done
+        for file in /boot/probe /etc/ssh/probe /var/lib/firstboot/probe /var/backups/probe /tmp/probe /var/tmp/probe \
+            /home/probe/file; do
+            echo x > $file && chmod 0644 $file
+        done
+        mkdir -p /run/user && echo x > /run/user/probe
+        mknod -m 0666 /dev/probe c 1 3
+        echo x > /opt/probe/roots && chmod 0600 /opt/probe/roots
+        echo x > /opt/probe/group-roots && chmod 0640 /opt/probe/group-roots && chown 1:0 /opt/probe/group-roots
+        echo x > /opt/probe/nobodys && chown 1:1 /opt/probe/nobodys && chmod 0000 /opt/probe/nobodys
+        cp /usr/bin/id /opt/probe/id && chown 1 /opt/probe/id && chmod 4755 /opt/probe/id
+        cp /usr/bin/cat /opt/probe/cat && chown 0 /opt/probe/cat && chmod 4755 /opt/probe/cat
+    ";
+    host.sh(script)?.ok().map(drop)
+}
+
+fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<()> {
+    let attempts: Vec<String> = case.attempts.iter().map(|attempt| (*attempt).to_owned()).collect();
+    let (directive, answer) = (case.directive, case.answer);
+    let stands = sandbox.without(case.beside);
+    for (attempt, found) in stands.try_out(host, &attempts)? {
+        // EACCES and EPERM both say that somebody was not allowed; which of them is the kernel's affair.
+        let same = found == answer || (answer.ends_with("EPERM") && found == answer.replace("EPERM", "EACCES"));
+        ensure!(same, "{unit}.service, {directive}=: expected `{attempt}` to be {answer}, it was {found}");
+    }
+    for (attempt, found) in stands.without(&[directive]).try_out(host, &attempts)? {
+        ensure!(
+            found != answer,
+            "{unit}.service: `{attempt}` is {found} without {directive}= as well: it shows nothing"
+        );
+        // A thing that can be done can be done; the others only change their answer.
+        let hidden = ["family", "x32", "call", "create=/var/lib/etcd"].iter().any(|name| attempt.starts_with(name));
+        ensure!(hidden || found == "done", "{unit}.service without {directive}=: `{attempt}` is {found}");
+    }
+    Ok(())
+}
+
+/// Every call that the filter names is refused by the filter. It answers with an error of its own here, which the kernel
+/// gives for none of them: EPERM would be its answer too.
+fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
+    const OWN: &str = "refused ENOANO";
+    let marked = sandbox.with("SystemCallErrorNumber=ENOANO");
+    let attempts: Vec<String> = marked.words("SystemCallFilter").iter().map(|name| format!("call={name}")).collect();
+    ensure!(attempts.len() > 40, "only {} calls are named", attempts.len());
+    for (attempt, found) in marked.try_out(host, &attempts)? {
+        ensure!(found == OWN, "{attempt} is {found}");
+    }
+    for (attempt, found) in marked.without(&["SystemCallFilter"]).try_out(host, &attempts)? {
+        ensure!(found != OWN, "{attempt} is {found} without the filter");
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Snapshots as real etcds make them are good, and hold what etcdutl says that they hold.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tests::etcd;
+use tests::harness::trial;
+
+use crate::made::{ours, snapshot, theirs};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_snapshot_of_3_4_23_is_good_and_says_what_etcdctl_says", &[etcd::need("3.4.23")], || good("3.4.23")),
+        trial("a_snapshot_of_3_5_1_is_good_and_says_what_etcdutl_says", &[etcd::need("3.5.1")], || good("3.5.1")),
+        trial("a_snapshot_of_3_6_14_is_good_and_says_what_etcdutl_says", &[etcd::need("3.6.14")], || good("3.6.14")),
+        trial("a_database_without_its_digest_needs_to_be_allowed", &[etcd::need("3.5.1")], without_digest),
+    ]
+}
+
+fn good(version: &str) -> Result<()> {
+    let path = snapshot(version)?;
+    let (code, own) = ours(&path, &[])?;
+    ensure!(code == 0, "not good: {own:#}");
+    let Some(their) = theirs(version, &path)? else { anyhow::bail!("etcdutl {version} finds {} bad", path.display()) };
+    for name in ["hash", "revision"] {
+        ensure!(own[name] == their[name], "{name}: {own:#} against {their:#}");
+    }
+    // 3.6 counts keys that are there, the others count all entries.
+    if version != "3.6.14" {
+        ensure!(own["keys"] == their["totalKey"], "{own:#} against {their:#}");
+    }
+    ensure!(own["compacted"] == 6 && own["leases"] == 1 && own["users"] == 1, "{own:#}");
+    ensure!(own["members"][0]["name"] == "alone", "{own:#}");
+    ensure!(own["storage_version"] == if version == "3.6.14" { "3.6.0".into() } else { Value::Null }, "{own:#}");
+    booted(version, &path)
+}
+
+/// The drill, by the etcd that made it; no process and no folder is left.
+fn booted(version: &str, path: &Path) -> Result<()> {
+    let before = fs::read_dir(path.parent().unwrap_or(path))?.count();
+    let programs = etcd::binaries(version)?;
+    let mut command = std::process::Command::new(tests::programs::firstboot()?);
+    command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
+    let ran = tests::process::run(command.args(["snapshot", "verify", "--boot", "--json"]).arg(path))?.ok()?;
+    let answer: Value = serde_json::from_str(&ran)?;
+    ensure!(answer["booted"]["etcd"] == version, "{answer:#}");
+    // 3000 put and 2 big ones, of which 100 (00xx) and 100 (01xx) were deleted.
+    ensure!(answer["booted"]["live_keys"] == 2802, "{answer:#}");
+    ensure!(fs::read_dir(path.parent().unwrap_or(path))?.count() == before, "something is left");
+    Ok(())
+}
+
+fn without_digest() -> Result<()> {
+    let path = snapshot("3.5.1")?;
+    let database = path.with_file_name("data/member/snap/db");
+    let (code, own) = ours(&database, &[])?;
+    ensure!(code == 3 && own["fault_count"] == 1 && own["digest"] == "absent", "{own:#}");
+    ensure!(own["faults"][0]["expected"].to_string().contains("--skip-hash-check"), "{own:#}");
+    let (code, own) = ours(&database, &["--skip-hash-check"])?;
+    ensure!(code == 0 && own["good"] == true, "{own:#}");
+    Ok(())
+}
