@@ -2,6 +2,7 @@
 # make build  both programs, in target/dist     make lint   format, clippy, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
 # make soak   rebuilds under load, for hours
+# make crash-sweep  firstboot killed, and its power cut, at every point: hours. CRASH_SCENARIO=rebuild does one scenario
 #
 # Each installs what it needs itself (apt-get, pip) and says so. Settings: KEEP=1 leaves the demo's hosts on; HOURS=8
 # makes the soak longer, and SEED=… draws what an earlier one drew; ETCD_VERSION=3.6.14 has the bootstrap tests and the
@@ -11,7 +12,7 @@ SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build demo test lint bench soak clean tools
+.PHONY: build demo test lint bench soak crash-sweep clean tools
 
 # Static: firstboot runs on CentOS 7, whose glibc is older than any that builds it. RUSTFLAGS needs the target named,
 # or it would be taken for build scripts and macros too.
@@ -26,6 +27,9 @@ demo: tools build
 
 test: tools lint build
 	tests/run.sh
+
+crash-sweep: tools build
+	CRASH_POINTS=all cargo test --locked -q -p tests --test crash -- point
 
 lint:
 	cargo fmt --check

@@ -10,13 +10,14 @@ use recipes::{NodeDocument, PublicKey, Recipe, Sha256};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::check::{self, Ready};
 use crate::manifest::{self, About, FileDigest};
 use crate::output::{self, Output};
 use crate::overlay::{self, Packed, Source};
 use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
 use crate::release::{self, Binaries, Progress, Wanted};
 use crate::tree::Tree;
-use crate::{elf, newfile, nodes, reading, render, say};
+use crate::{elf, newfile, nodes, render, say};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -44,7 +45,7 @@ pub(crate) struct Options {
     /// The static firstboot to pack [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     firstboot: Option<PathBuf>,
-    /// Take warnings about the recipe for errors
+    /// Take warnings about the recipe, and about what it renders, for errors
     #[arg(long)]
     strict: bool,
     /// Print what was built for programs
@@ -67,7 +68,7 @@ struct Summary {
 /// Builds.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
-    let (text, recipe) = reading::recipe(&options.recipe, options.strict)?;
+    let Ready { text, recipe, brought } = check::recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
     let place = output::check(&options.out)?;
@@ -87,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let output = Output::begin(&options.out)?;
     let image = output.path().join("image");
     make_public(&image)?;
-    let tree = Tree::new(&recipe, &binaries, firstboot, pki.trust())?;
+    let tree = Tree::new(&recipe, brought, &binaries, firstboot, pki.trust())?;
     let packed = overlay::pack(tree.entries, date, &cache, &image.join(manifest::OVERLAY))?;
     write(&image.join("centos7.ks"), &render::kickstart(&recipe, packed.sha256)?)?;
     let name = options.recipe.file_name().unwrap_or_default().to_string_lossy().into_owned();

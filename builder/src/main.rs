@@ -1,12 +1,14 @@
 //! Reads one recipe, makes the image for every node of an etcd cluster.
 //!
-//! `build` is the flow: `reading` the recipe, `release` (what upstream made, verified), `render` (what the node gets,
+//! `build` is the flow: `check` the recipe and what it renders, `release` (what upstream made, verified), `render` (what the node gets,
 //! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `output` (in its place).
 
 mod build;
+mod check;
 mod digest;
 mod elf;
 mod exit;
+mod files;
 mod manifest;
 mod newfile;
 mod nodes;
@@ -38,10 +40,10 @@ struct Cli {
 enum Command {
     /// Make the image and each node's documents
     Build(build::Options),
-    /// Say what is wrong with a recipe
-    Check(reading::Options),
     /// Show what an image of a recipe would hold, with the guide's settings beside its own
     Plan(plan::Options),
+    /// Say what is wrong with a recipe and all it renders, or with files of a node
+    Check(check::Options),
     /// Compare every digest of an output again
     Verify(show::VerifyOptions),
     /// Look at the cluster's certificates
@@ -61,8 +63,8 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().command {
         Command::Build(options) => build::run(&options),
-        Command::Check(options) => reading::check(&options),
         Command::Plan(options) => plan::run(&options),
+        Command::Check(options) => check::run(&options),
         Command::Verify(options) => show::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => show::pki(&options),
     };

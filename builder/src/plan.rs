@@ -11,9 +11,10 @@ use recipes::recipe::Size;
 use recipes::{Recipe, Sha256};
 use serde::Serialize;
 
+use crate::check::{self, Ready};
 use crate::render::Rendered;
 use crate::tuning::{self, Place, Setting, value};
-use crate::{reading, render, say};
+use crate::{render, say};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -76,7 +77,7 @@ struct Port {
 
 /// Shows what an image would hold.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let (_, recipe) = reading::recipe(&options.recipe, options.strict)?;
+    let Ready { recipe, .. } = check::recipe(&options.recipe, options.strict)?;
     let overlay = render::overlay(&recipe)?;
     let plan = plan(&recipe, &overlay)?;
     if let Some(folder) = &options.files {

@@ -65,6 +65,12 @@ pub(crate) fn modes() -> impl Iterator<Item = (u32, &'static str)> {
     })
 }
 
+/// A text as one word of a kickstart; for the test that reads it back.
+#[cfg(test)]
+pub(crate) fn quoted(text: &str) -> String {
+    quote::shell(text).unwrap_or_default()
+}
+
 fn mode_of(path: &str) -> u32 {
     modes().find(|(_, named)| *named == path).map_or(0o644, |(mode, _)| mode)
 }

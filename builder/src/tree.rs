@@ -8,6 +8,7 @@ use anyhow::Result;
 use recipes::{ImageStamp, PublicKey, Recipe, Sha256, StampedFile};
 use serde::Serialize;
 
+use crate::files::Brought;
 use crate::manifest::{self, Mode, OverlayEntry};
 use crate::overlay::{Entry, Kind, Source};
 use crate::release::Binaries;
@@ -26,11 +27,20 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree of a recipe, with these programs in it.
-    pub(crate) fn new(recipe: &Recipe, binaries: &Binaries, firstboot: Source, trust: PublicKey) -> Result<Self> {
+    /// The tree of a recipe, with its user's files and these programs in it.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        brought: Vec<Brought>,
+        binaries: &Binaries,
+        firstboot: Source,
+        trust: PublicKey,
+    ) -> Result<Self> {
         let mut tree = Self::default();
         for file in render::overlay(recipe)? {
             tree.file(&file.path, file.mode, Source::Bytes(file.content.into_bytes()))?;
+        }
+        for file in brought {
+            tree.owned_file(&file.path, file.mode, file.owner, Source::Bytes(file.bytes))?;
         }
         tree.file("etc/firstboot/cluster.json", 0o644, Source::Bytes(json(&recipe.cluster_document())?))?;
         tree.file("etc/firstboot/trust.pub", 0o644, Source::Bytes(format!("{trust}\n").into_bytes()))?;
@@ -45,21 +55,25 @@ impl Tree {
     }
 
     fn file(&mut self, path: &str, mode: u32, source: Source) -> Result<()> {
+        self.owned_file(path, mode, 0, source)
+    }
+
+    fn owned_file(&mut self, path: &str, mode: u32, owner: u32, source: Source) -> Result<()> {
         let (sha256, size) = match &source {
             Source::Bytes(bytes) => (Sha256::of(bytes), bytes.len() as u64),
             Source::Verified { sha256, size, .. } => (*sha256, *size),
         };
-        self.add(path, mode, Kind::File(source), Some((sha256, size)))
+        self.add(path, mode, owner, Kind::File(source), Some((sha256, size)))
     }
 
-    fn add(&mut self, path: &str, mode: u32, kind: Kind, content: Option<(Sha256, u64)>) -> Result<()> {
-        self.entries.push(Entry { path: path.parse()?, mode, uid: 0, gid: 0, kind });
+    fn add(&mut self, path: &str, mode: u32, owner: u32, kind: Kind, content: Option<(Sha256, u64)>) -> Result<()> {
+        self.entries.push(Entry { path: path.parse()?, mode, uid: owner, gid: owner, kind });
         self.listed.push(OverlayEntry {
             path: path.to_owned(),
             kind: if content.is_some() { manifest::Kind::File } else { manifest::Kind::Folder },
             mode: Mode(mode),
-            uid: 0,
-            gid: 0,
+            uid: owner.into(),
+            gid: owner.into(),
             size: content.map(|(_, size)| size),
             sha256: content.map(|(sha256, _)| sha256),
         });
@@ -72,7 +86,9 @@ impl Tree {
         let stamped = |entry: &OverlayEntry| {
             let (sha256, size) = (entry.sha256?, entry.size?);
             let mutable = MUTABLE.contains(&entry.path.as_str());
-            Some(StampedFile { path: entry.path.clone(), mode: entry.mode.0, uid: 0, gid: 0, size, sha256, mutable })
+            // Written from a u32, above.
+            let (uid, gid) = (u32::try_from(entry.uid).ok()?, u32::try_from(entry.gid).ok()?);
+            Some(StampedFile { path: entry.path.clone(), mode: entry.mode.0, uid, gid, size, sha256, mutable })
         };
         let mut files: Vec<_> = self.listed.iter().filter_map(stamped).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -90,7 +106,7 @@ impl Tree {
             self.entries.iter().flat_map(|file| file.path.above()).map(str::to_owned).collect();
         for path in paths {
             let mode = render::modes().find(|(_, named)| *named == path).map_or(0o755, |(mode, _)| mode);
-            self.add(&path, mode, Kind::Dir, None)?;
+            self.add(&path, mode, 0, Kind::Dir, None)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 use crate::exit::Exit;
-use crate::journal::{Entry, Event, Line, lines};
+use crate::journal::{Entry, Event, Exchange, Line, lines};
 use crate::say::show;
 use crate::{files, paths};
 
@@ -114,12 +114,24 @@ fn sentence(event: &Event) -> String {
             format!("The operator said that the cluster shall begin without {}.", list(names.iter()))
         }
         Event::Life { nonce } => format!("etcd's disk was found empty; its life {nonce} began."),
-        Event::Ready { lives } => {
+        Event::Ready { lives, task } => {
+            let seen = if task.is_new() { "empty" } else { "told the same" };
             format!(
-                "All initial members were seen empty ({}); this node was ready to begin with them.",
+                "All initial members were seen {seen} ({}); this node was ready to begin with them.",
                 list(lives.keys())
             )
         }
+        Event::Told(told) => format!("The operator said that this node shall {}.", told.task),
+        Event::Exchange(exchange) => {
+            let Exchange { cluster, aside, .. } = exchange.as_ref();
+            let old = aside.as_ref().map_or_else(
+                || "which had none".to_owned(),
+                |aside| format!("and what was there to go to {}", aside.display()),
+            );
+            format!("All were ready: data of the cluster {cluster:x} was to be etcd's, {old}.")
+        }
+        Event::Exchanged => "It was.".to_owned(),
+        Event::GivenUp => "Nothing came of it; etcd was to go on with the data it had.".to_owned(),
         Event::Bootstrap { token, members } => {
             format!("They agreed: etcd was to begin a new cluster of {} with the token {token}.", count(members.len()))
         }
@@ -166,7 +178,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::barrier::{Lives, Nonce};
+    use crate::barrier::{Lives, Nonce, Task};
+    use crate::journal;
     use crate::machine::Machine;
 
     fn events() -> Vec<(Event, &'static str)> {
@@ -174,11 +187,28 @@ mod tests {
         let lives = Lives::from([(name.clone(), Nonce::of(1))]);
         let members = vec![("etcd-3".to_owned(), "https://10.0.0.3:2380".to_owned())];
         let token = "demo-1".to_owned();
+        let task = Task::Rollback { cluster: 0xc };
+        let told = journal::Told { nonce: Nonce::of(2), task, without: BTreeSet::new(), source: None, until: 0 };
+        let exchange = Exchange {
+            from: "/var/lib/etcd/restore/demo-r".into(),
+            aside: Some("/var/lib/etcd/aside/x".into()),
+            token: token.clone(),
+            members: members.clone(),
+            cluster: 0xc,
+            member: None,
+            revision: 7,
+        };
         vec![
             (Event::Accepted { name: name.clone(), machine: Machine::default() }, "accepted as etcd-3"),
             (Event::Without { names: BTreeSet::from([name]) }, "without etcd-3"),
             (Event::Life { nonce: Nonce::of(1) }, "found empty"),
-            (Event::Ready { lives }, "seen empty (etcd-3)"),
+            (Event::Ready { lives: lives.clone(), task: Task::New }, "seen empty (etcd-3)"),
+            (Event::Ready { lives, task }, "told the same (etcd-3)"),
+            (Event::Told(Box::new(told)), "shall return to the cluster c"),
+            (Event::Exchange(Box::new(exchange.clone())), "to go to /var/lib/etcd/aside/x"),
+            (Event::Exchange(Box::new(Exchange { aside: None, ..exchange })), "which had none"),
+            (Event::Exchanged, "It was"),
+            (Event::GivenUp, "go on with the data it had"),
             (
                 Event::Bootstrap { token: token.clone(), members: members.clone() },
                 "of one member with the token demo-1",

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use nix::unistd::{Gid, Uid, chown, fchown};
+use recipes::Sha256;
+use serde::{Deserialize, Serialize};
 
 /// User and group of etcd, fixed by the kickstart so that the same image fits every node.
 pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
@@ -121,6 +123,91 @@ impl Folder {
         };
         make().with_context(|| format!("cannot make the folder {}", self.path.display()))
     }
+}
+
+/// Which file something is: whoever replaces or rewrites it changes this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of the file at a path.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let meta = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        Ok(Self {
+            inode: meta.ino(),
+            size: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
+
+/// Whether anything is at a path.
+pub(crate) fn exists(path: &Path) -> Result<bool> {
+    Ok(metadata(path)?.is_some())
+}
+
+/// Gives a folder's new name to it, durably: both folders that hold the names are flushed.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    let rename = || -> io::Result<()> {
+        fs::rename(from, to)?;
+        [from, to].into_iter().filter_map(Path::parent).try_for_each(sync)
+    };
+    rename().with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
+}
+
+/// Gives a folder and all that lies in it to an owner, narrow, and makes all of it durable.
+pub(crate) fn settle(folder: &Path, owner: (u32, u32)) -> Result<()> {
+    let own = |path: &Path, mode: u32| -> io::Result<()> {
+        let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+        fchown(&file, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.sync_all()
+    };
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    for entry in entries.with_context(|| format!("cannot look into {}", folder.display()))? {
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            settle(&path, owner)?;
+        } else {
+            own(&path, 0o600).with_context(|| format!("cannot settle {}", path.display()))?;
+        }
+    }
+    own(folder, 0o700).with_context(|| format!("cannot settle {}", folder.display()))
+}
+
+/// Removes a folder with all that lies in it, if it is there.
+pub(crate) fn remove_all(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The SHA-256 of a file of any size.
+pub(crate) fn digest(path: &Path) -> Result<Sha256> {
+    let hash = || -> io::Result<Sha256> {
+        let mut file = File::open(path)?;
+        let mut hasher = ring::digest::Context::new(&ring::digest::SHA256);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(hasher.finish().as_ref());
+        Ok(Sha256::new(bytes))
+    };
+    hash().with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// What is at a path, without following a link at its end; `None` where nothing is.

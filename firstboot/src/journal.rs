@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result};
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::barrier::{Lives, Nonce};
+use crate::barrier::{Lives, Nonce, Task};
 use crate::exit::refused;
-use crate::files;
+use crate::files::{self, Stamp};
 use crate::machine::Machine;
 
 /// One thing that happened. A decision is written before it is acted on.
@@ -42,6 +42,9 @@ pub(crate) enum Event {
     Ready {
         /// The lives of all initial members.
         lives: Lives,
+        /// What they agree on.
+        #[serde(default, skip_serializing_if = "Task::is_new")]
+        task: Task,
     },
     /// This node shall be an initial member of a new cluster with this token.
     Bootstrap {
@@ -102,6 +105,14 @@ pub(crate) enum Event {
         /// Where to.
         path: PathBuf,
     },
+    /// The operator told this node to begin anew with what it does not have yet; etcd stops.
+    Told(Box<Told>),
+    /// All agreed. This is the moment from which there is only forward.
+    Exchange(Box<Exchange>),
+    /// Both folders have their new names.
+    Exchanged,
+    /// Nothing came of it: etcd goes on with the data it had.
+    GivenUp,
     /// etcd on this node answered, with a quorum behind it.
     Healthy {
         /// The cluster's id, as etcd gives it.
@@ -109,6 +120,55 @@ pub(crate) enum Event {
         /// The member's id.
         member: u64,
     },
+}
+
+/// What an operator told a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    /// Drawn for this one time.
+    pub(crate) nonce: Nonce,
+    /// What it is to begin with.
+    pub(crate) task: Task,
+    /// The members of the recipe that shall not be waited for.
+    pub(crate) without: BTreeSet<Label>,
+    /// The snapshot, where that is what it begins with.
+    pub(crate) source: Option<Source>,
+    /// When it is given up by itself, in seconds since 1970.
+    pub(crate) until: u64,
+}
+
+/// A snapshot on this node's disk, as it was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Source {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The digest of all of it.
+    pub(crate) sha256: Sha256,
+    /// The revision in it.
+    pub(crate) revision: u64,
+    /// Whether it ends with etcd's own digest.
+    pub(crate) digest: bool,
+    /// Which file it was then, so that another put in its place is noticed without reading all of it again.
+    pub(crate) stamp: Stamp,
+}
+
+/// Other data takes the place of etcd's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exchange {
+    /// What takes the place.
+    pub(crate) from: PathBuf,
+    /// Where the data that was there goes, if there was any.
+    pub(crate) aside: Option<PathBuf>,
+    /// The token of the cluster it belongs to.
+    pub(crate) token: String,
+    /// Its initial members with their peer URLs.
+    pub(crate) members: Vec<(String, String)>,
+    /// The id of that cluster.
+    pub(crate) cluster: u64,
+    /// The id of this node in it, where that is known.
+    pub(crate) member: Option<u64>,
+    /// The revision that it goes on from.
+    pub(crate) revision: u64,
 }
 
 /// An event and when it happened.
@@ -181,24 +241,40 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 }
 
 impl Journal {
-    /// Opens the journal at a path; where there is none it is empty. A torn last line is cut off.
+    /// Opens the journal at a path; where there is none it is empty. A torn last line is cut off, and what is read is on
+    /// the disk: whoever wrote the last line may have been killed before it was, and others will be told by it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
-        let bytes = files::read_if_there(&path)?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let (entries, good) = read(&text).map_err(|line| {
+        let (journal, good) = Self::load(path.as_ref())?;
+        let Some(good) = good else { return Ok(journal) };
+        let settle = || -> std::io::Result<()> {
+            let file = OpenOptions::new().write(true).open(&journal.path)?;
+            if good < file.metadata()?.len() {
+                file.set_len(good)?;
+            }
+            file.sync_all()?;
+            journal.path.parent().map_or(Ok(()), files::sync)
+        };
+        settle().with_context(|| format!("cannot flush {}", journal.path.display()))?;
+        Ok(journal)
+    }
+
+    /// What the journal holds, for somebody who only looks: another may be writing to it.
+    pub(crate) fn look(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load(path.as_ref()).map(|(journal, _)| journal)
+    }
+
+    /// The journal, and how many of its bytes are whole lines; none where there is no file.
+    fn load(path: &Path) -> Result<(Self, Option<u64>)> {
+        let path = path.to_owned();
+        let Some(bytes) = files::read_if_there(&path)? else { return Ok((Self { path, entries: Vec::new() }, None)) };
+        let (entries, good) = read(&String::from_utf8_lossy(&bytes)).map_err(|line| {
             refused(format!(
                 "{}:{line} is damaged, so nothing can be said of what this node did. Its data is not touched; \
                  rebuild the node from the image",
                 path.display()
             ))
         })?;
-        if good < bytes.len() {
-            let file = OpenOptions::new().write(true).open(&path);
-            let cut = file.and_then(|file| file.set_len(good as u64).and_then(|()| file.sync_all()));
-            cut.with_context(|| format!("cannot cut the torn end off {}", path.display()))?;
-        }
-        Ok(Self { path, entries })
+        Ok((Self { path, entries }, Some(good as u64)))
     }
 
     /// Adds an event; it is on the disk when this returns.
@@ -259,27 +335,42 @@ mod tests {
         assert!(Journal::open(&path).unwrap_err().to_string().contains("journal:2 is damaged"));
     }
 
-    proptest! {
-        /// A power cut leaves any beginning of the file: every whole line of it counts, and it can be written on.
-        #[test]
-        fn a_torn_end_loses_one_line_at_most(cut in 0usize..400) {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("journal");
-            let mut journal = Journal::open(&path).unwrap();
-            for text in ["a", "b", "c"] {
-                journal.add(token(text)).unwrap();
+    /// A power cut leaves any beginning of the file, and perhaps its length with zeros: every whole line counts.
+    #[test]
+    fn a_torn_end_loses_one_line_at_most_wherever_it_is_torn() {
+        let line = |text: &str| {
+            let json = serde_json::to_string(&Entry { at: 1, event: token(text) }).unwrap();
+            format!("{} {json}\n", check_of(&json))
+        };
+        let text = line("a") + &line("b");
+        for cut in 0..=text.len() {
+            let whole = text[..cut].matches('\n').count();
+            let end = text[..cut].rfind('\n').map_or(0, |at| at + 1);
+            // The end's newline alone may have been written.
+            for tail in [String::new(), "\0".repeat(text.len() - cut), "\0\0\n".to_owned()] {
+                let (entries, good) = read(&(text[..cut].to_owned() + &tail)).unwrap();
+                assert_eq!((entries.len(), good), (whole, end), "cut at {cut}, then {tail:?}");
             }
-            let bytes = std::fs::read(&path).unwrap();
-            let cut = cut.min(bytes.len());
-            std::fs::write(&path, &bytes[..cut]).unwrap();
-            let whole = String::from_utf8_lossy(&bytes[..cut]).matches('\n').count();
-
-            let mut torn = Journal::open(&path).unwrap();
-            prop_assert_eq!(&torn.entries[..], &journal.entries[..whole]);
-            torn.add(token("d")).unwrap();
-            prop_assert_eq!(Journal::open(&path).unwrap().entries.len(), whole + 1);
         }
+    }
 
+    #[test]
+    fn a_journal_with_a_torn_end_is_written_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        for tail in [&b"0123"[..], &[0; 100], &[0xff, b'\n']] {
+            std::fs::write(&path, "").unwrap();
+            Journal::open(&path).unwrap().add(token("a")).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, [&bytes, tail].concat()).unwrap();
+            let mut torn = Journal::open(&path).unwrap();
+            assert_eq!(torn.entries.len(), 1, "{tail:?}");
+            torn.add(token("b")).unwrap();
+            assert_eq!(Journal::open(&path).unwrap().entries, torn.entries, "{tail:?}");
+        }
+    }
+
+    proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = read(&String::from_utf8_lossy(&bytes));

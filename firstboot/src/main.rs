@@ -3,7 +3,8 @@
 //! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
 //! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its
 //! address; `barrier` sees to it that its cluster begins once,
-//! `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes one out and `rejoin` lets it back;
+//! `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes one out and `rejoin` lets it back,
+//! `restore` takes all of them to a snapshot;
 //! `journal` remembers, and `explain` tells it; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
 //! and to etcd.
 
@@ -28,6 +29,7 @@ mod paths;
 mod rebuild;
 mod rejoin;
 mod release;
+mod restore;
 mod run;
 mod say;
 mod snapshot;
@@ -52,6 +54,8 @@ struct Cli {
 enum Command {
     /// Make this machine the member that its node document says; on a member that is set up, prove it
     Run(run::Options),
+    /// Begin anew from a snapshot, on every member, or return to what was there before
+    Restore(restore::Options),
     /// Take this member out of its cluster safely, and keep it out
     Leave(leave::Options),
     /// Show every member of the cluster
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().command {
         Command::Run(options) => run::run(&options).map(|()| None),
+        Command::Restore(options) => restore::run(&options).map(|()| None),
         Command::Leave(options) => leave::command(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
         Command::Explain(options) => explain::run(&options),

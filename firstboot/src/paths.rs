@@ -44,3 +44,9 @@ pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
 pub(crate) const BACKUPS: &str = "/var/backups/etcd";
 /// The object store's keys, put there by the operator; 0600.
 pub(crate) const S3_KEYS: &str = "/etc/firstboot/s3-keys";
+/// Where a restore makes etcd's new data, and keeps the snapshot that it fetched: beside the old data, to be renamed.
+pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
+/// etcd's own programs, by whose name an error can be searched for.
+pub(crate) const ETCDUTL: &str = "/usr/local/bin/etcdutl";
+/// The same for 3.4, which has no etcdutl.
+pub(crate) const ETCDCTL: &str = "/usr/local/bin/etcdctl";

@@ -18,7 +18,7 @@ use crate::rebuild::{Patience, Say, Streams};
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{arp, leave, metadata, paths, rebuild, rejoin, release, stamp};
+use crate::{arp, leave, metadata, paths, rebuild, rejoin, release, restore, stamp};
 
 /// While etcd is not healthy: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
@@ -94,6 +94,7 @@ fn become_the_member(options: &Options) -> Result<()> {
     accept(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(make)?;
 
+    restore::take_up(&identity, &mut journal)?;
     let start = barrier::pass(&identity, &mut journal)?;
     configure(&identity, &start)?;
     let patience = Duration::from_secs(options.deadline);
@@ -146,7 +147,7 @@ fn plan(identity: &Identity) -> Result<()> {
     println!("{} of cluster {} at {}", node.name, node.cluster, node.address);
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
-    let journal = Journal::open(paths::JOURNAL)?;
+    let journal = Journal::look(paths::JOURNAL)?;
     let begun = Past::of(&journal).begun;
     if let Some(start) = &begun {
         changes.extend(conf(identity, start)?);
@@ -178,7 +179,7 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
 }
 
 /// Refuses a disk that belongs to another node or machine.
-fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
+pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
     let before = accepted(journal);
     if let Some((name, _)) = before
         && *name != identity.node.name

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, nearest};
 
 /// A value and where it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +219,34 @@ impl<'a> Table<'a> {
             .collect()
     }
 
+    /// A list of texts, taken as they are.
+    pub(crate) fn texts(&self, key: &'static str) -> Vec<At<String>> {
+        self.list(key).unwrap_or_default()
+    }
+
+    /// Every entry of a table whose keys are the user's own: each a text or a table.
+    pub(crate) fn entries(&self, key: &'static str) -> Vec<(At<String>, Entry<'a>)> {
+        let Some(found) = self.get(key) else { return Vec::new() };
+        let Some(table) = found.get_ref().as_table() else {
+            self.wrong_type(key, "a table", found);
+            return Vec::new();
+        };
+        let read = |(name, value): (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
+            let entry = match value.get_ref() {
+                DeValue::String(text) => Entry::Text(At { value: text.to_string(), span: value.span() }),
+                DeValue::Table(entries) => {
+                    Entry::Table(self.child(format!("\"{}\"", name.get_ref()), value.span(), entries))
+                }
+                _ => {
+                    self.wrong_type(name.get_ref(), "a string or a table", value);
+                    return None;
+                }
+            };
+            Some((At { value: name.get_ref().to_string(), span: name.span() }, entry))
+        };
+        table.iter().filter_map(read).collect()
+    }
+
     /// A table in this one.
     pub(crate) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         let found = self.get(key)?;
@@ -274,6 +302,15 @@ impl<'a> Table<'a> {
     }
 }
 
+/// A value of a table with the user's own keys.
+#[derive(Debug)]
+pub(crate) enum Entry<'a> {
+    /// A text.
+    Text(At<String>),
+    /// A table.
+    Table(Table<'a>),
+}
+
 fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
@@ -284,14 +321,4 @@ fn type_of(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
-}
-
-/// The word that was probably meant.
-fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    words
-        .into_iter()
-        .map(|known| (strsim::jaro_winkler(word, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known)
 }

@@ -30,6 +30,8 @@ pub enum Need {
     Strace,
     /// XFS tools and loop devices.
     Xfs,
+    /// FUSE in the kernel: a file system of the tests' own.
+    Fuse,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,
     /// shellcheck.
@@ -62,6 +64,10 @@ impl Need {
             Need::Strace => program("strace", "strace"),
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
             Need::Shellcheck => program("shellcheck", "shellcheck"),
+            Need::Fuse => {
+                let there = Path::new("/dev/fuse").exists();
+                (!there).then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())
+            }
             Need::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
         }
     }

@@ -19,7 +19,7 @@ fn a_plan_says_what_the_image_would_hold() {
         "/var/lib/etcd  9 GiB  defaults,noatime",
         "etcd.service                        enabled",
         "kdump.service                       disabled",
-        "2380  10.101.15.101/32 10.101.15.102/32 10.101.15.103/32",
+        "2380  10.101.15.0/24",
         "/etc/systemd/system/etcd.service",
         "  quota-backend-bytes    -      2147483648",
     ] {

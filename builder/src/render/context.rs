@@ -5,6 +5,7 @@ use recipes::cluster::NetworkMode;
 use recipes::{ETCD_ID, Recipe, Sha256};
 use serde::Serialize;
 
+use crate::files;
 use crate::tuning::{self, Place, block, value};
 
 #[derive(Debug, Serialize)]
@@ -65,6 +66,9 @@ struct Install {
     root_password: String,
     packages: Vec<String>,
     console: String,
+    /// Units and scripts of the user's.
+    units: Vec<String>,
+    post: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -156,6 +160,8 @@ impl Rendering {
                 root_password: text(install.root_password.as_ref()),
                 packages: texts(&install.packages),
                 console: text(install.console.as_ref()),
+                units: files::units(&recipe.files).map(str::to_owned).collect(),
+                post: files::post_paths(&recipe.files).collect(),
             },
             time: Time { servers: texts(&recipe.time.servers), pools: texts(&recipe.time.pools) },
             tuning,

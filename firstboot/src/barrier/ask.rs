@@ -1,14 +1,14 @@
 //! The side that asks: what answers on a member's peer port.
 
 use std::error::Error;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use recipes::cluster::Member;
 use recipes::node::NodeTls;
-use recipes::{ClusterDocument, Label};
-use reqwest::header::DATE;
+use recipes::{ClusterDocument, Label, Sha256};
+use reqwest::header::{DATE, RANGE};
 use reqwest::{Response, StatusCode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
@@ -20,6 +20,9 @@ use super::{tls, words};
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(1);
+
+/// How long a whole snapshot may take; one that stalls is another matter, and noticed by the reader.
+const STREAM: Duration = Duration::from_secs(6 * 3600);
 
 /// What came of one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,16 @@ pub(crate) enum Heard {
 pub(crate) struct Asker {
     client: reqwest::Client,
     cluster: Label,
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(Words::Etcd { .. }) => f.write_str("etcd runs there"),
+            Self::Words(Words::Firstboot { task, .. }) => write!(f, "it is to {task}"),
+            Self::Silence(why) | Self::Stranger(why) => f.write_str(why),
+        }
+    }
 }
 
 impl Asker {
@@ -71,6 +84,15 @@ impl Asker {
         let date = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
         let bytes = bounded(answer, limit).await?.with_context(|| format!("{path} is longer than {limit} bytes"))?;
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
+    }
+
+    /// The snapshot that a member at the barrier was told to restore, from a place in it on.
+    pub(crate) async fn snapshot(&self, member: &Member, snapshot: &Sha256, from: u64) -> Result<Response> {
+        let url = format!("{}{}{snapshot}", member.peer_url(), words::SNAPSHOTS);
+        let request = self.client.get(url).timeout(STREAM).header(RANGE, format!("bytes={from}-"));
+        let answer = request.send().await.map_err(|error| anyhow!("{}", no_answer(&error)))?.error_for_status()?;
+        ensure!(answer.status() == StatusCode::PARTIAL_CONTENT, "it answers {}", answer.status());
+        Ok(answer)
     }
 
     async fn try_ask(&self, member: &Member, news: bool) -> reqwest::Result<Heard> {

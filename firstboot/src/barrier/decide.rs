@@ -7,6 +7,11 @@
 //! said that they are ready in it; from then on any other follows, but only into an epoch in which its own disk was
 //! ready in its present life, so where it has never voted. Two clusters of different epochs would need a node that
 //! went both ways.
+//!
+//! A node that an operator told to restore goes the same way, with etcd stopped and its data kept: the snapshot is part
+//! of the epoch, so only those that were told the same one agree, and nobody's data is replaced before all were told.
+//! Until then it may give up at any time and goes on as what it was. One that is told to return to its earlier cluster
+//! needs no agreement with those that are there already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +19,7 @@ use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use super::epoch::{Epoch, Lives, Nonce};
+use super::task::Task;
 
 /// How far a node has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +45,8 @@ pub(crate) enum Words {
         phase: Phase,
         /// Whom its operator told it to go without.
         without: BTreeSet<Label>,
+        /// What it is told to begin with.
+        task: Task,
     },
     /// etcd runs there.
     Etcd {
@@ -72,6 +80,8 @@ pub(crate) struct Memory {
     pub(crate) nonce: Nonce,
     /// The epochs in which it was ready in this life, oldest first.
     pub(crate) epochs: Vec<Epoch>,
+    /// What it is told to begin with.
+    pub(crate) task: Task,
 }
 
 impl Memory {
@@ -91,16 +101,54 @@ impl Memory {
 pub(crate) enum Step {
     /// Nothing but ask again.
     Wait,
-    /// All others were just seen, empty, in these lives: be ready in their epoch.
-    BeReady(Lives),
+    /// All others were just seen, told the same, in these lives: be ready in their epoch.
+    BeReady(Lives, Task),
     /// Start etcd as an initial member of the epoch with this hash.
     Start(Sha256),
     /// Another cluster lives, or lived when it was last heard of. This node must not start as new.
     Alive,
+    /// This member was told something else, or no longer wants what all had agreed to: go on as before.
+    GiveUp(Label),
 }
 
 /// The rule.
 pub(crate) fn decide(memory: &Memory, views: &Views) -> Step {
+    if let Some(step) = beside_the_living(memory, views) {
+        return step;
+    }
+    let mut lives = Lives::from([(memory.name.clone(), memory.nonce)]);
+    let mut task = memory.task;
+    let (mut all_ready, mut all_fresh) = (true, true);
+    for name in memory.others() {
+        let Some(View { words: Some(words), fresh }) = views.get(name) else { return Step::Wait };
+        all_fresh &= fresh;
+        match words {
+            Words::Firstboot { nonce, phase, without, task: theirs } => {
+                let Some(both) = task.with(*theirs).filter(|_| *without == memory.without) else { return Step::Wait };
+                task = both;
+                lives.insert(name.clone(), *nonce);
+                all_ready &= *phase == memory.phase();
+            }
+            Words::Etcd { .. } if back_already(memory, words) => {}
+            Words::Etcd { .. } => return Step::Wait,
+        }
+    }
+    match memory.epochs.last() {
+        // That they were ready is written on their disks, so it does not matter how long ago they said so.
+        Some(epoch) if all_ready => Step::Start(epoch.id),
+        _ if memory.epochs.iter().any(|epoch| epoch.lives == lives) => Step::Wait,
+        _ if all_fresh => Step::BeReady(lives, task),
+        _ => Step::Wait,
+    }
+}
+
+/// Whether who said this is where this node was told to return to.
+fn back_already(memory: &Memory, words: &Words) -> bool {
+    matches!((memory.task, words), (Task::Rollback { cluster }, Words::Etcd { cluster_id }) if *cluster_id == cluster)
+}
+
+/// What follows from it that etcd runs somewhere, or that another was told something else; none, if nothing does.
+fn beside_the_living(memory: &Memory, views: &Views) -> Option<Step> {
     let living: BTreeSet<u64> = views
         .values()
         .filter_map(|view| match view.words {
@@ -108,35 +156,40 @@ pub(crate) fn decide(memory: &Memory, views: &Views) -> Step {
             _ => None,
         })
         .collect();
-    if let Some(cluster_id) = living.first() {
-        let own = memory.epochs.iter().find(|epoch| epoch.cluster_id == *cluster_id);
-        return match own {
-            Some(epoch) if living.len() == 1 => Step::Start(epoch.id),
+    let own: Vec<&Epoch> = memory.epochs.iter().filter(|epoch| living.contains(&epoch.cluster_id)).collect();
+    if memory.task.is_new() {
+        return living.first().map(|_| match own.as_slice() {
+            [epoch] if living.len() == 1 => Step::Start(epoch.id),
             _ => Step::Alive,
-        };
+        });
     }
-
-    let mut lives = Lives::from([(memory.name.clone(), memory.nonce)]);
-    let (mut all_ready, mut all_fresh) = (true, true);
-    for name in memory.others() {
-        let view = views.get(name);
-        let Some(View { words: Some(Words::Firstboot { nonce, phase, without }), fresh }) = view else {
-            return Step::Wait;
-        };
-        if *without != memory.without {
-            return Step::Wait;
+    if let (Task::Restore { .. }, [epoch]) = (memory.task, own.as_slice()) {
+        return Some(Step::Start(epoch.id));
+    }
+    // Nobody is left out unasked.
+    if memory.without.iter().any(|name| !views.contains_key(name)) {
+        return Some(Step::Wait);
+    }
+    let was_ready = !memory.epochs.is_empty();
+    for (name, View { words, fresh }) in views {
+        let takes_part = memory.initial.contains(name);
+        match words {
+            // It was told once, or this node had not been ready; somebody may have started, but then it was seen above.
+            Some(words @ Words::Etcd { .. }) if *fresh && !back_already(memory, words) => {
+                let gave_up = takes_part && was_ready;
+                return Some(if gave_up { Step::GiveUp(name.clone()) } else { Step::Wait });
+            }
+            // Once ready another may have started, so that this node had better wait for what it sees.
+            Some(Words::Firstboot { task, .. }) if *fresh && takes_part && !was_ready => {
+                let other = !task.is_new() && memory.task.with(*task).is_none();
+                if other {
+                    return Some(Step::GiveUp(name.clone()));
+                }
+            }
+            _ => {}
         }
-        lives.insert(name.clone(), *nonce);
-        all_ready &= *phase == memory.phase();
-        all_fresh &= fresh;
     }
-    match memory.epochs.last() {
-        // That they were ready is written on their disks, so it does not matter how long ago they said so.
-        Some(epoch) if all_ready => Step::Start(epoch.id),
-        _ if memory.epochs.iter().any(|epoch| epoch.lives == lives) => Step::Wait,
-        _ if all_fresh => Step::BeReady(lives),
-        _ => Step::Wait,
-    }
+    None
 }
 
 #[cfg(test)]

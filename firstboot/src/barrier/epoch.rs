@@ -10,6 +10,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::ids;
+use super::task::Task;
 
 /// One life of a disk: drawn when firstboot finds it empty, written down before anybody is told, lost with the disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +72,8 @@ pub(crate) type Lives = BTreeMap<Label, Nonce>;
 
 /// How many hexadecimal digits of an epoch stand in the token: 64 bits, so that no two clusters ever share one.
 const IN_TOKEN: usize = 16;
+/// How many of a snapshot's digest stand before it, for the reader: the epoch is a hash of the whole of it.
+const SNAPSHOT_IN_TOKEN: usize = 8;
 
 /// One agreement: these disks, in these lives, may become one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub(crate) struct Epoch {
     pub(crate) id: Sha256,
     /// What it is the hash of.
     pub(crate) lives: Lives,
+    /// What these begin with; part of the hash.
+    pub(crate) task: Task,
     /// etcd's `initial-cluster-token` for it. No other epoch has the same.
     pub(crate) token: String,
     /// The id that the cluster will have.
@@ -87,14 +92,28 @@ pub(crate) struct Epoch {
 
 impl Epoch {
     /// The epoch of these lives in this cluster.
-    pub(crate) fn new(cluster: &ClusterDocument, lives: Lives) -> Self {
-        let parts: Vec<String> = lives.iter().map(|(name, nonce)| format!("{name} {nonce}\n")).collect();
+    pub(crate) fn new(cluster: &ClusterDocument, lives: Lives, task: Task) -> Self {
+        let mut parts: Vec<String> = lives.iter().map(|(name, nonce)| format!("{name} {nonce}\n")).collect();
+        match task {
+            Task::New => {}
+            Task::Restore { snapshot, seen } => parts.push(format!("restore {snapshot} {seen:?}\n")),
+            Task::Rollback { cluster } => parts.push(format!("rollback {cluster:x}\n")),
+        }
         let id = Sha256::of(parts.concat().as_bytes());
-        let token = format!("{}-{}", cluster.name, &id.to_string()[..IN_TOKEN]);
+        let unique = &id.to_string()[..IN_TOKEN];
+        let token = match task {
+            Task::Restore { snapshot, .. } => {
+                format!("{}-r-{}-{unique}", cluster.name, &snapshot.to_string()[..SNAPSHOT_IN_TOKEN])
+            }
+            _ => format!("{}-{unique}", cluster.name),
+        };
         let members = cluster.members.iter().filter(|member| lives.contains_key(&member.name));
         let urls: Vec<String> = members.map(recipes::cluster::Member::peer_url).collect();
-        let cluster_id = ids::cluster_id(urls.iter().map(String::as_str), &token);
-        Self { id, lives, token, cluster_id }
+        let cluster_id = match task {
+            Task::Rollback { cluster } => cluster,
+            _ => ids::cluster_id(urls.iter().map(String::as_str), &token),
+        };
+        Self { id, lives, task, token, cluster_id }
     }
 }
 
@@ -109,13 +128,17 @@ mod tests {
         let lives = |nonces: [u128; 3]| -> Lives {
             cluster.members.iter().map(|member| member.name.clone()).zip(nonces.map(Nonce)).collect()
         };
-        let epochs = [[1, 2, 3], [1, 2, 4], [2, 1, 3]].map(|nonces| Epoch::new(&cluster, lives(nonces)));
+        let restore = |content: &[u8]| Task::Restore { snapshot: Sha256::of(content), seen: Some(1) };
+        let mut epochs =
+            [[1, 2, 3], [1, 2, 4], [2, 1, 3]].map(|nonces| Epoch::new(&cluster, lives(nonces), Task::New)).to_vec();
+        epochs.extend([b"a", b"b"].map(|snapshot| Epoch::new(&cluster, lives([1, 2, 3]), restore(snapshot))));
         for (i, one) in epochs.iter().enumerate() {
             for other in &epochs[..i] {
                 assert_ne!(one.token, other.token);
                 assert_ne!(one.cluster_id, other.cluster_id);
             }
-            assert_eq!(one.token.len(), cluster.name.as_str().len() + 1 + IN_TOKEN);
+            let snapshot = if one.task.is_new() { 0 } else { "r-".len() + SNAPSHOT_IN_TOKEN + 1 };
+            assert_eq!(one.token.len(), cluster.name.as_str().len() + 1 + snapshot + IN_TOKEN);
         }
     }
 

@@ -1,23 +1,29 @@
-//! The side that is asked: answers one path on the node's own peer port, for as long as etcd is not there.
+//! The side that is asked: answers on the node's own peer port, for as long as etcd is not there.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
+use http::header::RANGE;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use recipes::Sha256;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::hand::{self, Rest};
 use super::words;
 use crate::exit::not_ready;
 
@@ -33,6 +39,8 @@ const CONNECTIONS: usize = 64;
 #[derive(Debug)]
 struct Said {
     answer: Mutex<Bytes>,
+    /// A file that is handed out, by its digest.
+    file: Mutex<Option<(Sha256, PathBuf)>>,
     bell: watch::Sender<Bell>,
 }
 
@@ -62,7 +70,7 @@ impl Listener {
             not_ready(format!("cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` says who has it"))
         })?;
         let bell = watch::Sender::new(Bell { answers: 1, ..Bell::default() });
-        let said = Arc::new(Said { answer: Mutex::new(Bytes::from(first)), bell });
+        let said = Arc::new(Said { answer: Mutex::new(Bytes::from(first)), file: Mutex::default(), bell });
         let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), said.clone())).abort_handle();
         Ok(Self { said, task })
     }
@@ -74,6 +82,11 @@ impl Listener {
             bell.answers += 1;
             bell.told.clear();
         });
+    }
+
+    /// Hands a file out from now on to whoever names its digest.
+    pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
+        *self.said.file.lock().unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
     }
 
     /// The bell, for one who waits.
@@ -126,17 +139,40 @@ async fn serve(stream: TcpStream, from: IpAddr, tls: TlsAcceptor, said: &Said) {
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn respond(request: &Request<Incoming>, from: IpAddr, said: &Said) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET || request.uri().path() != words::PATH {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return response;
+fn respond(request: &Request<Incoming>, from: IpAddr, said: &Said) -> Response<BoxBody<Bytes, io::Error>> {
+    let path = request.uri().path();
+    let (status, body) = match path.strip_prefix(words::SNAPSHOTS) {
+        _ if request.method() != Method::GET => (StatusCode::NOT_FOUND, None),
+        Some(digest) => hand_out(request, digest, said),
+        None if path == words::PATH => {
+            let answer = said.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let news = request.uri().query() == Some(words::NEWS);
+            said.bell.send_if_modified(|bell| {
+                bell.news += u64::from(news);
+                bell.told.insert(from) || news
+            });
+            (StatusCode::OK, Some(whole(answer)))
+        }
+        None => (StatusCode::NOT_FOUND, None),
+    };
+    let mut response = Response::new(body.unwrap_or_else(|| whole(Bytes::new())));
+    *response.status_mut() = status;
+    response
+}
+
+fn hand_out(request: &Request<Incoming>, digest: &str, said: &Said) -> (StatusCode, Option<BoxBody<Bytes, io::Error>>) {
+    let file = said.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Some((_, path)) = file.filter(|(known, _)| known.to_string() == digest) else {
+        return (StatusCode::NOT_FOUND, None);
+    };
+    let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
+    match Rest::of(&path, range.and_then(hand::place).unwrap_or_default()) {
+        Ok(Some(rest)) => (StatusCode::PARTIAL_CONTENT, Some(rest.boxed())),
+        Ok(None) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
     }
-    let answer = said.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let news = request.uri().query() == Some(words::NEWS);
-    said.bell.send_if_modified(|bell| {
-        bell.news += u64::from(news);
-        bell.told.insert(from) || news
-    });
-    Response::new(Full::new(answer))
+}
+
+fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
 }

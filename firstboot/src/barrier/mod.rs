@@ -7,12 +7,16 @@
 mod ask;
 mod decide;
 mod epoch;
+mod errand;
+mod hand;
 mod ids;
 mod listen;
 #[cfg(test)]
 mod model;
 mod past;
+mod task;
 mod tls;
+mod turn;
 mod volume;
 mod waiting;
 mod without;
@@ -21,20 +25,23 @@ mod words;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use recipes::Label;
 use recipes::cluster::Member;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub(crate) use ask::Asker;
-use ask::Heard;
-pub(crate) use epoch::{Lives, Nonce};
-pub(crate) use past::{Past, Word};
-pub(crate) use volume::put_aside;
-pub(crate) use without::record as go_without;
+pub(crate) use ask::{Asker, Heard};
+pub(crate) use decide::{Memory, Words};
+pub(crate) use epoch::{Epoch, Lives, Nonce};
+pub(crate) use errand::{Agreed, Errand};
+pub(crate) use ids::member_id;
+pub(crate) use past::{Past, SetAside, Word};
+pub(crate) use task::{Task, short};
+pub(crate) use volume::{Data, aside, data, put_aside};
+pub(crate) use without::{objection, record as go_without};
 
-use crate::exit::refused;
+use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal};
 use crate::paths;
@@ -42,11 +49,10 @@ use crate::rebuild::{Rebuild, Round};
 use crate::release;
 use crate::say::say;
 use crate::steps::etcd_conf::Start;
-use decide::{Memory, Step, decide};
-use epoch::Epoch;
+use decide::{Step, decide};
+use errand::CalledOff;
 use listen::{Bell, Listener};
 use past::{Standing, standing};
-use volume::Data;
 use waiting::Accounts;
 
 /// What etcd's first start leaves when it is cut short.
@@ -79,11 +85,24 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             if aside {
                 put_aside(if past.word == Word::Rejoin { "removed" } else { HALF_BORN }, journal)?;
             }
-            let nonce = life.map_or_else(|| begin_life(journal), Ok)?;
+            let nonce = match life {
+                // Whoever began it may have been killed before the mark was on the disk.
+                Some(nonce) => volume::mark(nonce).map(|()| nonce)?,
+                None => begin_life(journal)?,
+            };
             let memory = past.memory(&identity.cluster, &identity.node.name, nonce);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
-            runtime.block_on(agree(identity, journal, memory))
+            match runtime.block_on(agree(identity, journal, memory, None))? {
+                Agreed::Join(start) => Ok(start),
+                Agreed::On(epoch) => {
+                    let start = begin(identity, journal, &epoch)?;
+                    runtime.block_on(turn::wait(identity, &epoch))?;
+                    Ok(start)
+                }
+                Agreed::Not(why) => Err(why),
+                Agreed::Left => bail!("a bug: nobody may leave the bootstrap barrier"),
+            }
         }
         Standing::Unknown(why) => {
             Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)))
@@ -98,43 +117,78 @@ fn begin_life(journal: &mut Journal) -> Result<Nonce> {
     Ok(nonce)
 }
 
-/// Asks, decides, writes down, says so; again and again until etcd may start.
-async fn agree(identity: &Identity, journal: &mut Journal, mut memory: Memory) -> Result<Start> {
+/// Writes down as what etcd begins.
+fn begin(identity: &Identity, journal: &mut Journal, epoch: &Epoch) -> Result<Start> {
+    let start = Start::new_cluster(&identity.cluster, &epoch.token, epoch.lives.keys());
+    let count = start.members.len();
+    say(format!("all {count} initial members agree: a new cluster, token {}", epoch.token));
+    let Start { token, members, .. } = start.clone();
+    journal.add(Event::Bootstrap { token, members })?;
+    Ok(start)
+}
+
+/// Asks, decides, writes down, says so; again and again until it is clear what etcd may begin with. Who was told
+/// something has an errand beside.
+pub(crate) async fn agree(
+    identity: &Identity,
+    journal: &mut Journal,
+    mut memory: Memory,
+    mut errand: Option<Errand>,
+) -> Result<Agreed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
     let asker = Asker::new(cluster, &node.tls)?;
     let listener = Listener::open(node.address, tls::server(&node.tls)?, words::write(&cluster.name, &memory)).await?;
+    if let Some((digest, path)) = errand.as_ref().and_then(|errand| errand.file.clone()) {
+        listener.offer(digest, path);
+    }
     let mut accounts = Accounts::default();
     let mut answers = ask_all(&asker, identity, &listener);
     let mut rebuild = Rebuild::new(asker.clone());
     let mut told = String::new();
     loop {
-        answers.hear(&mut accounts).await;
+        let called_off = match &mut errand {
+            None => {
+                answers.hear(&mut accounts).await;
+                None
+            }
+            Some(errand) => tokio::select! {
+                () = answers.hear(&mut accounts) => None,
+                why = errand.called_off() => Some(why),
+            },
+        };
+        match called_off {
+            None => {}
+            Some(CalledOff::Leave) => return Ok(Agreed::Left),
+            Some(CalledOff::GiveUp(why)) => return Ok(Agreed::Not(not_ready(format!("{why}. Last: {told}")))),
+        }
         let step = decide(&memory, &accounts.views());
         match step {
-            Step::BeReady(lives) => {
+            Step::BeReady(lives, task) => {
+                let epoch = Epoch::new(cluster, lives.clone(), task);
+                if let Some(errand) = &errand
+                    && let Err(why) = errand.prepare(&epoch).await
+                {
+                    return Ok(Agreed::Not(why));
+                }
                 // First on the disk, then told: who was ready stays ready.
-                journal.add(Event::Ready { lives: lives.clone() })?;
-                memory.epochs.push(Epoch::new(cluster, lives));
+                journal.add(Event::Ready { lives, task })?;
+                memory.epochs.push(epoch);
                 listener.say(words::write(&cluster.name, &memory));
             }
             Step::Start(id) => {
-                let epoch = memory.epochs.iter().find(|epoch| epoch.id == id);
+                let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();
                 let epoch = epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))?;
-                let start = Start::new_cluster(cluster, &epoch.token, epoch.lives.keys());
-                let count = start.members.len();
-                say(format!("all {count} initial members agree: a new cluster, token {}", epoch.token));
-                let Start { token, members, .. } = start.clone();
-                journal.add(Event::Bootstrap { token, members })?;
                 // Whoever has not heard yet would wait for etcd's answer instead. It costs them time, no more.
                 let others = cluster.members.iter().filter(|member| memory.others().any(|name| *name == member.name));
                 listener.told(&others.map(|member| member.address.into()).collect(), PAUSE).await;
-                return Ok(start);
+                return Ok(Agreed::On(epoch));
             }
+            Step::GiveUp(name) => return Ok(Agreed::Not(refused(accounts.objection(&memory, &name)))),
             Step::Wait | Step::Alive => {
                 let mut now = accounts.tell(&memory, &step);
                 if step == Step::Alive {
                     match rebuild.round(identity, journal, &accounts.living()).await? {
-                        Round::Join(start) => return Ok(start),
+                        Round::Join(start) => return Ok(Agreed::Join(start)),
                         Round::Wait(why) => now = format!("{now}. It is to join that one: {why}"),
                     }
                     tokio::time::sleep(PAUSE).await;

@@ -8,17 +8,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use recipes::{ClusterDocument, Label};
+use recipes::{ClusterDocument, Label, Sha256};
 
 use super::decide::{Memory, Phase, Step, View, Views, Words, decide};
 use super::epoch::{Epoch, Lives, Nonce};
+use super::task::Task;
 use table::Table;
 
 /// What a node says, small: lives and epochs by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Said {
     Nothing,
-    Firstboot { life: u8, ready: Option<u8>, without: u8 },
+    Firstboot { life: u8, ready: Option<u8>, without: u8, told: u8 },
     Etcd(u8),
 }
 
@@ -26,9 +27,15 @@ enum Said {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Node {
     life: u8,
+    /// The newest life it ever had; another is never the same.
+    newest: u8,
     without: u8,
     epochs: Vec<u8>,
     started: Option<u8>,
+    /// The snapshot that it was told to restore, by its number; 0 is none.
+    told: u8,
+    /// While it is told: the epoch of the data on its disk, and the life in which it began that.
+    data: Option<(u8, u8)>,
     seen: Vec<Said>,
 }
 
@@ -36,7 +43,36 @@ impl Node {
     fn says(&self) -> Said {
         match self.started {
             Some(epoch) => Said::Etcd(epoch),
-            None => Said::Firstboot { life: self.life, ready: self.epochs.last().copied(), without: self.without },
+            None => Said::Firstboot {
+                life: self.life,
+                ready: self.epochs.last().copied(),
+                without: self.without,
+                told: self.told,
+            },
+        }
+    }
+
+    /// Another life begins, in which nothing was seen.
+    fn begin_life(&mut self) {
+        self.newest += 1;
+        self.life = self.newest;
+        self.epochs.clear();
+        self.seen.fill(Said::Nothing);
+    }
+
+    /// An operator tells it to restore.
+    fn tell(&mut self, snapshot: u8) {
+        self.data = self.started.take().map(|epoch| (epoch, self.life));
+        self.told = snapshot;
+        self.begin_life();
+    }
+
+    /// It goes on as before it was told.
+    fn give_up(&mut self) {
+        self.begin_life();
+        self.told = 0;
+        if let Some((epoch, life)) = self.data.take() {
+            (self.started, self.life) = (Some(epoch), life);
         }
     }
 }
@@ -48,6 +84,10 @@ struct World {
     wipes: u8,
     crashes: u8,
     switches: u8,
+    give_ups: u8,
+    tells: u8,
+    /// What each node is still to be told, by an operator who takes his time.
+    orders: Vec<u8>,
     /// For the proof alone: who was ever ready in which epoch, by its number in a table.
     ever_ready: u32,
 }
@@ -61,6 +101,19 @@ pub(super) struct Faults {
     pub(super) crashes: u8,
     /// How often an operator says `--without`, in all.
     pub(super) switches: u8,
+    /// How often one that was told to restore gives up, in all.
+    pub(super) give_ups: u8,
+    /// How often one is told to restore out of turn, in all.
+    pub(super) tells: u8,
+}
+
+/// How it begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Begin<'a> {
+    /// All disks are empty.
+    Empty,
+    /// All are members of one cluster, and the operator will tell each to restore the snapshot of this number.
+    Told(&'a [u8]),
 }
 
 /// How much one look takes in.
@@ -83,8 +136,8 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// Epochs by the lives of all nodes; 255 is a node that does not take part.
-    epochs: Table<Vec<u8>>,
+    /// Epochs by the lives of all nodes, with the snapshot; 255 is a node that does not take part.
+    epochs: Table<(Vec<u8>, u8)>,
     real: Vec<Epoch>,
     /// Sets of an epoch and a node that was ready in it.
     ready: Table<BTreeSet<(u8, usize)>>,
@@ -120,11 +173,15 @@ impl Explorer {
         Nonce::of((node as u128) << 8 | u128::from(life))
     }
 
-    fn epoch(&mut self, lives: &Lives) -> u8 {
+    fn task(told: u8) -> Task {
+        if told == 0 { Task::New } else { Task::Restore { snapshot: Sha256::of(&[told]), seen: Some(0) } }
+    }
+
+    fn epoch(&mut self, lives: &Lives, told: u8) -> u8 {
         let short = self.names.iter().map(|name| lives.get(name).map_or(ABSENT, |nonce| low_byte(*nonce))).collect();
-        let number = self.epochs.number(short);
+        let number = self.epochs.number((short, told));
         if self.real.len() == number as usize {
-            self.real.push(Epoch::new(&self.cluster, lives.clone()));
+            self.real.push(Epoch::new(&self.cluster, lives.clone(), Self::task(told)));
         }
         u8::try_from(number).unwrap()
     }
@@ -137,10 +194,11 @@ impl Explorer {
         let words = match said {
             Said::Nothing => None,
             Said::Etcd(epoch) => Some(Words::Etcd { cluster_id: self.real[usize::from(epoch)].cluster_id }),
-            Said::Firstboot { life, ready, without } => Some(Words::Firstboot {
+            Said::Firstboot { life, ready, without, told } => Some(Words::Firstboot {
                 nonce: Self::nonce(of, life),
                 phase: ready.map_or(Phase::Empty, |epoch| Phase::Ready { epoch: self.real[usize::from(epoch)].id }),
                 without: self.labels(without),
+                task: Self::task(told),
             }),
         };
         // Silence only ever holds a node back, so the model has none: a node may always believe it just heard.
@@ -157,6 +215,7 @@ impl Explorer {
             without,
             nonce: Self::nonce(at, node.life),
             epochs: node.epochs.iter().map(|epoch| self.real[usize::from(*epoch)].clone()).collect(),
+            task: Self::task(node.told),
         };
         let views = (0..self.names.len()).filter(|other| *other != at);
         let views = views.map(|other| (self.names[other].clone(), self.view(other, node.seen[other]))).collect();
@@ -171,12 +230,17 @@ impl Explorer {
         let mut after = self.nodes.values[number as usize].clone();
         match self.step(at, number) {
             Step::Wait | Step::Alive => {}
-            Step::BeReady(lives) => after.epochs.push(self.epoch(&lives)),
+            Step::BeReady(lives, _) => after.epochs.push(self.epoch(&lives, after.told)),
             Step::Start(id) => {
                 let epoch = self.real.iter().position(|epoch| epoch.id == id).unwrap();
+                assert_eq!(self.epochs.values[epoch].1, after.told, "another snapshot than it was told");
                 after.started = Some(u8::try_from(epoch).unwrap());
+                // What was there is set aside.
+                (after.told, after.data) = (0, None);
+                after.epochs.clear();
                 after.seen.fill(Said::Nothing);
             }
+            Step::GiveUp(_) => after.give_up(),
         }
         let after = self.nodes.number(after);
         let after = (after != number).then_some(after);
@@ -184,12 +248,30 @@ impl Explorer {
         after
     }
 
-    fn first(&mut self, faults: Faults) -> World {
+    fn first(&mut self, begin: Begin<'_>, faults: Faults) -> World {
         let count = self.names.len();
-        let fresh = Node { life: 0, without: 0, epochs: Vec::new(), started: None, seen: vec![Said::Nothing; count] };
+        let mut fresh = Node {
+            life: 0,
+            newest: 0,
+            without: 0,
+            epochs: Vec::new(),
+            started: None,
+            told: 0,
+            data: None,
+            seen: vec![Said::Nothing; count],
+        };
+        let (mut ready, mut orders) = (BTreeSet::new(), vec![0; count]);
+        if let Begin::Told(snapshots) = begin {
+            let names = self.names.clone().into_iter().enumerate();
+            let epoch = self.epoch(&names.map(|(at, name)| (name, Self::nonce(at, 0))).collect(), 0);
+            fresh.started = Some(epoch);
+            ready = (0..count).map(|at| (epoch, at)).collect();
+            orders = snapshots.to_vec();
+        }
         let fresh = self.nodes.number(fresh);
-        let Faults { wipes, crashes, switches } = faults;
-        World { nodes: vec![fresh; count], wipes, crashes, switches, ever_ready: self.ready.number(BTreeSet::new()) }
+        let Faults { wipes, crashes, switches, give_ups, tells } = faults;
+        let ever_ready = self.ready.number(ready);
+        World { nodes: vec![fresh; count], wipes, crashes, switches, give_ups, tells, orders, ever_ready }
     }
 
     fn node(&self, world: &World, at: usize) -> &Node {
@@ -208,6 +290,11 @@ impl Explorer {
     fn steps(&mut self, world: &World, look: Look) -> Vec<World> {
         let count = self.names.len();
         let mut next = Vec::new();
+        for at in (0..count).filter(|at| world.orders[*at] != 0).collect::<Vec<_>>() {
+            let mut after = self.with(world, at, |node| node.tell(world.orders[at]));
+            after.orders[at] = 0;
+            next.push(after);
+        }
         for at in (0..count).filter(|at| self.node(world, *at).started.is_none()).collect::<Vec<_>>() {
             let said: Vec<Said> = (0..count).map(|other| self.node(world, other).says()).collect();
             let news = |node: &Node, other: &usize| *other != at && node.seen[*other] != said[*other];
@@ -239,16 +326,27 @@ impl Explorer {
         for at in 0..self.names.len() {
             if world.wipes > 0 {
                 let mut after = self.with(world, at, |node| {
-                    *node = Node { life: node.life + 1, without: 0, epochs: Vec::new(), started: None, ..node.clone() };
-                    node.seen.fill(Said::Nothing);
+                    *node = Node { without: 0, started: None, told: 0, data: None, ..node.clone() };
+                    node.begin_life();
                 });
                 after.wipes -= 1;
+                next.push(after);
+            }
+            if world.tells > 0 && self.node(world, at).told == 0 && world.orders[at] == 0 {
+                let mut after = self.with(world, at, |node| node.tell(1));
+                after.tells -= 1;
                 next.push(after);
             }
             let node = self.node(world, at);
             if node.started.is_some() {
                 continue;
             }
+            if world.give_ups > 0 && node.told != 0 {
+                let mut after = self.with(world, at, Node::give_up);
+                after.give_ups -= 1;
+                next.push(after);
+            }
+            let node = self.node(world, at);
             if world.crashes > 0 && node.seen.iter().any(|said| *said != Said::Nothing) {
                 let mut after = self.with(world, at, |node| node.seen.fill(Said::Nothing));
                 after.crashes -= 1;
@@ -259,10 +357,8 @@ impl Explorer {
             let node = self.node(world, at);
             if world.switches > 0 && at != last && node.without == 0 {
                 let mut after = self.with(world, at, |node| {
-                    node.life += 1;
                     node.without = 1 << last;
-                    node.epochs.clear();
-                    node.seen.fill(Said::Nothing);
+                    node.begin_life();
                 });
                 after.switches -= 1;
                 next.push(after);

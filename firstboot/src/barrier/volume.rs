@@ -73,10 +73,10 @@ pub(crate) fn mark(life: Nonce) -> Result<()> {
     Wanted::new(paths::LIFE, format!("{life}\n")).write()
 }
 
-/// Where data goes now; the name begins with what it is.
-fn aside(what: &str) -> Result<PathBuf> {
+/// Where data of this kind goes now.
+pub(crate) fn aside(kind: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
-    Ok(Path::new(paths::ASIDE).join(format!("{what}-{now}")))
+    Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
 }
 
 /// Puts the data directory aside, if there is one; etcd must be down. It is never deleted.

@@ -10,6 +10,7 @@ use time::macros::format_description;
 
 use super::ask::Heard;
 use super::decide::{Memory, Phase, Step, View, Views, Words};
+use super::task::Task;
 
 /// What is known of one member, with times.
 #[derive(Debug, Clone)]
@@ -69,7 +70,22 @@ impl Accounts {
                 parts.join("; ")
             );
         }
-        format!("waiting until all initial members agree. {}", parts.join("; "))
+        if memory.task.is_new() {
+            return format!("waiting until all initial members agree. {}", parts.join("; "));
+        }
+        format!("told to {}; waiting until all others are. {}", memory.task, parts.join("; "))
+    }
+
+    /// Why this node gives up what it was told, because of that member.
+    pub(crate) fn objection(&self, memory: &Memory, name: &Label) -> String {
+        match self.0.get(name).map(|account| &account.now) {
+            Some(Heard::Words(Words::Firstboot { task, .. })) => {
+                format!("this node was told to {}, and {name} to {task}. Both give up; tell them the same", memory.task)
+            }
+            _ => {
+                format!("{name} had agreed to {}, and does not want it any more: its etcd runs as before", memory.task)
+            }
+        }
     }
 }
 
@@ -77,6 +93,9 @@ impl Account {
     fn tell(&self, name: &Label, memory: &Memory) -> Option<String> {
         let since = clock(self.since);
         let given_up = memory.without.contains(name);
+        if !memory.task.is_new() {
+            return self.tell_of_the_told(name, memory, &since);
+        }
         Some(match &self.now {
             // Only a living cluster would matter there.
             Heard::Silence(_) | Heard::Stranger(_) if given_up && self.view.words.is_none() => return None,
@@ -90,6 +109,9 @@ impl Account {
             Heard::Words(Words::Firstboot { .. }) if given_up => {
                 format!("{name} waits since {since}, though this node was told to go without it")
             }
+            Heard::Words(Words::Firstboot { task, .. }) if !task.is_new() => {
+                format!("{name} was told to {task} since {since}: run `firstboot restore --from {name}` here, too")
+            }
             Heard::Words(Words::Firstboot { without, .. }) if *without != memory.without => {
                 let set: Vec<&str> = without.iter().map(Label::as_str).collect();
                 let set = if set.is_empty() {
@@ -100,6 +122,42 @@ impl Account {
                 format!("{name} waits for {set} since {since}: run `firstboot run --without` the same on each")
             }
             Heard::Words(Words::Firstboot { phase: Phase::Empty, .. }) => format!("{name} is empty, too"),
+            Heard::Words(Words::Firstboot { .. }) => format!("{name} is ready"),
+        })
+    }
+
+    /// The same where this node was told to restore.
+    fn tell_of_the_told(&self, name: &Label, memory: &Memory, since: &str) -> Option<String> {
+        let left_out = memory.without.contains(name);
+        Some(match &self.now {
+            Heard::Words(Words::Etcd { cluster_id }) if memory.task == Task::Rollback { cluster: *cluster_id } => {
+                format!("{name} runs etcd in that cluster")
+            }
+            Heard::Words(Words::Etcd { .. }) if left_out => {
+                format!("{name} was left out, but runs etcd: stop it, or tell it, too")
+            }
+            _ if left_out => return None,
+            Heard::Words(Words::Etcd { cluster_id }) => {
+                format!("{name} runs etcd in the cluster {cluster_id:x} and was not told yet")
+            }
+            Heard::Silence(why) => format!("{name} does not answer since {since} ({why}; {})", self.last_heard()),
+            Heard::Stranger(why) => {
+                format!("{name}'s peer port is answered since {since}, but not as it should be: {why}")
+            }
+            Heard::Words(Words::Firstboot { task: Task::New, .. }) => format!(
+                "{name} has no data and was not told yet{}",
+                match memory.task {
+                    Task::Restore { .. } => format!(": run `firstboot restore --from {}` there", memory.name),
+                    _ => String::new(),
+                }
+            ),
+            Heard::Words(Words::Firstboot { task, .. }) if memory.task.with(*task).is_none() => {
+                format!("{name} was told to {task} since {since}")
+            }
+            Heard::Words(Words::Firstboot { without, .. }) if *without != memory.without => {
+                format!("{name} was told another --without since {since}: tell all the same")
+            }
+            Heard::Words(Words::Firstboot { phase: Phase::Empty, .. }) => format!("{name} was told, too"),
             Heard::Words(Words::Firstboot { .. }) => format!("{name} is ready"),
         })
     }
@@ -135,12 +193,12 @@ mod tests {
     fn memory(without: &[&str]) -> Memory {
         let without: BTreeSet<Label> = without.iter().map(|name| label(name)).collect();
         let initial = &BTreeSet::from(["a", "b", "c"].map(label)) - &without;
-        Memory { name: label("a"), initial, without, nonce: Nonce::of(1), epochs: vec![] }
+        Memory { name: label("a"), initial, without, nonce: Nonce::of(1), epochs: vec![], task: Task::New }
     }
 
     fn empty(without: &[&str]) -> Heard {
         let without = without.iter().map(|name| label(name)).collect();
-        Heard::Words(Words::Firstboot { nonce: Nonce::of(2), phase: Phase::Empty, without })
+        Heard::Words(Words::Firstboot { nonce: Nonce::of(2), phase: Phase::Empty, without, task: Task::New })
     }
 
     fn at(seconds: u64) -> SystemTime {

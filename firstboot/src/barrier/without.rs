@@ -20,7 +20,8 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
             Event::Accepted { name, .. } => Some(name.clone()),
             _ => None,
         });
-        if let Some(why) = objection(names, &cluster, own.as_ref(), &Past::of(journal)) {
+        let past = Past::of(journal);
+        if let Some(why) = too_late(&past).or_else(|| objection(names, &cluster, own.as_ref(), &past)) {
             return Err(refused(why));
         }
         journal.add(Event::Without { names: names.clone() })
@@ -34,8 +35,19 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     Ok(())
 }
 
+/// Why nobody can be given up any more, if so.
+fn too_late(past: &Past) -> Option<String> {
+    let token = &past.begun.as_ref()?.token;
+    Some(format!("this node has agreed on its cluster already (token {token}), and no longer waits"))
+}
+
 /// Why they cannot be given up, if so.
-fn objection(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&Label>, past: &Past) -> Option<String> {
+pub(crate) fn objection(
+    names: &BTreeSet<Label>,
+    cluster: &ClusterDocument,
+    own: Option<&Label>,
+    past: &Past,
+) -> Option<String> {
     let all: BTreeSet<Label> = cluster.members.iter().map(|member| member.name.clone()).collect();
     if let Some(stranger) = names.difference(&all).next() {
         let all: Vec<&str> = all.iter().map(Label::as_str).collect();
@@ -50,12 +62,6 @@ fn objection(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&La
             "{} of {} members are no majority. A cluster that begins with so few could begin twice",
             left.len(),
             all.len()
-        ));
-    }
-    if let Some(start) = &past.begun {
-        return Some(format!(
-            "this node has agreed on its cluster already (token {}), and no longer waits",
-            start.token
         ));
     }
     // Whoever was ready with a set of members may have begun with it. Those that now leave it must not be able to come
@@ -113,7 +119,7 @@ mod tests {
     fn who_has_begun_waits_no_longer() {
         let begun = Some(Start { state: "new", token: "demo-1".into(), members: vec![] });
         let past = Past { begun, ..Past::default() };
-        assert!(said(&["etcd-3"], 3, &past).unwrap().contains("agreed on its cluster already"));
+        assert!(too_late(&past).unwrap().contains("agreed on its cluster already"));
     }
 
     #[test]

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{Memory, Phase, Words};
 use super::epoch::Nonce;
+use super::task::Task;
 
 /// The path that is asked for. etcd serves nothing there.
 pub(crate) const PATH: &str = "/firstboot/barrier";
 
+/// Before a snapshot's digest: where a member hands out the one that it was told to restore.
+pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
 /// The query of one who has something to say that the asked one has not heard yet: it does well to ask back at once.
 pub(crate) const NEWS: &str = "news";
 
@@ -29,6 +32,7 @@ struct Document {
     #[serde(flatten)]
     phase: Phase,
     without: BTreeSet<Label>,
+    task: Task,
 }
 
 /// What a node with this memory answers.
@@ -40,6 +44,7 @@ pub(crate) fn write(cluster: &Label, memory: &Memory) -> Vec<u8> {
         nonce: memory.nonce,
         phase: memory.phase(),
         without: memory.without.clone(),
+        task: memory.task,
     };
     serde_json::to_vec(&document).unwrap_or_default()
 }
@@ -54,12 +59,12 @@ pub(crate) fn read(bytes: &[u8], cluster: &Label, name: &Label) -> Result<Words,
     if of.format != FORMAT {
         return Err(format!("its firstboot speaks format {}, and this one {FORMAT}", of.format));
     }
-    let Document { cluster: theirs, name: own, nonce, phase, without, .. } =
+    let Document { cluster: theirs, name: own, nonce, phase, without, task, .. } =
         serde_json::from_slice(bytes).map_err(|error| format!("its answer cannot be read: {error}"))?;
     if theirs != *cluster || own != *name {
         return Err(format!("it says that it is {own} of {theirs}"));
     }
-    Ok(Words::Firstboot { nonce, phase, without })
+    Ok(Words::Firstboot { nonce, phase, without, task })
 }
 
 #[cfg(test)]
@@ -79,8 +84,10 @@ mod tests {
             without: [label("c")].into(),
             nonce: Nonce::of(7),
             epochs: vec![],
+            task: Task::Rollback { cluster: 7 },
         };
-        let words = |phase| Words::Firstboot { nonce: Nonce::of(7), phase, without: [label("c")].into() };
+        let (task, without) = (memory.task, memory.without.clone());
+        let words = |phase| Words::Firstboot { nonce: Nonce::of(7), phase, without: without.clone(), task };
         let written = write(&label("demo"), &memory);
         assert!(written.len() < LIMIT / 8);
         assert_eq!(read(&written, &label("demo"), &label("a")), Ok(words(Phase::Empty)));

@@ -182,7 +182,7 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
 }
 
 fn show(identity: &Identity) -> Result<()> {
-    let journal = Journal::open(paths::JOURNAL)?;
+    let journal = Journal::look(paths::JOURNAL)?;
     if let Word::Left(member) = Past::of(&journal).word {
         println!("{}", left(member));
         return Ok(());

@@ -111,7 +111,6 @@ impl Examined {
 ///
 /// # Errors
 /// [`Exit::Refused`] where it is damaged, with the first fault; another where it cannot be read.
-#[expect(dead_code, reason = "for what writes and restores snapshots")]
 pub(crate) fn verify(path: &Path, hash: Hash) -> Result<Verified> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let examined = examine(&file, hash, &mut |_| ());

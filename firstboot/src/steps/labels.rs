@@ -4,10 +4,19 @@ use std::path::{Path, PathBuf};
 
 use crate::change::Change;
 
+fn enforced() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+/// Labels for a folder that was made elsewhere than in a step.
+pub(crate) fn below(folder: &Path) -> Option<Change> {
+    enforced().then(|| Change::Relabel(folder.to_owned()))
+}
+
 /// Labels for the paths that the changes touch, where the kernel runs with SELinux. CentOS 7's policy has no type of
 /// etcd's own, so that restorecon's defaults (etc_t, `var_lib_t`) are right (selinux-policy 3.13.1, file_contexts).
 pub(super) fn plan(changes: &[Change]) -> Vec<Change> {
-    if !Path::new("/sys/fs/selinux/enforce").exists() {
+    if !enforced() {
         return Vec::new();
     }
     let touched = changes.iter().filter_map(|change| match change {

@@ -3,7 +3,7 @@
 
 pub(crate) mod etcd_conf;
 mod host;
-mod labels;
+pub(crate) mod labels;
 pub(crate) mod network;
 mod tls;
 

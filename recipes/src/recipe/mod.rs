@@ -2,6 +2,7 @@
 
 mod backup;
 mod etcd;
+mod files;
 mod install;
 mod node;
 mod policy;
@@ -12,6 +13,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 pub use etcd::Etcd;
+pub use files::{Files, LocalFile, OverlayFile};
 pub use install::{Install, Partitions};
 pub use node::{Cluster, Node};
 pub use policy::{Firewall, Profile, Selinux, Time, Tls, Tuning};
@@ -41,6 +43,8 @@ pub struct Recipe {
     pub tuning: Tuning,
     /// `[firewall]`: who may connect to what.
     pub firewall: Firewall,
+    /// `[files]`: what the user brings besides.
+    pub files: Files,
     /// `[selinux]`: its mode.
     pub selinux: Selinux,
     /// `[tls]`: the authority and the lifetimes.
@@ -86,6 +90,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let install = install::read(root);
     let (time, tuning) = (policy::read_time(root), policy::read_tuning(root));
     let firewall = policy::read_firewall(root, network.as_ref());
+    let files = files::read(root);
     check_room(root, etcd.as_ref(), install.as_ref());
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
     let metadata = policy::read_metadata(root);
@@ -101,6 +106,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
         time,
         tuning,
         firewall: firewall?,
+        files,
         selinux,
         tls,
         metadata,

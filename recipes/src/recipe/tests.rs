@@ -153,6 +153,28 @@ fn an_even_number_of_members_is_a_warning_and_no_error() {
 }
 
 #[test]
+fn a_users_files_stay_below_the_recipes_folder_and_out_of_the_images_own() {
+    let files = |line: &str| format!("{GOOD}\n[files.overlay]\n{line}\n");
+    let text = files(
+        "\"/etc/motd\" = \"motd\"\n\"/usr/local/bin/a\" = { source = \"b/a\", owner = \"etcd\", mode = \"0750\" }",
+    );
+    let recipe = read(&text).recipe.unwrap();
+    let found: Vec<_> = recipe.files.overlay.iter().map(|f| (f.path.as_str(), f.mode, f.owner)).collect();
+    assert_eq!(found, [("etc/motd", 0o644, 0), ("usr/local/bin/a", 0o750, crate::ETCD_ID)]);
+    for escape in ["../x", "/etc/passwd", "a/../../x", "", "a//b", "./a"] {
+        refused(&files(&format!("\"/etc/motd\" = \"{escape}\"")), "leads out of the recipe's folder");
+    }
+    for place in ["etc/motd", "/etc/../etc/motd", "/etc//motd", "/etc/a\\nb", "/"] {
+        refused(&files(&format!("\"{place}\" = \"a\"")), "is no path on the node");
+    }
+    refused(&files("\"/etc/firstboot/trust.pub\" = \"a\""), "/etc/firstboot/trust.pub is the image's own");
+    refused(&files("\"/etc/a\" = { source = \"a\", mode = \"4755\" }"), "expected permissions in octal");
+    refused(&files("\"/etc/a\" = { source = \"a\", owner = \"nobody\" }"), "expected one of: root, etcd");
+    refused(&files("\"/etc/a\" = { suorce = \"a\" }"), "did you mean `source`?");
+    refused(&format!("{GOOD}\n[files]\npost = [\"../a\"]\n"), "leads out of the recipe's folder");
+}
+
+#[test]
 fn broken_syntax_is_told_without_the_noise_behind_it() {
     let text = "[cluster\nname = \"etcd\"\ndomain = ";
     let reading = read(text);

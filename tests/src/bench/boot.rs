@@ -31,6 +31,8 @@ pub fn run(runs: usize) -> Result<String> {
                 };
                 configured?;
             }
+            // An installation ends with a reboot, and that with everything on the disk.
+            nix::unistd::sync();
             times.push(timed(|| {
                 boot_all(&mut hosts)?;
                 wait_until_healthy(&provisioning)

@@ -3,6 +3,7 @@
 //! Most tests give it a release made for tests (see `stand_in`): its programs are small and never run. What upstream
 //! ships is built once, in `same`.
 
+mod checked;
 mod firstboot;
 mod full;
 mod given;
@@ -34,6 +35,7 @@ fn trials() -> Vec<Trial> {
         firstboot::trials(),
         verify::trials(),
         given::trials(),
+        checked::trials(),
     ];
     all.into_iter().flatten().collect()
 }

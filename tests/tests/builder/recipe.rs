@@ -96,7 +96,7 @@ fn as_json() -> Result<()> {
     let workshop = Workshop::new()?;
     let path = workshop.path("recipe.toml");
     fs::write(&path, changed("domain", "domian")?)?;
-    let ran = builder(&["check", "--json"], &path)?;
+    let ran = builder(&["check", "--format", "json"], &path)?;
     says(&ran, 3, &[])?;
     let findings: serde_json::Value = serde_json::from_str(&ran.stdout)?;
     let findings = findings.as_array().context("expected a list")?;
@@ -106,7 +106,7 @@ fn as_json() -> Result<()> {
     ensure!(finding["line"] == 5 && finding["column"] == 1 && finding["severity"] == "error", "{finding:#}");
 
     fs::write(&path, guide()?)?;
-    let ran = builder(&["check", "--json"], &path)?;
+    let ran = builder(&["check", "--format", "json"], &path)?;
     ensure!(ran.code() == 0 && ran.stdout.trim() == "[]", "{ran:#?}");
     says(&builder(&["check"], &path)?, 0, &["no errors"])
 }
@@ -127,7 +127,7 @@ fn no_recipe() -> Result<()> {
     fs::write(&path, b"name = \"\xff\"")?;
     says(&workshop.build(&[])?, 3, &["not UTF-8 at byte 8"])?;
     fs::write(&path, vec![b'#'; (1 << 20) + 1])?;
-    says(&workshop.build(&[])?, 3, &["1048577 bytes", "no recipe"])?;
+    says(&workshop.build(&[])?, 3, &["1048577 bytes", "nobody wrote that by hand"])?;
     fs::write(&path, "")?;
     says(
         &workshop.build(&[])?,
@@ -135,7 +135,7 @@ fn no_recipe() -> Result<()> {
         &["the section [cluster] is missing", "no [[node]]", "the section [etcd] is missing"],
     )?;
     fs::remove_file(&path)?;
-    workshop.refused(&[], &["cannot read the recipe", "recipe.toml", "No such file"])?;
+    workshop.refused(&[], &["cannot read ", "recipe.toml", "No such file"])?;
     fs::create_dir(&path)?;
-    workshop.refused(&[], &["cannot read the recipe", "recipe.toml"]).map(drop)
+    workshop.refused(&[], &["cannot read ", "recipe.toml"]).map(drop)
 }

@@ -14,6 +14,9 @@ pub(crate) const NEEDS: &[Need] = &[Need::Pip];
 /// The newest that still has a handler for RHEL 7.
 const PYKICKSTART: &str = "pykickstart==3.78";
 
+/// The builder's exit code for a recipe that has errors.
+const REFUSED: i32 = 3;
+
 /// What pykickstart and an XML parser see.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -46,15 +49,20 @@ pub(crate) struct Planned {
 }
 
 impl Planned {
-    /// Renders a recipe into a new folder `name`, and runs its %pre for a machine with this disk.
-    pub(crate) fn new(within: &Path, name: &str, recipe: &Path, disk: &str) -> Result<Self> {
+    /// Renders a recipe into a new folder `name`, and runs its %pre for a machine with this disk. Nothing comes of one
+    /// that does not pass the check.
+    pub(crate) fn new(within: &Path, name: &str, recipe: &Path, disk: &str) -> Result<Option<Self>> {
         let folder = within.join(name);
         let arguments = ["plan", &recipe.display().to_string(), "--files", &folder.display().to_string()];
-        programs::run_builder(&arguments)?.ok()?;
+        let ran = programs::run_builder(&arguments)?;
+        if ran.status.code() == Some(REFUSED) {
+            return Ok(None);
+        }
+        ran.ok()?;
         let kickstart = fs::read_to_string(folder.join("centos7.ks"))?;
         let planned = Self { folder, kickstart };
         planned.run_pre(disk)?;
-        Ok(planned)
+        Ok(Some(planned))
     }
 
     /// The scripts, as the bed's own reading of 7.9's rules finds them.

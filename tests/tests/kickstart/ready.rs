@@ -20,7 +20,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn planned(folder: &Path) -> Result<Vec<Planned>> {
     let names = ["single-node", "three-node", "demo"];
-    names.iter().map(|name| Planned::new(folder, name, &programs::recipe(name), "bed0")).collect()
+    let planned = |name: &&str| {
+        Planned::new(folder, name, &programs::recipe(name), "bed0")?.with_context(|| format!("{name} is refused"))
+    };
+    names.iter().map(planned).collect()
 }
 
 fn ready() -> Result<()> {

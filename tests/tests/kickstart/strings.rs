@@ -22,7 +22,13 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
     );
     let rest = (
         vec(value("[a-z0-9]{1,9}(\\.[a-z0-9]{1,5}){0,3}"), 1..3),
-        vec((value("[a-z]{2,5}(\\.[a-z_0-9]{1,8}){1,3}"), value("[0-9]{1,5}( [0-9]{1,5}){0,2}")), 0..3),
+        vec(
+            (
+                value("vm\\.(swappiness|min_free_kbytes)|kernel\\.pid_max|net\\.core\\.(somaxconn|rmem_max)"),
+                value("[1-9][0-9]{0,4}( 2 3)?"),
+            ),
+            0..3,
+        ),
         vec((any::<u32>(), 1u8..=32), 0..4),
         any::<[bool; 13]>(),
     );

@@ -35,17 +35,18 @@ const IMPLY: &[&str] = &[
 const IMPLY_OR_DO: &[&str] =
     &["SystemCallFilter", "SystemCallArchitectures", "RestrictAddressFamilies", "PrivateDevices", "NoNewPrivileges"];
 
-/// Of both units. AF_PACKET is 17; whoever may not use it for want of a capability gets another answer.
-const COMMON: [Case; 6] = [
+/// Of both units.
+const COMMON: [Case; 5] = [
     Case { directive: "NoNewPrivileges", beside: IMPLY, attempts: &["another=/opt/probe/id"], answer: "refused EPERM" },
     case("PrivateTmp", &["read=/tmp/probe", "read=/var/tmp/probe"], "refused ENOENT"),
-    case("RestrictAddressFamilies", &["family=17"], "refused EAFNOSUPPORT"),
     case("SystemCallArchitectures", &["x32"], "killed 31"),
     case("SystemCallErrorNumber", &["call=swapon"], "refused EPERM"),
     case("UMask", &["shared=/var/lib/etcd"], "refused EACCES"),
 ];
 
-const ETCD: [Case; 9] = [
+const ETCD: [Case; 10] = [
+    // AF_PACKET; whoever may not use it for want of a capability gets another answer.
+    case("RestrictAddressFamilies", &["family=17"], "refused EAFNOSUPPORT"),
     Case {
         directive: "CapabilityBoundingSet",
         beside: IMPLY_OR_DO,
@@ -76,7 +77,9 @@ const ETCD: [Case; 9] = [
     },
 ];
 
-const FIRSTBOOT: [Case; 3] = [
+const FIRSTBOOT: [Case; 4] = [
+    // AF_VSOCK: of AF_PACKET it has need.
+    case("RestrictAddressFamilies", &["family=40"], "refused EAFNOSUPPORT"),
     case("CapabilityBoundingSet", &["bind=80", "setuid=1", "hurry"], "refused EPERM"),
     case("ProtectSystem", &["create=/usr/probe", "create=/boot/probe.d"], "refused EROFS"),
     case("ProtectHome", &["create=/home/probe", "create=/root"], "refused EROFS"),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use super::{ABSENT, Explorer, Faults, Look, Node, Rule, World};
+use super::{ABSENT, Begin, Explorer, Faults, Look, Node, Rule, World};
 use crate::barrier::decide::Step;
 
 /// What was found.
@@ -14,6 +14,8 @@ pub(super) struct Explored {
     pub(super) ends: usize,
     /// Ends in which all nodes are members of one cluster.
     pub(super) whole: usize,
+    /// Ends in which somebody runs what was restored.
+    pub(super) restored: usize,
     /// Ends in which a node still waits, with nothing cut: it waits for ever.
     pub(super) stuck: usize,
     /// The first thing that must not be, if it is.
@@ -21,9 +23,9 @@ pub(super) struct Explored {
 }
 
 /// Takes every order of events.
-pub(super) fn every(count: usize, look: Look, faults: Faults, rule: Rule) -> Explored {
+pub(super) fn every(count: usize, begin: Begin<'_>, look: Look, faults: Faults, rule: Rule) -> Explored {
     let mut explorer = Explorer::new(count, rule);
-    let first = explorer.first(faults);
+    let first = explorer.first(begin, faults);
     let mut known = HashSet::from([first.clone()]);
     let mut open = VecDeque::from([first]);
     let mut found = Explored::default();
@@ -50,7 +52,7 @@ pub(super) fn every(count: usize, look: Look, faults: Faults, rule: Rule) -> Exp
 }
 
 /// Takes many orders of events, each drawn at random to its end. The same every time.
-pub(super) fn some(count: usize, walks: u32, faults: Faults, rule: Rule) -> Explored {
+pub(super) fn some(count: usize, begin: Begin<'_>, walks: u32, faults: Faults, rule: Rule) -> Explored {
     let mut explorer = Explorer::new(count, rule);
     let mut found = Explored::default();
     // A xorshift generator (Marsaglia, 2003).
@@ -62,7 +64,7 @@ pub(super) fn some(count: usize, walks: u32, faults: Faults, rule: Rule) -> Expl
         usize::try_from(random % u64::try_from(below).unwrap()).unwrap()
     };
     for _ in 0..walks {
-        let mut world = explorer.first(faults);
+        let mut world = explorer.first(begin, faults);
         loop {
             let mut steps = explorer.steps(&world, Look::AtOne);
             let done = steps.is_empty();
@@ -95,6 +97,8 @@ impl Explorer {
         let count = self.names.len();
         let began: BTreeSet<Option<u8>> = (0..count).map(|at| self.node(world, at).started).collect();
         found.whole += usize::from(began.len() == 1 && !began.contains(&None));
+        let is_restored = |epoch: Option<u8>| epoch.is_some_and(|epoch| self.epochs.values[usize::from(epoch)].1 != 0);
+        found.restored += usize::from(began.iter().any(|epoch| is_restored(*epoch)));
         let waits = |at: usize| self.node(world, at).started.is_none() && self.step(at, world.nodes[at]) == Step::Wait;
         found.stuck += usize::from((0..count).any(waits));
     }
@@ -104,7 +108,13 @@ impl Explorer {
         (0..self.names.len()).filter(|at| before.nodes[*at] != after.nodes[*at]).find_map(|at| {
             let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
             let kept = old.started.is_none() || old.started == new.started || new.life > old.life;
-            (!kept).then(|| format!("n{at} overwrote its data"))
+            // What a restore replaces it sets aside; until then it is there, whatever becomes of the restore.
+            let lost = old.data.is_some() && new.data != old.data && new.told == 0 && {
+                let (back, forth) = (new.started == old.data.map(|(epoch, _)| epoch), new.started.is_some());
+                let told = new.started.map(|epoch| self.epochs.values[usize::from(epoch)].1);
+                !(back || forth && told == Some(old.told)) && new.newest == old.newest
+            };
+            (!kept || lost).then(|| format!("n{at} overwrote its data"))
         })
     }
 
@@ -114,7 +124,8 @@ impl Explorer {
         let started: Vec<(usize, u8)> =
             (0..count).filter_map(|at| self.node(world, at).started.map(|epoch| (at, epoch))).collect();
         let ready = &self.ready.values[world.ever_ready as usize];
-        let lives_of = |epoch: u8| &self.epochs.values[usize::from(epoch)];
+        let lives_of = |epoch: u8| &self.epochs.values[usize::from(epoch)].0;
+        let told = |epoch: u8| self.epochs.values[usize::from(epoch)].1;
         for (at, epoch) in &started {
             let lives = lives_of(*epoch);
             let mut members = lives.iter().enumerate().filter(|(_, life)| **life != ABSENT);
@@ -127,7 +138,9 @@ impl Explorer {
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = lives_of(*second);
-                if epoch != second && lives.iter().zip(theirs).all(same_members) {
+                // Who gave a restore up when all were ready runs beside those that did not; the next check is for that.
+                let both = told(*epoch) == 0 && told(*second) == 0;
+                if epoch != second && both && lives.iter().zip(theirs).all(same_members) {
                     return Some(format!("n{at} runs in {lives:?}, n{other} in {theirs:?}"));
                 }
             }

@@ -1,0 +1,100 @@
+//! A recipe and everything that is rendered from it: what `builder build` packs, before it does.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use recipes::{Diagnostic, Recipe, Severity, Sha256};
+
+use super::finding::Finding;
+use super::report::{Report, Told};
+use super::{File, Kind, check_with_bash};
+use crate::files::{self, Brought};
+use crate::{reading, render};
+
+/// A recipe that passed.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// Its text.
+    pub(crate) text: String,
+    pub(crate) recipe: Recipe,
+    /// The files that its user brings.
+    pub(crate) brought: Vec<Brought>,
+}
+
+/// Reads a recipe for a build; all that is wrong goes to standard error.
+pub(crate) fn recipe(path: &Path, strict: bool) -> Result<Ready> {
+    let (report, ready) = look(path)?;
+    report.show();
+    report.verdict(strict, "nothing was built")?;
+    ready.context("a recipe without errors could not be read; this is a bug")
+}
+
+/// What there is to say of a recipe and of what it renders.
+pub(super) fn look(path: &Path) -> Result<(Report, Option<Ready>)> {
+    let text = reading::text(path)?;
+    let reading = recipes::recipe::read(&text);
+    let mut own = reading.findings;
+    let mut told = Vec::new();
+    let mut ready = None;
+    if let Some(recipe) = reading.recipe {
+        let (brought, wrong) = files::read(&recipe, path.parent().unwrap_or(Path::new("")));
+        own.extend(wrong);
+        told = rendered(&recipe, &brought, &mut own)?;
+        ready = Some(Ready { text: text.clone(), recipe, brought });
+    }
+    own.sort_by_key(|finding| finding.span.start);
+    let failed = own.iter().any(|finding| finding.severity == Severity::Error);
+    let findings = own.into_iter().map(|diagnostic| Finding { rule: "recipe", diagnostic }).collect();
+    told.insert(0, Told { shown: path.display().to_string(), text, findings });
+    Ok((Report(told), ready.filter(|_| !failed)))
+}
+
+/// Every file of the node, checked. What is wrong with bringing a file at all is told in the recipe.
+fn rendered(recipe: &Recipe, brought: &[Brought], own: &mut Vec<Diagnostic>) -> Result<Vec<Told>> {
+    let overlay = render::overlay(recipe)?;
+    // The digest of the overlay is known when it is packed; any other has the same form.
+    let kickstart = render::kickstart(recipe, Sha256::of(b""))?;
+    let mut files =
+        vec![File { shown: "image/centos7.ks".into(), path: "centos7.ks".into(), text: &kickstart, mode: None }];
+    files.extend(overlay.iter().map(|file| File {
+        shown: format!("image:/{}", file.path),
+        path: format!("/{}", file.path),
+        text: &file.content,
+        mode: Some(file.mode),
+    }));
+    let rendered = files.len();
+    let mut places = std::collections::BTreeSet::new();
+    for file in brought {
+        let path = format!("/{}", file.path);
+        if files[..rendered].iter().any(|own| own.path == path) {
+            let finding = Diagnostic::error(file.span.clone(), format!("the image has {path} itself"));
+            own.push(
+                finding.help("bring another file beside it, such as a drop-in, or change it by the recipe's sections"),
+            );
+        }
+        let below = |other: &str| other.starts_with(&format!("{path}/")) || path.starts_with(&format!("{other}/"));
+        if let Some(other) = files.iter().find(|other| other.path.starts_with('/') && below(&other.path)) {
+            let message = format!("{path} and {} cannot both be: one is a folder of the other", other.path);
+            own.push(Diagnostic::error(file.span.clone(), message));
+        }
+        places.insert(path.clone());
+        let text = match std::str::from_utf8(&file.bytes) {
+            Ok(text) => text,
+            Err(error) if Kind::of(&path).is_some() => {
+                let message = format!("{} is not UTF-8 at byte {}", file.source.display(), error.valid_up_to());
+                own.push(Diagnostic::error(file.span.clone(), message).help("save it as UTF-8"));
+                continue;
+            }
+            // A program, or another thing that nobody reads as a text.
+            Err(_) => "",
+        };
+        files.push(File { shown: file.source.display().to_string(), path, text, mode: Some(file.mode) });
+    }
+    let findings = check_with_bash(&files, true);
+    let told = files.into_iter().zip(findings).map(|(file, findings)| Told {
+        shown: file.shown,
+        text: file.text.to_owned(),
+        findings,
+    });
+    Ok(told.filter(|told| !told.findings.is_empty()).collect())
+}

@@ -1,0 +1,225 @@
+//! The scripts of a kickstart: what runs them, with which commands, and whether bash can read them.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use super::super::finding::Finding;
+use super::super::known;
+use super::super::text::Part;
+use super::Section;
+
+const OPTIONS: [&str; 4] = ["--interpreter", "--log", "--logfile", "--erroronfail"];
+
+pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
+    let name = section.name();
+    for word in section.header.iter().skip(1) {
+        let option = word.value.split('=').next().unwrap_or_default();
+        let known = OPTIONS.contains(&option) || (name == "%post" && option == "--nochroot");
+        if !known {
+            let finding =
+                Finding::error("kickstart/option", word.span.clone(), format!("{name} has no option {option}"));
+            let instead = match option {
+                "--nochroot" => "only %post can leave the chroot; the others are never in it".to_owned(),
+                _ => "a script has --interpreter=, --log=, --erroronfail, and in %post --nochroot".to_owned(),
+            };
+            out.push(finding.does("anaconda stops").instead(instead));
+        }
+    }
+    // In %post the packages of the node are there, whatever they are.
+    let in_installer = name != "%post" || section.has("--nochroot");
+    let interpreter = section.option("--interpreter").unwrap_or("/bin/sh");
+    let program = interpreter.rsplit('/').next().unwrap_or_default();
+    if in_installer && known::INSTALLER_ABSENT.contains(program) {
+        let place = section.header[0].span.clone();
+        out.push(
+            Finding::error("kickstart/interpreter", place, format!("the installer has no {program}"))
+                .does("the script does not run")
+                .instead("write it for /bin/bash or /usr/bin/python"),
+        );
+    } else if in_installer && ["python3", "ruby", "zsh", "ksh"].contains(&program) {
+        let place = section.header[0].span.clone();
+        out.push(
+            Finding::error("kickstart/interpreter", place, format!("the installer has no {program}"))
+                .does("the script does not run")
+                .instead("write it for /bin/bash, or /usr/bin/python, which is 2.7"),
+        );
+    }
+    if in_installer && is_shell(interpreter) {
+        absent_commands(section, out);
+    }
+}
+
+fn is_shell(interpreter: &str) -> bool {
+    matches!(interpreter.rsplit('/').next(), Some("sh" | "bash"))
+}
+
+/// The commands that a script runs and the installer has not, each where it first stands.
+fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
+    let words = commands(section.body);
+    let functions: BTreeSet<&str> = words.iter().filter_map(|word| word.text.strip_suffix("()")).collect();
+    // A script that asks whether a command is there does so to do without.
+    let asked: BTreeSet<&str> = section
+        .body
+        .lines()
+        .filter(|line| line.text.contains("command -v ") || line.text.contains("type "))
+        .flat_map(|line| line.text.split(|c: char| c.is_whitespace() || c == ';'))
+        .collect();
+    let mut told = BTreeSet::new();
+    for word in words {
+        let name = word.text.rsplit('/').next().unwrap_or_default();
+        if !known::INSTALLER_ABSENT.contains(name)
+            || functions.contains(name)
+            || asked.contains(name)
+            || !told.insert(name)
+        {
+            continue;
+        }
+        let instead = match name {
+            "gpg" | "gpg2" | "openssl" | "sha512sum" | "sha224sum" | "sha384sum" | "cksum" | "sum" => {
+                "sha256sum is there: pin a digest"
+            }
+            "stat" => "ls -l, or [ with its tests, is there",
+            "diff" | "cmp" => "compare what sha256sum says",
+            "base64" => "python -c 'import base64 …' is there",
+            "timeout" => "curl has --max-time; else run it in the background and kill it",
+            "useradd" | "usermod" | "groupadd" | "passwd" | "userdel" | "groupdel" | "groupmod" => {
+                "the commands user, group and rootpw do it, or a %post in the chroot"
+            }
+            "perl" => "awk, sed and python (2.7) are there",
+            "whoami" | "logname" | "who" | "users" => "the script runs as root",
+            "hostid" | "nproc" => "read /proc",
+            "install" => "mkdir, cp, chmod and chown are there",
+            "su" | "runuser" => "do it in a %post in the chroot",
+            _ => "do it in a %post in the chroot, or without it",
+        };
+        out.push(
+            Finding::error("kickstart/absent-command", word, format!("the installer has no {name}"))
+                .does("127: command not found")
+                .instead(instead),
+        );
+    }
+}
+
+/// The words in the place of a command, and `NAME()` for functions. Not a shell: what is within quotes, comments and
+/// heredocs is left out, and so is a command that is the value of a variable.
+fn commands(body: Part<'_>) -> Vec<Part<'_>> {
+    let mut found = Vec::new();
+    let mut heredoc: Option<String> = None;
+    // What is open: `\'`, `"`, or `)` for a `$(` or `(`.
+    let mut open: Vec<char> = Vec::new();
+    for line in body.lines() {
+        if let Some(end) = &heredoc {
+            if line.text.trim_start_matches('\t') == end {
+                heredoc = None;
+            }
+            continue;
+        }
+        let quoted = |open: &[char]| open.last().is_some_and(|c| *c != ')');
+        let (mut expecting, mut start, mut escaped) = (!quoted(&open), None, false);
+        for (at, c) in line.text.char_indices().chain([(line.text.len(), '\n')]) {
+            let was_escaped = escaped;
+            escaped = !escaped && c == '\\' && open.last() != Some(&'\'');
+            if quoted(&open) {
+                if open.last() == Some(&c) && !was_escaped {
+                    open.pop();
+                } else if open.last() == Some(&'"') && c == '(' && line.text[..at].ends_with('$') && !was_escaped {
+                    open.push(')');
+                    expecting = true;
+                }
+                continue;
+            }
+            if is_word(c) {
+                start.get_or_insert(at);
+                continue;
+            }
+            if let Some(from) = start.take() {
+                let word = line.cut(from..at);
+                let is_function = line.text[at..].trim_start().starts_with("()");
+                let goes_on = KEYWORDS.contains(&word.text) || (assigns(word.text) && c.is_whitespace());
+                if expecting && is_function {
+                    found.push(line.cut(from..(at + 2).min(line.text.len())));
+                } else if expecting && !goes_on && !assigns(word.text) && (c != ')' || open.last() == Some(&')')) {
+                    found.push(word);
+                }
+                expecting = expecting && goes_on;
+            }
+            match c {
+                '#' if line.text[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || c == ';') => break,
+                '\'' | '"' if !was_escaped => {
+                    open.push(c);
+                    expecting = false;
+                }
+                ')' if open.last() == Some(&')') => {
+                    open.pop();
+                    expecting = false;
+                }
+                '(' if !was_escaped => {
+                    open.push(')');
+                    expecting = true;
+                }
+                ';' | '|' | '&' | '`' if !was_escaped => expecting = true,
+                '<' => heredoc = heredoc.or_else(|| heredoc_end(line.text, at)),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// Words after which a command is to come.
+const KEYWORDS: [&str; 13] =
+    ["if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "exec", "env", "command"];
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || "_-./+=$@:%~[]{}!?*,".contains(c)
+}
+
+fn assigns(word: &str) -> bool {
+    let name = word.split_once('=').map_or("", |(name, _)| name.trim_end_matches('+'));
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The word that ends the heredoc whose `<<` begins here.
+fn heredoc_end(line: &str, at: usize) -> Option<String> {
+    let begins = line[at..].starts_with("<<") && !line[at..].starts_with("<<<") && !line[..at].ends_with('<');
+    let word = begins.then(|| line[at + 2..].trim_start_matches('-').trim_start())?;
+    let name = word.trim_start_matches(['\'', '"', '\\']).split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// What bash says of a script, where bash is there.
+pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
+    if !is_shell(section.option("--interpreter").unwrap_or("/bin/sh")) {
+        return None;
+    }
+    let (line, message) = bash_says(section.body.text)?;
+    let place = section.body.lines().nth(line - 1).map_or(section.header[0].span.clone(), |line| line.trim().span());
+    Some(
+        Finding::error("kickstart/bash", place, format!("bash cannot read {}: {message}", section.name()))
+            .does("the script stops here, with what stands above it done")
+            .instead("mend it; `bash -n` says the same"),
+    )
+}
+
+/// The first complaint of `bash -n`, with its line.
+pub(in super::super) fn bash_says(script: &str) -> Option<(usize, String)> {
+    let mut child = Command::new("bash")
+        .arg("-n")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .ok()?;
+    // bash reads all of it before it says much: its complaints fit a pipe.
+    let written = child.stdin.take()?.write_all(script.as_bytes());
+    let output = child.wait_with_output().ok()?;
+    if output.status.success() && written.is_ok() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let rest = text.lines().next()?.split_once("line ")?.1;
+    let (line, message) = rest.split_once(": ")?;
+    Some((line.parse::<usize>().ok()?.max(1), message.to_owned()))
+}

@@ -1,0 +1,104 @@
+//! How pykickstart splits a line: Python's shlex in POSIX mode, comments on (rhel7-branch, parser.py, `_stateMachine`). There
+//! are no continued lines.
+
+use std::ops::Range;
+
+use super::super::text::Part;
+
+/// A word as the command gets it, and where it stands with its quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) value: String,
+    pub(super) span: Range<usize>,
+}
+
+/// Why a line cannot be split.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// A quote that is not closed, where it opens.
+    Quote(usize),
+    /// The line ends with a backslash.
+    Escape(usize),
+}
+
+/// The words of a line, and where a comment in it begins that cut a word off.
+pub(super) fn split(line: Part<'_>) -> Result<(Vec<Word>, Option<usize>), Broken> {
+    let (mut words, mut current): (Vec<Word>, Option<Word>) = (Vec::new(), None);
+    let start = line.span().start;
+    let mut chars = line.text.char_indices().map(|(at, c)| (start + at, c));
+    while let Some((at, c)) = chars.next() {
+        let begun = current.is_some();
+        let mut push = |c: Option<char>, end: usize| {
+            let word = current.get_or_insert_with(|| Word { value: String::new(), span: at..at });
+            word.value.extend(c);
+            word.span.end = end;
+        };
+        match c {
+            c if c.is_whitespace() => words.extend(current.take()),
+            '#' => return Ok((finish(words, current), begun.then_some(at))),
+            '\\' => match chars.next() {
+                Some((next, c)) => push(Some(c), next + c.len_utf8()),
+                None => return Err(Broken::Escape(at)),
+            },
+            '\'' => loop {
+                match chars.next() {
+                    Some((end, '\'')) => break push(None, end + 1),
+                    Some((next, c)) => push(Some(c), next + c.len_utf8()),
+                    None => return Err(Broken::Quote(at)),
+                }
+            },
+            '"' => loop {
+                match chars.next() {
+                    Some((end, '"')) => break push(None, end + 1),
+                    // Only a quote and a backslash are escaped within double quotes.
+                    Some((next, '\\')) => match chars.next() {
+                        Some((_, c @ ('"' | '\\'))) => push(Some(c), next + 2),
+                        Some((end, c)) => {
+                            push(Some('\\'), next + 1);
+                            push(Some(c), end + c.len_utf8());
+                        }
+                        None => return Err(Broken::Quote(at)),
+                    },
+                    Some((next, c)) => push(Some(c), next + c.len_utf8()),
+                    None => return Err(Broken::Quote(at)),
+                }
+            },
+            c => push(Some(c), at + c.len_utf8()),
+        }
+    }
+    Ok((finish(words, current), None))
+}
+
+fn finish(mut words: Vec<Word>, current: Option<Word>) -> Vec<Word> {
+    words.extend(current);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values(line: &str) -> Vec<String> {
+        split(Part::whole(line)).unwrap().0.into_iter().map(|word| word.value).collect()
+    }
+
+    #[test]
+    fn words_are_pythons() {
+        assert_eq!(values(r#"a 'b c'd "e\"f" g\ h '' # i"#), ["a", "b cd", "e\"f", "g h", ""]);
+        assert_eq!(values(r#""$HOME \x""#), [r"$HOME \x"]);
+        assert_eq!(split(Part::whole("a b#c")).unwrap().1, Some(3));
+        assert_eq!(split(Part::whole("a 'b")), Err(Broken::Quote(2)));
+        assert_eq!(split(Part::whole("a \\")), Err(Broken::Escape(2)));
+    }
+
+    proptest! {
+        /// What the builder quotes is read back as it was.
+        #[test]
+        fn what_is_quoted_comes_back(text in "[^\\p{Cc}]{0,40}") {
+            let line = format!("rootpw {}", crate::render::quoted(&text));
+            prop_assert_eq!(values(&line), ["rootpw".to_owned(), text]);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The tables of what CentOS 7.9 knows. Each file in known/ names its source; docs/centos7.md says how it was made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+/// The lines of a table, without its comments.
+fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
+    table.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Every word of a table.
+fn words(table: &'static str) -> BTreeSet<&'static str> {
+    lines(table).flat_map(str::split_whitespace).collect()
+}
+
+/// A table of one word and the rest of its line.
+fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
+    lines(table).filter_map(|line| line.split_once(' ')).collect()
+}
+
+/// The directives of a section of a unit file, each with the form of its value.
+pub(super) type Directives = BTreeMap<&'static str, &'static str>;
+
+/// The sections of unit files.
+pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> = LazyLock::new(|| {
+    let (mut sections, mut groups): (BTreeMap<_, Directives>, BTreeMap<_, Directives>) = Default::default();
+    let mut current = &mut Directives::new();
+    for line in lines(include_str!("known/systemd-219-units.txt")) {
+        if let Some(name) = line.strip_prefix('{') {
+            current = groups.entry(name.trim_end_matches('}')).or_default();
+        } else if let Some(name) = line.strip_prefix('[') {
+            current = sections.entry(name.trim_end_matches(']')).or_default();
+        } else if line.starts_with('+') {
+            // Taken in below, when all is read.
+            current.insert(line, "");
+        } else if let Some((name, form)) = line.split_once(' ') {
+            current.insert(name, form);
+        }
+    }
+    for section in sections.values_mut() {
+        let taken: Vec<_> = section.keys().copied().filter(|name| name.starts_with('+')).collect();
+        section.retain(|name, _| !name.starts_with('+'));
+        for group in taken.into_iter().flat_map(str::split_whitespace) {
+            section.extend(groups.get(&group[1..]).into_iter().flatten());
+        }
+    }
+    sections
+});
+
+/// A directive of later systemds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Later {
+    /// The release it came with, where that is known.
+    pub(super) since: Option<&'static str>,
+    /// What to write instead.
+    pub(super) instead: &'static str,
+}
+
+/// The directives of later systemds.
+pub(super) static LATER: LazyLock<BTreeMap<&'static str, Later>> = LazyLock::new(|| {
+    let later = |(name, rest): (_, &'static str)| {
+        let (since, instead) = rest.split_once(' ')?;
+        Some((name, Later { since: (since != "-").then_some(since), instead }))
+    };
+    pairs(include_str!("known/systemd-later.txt")).into_iter().filter_map(later).collect()
+});
+
+/// The units that are there without anybody bringing them.
+pub(super) static STOCK_UNITS: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/units-el7.txt")));
+
+/// The kernel's sysctl keys.
+pub(super) static SYSCTL_KEYS: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/sysctl-keys.txt")));
+
+/// Keys of later kernels, and what to do instead.
+pub(super) static SYSCTL_ABSENT: LazyLock<BTreeMap<&'static str, &'static str>> =
+    LazyLock::new(|| pairs(include_str!("known/sysctl-absent.txt")));
+
+/// The forms of values that are not just a number.
+pub(super) static SYSCTL_FORMS: LazyLock<BTreeMap<&'static str, &'static str>> =
+    LazyLock::new(|| pairs(include_str!("known/sysctl-forms.txt")));
+
+/// Keys that tuned writes as well.
+pub(super) static SYSCTL_TUNED: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/sysctl-tuned.txt")));
+
+/// The settings of the packages' own sysctl.d files: file, key, value.
+pub(super) static SYSCTL_STOCK: LazyLock<Vec<(&'static str, &'static str, &'static str)>> = LazyLock::new(|| {
+    let mut file = "";
+    let mut settings = Vec::new();
+    for line in lines(include_str!("known/sysctl-stock.txt")) {
+        match line.split_once(" = ") {
+            Some((key, value)) => settings.push((file, key, value)),
+            None => file = line,
+        }
+    }
+    settings
+});
+
+/// An option of a kickstart command.
+#[derive(Debug, Clone)]
+pub(super) struct KsOption {
+    /// Its names.
+    pub(super) names: Vec<&'static str>,
+    /// The form of its value: `flag` takes none.
+    pub(super) form: &'static str,
+    /// Whether the command is refused without it.
+    pub(super) needed: bool,
+}
+
+/// The commands of a kickstart.
+pub(super) static KICKSTART: LazyLock<BTreeMap<&'static str, Vec<KsOption>>> = LazyLock::new(|| {
+    let mut commands: BTreeMap<_, Vec<KsOption>> = BTreeMap::new();
+    let mut command = "";
+    for line in lines(include_str!("known/kickstart-rhel7.txt")) {
+        let Some(option) = line.strip_prefix("  ") else {
+            command = line;
+            commands.entry(line).or_default();
+            continue;
+        };
+        let mut words = option.split(' ');
+        let names = words.next().unwrap_or_default().split('/').collect();
+        let form = words.next().unwrap_or_default();
+        commands.entry(command).or_default().push(KsOption { names, form, needed: words.next().is_some() });
+    }
+    commands
+});
+
+/// Commands that the installer has not.
+pub(super) static INSTALLER_ABSENT: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/installer-absent.txt")));
+
+/// chrony's directives, with the least and the most words behind each.
+pub(super) static CHRONY: LazyLock<BTreeMap<&'static str, (usize, Option<usize>)>> = LazyLock::new(|| {
+    let counts = |(name, rest): (_, &'static str)| {
+        let (least, most) = rest.split_once(' ')?;
+        Some((name, (least.parse().ok()?, most.parse().ok())))
+    };
+    pairs(include_str!("known/chrony-3.4.txt")).into_iter().filter_map(counts).collect()
+});
+
+/// Words of later chronies: directives, and options of sources.
+pub(super) static CHRONY_LATER: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/chrony-later.txt")));
+
+/// The options of chrony's sources, and the forms of their values.
+pub(super) static CHRONY_SOURCE: LazyLock<BTreeMap<&'static str, &'static str>> =
+    LazyLock::new(|| pairs(include_str!("known/chrony-source-options.txt")));
+
+/// What CentOS's own presets enable.
+pub(super) static PRESETS: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| words(include_str!("known/preset-stock.txt")));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_is_read_and_names_its_source() {
+        assert_eq!(UNITS["Service"].len(), 127);
+        assert_eq!(UNITS["Unit"].len(), 72);
+        assert_eq!(UNITS["Service"]["ProtectSystem"], "bool|full");
+        assert_eq!(LATER["StateDirectory"].since, Some("235"));
+        assert!(SYSCTL_KEYS.len() > 380 && SYSCTL_KEYS.contains("vm.swappiness"));
+        assert!(SYSCTL_FORMS.keys().all(|key| SYSCTL_KEYS.contains(key)));
+        assert!(SYSCTL_ABSENT.keys().all(|key| !SYSCTL_KEYS.contains(key)));
+        assert!(SYSCTL_TUNED.iter().all(|key| SYSCTL_KEYS.contains(key)));
+        assert_eq!(KICKSTART.len(), 68);
+        assert_eq!((CHRONY["makestep"], CHRONY["allow"]), ((2, Some(2)), (0, Some(2))));
+        assert!(CHRONY_SOURCE["key"] == "number" && CHRONY_LATER.contains("nts"));
+        for table in include_dir::include_dir!("$CARGO_MANIFEST_DIR/src/check/known").files() {
+            let text = table.contents_utf8().unwrap();
+            assert!(text.starts_with("# ") && text.contains("Source"), "{:?}", table.path());
+        }
+    }
+
+    #[test]
+    fn what_came_later_is_not_there() {
+        let known = |name: &&&str| UNITS.values().any(|section| section.contains_key(*name));
+        let both: Vec<_> = LATER.keys().filter(known).collect();
+        assert!(both.is_empty(), "{both:?}");
+    }
+}

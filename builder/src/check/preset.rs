@@ -1,0 +1,136 @@
+//! Presets: who is switched on. The first line that fits a unit decides, over all files in the order of their names
+//! (systemd 219, src/shared/install.c, unit_file_query_preset).
+
+use super::File;
+use super::finding::Finding;
+use super::known;
+use super::text::Part;
+use super::unit;
+
+/// CentOS's last word: `disable *`.
+const LAST: &str = "99-default-disable.preset";
+
+pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let late = path.rsplit('/').next().is_some_and(|name| name > LAST);
+    for line in Part::whole(text)
+        .lines()
+        .map(Part::trim)
+        .filter(|line| !line.text.is_empty() && !line.text.starts_with(['#', ';']))
+    {
+        let words: Vec<Part<'_>> = line.words().collect();
+        let [verb, rest @ ..] = &words[..] else { continue };
+        if !["enable", "disable"].contains(&verb.text) {
+            let finding =
+                Finding::error("preset/verb", *verb, format!("219 does not know `{}` in a preset", verb.text))
+                    .does("the line is ignored");
+            out.push(finding.instead(if verb.text == "ignore" {
+                "ignore came later: leave the unit out"
+            } else {
+                "write enable or disable"
+            }));
+            continue;
+        }
+        let Some(pattern) = rest.first() else {
+            out.push(
+                Finding::error("preset/pattern", *verb, format!("{} what?", verb.text))
+                    .does("no unit has an empty name")
+                    .instead("name a unit"),
+            );
+            continue;
+        };
+        if let Some(extra) = rest.get(1) {
+            out.push(
+                Finding::error("preset/pattern", *extra, "more than one name in a line")
+                    .does("taken for one name, with the space in it")
+                    .instead("write a line for each; instances of templates by their full names"),
+            );
+        }
+        if !pattern.text.contains(['.', '*', '?']) {
+            out.push(
+                Finding::error("preset/pattern", *pattern, format!("`{}` is no name of a unit", pattern.text))
+                    .does("no unit has this name")
+                    .instead(format!("write {}.service", pattern.text)),
+            );
+        }
+        if late {
+            out.push(
+                Finding::error("preset/too-late", line, format!("this file is read after CentOS's {LAST}"))
+                    .does("its `disable *` has decided already")
+                    .instead("name the file 10-own.preset"),
+            );
+        }
+    }
+    out
+}
+
+/// What `*`, `?` stand for in fnmatch(3); brackets are not used in names of units. A pattern with many stars would be
+/// tried in more ways than there is time for, and fits nothing here.
+fn fits(pattern: &str, name: &str) -> bool {
+    let stars = pattern.chars().filter(|c| *c == '*').count();
+    stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
+}
+
+fn rest_fits(pattern: &str, name: &str) -> bool {
+    let mut letters = pattern.chars();
+    let (first, mut own) = (letters.next(), name.chars());
+    match first {
+        None => name.is_empty(),
+        Some('*') => {
+            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| rest_fits(letters.as_str(), &name[at..]))
+        }
+        Some(c) => {
+            own.next().is_some_and(|found| (c == '?' || c == found) && rest_fits(letters.as_str(), own.as_str()))
+        }
+    }
+}
+
+pub(super) fn is(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, kind)| kind == "preset")
+}
+
+/// Units that are brought and stay off, because no preset enables them.
+pub(super) fn together(files: &[File<'_>]) -> Vec<(usize, Finding)> {
+    let mut presets: Vec<&File<'_>> = files.iter().filter(|file| is(&file.path)).collect();
+    presets.sort_by_key(|file| file.path.rsplit('/').next());
+    let own = presets.iter().filter(|file| file.path.rsplit('/').next() < Some(LAST));
+    let mut lines: Vec<(bool, &str)> = own
+        .flat_map(|file| file.text.lines())
+        .filter_map(|line| {
+            let (verb, pattern) = line.trim().split_once(char::is_whitespace)?;
+            Some((verb == "enable", pattern.trim()))
+        })
+        .collect();
+    lines.extend(known::PRESETS.iter().map(|pattern| (true, *pattern)));
+    let mut out = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        let Some(name) = unit::installable(file) else { continue };
+        let message = match lines.iter().find(|(_, pattern)| fits(pattern, name)) {
+            // Named by itself it is off on purpose.
+            Some((enable, pattern)) if *enable || *pattern == name => continue,
+            Some((_, pattern)) => format!("`disable {pattern}` comes before any line that enables {name}"),
+            None => format!("no preset enables {name}"),
+        };
+        let at = file.text.find("[Install]").unwrap_or(0);
+        let finding = Finding::error("preset/off", at..at + "[Install]".len(), message);
+        let finding = finding.does("the unit stays off: CentOS's last word is `disable *`");
+        let instead = format!("bring /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
+        out.push((index, finding.instead(instead)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn patterns() {
+        for (pattern, name, expected) in [
+            ("*", "a.service", true),
+            ("a.*", "a.timer", true),
+            ("a?.service", "ab.service", true),
+            ("a.service", "b.service", false),
+        ] {
+            assert_eq!(super::fits(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

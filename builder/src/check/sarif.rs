@@ -1,0 +1,77 @@
+//! SARIF 2.1.0 (OASIS): what code hosts and editors read.
+
+use std::fmt::Write as _;
+
+use recipes::Severity;
+use serde_json::{Value, json};
+
+use super::finding::Finding;
+use super::report::{Report, Told};
+use super::rules::RULES;
+
+/// Where the user's guide to the rules is.
+const PAGE: &str = "docs/centos7.md";
+
+/// One run, with every rule and every finding.
+pub(super) fn log(report: &Report) -> Value {
+    let rules: Vec<Value> = RULES
+        .iter()
+        .map(|(id, what)| json!({ "id": id, "shortDescription": { "text": what }, "help": { "text": format!("See {PAGE}.") } }))
+        .collect();
+    let results: Vec<Value> = report.all().map(|(told, finding)| result(told, finding)).collect();
+    json!({
+        "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "builder check", "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
+fn result(told: &Told, finding: &Finding) -> Value {
+    let diagnostic = &finding.diagnostic;
+    let (line, column) = diagnostic.position(&told.text);
+    let mut end = diagnostic.clone();
+    end.span = diagnostic.span.end..diagnostic.span.end;
+    let (end_line, end_column) = end.position(&told.text);
+    let mut message = diagnostic.message.clone();
+    for more in [Some(diagnostic.label.as_str()).filter(|label| !label.is_empty()), diagnostic.help.as_deref()]
+        .into_iter()
+        .flatten()
+    {
+        message.push_str(". ");
+        message.push_str(more);
+    }
+    let level = match diagnostic.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    json!({
+        "ruleId": finding.rule,
+        "ruleIndex": RULES.iter().position(|(id, _)| *id == finding.rule),
+        "level": level,
+        "message": { "text": message },
+        "locations": [{
+            "physicalLocation": {
+                "artifactLocation": { "uri": uri(&told.shown) },
+                "region": { "startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column },
+            },
+        }],
+    })
+}
+
+/// A relative reference (RFC 3986): what a URI cannot hold is escaped, a colon too, before which all is a scheme.
+fn uri(path: &str) -> String {
+    let mut out = String::new();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}

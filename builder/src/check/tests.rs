@@ -1,0 +1,204 @@
+//! The corpus of wrong inputs: corpus/KIND/NAME.input holds files as `==> PATH ON THE NODE <==` and their text,
+//! NAME.expected what is said of them. UPDATE_CORPUS=1 writes the latter anew, to be read before it is committed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use recipes::Recipe;
+
+use super::*;
+use crate::render;
+
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/check/corpus");
+
+/// The files of an input. `whole` as the first line: they are all that is brought to a node.
+fn files(input: &str) -> (Vec<File<'_>>, bool) {
+    let whole = input.starts_with("whole\n");
+    let mut files = Vec::new();
+    for part in input.split("==> ").skip(1) {
+        let (header, text) = part.split_once(" <==\n").unwrap();
+        let (path, mode) =
+            header.split_once(' ').map_or((header, None), |(path, mode)| (path, u32::from_str_radix(mode, 8).ok()));
+        files.push(File { shown: path.to_owned(), path: path.to_owned(), text, mode });
+    }
+    (files, whole)
+}
+
+fn inputs() -> Vec<PathBuf> {
+    let folder = |path: &str| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let mut inputs: Vec<_> = folder(CORPUS).flat_map(|kind| folder(kind.to_str().unwrap())).collect();
+    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "input"));
+    inputs.sort();
+    inputs
+}
+
+#[test]
+fn every_wrong_input_is_answered_as_expected() {
+    let mut wrong = Vec::new();
+    let mut used = BTreeSet::new();
+    for path in inputs() {
+        let input = fs::read_to_string(&path).unwrap();
+        let (files, whole) = files(&input);
+        assert!(!files.is_empty(), "{}", path.display());
+        let mut said = String::new();
+        for (file, findings) in files.iter().zip(check_with_bash(&files, whole)) {
+            for finding in findings {
+                used.insert(finding.rule);
+                let shown = finding.diagnostic.render(&file.shown, file.text, false);
+                said.extend([finding.rule, "\n", &shown, "\n\n"]);
+            }
+        }
+        let expected = path.with_extension("expected");
+        assert!(!said.is_empty(), "{}: nothing was found wrong", path.display());
+        if std::env::var_os("UPDATE_CORPUS").is_some() {
+            fs::write(&expected, &said).unwrap();
+        } else if fs::read_to_string(&expected).ok().as_deref() != Some(said.as_str()) {
+            wrong.push(format!("{}: it said\n{said}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // A rule is there because something goes wrong without it: here is what.
+    let known: BTreeSet<&str> = rules::RULES.iter().map(|(rule, _)| *rule).filter(|rule| *rule != "recipe").collect();
+    assert_eq!(used, known);
+    assert!(rules::RULES.is_sorted());
+}
+
+#[test]
+fn every_later_directive_is_named_wherever_it_is_written() {
+    for (name, later) in known::LATER.iter() {
+        let text = format!("[Service]\nExecStart=/bin/true\n{name}=x\n");
+        let findings = unit::check("/etc/systemd/system/a.service", &text);
+        let found = findings.iter().find(|finding| finding.rule == "unit/unknown-directive");
+        assert_eq!(found.unwrap().diagnostic.help.as_deref(), Some(later.instead), "{name}");
+    }
+}
+
+/// What SARIF 2.1.0 demands of a log (OASIS, 3.13 to 3.30), as far as this one has it.
+#[test]
+fn a_sarif_log_names_every_rule_and_every_place() {
+    let input = "==> /etc/b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
+    let files = files(input).0;
+    let findings = check(&files, false).remove(0);
+    let told = report::Told { shown: "/etc/a b.service".into(), text: files[0].text.into(), findings };
+    let log = sarif::log(&report::Report(vec![told]));
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    assert_eq!(run["tool"]["driver"]["name"], "builder check");
+    let results = run["results"].as_array().unwrap();
+    assert_eq!(results.len(), 3);
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        assert_eq!(result["level"], "error");
+        assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "/etc/a%20b.service");
+        let at = |name: &str| place["region"][name].as_u64().unwrap();
+        assert!(at("startLine") >= 1 && at("startColumn") >= 1);
+        assert!((at("endLine"), at("endColumn")) > (at("startLine"), at("startColumn")));
+    }
+}
+
+fn ready() -> impl Iterator<Item = Recipe> {
+    let texts = [
+        include_str!("../../../recipes/three-node.toml"),
+        include_str!("../../../recipes/single-node.toml"),
+        include_str!("../../../recipes/demo.toml"),
+    ];
+    texts.into_iter().map(|text| recipes::recipe::read(text).recipe.unwrap())
+}
+
+/// Every file that a recipe renders, with its path.
+fn rendered(recipe: &Recipe) -> Vec<(String, u32, String)> {
+    let mut all: Vec<_> = render::overlay(recipe)
+        .unwrap()
+        .into_iter()
+        .map(|file| (format!("/{}", file.path), file.mode, file.content))
+        .collect();
+    all.push(("centos7.ks".into(), 0, render::kickstart(recipe, recipes::Sha256::of(b"")).unwrap()));
+    all
+}
+
+fn as_files(all: &[(String, u32, String)]) -> Vec<File<'_>> {
+    all.iter()
+        .map(|(path, mode, text)| File { shown: path.clone(), path: path.clone(), text, mode: Some(*mode) })
+        .collect()
+}
+
+#[test]
+fn all_that_the_ready_recipes_render_is_right() {
+    for recipe in ready() {
+        let all = rendered(&recipe);
+        let files = as_files(&all);
+        let kinds = files.iter().filter(|file| Kind::of(&file.path).is_some()).count();
+        assert!(kinds >= 10, "only {kinds} files have a kind");
+        assert_eq!(check_with_bash(&files, true), vec![Vec::new(); files.len()]);
+    }
+}
+
+/// Nothing panics, every place is within the text, and what is said can be shown.
+fn bear(path: &str, text: &str) {
+    let files = [File { shown: path.into(), path: path.into(), text, mode: Some(0o644) }];
+    for finding in check(&files, true).remove(0) {
+        let span = &finding.diagnostic.span;
+        assert!(span.start <= span.end && span.end <= text.len().max(9), "{finding:?} in {text:?}");
+        assert!(!finding.diagnostic.render("x", text, false).is_empty());
+        assert!(rules::RULES.iter().any(|(rule, _)| *rule == finding.rule));
+    }
+}
+
+const PATHS: [&str; 11] = [
+    "a.ks",
+    "/etc/systemd/system/a.service",
+    "/etc/systemd/system/a.timer",
+    "/etc/systemd/system/a.service.d/b.conf",
+    "/etc/sysctl.d/95-a.conf",
+    "/etc/chrony.conf",
+    "/etc/firewalld/zones/a.xml",
+    "/etc/firewalld/firewalld.conf",
+    "/etc/fstab",
+    "/usr/lib/systemd/system-preset/10-a.preset",
+    "/usr/lib/tmpfiles.d/a.conf",
+];
+
+proptest! {
+    #[test]
+    fn no_text_makes_a_checker_panic(path in prop::sample::select(&PATHS[..]), text in "(?s)[\\[\\]=%@~\\\\'\"#;<>/&a-zA-Z0-9 .:,\\n\\r\\té\u{202e}-]{0,200}") {
+        bear(path, &text);
+    }
+
+    /// Real files, with a piece cut out, doubled or replaced.
+    #[test]
+    fn no_change_of_a_real_file_makes_a_checker_panic(
+        which in any::<prop::sample::Index>(),
+        start in any::<prop::sample::Index>(),
+        length in 0usize..60,
+        piece in prop::sample::select(&["", "\\", "\n", "\"", "'", "%", "%end\n", "[", "]", "<", "\u{0}", "é", "=", "#", "--", "{", "<<EOF\n"][..]),
+    ) {
+        static ALL: LazyLock<Vec<(String, u32, String)>> = LazyLock::new(|| rendered(&ready().next().unwrap()));
+        let all = &*ALL;
+        let (path, _, text) = &all[which.index(all.len())];
+        let mut bytes = text.clone().into_bytes();
+        let start = start.index(bytes.len());
+        let end = (start + length).min(bytes.len());
+        bytes.splice(start..end, piece.bytes());
+        bear(path, &String::from_utf8_lossy(&bytes));
+    }
+
+    /// The corpus, line by line in another order.
+    #[test]
+    fn no_mixture_of_wrong_inputs_makes_a_checker_panic(which in any::<prop::sample::Index>(), other in any::<prop::sample::Index>(), at in any::<prop::sample::Index>()) {
+        static ALL: LazyLock<Vec<String>> =
+            LazyLock::new(|| inputs().iter().map(|path| fs::read_to_string(path).unwrap()).collect());
+        let (one, two) = (which.get(&ALL), other.get(&ALL));
+        let (one, two) = (files(one).0, files(two).0);
+        let mut lines: Vec<&str> = one[0].text.lines().collect();
+        let at = at.index(lines.len() + 1);
+        lines.splice(at..at, two[0].text.lines());
+        bear(&one[0].path, &lines.join("\n"));
+    }
+}

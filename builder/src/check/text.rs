@@ -1,0 +1,97 @@
+//! A piece of a file that knows where in the file it stands.
+
+use std::ops::Range;
+
+/// A piece of a text, and its place in the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    /// The piece.
+    pub(super) text: &'a str,
+    at: usize,
+}
+
+impl<'a> Part<'a> {
+    /// A whole file.
+    pub(super) fn whole(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Where it stands, in bytes from the file's start.
+    pub(super) fn span(self) -> Range<usize> {
+        self.at..self.at + self.text.len()
+    }
+
+    /// A piece of it, by bytes from its own start. What lies beyond its end or within a character is cut off.
+    pub(super) fn cut(self, range: Range<usize>) -> Self {
+        let text = self.text.get(range.clone()).unwrap_or_default();
+        Self { text, at: self.at + range.start.min(self.text.len()) }
+    }
+
+    /// From a byte on.
+    pub(super) fn from(self, start: usize) -> Self {
+        self.cut(start..self.text.len())
+    }
+
+    /// Its lines, without their ends.
+    pub(super) fn lines(self) -> impl Iterator<Item = Self> {
+        self.split('\n').map(|line| line.cut(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
+    }
+
+    /// What stands between a character, empty pieces too.
+    pub(super) fn split(self, separator: char) -> impl Iterator<Item = Self> {
+        let mut at = self.at;
+        self.text.split(separator).map(move |text| {
+            let part = Self { text, at };
+            at += text.len() + separator.len_utf8();
+            part
+        })
+    }
+
+    /// What stands between white space.
+    pub(super) fn words(self) -> impl Iterator<Item = Self> {
+        let start = self.text.as_ptr() as usize;
+        self.text.split_whitespace().map(move |text| Self { text, at: self.at + (text.as_ptr() as usize - start) })
+    }
+
+    /// Without white space at either end.
+    pub(super) fn trim(self) -> Self {
+        let skip = self.text.len() - self.text.trim_start().len();
+        let text = self.text.trim();
+        Self { text, at: self.at + skip }
+    }
+
+    /// What stands before and behind the first of a character.
+    pub(super) fn split_once(self, separator: char) -> Option<(Self, Self)> {
+        let at = self.text.find(separator)?;
+        Some((self.cut(0..at), self.from(at + separator.len_utf8())))
+    }
+
+    /// What stands behind a beginning.
+    pub(super) fn strip(self, prefix: &str) -> Option<Self> {
+        self.text.starts_with(prefix).then(|| self.from(prefix.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_piece_is_where_it_says(text in "[a =\\r\\né]{0,40}") {
+            let whole = Part::whole(&text);
+            for line in whole.lines() {
+                prop_assert_eq!(&text[line.span()], line.text);
+                for word in line.words().chain([line.trim()]).chain(line.split('=')) {
+                    prop_assert_eq!(&text[word.span()], word.text);
+                }
+                if let Some((before, behind)) = line.split_once('=') {
+                    prop_assert_eq!(&text[before.span()], before.text);
+                    prop_assert_eq!(&text[behind.span()], behind.text);
+                }
+            }
+        }
+    }
+}

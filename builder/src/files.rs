@@ -1,0 +1,142 @@
+//! `[files]`: what a user brings, read from the recipe's folder.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use recipes::recipe::{Files, LocalFile};
+use recipes::{Diagnostic, Recipe};
+
+/// Where the scripts of `post` lie on the node.
+const POST: &str = "etc/firstboot/post";
+
+/// More belongs into a package, or onto a volume.
+const LIMIT: u64 = 16 << 20;
+
+/// A file of the user's, read.
+#[derive(Debug, Clone)]
+pub(crate) struct Brought {
+    /// Where it will lie on the node, without the leading slash.
+    pub(crate) path: String,
+    pub(crate) mode: u32,
+    /// Its user's number, and its group's.
+    pub(crate) owner: u32,
+    /// Where it was read.
+    pub(crate) source: PathBuf,
+    /// Where the recipe names it.
+    pub(crate) span: std::ops::Range<usize>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Where each script of `post` will lie: numbered, so that their order is that of the recipe and two may have one name.
+pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
+    files.post.iter().enumerate().map(|(index, file)| {
+        let name = file.source.rsplit('/').next().unwrap_or_default();
+        let plain: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        format!("{POST}/{:02}-{plain}", index + 1)
+    })
+}
+
+/// Units to be enabled or not as the presets say: those that lie where systemd finds them.
+pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
+    const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
+    let folders = ["etc/systemd/system/", "usr/lib/systemd/system/"];
+    let name = move |path: &str| folders.iter().find_map(|folder| path.strip_prefix(folder).map(|_| folder.len()));
+    let names = files.overlay.iter().filter_map(move |file| Some(&file.path[name(&file.path)?..]));
+    names.filter(|name| !name.contains(['/', '@']) && KINDS.iter().any(|kind| name.ends_with(kind)))
+}
+
+/// Reads them; what is wrong with one is told where the recipe names it.
+pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<Brought>, Vec<Diagnostic>) {
+    let overlay = recipe.files.overlay.iter().map(|file| (file.path.clone(), file.mode, file.owner, &file.file));
+    let post = post_paths(&recipe.files).zip(&recipe.files.post).map(|(path, file)| (path, 0o700, 0, file));
+    let (mut brought, mut wrong) = (Vec::new(), Vec::new());
+    for (path, mode, owner, file) in overlay.chain(post) {
+        match one(folder, file) {
+            Ok(bytes) => {
+                let source = folder.join(&file.source);
+                brought.push(Brought { path, mode, owner, source, span: file.span.clone(), bytes });
+            }
+            Err(message) => wrong.push(Diagnostic::error(file.span.clone(), message)),
+        }
+    }
+    (brought, wrong)
+}
+
+/// One file, which must lie below the folder whatever links there are.
+fn one(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
+    let path = folder.join(&file.source);
+    let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let (real, root) = (path.canonicalize().map_err(cannot)?, here.canonicalize().map_err(cannot)?);
+    if !real.starts_with(&root) {
+        return Err(format!(
+            "{} is a link that leads out of the recipe's folder, to {}",
+            path.display(),
+            real.display()
+        ));
+    }
+    let about = fs::metadata(&real).map_err(cannot)?;
+    if !about.is_file() {
+        return Err(format!("{} is no file; name each file of a folder", path.display()));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(&real).map_err(cannot)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(format!(
+            "{} has more than {} MiB; what is so large belongs into a package",
+            path.display(),
+            LIMIT >> 20
+        ));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(more: &str) -> Recipe {
+        let text = format!("{}\n{more}\n", include_str!("../../recipes/three-node.toml"));
+        recipes::recipe::read(&text).recipe.unwrap()
+    }
+
+    #[test]
+    fn a_link_that_leads_out_is_refused_and_one_that_stays_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, outer) = (folder.path().join("recipe"), folder.path().join("secret"));
+        fs::create_dir_all(inner.join("folder")).unwrap();
+        fs::write(&outer, "secret").unwrap();
+        fs::write(inner.join("own"), "own").unwrap();
+        std::os::unix::fs::symlink(&outer, inner.join("out")).unwrap();
+        std::os::unix::fs::symlink("own", inner.join("in")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), inner.join("above")).unwrap();
+        let try_with = |source: &str| {
+            let recipe = recipe(&format!("[files.overlay]\n\"/etc/a\" = \"{source}\""));
+            let (brought, wrong) = read(&recipe, &inner);
+            wrong.first().map_or_else(|| Ok(brought[0].bytes.clone()), |finding| Err(finding.message.clone()))
+        };
+        assert_eq!(try_with("own").unwrap(), b"own");
+        assert_eq!(try_with("in").unwrap(), b"own");
+        for (source, expected) in [
+            ("out", "leads out of the recipe's folder"),
+            ("above/secret", "leads out of the recipe's folder"),
+            ("folder", "is no file"),
+            ("gone", "cannot read"),
+        ] {
+            assert!(try_with(source).unwrap_err().contains(expected), "{source}");
+        }
+    }
+
+    #[test]
+    fn scripts_keep_their_order_and_only_whole_units_are_preset() {
+        let recipe = recipe(
+            "[files]\npost = [\"z/a b.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/systemd/system/a.timer\" = \"a\"\n\
+             \"/etc/systemd/system/etcd.service.d/a.conf\" = \"a\"\n\"/usr/lib/systemd/system/b@.service\" = \"a\"\n",
+        );
+        let post: Vec<_> = post_paths(&recipe.files).collect();
+        assert_eq!(post, ["etc/firstboot/post/01-a_b.sh", "etc/firstboot/post/02-a.sh"]);
+        assert_eq!(units(&recipe.files).collect::<Vec<_>>(), ["a.timer"]);
+    }
+}

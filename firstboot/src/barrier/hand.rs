@@ -1,0 +1,78 @@
+//! The snapshot on its way to a member that has none: a file as the body of an answer, from a place in it on.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+
+/// What is read at a time. It comes from the page cache, since it has just been verified.
+const CHUNK: usize = 256 << 10;
+
+/// The rest of a file.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    file: File,
+    left: u64,
+}
+
+impl Rest {
+    /// Of the file at a path; none where it has no such place.
+    pub(crate) fn of(path: &Path, from: u64) -> io::Result<Option<Self>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        if from > length {
+            return Ok(None);
+        }
+        file.seek(SeekFrom::Start(from))?;
+        Ok(Some(Self { file, left: length - from }))
+    }
+}
+
+impl Body for Rest {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let mut bytes = vec![0; usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK))];
+        let read = self.file.read_exact(&mut bytes);
+        self.left -= bytes.len() as u64;
+        Poll::Ready(Some(read.map(|()| Frame::data(Bytes::from(bytes)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// The place that a range asks for: `bytes=N-` only, which is all that is ever asked here.
+pub(crate) fn place(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_rest_of_a_file_is_all_from_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let content: Vec<u8> = (0..CHUNK * 2 + 5).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        std::fs::write(&path, &content).unwrap();
+        for from in [0, 1, CHUNK, content.len() - 1, content.len()] {
+            let rest = Rest::of(&path, from as u64).unwrap().unwrap();
+            assert_eq!(rest.size_hint().exact(), Some((content.len() - from) as u64));
+            assert_eq!(rest.collect().await.unwrap().to_bytes(), content[from..]);
+        }
+        assert!(Rest::of(&path, content.len() as u64 + 1).unwrap().is_none());
+        assert_eq!((place("bytes=7-"), place("bytes=7-8"), place("bytes=-7"), place("7")), (Some(7), None, None, None));
+    }
+}

@@ -1,0 +1,91 @@
+//! What a node is told to begin with: its own initiative is to begin as new; an operator may tell it another.
+
+use std::fmt;
+
+use recipes::Sha256;
+use serde::{Deserialize, Serialize};
+
+/// What a node is told to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Task {
+    /// Nothing: its disk is empty, and so is the cluster that it begins.
+    #[default]
+    New,
+    /// A snapshot.
+    Restore {
+        /// The digest of the whole file.
+        snapshot: Sha256,
+        /// The newest revision that was seen in the cluster before; none where the restored one shall go on from the
+        /// snapshot's own.
+        seen: Option<u64>,
+    },
+    /// The data of the cluster that was there before a restore.
+    Rollback {
+        /// Its id.
+        cluster: u64,
+    },
+}
+
+impl Task {
+    /// Whether it is the one that nobody has to tell.
+    pub(crate) fn is_new(&self) -> bool {
+        *self == Self::New
+    }
+
+    /// What two nodes together are told, if they are told the same: none may go back behind what the other has seen.
+    pub(crate) fn with(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Restore { snapshot, seen }, Self::Restore { snapshot: second, seen: theirs }) => {
+                (snapshot == second && seen.is_some() == theirs.is_some())
+                    .then(|| Self::Restore { snapshot, seen: seen.max(theirs) })
+            }
+            _ => (self == other).then_some(self),
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("begin a new cluster"),
+            Self::Restore { snapshot, seen: Some(_) } => write!(f, "restore the snapshot {}", short(snapshot)),
+            Self::Restore { snapshot, seen: None } => {
+                write!(f, "restore the snapshot {} and keep its revision", short(snapshot))
+            }
+            Self::Rollback { cluster } => write!(f, "return to the cluster {cluster:x}"),
+        }
+    }
+}
+
+/// As much of a digest as a person compares.
+pub(crate) fn short(digest: &Sha256) -> String {
+    digest.to_string()[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_agree_on_one_snapshot_and_the_newest_revision() {
+        let restore = |content: &[u8], seen| Task::Restore { snapshot: Sha256::of(content), seen };
+        assert_eq!(restore(b"a", Some(3)).with(restore(b"a", Some(7))), Some(restore(b"a", Some(7))));
+        assert_eq!(restore(b"a", Some(3)).with(restore(b"b", Some(3))), None);
+        assert_eq!(restore(b"a", Some(3)).with(restore(b"a", None)), None);
+        assert_eq!(restore(b"a", None).with(Task::New), None);
+        assert_eq!(Task::Rollback { cluster: 1 }.with(Task::Rollback { cluster: 2 }), None);
+        assert_eq!(Task::New.with(Task::New), Some(Task::New));
+    }
+
+    #[test]
+    fn it_is_written_and_read() {
+        for task in [
+            Task::New,
+            Task::Restore { snapshot: Sha256::of(b"a"), seen: Some(u64::MAX) },
+            Task::Rollback { cluster: u64::MAX },
+        ] {
+            assert_eq!(serde_json::from_str::<Task>(&serde_json::to_string(&task).unwrap()).unwrap(), task);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! etcd's new data, made from the snapshot by etcd's own program of the version that will run, beside the data that is
+//! there. It has its name only when all of it is on the disk.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::statvfs::statvfs;
+use recipes::cluster::Member;
+use recipes::{ClusterDocument, EtcdVersion};
+
+use crate::barrier::{Epoch, Task, short};
+use crate::files::{self, ETCD, Folder, ROOT, Stamp};
+use crate::journal::Source;
+use crate::paths;
+use crate::say::say;
+use crate::steps::etcd_conf::Start;
+use crate::steps::labels;
+
+/// By how much the restored revision is above every one that was seen: writes that nobody told us of are that many at
+/// most. etcd's own guide to disaster recovery takes as many.
+pub(super) const MARGIN: u64 = 1_000_000_000;
+
+/// What etcd's program writes beside the database: two segments of its log, and what it rounds up.
+const ROOM: u64 = 160 << 20;
+
+/// All that a build needs but what all agree on.
+#[derive(Debug, Clone)]
+pub(super) struct Build {
+    pub(super) cluster: ClusterDocument,
+    pub(super) own: Member,
+    pub(super) source: Source,
+}
+
+/// Whether etcd's program can raise the revision (`--bump-revision`, in upstream's changelogs of 3.4.27 and 3.5.10).
+pub(super) fn can_raise(version: EtcdVersion) -> bool {
+    match version.minor {
+        4 => version.patch >= 27,
+        5 => version.patch >= 10,
+        _ => true,
+    }
+}
+
+/// The revision that a restored cluster goes on from.
+pub(super) fn revision(task: Task, source: &Source) -> u64 {
+    match task {
+        Task::Restore { seen: Some(seen), .. } => seen.max(source.revision) + MARGIN,
+        _ => source.revision,
+    }
+}
+
+/// Where the data of the cluster with this token is made.
+pub(super) fn folder(token: &str) -> PathBuf {
+    Path::new(paths::RESTORE).join(token)
+}
+
+/// Whether the disk has room for the data of a snapshot of this size.
+pub(super) fn check_room(size: u64) -> Result<()> {
+    let space = statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
+    let free = space.blocks_available() * space.fragment_size();
+    let needed = size + ROOM;
+    ensure!(
+        free >= needed,
+        "{} has {} MiB free, and the restored data needs {} MiB beside the old, which is kept. `firstboot restore \
+         --list` shows what older restores set aside",
+        paths::VOLUME,
+        free >> 20,
+        needed >> 20
+    );
+    Ok(())
+}
+
+impl Build {
+    /// Makes the data for an epoch; nothing where it stands.
+    pub(super) fn make(&self, epoch: &Epoch) -> Result<()> {
+        let folder = folder(&epoch.token);
+        if files::exists(&folder)? {
+            return Ok(());
+        }
+        self.same_file()?;
+        clear()?;
+        Folder::new(paths::RESTORE, 0o700, ROOT).make()?;
+        let part = Path::new(paths::RESTORE).join("part");
+        let mut command = self.command(epoch, &part);
+        let words = format!("{} snapshot restore {}", command.get_program().display(), self.source.path.display());
+        say(format!("{words}, as a member of {:x}", epoch.cluster_id));
+        let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{words}`"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            clear()?;
+            bail!("`{words}` failed ({}): {}", output.status, last.join(" | "));
+        }
+        labels::below(&part).iter().try_for_each(crate::change::Change::apply)?;
+        files::settle(&part, ETCD)?;
+        files::rename(&part, &folder)
+    }
+
+    /// That the snapshot is still the one that was verified.
+    fn same_file(&self) -> Result<()> {
+        let Source { path, sha256, stamp, .. } = &self.source;
+        if Stamp::of(path)? == *stamp {
+            return Ok(());
+        }
+        let now = files::digest(path)?;
+        ensure!(
+            now == *sha256,
+            "{} is another file than the one that was verified: its digest was {} and is {}",
+            path.display(),
+            short(sha256),
+            short(&now)
+        );
+        Ok(())
+    }
+
+    fn command(&self, epoch: &Epoch, to: &Path) -> Command {
+        let Self { cluster, own, source } = self;
+        let start = Start::new_cluster(cluster, &epoch.token, epoch.lives.keys());
+        let members: Vec<String> = start.members.iter().map(|(name, url)| format!("{name}={url}")).collect();
+        let program = if cluster.etcd.version.has_etcdutl() { paths::ETCDUTL } else { paths::ETCDCTL };
+        let mut command = Command::new(program);
+        // Each checks its own work where it can (server/verify, from 3.5 on).
+        command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
+        command.args(["snapshot", "restore"]).arg(&source.path).arg("--data-dir").arg(to);
+        command.args(["--name", own.name.as_str(), "--initial-advertise-peer-urls", &own.peer_url()]);
+        command.args(["--initial-cluster", &members.join(","), "--initial-cluster-token", &epoch.token]);
+        if matches!(epoch.task, Task::Restore { seen: Some(_), .. }) {
+            let bump = revision(epoch.task, source) - source.revision;
+            command.args(["--bump-revision", &bump.to_string(), "--mark-compacted"]);
+        }
+        if !source.digest {
+            command.arg("--skip-hash-check");
+        }
+        command
+    }
+}
+
+/// Removes what was made and never used: it is all ours. A fetched snapshot stays.
+pub(super) fn clear() -> Result<()> {
+    let folder = Path::new(paths::RESTORE);
+    if !files::exists(folder)? {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot look into {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files::remove_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use recipes::Sha256;
+
+    use super::*;
+
+    #[test]
+    fn only_versions_that_can_raise_the_revision_are_asked_to() {
+        let can = |version: &str| can_raise(version.parse().unwrap());
+        for version in ["3.4.27", "3.4.45", "3.5.10", "3.5.33", "3.6.0", "3.7.1"] {
+            assert!(can(version), "{version}");
+        }
+        for version in ["3.4.23", "3.5.1", "3.5.9"] {
+            assert!(!can(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn the_revision_is_above_all_that_was_seen() {
+        let source = Source {
+            path: "/s".into(),
+            sha256: Sha256::of(b"s"),
+            revision: 50,
+            digest: true,
+            stamp: Stamp::of(Path::new("/")).unwrap(),
+        };
+        let restore = |seen| Task::Restore { snapshot: source.sha256, seen };
+        assert_eq!(revision(restore(Some(70)), &source), 70 + MARGIN);
+        assert_eq!(revision(restore(Some(0)), &source), 50 + MARGIN);
+        assert_eq!(revision(restore(None), &source), 50);
+    }
+}

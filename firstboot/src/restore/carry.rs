@@ -1,0 +1,148 @@
+//! What an operator told this node, carried on to its end: by the command itself, or by the next `firstboot run` where
+//! the power was cut meanwhile.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::build::{self, Build};
+use super::{aside, exchange};
+use crate::barrier::{self, Agreed, Epoch, Errand, Past, SetAside, Task};
+use crate::files;
+use crate::identity::Identity;
+use crate::journal::{Event, Exchange, Journal, Told};
+use crate::say::say;
+use crate::steps::etcd_conf::Start;
+use crate::{paths, release};
+
+/// After a power cut all boot again, and not all as fast.
+const AFTER_A_BOOT: Duration = Duration::from_secs(120);
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// etcd may start on the other data.
+    Exchanged(String),
+    /// etcd may start on what it had, and why.
+    GivenUp(anyhow::Error),
+    /// It goes on elsewhere.
+    Left,
+}
+
+/// Goes on with what was begun before a power cut, if anything was.
+pub(crate) fn take_up(identity: &Identity, journal: &mut Journal) -> Result<()> {
+    if Past::of(journal).told.is_none() {
+        return Ok(());
+    }
+    match carry_on(identity, journal, false)? {
+        Outcome::Exchanged(line) => say(line),
+        Outcome::GivenUp(why) => say(format!("the restore is given up, and etcd starts as it was: {why:#}")),
+        Outcome::Left => {}
+    }
+    Ok(())
+}
+
+/// From wherever it stands to the end.
+pub(super) fn carry_on(identity: &Identity, journal: &mut Journal, at_terminal: bool) -> Result<Outcome> {
+    let past = Past::of(journal);
+    let told = past.told.clone().context("a bug: nobody told this node to restore")?;
+    release::halt()?;
+    let exchange = match &past.exchange {
+        Some(begun) => begun.clone(),
+        None => match agree(identity, journal, &past, &told, at_terminal) {
+            Ok(Ok(exchange)) => {
+                journal.add(Event::Exchange(Box::new(exchange.clone())))?;
+                exchange
+            }
+            Ok(Err(Outcome::GivenUp(why))) | Err(why) => return give_up(journal, why),
+            Ok(Err(outcome)) => return Ok(outcome),
+        },
+    };
+    if let Err(error) = exchange::finish(&exchange) {
+        exchange::undo(&exchange).with_context(|| format!("{error:#}; and the old data could not be put back"))?;
+        return give_up(journal, error);
+    }
+    journal.add(Event::Exchanged)?;
+    clean();
+    let aside = exchange.aside.map(|path| format!("; what was there lies in {}", path.display())).unwrap_or_default();
+    Ok(Outcome::Exchanged(format!("this node's data is that of the cluster {:x} now{aside}", exchange.cluster)))
+}
+
+fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
+    journal.add(Event::GivenUp)?;
+    clean();
+    Ok(Outcome::GivenUp(why))
+}
+
+/// Removes what was made for epochs that came to nothing, and the snapshot where it was fetched. What is left costs
+/// room, and the next restore removes it.
+fn clean() {
+    if let Err(error) = files::remove_all(Path::new(paths::RESTORE)) {
+        say(format!("{error:#}"));
+    }
+}
+
+/// Meets the others, and says what they agreed to exchange.
+fn agree(
+    identity: &Identity,
+    journal: &mut Journal,
+    past: &Past,
+    told: &Told,
+    at_terminal: bool,
+) -> Result<Result<Exchange, Outcome>> {
+    let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+    let memory = past.told_memory(&identity.cluster, &identity.node.name, told);
+    let build = told.source.clone().map(|source| Build { cluster: identity.cluster.clone(), own: own.clone(), source });
+    let set_aside = past.set_aside.clone();
+    let prepare = {
+        let (build, set_aside) = (build.clone(), set_aside.clone());
+        move |epoch: &Epoch| prepare(build.as_ref(), set_aside.as_ref(), epoch)
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let left = Duration::from_secs(told.until.saturating_sub(now));
+    let patience = if at_terminal { left } else { left.max(AFTER_A_BOOT).min(Duration::from_secs(1 << 20)) };
+    let file = told.source.as_ref().map(|source| (source.sha256, source.path.clone()));
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
+    let agreed = runtime.block_on(async {
+        let errand = Errand::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
+        barrier::agree(identity, journal, memory, Some(errand)).await
+    })?;
+    let epoch = match agreed {
+        Agreed::On(epoch) => epoch,
+        Agreed::Not(why) => return Ok(Err(Outcome::GivenUp(why))),
+        Agreed::Left => return Ok(Err(Outcome::Left)),
+        Agreed::Join(_) => return Err(anyhow!("a bug: who was told to restore is to join nothing")),
+    };
+    // The one that others have begun may be an earlier one than the last that was made ready.
+    prepare(&epoch)?;
+    let aside = files::exists(Path::new(paths::DATA))?.then(|| barrier::aside("before-restore")).transpose()?;
+    let exchange = match (told.task, &told.source, set_aside) {
+        (Task::Restore { .. }, Some(source), _) => {
+            let Start { token, members, .. } = Start::new_cluster(&identity.cluster, &epoch.token, epoch.lives.keys());
+            let member = Some(barrier::member_id(&own.peer_url(), &token));
+            let (from, revision) = (build::folder(&token), build::revision(epoch.task, source));
+            Exchange { from, aside, token, members, cluster: epoch.cluster_id, member, revision }
+        }
+        (Task::Rollback { .. }, None, Some(SetAside { path, begun, cluster, member, revision })) => {
+            let Start { token, members, .. } = begun;
+            Exchange { from: path, aside, token, members, cluster, member, revision }
+        }
+        (task, ..) => return Err(anyhow!("a bug: told to {task}, without what that takes")),
+    };
+    let who: Vec<&str> = epoch.lives.keys().map(recipes::Label::as_str).collect();
+    say(format!("{} are ready: {}, the cluster {:x}", who.join(", "), told.task, exchange.cluster));
+    Ok(Ok(exchange))
+}
+
+/// Sees to it that what an epoch begins with is there.
+fn prepare(build: Option<&Build>, set_aside: Option<&SetAside>, epoch: &Epoch) -> Result<()> {
+    match (build, set_aside) {
+        (Some(build), _) => build.make(epoch),
+        (None, Some(set_aside)) => aside::check(set_aside),
+        (None, None) => Err(anyhow!("a bug: neither a snapshot nor data that was set aside")),
+    }
+}

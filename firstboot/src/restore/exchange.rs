@@ -1,0 +1,163 @@
+//! Other data takes the place of etcd's, by two renames. Both can be seen on the disk afterwards, so that whoever finds
+//! the exchange half done, after a power cut, finishes it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::files::{self, ETCD, Folder};
+use crate::journal::Exchange;
+use crate::paths;
+
+/// What to rename, in this order.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    Both,
+    Second,
+    Nothing,
+}
+
+/// What is left to do, by which of the three folders are there: the new data in its first place, etcd's, and the one
+/// set aside.
+fn left(from: bool, data: bool, aside: Option<bool>) -> Result<Left, &'static str> {
+    match (from, data, aside) {
+        (true, true, Some(false)) => Ok(Left::Both),
+        (true, false, _) => Ok(Left::Second),
+        (false, true, None | Some(true)) => Ok(Left::Nothing),
+        (true, true, None) => Err("there is data now, and there was none"),
+        (true, true, Some(true)) => Err("the old data was set aside, and there is other data in its place"),
+        (false, true, Some(false)) => Err("the new data is gone, and the old is where it was"),
+        (false, false, _) => Err("the new data is gone"),
+    }
+}
+
+/// Does what is left of it.
+pub(super) fn finish(exchange: &Exchange) -> Result<()> {
+    finish_at(exchange, Path::new(paths::DATA), Path::new(paths::ASIDE), ETCD)
+}
+
+fn finish_at(exchange: &Exchange, data: &Path, asides: &Path, owner: (u32, u32)) -> Result<()> {
+    let Exchange { from, aside, .. } = exchange;
+    let aside_there = aside.as_deref().map(files::exists).transpose()?;
+    let left = match left(files::exists(from)?, files::exists(data)?, aside_there) {
+        Ok(left) => left,
+        Err(why) => bail!("cannot put {} in the place of {}: {why}", from.display(), data.display()),
+    };
+    if left == Left::Both {
+        Folder::new(asides, 0o700, owner).make()?;
+        let aside = aside.as_ref().context("a bug: no place for the old data")?;
+        files::rename(data, aside)?;
+    }
+    if left != Left::Nothing {
+        files::rename(from, data)?;
+    }
+    Ok(())
+}
+
+/// Puts the old data back, after an error. The new is where it was made.
+pub(super) fn undo(exchange: &Exchange) -> Result<()> {
+    undo_at(exchange, Path::new(paths::DATA))
+}
+
+fn undo_at(exchange: &Exchange, data: &Path) -> Result<()> {
+    let Exchange { from, aside, .. } = exchange;
+    let moved = aside.as_deref().map_or(Ok(true), files::exists)?;
+    if moved && files::exists(data)? && !files::exists(from)? {
+        files::rename(data, from)?;
+    }
+    match aside {
+        Some(aside) if !files::exists(data)? && files::exists(aside)? => files::rename(aside, data),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// The power may be cut before, between and after the renames; from each state the end is the same.
+    #[test]
+    fn from_every_moment_it_is_finished_or_undone() {
+        let owner = (nix::unistd::Uid::current().as_raw(), nix::unistd::Gid::current().as_raw());
+        for had_data in [true, false] {
+            for renames in 0..=2 {
+                for back in [false, true] {
+                    let folder = tempfile::tempdir().unwrap();
+                    let at = |name: &str| folder.path().join(name);
+                    for (name, content) in [("new", "new"), ("data", "old")] {
+                        if name == "new" || had_data {
+                            fs::create_dir(at(name)).unwrap();
+                            fs::write(at(name).join("file"), content).unwrap();
+                        }
+                    }
+                    fs::create_dir(at("aside")).unwrap();
+                    let exchange = Exchange {
+                        from: at("new"),
+                        aside: had_data.then(|| at("aside/old")),
+                        token: String::new(),
+                        members: vec![],
+                        cluster: 1,
+                        member: None,
+                        revision: 0,
+                    };
+                    if renames >= 1 && had_data {
+                        fs::rename(at("data"), at("aside/old")).unwrap();
+                    }
+                    if renames == 2 {
+                        fs::rename(at("new"), at("data")).unwrap();
+                    }
+                    let read = |path: &str| fs::read_to_string(at(path)).ok();
+                    if back {
+                        undo_at(&exchange, &at("data")).unwrap();
+                        assert_eq!(read("data/file").as_deref(), had_data.then_some("old"));
+                        assert_eq!(read("new/file").as_deref(), Some("new"));
+                    } else {
+                        for _ in 0..2 {
+                            finish_at(&exchange, &at("data"), &at("aside"), owner).unwrap();
+                            assert_eq!(read("data/file").as_deref(), Some("new"));
+                            assert_eq!(read("aside/old/file").as_deref(), had_data.then_some("old"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn old_data_stays_where_it_is_when_the_new_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("data")).unwrap();
+        let exchange = Exchange {
+            from: at("new"),
+            aside: Some(at("aside/old")),
+            token: String::new(),
+            members: vec![],
+            cluster: 1,
+            member: None,
+            revision: 0,
+        };
+        assert!(finish_at(&exchange, &at("data"), &at("aside"), (0, 0)).is_err());
+        undo_at(&exchange, &at("data")).unwrap();
+        assert!(at("data").exists());
+    }
+
+    #[test]
+    fn nothing_is_renamed_over_anything() {
+        for from in [true, false] {
+            for data in [true, false] {
+                for aside in [None, Some(true), Some(false)] {
+                    let left = left(from, data, aside);
+                    if left == Ok(Left::Both) {
+                        assert_eq!((from, data, aside), (true, true, Some(false)));
+                    }
+                    if left == Ok(Left::Second) {
+                        assert!(from && !data);
+                    }
+                }
+            }
+        }
+    }
+}

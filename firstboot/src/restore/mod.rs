@@ -1,0 +1,134 @@
+//! `firstboot restore`: all members begin anew from one snapshot, and nothing that was there is lost.
+//!
+//! The file is verified while etcd still runs. Then etcd stops, and the members meet at the barrier, on its port. Who
+//! was told the same as all others makes its new data beside the old and says that it is ready; only when all are, the
+//! data is exchanged. Whatever fails before that ends with etcd running on what it had.
+
+mod aside;
+mod build;
+mod carry;
+mod exchange;
+mod fetch;
+mod plan;
+mod source;
+mod wait;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use recipes::Label;
+
+use crate::barrier::{self, Nonce, Past, Task};
+use crate::exit::refused;
+use crate::identity::Identity;
+use crate::journal::{Event, Journal, Told};
+use crate::operator::{self, UNIT};
+use crate::say::{say, show};
+use crate::{paths, run};
+pub(crate) use carry::take_up;
+use carry::{Outcome, carry_on};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the command line")]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct Options {
+    /// The snapshot. Say the same file on every member, in any order
+    #[arg(group = "what")]
+    snapshot: Option<PathBuf>,
+    /// Fetch the snapshot from this member, on which `firstboot restore` waits
+    #[arg(long, value_name = "PEER", group = "what")]
+    from: Option<Label>,
+    /// Return to the data that the last restore set aside, on every member
+    #[arg(long, group = "what")]
+    rollback: bool,
+    /// List what was set aside
+    #[arg(long, group = "what")]
+    list: bool,
+    /// Delete what was set aside more than so many days ago
+    #[arg(long, value_name = "DAYS", group = "what")]
+    prune: Option<u64>,
+    /// Go without these members. More than half must be left
+    #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
+    without: Vec<Label>,
+    /// This machine alone: the others are gone, and join it again when they are installed anew
+    #[arg(long, conflicts_with = "without")]
+    solo: bool,
+    /// Take a file that does not end with etcd's digest, as a copy of member/snap/db. Its pages are checked all the same
+    #[arg(long)]
+    skip_hash_check: bool,
+    /// Go on from the snapshot's revision, though clients may have seen later ones
+    #[arg(long)]
+    keep_revision: bool,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// For how many seconds to wait for the others before all is given up, and for the cluster when it starts
+    #[arg(long, default_value_t = 900)]
+    deadline: u64,
+}
+
+/// Does what the command line says.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let journal = Journal::look(paths::JOURNAL)?;
+    if options.list {
+        return Ok(show(&aside::list(&journal)?)?);
+    }
+    if let Some(days) = options.prune {
+        return aside::prune(&journal, days);
+    }
+    let (identity, machine) = run::identify()?;
+    run::check_before(&identity, &machine, &journal)?;
+    let past = Past::of(&journal);
+    drop(journal);
+    if past.exchange.is_some() {
+        return Err(refused(format!("an earlier restore is not finished; `systemctl restart {UNIT}` finishes it")));
+    }
+    let without = without(options, &identity, &past)?;
+    let patience = Duration::from_secs(options.deadline);
+    let (task, source) = if options.rollback {
+        let aside = past.set_aside.as_ref();
+        let aside = aside.ok_or_else(|| refused("no restore has set data of this node aside"))?;
+        aside::check(aside)?;
+        (Task::Rollback { cluster: aside.cluster }, None)
+    } else {
+        let source = source::get(options, &identity, patience)?;
+        let restore = plan::task(options.keep_revision, &identity, &past, &source)?;
+        (restore, Some(source))
+    };
+    plan::say_it(&identity, &past, task, source.as_ref(), &without)?;
+    if options.dry_run {
+        return Ok(());
+    }
+    let until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
+    let told = Told { nonce: Nonce::draw()?, task, without, source, until };
+    // The unit starts etcd in the end, as what it was or as what it became; and goes on where this process leaves.
+    let outcome = operator::with_journal(|journal| {
+        journal.add(Event::Told(Box::new(told)))?;
+        carry_on(&identity, journal, true)
+    })?;
+    match outcome {
+        Outcome::Exchanged(line) => {
+            say(line);
+            wait::until_healthy(&identity, patience)
+        }
+        Outcome::Left => Ok(()),
+        Outcome::GivenUp(why) => Err(why.context("nothing was restored, and etcd starts as it was")),
+    }
+}
+
+/// The members that are not waited for.
+fn without(options: &Options, identity: &Identity, past: &Past) -> Result<BTreeSet<Label>> {
+    let (cluster, own) = (&identity.cluster, &identity.node.name);
+    if options.solo {
+        let names = cluster.members.iter().map(|member| member.name.clone());
+        return Ok(names.filter(|name| name != own).collect());
+    }
+    let names: BTreeSet<Label> = options.without.iter().cloned().collect();
+    match barrier::objection(&names, cluster, Some(own), past) {
+        Some(why) if !names.is_empty() => Err(refused(why)),
+        _ => Ok(names),
+    }
+}

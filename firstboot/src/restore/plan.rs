@@ -1,0 +1,96 @@
+//! What will be done, for the operator to read before it is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use recipes::{ClusterDocument, Label};
+use tokio::task::JoinSet;
+
+use super::build::{self, MARGIN};
+use crate::barrier::{Past, Task, short};
+use crate::etcd::{Client, Credentials};
+use crate::identity::Identity;
+use crate::journal::Source;
+use crate::say::{say, show};
+
+/// The task that a snapshot makes, with the newest revision that anybody knows of.
+pub(super) fn task(keep_revision: bool, identity: &Identity, past: &Past, source: &Source) -> Result<Task> {
+    let version = identity.cluster.etcd.version;
+    let raise = !keep_revision && build::can_raise(version);
+    if !raise && !keep_revision {
+        say(format!(
+            "etcd {version} cannot raise the revision at a restore (3.4.27, 3.5.10 and later can): a client that has \
+             seen a later revision than {} is not told so by its watch. Start such clients anew",
+            source.revision
+        ));
+    }
+    let seen = if raise { Some(newest(&identity.cluster)?.max(source.revision).max(past.revision)) } else { None };
+    Ok(Task::Restore { snapshot: source.sha256, seen })
+}
+
+/// The newest revision that any member says; it answers without a quorum, too.
+fn newest(cluster: &ClusterDocument) -> Result<u64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Ok(credentials) = Credentials::installed() else { return Ok(0) };
+    Ok(runtime.block_on(async {
+        let mut asked = JoinSet::new();
+        for member in &cluster.members {
+            let (url, credentials) = (member.client_url(), credentials.clone());
+            asked.spawn(async move {
+                let status = async { Client::connect(&url, &credentials).await?.status().await };
+                let status = tokio::time::timeout(Duration::from_secs(2), status).await;
+                let header = status.ok().and_then(Result::ok).and_then(|status| status.header).unwrap_or_default();
+                u64::try_from(header.revision).unwrap_or_default()
+            });
+        }
+        asked.join_all().await.into_iter().max().unwrap_or_default()
+    }))
+}
+
+/// Prints it.
+pub(super) fn say_it(
+    identity: &Identity,
+    past: &Past,
+    task: Task,
+    source: Option<&Source>,
+    without: &BTreeSet<Label>,
+) -> Result<()> {
+    let cluster = &identity.cluster;
+    let mut lines = vec![format!("{} of cluster {} is to {task}", identity.node.name, cluster.name)];
+    if let Some(source) = source {
+        build::check_room(std::fs::metadata(&source.path).context("the snapshot is gone")?.len())?;
+        lines.push(format!("  snapshot   {}", source.path.display()));
+        lines.push(format!("  sha256     {}", source.sha256));
+        let revision = match task {
+            Task::Restore { seen: Some(seen), .. } => format!(
+                "{}, to be raised above {} (the newest seen is {seen}); watches from before are told that it is \
+                 compacted",
+                source.revision,
+                seen + MARGIN - 1
+            ),
+            _ => format!("{}, and the cluster goes on from there", source.revision),
+        };
+        lines.push(format!("  revision   {revision}"));
+    }
+    let now = past.cluster.map_or_else(|| "none known".to_owned(), |id| format!("{id:x}"));
+    let then = match (task, past.set_aside.as_ref()) {
+        (Task::Rollback { cluster }, Some(aside)) => format!("{cluster:x}, from {}", aside.path.display()),
+        (Task::Restore { snapshot, .. }, _) => format!(
+            "new, token {}-r-{}-…: its last part is drawn by all members together, and the ids follow from it",
+            cluster.name,
+            &short(&snapshot)[..8]
+        ),
+        _ => "new".to_owned(),
+    };
+    lines.push(format!("  cluster    {now} until now; then {then}"));
+    let names = |mut names: Vec<&str>| {
+        names.sort_unstable();
+        if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+    };
+    let all = cluster.members.iter().map(|member| &member.name);
+    let with: Vec<&str> = all.filter(|name| !without.contains(*name)).map(Label::as_str).collect();
+    lines.push(format!("  members    {}", names(with)));
+    lines.push(format!("  without    {}", names(without.iter().map(Label::as_str).collect())));
+    Ok(show(&(lines.join("\n") + "\n"))?)
+}

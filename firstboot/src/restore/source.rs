@@ -1,0 +1,49 @@
+//! Where the snapshot comes from, and that it is one. etcd runs all this while.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use recipes::EtcdVersion;
+
+use super::{Options, fetch};
+use crate::exit::refused;
+use crate::files::Stamp;
+use crate::identity::Identity;
+use crate::journal::Source;
+use crate::say::say;
+use crate::snapshot::verify::{self, Digest, Hash, Verified};
+
+/// The snapshot on this node's disk, verified.
+pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) -> Result<Source> {
+    let path = match (&options.snapshot, &options.from) {
+        (Some(path), _) => std::fs::canonicalize(path).with_context(|| format!("cannot read {}", path.display()))?,
+        (None, Some(peer)) => fetch::from(identity, peer, patience)?,
+        (None, None) => return Err(refused("neither a snapshot nor a member to fetch it from was given")),
+    };
+    let stamp = Stamp::of(&path)?;
+    let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
+    say(format!("verifying {}", path.display()));
+    let verified = verify::verify(&path, hash)?;
+    check_version(&path, &verified, identity.cluster.etcd.version)?;
+    let revision = u64::try_from(verified.revision).context("the snapshot has a negative revision")?;
+    say(format!("{} is good: revision {revision}", path.display()));
+    Ok(Source { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
+}
+
+/// An older etcd does not know what a newer one wrote.
+fn check_version(path: &Path, verified: &Verified, runs: EtcdVersion) -> Result<()> {
+    let Some(wrote) = verified.storage_version.as_deref().and_then(|version| version.parse::<EtcdVersion>().ok())
+    else {
+        return Ok(());
+    };
+    ensure!(
+        wrote.minor <= runs.minor,
+        refused(format!(
+            "{} was made by etcd 3.{}, and this image has {runs}, which cannot read that",
+            path.display(),
+            wrote.minor
+        ))
+    );
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! After the exchange: until the cluster is there, and for whom it waits.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use recipes::cluster::Member;
+use tokio::task::JoinSet;
+
+use crate::barrier::Past;
+use crate::etcd::{Client, Credentials};
+use crate::exit::not_ready;
+use crate::identity::Identity;
+use crate::journal::Journal;
+use crate::paths;
+use crate::say::say;
+
+/// Waits for a quorum.
+pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
+    let end = Instant::now() + patience;
+    let cluster = Past::of(&Journal::look(paths::JOURNAL)?).cluster.unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let credentials = Credentials::installed()?;
+        let mut told = String::new();
+        let mut asked = Instant::now();
+        loop {
+            let healthy = async {
+                let client = Client::connect("https://127.0.0.1:2379", &credentials).await?;
+                client.healthy().await?;
+                client.status().await
+            };
+            if let Ok(status) = healthy.await {
+                let header = status.header.unwrap_or_default();
+                say(format!(
+                    "{} is a healthy member of the cluster {:x}, at revision {}",
+                    identity.node.name, header.cluster_id, header.revision
+                ));
+                return Ok(());
+            }
+            if asked.elapsed() > Duration::from_secs(2) {
+                let missing = missing(&identity.cluster.members, cluster, &credentials).await.join(", ");
+                if missing != told {
+                    say(format!("etcd starts; waiting until it has a quorum. Not there yet: {missing}"));
+                    told = missing;
+                }
+                asked = Instant::now();
+            }
+            if Instant::now() >= end {
+                return Err(not_ready(format!(
+                    "the data is exchanged, but etcd has no quorum after {} s. Not there: {told}. `journalctl -u etcd`",
+                    patience.as_secs()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+}
+
+/// The members whose etcd does not answer as one of this cluster.
+async fn missing(members: &[Member], cluster: u64, credentials: &Credentials) -> Vec<String> {
+    let mut asked = JoinSet::new();
+    for member in members.iter().cloned() {
+        let credentials = credentials.clone();
+        asked.spawn(async move {
+            let status = async { Client::connect(&member.client_url(), &credentials).await?.status().await };
+            let there = match tokio::time::timeout(Duration::from_secs(1), status).await {
+                Ok(Ok(status)) => status.header.is_some_and(|header| header.cluster_id == cluster),
+                _ => false,
+            };
+            (!there).then(|| member.name.to_string())
+        });
+    }
+    let mut missing: Vec<String> = asked.join_all().await.into_iter().flatten().collect();
+    missing.sort();
+    missing
+}

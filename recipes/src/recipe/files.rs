@@ -1,0 +1,116 @@
+//! `[files]`: what a user brings besides.
+
+use std::ops::Range;
+
+use crate::ETCD_ID;
+use crate::diagnostic::Diagnostic;
+use crate::reader::{At, Entry, Table};
+
+/// What a user brings to the overlay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// More files of the overlay.
+    pub overlay: Vec<OverlayFile>,
+    /// Scripts that the installer runs in the new system, in this order.
+    pub post: Vec<LocalFile>,
+}
+
+/// A file beside the recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalFile {
+    /// Its path below the recipe's folder.
+    pub source: String,
+    /// Where the recipe names it.
+    pub span: Range<usize>,
+}
+
+/// A file of the overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverlayFile {
+    /// Where it will lie on the node, without the leading slash.
+    pub path: String,
+    /// Where it comes from.
+    pub file: LocalFile,
+    /// Its permissions.
+    pub mode: u32,
+    /// The number of its user and of its group.
+    pub owner: u32,
+    /// Where the recipe names its path.
+    pub span: Range<usize>,
+}
+
+/// What the image has itself, and what its user may not put in place of it.
+const OWN: [&str; 3] = ["etc/firstboot/", "usr/local/bin/etcd", "usr/local/bin/firstboot"];
+
+pub(super) fn read(root: &Table<'_>) -> Files {
+    let Some(table) = root.table("files") else { return Files::default() };
+    let post = table.texts("post").into_iter().filter_map(|text| local(&table, text)).collect();
+    let entries = table.entries("overlay");
+    let overlay = entries.iter().filter_map(|(path, entry)| overlay_file(&table, path, entry)).collect();
+    table.finish();
+    Files { overlay, post }
+}
+
+/// A path that stays below the recipe's folder. That no link leads out of it only the disk can say.
+fn local(table: &Table<'_>, text: At<String>) -> Option<LocalFile> {
+    let At { value, span } = text;
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    if !value.split('/').all(plain) || value.contains(char::is_control) {
+        let finding = Diagnostic::error(span, format!("`{}` leads out of the recipe's folder", value.escape_debug()));
+        table.report(finding.label("expected a path below it, as in files/own.conf, without `..`"));
+        return None;
+    }
+    Some(LocalFile { source: value, span })
+}
+
+fn overlay_file(table: &Table<'_>, path: &At<String>, entry: &Entry<'_>) -> Option<OverlayFile> {
+    let (source, mode, owner) = match entry {
+        Entry::Text(text) => (Some(text.clone()), None, None),
+        Entry::Table(entry) => {
+            let source = entry.required::<String>("source", "which file of the recipe's folder it is");
+            let mode = entry.value::<Mode>("mode").map(|mode| mode.value.0);
+            let owner = entry.choice("owner", &[("root", 0), ("etcd", ETCD_ID)]).map(|owner| owner.value);
+            entry.finish();
+            (source, mode, owner)
+        }
+    };
+    let place = node_path(table, path);
+    let default = if path.value.starts_with("/usr/local/bin/") { 0o755 } else { 0o644 };
+    Some(OverlayFile {
+        path: place?,
+        file: local(table, source?)?,
+        mode: mode.unwrap_or(default),
+        owner: owner.unwrap_or(0),
+        span: path.span.clone(),
+    })
+}
+
+fn node_path(table: &Table<'_>, path: &At<String>) -> Option<String> {
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    let inner = path.value.strip_prefix('/').filter(|inner| inner.split('/').all(plain));
+    let Some(inner) = inner.filter(|inner| !inner.contains(|c: char| c.is_control() || c == '\\')) else {
+        let message = format!("`{}` is no path on the node", path.value.escape_debug());
+        table.report(
+            Diagnostic::error(path.span.clone(), message).label("expected one from the root, as in \"/etc/motd\""),
+        );
+        return None;
+    };
+    if OWN.iter().any(|own| inner.starts_with(own)) {
+        let finding = Diagnostic::error(path.span.clone(), format!("{} is the image's own", path.value));
+        table.report(finding.label("expected another place"));
+        return None;
+    }
+    Some(inner.to_owned())
+}
+
+/// Permissions in octal.
+#[derive(Debug, Clone, Copy)]
+struct Mode(u32);
+
+impl std::str::FromStr for Mode {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() >= 3);
+        mode.map(Self).ok_or("expected permissions in octal, as in \"0644\"")
+    }
+}

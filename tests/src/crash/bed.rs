@@ -1,0 +1,285 @@
+//! Three installed hosts that stay on, and are made to forget again and again: a boot for each point would cost more than
+//! the point itself.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use super::order::Order;
+use super::state::State;
+use crate::cluster::{Provisioning, boot_all, etcdctl, status, wait_healthy};
+use crate::harness::tail;
+use crate::host::Host;
+use crate::lossy::{Disk, Loss, Tree};
+use crate::{etcd, process, programs, run};
+
+/// How long anything may take; nothing is judged by how long it took.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where a host finds the tracer and its orders.
+const CRASH: &str = "/crash";
+
+/// The programs that can be given orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traced {
+    /// firstboot.service.
+    Firstboot,
+    /// etcd.service.
+    Etcd,
+}
+
+impl Traced {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Firstboot => "firstboot",
+            Self::Etcd => "etcd",
+        }
+    }
+
+    /// What is changed about the unit: it starts under the tracer, firstboot again at once when it was killed, and
+    /// whoever is stopped is so at once.
+    fn unit(self) -> String {
+        let (command, more) = match self {
+            Self::Firstboot => ("firstboot run", "RestartSec=100ms"),
+            // It forbids ptrace, and everything outside its data.
+            Self::Etcd => ("etcd", "SystemCallFilter=\nReadWriteDirectories=/crash/etcd"),
+        };
+        let name = self.name();
+        format!(
+            "[Service]\nNotifyAccess=all\nKillSignal=SIGKILL\n{more}\nExecStart=\n\
+             ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n"
+        )
+    }
+}
+
+/// A host forgets what it learned since it was installed.
+const FORGET: &str = "set -e
+systemctl stop firstboot.service etcd.service
+systemctl reset-failed
+find /etc/etcd /var/lib/firstboot /var/lib/etcd -mindepth 1 -delete
+rm -rf /etc/hostname /run/firstboot/*
+tar -C / -xpf /crash/installed.tar";
+
+/// etcdctl 3.5 reads the environment a second time for this command, and calls what it finds a conflict with itself.
+const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
+with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
+unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
+etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
+
+/// What of a host firstboot writes.
+const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
+
+/// The hosts of a cluster to be.
+#[derive(Debug)]
+pub struct Bed {
+    // The hosts go before their network.
+    /// etcd-1 to etcd-3.
+    pub hosts: Vec<Host>,
+    folders: Vec<PathBuf>,
+    /// Of each host: what firstboot writes, and etcd's volume. None where disks lose nothing.
+    disks: Vec<[Disk; 2]>,
+    _provisioning: Provisioning,
+}
+
+impl Bed {
+    /// Three nodes of the demo's recipe, installed and told who they are, off. `tracer` is the program of that name.
+    pub fn new(tracer: &Path) -> Result<Self> {
+        etcd::release("3.5.1")?;
+        let provisioning = Provisioning::new()?;
+        provisioning.build(&programs::recipe("demo"))?;
+        let (mut hosts, mut folders) = (Vec::new(), Vec::new());
+        for name in ["etcd-1", "etcd-2", "etcd-3"] {
+            let mut host = provisioning.node(name)?;
+            let folder = run::current()?.folder("crash")?;
+            fs::copy(tracer, folder.join("tracer")).with_context(|| format!("cannot copy {}", tracer.display()))?;
+            for traced in [Traced::Firstboot, Traced::Etcd] {
+                let own = folder.join(traced.name());
+                fs::create_dir(&own)?;
+                fs::set_permissions(&own, fs::Permissions::from_mode(0o777))?;
+                let unit = format!("/etc/systemd/system/{}.service.d/crash.conf", traced.name());
+                host.write(&unit, traced.unit(), 0o644)?;
+            }
+            host.bind(&folder, CRASH);
+            let (root, tar) = (host.root().display().to_string(), folder.join("installed.tar").display().to_string());
+            process::check("tar", &[&["-C", &root, "-cpf", &tar][..], &WRITTEN].concat())?;
+            hosts.push(host);
+            folders.push(folder);
+        }
+        Ok(Self { hosts, folders, disks: Vec::new(), _provisioning: provisioning })
+    }
+
+    /// The same, on, and with nothing begun.
+    pub fn on(tracer: &Path) -> Result<Self> {
+        Self::new(tracer)?.switched_on()
+    }
+
+    /// The same on disks that lose what was not flushed. On etcd's volume names are in order, as on the XFS that it is
+    /// meant for; what firstboot writes for itself must do without that.
+    pub fn lossy(tracer: &Path) -> Result<Self> {
+        let mut bed = Self::new(tracer)?;
+        for host in &mut bed.hosts {
+            let (mut own, mut volume) = (Tree::default(), Tree::in_order());
+            own.take_in(&host.path("/etc/etcd"), "conf")?;
+            own.take_in(&host.path("/var/lib/firstboot"), "state")?;
+            volume.take_in(&host.path("/var/lib/etcd"), "etcd")?;
+            let disks = [Disk::new(own)?, Disk::new(volume)?];
+            host.bind(&disks[0].path().join("conf"), "/etc/etcd");
+            host.bind(&disks[0].path().join("state"), "/var/lib/firstboot");
+            host.bind(&disks[1].path().join("etcd"), "/var/lib/etcd");
+            bed.disks.push(disks);
+        }
+        bed.switched_on()
+    }
+
+    fn switched_on(self) -> Result<Self> {
+        let mut bed = self;
+        boot_all(&mut bed.hosts)?;
+        for host in &bed.hosts {
+            host.wait_for("systemctl is-active --quiet dbus.service", PATIENCE)?;
+        }
+        bed.forget_all()?;
+        Ok(bed)
+    }
+
+    /// The folder of orders for a program on a host.
+    pub fn orders(&self, at: usize, traced: Traced) -> PathBuf {
+        self.folders[at].join(traced.name())
+    }
+
+    /// All hosts forget what they learned since they were installed.
+    pub fn forget_all(&self) -> Result<()> {
+        std::thread::scope(|scope| {
+            let work: Vec<_> = (0..self.hosts.len()).map(|at| scope.spawn(move || self.forget(at))).collect();
+            work.into_iter().try_for_each(|work| work.join().map_err(|_| anyhow!("forgetting panicked"))?)
+        })
+    }
+
+    /// One of them forgets; it is as if it had a new disk.
+    pub fn forget(&self, at: usize) -> Result<()> {
+        for traced in [Traced::Firstboot, Traced::Etcd] {
+            Order::take(&self.orders(at, traced))?;
+        }
+        let script = format!("{FORGET}\nhostname {}", self.hosts[at].name());
+        self.hosts[at].sh(&script)?.ok().map(drop).with_context(|| format!("resetting {}", self.hosts[at].name()))
+    }
+
+    /// What is there now is on the disks.
+    pub fn settle(&self) {
+        self.disks.iter().flatten().for_each(|disk| disk.tree().flush_all());
+    }
+
+    /// The power of these hosts goes, all at one instant, and comes back.
+    pub fn power_cut(&mut self, hosts: &[usize], loss: Loss) -> Result<()> {
+        for at in hosts {
+            self.hosts[*at].pull_the_plug()?;
+        }
+        for at in hosts {
+            for disk in self.disks.get_mut(*at).into_iter().flatten() {
+                disk.cut(loss)?;
+            }
+            self.hosts[*at].boot()?;
+        }
+        Ok(())
+    }
+
+    /// Lets firstboot go on these hosts.
+    pub fn start(&self, hosts: &[usize]) -> Result<()> {
+        hosts.iter().try_for_each(|at| {
+            self.hosts[*at].check(&["systemctl", "start", "--no-block", "firstboot.service"]).map(drop)
+        })
+    }
+
+    /// Sees to it that all three are a healthy cluster, and `follower` does not lead it: an election costs seconds.
+    pub fn be_whole(&self, follower: usize) -> Result<()> {
+        let seen = status(&self.hosts[(follower + 1) % 3]).unwrap_or_default();
+        if seen.len() != 3 || !seen.iter().all(|member| member.healthy && !member.learner) {
+            self.forget_all()?;
+            self.start(&[0, 1, 2])?;
+            self.wait_whole()?;
+        }
+        let leads = |at: usize| -> Result<bool> {
+            let own = self.hosts[at].name();
+            Ok(status(&self.hosts[at])?.iter().any(|member| member.leader && member.name == own))
+        };
+        if leads(follower)? {
+            let list = etcdctl(&self.hosts[follower], "member list")?;
+            let other = self.hosts[(follower + 1) % 3].name();
+            let line = list.lines().find(|line| line.contains(other)).context("no other member")?;
+            let id = line.split(',').next().unwrap_or_default();
+            self.hosts[follower].sh(&format!("{MOVE_LEADER} {id}"))?.ok().context("moving the leadership")?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all three are healthy members of one cluster, and firstboot on each has ended well.
+    pub fn wait_whole(&self) -> Result<()> {
+        for host in &self.hosts {
+            wait_finished(host)?;
+        }
+        for host in &self.hosts {
+            wait_healthy(host, 3, PATIENCE)?;
+        }
+        let mut tokens = Vec::new();
+        for host in &self.hosts {
+            let list = etcdctl(host, "endpoint status --write-out=json")?;
+            let (_, id) = list.split_once("\"cluster_id\":").with_context(|| format!("no cluster in {list}"))?;
+            tokens.push(id.split(',').next().unwrap_or_default().to_owned());
+        }
+        tokens.dedup();
+        ensure!(tokens.len() == 1, "the members are in different clusters: {tokens:?}");
+        Ok(())
+    }
+
+    /// Waits until a program stands still, or firstboot on its host has finished without coming by the point.
+    pub fn comes_by(&self, at: usize, traced: Traced) -> Result<bool> {
+        let end = Instant::now() + PATIENCE;
+        let orders = self.orders(at, traced);
+        while !Order::was_reached(&orders) {
+            if has_finished(&self.hosts[at])?.0 {
+                return Ok(false);
+            }
+            ensure!(Instant::now() < end, "the point is not reached, and nothing finished\n{}", self.journals());
+            sleep(Duration::from_millis(10));
+        }
+        Ok(true)
+    }
+
+    /// What firstboot said last on each host.
+    pub fn journals(&self) -> String {
+        let tails = self.hosts.iter().map(|host| tail(&host.journal("firstboot").unwrap_or_default(), 15));
+        tails.collect::<Vec<_>>().join("\n--\n")
+    }
+
+    /// What firstboot made of a host.
+    pub fn state(&self, at: usize) -> Result<State> {
+        State::of(&self.hosts[at])
+    }
+}
+
+/// Whether firstboot has done all it had to do, and what its unit says.
+pub fn has_finished(host: &Host) -> Result<(bool, String)> {
+    let shown =
+        host.run(&["systemctl", "show", "--property=ActiveState,SubState,StatusText", "firstboot.service"])?.stdout;
+    Ok((shown.contains("ActiveState=active\n") && shown.contains("SubState=exited\n"), shown))
+}
+
+/// Waits until firstboot has done all it had to do, by itself.
+pub fn wait_finished(host: &Host) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let (done, shown) = has_finished(host)?;
+        if done {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            let journal = tail(&host.journal("firstboot").unwrap_or_default(), 40);
+            let etcd = tail(&host.journal("etcd").unwrap_or_default(), 10);
+            bail!("firstboot on {} has not finished:\n{shown}\n{journal}\netcd:\n{etcd}", host.name());
+        }
+        sleep(Duration::from_millis(50));
+    }
+}

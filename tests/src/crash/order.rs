@@ -1,0 +1,120 @@
+//! What the harness tells the tracer, and what it says back: files in one folder that both can see.
+//!
+//! | file | who writes it | what it says |
+//! |---|---|---|
+//! | `order` | the harness | what to do; taken by the next program that starts, and by no other |
+//! | `points` | the tracer | every point that the program passed, a line each |
+//! | `reached` | the tracer | the point that the order names was reached |
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+/// One call of a program that others can see: what it does to what, and the how-manieth of its kind it is. It is found
+/// again in another run whatever else that run does more or less often, such as asking a peer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    /// The call and its object, such as `rename /etc/etcd/etcd.conf`.
+    pub what: String,
+    /// Counted from 1.
+    pub nth: usize,
+}
+
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} #{}", self.what, self.nth)
+    }
+}
+
+impl std::str::FromStr for Point {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (what, nth) = text.rsplit_once(" #").with_context(|| format!("{text:?} is no point"))?;
+        Ok(Self { what: what.to_owned(), nth: nth.parse().with_context(|| format!("{text:?} is no point"))? })
+    }
+}
+
+/// What the tracer does to the next program that starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing, but list all points that it passes.
+    List,
+    /// Kill it at this point, before the call.
+    Kill(Point),
+    /// Let it stand still at this point, before the call, until its machine is switched off.
+    Hold(Point),
+}
+
+impl Order {
+    /// Gives it, in place of an earlier one, and forgets what was said to that.
+    pub fn give(&self, folder: &Path) -> Result<()> {
+        for file in ["reached", "points"] {
+            remove(&folder.join(file))?;
+        }
+        let text = match self {
+            Self::List => "list".to_owned(),
+            Self::Kill(point) => format!("kill {point}"),
+            Self::Hold(point) => format!("hold {point}"),
+        };
+        let path = folder.join("order");
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Takes the order that was given, if there is one.
+    pub fn take(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join("order");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        remove(&path)?;
+        Ok(Some(match text.split_once(' ') {
+            None if text == "list" => Self::List,
+            Some(("kill", point)) => Self::Kill(point.parse()?),
+            Some(("hold", point)) => Self::Hold(point.parse()?),
+            _ => bail!("{} holds no order, but {text:?}", path.display()),
+        }))
+    }
+
+    /// Whether the point that was ordered was reached.
+    pub fn was_reached(folder: &Path) -> bool {
+        folder.join("reached").exists()
+    }
+
+    /// The points that were passed, in order.
+    pub fn points(folder: &Path) -> Result<Vec<Point>> {
+        let path = folder.join("points");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        text.lines().map(str::parse).collect()
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_taken_once() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Order::take(folder.path()).unwrap(), None);
+        let point = Point { what: "write /a #b".to_owned(), nth: 12 };
+        for order in [Order::List, Order::Kill(point.clone()), Order::Hold(point)] {
+            order.give(folder.path()).unwrap();
+            assert_eq!(Order::take(folder.path()).unwrap(), Some(order));
+            assert_eq!(Order::take(folder.path()).unwrap(), None);
+        }
+    }
+}

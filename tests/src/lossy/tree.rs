@@ -1,0 +1,363 @@
+//! A file system as two pictures: how programs see it, and what of it would be there after a power cut.
+//!
+//! It is as strict as POSIX allows, and stricter than any real disk: what was not flushed by the file's or the folder's
+//! own fsync is lost. Only a rename between two folders is one thing, as every journalling file system has it. Where the
+//! names are in order it is as XFS and ext4 are: they write names to a log, and whatever is flushed takes all earlier
+//! names along. etcd builds on that: it flushes its files, and few of its folders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
+
+/// The inode of the root, as FUSE wants it.
+pub(super) const ROOT: u64 = 1;
+/// What a disk writes whole, or not at all.
+const SECTOR: u64 = 512;
+
+/// What a power cut does to what was not flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing is lost.
+    Nothing,
+    /// All of it is lost, each file and each folder for itself.
+    Unflushed,
+    /// Names, modes and owners are kept, contents are lost: a renamed file is empty. The classic on XFS.
+    Contents,
+    /// As before, but files have their new lengths, with zeros where contents were lost.
+    Zeros,
+    /// Each sector is new or old at random; so are all names together.
+    Torn(u64),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Body {
+    Folder(BTreeMap<OsString, u64>),
+    File { size: u64, sectors: BTreeMap<u64, Arc<[u8]>> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) mode: u32,
+    pub(super) owner: (u32, u32),
+    pub(super) body: Body,
+}
+
+#[derive(Debug, Clone)]
+struct Inode {
+    now: Content,
+    /// None: it was never flushed.
+    kept: Option<Content>,
+}
+
+/// A rename between two folders that neither has flushed yet.
+#[derive(Debug, Clone)]
+struct Move {
+    from: (u64, OsString),
+    to: (u64, OsString),
+}
+
+/// The file system.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    inodes: BTreeMap<u64, Inode>,
+    next: u64,
+    moves: Vec<Move>,
+    in_order: bool,
+}
+
+impl Content {
+    fn folder(mode: u32, owner: (u32, u32)) -> Self {
+        Self { mode, owner, body: Body::Folder(BTreeMap::new()) }
+    }
+
+    fn file(mode: u32, owner: (u32, u32)) -> Self {
+        Self { mode, owner, body: Body::File { size: 0, sectors: BTreeMap::new() } }
+    }
+
+    /// The same with nothing in it.
+    fn emptied(&self) -> Self {
+        match self.body {
+            Body::Folder(_) => Self::folder(self.mode, self.owner),
+            Body::File { .. } => Self::file(self.mode, self.owner),
+        }
+    }
+
+    pub(super) fn is_folder(&self) -> bool {
+        matches!(self.body, Body::Folder(_))
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        let root = Content::folder(0o755, (0, 0));
+        let root = Inode { kept: Some(root.clone()), now: root };
+        Self { inodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, moves: Vec::new(), in_order: false }
+    }
+}
+
+type Answer<T> = std::result::Result<T, Errno>;
+
+impl Tree {
+    /// An empty one in which names become durable in order.
+    pub fn in_order() -> Self {
+        Self { in_order: true, ..Self::default() }
+    }
+
+    /// Takes a folder of the machine's in under a name, with all in it.
+    pub fn take_in(&mut self, folder: &Path, name: &str) -> Result<()> {
+        self.copy(folder, ROOT, OsStr::new(name))?;
+        self.flush_all();
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &Path, into: u64, name: &OsStr) -> Result<()> {
+        let meta = fs::symlink_metadata(from).with_context(|| format!("cannot look at {}", from.display()))?;
+        let (mode, owner) = (meta.mode() & 0o7777, (meta.uid(), meta.gid()));
+        if meta.is_dir() {
+            let own = self.create(into, name, mode, owner, true)?;
+            for entry in fs::read_dir(from)? {
+                let entry = entry?;
+                self.copy(&entry.path(), own, &entry.file_name())?;
+            }
+        } else if meta.is_file() {
+            let own = self.create(into, name, mode, owner, false)?;
+            self.write(own, 0, &fs::read(from)?)?;
+        } else {
+            bail!("{} is neither file nor folder", from.display());
+        }
+        Ok(())
+    }
+
+    /// All that is there is flushed.
+    pub fn flush_all(&mut self) {
+        self.moves.clear();
+        for inode in self.inodes.values_mut() {
+            inode.kept = Some(inode.now.clone());
+        }
+    }
+
+    /// The power goes, and comes back.
+    pub fn cut(&mut self, loss: Loss) {
+        let mut random = Random(if let Loss::Torn(seed) = loss { seed } else { 0 });
+        let names_are_new = random.coin();
+        for inode in self.inodes.values_mut() {
+            let kept = inode.kept.clone().unwrap_or_else(|| inode.now.emptied());
+            inode.now = match (loss, &inode.now.body) {
+                (Loss::Nothing, _) | (Loss::Contents | Loss::Zeros, Body::Folder(_)) => continue,
+                (Loss::Unflushed, _) => kept,
+                (Loss::Torn(_), Body::Folder(_)) => {
+                    if names_are_new {
+                        continue;
+                    }
+                    kept
+                }
+                (Loss::Contents, Body::File { .. }) => Content { body: kept.body, ..inode.now.clone() },
+                (Loss::Zeros, Body::File { .. }) => mixed(&inode.now, &kept, || false),
+                (Loss::Torn(_), Body::File { .. }) => mixed(&inode.now, &kept, || random.coin()),
+            };
+        }
+        self.forget_unreachable();
+        self.flush_all();
+    }
+
+    fn forget_unreachable(&mut self) {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![ROOT];
+        while let Some(at) = open.pop() {
+            if reached.insert(at)
+                && let Some(Inode { now: Content { body: Body::Folder(names), .. }, .. }) = self.inodes.get(&at)
+            {
+                open.extend(names.values());
+            }
+        }
+        self.inodes.retain(|at, _| reached.contains(at));
+    }
+
+    pub(super) fn get(&self, at: u64) -> Answer<&Content> {
+        self.inodes.get(&at).map(|inode| &inode.now).ok_or(Errno::ENOENT)
+    }
+
+    pub(super) fn get_mut(&mut self, at: u64) -> Answer<&mut Content> {
+        self.inodes.get_mut(&at).map(|inode| &mut inode.now).ok_or(Errno::ENOENT)
+    }
+
+    pub(super) fn names(&self, at: u64) -> Answer<&BTreeMap<OsString, u64>> {
+        match &self.get(at)?.body {
+            Body::Folder(names) => Ok(names),
+            Body::File { .. } => Err(Errno::ENOTDIR),
+        }
+    }
+
+    fn names_mut(&mut self, at: u64) -> Answer<&mut BTreeMap<OsString, u64>> {
+        match &mut self.get_mut(at)?.body {
+            Body::Folder(names) => Ok(names),
+            Body::File { .. } => Err(Errno::ENOTDIR),
+        }
+    }
+
+    pub(super) fn find(&self, folder: u64, name: &OsStr) -> Answer<u64> {
+        self.names(folder)?.get(name).copied().ok_or(Errno::ENOENT)
+    }
+
+    pub(super) fn create(
+        &mut self,
+        folder: u64,
+        name: &OsStr,
+        mode: u32,
+        owner: (u32, u32),
+        is_folder: bool,
+    ) -> Answer<u64> {
+        if self.names(folder)?.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        let own = self.next;
+        self.next += 1;
+        let now = if is_folder { Content::folder(mode, owner) } else { Content::file(mode, owner) };
+        self.inodes.insert(own, Inode { now, kept: None });
+        self.names_mut(folder)?.insert(name.to_owned(), own);
+        Ok(own)
+    }
+
+    /// Takes a name away. What it named stays until the next cut: somebody may have it open.
+    pub(super) fn remove(&mut self, folder: u64, name: &OsStr) -> Answer<()> {
+        let own = self.find(folder, name)?;
+        if self.names(own).is_ok_and(|names| !names.is_empty()) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.names_mut(folder)?.remove(name);
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, from: (u64, &OsStr), to: (u64, &OsStr)) -> Answer<()> {
+        let own = self.find(from.0, from.1)?;
+        if let Ok(other) = self.find(to.0, to.1)
+            && self.names(other).is_ok_and(|names| !names.is_empty())
+        {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.names_mut(from.0)?.remove(from.1);
+        self.names_mut(to.0)?.insert(to.1.to_owned(), own);
+        if from.0 != to.0 {
+            self.moves.push(Move { from: (from.0, from.1.to_owned()), to: (to.0, to.1.to_owned()) });
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&self, at: u64, offset: u64, count: u64) -> Answer<Vec<u8>> {
+        let Body::File { size, sectors } = &self.get(at)?.body else { return Err(Errno::EISDIR) };
+        let end = (offset + count).min(*size);
+        let mut bytes = Vec::new();
+        let mut position = offset;
+        while position < end {
+            let (sector, within) = (position / SECTOR, position % SECTOR);
+            let next = ((sector + 1) * SECTOR).min(end);
+            let range = usize_of(within)..usize_of(within + next - position);
+            match sectors.get(&sector) {
+                Some(sector) => bytes.extend_from_slice(&sector[range]),
+                None => bytes.resize(bytes.len() + range.len(), 0),
+            }
+            position = next;
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn write(&mut self, at: u64, offset: u64, bytes: &[u8]) -> Answer<()> {
+        let Body::File { size, sectors } = &mut self.get_mut(at)?.body else { return Err(Errno::EISDIR) };
+        let mut rest = bytes;
+        let mut position = offset;
+        while !rest.is_empty() {
+            let (number, within) = (position / SECTOR, usize_of(position % SECTOR));
+            let (first, others) = rest.split_at(rest.len().min(usize_of(SECTOR) - within));
+            let old = sectors.get(&number).map_or_else(|| vec![0; usize_of(SECTOR)], |sector| sector.to_vec());
+            let mut sector = old;
+            sector[within..within + first.len()].copy_from_slice(first);
+            sectors.insert(number, sector.into());
+            position += first.len() as u64;
+            rest = others;
+        }
+        *size = position.max(*size);
+        Ok(())
+    }
+
+    pub(super) fn resize(&mut self, at: u64, to: u64) -> Answer<()> {
+        let Body::File { size, sectors } = &mut self.get_mut(at)?.body else { return Err(Errno::EISDIR) };
+        *size = to;
+        sectors.split_off(&to.div_ceil(SECTOR));
+        // What lies behind the end is zero if the file grows again.
+        if let Some(last) = sectors.get_mut(&(to / SECTOR)) {
+            let mut bytes = last.to_vec();
+            bytes[usize_of(to % SECTOR)..].fill(0);
+            *last = bytes.into();
+        }
+        Ok(())
+    }
+
+    /// fsync of one file or folder.
+    pub(super) fn flush(&mut self, at: u64) -> Answer<()> {
+        let inode = self.inodes.get_mut(&at).ok_or(Errno::ENOENT)?;
+        inode.kept = Some(inode.now.clone());
+        if self.in_order {
+            for folder in self.inodes.values_mut().filter(|inode| inode.now.is_folder()) {
+                folder.kept = Some(folder.now.clone());
+            }
+            self.moves.clear();
+            return Ok(());
+        }
+        let (done, open) = self.moves.drain(..).partition(|it: &Move| it.from.0 == at || it.to.0 == at);
+        self.moves = open;
+        let done: Vec<Move> = done;
+        for Move { from, to } in done {
+            let own = self.names(to.0).ok().and_then(|names| names.get(&to.1).copied());
+            if let Some(names) = self.kept_names(from.0) {
+                names.remove(&from.1);
+            }
+            if let (Some(names), Some(own)) = (self.kept_names(to.0), own) {
+                names.insert(to.1, own);
+            }
+        }
+        Ok(())
+    }
+
+    fn kept_names(&mut self, at: u64) -> Option<&mut BTreeMap<OsString, u64>> {
+        match &mut self.inodes.get_mut(&at)?.kept.as_mut()?.body {
+            Body::Folder(names) => Some(names),
+            Body::File { .. } => None,
+        }
+    }
+}
+
+/// A file as long as it is now, in which each changed sector is new or old.
+fn mixed(now: &Content, kept: &Content, mut is_new: impl FnMut() -> bool) -> Content {
+    let (Body::File { size, sectors: new }, Body::File { sectors: old, .. }) = (&now.body, &kept.body) else {
+        return now.clone();
+    };
+    let mut sectors = BTreeMap::new();
+    for (number, sector) in new {
+        let sector = if old.get(number) == Some(sector) || is_new() { Some(sector) } else { old.get(number) };
+        sectors.extend(sector.map(|sector| (*number, sector.clone())));
+    }
+    Content { body: Body::File { size: *size, sectors }, ..now.clone() }
+}
+
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// A linear congruential generator (Knuth's MMIX): the same seed tears the same way.
+struct Random(u64);
+
+impl Random {
+    fn coin(&mut self) -> bool {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 40 & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! firstboot is killed at each of its points, and finishes the same job all the same. So it does where the power goes and
+//! the disk loses what was not flushed.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use libtest_mimic::Trial;
+use tests::crash::bed::Bed;
+use tests::crash::scenarios;
+use tests::crash::sweep::{Blow, Report, list, sweep};
+use tests::harness::trial;
+use tests::lossy::Loss;
+use tests::need::Need;
+
+use crate::{NEEDS, tracer};
+
+/// How many points of each scenario `make test` takes.
+const SAMPLE: usize = 5;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let with_fuse: Vec<Need> = NEEDS.iter().copied().chain([Need::Fuse]).collect();
+    vec![
+        trial("firstboot_killed_at_any_point_finishes_the_same_job", NEEDS, killed),
+        trial("power_lost_at_any_point_with_all_that_was_not_flushed", &with_fuse, power_lost),
+    ]
+}
+
+fn killed() -> Result<()> {
+    let settings = Settings::read()?;
+    run(&mut Bed::on(tracer())?, &settings, |_| Blow::Kill)
+}
+
+fn power_lost() -> Result<()> {
+    let settings = Settings::read()?;
+    let losses = [Loss::Unflushed, Loss::Contents, Loss::Zeros, Loss::Torn(settings.seed), Loss::Nothing];
+    // Neither count divides the other, so each loss meets one node and all three.
+    let blow = |number: usize| {
+        let loss = losses[number % losses.len()];
+        if number % 3 == 2 { Blow::AllPower(loss) } else { Blow::Power(loss) }
+    };
+    run(&mut Bed::lossy(tracer())?, &settings, blow)
+}
+
+/// What of the sweep a run takes, from the environment.
+struct Settings {
+    /// `CRASH_POINTS`: so many points of each scenario, or `all`.
+    points: usize,
+    /// `CRASH_SCENARIO`: only scenarios with this in their name.
+    only: String,
+    /// `CRASH_SEED`: which sample.
+    seed: u64,
+}
+
+impl Settings {
+    fn read() -> Result<Self> {
+        let var = |name: &str| std::env::var(name).unwrap_or_default();
+        let seed = match var("CRASH_SEED").as_str() {
+            "" => 1,
+            seed => seed.parse().context("CRASH_SEED is no number")?,
+        };
+        let points = match var("CRASH_POINTS").as_str() {
+            "" => SAMPLE,
+            "all" => usize::MAX,
+            count => count.parse().context("CRASH_POINTS is neither a number nor `all`")?,
+        };
+        Ok(Self { points, only: var("CRASH_SCENARIO"), seed })
+    }
+}
+
+fn run(bed: &mut Bed, settings: &Settings, blow: impl Fn(usize) -> Blow) -> Result<()> {
+    let mut total = Report::default();
+    let mut known = 0;
+    for scenario in scenarios::ALL.iter().filter(|scenario| scenario.name.contains(&settings.only)) {
+        let (points, wanted) = list(bed, scenario)?;
+        known += points.len();
+        println!("{}: {} points", scenario.name, points.len());
+        let drawn = sample(points, settings.points, settings.seed);
+        let first = total.all;
+        let points: Vec<_> = drawn.into_iter().zip(first..).map(|(point, number)| (point, blow(number))).collect();
+        total.add(sweep(bed, scenario, &points, &wanted));
+    }
+    println!("crash sweep: {} of {known} points, seed {}: {total}", total.all, settings.seed);
+    for missed in &total.missed {
+        println!("not reached: {missed}");
+    }
+    total.ok()
+}
+
+/// Some of them: one of each of as many equal stretches, drawn by a linear congruential generator (Knuth's MMIX).
+fn sample<T>(all: Vec<T>, wanted: usize, seed: u64) -> Vec<T> {
+    let (mut state, count) = (seed, all.len());
+    let wanted = wanted.min(count);
+    let drawn: BTreeSet<usize> = (0..wanted)
+        .map(|stretch| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (first, next) = (stretch * count / wanted, (stretch + 1) * count / wanted);
+            first + usize::try_from(state >> 33).unwrap_or_default() % (next - first).max(1)
+        })
+        .collect();
+    all.into_iter().enumerate().filter(|(at, _)| drawn.contains(at)).map(|(_, point)| point).collect()
+}

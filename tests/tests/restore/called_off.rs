@@ -1,0 +1,105 @@
+//! What does not come to a restore leaves all as it was.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::harness::trial;
+
+use crate::bed::{Bed, NEEDS, PATIENCE, token};
+use crate::told::{SNAPSHOT, cluster, content, restore, snapshot};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("another_snapshot_on_one_of_three_is_refused_by_name_and_digest", NEEDS, wrong_snapshot),
+        trial("a_disk_that_fills_up_puts_all_back_as_it_was", NEEDS, full_disk),
+    ]
+}
+
+/// All run on what they had.
+fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
+    for host in &bed.hosts {
+        wait_healthy(host, 3, PATIENCE)?;
+        ensure!(content(host)? == *before && token(host)? == *first, "{} is not as it was", host.name());
+        ensure!(!host.path("/var/lib/etcd/aside").exists(), "{} has set its data aside", host.name());
+        ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
+    }
+    Ok(())
+}
+
+fn wrong_snapshot() -> Result<()> {
+    let bed = cluster("3.5.1")?;
+    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
+    etcdctl(one, "put answer 42")?;
+    snapshot(&bed, 0)?;
+    etcdctl(one, "put answer 43")?;
+    etcdctl(three, &format!("snapshot save {SNAPSHOT}.new"))?;
+    let (before, first) = (content(one)?, token(one)?);
+
+    // Nobody but one was told: its etcd stops, and comes back when it was enough.
+    let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
+    ensure!(lonely.code() == 4 && lonely.stderr.contains("given up"), "{lonely:?}");
+    ensure!(
+        lonely.stdout.contains("etcd-2 runs etcd in the cluster") && lonely.stdout.contains("not told"),
+        "{lonely:?}"
+    );
+    as_before(&bed, &first, &before)?;
+
+    let newer = format!("{SNAPSHOT}.new");
+    let patience = ["--deadline", "30"];
+    let told: [(_, &[&str]); 3] = [
+        (one, &[SNAPSHOT, patience[0], patience[1]]),
+        (two, &[SNAPSHOT, patience[0], patience[1]]),
+        (three, &[&newer, patience[0], patience[1]]),
+    ];
+    let came = restore(&told)?;
+    ensure!(came.iter().all(|ran| ran.code() == 3 || ran.code() == 4), "{came:?}");
+    let digest = |host: &tests::host::Host, path: &str| -> Result<String> {
+        Ok(host.check(&["sha256sum", path])?[..16].to_owned())
+    };
+    let (right, wrong) = (digest(one, SNAPSHOT)?, digest(three, &newer)?);
+    let named = |ran: &tests::process::Ran| ran.stderr.contains(&right) && ran.stderr.contains(&wrong);
+    ensure!(came.iter().any(|ran| ran.code() == 3 && named(ran)), "{came:?}");
+    as_before(&bed, &first, &before)?;
+
+    // A file that is none, and a member that is none.
+    one.write("/root/none.db", "nothing", 0o600)?;
+    for (arguments, why) in [
+        (&["/root/none.db"][..], "no good snapshot"),
+        (&["--from", "etcd-9"], "no other member"),
+        (&[SNAPSHOT, "--without", "etcd-2", "etcd-3"], "no majority"),
+        (&["--rollback"], "no restore has set data"),
+    ] {
+        let ran = one.run(&[&["firstboot", "restore"], arguments].concat())?;
+        ensure!(ran.code() == 3 && ran.stderr.contains(why), "{arguments:?}: {ran:?}");
+    }
+    as_before(&bed, &first, &before)
+}
+
+fn full_disk() -> Result<()> {
+    let mut bed = Bed::with_etcd("3.5.1", 3)?;
+    bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=700M,mode=0700");
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
+    etcdctl(one, "put answer 42")?;
+    snapshot(&bed, 0)?;
+    let (before, first) = (content(one)?, token(one)?);
+
+    // It waits for the others, who were not told yet; meanwhile its disk fills up.
+    let command = ["firstboot", "restore", SNAPSHOT, "--deadline", "60"];
+    let mut waiting = three.command(&command)?;
+    waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let waiting = waiting.spawn()?;
+    three.wait_for("grep -q '\"event\":\"told\"' /var/lib/firstboot/journal", PATIENCE)?;
+    three.sh("dd if=/dev/zero of=/var/lib/etcd/filler bs=1M; truncate -s -1M /var/lib/etcd/filler")?;
+    let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
+    let came = restore(&[(one, arguments), (two, arguments)])?;
+    ensure!(came.iter().all(|ran| ran.code() == 3 || ran.code() == 4), "{came:?}");
+    let full = waiting.wait_with_output()?;
+    let said = String::from_utf8_lossy(&full.stderr);
+    ensure!(full.status.code() == Some(1) && said.contains("etcd starts as it was"), "{full:?}");
+    println!("{said}");
+    three.check(&["rm", "/var/lib/etcd/filler"])?;
+    // Its data is on a disk of its own, so that there is none to be looked for from outside.
+    as_before(&bed, &first, &before)
+}

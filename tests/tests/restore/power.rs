@@ -1,0 +1,78 @@
+//! The power may be cut at any step of a restore.
+
+use std::fs;
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+
+use crate::bed::{NEEDS, PATIENCE, token};
+use crate::told::{SNAPSHOT, cluster, content, restore, snapshot};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("the_plug_may_be_pulled_at_any_step_of_a_restore", NEEDS, pulled)]
+}
+
+/// How often an event stands in a host's journal; on or off.
+fn count(host: &Host, event: &str) -> usize {
+    let journal = fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
+    journal.matches(&format!("\"event\":\"{event}\"")).count()
+}
+
+fn pulled() -> Result<()> {
+    let mut bed = cluster("3.5.1")?;
+    etcdctl(&bed.hosts[0], "put answer 42")?;
+    snapshot(&bed, 0)?;
+    let wanted = content(&bed.hosts[0])?;
+    for (step, all) in [("told", false), ("ready", false), ("exchange", false), ("exchanged", false), ("ready", true)] {
+        etcdctl(&bed.hosts[1], "put later 1")?;
+        let first = token(&bed.hosts[0])?;
+        let before: Vec<usize> = bed.hosts.iter().map(|host| count(host, step)).collect();
+        let (others, victim) = bed.hosts.split_at_mut(2);
+        let victim = &mut victim[0];
+        let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
+        thread::scope(|scope| -> Result<()> {
+            let (told, last) = ([(&others[0], arguments), (&others[1], arguments)], before[2]);
+            let waiting = scope.spawn(move || restore(&told));
+            let mut command = victim.command(&[&["firstboot", "restore"], arguments].concat())?;
+            let mut child = command.stdout(std::process::Stdio::null()).spawn()?;
+            let end = Instant::now() + PATIENCE;
+            while count(victim, step) == last {
+                ensure!(Instant::now() < end, "{} never came to {step}", victim.name());
+                sleep(Duration::from_millis(1));
+            }
+            victim.pull_the_plug()?;
+            child.wait()?;
+            if !all {
+                victim.boot()?;
+            }
+            let came = waiting.join().map_err(|_| anyhow!("a command panicked"))??;
+            println!(
+                "cut at {step}: the others ended with {:?}",
+                came.iter().map(tests::process::Ran::code).collect::<Vec<_>>()
+            );
+            Ok(())
+        })?;
+        if all {
+            victim.boot()?;
+        }
+        // Whether all restored or none did, they are one cluster.
+        for host in &bed.hosts {
+            wait_healthy(host, 3, PATIENCE)?;
+        }
+        bed.whole()?;
+        let restored = token(&bed.hosts[0])? != first;
+        println!("cut at {step}: {}", if restored { "restored" } else { "rolled back" });
+        for host in &bed.hosts {
+            let later = etcdctl(host, "get later --consistency=s")?;
+            ensure!(later.is_empty() == restored, "{} after a cut at {step}", host.name());
+            ensure!(!restored || content(host)? == wanted, "{} after a cut at {step}", host.name());
+        }
+        ensure!(restored || all, "a cut at {step} on one of three, and nothing was restored");
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! The quorum is lost for good: one machine restores, and the others join it.
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::harness::trial;
+
+use crate::bed::{NEEDS, PATIENCE};
+use crate::told::cluster;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("one_that_is_left_restores_its_own_database_and_two_new_disks_join_it", NEEDS, alone)]
+}
+
+fn alone() -> Result<()> {
+    let mut bed = cluster("3.5.1")?;
+    etcdctl(&bed.hosts[1], "put answer 42")?;
+    let seen = etcdctl(&bed.hosts[0], "get answer --consistency=s --print-value-only")?;
+    ensure!(seen.trim() == "42", "{seen}");
+
+    // As long as others live nobody restores alone.
+    bed.hosts[0].check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/live.db"])?;
+    let arguments = ["firstboot", "restore", "/root/live.db", "--skip-hash-check", "--solo", "--deadline", "4"];
+    let refused = bed.hosts[0].run(&arguments)?;
+    ensure!([3, 4].contains(&refused.code()) && !refused.stdout.contains("are ready"), "{refused:?}");
+    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+
+    for host in &mut bed.hosts[1..] {
+        host.pull_the_plug()?;
+    }
+    bed.hosts[0].check(&["systemctl", "stop", "etcd"])?;
+    bed.hosts[0].check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/copy.db"])?;
+    let without = bed.hosts[0].run(&["firstboot", "restore", "/root/copy.db", "--solo"])?;
+    ensure!(without.code() == 3 && without.stderr.contains("--skip-hash-check"), "{without:?}");
+    bed.hosts[0].check(&["firstboot", "restore", "/root/copy.db", "--solo", "--skip-hash-check"])?;
+    let value = etcdctl(&bed.hosts[0], "get answer --print-value-only")?;
+    ensure!(value.trim() == "42", "{value}");
+
+    bed.replace_disk(1)?;
+    bed.replace_disk(2)?;
+    boot_all(&mut bed.hosts[1..])?;
+    for host in &bed.hosts {
+        wait_healthy(host, 3, PATIENCE)?;
+    }
+    ensure!(etcdctl(&bed.hosts[2], "get answer --print-value-only --consistency=s")?.trim() == "42");
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Clusters to restore, and operators who sit at all members at once.
+
+use std::fs;
+use std::thread;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use tests::cluster::{boot_all, etcdctl};
+use tests::host::Host;
+use tests::process::Ran;
+
+use crate::bed::Bed;
+
+/// Where a host has its snapshot.
+pub(crate) const SNAPSHOT: &str = "/root/snapshot.db";
+
+/// Three members with this etcd, on and healthy.
+pub(crate) fn cluster(version: &str) -> Result<Bed> {
+    let mut bed = Bed::with_etcd(version, 3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    Ok(bed)
+}
+
+/// Takes a snapshot on one host, and gives it to all.
+pub(crate) fn snapshot(bed: &Bed, of: usize) -> Result<()> {
+    etcdctl(&bed.hosts[of], &format!("snapshot save {SNAPSHOT}"))?;
+    let bytes = fs::read(bed.hosts[of].path(SNAPSHOT))?;
+    bed.hosts.iter().try_for_each(|host| host.write(SNAPSHOT, &bytes, 0o600))
+}
+
+/// Runs `firstboot restore` on these hosts at once, and gives what came of each.
+pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Ran>> {
+    thread::scope(|scope| {
+        let run = |(host, arguments): (&Host, &[&str])| host.run(&[&["firstboot", "restore"], arguments].concat());
+        let running: Vec<_> = told.iter().map(|told| scope.spawn(move || run(*told))).collect();
+        running.into_iter().map(|one| one.join().map_err(|_| anyhow!("a command panicked"))?).collect()
+    })
+}
+
+/// All were told, and all did it.
+pub(crate) fn all_restore(told: &[(&Host, &[&str])]) -> Result<Vec<Ran>> {
+    let came = restore(told)?;
+    for (ran, (host, arguments)) in came.iter().zip(told) {
+        ensure!(ran.success(), "firstboot restore {arguments:?} on {}: {ran:?}", host.name());
+    }
+    Ok(came)
+}
+
+/// Every key with its value, lease and revisions, as this host's own member has them.
+pub(crate) fn content(host: &Host) -> Result<serde_json::Value> {
+    let json = etcdctl(host, "get '' --from-key --consistency=s --write-out=json")?;
+    let answer: serde_json::Value = serde_json::from_str(&json)?;
+    Ok(answer["kvs"].clone())
+}
+
+/// The revision that this host's member stands at.
+pub(crate) fn revision(host: &Host) -> Result<i64> {
+    let json = etcdctl(host, "endpoint status --write-out=json")?;
+    let answer: serde_json::Value = serde_json::from_str(&json)?;
+    answer[0]["Status"]["header"]["revision"].as_i64().context("no revision")
+}
