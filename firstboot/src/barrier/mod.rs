@@ -55,8 +55,6 @@ use listen::{Bell, Listener};
 use past::{Standing, standing};
 use waiting::Accounts;
 
-/// What etcd's first start leaves when it is cut short.
-const HALF_BORN: &str = "half-born";
 /// Between two questions to one member, unless there is news.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -77,13 +75,15 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
         Standing::Member(start) => Ok(start),
         Standing::Again { start, aside } => {
             if aside {
-                put_aside(HALF_BORN, journal)?;
+                put_half_born_aside(journal)?;
             }
             Ok(start)
         }
         Standing::Empty { life, aside } => {
-            if aside {
-                put_aside(if past.word == Word::Rejoin { "removed" } else { HALF_BORN }, journal)?;
+            match (aside, past.word == Word::Rejoin) {
+                (false, _) => {}
+                (true, true) => put_aside("removed", journal)?,
+                (true, false) => put_half_born_aside(journal)?,
             }
             let nonce = match life {
                 // Whoever began it may have been killed before the mark was on the disk.
@@ -108,6 +108,11 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)))
         }
     }
+}
+
+fn put_half_born_aside(journal: &mut Journal) -> Result<()> {
+    say("etcd's first start was cut short, and it would refuse what that left");
+    put_aside("half-born", journal)
 }
 
 fn begin_life(journal: &mut Journal) -> Result<Nonce> {

@@ -27,7 +27,9 @@ impl Voters {
         let (told, client, members) = (stop.clone(), client.clone(), members.to_vec());
         let seen = thread::spawn(move || {
             let (mut seen, mut at) = (Vec::<(Instant, usize)>::new(), 0);
-            while !told.load(Ordering::Relaxed) {
+            loop {
+                // Told to stop it looks once more: what made somebody stop it may be newer than its last look.
+                let told = told.load(Ordering::Relaxed);
                 match client.members(members[at % members.len()]) {
                     Ok(list) => {
                         let voters = list.iter().filter(|member| !member.is_learner).count();
@@ -37,9 +39,11 @@ impl Voters {
                     }
                     Err(_) => at += 1,
                 }
+                if told {
+                    return seen;
+                }
                 sleep(BETWEEN);
             }
-            seen
         });
         Self { stop, seen }
     }

@@ -40,17 +40,17 @@ impl Traced {
         }
     }
 
-    /// What is changed about the unit: it starts under the tracer, firstboot again at once when it was killed, and
-    /// whoever is stopped is so at once.
+    /// What is changed about the unit: it starts under the tracer, and so ptrace is allowed; firstboot again at once
+    /// when it was killed, and whoever is stopped is so at once.
     fn unit(self) -> String {
         let (command, more) = match self {
             Self::Firstboot => ("firstboot run", "RestartSec=100ms"),
-            // It forbids ptrace, and everything outside its data.
-            Self::Etcd => ("etcd", "SystemCallFilter=\nReadWriteDirectories=/crash/etcd"),
+            // It forbids everything outside its data.
+            Self::Etcd => ("etcd", "ReadWriteDirectories=/crash/etcd"),
         };
         let name = self.name();
         format!(
-            "[Service]\nNotifyAccess=all\nKillSignal=SIGKILL\n{more}\nExecStart=\n\
+            "[Service]\nNotifyAccess=all\nKillSignal=SIGKILL\nSystemCallFilter=\n{more}\nExecStart=\n\
              ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n"
         )
     }

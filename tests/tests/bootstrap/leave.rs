@@ -32,8 +32,8 @@ fn leave() -> Result<()> {
     ensure!(listed(&bed.hosts[one], &name)?.is_some(), "a dry run removed it");
 
     // The leader leaves, and power is lost when that is written down and before it is done: the lock's folder and its
-    // parent are flushed, then the journal and its folder.
-    let killed = killed_at_flush(&bed.hosts[leads], 4, &["firstboot", "leave"])?;
+    // parent are flushed, the journal and its folder when it is opened, and both again with the new line.
+    let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
     ensure!(journal.lines().last().is_some_and(|line| line.contains("\"leave\"")), "{killed:?}\n{journal}");
     ensure!(killed.stdout.contains("handing the leadership"), "{killed:?}");
