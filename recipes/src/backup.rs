@@ -9,6 +9,9 @@ use url::Url;
 
 use crate::schedule::Schedule;
 
+/// Where snapshots lie by default.
+pub const FOLDER: &str = "/var/backups/etcd";
+
 /// `[backup]`, as the image carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

@@ -17,7 +17,7 @@ use crate::process::{self, Tied};
 use crate::{cache, run};
 
 /// The version the tests were written against.
-const MOTO: &str = "moto[server,s3]==5.2.5";
+const MOTO: &str = "moto[s3]==5.2.5";
 /// Where the server listens in its namespace; the proxy is told by its caller.
 const PORT: u16 = 9000;
 

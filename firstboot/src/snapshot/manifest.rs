@@ -72,9 +72,10 @@ impl Manifest {
     }
 }
 
-/// The name that a snapshot gets by itself: names sort as the snapshots were taken.
-pub(crate) fn name(cluster: &Label, time: u64, revision: i64) -> String {
-    format!("{}-{cluster}-r{revision}.db", stamp(time).replace(['-', ':'], ""))
+/// The name that a snapshot gets by itself: names sort as the snapshots were taken, and two hosts that write to one place
+/// at one time do not meet.
+pub(crate) fn name(cluster: &Label, host: &str, time: u64, revision: i64) -> String {
+    format!("{}-{cluster}-{host}-r{revision}.db", stamp(time).replace(['-', ':'], ""))
 }
 
 /// RFC 3339 in UTC, to the second.
@@ -94,7 +95,7 @@ pub(crate) mod tests {
         let sha256 = Sha256::of(b"");
         Manifest {
             format: Manifest::format(),
-            file: name(&cluster, time, 7),
+            file: name(&cluster, "etcd-1", time, 7),
             sha256,
             size,
             snapshot: Snapshot { revision: 7, keys: 6, raft_term: 2, raft_index: 9 },
@@ -114,8 +115,8 @@ pub(crate) mod tests {
     #[test]
     fn names_sort_as_the_snapshots_were_taken() {
         let label: Label = "demo".parse().unwrap();
-        assert_eq!(name(&label, 1_795_312_800, 42), "20261122T020000Z-demo-r42.db");
-        assert!(name(&label, 999_999_999, 9) < name(&label, 1_000_000_000, 1));
+        assert_eq!(name(&label, "etcd-1", 1_795_312_800, 42), "20261122T020000Z-demo-etcd-1-r42.db");
+        assert!(name(&label, "b", 999_999_999, 9) < name(&label, "a", 1_000_000_000, 1));
     }
 
     #[test]

@@ -2,14 +2,11 @@
 
 use anyhow::Result;
 use recipes::Backup;
-use recipes::backup::{Destination, S3};
+use recipes::backup::{Destination, FOLDER, S3};
 
 use super::bucket::Bucket;
 use super::folder::Folder;
 use super::manifest::Manifest;
-
-/// Where snapshots lie by default.
-const DEFAULT: &str = "/var/backups/etcd";
 
 /// A place for snapshots.
 #[derive(Debug)]
@@ -40,7 +37,7 @@ impl Place {
         let destination = match (text, backup) {
             (Some(text), _) => text.parse().map_err(anyhow::Error::msg)?,
             (None, Some(backup)) => backup.destination.clone(),
-            (None, None) => DEFAULT.parse().map_err(anyhow::Error::msg)?,
+            (None, None) => FOLDER.parse().map_err(anyhow::Error::msg)?,
         };
         let s3 = backup.map_or_else(S3::default, |backup| backup.s3.clone());
         Ok(match destination {

@@ -9,6 +9,7 @@ use recipes::{Backup, Label};
 use super::folder::{Folder, beside};
 use super::manifest::{self, Manifest};
 use super::place::{Place, is_snapshot};
+use super::take::host;
 use crate::exit::refused;
 use crate::files::part::Part;
 use crate::files::{self, Wanted};
@@ -18,7 +19,7 @@ use crate::paths;
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) place: Place,
-    /// `None`: a good one: when it was begun, the cluster, the revision then.
+    /// `None`: a good one: when it was begun, the cluster, this host, the revision then.
     name: Option<String>,
 }
 
@@ -47,7 +48,7 @@ impl Target {
 
     /// The name.
     pub(super) fn name(&self, cluster: &Label, time: u64, revision: i64) -> String {
-        self.name.clone().unwrap_or_else(|| manifest::name(cluster, time, revision))
+        self.name.clone().unwrap_or_else(|| manifest::name(cluster, &host(), time, revision))
     }
 }
 

@@ -1,15 +1,41 @@
 //! `[backup]`: when, where to, how many.
 
 use super::values::{Base, Word};
-use crate::backup::{Backup, Destination, Keep, S3};
+use crate::backup::{Backup, Destination, FOLDER, Keep, S3};
 use crate::diagnostic::Diagnostic;
 use crate::reader::Table;
 use crate::schedule::Schedule;
+
+/// Where the unit that takes the snapshots cannot write, whatever the folder's owner and mode.
+const CLOSED: [&str; 13] = [
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var/lib/etcd",
+    "/var/lib/firstboot",
+    "/var/tmp",
+];
 
 pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let table = root.table("backup")?;
     let schedule = table.value::<Schedule>("schedule");
     let destination = table.value::<Destination>("destination");
+    if let Some(at) = &destination
+        && let Destination::Folder(path) = &at.value
+        && let Some(closed) = CLOSED.iter().find(|closed| path.starts_with(closed))
+    {
+        let finding = Diagnostic::error(at.span.clone(), format!("no snapshot can be written below {closed}"));
+        table.report(
+            finding.help("firstboot-snapshot.service is shut out there; take one below /var/backups, /srv or /mnt"),
+        );
+    }
     let keep = table.table("keep").map_or_else(Keep::default, |table| read_keep(&table));
     let s3 = table.table("s3");
     let bucket = destination.as_ref().is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
@@ -24,7 +50,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     table.finish();
     Some(Backup {
         schedule: schedule.map_or_else(|| "hourly".parse().ok(), |at| Some(at.value))?,
-        destination: destination.map_or_else(|| "/var/backups/etcd".parse().ok(), |at| Some(at.value))?,
+        destination: destination.map_or_else(|| FOLDER.parse().ok(), |at| Some(at.value))?,
         keep,
         s3,
     })

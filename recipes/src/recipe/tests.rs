@@ -118,6 +118,7 @@ fn a_backup_has_defaults_and_no_secrets() {
     let full = read(&text).recipe.unwrap_or_else(|| panic!("{:?}", said(&text))).backup.unwrap();
     assert!(full.s3.path_style && full.keep.daily == 30 && full.keep.hourly == 24, "{full:?}");
     refused(&with("schedule = \"every 7 hours\""), "expected hours that divide a day");
+    refused(&with("destination = \"/home/backups\""), "no snapshot can be written below /home");
     refused(&with("destination = \"s3://backups/etcd\""), "nobody knows where the bucket is");
     refused(&with("[backup.s3]\nregion = \"x\""), "without a destination that is s3://");
     refused(&with("[backup.s3]\nsecret-access-key = \"x\""), "unknown key `secret-access-key`");

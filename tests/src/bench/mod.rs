@@ -8,6 +8,7 @@ pub mod build;
 pub mod database;
 pub mod firstboot;
 pub mod rebuild;
+pub mod snapshot;
 pub mod verify;
 pub mod wal;
 

@@ -15,7 +15,7 @@ struct Part {
     run: fn(usize) -> Result<String>,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part {
         name: "build",
         what: "builder build with a warm cache, against tar | gzip -6 of the same tree",
@@ -39,6 +39,12 @@ const PARTS: [Part; 6] = [
         what: "a wiped node's power-on to voter again, against the same by etcdctl in a script",
         runs: 5,
         run: bench::rebuild::run,
+    },
+    Part {
+        name: "snapshot",
+        what: "firstboot snapshot with all its checks, against etcdctl snapshot save",
+        runs: 5,
+        run: bench::snapshot::run,
     },
     Part {
         name: "verify",

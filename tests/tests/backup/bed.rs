@@ -1,6 +1,5 @@
 //! A cluster with a `[backup]`.
 
-use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,8 +8,7 @@ use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
 use tests::etcd;
 use tests::host::Host;
 use tests::need::Need;
-use tests::programs::recipe;
-use tests::run;
+use tests::programs::demo;
 
 pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
@@ -27,15 +25,7 @@ impl Bed {
     pub(crate) fn new(count: usize, backup: &str) -> Result<Self> {
         etcd::release("3.5.1")?;
         let provisioning = Provisioning::new()?;
-        let mut text = fs::read_to_string(recipe("demo"))?;
-        if count == 1 {
-            let second = text.find("[[node]]\nname = \"etcd-2\"").context("no second node in the demo's recipe")?;
-            let end = text.find("[network]").context("the demo's recipe has no [network]")?;
-            text.replace_range(second..end, "");
-        }
-        let path = run::current()?.folder("recipe")?.join("recipe.toml");
-        fs::write(&path, format!("{text}\n[backup]\n{backup}\n"))?;
-        provisioning.build(&path)?;
+        provisioning.build(&demo(count, "", &format!("[backup]\n{backup}"))?)?;
         let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
         Ok(Self { hosts: hosts.collect::<Result<_>>()?, provisioning })
     }
@@ -50,10 +40,10 @@ impl Bed {
     }
 }
 
-/// A schedule whose slot does not change for hours.
+/// A schedule whose slot does not change for hours, and whose newest run has had more than half its period.
 pub(crate) fn far() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    format!("schedule = \"{:02}:00\"", (now / 3600 + 12) % 24)
+    format!("schedule = \"{:02}:00\"", (now / 3600 + 6) % 24)
 }
 
 /// Writes so many times a MiB, so that a snapshot takes its time.

@@ -1,12 +1,12 @@
 //! One snapshot, and all that can go wrong with it.
 
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::etcdctl;
+use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 
@@ -20,18 +20,20 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// One cluster for all: what each step leaves is looked at before the next.
 fn all() -> Result<()> {
-    let mut bed = Bed::new(3, &far())?;
+    let mut bed = Bed::new(3, &format!("{}\n[backup.keep]\nhourly = 1\ndaily = 0\nweekly = 0\nmonthly = 0", far()))?;
     bed.boot()?;
     let host = &bed.hosts[0];
     fill(host, 12)?;
     under_writes(host)?;
-    no_room(host)?;
+    pruned(host)?;
     read_only(host)?;
+    host.check(&["mkdir", "/root/slow"])?;
+    no_room(&bed)?;
     two_at_once(&bed)?;
     wrong_certificate(host)?;
     stopped(&bed)?;
-    cut_off(&bed)?;
-    member_killed(&bed)
+    member_killed(&bed)?;
+    silent(&bed)
 }
 
 fn under_writes(host: &Host) -> Result<()> {
@@ -63,36 +65,66 @@ fn under_writes(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Too small from the start, and full in the middle.
-fn no_room(host: &Host) -> Result<()> {
-    host.sh("mkdir /mnt/small && mount -t tmpfs -o size=8m none /mnt/small")?.ok()?;
-    let small = host.run(&["firstboot", "snapshot", "/mnt/small/"])?;
-    ensure!(small.code() == 1 && small.stderr.contains("bytes free, and the snapshot needs"), "{small:?}");
-    ensure!(names(host, "/mnt/small")?.is_empty());
+/// All but the newest good one may go, and what firstboot did not make stays.
+fn pruned(host: &Host) -> Result<()> {
+    host.sh(&format!(
+        "cd {OWN} && for nth in 1 2; do firstboot snapshot; sleep 1; done; cp *.db /root/; cp /root/any.db ."
+    ))?
+    .ok()?;
+    let newest = list(host, OWN)?;
+    let newest = newest.iter().filter(|one| one["good"] == true).filter_map(|one| one["name"].as_str()).max();
+    let newest = newest.context("none")?.to_owned();
+    // A newer one that is not whole is not the newest good one.
+    let torn = newest.replace("Z-", "Z-torn-").replacen("20", "21", 1);
+    let tear =
+        format!("cd {OWN} && head -c 5000 {newest} > {torn} && sed 's/{newest}/{torn}/' {newest}.json > {torn}.json");
+    host.sh(&tear)?.ok()?;
+    let would = host.check(&["firstboot", "snapshot", "prune", "--dry-run"])?;
+    ensure!(would.lines().count() == 2 && !would.contains(&newest), "{would}");
+    host.check(&["firstboot", "snapshot", "prune"])?;
+    let mut left = names(host, OWN)?;
+    left.sort();
+    let mut expected =
+        ["any.db".to_owned(), newest.clone(), format!("{newest}.json"), torn.clone(), format!("{torn}.json")];
+    expected.sort();
+    ensure!(left == expected, "{left:?} are left, and not {expected:?}");
+    good(host, &format!("{OWN}/{newest}")).map(drop)
+}
 
-    // Enough by what statvfs says, and less by a limit that it does not know of.
-    let full = host.sh("ulimit -f 4000; trap '' XFSZ; exec firstboot snapshot /root/full.db")?;
-    ensure!(full.code() == 1 && full.stderr.contains("cannot write the snapshot"), "{full:?}");
-    ensure!(!names(host, "/root")?.iter().any(|name| name.contains("full") || name.contains(".part")));
-    host.check(&["umount", "/mnt/small"]).map(drop)
+/// Too small from the start, and full in the middle.
+fn no_room(bed: &Bed) -> Result<()> {
+    let host = &bed.hosts[0];
+    host.sh("mount -t tmpfs -o size=8m none /root/slow")?.ok()?;
+    let small = host.run(&["firstboot", "snapshot", "/root/slow/"])?;
+    ensure!(small.code() == 1 && small.stderr.contains("bytes free, and the snapshot needs"), "{small:?}");
+    nothing_left(bed)?;
+    host.check(&["mount", "-o", "remount,size=40m", "/root/slow"])?;
+    let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
+    // As much as there is, by somebody else.
+    host.sh("cat /dev/zero > /root/slow/other; true")?.ok()?;
+    bed.provisioning.network.unslow("etcd-1")?;
+    let (code, said) = end(child)?;
+    ensure!(code == Some(1) && said.contains("No space left on device"), "{code:?} {said}");
+    ensure!(names(host, "/root/slow")? == ["other"]);
+    host.check(&["umount", "/root/slow"]).map(drop)
 }
 
 fn read_only(host: &Host) -> Result<()> {
-    host.sh("mount -t tmpfs -o ro none /mnt/small")?.ok()?;
+    host.sh("mkdir /mnt/small && mount -t tmpfs -o ro none /mnt/small")?.ok()?;
     let refused = host.run(&["firstboot", "snapshot", "/mnt/small/"])?;
     ensure!(refused.code() == 1 && refused.stderr.contains("Read-only file system"), "{refused:?}");
     host.check(&["umount", "/mnt/small"]).map(drop)
 }
 
-/// A snapshot of the second member, over a line so slow that there is time to disturb it.
-fn begin(bed: &Bed, path: &str) -> Result<Child> {
+/// A snapshot of another member, over a line so slow that there is time to disturb it.
+fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
     let host = &bed.hosts[0];
     bed.provisioning.network.slow("etcd-1", "8mbit")?;
-    let endpoint = format!("https://{}:2379", bed.hosts[1].address());
-    let begun = host.command(&["firstboot", "snapshot", "--endpoint", &endpoint, path])?;
-    let mut begun = begun;
-    let child = begun.stderr(std::process::Stdio::piped()).spawn().context("cannot start firstboot")?;
-    host.wait_for("[ -s /root/slow/.firstboot-etcd-1.part ]", PATIENCE)?;
+    let endpoint = format!("https://{}:2379", bed.provisioning.network.link(from)?.address);
+    let mut command = host.command(&["firstboot", "snapshot", "--endpoint", &endpoint, path])?;
+    let child = command.stderr(Stdio::piped()).spawn().context("cannot start firstboot")?;
+    let folder = path.rsplit_once('/').context("no folder")?.0;
+    host.wait_for(&format!("[ -s {folder}/.firstboot-etcd-1.part ]"), PATIENCE)?;
     Ok(child)
 }
 
@@ -110,8 +142,7 @@ fn nothing_left(bed: &Bed) -> Result<()> {
 
 fn two_at_once(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
-    host.check(&["mkdir", "/root/slow"])?;
-    let first = begin(bed, "/root/slow/a.db")?;
+    let first = begin(bed, "etcd-2", "/root/slow/a.db")?;
     let second = host.run(&["firstboot", "snapshot", "/root/slow/b.db"])?;
     ensure!(second.code() == 4 && second.stderr.contains("another firstboot is writing"), "{second:?}");
     bed.provisioning.network.unslow("etcd-1")?;
@@ -135,13 +166,13 @@ fn wrong_certificate(host: &Host) -> Result<()> {
 /// ^C, and a kill that nobody can clear up after.
 fn stopped(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
-    let child = begin(bed, "/root/slow/a.db")?;
+    let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
     host.check(&["pkill", "-INT", "-x", "firstboot"])?;
     let (code, said) = end(child)?;
     ensure!(code == Some(130) && said.contains("what was half-made is removed"), "{code:?} {said}");
     nothing_left(bed)?;
 
-    let child = begin(bed, "/root/slow/a.db")?;
+    let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
     host.check(&["pkill", "-KILL", "-x", "firstboot"])?;
     end(child)?;
     ensure!(names(host, "/root/slow")? == [".firstboot-etcd-1.part"]);
@@ -151,20 +182,8 @@ fn stopped(bed: &Bed) -> Result<()> {
     host.sh("rm /root/slow/*")?.ok().map(drop)
 }
 
-/// The cable is out in the middle: it is given up, and nothing stays.
-fn cut_off(bed: &Bed) -> Result<()> {
-    let child = begin(bed, "/root/slow/a.db")?;
-    bed.provisioning.network.cut("etcd-1")?;
-    let begun = Instant::now();
-    let (code, said) = end(child)?;
-    println!("given up after {:.0?}", begun.elapsed());
-    bed.provisioning.network.heal("etcd-1")?;
-    ensure!(code == Some(4) && said.contains("did not arrive"), "{code:?} {said}");
-    nothing_left(bed)
-}
-
 fn member_killed(bed: &Bed) -> Result<()> {
-    let child = begin(bed, "/root/slow/a.db")?;
+    let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
     bed.hosts[1].check(&["systemctl", "kill", "--signal=KILL", "etcd.service"])?;
     let (code, said) = end(child)?;
     bed.provisioning.network.unslow("etcd-1")?;
@@ -176,5 +195,23 @@ fn member_killed(bed: &Bed) -> Result<()> {
         ensure!(Instant::now() < end, "{error:#}");
         sleep(Duration::from_millis(500));
     }
-    Ok(())
+    wait_healthy(&bed.hosts[0], 3, PATIENCE).map(drop)
+}
+
+/// One member is stopped in the middle and keeps its connection open, the line to another is cut: both are given up, and
+/// nothing stays.
+fn silent(bed: &Bed) -> Result<()> {
+    let host = &bed.hosts[0];
+    host.check(&["mkdir", "/root/slow/other"])?;
+    let stalled = begin(bed, "etcd-2", "/root/slow/a.db")?;
+    let cut = begin(bed, "etcd-3", "/root/slow/other/a.db")?;
+    bed.hosts[1].check(&["systemctl", "kill", "--signal=STOP", "etcd.service"])?;
+    bed.provisioning.network.part("etcd-1", "etcd-3")?;
+    for child in [stalled, cut] {
+        let (code, said) = end(child)?;
+        ensure!(code == Some(4) && said.contains("nothing came for 30 s"), "{code:?} {said}");
+    }
+    bed.hosts[1].check(&["systemctl", "kill", "--signal=CONT", "etcd.service"])?;
+    host.check(&["rmdir", "/root/slow/other"])?;
+    nothing_left(bed)
 }
