@@ -16,8 +16,9 @@ use crate::network::Namespace;
 use crate::process::{self, Tied};
 use crate::{cache, run};
 
-/// The version the tests were written against.
-const MOTO: &str = "moto[s3]==5.2.5";
+/// The version the tests were written against, and what its server is made of. `moto[server]` would bring the parsers of
+/// all that Amazon has.
+const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
 /// Where the server listens in its namespace; the proxy is told by its caller.
 const PORT: u16 = 9000;
 
@@ -36,33 +37,44 @@ pub enum Fault {
     Flip,
 }
 
-/// The server and its proxy. Both end on drop.
+/// The server. It ends on drop.
+#[derive(Debug)]
+pub struct Server(#[expect(dead_code, reason = "its drop ends it")] Tied);
+
+impl Server {
+    /// Starts it in a namespace, at an address of its, with an empty bucket.
+    pub fn start(world: &Namespace, address: &str, bucket: &str) -> Result<Self> {
+        let log = File::create(run::current()?.folder("s3")?.join("log"))?;
+        let (host, port) = address.rsplit_once(':').context("an address is HOST:PORT")?;
+        let mut moto = world.command("python3");
+        moto.args(["-m", "moto.server", "-H", host, "-p", port]).env("PYTHONPATH", library()?);
+        let server = Tied::spawn(&moto, &log)?;
+        let end = Instant::now() + Duration::from_secs(120);
+        loop {
+            let url = format!("http://{address}/{bucket}");
+            let made = process::run(world.command("curl").args(["-sSf", "-m", "10", "-X", "PUT", &url]))?;
+            if made.success() {
+                return Ok(Self(server));
+            }
+            ensure!(Instant::now() < end, "moto does not answer: {made:?}");
+            sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// The server and a proxy before it. Both end on drop.
 #[derive(Debug)]
 pub struct S3 {
     faults: Arc<Mutex<Vec<Fault>>>,
     stop: Arc<AtomicBool>,
     accepting: Option<JoinHandle<()>>,
-    _server: Tied,
+    _server: Server,
 }
 
 impl S3 {
     /// Starts both in a namespace; the proxy listens on the address, and an empty bucket is there.
     pub fn start(world: &Namespace, proxy: &str, bucket: &str) -> Result<Self> {
-        let library = library()?;
-        let log = File::create(run::current()?.folder("s3")?.join("log"))?;
-        let mut moto = world.command("python3");
-        moto.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &PORT.to_string()]).env("PYTHONPATH", library);
-        let server = Tied::spawn(&moto, &log)?;
-        let end = Instant::now() + Duration::from_secs(120);
-        loop {
-            let url = format!("http://127.0.0.1:{PORT}/{bucket}");
-            let made = process::run(world.command("curl").args(["-sSf", "-m", "10", "-X", "PUT", &url]))?;
-            if made.success() {
-                break;
-            }
-            ensure!(Instant::now() < end, "moto does not answer: {made:?}");
-            sleep(Duration::from_millis(200));
-        }
+        let server = Server::start(world, &format!("127.0.0.1:{PORT}"), bucket)?;
         let listener = world.listen(proxy.to_owned())?;
         listener.set_nonblocking(true)?;
         let (faults, stop): (Arc<Mutex<Vec<Fault>>>, Arc<AtomicBool>) = Default::default();
@@ -95,13 +107,13 @@ impl Drop for S3 {
     }
 }
 
-/// moto and all it needs, in a folder for PYTHONPATH.
-fn library() -> Result<PathBuf> {
-    cache::entry("moto", |folder| {
-        eprintln!("bed: getting {MOTO}");
+/// moto and all it needs, boto3 among it, in a folder for PYTHONPATH.
+pub fn library() -> Result<PathBuf> {
+    cache::entry("moto-5.2.5", |folder| {
+        eprintln!("bed: getting {}", MOTO[0]);
         let mut pip = Command::new("pip");
         pip.args(["install", "--quiet", "--no-input", "--disable-pip-version-check", "--root-user-action=ignore"]);
-        process::run(pip.arg("--target").arg(folder).arg(MOTO))?.ok().map(drop).context("installing moto")?;
+        process::run(pip.arg("--target").arg(folder).args(MOTO))?.ok().map(drop).context("installing moto")?;
         fs::read_dir(folder.join("moto")).map(drop).context("moto is not there")
     })
 }
