@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -19,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN: usize = 64;
 /// How many empty pieces in a row are borne: where its disk cannot be read etcd sends them for ever.
 const EMPTY: u32 = 16;
+/// So much is written before the disk is told to begin. All at once at the end would keep etcd's own flushes waiting.
+const FLUSH: usize = 64 << 20;
 /// Pages of the database are multiples of this.
 const SECTOR: u64 = 512;
 
@@ -136,6 +140,9 @@ pub(super) async fn receive(
 fn write(mut file: File, mut tee: Option<Box<dyn Tee>>, mut pieces: mpsc::Receiver<Piece>) -> Result<Option<Sha256>> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut whole = None;
+    // What goes elsewhere lies here only to be read once more.
+    let flusher = if tee.is_none() { Some(Flusher::of(file.try_clone()?)) } else { None };
+    let mut unflushed = 0;
     while let Some(piece) = pieces.blocking_recv() {
         let bytes = match piece {
             Piece::Nothing => continue,
@@ -153,9 +160,17 @@ fn write(mut file: File, mut tee: Option<Box<dyn Tee>>, mut pieces: mpsc::Receiv
         };
         hash.update(&bytes);
         file.write_all(&bytes).context("cannot write the snapshot")?;
+        unflushed += bytes.len();
+        if let Some(flusher) = flusher.as_ref().filter(|_| unflushed > FLUSH) {
+            flusher.begin();
+            unflushed = 0;
+        }
         if let Some(tee) = &mut tee {
             tee.write_all(&bytes).context("cannot pass the snapshot on")?;
         }
+    }
+    if let Some(flusher) = flusher {
+        flusher.end().context("cannot write the snapshot")?;
     }
     if whole.is_none() {
         return Ok(None);
@@ -166,6 +181,31 @@ fn write(mut file: File, mut tee: Option<Box<dyn Tee>>, mut pieces: mpsc::Receiv
     let mut out = [0; 32];
     out.copy_from_slice(hash.finish().as_ref());
     Ok(Some(Sha256::new(out)))
+}
+
+/// Flushes a file while it grows.
+struct Flusher {
+    orders: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Flusher {
+    fn of(file: File) -> Self {
+        let (orders, incoming) = sync_channel(1);
+        let thread = thread::spawn(move || incoming.into_iter().try_for_each(|()| file.sync_data()));
+        Self { orders, thread }
+    }
+
+    /// Flushes what is there, unless that is just being done.
+    fn begin(&self) {
+        let _ = self.orders.try_send(());
+    }
+
+    /// The kernel tells of an error once: a later flush would know nothing of it.
+    fn end(self) -> io::Result<()> {
+        drop(self.orders);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that flushes died")))
+    }
 }
 
 /// Refuses to begin where the disk has not the room.

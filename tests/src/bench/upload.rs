@@ -32,14 +32,14 @@ pub fn run(runs: usize) -> Result<String> {
             node.clear()?;
             // It holds all objects in its memory, so it begins anew.
             let _server = s3::Server::start(world, ADDRESS, BUCKET)?;
-            times.push(timed(|| match theirs {
-                0 => node.host.check(&["firstboot", "snapshot"]).map(drop),
-                _ => {
-                    process::run(&mut node.save("/root/bench/a.db")?)?.ok()?;
-                    let mut upload: Command = world.command("python3");
-                    upload.args(["-c", UPLOAD, &saved.to_string_lossy(), &format!("{nth}.db")]);
-                    process::run(upload.env("PYTHONPATH", s3::library()?))?.ok().map(drop)
+            times.push(timed(|| {
+                if theirs == 0 {
+                    return node.host.check(&["firstboot", "snapshot"]).map(drop);
                 }
+                process::run(&mut node.save("/root/bench/a.db")?)?.ok()?;
+                let mut upload: Command = world.command("python3");
+                upload.args(["-c", UPLOAD, &saved.to_string_lossy(), &format!("{nth}.db")]);
+                process::run(upload.env("PYTHONPATH", s3::library()?))?.ok().map(drop)
             })?);
             if theirs == 1 {
                 bytes = saved.metadata().context("nothing was saved")?.len();
