@@ -15,9 +15,11 @@ DIST := target/dist
 .PHONY: build demo test lint bench soak crash-sweep clean tools
 
 # Static: firstboot runs on CentOS 7, whose glibc is older than any that builds it. RUSTFLAGS needs the target named,
-# or it would be taken for build scripts and macros too.
+# or it would be taken for build scripts and macros too. Packed relocations: a quarter of a megabyte less; it is libc in the
+# program itself that reads them, so the kernel does not matter.
 build:
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(TARGET) -p builder -p firstboot
+	RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' \
+		cargo build --release --locked --target $(TARGET) -p builder -p firstboot
 	@mkdir -p $(DIST)
 	@install -m 0755 target/$(TARGET)/release/builder target/$(TARGET)/release/firstboot $(DIST)/
 	@ls -l $(DIST)

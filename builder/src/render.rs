@@ -39,6 +39,10 @@ pub(crate) fn overlay(recipe: &Recipe) -> Result<Vec<Rendered>> {
             let path = file.path().to_str().context("a path under kickstart/overlay is not UTF-8")?;
             let template = file.contents_utf8().with_context(|| format!("kickstart/overlay/{path} is not UTF-8"))?;
             let rendered = render(path, template, &context).with_context(|| format!("kickstart/overlay/{path}"))?;
+            // What a recipe has no use for renders to nothing, and is not in its image.
+            if rendered.trim().is_empty() {
+                continue;
+            }
             files.push(Rendered { path: path.to_owned(), mode: mode_of(path), content: rendered });
         }
     }
@@ -93,6 +97,7 @@ fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow:
     });
     environment.add_filter("sh", |text: String| quote::shell(&text).map(Value::from_safe_string));
     environment.add_filter("ks", |text: String| quote::shell(&text).map(Value::from_safe_string));
+    environment.add_filter("calendar", |text: String| quote::calendar(&text).map(Value::from_safe_string));
     environment.add_filter("lines", |text: String| Value::from_safe_string(text));
     environment.add_template(name, template)?;
     let rendered = environment.get_template(name)?.render(context);

@@ -48,6 +48,11 @@ pub(crate) fn not_ready(message: impl Into<String>) -> anyhow::Error {
     Stop { exit: Exit::NotReady, message: message.into() }.into()
 }
 
+/// An error that ends with [`Exit::Failed`].
+pub(crate) fn failed(message: impl Into<String>) -> anyhow::Error {
+    Stop { exit: Exit::Failed, message: message.into() }.into()
+}
+
 /// The exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Stop>().map_or(Exit::Failed, |stop| stop.exit)

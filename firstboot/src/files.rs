@@ -1,5 +1,7 @@
 //! The one door to the disk: whatever is written here is whole and durable, or not there at all.
 
+pub(crate) mod part;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};

@@ -40,6 +40,10 @@ pub(crate) const DATA: &str = "/var/lib/etcd/data";
 pub(crate) const LIFE: &str = "/var/lib/etcd/firstboot-life";
 /// What was put aside; nothing of it is ever deleted.
 pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
+/// Where snapshots lie by default, and where one that goes to an object store is held until every page was walked.
+pub(crate) const BACKUPS: &str = recipes::backup::FOLDER;
+/// The object store's keys, put there by the operator; 0600.
+pub(crate) const S3_KEYS: &str = "/etc/firstboot/s3-keys";
 /// Where a restore makes etcd's new data, and keeps the snapshot that it fetched: beside the old data, to be renamed.
 pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
 /// etcd's own programs, by whose name an error can be searched for.

@@ -1,5 +1,7 @@
 //! `firstboot status`: every member of the cluster, asked one by one (the guide's steps 4.1.1 and 4.1.2).
 
+mod backup;
+
 use std::collections::BTreeSet;
 
 use anyhow::Result;
@@ -45,23 +47,31 @@ struct Row {
     notes: Vec<String>,
 }
 
+/// The answer for programs.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    members: &'a [Row],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<&'a backup::Backup>,
+}
+
 /// Prints the table; says how the cluster is by the exit code.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let rows = runtime.block_on(async {
+    let (rows, backup) = runtime.block_on(async {
         let known = cluster.members.iter().map(|member| (member.name.to_string(), member.client_url()));
         let mut rows = ask_all(known.collect(), &credentials).await;
         let roster = roster(&cluster.members, &credentials).await;
         compare(&mut rows, &roster, &without());
         rows.extend(ask_all(strangers(&cluster.members, &roster), &credentials).await.into_iter().map(note));
-        rows
+        (rows, backup::Backup::ask(&cluster, &credentials).await)
     });
     if options.json {
-        show(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
+        show(&(serde_json::to_string_pretty(&Answer { members: &rows, backup: backup.as_ref() })? + "\n"))?;
     } else {
-        show(&table(&rows))?;
+        show(&(table(&rows) + &backup.map_or_else(String::new, |backup| backup.line())))?;
     }
     Ok(verdict(&rows))
 }

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{Domain, EtcdVersion, Label};
+use crate::{Backup, Domain, EtcdVersion, Label};
 
 /// User and group id of etcd on every node. Fixed, so that the overlay can name owners by number; below 1000, so that
 /// it is a system's user; away from 999, from which CentOS 7's packages count down (useradd -r, login.defs).
@@ -28,6 +28,9 @@ pub struct ClusterDocument {
     pub network: Network,
     /// Where a node may learn who it is.
     pub metadata: MetadataPolicy,
+    /// How it is backed up; by itself it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
 }
 
 impl ClusterDocument {

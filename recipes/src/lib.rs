@@ -1,5 +1,6 @@
 //! What a cluster is: the types that builder and firstboot share, and the recipe's reader. No I/O here.
 
+pub mod backup;
 pub mod cluster;
 pub mod diagnostic;
 pub mod digest;
@@ -10,8 +11,10 @@ pub mod name;
 pub mod node;
 mod reader;
 pub mod recipe;
+pub mod schedule;
 pub mod version;
 
+pub use backup::Backup;
 pub use cluster::{ClusterDocument, ETCD_ID};
 pub use diagnostic::{Diagnostic, Severity};
 pub use digest::Sha256;
@@ -21,4 +24,5 @@ pub use machine::{FirmwareId, Mac, MachineMatch};
 pub use name::{Domain, Label};
 pub use node::NodeDocument;
 pub use recipe::Recipe;
+pub use schedule::Schedule;
 pub use version::EtcdVersion;

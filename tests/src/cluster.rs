@@ -190,10 +190,18 @@ pub struct MemberStatus {
     pub errors: Vec<String>,
 }
 
+/// The whole of it.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    members: Vec<MemberStatus>,
+}
+
 /// The cluster as a host sees it.
 pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
     let ran = host.run(&["firstboot", "status", "--json"])?;
-    serde_json::from_str(&ran.stdout).with_context(|| format!("firstboot status on {} said {ran:?}", host.name()))
+    let answer: Answer = serde_json::from_str(&ran.stdout)
+        .with_context(|| format!("firstboot status on {} said {ran:?}", host.name()))?;
+    Ok(answer.members)
 }
 
 /// Waits until a host sees so many healthy members and no other.

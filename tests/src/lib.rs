@@ -25,4 +25,5 @@ pub mod overlay;
 pub mod process;
 pub mod programs;
 pub mod run;
+pub mod s3;
 pub mod server;

@@ -1,11 +1,12 @@
 //! The project's own programs, as `make build` left them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::{cache, process};
+use crate::{cache, process, run};
 
 /// The folder with both, static and ready to be given to somebody.
 fn folder() -> PathBuf {
@@ -35,4 +36,16 @@ pub fn run_builder(arguments: &[&str]) -> Result<process::Ran> {
 /// A ready recipe.
 pub fn recipe(name: &str) -> PathBuf {
     cache::workspace().join("recipes").join(Path::new(name).with_extension("toml"))
+}
+
+/// The demo's recipe with its first so many nodes, these lines at the end of `[etcd]`, and these at the end.
+pub fn demo(nodes: usize, etcd: &str, more: &str) -> Result<PathBuf> {
+    let text = fs::read_to_string(recipe("demo"))?;
+    let (head, rest) = text.split_once("[network]").context("the demo has no [network]")?;
+    let head: Vec<&str> = head.split("[[node]]").take(nodes + 1).collect();
+    let rest = rest.replacen("[install]", &format!("{etcd}\n[install]"), 1);
+    let path = run::current()?.folder("recipe")?.join("recipe.toml");
+    fs::write(&path, format!("{}[network]{rest}\n{more}\n", head.join("[[node]]")))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }

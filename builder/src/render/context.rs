@@ -1,6 +1,7 @@
 //! What the templates can name. The field names here are the templates' vocabulary.
 
 use anyhow::Result;
+use recipes::backup::{self, Destination};
 use recipes::cluster::NetworkMode;
 use recipes::{ETCD_ID, Recipe, Sha256};
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub(super) struct Rendering {
     tuning: Tuning,
     firewall: Firewall,
     selinux: Mode,
+    /// None: nothing is backed up by itself.
+    backup: Option<Backup>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<Digest>,
 }
@@ -103,6 +106,13 @@ struct Mode {
 }
 
 #[derive(Debug, Serialize)]
+struct Backup {
+    on_calendar: String,
+    /// The one folder that is written to.
+    folder: String,
+}
+
+#[derive(Debug, Serialize)]
 struct Digest {
     sha256: String,
 }
@@ -164,6 +174,7 @@ impl Rendering {
                 admins: texts(&recipe.firewall.admins),
             },
             selinux: Mode { mode: recipe.selinux.name() },
+            backup: recipe.backup.as_ref().map(backup),
             overlay: overlay.map(|digest| Digest { sha256: digest.to_string() }),
         })
     }
@@ -184,4 +195,13 @@ fn tuning(recipe: &Recipe) -> Result<Tuning> {
         chrony: block(&settings, Place::Chrony, profile, |key, value| format!("{key} {value}").trim_end().to_owned()),
         packages: block(&settings, Place::Package, profile, |key, _| format!("-{key}")),
     })
+}
+
+fn backup(backup: &backup::Backup) -> Backup {
+    let folder = match &backup.destination {
+        Destination::Folder(path) => path.display().to_string(),
+        // What goes into a bucket is looked at in the default folder.
+        Destination::Bucket { .. } => backup::FOLDER.to_owned(),
+    };
+    Backup { on_calendar: backup.schedule.on_calendar(), folder }
 }

@@ -18,6 +18,14 @@ pub(crate) fn shell(text: &str) -> Result<String, Error> {
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
+/// The time of a timer, as systemd.time(7) has it.
+pub(crate) fn calendar(text: &str) -> Result<String, Error> {
+    if text.is_empty() || text.chars().any(|c| !c.is_ascii_alphanumeric() && !"*:/-, ".contains(c)) {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("{text:?} is no time of a timer")));
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

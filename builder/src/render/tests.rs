@@ -54,6 +54,30 @@ fn every_step_of_the_guide_has_its_file() {
 }
 
 #[test]
+fn only_a_recipe_with_backup_has_the_timer() {
+    const TIMER: &str = "etc/systemd/system/firstboot-snapshot.timer";
+    const SERVICE: &str = "etc/systemd/system/firstboot-snapshot.service";
+    const PRESET: &str = "usr/lib/systemd/system-preset/10-etcd.preset";
+    let without = recipe("");
+    let files = overlay(&without).unwrap();
+    assert!(files.iter().all(|file| !file.path.contains("snapshot")));
+    assert!(!file(&files, PRESET).contains("snapshot"));
+    assert!(!kickstart(&without, Sha256::of(b"")).unwrap().contains("snapshot"));
+    let with = recipe("[backup]\nschedule = \"Sun 02:30\"\n");
+    let files = overlay(&with).unwrap();
+    assert!(file(&files, TIMER).contains("OnCalendar=Sun *-*-* 02:30:00\n"), "{}", file(&files, TIMER));
+    assert!(file(&files, PRESET).ends_with("enable firstboot-snapshot.timer\n"));
+    let at = |destination: &str| overlay(&recipe(&format!("[backup]\n{destination}\n"))).unwrap();
+    for (destination, writes) in [
+        ("destination = \"/srv/share\"", "ReadWriteDirectories=-/srv/share\n"),
+        ("destination = \"s3://backups/\"\n[backup.s3]\nregion = \"x\"", "ReadWriteDirectories=-/var/backups/etcd\n"),
+    ] {
+        assert!(file(&at(destination), SERVICE).contains(writes), "{}", file(&at(destination), SERVICE));
+    }
+    assert!(kickstart(&with, Sha256::of(b"")).unwrap().contains("systemctl preset firstboot-snapshot.timer"));
+}
+
+#[test]
 fn the_guides_profile_says_what_the_guide_says() {
     let text = GOOD.to_owned() + "[tuning]\nprofile = \"guide\"\n";
     let recipe = recipes::recipe::read(&text).recipe.unwrap();

@@ -1,5 +1,7 @@
 //! The one door to etcd: gRPC with the node's client certificate. No etcdctl is run.
 
+mod shared;
+mod stream;
 mod wire;
 
 use std::time::Duration;
@@ -11,7 +13,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic_prost::ProstCodec;
 
 use crate::{files, paths};
-pub(crate) use wire::{AlarmMember, Member, StatusResponse};
+pub(crate) use shared::Lease;
+pub(crate) use wire::{AlarmMember, Member, SnapshotResponse, StatusResponse};
 
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,12 +42,16 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to a member's client URL.
     pub(crate) async fn connect(url: &str, credentials: &Credentials) -> Result<Self> {
+        Self::open(url, credentials, |endpoint| endpoint.timeout(PATIENCE)).await
+    }
+
+    async fn open(url: &str, credentials: &Credentials, set: impl FnOnce(Endpoint) -> Endpoint) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .with_context(|| format!("{url} is no URL"))?
             .tls_config(credentials.0.clone())
             .context("the installed certificates cannot be used")?
-            .connect_timeout(PATIENCE)
-            .timeout(PATIENCE);
+            .connect_timeout(PATIENCE);
+        let endpoint = set(endpoint);
         // tonic's own limit ends with TCP's handshake. A firewall that comes up in between leaves a connection on which
         // nothing ever arrives.
         let connected = tokio::time::timeout(PATIENCE, endpoint.connect()).await;

@@ -1,9 +1,10 @@
 //! The messages of etcd's API that firstboot speaks, with the field numbers of upstream's api/etcdserverpb/rpc.proto
 //! (v3.4 to v3.7). Fields that are not needed are left out: protobuf passes over them.
 
+use bytes::Bytes;
 use prost::Message;
 
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct ResponseHeader {
     #[prost(uint64, tag = "1")]
     pub(crate) cluster_id: u64,
@@ -143,6 +144,110 @@ pub(crate) struct RangeRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RangeResponse {
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) kvs: Vec<KeyValue>,
     #[prost(int64, tag = "4")]
     pub(crate) count: i64,
 }
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SnapshotRequest {}
+
+/// One piece of the stream.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SnapshotResponse {
+    /// What is still to come after this piece, without the digest.
+    #[prost(uint64, tag = "2")]
+    pub(crate) remaining_bytes: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) blob: Bytes,
+    /// The storage's version, from 3.6 on.
+    #[prost(string, tag = "4")]
+    pub(crate) version: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct KeyValue {
+    #[prost(int64, tag = "3")]
+    pub(crate) mod_revision: i64,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PutRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) value: Vec<u8>,
+    /// The key goes when this lease ends.
+    #[prost(int64, tag = "3")]
+    pub(crate) lease: i64,
+}
+
+/// A condition: the key's last change was in this revision; 0: there is no such key.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Compare {
+    /// 0: equal.
+    #[prost(int32, tag = "1")]
+    pub(crate) result: i32,
+    /// 2: the revision of the last change.
+    #[prost(int32, tag = "2")]
+    pub(crate) target: i32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) key: Vec<u8>,
+    // One of several in upstream's file; as `optional` it is written also where it is 0, as there.
+    #[prost(int64, optional, tag = "6")]
+    pub(crate) mod_revision: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RequestOp {
+    #[prost(message, optional, tag = "2")]
+    pub(crate) put: Option<PutRequest>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TxnRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) compare: Vec<Compare>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) success: Vec<RequestOp>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TxnResponse {
+    #[prost(bool, tag = "2")]
+    pub(crate) succeeded: bool,
+}
+
+/// Asks for a lease; the server chooses its id.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseGrantRequest {
+    /// In seconds.
+    #[prost(int64, tag = "1")]
+    pub(crate) ttl: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseGrantResponse {
+    #[prost(int64, tag = "2")]
+    pub(crate) id: i64,
+}
+
+/// `LeaseKeepAlive` and `LeaseRevoke` take the same.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseRequest {
+    #[prost(int64, tag = "1")]
+    pub(crate) id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseKeepAliveResponse {
+    /// What is left of it, in seconds; 0: it is gone.
+    #[prost(int64, tag = "3")]
+    pub(crate) ttl: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseRevokeResponse {}

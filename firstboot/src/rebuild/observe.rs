@@ -85,7 +85,7 @@ async fn ask(whom: BTreeSet<(String, String)>, asker: &Asker, credentials: &Cred
 async fn one(name: String, url: String, asker: &Asker, credentials: &Credentials) -> Result<(u64, Option<Peer>)> {
     let client = Client::connect(&url, credentials).await?;
     let status = client.status().await?;
-    let header = status.header.clone().unwrap_or_default();
+    let header = status.header.unwrap_or_default();
     let peer = async {
         client.healthy().await?;
         let version: EtcdVersion = status.version.parse()?;

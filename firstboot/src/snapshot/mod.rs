@@ -1,30 +1,86 @@
 //! Snapshots: files that hold all that a cluster holds. One that exists is good.
+//!
+//! `take` is the flow: `source` says from which member, `receive` checks what comes, `verify` walks its pages, and only
+//! then `target` gives it its name and `manifest` says what it is. `place` is where snapshots lie, a `folder` or a
+//! `bucket`; `list` and `prune` look after them, `scheduled` sees to it that the members make each run of the schedule once.
 
 mod boot;
+mod bucket;
+mod folder;
+pub(crate) mod list;
+pub(crate) mod manifest;
+mod place;
+mod prune;
+mod receive;
+pub(crate) mod scheduled;
 mod schema;
+mod secret;
+mod source;
+mod take;
+mod target;
+mod upload;
 pub(crate) mod verify;
 
+use std::future::Future;
+
 use anyhow::Result;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Exit;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_required = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(flatten)]
+    take: take::Options,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Check a snapshot, byte by byte and page by page; needs no cluster
     Verify(verify::Options),
+    /// Show the snapshots that lie at a place
+    List(list::Options),
+    /// Remove the snapshots that the recipe does not keep
+    Prune(prune::Options),
 }
 
 /// Does what the command line says.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     match &options.command {
-        Command::Verify(options) => verify::run(options),
+        None => interruptible(take::run(&options.take)),
+        Some(Command::Verify(options)) => return verify::run(options),
+        Some(Command::List(options)) => interruptible(list::run(options)),
+        Some(Command::Prune(options)) => interruptible(prune::run(options)),
+    }?;
+    Ok(None)
+}
+
+/// Does some work until it is done, or until a signal says to stop: then what was half-made is gone, and the program ends
+/// with the signal's code.
+fn interruptible(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::select! {
+            done = work => done.map(|()| None),
+            _ = interrupt.recv() => Ok(Some(130)),
+            _ = terminate.recv() => Ok(Some(143)),
+            _ = hangup.recv() => Ok(Some(129)),
+        }
+    });
+    // Work of other threads ends with the program; its files are gone with the future that was dropped.
+    runtime.shutdown_background();
+    match outcome? {
+        None => Ok(()),
+        Some(code) => {
+            eprintln!("firstboot: stopped; what was half-made is removed");
+            std::process::exit(code)
+        }
     }
 }

@@ -49,7 +49,6 @@ pub(crate) enum Hash {
     /// It may be missing or wrong; the result says which.
     Optional,
     /// It was checked while the file was written, and this is the whole file's digest. Saves reading it twice.
-    #[expect(dead_code, reason = "for the writer of snapshots")]
     Known(Sha256),
 }
 

@@ -1,5 +1,6 @@
 //! The recipe: one TOML file that says what a cluster is.
 
+mod backup;
 mod etcd;
 mod files;
 mod install;
@@ -18,6 +19,7 @@ pub use node::{Cluster, Node};
 pub use policy::{Firewall, Profile, Selinux, Time, Tls, Tuning};
 pub use values::{Base, CryptHash, Host, Package, Size, SshKey, Word};
 
+use crate::backup::Backup;
 use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reader::{Findings, Table};
@@ -49,6 +51,8 @@ pub struct Recipe {
     pub tls: Tls,
     /// `[metadata]`: where a node may learn who it is.
     pub metadata: MetadataPolicy,
+    /// `[backup]`: how the cluster is backed up; without it nothing is done by itself.
+    pub backup: Option<Backup>,
     /// `[image] date`: the date of every file in the image, in seconds since 1970.
     pub date: u64,
 }
@@ -90,6 +94,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     check_room(root, etcd.as_ref(), install.as_ref());
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
     let metadata = policy::read_metadata(root);
+    let backup = backup::read(root);
     let date = read_date(root);
     root.finish();
     Some(Recipe {
@@ -105,6 +110,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
         selinux,
         tls,
         metadata,
+        backup,
         date,
     })
 }
@@ -146,6 +152,7 @@ impl Recipe {
             etcd: self.etcd.settings.clone(),
             network: self.network.clone(),
             metadata: self.metadata.clone(),
+            backup: self.backup.clone(),
         }
     }
 }

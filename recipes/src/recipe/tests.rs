@@ -104,6 +104,29 @@ fn a_contradiction_names_both_sides() {
 }
 
 #[test]
+fn a_backup_has_defaults_and_no_secrets() {
+    let with = |lines: &str| changed("[firewall]", &format!("[backup]\n{lines}\n[firewall]"));
+    let plain = read(&with("")).recipe.unwrap().backup.unwrap();
+    assert_eq!(
+        (plain.schedule.to_string(), plain.destination.to_string()),
+        ("hourly".into(), "/var/backups/etcd".into())
+    );
+    assert_eq!(read(GOOD).recipe.unwrap().backup, None);
+    let text = with(
+        "destination = \"s3://backups/etcd\"\nschedule = \"every 6 hours\"\n[backup.s3]\nendpoint = \"https://s3.example.com\"\n[backup.keep]\ndaily = 30",
+    );
+    let full = read(&text).recipe.unwrap_or_else(|| panic!("{:?}", said(&text))).backup.unwrap();
+    assert!(full.s3.path_style && full.keep.daily == 30 && full.keep.hourly == 24, "{full:?}");
+    refused(&with("schedule = \"every 7 hours\""), "expected hours that divide a day");
+    refused(&with("destination = \"/home/backups\""), "no snapshot can be written below /home");
+    refused(&with("destination = \"s3://backups/etcd\""), "nobody knows where the bucket is");
+    refused(&with("[backup.s3]\nregion = \"x\""), "without a destination that is s3://");
+    refused(&with("[backup.s3]\nsecret-access-key = \"x\""), "unknown key `secret-access-key`");
+    let http = with("destination = \"s3://backups\"\n[backup.s3]\nendpoint = \"http://10.0.0.9:9000\"");
+    assert!(said(&http)[0].contains("plain http shows the snapshots"), "{:?}", said(&http));
+}
+
+#[test]
 fn what_is_missing_is_named_with_its_reason() {
     let without_digest = GOOD.replace("sha256", "# sha256");
     refused(&without_digest, "`sha256` is missing in [etcd] | a version without its digest could be anything");

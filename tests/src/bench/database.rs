@@ -27,6 +27,9 @@ const ARGUMENTS: [&str; 8] = [
     "--log-level=error",
 ];
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// The size to measure with, in MiB.
 pub fn mib() -> u64 {
     std::env::var("ETCD_IMAGE_BENCH_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(MIB)
@@ -36,26 +39,29 @@ pub fn mib() -> u64 {
 /// after it was stopped.
 pub fn make(version: &str, folder: &Path, mib: u64) -> Result<Alone> {
     let etcd = Alone::start(version, folder, &ARGUMENTS)?;
+    fill(mib, BATCH, |pairs| etcd.put(&pairs))?;
+    Ok(etcd)
+}
+
+/// Puts so many MiB of keys, at most `batch` of them at one time.
+pub fn fill(mib: u64, batch: u64, put: impl Fn(Vec<Pair>) -> Result<()> + Sync) -> Result<()> {
     // Three values and what goes with them fill a page of 4 KiB.
     let keys = (mib << 20) / 4096 * 3;
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let work = || -> Result<()> {
             loop {
-                let from = next.fetch_add(BATCH, Ordering::Relaxed);
+                let from = next.fetch_add(batch, Ordering::Relaxed);
                 if from >= keys {
                     return Ok(());
                 }
-                let pairs: Vec<_> = (from..keys.min(from + BATCH))
-                    .map(|n| (format!("/bench/{n:012}").into_bytes(), value(n)))
-                    .collect();
-                etcd.put(&pairs)?;
+                let pair = |n: u64| (format!("/bench/{n:012}").into_bytes(), value(n));
+                put((from..keys.min(from + batch)).map(pair).collect())?;
             }
         };
         let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a writer panicked"))?)
-    })?;
-    Ok(etcd)
+    })
 }
 
 /// Bytes that nothing makes shorter, the same for the same number.

@@ -9,6 +9,8 @@ pub mod database;
 pub mod firstboot;
 pub mod rebuild;
 pub mod restore;
+pub mod snapshot;
+pub mod upload;
 pub mod verify;
 pub mod wal;
 

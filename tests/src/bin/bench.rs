@@ -15,7 +15,7 @@ struct Part {
     run: fn(usize) -> Result<String>,
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 9] = [
     Part {
         name: "build",
         what: "builder build with a warm cache, against tar | gzip -6 of the same tree",
@@ -45,6 +45,18 @@ const PARTS: [Part; 7] = [
         what: "firstboot restore on one member, from stop to serving, against the guide's commands",
         runs: 3,
         run: bench::restore::run,
+    },
+    Part {
+        name: "snapshot",
+        what: "firstboot snapshot with all its checks, against etcdctl snapshot save",
+        runs: 5,
+        run: bench::snapshot::run,
+    },
+    Part {
+        name: "upload",
+        what: "firstboot snapshot into an object store, against etcdctl snapshot save and an upload after it",
+        runs: 3,
+        run: bench::upload::run,
     },
     Part {
         name: "verify",

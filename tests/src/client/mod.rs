@@ -101,6 +101,15 @@ impl Client {
         Ok(())
     }
 
+    /// Writes keys with their values, all at once.
+    pub fn put_all(&self, member: Ipv4Addr, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let put = |(key, value): &(Vec<u8>, Vec<u8>)| json!({ "requestPut": { "key": BASE64.encode(key), "value": BASE64.encode(value) } });
+        let all: Vec<Value> = pairs.iter().map(put).collect();
+        let done: Value = self.call(member, "kv/txn", &json!({ "success": all }))?;
+        ensure!(done["succeeded"] == true, "{member} answers {done}");
+        Ok(())
+    }
+
     /// All keys with that prefix, as this member itself has them once it has all that was acknowledged by now.
     pub fn all(&self, member: Ipv4Addr, prefix: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]

@@ -35,16 +35,16 @@ const IMPLY: &[&str] = &[
 const IMPLY_OR_DO: &[&str] =
     &["SystemCallFilter", "SystemCallArchitectures", "RestrictAddressFamilies", "PrivateDevices", "NoNewPrivileges"];
 
-/// Of both units.
-const COMMON: [Case; 5] = [
+/// Of all units.
+const COMMON: [Case; 4] = [
     Case { directive: "NoNewPrivileges", beside: IMPLY, attempts: &["another=/opt/probe/id"], answer: "refused EPERM" },
     case("PrivateTmp", &["read=/tmp/probe", "read=/var/tmp/probe"], "refused ENOENT"),
     case("SystemCallArchitectures", &["x32"], "killed 31"),
     case("SystemCallErrorNumber", &["call=swapon"], "refused EPERM"),
-    case("UMask", &["shared=/var/lib/etcd"], "refused EACCES"),
 ];
 
-const ETCD: [Case; 10] = [
+const ETCD: [Case; 11] = [
+    case("UMask", &["shared=/var/lib/etcd"], "refused EACCES"),
     // AF_PACKET; whoever may not use it for want of a capability gets another answer.
     case("RestrictAddressFamilies", &["family=17"], "refused EAFNOSUPPORT"),
     Case {
@@ -77,12 +77,35 @@ const ETCD: [Case; 10] = [
     },
 ];
 
-const FIRSTBOOT: [Case; 4] = [
+const FIRSTBOOT: [Case; 5] = [
+    case("UMask", &["shared=/var/lib/etcd"], "refused EACCES"),
     // AF_VSOCK: of AF_PACKET it has need.
     case("RestrictAddressFamilies", &["family=40"], "refused EAFNOSUPPORT"),
     case("CapabilityBoundingSet", &["bind=80", "setuid=1", "hurry"], "refused EPERM"),
     case("ProtectSystem", &["create=/usr/probe", "create=/boot/probe.d"], "refused EROFS"),
     case("ProtectHome", &["create=/home/probe", "create=/root"], "refused EROFS"),
+];
+
+/// It is root and may look into any folder: what is hidden from it is not there.
+const SNAPSHOT: [Case; 9] = [
+    case("UMask", &["shared=/var/backups/etcd"], "refused EACCES"),
+    case("RestrictAddressFamilies", &["family=17"], "refused EAFNOSUPPORT"),
+    case("CapabilityBoundingSet", &["bind=80", "setuid=1", "hurry"], "refused EPERM"),
+    case("PrivateDevices", &["read=/dev/probe"], "refused ENOENT"),
+    Case {
+        directive: "ProtectSystem",
+        beside: &["ReadOnlyDirectories"],
+        attempts: &["create=/usr/probe", "create=/etc/probe"],
+        answer: "refused EROFS",
+    },
+    case("ProtectHome", &["read=/home/probe/file", "read=/run/user/probe"], "refused ENOENT"),
+    case("ReadOnlyDirectories", &["create=/opt/probe", "create=/var/probe", "create=/run/probe"], "refused EROFS"),
+    case("ReadWriteDirectories", &["create=/var/backups/etcd"], "done"),
+    case(
+        "InaccessibleDirectories",
+        &["read=/boot/probe", "read=/etc/ssh/probe", "read=/var/lib/etcd/probe", "read=/var/lib/firstboot/probe"],
+        "refused ENOENT",
+    ),
 ];
 
 /// Shown by no attempt of these: two limits, which are read from the member that runs, and the filter, call by call.
@@ -93,10 +116,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn protections() -> Result<()> {
-    let bed = Bed::new("", "")?;
+    let bed = Bed::new("", "[backup]\n")?;
     running_member(&bed.host)?;
     prepare(&bed.host)?;
-    for (unit, own) in [("etcd", &ETCD[..]), ("firstboot", &FIRSTBOOT[..])] {
+    for (unit, own) in [("etcd", &ETCD[..]), ("firstboot", &FIRSTBOOT[..]), ("firstboot-snapshot", &SNAPSHOT[..])] {
         let sandbox = Sandbox::of(&bed.host, unit)?;
         let cases: Vec<&Case> = COMMON.iter().chain(own).collect();
         for directive in sandbox.directives() {
@@ -140,7 +163,7 @@ fn prepare(host: &Host) -> Result<()> {
             mkdir -p $folder/probe.d && chmod 0777 $folder/probe.d
         done
         for folder in /usr /etc /opt /var /run /home; do mv $folder/probe.d $folder/probe; done
-        for file in /boot/probe /etc/ssh/probe /var/lib/firstboot/probe /var/backups/probe /tmp/probe /var/tmp/probe \
+        for file in /boot/probe /etc/ssh/probe /var/lib/firstboot/probe /var/lib/etcd/probe /var/backups/probe /tmp/probe /var/tmp/probe \
             /home/probe/file; do
             echo x > $file && chmod 0644 $file
         done
@@ -170,7 +193,9 @@ fn try_case(host: &Host, unit: &str, sandbox: &Sandbox, case: &Case) -> Result<(
             "{unit}.service: `{attempt}` is {found} without {directive}= as well: it shows nothing"
         );
         // A thing that can be done can be done; the others only change their answer.
-        let hidden = ["family", "x32", "call", "create=/var/lib/etcd"].iter().any(|name| attempt.starts_with(name));
+        let hidden = ["family", "x32", "call", "create=/var/lib/etcd", "create=/var/backups"]
+            .iter()
+            .any(|name| attempt.starts_with(name));
         ensure!(hidden || found == "done", "{unit}.service without {directive}=: `{attempt}` is {found}");
     }
     Ok(())

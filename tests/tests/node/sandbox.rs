@@ -8,7 +8,7 @@ use tests::host::Host;
 const PROBE: &str = include_str!("probe.py");
 
 /// Words of `[Service]` that protect nothing, and would keep a probe from running to its end.
-const NO_PROTECTION: [&str; 13] = [
+const NO_PROTECTION: [&str; 14] = [
     "Type",
     "EnvironmentFile",
     "ExecStart",
@@ -20,6 +20,7 @@ const NO_PROTECTION: [&str; 13] = [
     "StartLimitInterval",
     "StandardOutput",
     "OOMScoreAdjust",
+    "Nice",
     "IOSchedulingClass",
     "IOSchedulingPriority",
 ];

@@ -1,0 +1,72 @@
+//! A few keys of firstboot's own in the cluster, for what its members must do once and not each: read, put on
+//! condition, and leases, which end by themselves when their holder is gone.
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use futures_util::stream;
+use http::uri::PathAndQuery;
+use tonic::Request;
+use tonic::client::Grpc;
+use tonic_prost::ProstCodec;
+
+use super::wire::{
+    Compare, KeyValue, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
+    LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
+};
+use super::{Client, PATIENCE};
+
+/// A lease of this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lease(i64);
+
+impl Client {
+    /// A key, read through raft.
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<KeyValue>> {
+        let request = RangeRequest { key: key.as_bytes().to_vec(), ..RangeRequest::default() };
+        let answer: RangeResponse = self.call("/etcdserverpb.KV/Range", request).await?;
+        Ok(answer.kvs.into_iter().next())
+    }
+
+    /// Puts a key if its last change is the one in this revision (0: if it is not there). Says whether it was so.
+    pub(crate) async fn put_if(&self, key: &str, seen: i64, value: Vec<u8>, lease: Option<Lease>) -> Result<bool> {
+        let key = key.as_bytes().to_vec();
+        let compare = Compare { result: 0, target: 2, key: key.clone(), mod_revision: Some(seen) };
+        let put = PutRequest { key, value, lease: lease.map_or(0, |lease| lease.0) };
+        let request = TxnRequest { compare: vec![compare], success: vec![RequestOp { put: Some(put) }] };
+        let answer: TxnResponse = self.call("/etcdserverpb.KV/Txn", request).await?;
+        Ok(answer.succeeded)
+    }
+
+    /// A lease of so many seconds.
+    pub(crate) async fn lease(&self, seconds: i64) -> Result<Lease> {
+        let request = LeaseGrantRequest { ttl: seconds };
+        let answer: LeaseGrantResponse = self.call("/etcdserverpb.Lease/LeaseGrant", request).await?;
+        Ok(Lease(answer.id))
+    }
+
+    /// Lets it begin anew.
+    pub(crate) async fn keep_alive(&self, lease: Lease) -> Result<()> {
+        let mut grpc = Grpc::new(self.channel.clone());
+        let codec: ProstCodec<LeaseRequest, LeaseKeepAliveResponse> = ProstCodec::default();
+        let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
+        let answer = async {
+            grpc.ready().await?;
+            let once = stream::iter([LeaseRequest { id: lease.0 }]);
+            let mut answers = grpc.streaming(Request::new(once), path, codec).await?.into_inner();
+            answers.message().await?.context("no answer")
+        };
+        let answer: Result<LeaseKeepAliveResponse> = match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer,
+            Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        let answer = answer.map_err(|error| anyhow!("the lease cannot be kept: {error:#}"))?;
+        ensure!(answer.ttl > 0, "the lease has ended");
+        Ok(())
+    }
+
+    /// Ends it, and with it the keys that were put under it.
+    pub(crate) async fn revoke(&self, lease: Lease) -> Result<()> {
+        self.call::<_, LeaseRevokeResponse>("/etcdserverpb.Lease/LeaseRevoke", LeaseRequest { id: lease.0 })
+            .await
+            .map(drop)
+    }
+}

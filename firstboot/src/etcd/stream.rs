@@ -1,0 +1,56 @@
+//! The Maintenance API's snapshot, as a stream of pieces.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::{Request, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::wire::{SnapshotRequest, SnapshotResponse};
+use super::{Client, Credentials, deepest};
+
+/// How much may be on its way unread. HTTP/2's own 64 KiB would stop the sender after every second piece.
+const WINDOW: u32 = 2 << 20;
+
+/// A database on its way.
+#[derive(Debug)]
+pub(crate) struct Pieces(Streaming<SnapshotResponse>);
+
+impl Client {
+    /// Connects for a snapshot: no limit for the whole, which may be of any size.
+    pub(crate) async fn connect_wide(url: &str, credentials: &Credentials) -> Result<Self> {
+        let wide = |endpoint: tonic::transport::Endpoint| {
+            endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW)
+        };
+        Self::open(url, credentials, wide).await
+    }
+
+    /// The member's database, as it is at this moment.
+    pub(crate) async fn snapshot(&self, patience: Duration) -> Result<Pieces> {
+        let mut grpc = Grpc::new(self.channel.clone());
+        let codec: ProstCodec<SnapshotRequest, SnapshotResponse> = ProstCodec::default();
+        let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
+        let answer = async {
+            grpc.ready().await.map_err(|error| anyhow!("{}", deepest(&error)))?;
+            let begun = grpc.server_streaming(Request::new(SnapshotRequest {}), path, codec).await;
+            Ok(Pieces(begun.map_err(|status| anyhow!("{}", status.message()))?.into_inner()))
+        };
+        match tokio::time::timeout(patience, answer).await {
+            Ok(answer) => answer,
+            Err(_) => bail!("it has not begun to send after {} s", patience.as_secs()),
+        }
+    }
+}
+
+impl Pieces {
+    /// The next piece; `None` at the end. A sender that is silent for longer than `patience` is given up.
+    pub(crate) async fn next(&mut self, patience: Duration) -> Result<Option<SnapshotResponse>> {
+        match tokio::time::timeout(patience, self.0.message()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(status)) => bail!("the stream broke off: {}", status.message()),
+            Err(_) => bail!("nothing came for {} s", patience.as_secs()),
+        }
+    }
+}

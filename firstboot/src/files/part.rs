@@ -1,0 +1,138 @@
+//! A file that takes long to write: it grows under a name of its own and gets its real one when it is whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+use super::sync;
+use crate::exit::not_ready;
+
+/// The unfinished file. It is gone when this is dropped; what a crash left behind, the next one here removes.
+#[derive(Debug)]
+pub(crate) struct Part {
+    path: PathBuf,
+    /// From then on another may use the path.
+    gone: bool,
+    /// Locked, so that a second one can tell a file that grows from one that was left behind.
+    file: Flock<File>,
+}
+
+impl Part {
+    /// Begins one in a folder, as `.NAME.part`.
+    pub(crate) fn begin(folder: &Path, name: &str) -> Result<Self> {
+        let path = folder.join(format!(".{name}.part"));
+        // Bounded: each turn that does not end here saw another process come or go.
+        for _ in 0..10 {
+            let begun = Self::attempt(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            if let Some(part) = begun {
+                return Ok(part);
+            }
+        }
+        bail!("{} comes and goes: who else writes there?", path.display())
+    }
+
+    fn attempt(path: &Path) -> Result<Option<Self>> {
+        let open = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+        let (file, fresh) = match open {
+            Ok(file) => (file, true),
+            // It is never written on: where a crash came between two names of one file it is a snapshot by now.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match File::open(path) {
+                Ok(file) => (file, false),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+            return Err(not_ready("another firstboot is writing it"));
+        };
+        let still_there = fs::symlink_metadata(path)
+            .is_ok_and(|there| file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino())));
+        match (still_there, fresh) {
+            (true, true) => Ok(Some(Self { path: path.to_owned(), gone: false, file })),
+            (true, false) => Ok(fs::remove_file(path).map(|()| None)?),
+            (false, _) => Ok(None),
+        }
+    }
+
+    /// The file, to be written and read.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where it grows.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name, durably, if nothing has that name. Its content must have been flushed before.
+    pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
+        // A link and not a rename: it never replaces, on any kernel (renameat2 is not whole in 3.10).
+        let mut link = || -> io::Result<()> {
+            fs::hard_link(&self.path, target)?;
+            fs::remove_file(&self.path)?;
+            self.gone = true;
+            target.parent().map_or(Ok(()), sync)
+        };
+        link().with_context(|| format!("cannot name it {}", target.display()))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.gone {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn it_gets_its_name_when_it_is_whole_and_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.db");
+        let part = Part::begin(folder.path(), "x").unwrap();
+        part.file().write_all(b"one").unwrap();
+        assert_eq!(names(folder.path()), [".x.part"]);
+        part.commit(&target).unwrap();
+        assert_eq!(names(folder.path()), ["a.db"]);
+        let second = Part::begin(folder.path(), "x").unwrap();
+        assert!(second.commit(&target).is_err());
+        assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["a.db".to_owned()], b"one".to_vec()));
+    }
+
+    #[test]
+    fn one_at_a_time_and_nothing_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = Part::begin(folder.path(), "x").unwrap();
+        let error = format!("{:#}", Part::begin(folder.path(), "x").unwrap_err());
+        assert!(error.contains("another firstboot is writing"), "{error}");
+        assert!(part.path().exists());
+        drop(part);
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn what_a_crash_left_is_removed_and_never_written_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stale, good) = (folder.path().join(".x.part"), folder.path().join("good.db"));
+        fs::write(&good, "a snapshot").unwrap();
+        fs::hard_link(&good, &stale).unwrap();
+        let part = Part::begin(folder.path(), "x").unwrap();
+        part.file().write_all(b"other").unwrap();
+        assert_eq!(fs::read(&good).unwrap(), b"a snapshot");
+    }
+}

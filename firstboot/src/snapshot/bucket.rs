@@ -1,0 +1,248 @@
+//! A prefix in a bucket of an S3-compatible object store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
+use object_store::client::{ClientOptions, HttpClient, HttpConnector};
+use object_store::path::Path;
+use object_store::signer::{SignedUrlOptions, Signer as _};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig};
+use recipes::Sha256;
+use recipes::backup::S3;
+use ring::digest;
+
+use super::manifest::{self, Manifest};
+use super::place::{Found, is_snapshot};
+use super::secret::Keys;
+use crate::exit::{not_ready, refused};
+
+/// A store that is silent for so long is asked again.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often one request is tried again, and for how long, with growing pauses.
+const RETRIES: RetryConfig = RetryConfig {
+    backoff: object_store::BackoffConfig {
+        init_backoff: Duration::from_millis(200),
+        max_backoff: Duration::from_secs(15),
+        base: 2.,
+    },
+    max_retries: 8,
+    retry_timeout: Duration::from_secs(180),
+};
+/// For how long the one signed address is good.
+const SIGNED: Duration = Duration::from_secs(300);
+
+/// The prefix.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) store: Arc<AmazonS3>,
+    http: reqwest::Client,
+    name: String,
+    prefix: String,
+}
+
+/// firstboot's own client: it resolves names without NSS, and asks no proxy.
+#[derive(Debug)]
+struct Connector(reqwest::Client);
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.0.clone()))
+    }
+}
+
+impl Bucket {
+    pub(super) fn open(name: &str, prefix: &str, s3: &S3) -> Result<Self> {
+        let http =
+            reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(PATIENCE);
+        let http = http.build().context("no https client can be made")?;
+        let keys = Keys::find()?;
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(name)
+            .with_virtual_hosted_style_request(!s3.path_style)
+            .with_checksum_algorithm(Checksum::SHA256)
+            .with_retry(RETRIES)
+            .with_http_connector(Connector(http.clone()))
+            .with_access_key_id(keys.id)
+            .with_secret_access_key(keys.secret)
+            .with_region(s3.region.as_deref().unwrap_or("us-east-1"));
+        if let Some(token) = keys.token {
+            builder = builder.with_token(token);
+        }
+        if let Some(endpoint) = &s3.endpoint {
+            // With the bucket in the host name the crate wants it there already.
+            let mut endpoint = endpoint.clone();
+            if let (false, Some(host)) = (s3.path_style, endpoint.host_str()) {
+                let host = format!("{name}.{host}");
+                endpoint.set_host(Some(&host)).with_context(|| format!("{host} is no host"))?;
+            }
+            builder = builder
+                .with_allow_http(endpoint.scheme() == "http")
+                .with_endpoint(endpoint.as_str().trim_end_matches('/'));
+        }
+        let store = Arc::new(builder.build().context("the object store cannot be used")?);
+        Ok(Self { store, http, name: name.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    /// Where an object of this name lies.
+    pub(super) fn path(&self, name: &str) -> Path {
+        Path::from(format!("{}{name}", self.prefix))
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<Found>> {
+        let prefix = Path::from(self.prefix.as_str());
+        let mut objects = self.store.list(Some(&prefix));
+        let mut found = Vec::new();
+        while let Some(object) = objects.next().await {
+            let object = object.map_err(|error| self.trouble("list", &error))?;
+            let name = object.location.as_ref().strip_prefix(self.prefix.as_str()).unwrap_or_default();
+            if is_snapshot(name) && !name.contains('/') {
+                found.push(Found { name: name.to_owned(), size: object.size, manifest: self.manifest(name).await? });
+            }
+        }
+        Ok(found)
+    }
+
+    async fn manifest(&self, name: &str) -> Result<Option<Manifest>> {
+        let path = self.path(&format!("{name}{}", manifest::SUFFIX));
+        let range = object_store::GetOptions::new().with_range(Some(0..manifest::LIMIT));
+        let content = match self.store.get_opts(&path, range).await {
+            Ok(got) => got.bytes().await,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        let content = content.map_err(|error| self.trouble("read a manifest from", &error))?;
+        Ok(Manifest::parse(&content).filter(|manifest| manifest.file == name))
+    }
+
+    pub(super) async fn remove(&self, name: &str) -> Result<()> {
+        for name in [name.to_owned(), format!("{name}{}", manifest::SUFFIX)] {
+            match self.store.delete(&self.path(&name)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.trouble("remove from", &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a name that is taken.
+    pub(super) async fn vacant(&self, name: &str) -> Result<()> {
+        match self.store.head(&self.path(name)).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(_) => Err(refused(format!("{self}{name} exists; a snapshot never replaces another"))),
+            Err(error) => Err(self.trouble("look into", &error)),
+        }
+    }
+
+    /// Puts a small object, and reads it back.
+    pub(super) async fn put(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.path(name);
+        let put = self.store.put(&path, PutPayload::from(content.to_vec())).await;
+        put.map_err(|error| self.trouble("write to", &error))?;
+        let back = async { self.store.get(&path).await?.bytes().await }.await;
+        let back = back.map_err(|error| self.trouble("read back from", &error))?;
+        ensure!(back == content, "{self}{name} reads back as something else than was written");
+        Ok(())
+    }
+
+    /// Asks the store for the digest of what it has stored, and compares. A store that keeps none has to give the
+    /// object back, every byte. Says how it was done.
+    pub(super) async fn check(&self, name: &str, size: u64, sha256: Sha256, parts: &Parts) -> Result<&'static str> {
+        let (length, digest) = self.stored(name).await?;
+        ensure!(length == size, "{self}{name} has {length} bytes, and {size} were sent");
+        if let Some(digest) = digest {
+            // Amazon gives the digest of the parts' digests and their number, others leave out the number or give the
+            // digest of the whole. Any of them can only be made from the same bytes.
+            let composite = parts.composite();
+            let known = [format!("{composite}-{}", parts.count), composite, STANDARD.encode(sha256.as_bytes())];
+            if known.contains(&digest) {
+                return Ok("stored digest");
+            }
+            bail!("{self}{name}: the store says its digest is {digest}, and what was sent has {}", known[0]);
+        }
+        let mut hash = digest::Context::new(&digest::SHA256);
+        let got = self.store.get(&self.path(name)).await.map_err(|error| self.trouble("read back from", &error))?;
+        let mut pieces = got.into_stream();
+        while let Some(piece) = pieces.next().await {
+            hash.update(&piece.map_err(|error| self.trouble("read back from", &error))?);
+        }
+        let right = hash.finish().as_ref() == sha256.as_bytes();
+        ensure!(right, "{self}{name} reads back as something else than was sent");
+        Ok("read back")
+    }
+
+    /// The length and, where the store has one, the digest of an object. The crate does not ask for it.
+    async fn stored(&self, name: &str) -> Result<(u64, Option<String>)> {
+        const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
+        let enabled = HeaderValue::from_static("ENABLED");
+        let options = SignedUrlOptions::default().with_signed_header(MODE, enabled.clone());
+        let url = self.store.signed_url_opts(Method::HEAD, &self.path(name), SIGNED, &options).await?;
+        let mut last = None;
+        for pause in [0, 1, 2, 4, 8] {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            let answer = match self.http.head(url.clone()).header(MODE, enabled.clone()).send().await {
+                Ok(answer) if answer.status() == StatusCode::OK => answer,
+                Ok(answer) => {
+                    last = Some(answer.status().to_string());
+                    continue;
+                }
+                Err(error) => {
+                    last = Some(format!("{:#}", anyhow::Error::from(error.without_url())));
+                    continue;
+                }
+            };
+            let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+            let length = header("content-length").and_then(|value| value.parse().ok());
+            let length = length.with_context(|| format!("{self}{name}: the store does not say its length"))?;
+            return Ok((length, header("x-amz-checksum-sha256").map(str::to_owned)));
+        }
+        Err(not_ready(format!("{self}{name} was written, and cannot be looked at: {}", last.unwrap_or_default())))
+    }
+
+    /// An error of the store's, in words. What the store says may be long; its first line says it.
+    pub(super) fn trouble(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        not_ready(format!("cannot {what} {self}: {line}"))
+    }
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.name, self.prefix)
+    }
+}
+
+/// The digests of an upload's parts.
+pub(super) struct Parts {
+    hash: digest::Context,
+    count: u64,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} parts", self.count)
+    }
+}
+
+impl Parts {
+    pub(super) fn new() -> Self {
+        Self { hash: digest::Context::new(&digest::SHA256), count: 0 }
+    }
+
+    pub(super) fn add(&mut self, part: &[u8]) {
+        self.hash.update(Sha256::of(part).as_bytes());
+        self.count += 1;
+    }
+
+    /// The digest of the parts' digests (Amazon S3 User Guide, "Checking object integrity", composite checksums).
+    fn composite(&self) -> String {
+        STANDARD.encode(self.hash.clone().finish())
+    }
+}

@@ -1,0 +1,110 @@
+//! `firstboot snapshot list`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::manifest::Manifest;
+use super::place::{Found, Place};
+use crate::identity;
+use crate::say::show;
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The folder or s3://bucket/prefix/ [default: the recipe's]
+    place: Option<String>,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// One snapshot for programs.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    size: u64,
+    good: bool,
+    age_seconds: Option<u64>,
+    manifest: Option<&'a Manifest>,
+}
+
+/// Prints what lies there.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let cluster = identity::cluster();
+    let backup = cluster.as_ref().ok().and_then(|cluster| cluster.backup.as_ref());
+    let place = Place::of(options.place.as_deref(), backup)?;
+    let found = place.list().await?;
+    let now = now();
+    if options.json {
+        let rows: Vec<Row<'_>> = found.iter().map(|found| row(found, now)).collect();
+        show(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
+    } else {
+        show(&table(&found, now))?;
+    }
+    Ok(())
+}
+
+fn row(found: &Found, now: u64) -> Row<'_> {
+    let manifest = found.manifest.as_ref();
+    let age_seconds = manifest.map(|manifest| now.saturating_sub(manifest.time));
+    Row { name: &found.name, size: found.size, good: found.good(), age_seconds, manifest }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// A time span as a person says it, to the two digits that matter.
+pub(crate) fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn table(found: &[Found], now: u64) -> String {
+    let mut lines = vec![["NAME", "AGE", "BYTES", "REVISION", "STATE"].map(str::to_owned)];
+    for found in found {
+        let manifest = found.manifest.as_ref();
+        let state = match manifest {
+            None => "unknown: no manifest of firstboot's".to_owned(),
+            Some(manifest) if !found.good() => format!("DAMAGED: it had {} bytes", manifest.size),
+            Some(manifest) => format!("good when taken: {}", manifest.checked.join(", ")),
+        };
+        lines.push([
+            found.name.clone(),
+            manifest.map_or_else(|| "-".to_owned(), |manifest| span(now.saturating_sub(manifest.time))),
+            found.size.to_string(),
+            manifest.map_or_else(|| "-".to_owned(), |manifest| manifest.snapshot.revision.to_string()),
+            state,
+        ]);
+    }
+    let widths: Vec<usize> = (0..5).map(|i| lines.iter().map(|line| line[i].len()).max().unwrap_or(0)).collect();
+    let line = |line: &[String; 5]| {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::manifest::tests::some;
+
+    #[test]
+    fn the_table_says_what_is_good_and_what_is_not() {
+        let manifest = some(1_795_312_800, 5);
+        let found = |size, manifest| Found { name: "a.db".into(), size, manifest };
+        let all = [found(5, Some(manifest.clone())), found(4, Some(manifest)), found(9, None)];
+        let shown = table(&all, 1_795_312_800 + 7_200);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[1].contains("2 h") && lines[1].ends_with("good when taken: pages"), "{shown}");
+        assert!(lines[2].ends_with("DAMAGED: it had 5 bytes") && lines[3].contains("no manifest"), "{shown}");
+    }
+}

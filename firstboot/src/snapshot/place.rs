@@ -1,0 +1,80 @@
+//! Where snapshots lie: a folder or a bucket, one behind the other's face.
+
+use anyhow::Result;
+use recipes::Backup;
+use recipes::backup::{Destination, FOLDER, S3};
+
+use super::bucket::Bucket;
+use super::folder::Folder;
+use super::manifest::Manifest;
+
+/// A place for snapshots.
+#[derive(Debug)]
+pub(super) enum Place {
+    Folder(Folder),
+    Bucket(Bucket),
+}
+
+/// What lies there under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) name: String,
+    pub(super) size: u64,
+    /// `None`: it has none of firstboot's, so firstboot did not make it.
+    pub(super) manifest: Option<Manifest>,
+}
+
+impl Found {
+    /// Whether it is whole, as far as can be told without reading it. `snapshot verify` reads it.
+    pub(super) fn good(&self) -> bool {
+        self.manifest.as_ref().is_some_and(|manifest| manifest.size == self.size)
+    }
+}
+
+impl Place {
+    /// The one a URL or a folder's path names; without one the recipe's, else the default.
+    pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
+        let destination = match (text, backup) {
+            (Some(text), _) => text.parse().map_err(anyhow::Error::msg)?,
+            (None, Some(backup)) => backup.destination.clone(),
+            (None, None) => FOLDER.parse().map_err(anyhow::Error::msg)?,
+        };
+        let s3 = backup.map_or_else(S3::default, |backup| backup.s3.clone());
+        Ok(match destination {
+            Destination::Folder(path) => Self::Folder(Folder(path)),
+            Destination::Bucket { bucket, prefix } => Self::Bucket(Bucket::open(&bucket, &prefix, &s3)?),
+        })
+    }
+
+    /// All that lies there and looks like a snapshot, oldest name first.
+    pub(super) async fn list(&self) -> Result<Vec<Found>> {
+        let mut found = match self {
+            Self::Folder(folder) => folder.list(),
+            Self::Bucket(bucket) => bucket.list().await,
+        }?;
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// Removes a snapshot and its manifest.
+    pub(super) async fn remove(&self, name: &str) -> Result<()> {
+        match self {
+            Self::Folder(folder) => folder.remove(name),
+            Self::Bucket(bucket) => bucket.remove(name).await,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.0.display().fmt(f),
+            Self::Bucket(bucket) => bucket.fmt(f),
+        }
+    }
+}
+
+/// Whether a name is one that a snapshot has.
+pub(super) fn is_snapshot(name: &str) -> bool {
+    !name.starts_with('.') && name.strip_suffix(".db").is_some_and(|stem| !stem.is_empty())
+}

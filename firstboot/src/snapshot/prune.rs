@@ -1,0 +1,185 @@
+//! Which snapshots go: `[backup] keep`.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use recipes::Label;
+use recipes::backup::Keep;
+use time::OffsetDateTime;
+
+use super::place::{Found, Place};
+use crate::identity;
+use crate::say::say;
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The folder or s3://bucket/prefix/ [default: the recipe's]
+    place: Option<String>,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A snapshot as the decision needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    /// When it was taken, in seconds since 1970.
+    time: u64,
+    /// Whether firstboot made it, of this cluster.
+    ours: bool,
+    /// Whether it is whole.
+    good: bool,
+}
+
+/// Which of these go, by their places in the list.
+///
+/// Of each hour, day, week and month that has any the newest stays, for as many as `keep` says. What firstboot did not
+/// make stays. The newest good one stays whatever `keep` says. One that is not good fills no place, and goes as soon as a
+/// newer good one is there.
+fn doomed(snapshots: &[Seen], keep: Keep) -> Vec<usize> {
+    let mut newest_first: Vec<usize> =
+        (0..snapshots.len()).filter(|at| snapshots[*at].ours && snapshots[*at].good).collect();
+    newest_first.sort_by_key(|at| (std::cmp::Reverse(snapshots[*at].time), *at));
+    let mut kept: BTreeSet<usize> = newest_first.first().copied().into_iter().collect();
+    let mut newest_of_each = |count: u32, period: fn(u64) -> i64| {
+        let mut filled = BTreeSet::new();
+        for at in &newest_first {
+            if filled.len() < count as usize && filled.insert(period(snapshots[*at].time)) {
+                kept.insert(*at);
+            }
+        }
+    };
+    newest_of_each(keep.hourly, hour);
+    newest_of_each(keep.daily, day);
+    newest_of_each(keep.weekly, week);
+    newest_of_each(keep.monthly, month);
+    let newest = newest_first.first().map(|at| snapshots[*at].time);
+    let goes = |at: &usize| {
+        let snapshot = snapshots[*at];
+        let superseded = newest.is_some_and(|newest| snapshot.time < newest);
+        snapshot.ours && if snapshot.good { !kept.contains(at) } else { superseded }
+    };
+    (0..snapshots.len()).filter(goes).collect()
+}
+
+fn hour(time: u64) -> i64 {
+    (time / 3600).cast_signed()
+}
+
+fn day(time: u64) -> i64 {
+    (time / 86_400).cast_signed()
+}
+
+/// From Monday on; 1970-01-01 was a Thursday.
+fn week(time: u64) -> i64 {
+    ((time / 86_400 + 3) / 7).cast_signed()
+}
+
+fn month(time: u64) -> i64 {
+    let moment = OffsetDateTime::from_unix_timestamp(time.cast_signed());
+    moment.map_or(0, |moment| i64::from(moment.year()) * 12 + i64::from(u8::from(moment.month())))
+}
+
+/// Removes what `keep` does not keep, and says so.
+pub(super) async fn prune(place: &Place, cluster: &Label, keep: Keep, dry_run: bool) -> Result<()> {
+    let found = place.list().await?;
+    let seen: Vec<Seen> = found.iter().map(|found| seen(found, cluster)).collect();
+    for at in doomed(&seen, keep) {
+        let name = &found[at].name;
+        if dry_run {
+            println!("would remove {name}");
+        } else {
+            place.remove(name).await?;
+            say(format!("removed {name} from {place}"));
+        }
+    }
+    Ok(())
+}
+
+fn seen(found: &Found, cluster: &Label) -> Seen {
+    let manifest = found.manifest.as_ref();
+    Seen {
+        time: manifest.map_or(0, |manifest| manifest.time),
+        ours: manifest.is_some_and(|manifest| manifest.cluster == *cluster),
+        good: found.good(),
+    }
+}
+
+/// `firstboot snapshot prune`.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let cluster = identity::cluster()?;
+    let place = Place::of(options.place.as_deref(), cluster.backup.as_ref())?;
+    let keep = cluster.backup.as_ref().map_or_else(Keep::default, |backup| backup.keep);
+    prune(&place, &cluster.name, keep, options.dry_run).await
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: u64 = 3600;
+    const DAY: u64 = 24 * HOUR;
+    /// 2026-11-22 00:00 UTC, a Sunday.
+    const SUNDAY: u64 = 1_795_305_600;
+
+    fn good(time: u64) -> Seen {
+        Seen { time, ours: true, good: true }
+    }
+
+    fn keep(hourly: u32, daily: u32, weekly: u32, monthly: u32) -> Keep {
+        Keep { hourly, daily, weekly, monthly }
+    }
+
+    fn left(snapshots: &[Seen], keep: Keep) -> Vec<u64> {
+        let gone = doomed(snapshots, keep);
+        (0..snapshots.len()).filter(|at| !gone.contains(at)).map(|at| snapshots[at].time).collect()
+    }
+
+    #[test]
+    fn the_newest_of_each_period_stays() {
+        let hourly: Vec<Seen> = (0..200).map(|nth| good(SUNDAY + nth * HOUR / 2)).collect();
+        assert_eq!(left(&hourly, keep(2, 0, 0, 0)), [SUNDAY + 197 * HOUR / 2, SUNDAY + 199 * HOUR / 2]);
+        assert_eq!(left(&hourly, keep(0, 2, 0, 0)), [SUNDAY + 4 * DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]);
+        // A week ends with its Sunday.
+        assert_eq!(left(&hourly, keep(0, 0, 9, 0)), [SUNDAY + DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]);
+        let months: Vec<Seen> = (0..10).map(|nth| good(SUNDAY + nth * 4 * DAY)).collect();
+        assert_eq!(left(&months, keep(0, 0, 0, 2)), [SUNDAY + 36 * DAY - 28 * DAY, SUNDAY + 36 * DAY]);
+    }
+
+    #[test]
+    fn the_newest_good_one_stays_whatever_is_kept() {
+        let nothing = keep(0, 0, 0, 0);
+        let broken = Seen { good: false, ..good(SUNDAY + DAY) };
+        assert_eq!(left(&[good(SUNDAY), broken], nothing), [SUNDAY, SUNDAY + DAY]);
+        assert_eq!(left(&[good(SUNDAY), broken, good(SUNDAY + 2 * DAY)], nothing), [SUNDAY + 2 * DAY]);
+        assert_eq!(left(&[broken], nothing), [SUNDAY + DAY]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_must_stay_stays(
+            snapshots in prop::collection::vec((0u64..400, any::<bool>(), any::<bool>()), 0..60),
+            counts in prop::array::uniform4(0u32..6),
+        ) {
+            let snapshots: Vec<Seen> = snapshots
+                .into_iter()
+                .map(|(hours, ours, good)| Seen { time: SUNDAY + hours * 7 * HOUR, ours, good })
+                .collect();
+            let keep = keep(counts[0], counts[1], counts[2], counts[3]);
+            let gone = doomed(&snapshots, keep);
+            prop_assert!(gone.iter().all(|at| snapshots[*at].ours), "only firstboot's own go");
+            let newest = snapshots.iter().filter(|s| s.ours && s.good).map(|s| s.time).max();
+            let kept: Vec<Seen> =
+                (0..snapshots.len()).filter(|at| !gone.contains(at)).map(|at| snapshots[at]).collect();
+            let own: Vec<&Seen> = kept.iter().filter(|s| s.ours && s.good).collect();
+            prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good one stays");
+            // No more stay than are asked for, but for the newest.
+            prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);
+            // A second look finds nothing more to do.
+            prop_assert!(doomed(&kept, keep).is_empty());
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Receives a snapshot: counts what comes, digests it, writes it. What is wrong with the stream ends it at once.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use bytes::Bytes;
+use recipes::Sha256;
+use ring::digest;
+use tokio::sync::mpsc;
+
+use crate::etcd::{Client, SnapshotResponse};
+use crate::exit::{Stop, failed, not_ready};
+
+/// A member that sends nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Pieces of 32 KiB between the network and the disk: what one does not wait for the other.
+const BETWEEN: usize = 64;
+/// How many empty pieces in a row are borne: where its disk cannot be read etcd sends them for ever.
+const EMPTY: u32 = 16;
+/// So much is written before the disk is told to begin. All at once at the end would keep etcd's own flushes waiting.
+const FLUSH: usize = 64 << 20;
+/// Pages of the database are multiples of this.
+const SECTOR: u64 = 512;
+
+/// What came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Of all of it, the digest at its end too.
+    pub(super) sha256: Sha256,
+    pub(super) size: u64,
+    pub(super) storage_version: Option<String>,
+}
+
+/// Where the stream goes besides the file.
+pub(super) trait Tee: Write + Send {
+    /// After the last byte.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+/// One piece, once it is known what it is.
+#[derive(Debug, PartialEq, Eq)]
+enum Piece {
+    Data(Bytes),
+    Digest(Bytes),
+    Nothing,
+}
+
+/// Counts the stream.
+#[derive(Debug, Default)]
+struct Count {
+    total: Option<u64>,
+    received: u64,
+    empty: u32,
+    digest: bool,
+}
+
+impl Count {
+    fn take(&mut self, piece: &SnapshotResponse) -> Result<Piece> {
+        let (length, remaining) = (piece.blob.len() as u64, piece.remaining_bytes);
+        let first = self.total.is_none();
+        let total = *self.total.get_or_insert(length.saturating_add(remaining));
+        if first {
+            ensure!(total > 0 && total.is_multiple_of(SECTOR), "it announces {total} bytes, which is no database");
+        }
+        if length == 0 {
+            self.empty += 1;
+            ensure!(self.empty < EMPTY, "it sends empty pieces and says that {remaining} bytes are still to come");
+            return Ok(Piece::Nothing);
+        }
+        self.empty = 0;
+        ensure!(!self.digest, "it goes on after its end");
+        if self.received == total {
+            ensure!(length == 32 && remaining == 0, "it ends with {length} bytes where its digest of 32 should be");
+            self.digest = true;
+            return Ok(Piece::Digest(piece.blob.clone()));
+        }
+        let expected = (total - self.received).checked_sub(length);
+        ensure!(
+            expected == Some(remaining),
+            "after {} bytes it sends {length} and says that {remaining} of {total} are still to come",
+            self.received
+        );
+        self.received += length;
+        Ok(Piece::Data(piece.blob.clone()))
+    }
+
+    fn end(&self) -> Result<()> {
+        let total = self.total.unwrap_or_default();
+        ensure!(self.received == total && total > 0, "it ended after {} of {total} bytes", self.received);
+        ensure!(self.digest, "it ended without its digest");
+        Ok(())
+    }
+}
+
+/// Receives a member's database into the file and the tee. `announced` is told its size before anything is written.
+pub(super) async fn receive(
+    client: &Client,
+    file: File,
+    tee: Option<Box<dyn Tee>>,
+    announced: impl FnOnce(u64) -> Result<()>,
+) -> Result<Received> {
+    let (pieces, incoming) = mpsc::channel(BETWEEN);
+    let writer = tokio::task::spawn_blocking(move || write(file, tee, incoming));
+    let stream = async move {
+        let mut stream = client.snapshot(PATIENCE).await?;
+        let mut count = Count::default();
+        let mut announced = Some(announced);
+        let mut storage_version = None;
+        while let Some(piece) = stream.next(PATIENCE).await? {
+            let what = count.take(&piece)?;
+            if let (Some(announced), Some(total)) = (announced.take(), count.total) {
+                announced(total)?;
+                storage_version = Some(piece.version).filter(|version| !version.is_empty());
+            }
+            // Nobody there to take it: the writer has failed, and says why itself.
+            if what != Piece::Nothing && pieces.send(what).await.is_err() {
+                break;
+            }
+        }
+        anyhow::Ok((count, storage_version))
+    };
+    let (streamed, written) = tokio::join!(stream, writer);
+    let written = written.context("the writer was lost")?;
+    let (count, storage_version) = match (streamed, &written) {
+        (Ok(streamed), _) => streamed,
+        (Err(error), _) if error.downcast_ref::<Stop>().is_some() => return Err(error),
+        (Err(error), _) => return Err(not_ready(format!("the snapshot did not arrive: {error:#}"))),
+    };
+    let written = written?;
+    count.end().map_err(|error| not_ready(format!("the snapshot did not arrive: {error:#}")))?;
+    let sha256 = written.ok_or_else(|| anyhow!("the writer ended without a digest"))?;
+    Ok(Received { sha256, size: count.received + 32, storage_version })
+}
+
+/// Writes what comes; gives the digest of all, once the stream's own was found right.
+fn write(mut file: File, mut tee: Option<Box<dyn Tee>>, mut pieces: mpsc::Receiver<Piece>) -> Result<Option<Sha256>> {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut whole = None;
+    // What goes elsewhere lies here only to be read once more.
+    let flusher = if tee.is_none() { Some(Flusher::of(file.try_clone()?)) } else { None };
+    let mut unflushed = 0;
+    while let Some(piece) = pieces.blocking_recv() {
+        let bytes = match piece {
+            Piece::Nothing => continue,
+            Piece::Data(bytes) => bytes,
+            Piece::Digest(bytes) => {
+                let own = hash.clone().finish();
+                if own.as_ref() != &bytes[..] {
+                    return Err(not_ready(
+                        "the snapshot was damaged on its way: its digest is another than the member says. Try again",
+                    ));
+                }
+                whole = Some(());
+                bytes
+            }
+        };
+        hash.update(&bytes);
+        file.write_all(&bytes).context("cannot write the snapshot")?;
+        unflushed += bytes.len();
+        if let Some(flusher) = flusher.as_ref().filter(|_| unflushed > FLUSH) {
+            flusher.begin();
+            unflushed = 0;
+        }
+        if let Some(tee) = &mut tee {
+            tee.write_all(&bytes).context("cannot pass the snapshot on")?;
+        }
+    }
+    if let Some(flusher) = flusher {
+        flusher.end().context("cannot write the snapshot")?;
+    }
+    if whole.is_none() {
+        return Ok(None);
+    }
+    if let Some(tee) = tee {
+        tee.finish().context("cannot pass the snapshot on")?;
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(hash.finish().as_ref());
+    Ok(Some(Sha256::new(out)))
+}
+
+/// Flushes a file while it grows.
+struct Flusher {
+    orders: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Flusher {
+    fn of(file: File) -> Self {
+        let (orders, incoming) = sync_channel(1);
+        let thread = thread::spawn(move || incoming.into_iter().try_for_each(|()| file.sync_data()));
+        Self { orders, thread }
+    }
+
+    /// Flushes what is there, unless that is just being done.
+    fn begin(&self) {
+        let _ = self.orders.try_send(());
+    }
+
+    /// The kernel tells of an error once: a later flush would know nothing of it.
+    fn end(self) -> io::Result<()> {
+        drop(self.orders);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that flushes died")))
+    }
+}
+
+/// Refuses to begin where the disk has not the room.
+pub(super) fn room(folder: &std::path::Path, needed: u64) -> Result<()> {
+    let about = nix::sys::statvfs::statvfs(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
+    let free = about.blocks_available() as u64 * about.fragment_size() as u64;
+    if free < needed {
+        return Err(failed(format!("{} has {free} bytes free, and the snapshot needs {needed}", folder.display())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn piece(length: usize, remaining: u64) -> SnapshotResponse {
+        SnapshotResponse { remaining_bytes: remaining, blob: vec![7; length].into(), version: String::new() }
+    }
+
+    fn all(pieces: &[SnapshotResponse]) -> Result<u64> {
+        let mut count = Count::default();
+        for piece in pieces {
+            count.take(piece)?;
+        }
+        count.end().map(|()| count.received)
+    }
+
+    #[test]
+    fn a_whole_stream_is_data_and_then_its_digest() {
+        assert_eq!(all(&[piece(1024, 512), piece(512, 0), piece(32, 0)]).unwrap(), 1536);
+        // Servers send an empty piece where a read ended just there.
+        assert_eq!(all(&[piece(0, 1024), piece(1024, 0), piece(0, 0), piece(32, 0)]).unwrap(), 1024);
+    }
+
+    #[test]
+    fn a_stream_that_is_not_whole_is_refused() {
+        for (wrong, words) in [
+            (vec![], "ended after 0 of 0"),
+            (vec![piece(1024, 512)], "ended after 1024 of 1536"),
+            (vec![piece(1024, 0)], "without its digest"),
+            (vec![piece(1024, 512), piece(512, 512)], "512 of 1536 are still to come"),
+            (vec![piece(1024, 0), piece(31, 0)], "its digest of 32"),
+            (vec![piece(1024, 0), piece(32, 0), piece(32, 0)], "goes on after its end"),
+            (vec![piece(1000, 0)], "no database"),
+            (vec![piece(0, 0)], "no database"),
+            (vec![piece(1024, u64::MAX)], "no database"),
+            ([vec![piece(512, 512)], vec![piece(0, 512); 20]].concat(), "empty pieces"),
+        ] {
+            let error = all(&wrong).unwrap_err().to_string();
+            assert!(error.contains(words), "{error} / {words}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_stream_makes_it_panic(pieces in prop::collection::vec((0usize..2048, any::<u64>()), 0..20)) {
+            let pieces: Vec<_> = pieces.into_iter().map(|(length, remaining)| piece(length, remaining)).collect();
+            let _ = all(&pieces);
+        }
+    }
+}

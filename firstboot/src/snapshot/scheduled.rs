@@ -1,0 +1,237 @@
+//! A run of the schedule: every member's timer goes off, one member takes the snapshot.
+//!
+//! What the members share is two keys in etcd itself, since that is what they all reach and agree on; a folder's list is
+//! one member's alone, and an object store's knows no "only one". `newest` says what was taken last and for which slot of
+//! the schedule. `claim` is held under a lease by the one that is at work: who dies loses it, and the next one goes on.
+//! Who begins is drawn anew for each slot, so that no disk fills before the others.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use recipes::{Label, Sha256};
+use serde::{Deserialize, Serialize};
+
+use super::list::now;
+use super::manifest::{Manifest, stamp};
+use super::place::Place;
+use super::prune::prune;
+use super::source::Source;
+use super::take::{describe, host, take};
+use super::target::Target;
+use crate::etcd::{Client, Credentials, Lease};
+use crate::exit::{not_ready, refused};
+use crate::identity;
+use crate::say::say;
+
+/// What was taken last.
+pub(crate) const NEWEST: &str = "/etcd-image/backup/newest";
+/// Who is at work.
+const CLAIM: &str = "/etcd-image/backup/claim";
+/// A member that died loses its claim after so many seconds.
+const LEASE: i64 = 60;
+/// How often a claim is renewed.
+const RENEW: Duration = Duration::from_secs(15);
+/// How often who waits looks again.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The newest good snapshot, as the members tell each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The slot it was taken for, in seconds since 1970.
+    pub(crate) slot: u64,
+    /// When it was begun.
+    pub(crate) time: u64,
+    /// By whom.
+    pub(crate) host: String,
+    /// The folder or prefix.
+    pub(crate) place: String,
+    pub(crate) file: String,
+    pub(crate) sha256: Sha256,
+    pub(crate) revision: i64,
+}
+
+impl Record {
+    /// The one in etcd, if there is one that can be read.
+    pub(crate) async fn newest(client: &Client) -> Result<Option<Self>> {
+        Ok(read(client).await?.0)
+    }
+
+    fn of(slot: u64, place: &Place, manifest: &Manifest) -> Self {
+        Self {
+            slot,
+            time: manifest.time,
+            host: manifest.host.clone(),
+            place: place.to_string(),
+            file: manifest.file.clone(),
+            sha256: manifest.sha256,
+            revision: manifest.snapshot.revision,
+        }
+    }
+}
+
+/// The record and the revision of its last change; 0: there is none.
+async fn read(client: &Client) -> Result<(Option<Record>, i64)> {
+    let Some(found) = client.get(NEWEST).await? else { return Ok((None, 0)) };
+    Ok((serde_json::from_slice(&found.value).ok(), found.mod_revision))
+}
+
+/// In which order the members set out for a slot: drawn from both, so that all draw the same (rendezvous hashing).
+fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
+    let mut drawn: Vec<(Sha256, &Label)> =
+        members.map(|member| (Sha256::of(format!("{slot} {member}").as_bytes()), member)).collect();
+    drawn.sort();
+    drawn.into_iter().map(|(_, member)| member).collect()
+}
+
+/// Takes the snapshot of the present slot, unless another member has.
+pub(super) async fn run(spread: Duration) -> Result<()> {
+    let cluster = identity::cluster()?;
+    let backup = cluster.backup.as_ref();
+    let backup = backup.ok_or_else(|| refused("the recipe of this image has no [backup]: there is no schedule"))?;
+    let (begun, credentials) = (now(), Credentials::installed()?);
+    let slot = backup.schedule.slot(begun);
+    let order = order(cluster.members.iter().map(|member| &member.name), slot);
+    let rank = order.iter().position(|name| name.as_str() == host()).unwrap_or(order.len());
+    let target = Target::of(None, Some(backup))?;
+    let turn = spread * u32::try_from(rank).unwrap_or(u32::MAX);
+    if rank > 0 {
+        say(format!(
+            "the snapshot of {} is {}'s to take; looking again in {} s",
+            stamp(slot),
+            order[0],
+            turn.as_secs()
+        ));
+        tokio::time::sleep(turn).await;
+    }
+    while now() < slot + backup.schedule.period() {
+        let source = Source::at(None, &credentials).await?;
+        let (record, _) = match read(&source.client).await {
+            Ok(found) => found,
+            Err(error) => {
+                // Without a quorum nothing can be agreed on, and a snapshot is worth most: better one too many.
+                say(format!("the other members cannot be asked ({error:#}): this one takes its own"));
+                let manifest = take(&cluster, &target, &source).await?;
+                say(describe(&target.place, &manifest));
+                return Ok(());
+            }
+        };
+        if let Some(record) = record.filter(|record| record.slot >= slot) {
+            say(format!("the snapshot of {} was taken by {}: {}", stamp(slot), record.host, record.file));
+            return Ok(());
+        }
+        if let Some(claim) = Claim::get(&source.client).await? {
+            let done = claim.hold(work(&cluster, &target, &source, slot)).await;
+            claim.end().await;
+            if done? {
+                prune(&target.place, &cluster.name, backup.keep, false).await?;
+            }
+            continue;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(not_ready(format!("the snapshot of {} was not taken, and the next is due", stamp(slot))))
+}
+
+/// Takes it and tells the others; `false`: another was faster.
+async fn work(cluster: &recipes::ClusterDocument, target: &Target, source: &Source, slot: u64) -> Result<bool> {
+    // Between the last look and the claim another may have come to its end.
+    if read(&source.client).await?.0.is_some_and(|record| record.slot >= slot) {
+        return Ok(false);
+    }
+    let manifest = take(cluster, target, source).await?;
+    say(describe(&target.place, &manifest));
+    record(&source.client, &Record::of(slot, &target.place, &manifest)).await?;
+    Ok(true)
+}
+
+/// Tells the other members, unless they know of a newer one.
+async fn record(client: &Client, record: &Record) -> Result<()> {
+    for _ in 0..5 {
+        let (known, seen) = read(client).await?;
+        if known.is_some_and(|known| known.time > record.time) {
+            return Ok(());
+        }
+        if client.put_if(NEWEST, seen, serde_json::to_vec(record)?, None).await? {
+            return Ok(());
+        }
+    }
+    Err(not_ready("the snapshot is taken; the other members could not be told: others keep writing the record"))
+}
+
+/// Tells the members of a snapshot that the operator took. It counts for its slot.
+pub(super) async fn tell(cluster: &recipes::ClusterDocument, source: &Source, place: &Place, manifest: &Manifest) {
+    let Some(backup) = &cluster.backup else { return };
+    if place.to_string().trim_end_matches('/') != backup.destination.to_string().trim_end_matches('/') {
+        return;
+    }
+    let slot = backup.schedule.slot(manifest.time);
+    if let Err(error) = record(&source.client, &Record::of(slot, place, manifest)).await {
+        eprintln!("firstboot: the other members were not told of this snapshot: {error:#}");
+    }
+}
+
+/// The right to take the snapshot.
+struct Claim<'a> {
+    client: &'a Client,
+    lease: Lease,
+}
+
+impl<'a> Claim<'a> {
+    /// Gets it, unless another has it.
+    async fn get(client: &'a Client) -> Result<Option<Self>> {
+        if client.get(CLAIM).await?.is_some() {
+            return Ok(None);
+        }
+        let claim = Self { client, lease: client.lease(LEASE).await? };
+        if client.put_if(CLAIM, 0, host().into_bytes(), Some(claim.lease)).await? {
+            return Ok(Some(claim));
+        }
+        claim.end().await;
+        Ok(None)
+    }
+
+    /// Does some work while the claim is renewed. Where it cannot be renewed the work goes on: two snapshots are better
+    /// than none.
+    async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(RENEW) => {
+                    if let Err(error) = self.client.keep_alive(self.lease).await {
+                        eprintln!("firstboot: {error:#}");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn end(self) {
+        let ended = self.client.revoke(self.lease).await.context("the claim ends by itself in a minute");
+        if let Err(error) = ended {
+            eprintln!("firstboot: {error:#}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_member_is_first_about_as_often_and_all_draw_the_same() {
+        let members: Vec<Label> = ["etcd-1", "etcd-2", "etcd-3"].map(|name| name.parse().unwrap()).to_vec();
+        let mut first = BTreeMap::new();
+        for slot in (0..300u64).map(|nth| nth * 3600) {
+            let drawn = order(members.iter(), slot);
+            assert_eq!(drawn, order(members.iter().rev(), slot));
+            *first.entry(drawn[0].clone()).or_insert(0) += 1;
+            // Without the first the others keep their order.
+            let rest = members.iter().filter(|member| *member != drawn[0]);
+            assert_eq!(order(rest, slot), drawn[1..]);
+        }
+        assert!(first.len() == 3 && first.values().all(|count| *count > 60), "{first:?}");
+    }
+}

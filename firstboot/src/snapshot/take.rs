@@ -1,0 +1,193 @@
+//! `firstboot snapshot`: one snapshot, taken and checked.
+
+use std::fs::File;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use recipes::ClusterDocument;
+
+use super::bucket::Bucket;
+use super::list::now;
+use super::manifest::{Manifest, Snapshot, stamp};
+use super::place::Place;
+use super::receive::{Received, Tee, receive, room};
+use super::scheduled;
+use super::source::Source;
+use super::target::{self, Target};
+use super::upload::Upload;
+use super::verify::{self, Hash, Verified};
+use crate::etcd::Credentials;
+use crate::files::part::Part;
+use crate::identity;
+use crate::say::{say, show};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Options {
+    /// The file or s3://bucket/object to make, or a folder for it [default: the recipe's destination]
+    target: Option<String>,
+    /// The member to take it from [default: this node's]
+    #[arg(long, value_name = "URL", conflicts_with = "from_any")]
+    endpoint: Option<String>,
+    /// Take it from a healthy member, rather not the leader, with the newest revision
+    #[arg(long)]
+    from_any: bool,
+    /// Print the manifest
+    #[arg(long)]
+    json: bool,
+    /// Take it only if no other member has taken it for this run of the schedule; then prune. The timer says this
+    #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
+    scheduled: bool,
+    /// For how many seconds each member waits for the one before it
+    #[arg(long, requires = "scheduled", default_value_t = 30, value_name = "SECONDS")]
+    spread: u64,
+}
+
+/// Takes a snapshot, and says what it is.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    if options.scheduled {
+        return scheduled::run(Duration::from_secs(options.spread)).await;
+    }
+    let cluster = identity::cluster()?;
+    let target = Target::of(options.target.as_deref(), cluster.backup.as_ref())?;
+    let credentials = Credentials::installed()?;
+    let source = if options.from_any {
+        Source::any(&cluster, &credentials).await?
+    } else {
+        Source::at(options.endpoint.as_deref(), &credentials).await?
+    };
+    let manifest = take(&cluster, &target, &source).await?;
+    scheduled::tell(&cluster, &source, &target.place, &manifest).await;
+    if options.json {
+        show(&String::from_utf8_lossy(&manifest.text()?))?;
+    } else {
+        say(describe(&target.place, &manifest));
+    }
+    Ok(())
+}
+
+/// What was made, in one line.
+pub(super) fn describe(place: &Place, manifest: &Manifest) -> String {
+    let Snapshot { revision, keys, .. } = &manifest.snapshot;
+    let slash = if place.to_string().ends_with('/') { "" } else { "/" };
+    format!(
+        "{place}{slash}{}: revision {revision}, {keys} keys, {} bytes, sha256 {}; checked: {}",
+        manifest.file,
+        manifest.size,
+        manifest.sha256,
+        manifest.checked.join(", ")
+    )
+}
+
+/// Takes a snapshot. When this returns well it is durable, named, and every page of it was walked.
+pub(super) async fn take(cluster: &ClusterDocument, target: &Target, source: &Source) -> Result<Manifest> {
+    let time = now();
+    let revision = source.status.header.map_or(0, |header| header.revision);
+    let name = target.name(&cluster.name, time, revision);
+    let about = About { cluster, source, time, name: &name };
+    match &target.place {
+        Place::Folder(folder) => {
+            let path = folder.0.join(&name);
+            target::vacant(&path)?;
+            // With the host in its name it is this host's alone, also in a folder that others see.
+            let part = Part::begin(&folder.0, &format!("firstboot-{}", host()))?;
+            let file = part.file().try_clone().context("cannot hold a file open")?;
+            let received = receive(&source.client, file, None, |size| room(&folder.0, size)).await?;
+            let (walk, flush) = (part.file().try_clone()?, part.file().try_clone()?);
+            let flush = tokio::task::spawn_blocking(move || flush.sync_all());
+            let verified = walked(walk, &received, &name).await;
+            let flushed = flush.await.context("the file could not be flushed")?;
+            let verified = verified?;
+            flushed.with_context(|| format!("cannot write {}", part.path().display()))?;
+            let manifest = about.manifest(&received, verified, "pages");
+            target::commit(part, &path, &manifest)?;
+            Ok(manifest)
+        }
+        Place::Bucket(bucket) => upload(bucket, &about).await,
+    }
+}
+
+/// Into a bucket: the pages are walked in a file beside, and the object is there only when they were found good.
+async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
+    let name = about.name;
+    bucket.vacant(name).await?;
+    let spool = target::spool()?;
+    let (mut upload, inlet) = Upload::begin(bucket, name).await?;
+    let tee: Box<dyn Tee> = Box::new(inlet);
+    let file = spool.try_clone().context("cannot hold a file open")?;
+    let space = |size| room(std::path::Path::new(crate::paths::BACKUPS), size);
+    let made = async {
+        let (received, uploaded) = tokio::join!(receive(&about.source.client, file, Some(tee), space), upload.run());
+        uploaded?;
+        let received = received?;
+        let verified = walked(spool, &received, about.name).await?;
+        bucket.vacant(name).await?;
+        Ok((received, verified))
+    };
+    let (received, verified) = match made.await {
+        Ok(made) => made,
+        Err(error) => {
+            upload.abort().await;
+            return Err(error);
+        }
+    };
+    let how = upload.complete(received.size, received.sha256).await?;
+    let manifest = about.manifest(&received, verified, how);
+    bucket.put(&format!("{name}{}", super::manifest::SUFFIX), &manifest.text()?).await?;
+    Ok(manifest)
+}
+
+/// Walks every page.
+async fn walked(file: File, received: &Received, name: &str) -> Result<Verified> {
+    let hash = Hash::Known(received.sha256);
+    let examined = tokio::task::spawn_blocking(move || verify::examine(&file, hash, &mut |_| ())).await;
+    let examined = examined.map_err(|_| anyhow!("the pages could not be walked"))??;
+    examined.good(std::path::Path::new(name)).context("etcd sent a database that is damaged")
+}
+
+/// All that a manifest says besides what the stream and the pages say.
+struct About<'a> {
+    cluster: &'a ClusterDocument,
+    source: &'a Source,
+    time: u64,
+    name: &'a str,
+}
+
+impl About<'_> {
+    fn manifest(&self, received: &Received, verified: Verified, how: &str) -> Manifest {
+        let header = self.source.status.header.unwrap_or_default();
+        let mut checked = vec!["length".to_owned(), "stream digest".to_owned(), "pages".to_owned()];
+        if how != "pages" {
+            checked.push(how.to_owned());
+        }
+        Manifest {
+            format: Manifest::format(),
+            file: self.name.to_owned(),
+            sha256: received.sha256,
+            size: received.size,
+            snapshot: Snapshot {
+                revision: verified.revision,
+                keys: verified.keys,
+                raft_term: verified.term,
+                raft_index: verified.index,
+            },
+            cluster: self.cluster.name.clone(),
+            cluster_id: format!("{:x}", header.cluster_id),
+            member_id: format!("{:x}", header.member_id),
+            endpoint: self.source.endpoint.clone(),
+            etcd_version: self.source.status.version.clone(),
+            storage_version: verified.contents.storage_version.or_else(|| received.storage_version.clone()),
+            taken_at: stamp(self.time),
+            time: self.time,
+            host: host(),
+            checked,
+        }
+    }
+}
+
+/// This machine's name.
+pub(super) fn host() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    name.split('.').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,80 @@
+//! What a snapshot becomes: a file, or an object. Until it was found good it is neither.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use recipes::{Backup, Label};
+
+use super::folder::{Folder, beside};
+use super::manifest::{self, Manifest};
+use super::place::{Place, is_snapshot};
+use super::take::host;
+use crate::exit::refused;
+use crate::files::part::Part;
+use crate::files::{self, Wanted};
+use crate::paths;
+
+/// Where it goes, and how it is called.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) place: Place,
+    /// `None`: a good one: when it was begun, the cluster, this host, the revision then.
+    name: Option<String>,
+}
+
+impl Target {
+    /// What the command line says: a file's path or an object's URL; or a folder or prefix, for a good name in it;
+    /// or nothing, for a good name in the recipe's destination.
+    pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
+        let Some(text) = text else { return Ok(Self { place: Place::of(None, backup)?, name: None }) };
+        if let Some(rest) = text.strip_prefix("s3://") {
+            return Ok(match rest.rsplit_once('/') {
+                Some((place, name)) if is_snapshot(name) => {
+                    Self { place: Place::of(Some(&format!("s3://{place}/")), backup)?, name: Some(name.to_owned()) }
+                }
+                _ => Self { place: Place::of(Some(text), backup)?, name: None },
+            });
+        }
+        let path = std::path::absolute(text).with_context(|| format!("{text} is no path"))?;
+        if path.is_dir() || text.ends_with('/') {
+            return Ok(Self { place: Place::Folder(Folder(path)), name: None });
+        }
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return Err(refused(format!("{text} names no file")));
+        };
+        Ok(Self { place: Place::Folder(Folder(folder.to_owned())), name: Some(name.to_owned()) })
+    }
+
+    /// The name.
+    pub(super) fn name(&self, cluster: &Label, time: u64, revision: i64) -> String {
+        self.name.clone().unwrap_or_else(|| manifest::name(cluster, &host(), time, revision))
+    }
+}
+
+/// Refuses a file that is there.
+pub(super) fn vacant(path: &Path) -> Result<()> {
+    for path in [path, &beside(path)] {
+        if path.symlink_metadata().is_ok() {
+            return Err(refused(format!("{} exists; a snapshot never replaces another file", path.display())));
+        }
+    }
+    Ok(())
+}
+
+/// A file that nobody else sees, for what must be read twice and kept nowhere.
+pub(super) fn spool() -> Result<File> {
+    let folder = Path::new(paths::BACKUPS);
+    if !folder.is_dir() {
+        files::Folder::new(folder, 0o700, files::ROOT).make()?;
+    }
+    let part = Part::begin(folder, "firstboot-spool")?;
+    part.file().try_clone().context("cannot hold a file open")
+}
+
+/// Gives a file its name and its manifest, in this order: a manifest never stands beside another's file.
+pub(super) fn commit(part: Part, path: &Path, manifest: &Manifest) -> Result<()> {
+    vacant(path)?;
+    part.commit(path)?;
+    Wanted::new(beside(path), manifest.text()?).mode(0o600, files::ROOT).write()
+}

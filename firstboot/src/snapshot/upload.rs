@@ -1,0 +1,112 @@
+//! A multipart upload that grows with the stream. The object is there only after [`Upload::complete`].
+
+use std::io::{self, Write};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
+use recipes::Sha256;
+use tokio::sync::mpsc;
+
+use super::bucket::{Bucket, Parts};
+use super::receive::Tee;
+
+/// The smallest that S3 takes; its limit of 10,000 parts lets 48 GiB through.
+const PART: usize = 5 << 20;
+
+/// The end of the upload that the stream is written into.
+#[derive(Debug)]
+pub(super) struct Inlet {
+    parts: mpsc::Sender<Bytes>,
+    filling: Vec<u8>,
+}
+
+impl Inlet {
+    fn send(&mut self, part: Vec<u8>) -> io::Result<()> {
+        // Nobody there: the upload has failed, and says why itself.
+        self.parts.blocking_send(part.into()).map_err(|_| io::Error::other("the upload has stopped"))
+    }
+}
+
+impl Write for Inlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.filling.capacity() == 0 {
+            self.filling.reserve_exact(PART);
+        }
+        let taken = bytes.len().min(PART - self.filling.len());
+        self.filling.extend_from_slice(&bytes[..taken]);
+        if self.filling.len() == PART {
+            let part = std::mem::take(&mut self.filling);
+            self.send(part)?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Tee for Inlet {
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.filling);
+        if rest.is_empty() { Ok(()) } else { self.send(rest) }
+    }
+}
+
+/// An upload that has begun.
+#[derive(Debug)]
+pub(super) struct Upload<'a> {
+    bucket: &'a Bucket,
+    name: String,
+    multipart: Box<dyn MultipartUpload>,
+    parts: Parts,
+    incoming: mpsc::Receiver<Bytes>,
+}
+
+impl<'a> Upload<'a> {
+    pub(super) async fn begin(bucket: &'a Bucket, name: &str) -> Result<(Self, Inlet)> {
+        let begun = bucket.store.put_multipart(&bucket.path(name)).await;
+        let multipart = begun.map_err(|error| bucket.trouble("write to", &error))?;
+        let (parts, incoming) = mpsc::channel(1);
+        let upload = Self { bucket, name: name.to_owned(), multipart, parts: Parts::new(), incoming };
+        Ok((upload, Inlet { parts, filling: Vec::new() }))
+    }
+
+    /// Uploads what comes, until the inlet is closed.
+    pub(super) async fn run(&mut self) -> Result<()> {
+        let outcome = self.pump().await;
+        // After a failure nothing more is taken; who writes must learn that and not wait for room.
+        self.incoming.close();
+        outcome
+    }
+
+    async fn pump(&mut self) -> Result<()> {
+        while let Some(part) = self.incoming.recv().await {
+            self.parts.add(&part);
+            let put = self.multipart.put_part(PutPayload::from_bytes(part)).await;
+            put.map_err(|error| self.bucket.trouble("write to", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes it an object, and has the store prove what it has.
+    pub(super) async fn complete(mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
+        let done = self.multipart.complete().await;
+        done.map_err(|error| self.bucket.trouble("write to", &error))?;
+        let checked = self.bucket.check(&self.name, size, sha256, &self.parts).await;
+        if checked.is_err() {
+            // What is not as it was sent must not look like a snapshot.
+            let removed = self.bucket.remove(&self.name).await;
+            removed.context("what was uploaded is not as it was sent, and cannot be removed either")?;
+        }
+        checked
+    }
+
+    /// Lets the store forget the parts.
+    pub(super) async fn abort(mut self) {
+        if let Err(error) = self.multipart.abort().await {
+            eprintln!("firstboot: the unfinished upload could not be taken back: {error}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The newest good snapshot, as the members know of it: `[backup]` that fails must be seen.
+
+use recipes::ClusterDocument;
+use serde::Serialize;
+
+use crate::etcd::{Client, Credentials};
+use crate::snapshot::list::{now, span};
+use crate::snapshot::scheduled::Record;
+
+/// How the scheduled snapshots go.
+#[derive(Debug, Serialize)]
+pub(super) struct Backup {
+    schedule: String,
+    /// None: there is none yet, or nobody could be asked.
+    newest: Option<Record>,
+    age_seconds: Option<u64>,
+    /// Whether the newest run of the schedule has had its time and has left no snapshot.
+    overdue: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Backup {
+    /// Asks the members, one after the other; `None` where the recipe has no `[backup]`.
+    pub(super) async fn ask(cluster: &ClusterDocument, credentials: &Credentials) -> Option<Self> {
+        let backup = cluster.backup.as_ref()?;
+        let mut answer = Err(anyhow::anyhow!("no member answers"));
+        for member in &cluster.members {
+            let asked = async { Record::newest(&Client::connect(&member.client_url(), credentials).await?).await };
+            answer = asked.await;
+            if answer.is_ok() {
+                break;
+            }
+        }
+        let error = answer.as_ref().err().map(|error| format!("{error:#}"));
+        let newest = answer.ok().flatten();
+        let now = now();
+        let due = backup.schedule.slot(now);
+        // A run may wait for every member before it, and then take its time.
+        let late = now > due + backup.schedule.period() / 2;
+        let overdue = late && newest.as_ref().is_none_or(|record| record.slot < due);
+        let age_seconds = newest.as_ref().map(|record| now.saturating_sub(record.time));
+        Some(Self { schedule: backup.schedule.to_string(), newest, age_seconds, overdue, error })
+    }
+
+    /// In one line.
+    pub(super) fn line(&self) -> String {
+        let late = if self.overdue { "  OVERDUE: journalctl -u firstboot-snapshot, on each node" } else { "" };
+        match (&self.newest, self.age_seconds, &self.error) {
+            (Some(record), Some(age), _) => format!(
+                "snapshot: {} old, revision {}, {} of {} at {}{late}\n",
+                span(age),
+                record.revision,
+                record.file,
+                record.host,
+                record.place
+            ),
+            (.., Some(error)) => format!("snapshot: the newest is not known: {error}\n"),
+            _ => format!("snapshot: none yet; schedule: {}{late}\n", self.schedule),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_snapshot_cannot_be_overlooked() {
+        let none = Backup { schedule: "hourly".into(), newest: None, age_seconds: None, overdue: true, error: None };
+        assert!(none.line().contains("none yet") && none.line().contains("OVERDUE"), "{}", none.line());
+        let asked = Backup { error: Some("no route".into()), overdue: false, ..none };
+        assert_eq!(asked.line(), "snapshot: the newest is not known: no route\n");
+    }
+}

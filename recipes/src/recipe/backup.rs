@@ -1,0 +1,90 @@
+//! `[backup]`: when, where to, how many.
+
+use super::values::{Base, Word};
+use crate::backup::{Backup, Destination, FOLDER, Keep, S3};
+use crate::diagnostic::Diagnostic;
+use crate::reader::Table;
+use crate::schedule::Schedule;
+
+/// Where the unit that takes the snapshots cannot write, whatever the folder's owner and mode.
+const CLOSED: [&str; 13] = [
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var/lib/etcd",
+    "/var/lib/firstboot",
+    "/var/tmp",
+];
+
+pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
+    let table = root.table("backup")?;
+    let schedule = table.value::<Schedule>("schedule");
+    let destination = table.value::<Destination>("destination");
+    if let Some(at) = &destination
+        && let Destination::Folder(path) = &at.value
+        && let Some(closed) = CLOSED.iter().find(|closed| path.starts_with(closed))
+    {
+        let finding = Diagnostic::error(at.span.clone(), format!("no snapshot can be written below {closed}"));
+        table.report(
+            finding.help("firstboot-snapshot.service is shut out there; take one below /var/backups, /srv or /mnt"),
+        );
+    }
+    let keep = table.table("keep").map_or_else(Keep::default, |table| read_keep(&table));
+    let s3 = table.table("s3");
+    let bucket = destination.as_ref().is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
+    if let (Some(s3), false) = (&s3, bucket) {
+        s3.report(Diagnostic::error(s3.header(), "[backup.s3] without a destination that is s3://bucket/prefix/"));
+    }
+    let s3 = s3.map(|table| read_s3(&table)).unwrap_or_default();
+    if bucket && s3.endpoint.is_none() && s3.region.is_none() {
+        let help = "Amazon's store is found by `region`, any other by `endpoint`";
+        table.report(Diagnostic::error(table.header(), "nobody knows where the bucket is").help(help));
+    }
+    table.finish();
+    Some(Backup {
+        schedule: schedule.map_or_else(|| "hourly".parse().ok(), |at| Some(at.value))?,
+        destination: destination.map_or_else(|| FOLDER.parse().ok(), |at| Some(at.value))?,
+        keep,
+        s3,
+    })
+}
+
+fn read_keep(table: &Table<'_>) -> Keep {
+    let default = Keep::default();
+    let number = |key, default| {
+        let found = table.integer(key, 0..=10_000);
+        found.and_then(|at| u32::try_from(at.value).ok()).unwrap_or(default)
+    };
+    let keep = Keep {
+        hourly: number("hourly", default.hourly),
+        daily: number("daily", default.daily),
+        weekly: number("weekly", default.weekly),
+        monthly: number("monthly", default.monthly),
+    };
+    table.finish();
+    keep
+}
+
+fn read_s3(table: &Table<'_>) -> S3 {
+    let endpoint = table.value::<Base>("endpoint");
+    if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().scheme() == "http") {
+        let finding = Diagnostic::warning(at.span.clone(), "plain http shows the snapshots to whoever listens");
+        table.report(finding.help("use https"));
+    }
+    let region = table.value::<Word>("region");
+    let path_style = table.boolean("path-style");
+    table.finish();
+    S3 {
+        // A store of one's own rarely has a name for each bucket in its DNS.
+        path_style: path_style.map_or(endpoint.is_some(), |at| at.value),
+        endpoint: endpoint.map(|at| at.value.url().clone()),
+        region: region.map(|at| at.value.to_string()),
+    }
+}

@@ -1,0 +1,57 @@
+//! A snapshot into an object store while it comes, against saving it first and uploading it then.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::snapshot::Node;
+use super::{Row, database, table, timed};
+use crate::{process, s3};
+
+const ADDRESS: &str = "10.101.15.1:9000";
+const BUCKET: &str = "backups";
+/// Amazon's own client library, with what `aws s3 cp` does by default: parts of 8 MiB, ten at a time.
+const UPLOAD: &str = "import sys, boto3
+store = boto3.client('s3', endpoint_url='http://10.101.15.1:9000', region_name='us-east-1',
+                     aws_access_key_id='AKIATEST', aws_secret_access_key='hush')
+store.upload_file(sys.argv[1], 'backups', sys.argv[2])";
+
+/// Measures so many runs of each, in turns, from one member into one store.
+pub fn run(runs: usize) -> Result<String> {
+    let recipe = format!("[backup]\ndestination = \"s3://{BUCKET}/\"\n[backup.s3]\nendpoint = \"http://{ADDRESS}\"");
+    let node = Node::new(database::mib(), &recipe)?;
+    let keys = "AWS_ACCESS_KEY_ID=AKIATEST\nAWS_SECRET_ACCESS_KEY=hush\n";
+    node.host.write("/etc/firstboot/s3-keys", keys, 0o600)?;
+    let world = node.provisioning.network.world();
+    let saved = node.host.path("/root/bench/a.db");
+    let mut seen: [Vec<Duration>; 2] = Default::default();
+    let mut bytes = 0;
+    for nth in 0..runs {
+        for (theirs, times) in seen.iter_mut().enumerate() {
+            node.clear()?;
+            // It holds all objects in its memory, so it begins anew.
+            let _server = s3::Server::start(world, ADDRESS, BUCKET)?;
+            times.push(timed(|| {
+                if theirs == 0 {
+                    return node.host.check(&["firstboot", "snapshot"]).map(drop);
+                }
+                process::run(&mut node.save("/root/bench/a.db")?)?.ok()?;
+                let mut upload: Command = world.command("python3");
+                upload.args(["-c", UPLOAD, &saved.to_string_lossy(), &format!("{nth}.db")]);
+                process::run(upload.env("PYTHONPATH", s3::library()?))?.ok().map(drop)
+            })?);
+            if theirs == 1 {
+                bytes = saved.metadata().context("nothing was saved")?.len();
+            }
+        }
+    }
+    ensure!(bytes > 0, "nothing was measured");
+    let [ours, theirs] = seen;
+    let row = |name: &str, times| Row { name: name.to_owned(), times, bytes: None };
+    Ok(format!(
+        "{}{runs} runs of each, in turns; {} MiB into moto on the same machine\n",
+        table(&[row("firstboot snapshot s3://", ours), row("etcdctl snapshot save, then boto3", theirs)]),
+        bytes >> 20
+    ))
+}

@@ -1,0 +1,234 @@
+//! A real S3 server, moto's, from PyPI; and a proxy before it that can be told to misbehave.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::network::Namespace;
+use crate::process::{self, Tied};
+use crate::{cache, run};
+
+/// The version the tests were written against, and what its server is made of. `moto[server]` would bring the parsers of
+/// all that Amazon has.
+const MOTO: [&str; 3] = ["moto[s3]==5.2.5", "flask", "flask-cors"];
+/// Where the server listens in its namespace; the proxy is told by its caller.
+const PORT: u16 = 9000;
+
+/// What the proxy does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The next so many requests with this method are answered with 500.
+    Status500(&'static str, u32),
+    /// The next so many answers break off in the middle of their head.
+    Truncate(u32),
+    /// Everything that goes up takes so much longer for each request.
+    Slow(Duration),
+    /// The digest of what is stored is given as another.
+    Lie,
+    /// What is read back has its last byte flipped, and no digest is given.
+    Flip,
+}
+
+/// The server. It ends on drop.
+#[derive(Debug)]
+pub struct Server(#[expect(dead_code, reason = "its drop ends it")] Tied);
+
+impl Server {
+    /// Starts it in a namespace, at an address of its, with an empty bucket.
+    pub fn start(world: &Namespace, address: &str, bucket: &str) -> Result<Self> {
+        let log = File::create(run::current()?.folder("s3")?.join("log"))?;
+        let (host, port) = address.rsplit_once(':').context("an address is HOST:PORT")?;
+        let mut moto = world.command("python3");
+        moto.args(["-m", "moto.server", "-H", host, "-p", port]).env("PYTHONPATH", library()?);
+        let server = Tied::spawn(&moto, &log)?;
+        let end = Instant::now() + Duration::from_secs(120);
+        loop {
+            let url = format!("http://{address}/{bucket}");
+            let made = process::run(world.command("curl").args(["-sSf", "-m", "10", "-X", "PUT", &url]))?;
+            if made.success() {
+                return Ok(Self(server));
+            }
+            ensure!(Instant::now() < end, "moto does not answer: {made:?}");
+            sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// The server and a proxy before it. Both end on drop.
+#[derive(Debug)]
+pub struct S3 {
+    faults: Arc<Mutex<Vec<Fault>>>,
+    stop: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
+    _server: Server,
+}
+
+impl S3 {
+    /// Starts both in a namespace; the proxy listens on the address, and an empty bucket is there.
+    pub fn start(world: &Namespace, proxy: &str, bucket: &str) -> Result<Self> {
+        let server = Server::start(world, &format!("127.0.0.1:{PORT}"), bucket)?;
+        let listener = world.listen(proxy.to_owned())?;
+        listener.set_nonblocking(true)?;
+        let (faults, stop): (Arc<Mutex<Vec<Fault>>>, Arc<AtomicBool>) = Default::default();
+        let (theirs, ended) = (Arc::clone(&faults), Arc::clone(&stop));
+        let world = world.clone();
+        // Threads of a thread in the namespace are in it, too.
+        let accepting = std::thread::spawn(move || {
+            let _ = world.within(|| accept(&listener, &theirs, &ended));
+        });
+        Ok(Self { faults, stop, accepting: Some(accepting), _server: server })
+    }
+
+    /// From now on, until healed.
+    pub fn fault(&self, fault: Fault) {
+        lock(&self.faults).push(fault);
+    }
+
+    /// Ends all faults.
+    pub fn heal(&self) {
+        lock(&self.faults).clear();
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}
+
+/// moto and all it needs, boto3 among it, in a folder for PYTHONPATH.
+pub fn library() -> Result<PathBuf> {
+    cache::entry("moto-5.2.5", |folder| {
+        eprintln!("bed: getting {}", MOTO[0]);
+        let mut pip = Command::new("pip");
+        pip.args(["install", "--quiet", "--no-input", "--disable-pip-version-check", "--root-user-action=ignore"]);
+        process::run(pip.arg("--target").arg(folder).args(MOTO))?.ok().map(drop).context("installing moto")?;
+        fs::read_dir(folder.join("moto")).map(drop).context("moto is not there")
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn accept(listener: &TcpListener, faults: &Arc<Mutex<Vec<Fault>>>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match listener.accept() {
+            Ok((connection, _)) => {
+                let faults = Arc::clone(faults);
+                // How a connection ends is its client's matter.
+                std::thread::spawn(move || pass(connection, &faults));
+            }
+            Err(_) => sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// Passes one request and its answer on; each connection carries one.
+fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let (head, mut body) = head_of(&mut client)?;
+    let length: usize = header(&head, "content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    if header(&head, "expect").is_some() {
+        client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let come = body.len().min(length);
+    body.resize(length, 0);
+    client.read_exact(&mut body[come..])?;
+    let due = due(&mut lock(faults), &head);
+    if let Some(pause) = due.iter().find_map(|fault| if let Fault::Slow(pause) = fault { Some(*pause) } else { None }) {
+        sleep(pause);
+    }
+    if due.iter().any(|fault| matches!(fault, Fault::Status500(..))) {
+        return client.write_all(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", PORT))?;
+    let mut lines = head.lines();
+    let mut passed = format!("{}\r\nConnection: close\r\n", lines.next().unwrap_or_default());
+    for line in lines.filter(|line| !line.to_lowercase().starts_with("connection:")) {
+        passed.push_str(line);
+        passed.push_str("\r\n");
+    }
+    passed.push_str("\r\n");
+    server.write_all(passed.as_bytes())?;
+    server.write_all(&body)?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    if due.iter().any(|fault| matches!(fault, Fault::Truncate(_))) {
+        answer.truncate(20);
+    }
+    if due.contains(&Fault::Lie) || due.contains(&Fault::Flip) {
+        answer = altered(&answer, &head, due.contains(&Fault::Flip));
+    }
+    client.write_all(&answer)
+}
+
+/// A request's head, with whatever of the body came along.
+fn head_of(client: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let body = bytes.split_off(end + 4);
+            bytes.truncate(end + 2);
+            return Ok((String::from_utf8_lossy(&bytes).into_owned(), body));
+        }
+        let read = client.read(&mut buffer)?;
+        if read == 0 || bytes.len() > 1 << 20 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+/// The faults that this request suffers; those with a count are counted down.
+fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
+    let concerns = |fault: &Fault| !matches!(fault, Fault::Status500(method, _) if !head.starts_with(method));
+    let now = faults.iter().filter(|fault| concerns(fault)).copied().collect();
+    for fault in faults.iter_mut().filter(|fault| concerns(fault)) {
+        if let Fault::Status500(_, times) | Fault::Truncate(times) = fault {
+            *times = times.saturating_sub(1);
+        }
+    }
+    faults.retain(|fault| !matches!(fault, Fault::Status500(_, 0) | Fault::Truncate(0)));
+    now
+}
+
+/// An answer with another digest, or with none and another last byte.
+fn altered(answer: &[u8], request: &str, flip: bool) -> Vec<u8> {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return answer.to_vec() };
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let mut out = Vec::new();
+    for line in head.lines() {
+        match (line.to_lowercase().starts_with("x-amz-checksum-sha256:"), flip) {
+            (true, true) => continue,
+            (true, false) => out.extend_from_slice(format!("x-amz-checksum-sha256: {}=", "A".repeat(43)).as_bytes()),
+            _ => out.extend_from_slice(line.as_bytes()),
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&answer[end + 4..]);
+    if flip && request.starts_with("GET") && !request.contains(".json") && !request.contains("list-type") {
+        let last = out.len() - 1;
+        out[last] ^= 0xff;
+    }
+    out
+}

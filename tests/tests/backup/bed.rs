@@ -1,0 +1,82 @@
+//! A cluster with a `[backup]`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
+use tests::etcd;
+use tests::host::Host;
+use tests::need::Need;
+use tests::programs::demo;
+
+pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Installed, told who is who, off.
+pub(crate) struct Bed {
+    // The hosts go before their network.
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) provisioning: Provisioning,
+}
+
+impl Bed {
+    /// The demo's first so many nodes with these lines as their `[backup]`.
+    pub(crate) fn new(count: usize, backup: &str) -> Result<Self> {
+        etcd::release("3.5.1")?;
+        let provisioning = Provisioning::new()?;
+        provisioning.build(&demo(count, "", &format!("[backup]\n{backup}"))?)?;
+        let hosts = (1..=count).map(|number| provisioning.node(&format!("etcd-{number}")));
+        Ok(Self { hosts: hosts.collect::<Result<_>>()?, provisioning })
+    }
+
+    /// On, and healthy.
+    pub(crate) fn boot(&mut self) -> Result<()> {
+        boot_all(&mut self.hosts)?;
+        for host in &self.hosts {
+            wait_healthy(host, self.hosts.len(), PATIENCE)?;
+        }
+        Ok(())
+    }
+}
+
+/// A schedule whose slot does not change for hours, and whose newest run has had more than half its period.
+pub(crate) fn far() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    format!("schedule = \"{:02}:00\"", (now / 3600 + 6) % 24)
+}
+
+/// Writes so many times a MiB, so that a snapshot takes its time.
+pub(crate) fn fill(host: &Host, mib: u32) -> Result<()> {
+    host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?.ok()?;
+    for number in 0..mib {
+        etcdctl(host, &format!("put fill/{number} < /root/value"))?;
+    }
+    Ok(())
+}
+
+/// What `firstboot snapshot list --json` says on a host.
+pub(crate) fn list(host: &Host, place: &str) -> Result<Vec<Value>> {
+    let said = host.check(&["firstboot", "snapshot", "list", "--json", place])?;
+    serde_json::from_str(&said).with_context(|| said)
+}
+
+/// The names in a folder of a host's.
+pub(crate) fn names(host: &Host, folder: &str) -> Result<Vec<String>> {
+    Ok(host.check(&["ls", "-A", folder])?.lines().map(str::to_owned).collect())
+}
+
+/// A snapshot that both firstboot and etcdutl find good.
+pub(crate) fn good(host: &Host, path: &str) -> Result<Value> {
+    host.check(&["firstboot", "snapshot", "verify", path])?;
+    let theirs = host.check(&["etcdutl", "snapshot", "status", path, "-w", "json"])?;
+    let theirs: Value = serde_json::from_str(&theirs).with_context(|| theirs)?;
+    let own: Value = serde_json::from_str(&host.read(&format!("{path}.json"))?)?;
+    ensure!(own["snapshot"]["revision"] == theirs["revision"], "{own} / {theirs}");
+    ensure!(own["snapshot"]["keys"] == theirs["totalKey"], "{own} / {theirs}");
+    let sum = host.check(&["sha256sum", path])?;
+    ensure!(own["sha256"].as_str() == sum.split(' ').next(), "{own} / {sum}");
+    let mode = host.check(&["stat", "-c", "%a %U", path, &format!("{path}.json")])?;
+    ensure!(mode == "600 root\n600 root\n", "{mode}");
+    Ok(own)
+}

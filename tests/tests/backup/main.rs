@@ -1,0 +1,15 @@
+//! `firstboot snapshot` on real hosts with a real etcd: what is taken is good, what goes wrong leaves nothing behind, and
+//! the schedule is kept whoever is down.
+
+mod bed;
+mod schedule;
+mod store;
+mod take;
+
+use std::process::ExitCode;
+
+use tests::harness;
+
+fn main() -> ExitCode {
+    harness::main(|| [take::trials(), schedule::trials(), store::trials()].into_iter().flatten().collect())
+}
