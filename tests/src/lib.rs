@@ -26,3 +26,4 @@ pub mod process;
 pub mod programs;
 pub mod run;
 pub mod server;
+pub mod vm;

@@ -18,7 +18,7 @@ pub(super) struct Rendering {
     time: Time,
     tuning: Tuning,
     firewall: Firewall,
-    selinux: Mode,
+    selinux: Selinux,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<Digest>,
 }
@@ -98,8 +98,9 @@ struct Firewall {
 }
 
 #[derive(Debug, Serialize)]
-struct Mode {
+struct Selinux {
     mode: &'static str,
+    module: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -163,7 +164,7 @@ impl Rendering {
                 peers: texts(&recipe.firewall.peers),
                 admins: texts(&recipe.firewall.admins),
             },
-            selinux: Mode { mode: recipe.selinux.name() },
+            selinux: Selinux { mode: recipe.selinux.mode.name(), module: recipe.selinux.module },
             overlay: overlay.map(|digest| Digest { sha256: digest.to_string() }),
         })
     }
