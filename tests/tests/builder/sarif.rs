@@ -35,7 +35,14 @@ struct Seen {
 fn tools() -> Result<PathBuf> {
     cache::entry("sarif-tools-3.0.5", |folder| {
         let mut pip = Command::new("pip");
-        pip.args(["install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target"]);
+        pip.args([
+            "install",
+            "--quiet",
+            "--no-compile",
+            "--disable-pip-version-check",
+            "--root-user-action=ignore",
+            "--target",
+        ]);
         process::run(pip.arg(folder).args(TOOLS))?.ok()?;
         let carrier = tempfile::tempdir()?;
         fs::write(carrier.path().join("Cargo.toml"), CARRIER)?;
