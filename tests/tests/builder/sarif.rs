@@ -84,11 +84,11 @@ fn corpus(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn seen(tools: &Path, log: &Path) -> Result<Seen> {
-    let script = cache::workspace().join("tests/tests/builder/sarif.py");
+    let script = cache::workspace().join("tests/tests/builder/read_sarif.py");
     let mut python = Command::new("python3");
     python.env("PYTHONPATH", tools).env("PYTHONDONTWRITEBYTECODE", "1");
     let said = process::run(python.arg(script).arg(tools.join("schema.json")).arg(log))?;
-    serde_json::from_str(&said.ok()?).context("sarif.py says something else")
+    serde_json::from_str(&said.ok()?).context("read_sarif.py says something else")
 }
 
 fn read_by_others() -> Result<()> {

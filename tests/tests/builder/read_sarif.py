@@ -1,6 +1,6 @@
 """Says where a SARIF log is not what OASIS's schema demands, and what sarif-tools counts in it.
 
-    sarif.py SCHEMA LOG
+    read_sarif.py SCHEMA LOG
 """
 import json
 import sys
