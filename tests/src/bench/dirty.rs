@@ -1,7 +1,7 @@
-//! How long an fsync of a write-ahead log takes while another program writes, with the guide's dirty ratios and with ours;
-//! and what reading costs the disk with relatime. In a virtual machine, since the ratios are the whole kernel's.
+//! How long an fsync of a write-ahead log takes while another program writes, with the guide's dirty ratios and with
+//! ours; and what reading costs the disk with relatime. In a virtual machine, since the ratios are the whole kernel's.
 //!
-//! The machine's disk is held to the speed of a plain one: on one that swallows everything the ratios make no difference.
+//! The machine's disk is held to the speed of a plain one: on one that swallows all the ratios make no difference.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

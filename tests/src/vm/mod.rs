@@ -1,7 +1,7 @@
 //! A virtual machine, for what a host in namespaces cannot have: SELinux, a kernel's own memory and settings.
 //!
-//! QEMU without KVM, so it is some ten times slower than the machine it runs on, and an XFS root made from a folder. Its
-//! kernel is Debian's for clouds, which is fetched and not installed.
+//! QEMU without KVM, so it is some ten times slower than the machine it runs on, and an XFS root made from a folder.
+//! Its kernel is Debian's for clouds, which is fetched and not installed.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -18,12 +18,8 @@ use sha2::{Digest as _, Sha256};
 use crate::base::hex;
 use crate::disk::Disk;
 use crate::harness::tail;
-use crate::need::Need;
 use crate::process::Tied;
 use crate::{cache, process, run};
-
-/// What a machine needs.
-pub const NEEDS: &[Need] = &[Need::Root, Need::Qemu, Need::Apt, Need::Xfs];
 
 /// The kernel's package, whose only dependency is the one that holds it.
 const KERNEL: &str = "linux-image-cloud-amd64";
@@ -151,8 +147,8 @@ fn kernel() -> Result<PathBuf> {
         for part in ["bin", "modules"] {
             fs::create_dir_all(initrd.join(part))?;
         }
-        let script = "find \"$1/lib/modules\" -name '*.ko' -exec cp -t \"$2/modules\" {} + && cp \"$1/bin/busybox\" \"$2/bin/\" \
-                      && cp \"$1/bin/busybox\" \"$3/\" && cp \"$1\"/boot/vmlinuz-* \"$3/vmlinuz\"";
+        let script = "find \"$1/lib/modules\" -name '*.ko' -exec cp -t \"$2/modules\" {} + && \
+                      cp \"$1/bin/busybox\" \"$2/bin/\" && cp \"$1/bin/busybox\" \"$3/\" && cp \"$1\"/boot/vmlinuz-* \"$3/vmlinuz\"";
         process::run(Command::new("sh").args(["-euc", script, "sh"]).arg(&tree).arg(&initrd).arg(folder))?.ok()?;
         keep_wanted(&initrd.join("modules"))?;
         fs::write(initrd.join("init"), INIT)?;
