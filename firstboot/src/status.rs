@@ -1,6 +1,7 @@
 //! `firstboot status`: every member of the cluster, asked one by one (the guide's steps 4.1.1 and 4.1.2).
 
 mod backup;
+mod pace;
 
 use std::collections::BTreeSet;
 
@@ -38,6 +39,8 @@ struct Row {
     revision: i64,
     raft_term: u64,
     raft_index: u64,
+    /// The round trip to it, in milliseconds: the quickest of a few connections.
+    round_trip_ms: Option<f64>,
     /// Whether it is in the cluster's own member list; what the recipe alone says, where nobody could be asked for that.
     member: bool,
     /// Whether an operator left it out when the cluster began, by this node's journal.
@@ -63,6 +66,9 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let (rows, backup) = runtime.block_on(async {
         let known = cluster.members.iter().map(|member| (member.name.to_string(), member.client_url()));
         let mut rows = ask_all(known.collect(), &credentials).await;
+        for row in &mut rows {
+            row.notes.extend(pace::advice(row.round_trip_ms, &cluster.etcd));
+        }
         let roster = roster(&cluster.members, &credentials).await;
         compare(&mut rows, &roster, &without());
         rows.extend(ask_all(strangers(&cluster.members, &roster), &credentials).await.into_iter().map(note));
@@ -148,7 +154,9 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         let alarms = client.alarms().await.unwrap_or_default();
         Ok::<_, anyhow::Error>((status, health, alarms))
     };
-    let (status, mut errors) = match answers.await {
+    let answers = answers.await;
+    let round_trip_ms = if answers.is_ok() { pace::round_trip(&endpoint).await } else { None };
+    let (status, mut errors) = match answers {
         Ok((status, health, alarms)) => {
             let own = status.header.as_ref().map(|header| header.member_id);
             let alarms = alarms.iter().filter(|alarm| Some(alarm.member_id) == own);
@@ -175,6 +183,7 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         revision: header.revision,
         raft_term,
         raft_index,
+        round_trip_ms,
         member: true,
         errors,
         ..Row::default()

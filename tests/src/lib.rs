@@ -27,3 +27,4 @@ pub mod programs;
 pub mod run;
 pub mod s3;
 pub mod server;
+pub mod vm;

@@ -21,11 +21,11 @@ fn pairs(table: &'static str) -> BTreeMap<&'static str, &'static str> {
 /// The directives of a section of a unit file, each with the form of its value.
 pub(super) type Directives = BTreeMap<&'static str, &'static str>;
 
-/// The sections of unit files.
-pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> = LazyLock::new(|| {
+/// A table of sections, each with its directives.
+fn sections(table: &'static str) -> BTreeMap<&'static str, Directives> {
     let (mut sections, mut groups): (BTreeMap<_, Directives>, BTreeMap<_, Directives>) = Default::default();
     let mut current = &mut Directives::new();
-    for line in lines(include_str!("known/systemd-219-units.txt")) {
+    for line in lines(table) {
         if let Some(name) = line.strip_prefix('{') {
             current = groups.entry(name.trim_end_matches('}')).or_default();
         } else if let Some(name) = line.strip_prefix('[') {
@@ -45,7 +45,19 @@ pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> = LazyLock
         }
     }
     sections
-});
+}
+
+/// The sections of unit files.
+pub(super) static UNITS: LazyLock<BTreeMap<&'static str, Directives>> =
+    LazyLock::new(|| sections(include_str!("known/systemd-219-units.txt")));
+
+/// The sections of the files that systemd's daemons read for themselves.
+pub(super) static DAEMONS: LazyLock<BTreeMap<&'static str, Directives>> =
+    LazyLock::new(|| sections(include_str!("known/systemd-219-daemons.txt")));
+
+/// What later daemons read, and what to write instead.
+pub(super) static DAEMONS_LATER: LazyLock<BTreeMap<&'static str, &'static str>> =
+    LazyLock::new(|| pairs(include_str!("known/systemd-daemons-later.txt")));
 
 /// A directive of later systemds.
 #[derive(Debug, Clone, Copy)]
@@ -162,6 +174,8 @@ mod tests {
         assert_eq!(UNITS["Unit"].len(), 72);
         assert_eq!(UNITS["Service"]["ProtectSystem"], "bool|full");
         assert_eq!(LATER["StateDirectory"].since, Some("235"));
+        assert_eq!((DAEMONS["Journal"].len(), DAEMONS["Manager"].len()), (26, 46));
+        assert!(DAEMONS_LATER.keys().all(|key| DAEMONS.values().all(|section| !section.contains_key(key))));
         assert!(SYSCTL_KEYS.len() > 380 && SYSCTL_KEYS.contains("vm.swappiness"));
         assert!(SYSCTL_FORMS.keys().all(|key| SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_ABSENT.keys().all(|key| !SYSCTL_KEYS.contains(key)));

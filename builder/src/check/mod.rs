@@ -44,6 +44,7 @@ pub(crate) struct File<'a> {
 enum Kind {
     Kickstart,
     Unit,
+    Daemon,
     Sysctl,
     Chrony,
     Firewalld,
@@ -75,6 +76,7 @@ impl Kind {
             (_, "sh") => Self::Script,
             _ if folder.ends_with("/etc/firstboot/post") => Self::Script,
             _ if unit::name_of(path).is_some() => Self::Unit,
+            _ if unit::daemon::section_of(path).is_some() => Self::Daemon,
             _ => return None,
         })
     }
@@ -85,6 +87,7 @@ fn alone(file: &File<'_>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
         Some(Kind::Unit) => unit::check(&file.path, file.text),
+        Some(Kind::Daemon) => unit::daemon::check(&file.path, file.text),
         Some(Kind::Sysctl) => sysctl::check(file.text),
         Some(Kind::Chrony) => chrony::check(file.text),
         Some(Kind::Firewalld) => firewalld::check(file.text),

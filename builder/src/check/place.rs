@@ -1,4 +1,5 @@
-//! Where a file lies, who owns it and who may read it.
+//! Where a file lies, who owns it and who may read it (systemd 219: src/core/mount-setup.c, src/shared/util.c,
+//! fd_warn_permissions; a rebuild of RHEL 7's systemd.spec, --disable-sysusers; OpenSSH's release notes, 8.2; firewalld 0.6.3).
 
 use super::File;
 use super::finding::Finding;

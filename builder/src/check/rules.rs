@@ -97,6 +97,7 @@ pub(super) const RULES: &[(&str, &str)] = &[
     ("tmpfiles/type", "A type or modifier that systemd 219 does not know"),
     ("unit/calendar", "A time in a form that came after systemd 219"),
     ("unit/capability", "A capability that kernel 3.10 has not"),
+    ("unit/capability-merge", "A line that gives back the capabilities that another took"),
     ("unit/comment-in-continuation", "A comment that becomes part of the value"),
     ("unit/comment-swallows", "A comment that swallows the next line"),
     ("unit/enables-nothing", "An [Install] or a timer that starts nothing"),

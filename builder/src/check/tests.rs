@@ -151,11 +151,12 @@ fn bear(path: &str, text: &str) {
     }
 }
 
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "a.ks",
     "/etc/systemd/system/a.service",
     "/etc/systemd/system/a.timer",
     "/etc/systemd/system/a.service.d/b.conf",
+    "/etc/systemd/journald.conf",
     "/etc/sysctl.d/95-a.conf",
     "/etc/chrony.conf",
     "/etc/firewalld/zones/a.xml",

@@ -19,7 +19,7 @@ pub(super) struct Rendering {
     time: Time,
     tuning: Tuning,
     firewall: Firewall,
-    selinux: Mode,
+    selinux: Selinux,
     /// None: nothing is backed up by itself.
     backup: Option<Backup>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,8 +101,9 @@ struct Firewall {
 }
 
 #[derive(Debug, Serialize)]
-struct Mode {
+struct Selinux {
     mode: &'static str,
+    module: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -173,7 +174,7 @@ impl Rendering {
                 peers: texts(&recipe.firewall.peers),
                 admins: texts(&recipe.firewall.admins),
             },
-            selinux: Mode { mode: recipe.selinux.name() },
+            selinux: Selinux { mode: recipe.selinux.mode.name(), module: recipe.selinux.module },
             backup: recipe.backup.as_ref().map(backup),
             overlay: overlay.map(|digest| Digest { sha256: digest.to_string() }),
         })

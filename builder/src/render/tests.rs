@@ -90,6 +90,15 @@ fn the_guides_profile_says_what_the_guide_says() {
 }
 
 #[test]
+fn etcds_own_domain_is_loaded_only_where_it_is_wanted() {
+    for (more, expected) in [("", false), ("[selinux]\nmodule = true\n", true)] {
+        let recipe = recipe(more);
+        assert_eq!(kickstart(&recipe, Sha256::of(b"")).unwrap().contains("semodule -n -s targeted -i"), expected);
+        assert_eq!(file(&overlay(&recipe).unwrap(), "etc/selinux/config").contains("unconfined_service_t"), !expected);
+    }
+}
+
+#[test]
 fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
     let text = kickstart(&recipe(""), Sha256::of(b"x")).unwrap();
     assert_eq!(text.matches(&Sha256::of(b"x").to_string()).count(), 3);

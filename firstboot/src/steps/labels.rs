@@ -13,8 +13,8 @@ pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::Relabel(folder.to_owned()))
 }
 
-/// Labels for the paths that the changes touch, where the kernel runs with SELinux. CentOS 7's policy has no type of
-/// etcd's own, so that restorecon's defaults (etc_t, `var_lib_t`) are right (selinux-policy 3.13.1, file_contexts).
+/// Labels for the paths that the changes touch, where the kernel runs with SELinux. restorecon asks the
+/// policy: 7.9's own has no type of etcd's (selinux-policy 3.13.1, file_contexts), the recipe's `[selinux] module` adds them.
 pub(super) fn plan(changes: &[Change]) -> Vec<Change> {
     if !enforced() {
         return Vec::new();

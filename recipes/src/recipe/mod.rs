@@ -16,7 +16,7 @@ pub use etcd::Etcd;
 pub use files::{Files, LocalFile, OverlayFile};
 pub use install::{Install, Partitions};
 pub use node::{Cluster, Node};
-pub use policy::{Firewall, Profile, Selinux, Time, Tls, Tuning};
+pub use policy::{Firewall, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
 pub use values::{Base, CryptHash, Host, Package, Size, SshKey, Word};
 
 use crate::backup::Backup;
@@ -45,7 +45,7 @@ pub struct Recipe {
     pub firewall: Firewall,
     /// `[files]`: what the user brings besides.
     pub files: Files,
-    /// `[selinux]`: its mode.
+    /// `[selinux]`: its mode, and etcd's own domain.
     pub selinux: Selinux,
     /// `[tls]`: the authority and the lifetimes.
     pub tls: Tls,

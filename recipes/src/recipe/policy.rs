@@ -55,16 +55,25 @@ pub struct Firewall {
     pub admins: Vec<Ipv4Net>,
 }
 
+/// How SELinux guards a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selinux {
+    /// Whether denials are more than logged.
+    pub mode: SelinuxMode,
+    /// Whether etcd gets a domain of its own.
+    pub module: bool,
+}
+
 /// SELinux's mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Selinux {
+pub enum SelinuxMode {
     /// As it should be.
     Enforcing,
     /// Denials are logged and pass.
     Permissive,
 }
 
-impl Selinux {
+impl SelinuxMode {
     /// Its name in `/etc/selinux/config` and in a kickstart.
     pub const fn name(self) -> &'static str {
         match self {
@@ -155,10 +164,17 @@ pub(super) fn read_firewall(root: &Table<'_>, network: Option<&Network>) -> Opti
 }
 
 pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
-    let Some(table) = root.table("selinux") else { return Selinux::Enforcing };
-    let mode = table.choice("mode", &[("enforcing", Selinux::Enforcing), ("permissive", Selinux::Permissive)]);
+    let mut selinux = Selinux { mode: SelinuxMode::Enforcing, module: false };
+    let Some(table) = root.table("selinux") else { return selinux };
+    let modes = [("enforcing", SelinuxMode::Enforcing), ("permissive", SelinuxMode::Permissive)];
+    if let Some(mode) = table.choice("mode", &modes) {
+        selinux.mode = mode.value;
+    }
+    if let Some(module) = table.boolean("module") {
+        selinux.module = module.value;
+    }
     table.finish();
-    mode.map_or(Selinux::Enforcing, |at| at.value)
+    selinux
 }
 
 pub(super) fn read_tls(root: &Table<'_>) -> Tls {

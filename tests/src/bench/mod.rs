@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod build;
 pub mod database;
+pub mod dirty;
 pub mod firstboot;
 pub mod rebuild;
 pub mod restore;

@@ -15,7 +15,7 @@ struct Part {
     run: fn(usize) -> Result<String>,
 }
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     Part {
         name: "build",
         what: "builder build with a warm cache, against tar | gzip -6 of the same tree",
@@ -64,6 +64,12 @@ const PARTS: [Part; 9] = [
         runs: 5,
         run: bench::verify::run,
     },
+    Part {
+        name: "dirty",
+        what: "an fsync beside a writer with the guide's dirty ratios, and what a read costs with relatime; in a VM",
+        runs: 3,
+        run: bench::dirty::run,
+    },
     Part { name: "wal", what: "the guide's allocsize under a write-ahead log", runs: 5, run: bench::wal::run },
 ];
 
@@ -73,6 +79,10 @@ fn main() -> ExitCode {
     // The measurement of one command must have no other children, and no namespace of its own.
     if let ["cost", words @ ..] = words.as_slice() {
         return print(bench::firstboot::print_cost(words));
+    }
+    // In the virtual machine that bench::dirty makes there is nothing to keep apart.
+    if let ["dirty-inside", runs] = words.as_slice() {
+        return print(runs.parse().context("RUNS is a number").and_then(bench::dirty::inside));
     }
     if let Err(error) = run::enter() {
         eprintln!("bench: {error:#}");

@@ -11,6 +11,7 @@ mod kept;
 mod recipe;
 mod release;
 mod same;
+mod sarif;
 mod secret;
 mod stand_in;
 mod verify;
@@ -36,6 +37,7 @@ fn trials() -> Vec<Trial> {
         verify::trials(),
         given::trials(),
         checked::trials(),
+        sarif::trials(),
     ];
     all.into_iter().flatten().collect()
 }

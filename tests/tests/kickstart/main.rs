@@ -1,6 +1,7 @@
 //! The kickstart before a pykickstart of its own, a shell and shellcheck; and with whatever a recipe can hold in it.
 
 mod planned;
+mod post;
 mod property;
 mod ready;
 mod strings;
@@ -8,5 +9,5 @@ mod strings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::harness::main(|| [ready::trials(), property::trials()].into_iter().flatten().collect())
+    tests::harness::main(|| [ready::trials(), property::trials(), post::trials()].into_iter().flatten().collect())
 }

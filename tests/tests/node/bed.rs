@@ -21,20 +21,31 @@ pub(crate) struct Bed {
     pub(crate) provisioning: Provisioning,
 }
 
+/// The demo's first node alone, installed and off, with these lines at the end of `[install]` and of the whole.
+fn off(install: &str, more: &str) -> Result<Bed> {
+    etcd::release("3.5.1")?;
+    let provisioning = Provisioning::new()?;
+    let demo = fs::read_to_string(recipe("demo"))?;
+    let (first, rest) = demo.split_once("[[node]]\nname = \"etcd-2\"").context("the demo has no etcd-2")?;
+    let (_, rest) = rest.split_once("[network]").context("the demo has no [network]")?;
+    let path = run::current()?.folder("recipe")?.join("recipe.toml");
+    fs::write(&path, format!("{first}[network]{rest}{install}\n{more}"))?;
+    provisioning.build(&path)?;
+    let host = provisioning.node("etcd-1")?;
+    Ok(Bed { host, provisioning })
+}
+
+/// A node with these lines in its recipe, installed and off.
+pub(crate) fn installed(more: &str) -> Result<Bed> {
+    off("", more)
+}
+
 impl Bed {
-    /// The demo's recipe with its first node only, and with these lines at the end of `[install]` and of the whole.
+    /// With these lines at the end of `[install]` and of the whole.
     pub(crate) fn new(install: &str, more: &str) -> Result<Self> {
-        etcd::release("3.5.1")?;
-        let provisioning = Provisioning::new()?;
-        let demo = fs::read_to_string(recipe("demo"))?;
-        let (first, rest) = demo.split_once("[[node]]\nname = \"etcd-2\"").context("the demo has no etcd-2")?;
-        let (_, rest) = rest.split_once("[network]").context("the demo has no [network]")?;
-        let path = run::current()?.folder("recipe")?.join("recipe.toml");
-        fs::write(&path, format!("{first}[network]{rest}{install}\n{more}"))?;
-        provisioning.build(&path)?;
-        let mut host = provisioning.node("etcd-1")?;
-        host.boot()?;
-        wait_healthy(&host, 1, PATIENCE)?;
-        Ok(Self { host, provisioning })
+        let mut bed = off(install, more)?;
+        bed.host.boot()?;
+        wait_healthy(&bed.host, 1, PATIENCE)?;
+        Ok(bed)
     }
 }

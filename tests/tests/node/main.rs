@@ -4,10 +4,13 @@ mod bed;
 mod firewall;
 mod protections;
 mod sandbox;
+mod selinux;
 mod ssh;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::harness::main(|| [protections::trials(), firewall::trials(), ssh::trials()].into_iter().flatten().collect())
+    tests::harness::main(|| {
+        [protections::trials(), firewall::trials(), ssh::trials(), selinux::trials()].into_iter().flatten().collect()
+    })
 }

@@ -1,4 +1,5 @@
-//! The commands of a kickstart and their options, as pykickstart's RHEL7 handler takes them.
+//! The commands of a kickstart and their options, as pykickstart's RHEL7 handler takes them
+//! (rhel7-branch, handlers/rhel7.py and commands/; options by Python's optparse, which takes an unambiguous beginning).
 
 use recipes::diagnostic::nearest;
 

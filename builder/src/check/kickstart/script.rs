@@ -1,4 +1,5 @@
-//! The scripts of a kickstart: what runs them, with which commands, and whether bash can read them.
+//! The scripts of a kickstart: what runs them, with which commands, and whether bash can read them
+//! (anaconda 21.48.22.159, pyanaconda/kickstart.py, AnacondaKSScript; lorax 19.7.28, runtime-cleanup.tmpl).
 
 use std::collections::BTreeSet;
 use std::io::Write as _;

@@ -1,4 +1,5 @@
-//! What anaconda makes of a command that pykickstart takes: secrets, what is ignored, what does harm.
+//! What anaconda makes of a command that pykickstart takes: secrets, what is ignored, what does harm (anaconda
+//! 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py).
 
 use super::super::finding::Finding;
 use super::command::Given;

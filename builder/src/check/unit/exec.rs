@@ -1,4 +1,4 @@
-//! Command lines: `config_parse_exec` of systemd 219.
+//! Command lines: `config_parse_exec` of systemd 219 (src/core/load-fragment.c).
 
 use super::super::finding::Finding;
 use super::super::text::Part;

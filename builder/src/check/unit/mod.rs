@@ -1,5 +1,7 @@
 //! Unit files, as systemd 219 with RHEL's back-ports takes them.
 
+mod bounding;
+pub(super) mod daemon;
 mod exec;
 mod order;
 mod read;
@@ -75,6 +77,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             None => out.extend(unknown(assignment, directives, own)),
         }
     }
+    out.extend(bounding::check(&reading.assignments));
     if kind == "service" {
         out.extend(service::check(&reading.assignments, is_drop_in(path)));
     }

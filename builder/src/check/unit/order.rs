@@ -1,4 +1,5 @@
-//! Ordering cycles: 219 breaks one by leaving out a unit of its own choice, at each boot perhaps another.
+//! Ordering cycles: 219 breaks one by leaving out a unit of its own choice, at each boot perhaps another
+//! (src/core/transaction.c, transaction_verify_order_one).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

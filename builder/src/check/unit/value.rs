@@ -127,7 +127,7 @@ fn is_size(text: &str) -> bool {
         || (!digits.is_empty() && digits.parse::<f64>().is_ok() && digits.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// `soft:hard` is a back-port of RHEL 7.
+/// `soft:hard` is a back-port of RHEL 7 (src/core/load-fragment.c, parse_rlimit_range).
 fn limit(value: Part<'_>, out: &mut Vec<Finding>) {
     let mut parts = value.split(':').map(|part| part.text.trim());
     let one = |text: &str| is_size(text) || is_span(text);
@@ -229,7 +229,7 @@ fn environment(value: Part<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// The capabilities of kernel 3.10.
+/// The capabilities of kernel 3.10 (include/uapi/linux/capability.h, up to CAP_BLOCK_SUSPEND).
 const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
     NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT \
     SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE \

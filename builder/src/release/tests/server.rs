@@ -2,7 +2,7 @@
 //! last one stays.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +11,9 @@ use url::Url;
 
 use super::super::address;
 use super::version;
+
+/// For a client that never has enough.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How one request is answered.
 #[derive(Debug, Clone)]
@@ -21,7 +24,7 @@ pub(super) enum Act {
     IgnoreRange,
     /// Properly, but the connection ends after so many bytes of the body.
     Cut(usize),
-    /// Properly, but nothing more comes after so many bytes.
+    /// Properly, but nothing more comes after so many bytes, as long as the client waits.
     Stall(usize),
     /// With this status and these further header lines.
     Status(u16, &'static str),
@@ -161,8 +164,9 @@ fn reply(
         Act::Cut(after) => stream.write_all(&body[..*after.min(&body.len())]),
         Act::Stall(after) => {
             stream.write_all(&body[..*after.min(&body.len())])?;
-            std::thread::sleep(Duration::from_secs(3));
-            Ok(())
+            // Until the client has had enough; it is the client that is tested.
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.read(&mut [0]).map(drop)
         }
         Act::WrongRange => stream.write_all(&bytes[1..10]),
         _ => stream.write_all(body),

@@ -1,0 +1,24 @@
+//! Several lines of CapabilityBoundingSet=. RHEL's 219 joins them by OR, also those with a ~ (src/core/load-fragment.c,
+//! config_parse_capability_set): the set without A, or the set without B, is the whole set.
+
+use super::super::finding::Finding;
+use super::read::Assignment;
+
+/// Lines that give back what those before them took.
+pub(super) fn check(assignments: &[Assignment<'_>]) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let mut narrowed = false;
+    for assignment in assignments.iter().filter(|assignment| assignment.key.text == "CapabilityBoundingSet") {
+        let value = assignment.value;
+        if value.text.starts_with('~') && narrowed {
+            out.push(
+                Finding::error("unit/capability-merge", value, "a second CapabilityBoundingSet=, with ~")
+                    .does("219 adds all but these to the set: what the lines before took away is back")
+                    .instead("write one line with all that is to go"),
+            );
+        }
+        // An empty one takes all away; the next is then the first that says anything.
+        narrowed = !value.text.is_empty() && value.text != "~";
+    }
+    out
+}

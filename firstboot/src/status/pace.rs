@@ -1,0 +1,75 @@
+//! Whether the recipe's heartbeat and election timeout suit the network: etcd advises a heartbeat of about the longest
+//! round trip between members, 0.5 to 1.5 of it, and an election timeout of ten round trips at least (etcd.io, docs v3.6,
+//! "Tuning", time parameters). It is advice only: both must be the same on all members, and no node changes them alone.
+
+use std::time::{Duration, Instant};
+
+use recipes::cluster::EtcdSettings;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A connection is a round trip. Of a few the quickest: what else the machines do only adds to it.
+const CONNECTIONS: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The round trip to an endpoint, in milliseconds; nothing, where no connection comes about.
+pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
+    let address = endpoint.strip_prefix("https://")?;
+    let mut quickest = None;
+    for _ in 0..CONNECTIONS {
+        let begun = Instant::now();
+        timeout(PATIENCE, TcpStream::connect(address)).await.ok()?.ok()?;
+        let took = begun.elapsed();
+        quickest = Some(quickest.map_or(took, |quickest: Duration| quickest.min(took)));
+    }
+    quickest.map(|quickest| quickest.as_secs_f64() * 1000.0)
+}
+
+/// What to set where the round trip is too long for what is set.
+pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Option<String> {
+    let trip = round_trip_ms?;
+    let (heartbeat, election) = (settings.heartbeat_interval_ms, settings.election_timeout_ms);
+    if f64::from(heartbeat) >= 0.5 * trip && f64::from(election) >= 10.0 * trip {
+        return None;
+    }
+    Some(format!(
+        "{trip:.0} ms away: for that etcd advises heartbeat-interval-ms = {trip:.0} and election-timeout-ms = {:.0} or more \
+         (the recipe has {heartbeat} and {election}), the same on all members",
+        10.0 * trip
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(heartbeat: u32, election: u32) -> EtcdSettings {
+        let text = include_str!("../../../recipes/three-node.toml");
+        let recipe = recipes::recipe::read(text).recipe.unwrap();
+        let settings = recipe.etcd.settings;
+        EtcdSettings { heartbeat_interval_ms: heartbeat, election_timeout_ms: election, ..settings }
+    }
+
+    #[test]
+    fn only_a_long_way_brings_advice() {
+        for (trip, heartbeat, election) in [(0.3, 100, 1000), (99.0, 100, 1000), (200.0, 100, 2000)] {
+            assert_eq!(advice(Some(trip), &settings(heartbeat, election)), None);
+        }
+        assert_eq!(advice(None, &settings(100, 1000)), None);
+        let text = advice(Some(240.4), &settings(100, 1000)).unwrap();
+        assert!(text.starts_with("240 ms away") && text.contains("election-timeout-ms = 2404"), "{text}");
+        assert!(
+            advice(Some(150.0), &settings(100, 1000)).is_some(),
+            "ten round trips are more than the election's time"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_round_trip_is_that_of_a_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://{}", listener.local_addr().unwrap());
+        assert!(round_trip(&endpoint).await.is_some_and(|trip| trip > 0.0));
+        drop(listener);
+        assert_eq!(round_trip(&endpoint).await, None);
+    }
+}

@@ -1,0 +1,169 @@
+//! How long an fsync of a write-ahead log takes while another program writes, with the guide's dirty ratios and with
+//! ours; and what reading costs the disk with relatime. In a virtual machine, since the ratios are the whole kernel's.
+//!
+//! The machine's disk is held to the speed of a plain one: on one that swallows all the ratios make no difference.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use crate::vm::{self, Vm};
+use crate::{base, process};
+
+/// Ratio, background ratio, and whose they are.
+const RATIOS: [(&str, &str, &str); 2] = [("60", "5", "the guide's 60 and 5"), ("10", "3", "this image's 10 and 3")];
+const RECORD: usize = 2048;
+/// Of etcd's segments (server/storage/wal, SegmentSizeBytes).
+const SEGMENT: i64 = 64_000_000;
+/// The longest that one run may write its log, and the most that it writes.
+const LAP: Duration = Duration::from_secs(30);
+const RECORDS: usize = 500;
+/// So long the other program writes before the log is.
+const LEAD: Duration = Duration::from_secs(10);
+/// The disk's speed, and where the other program begins its file anew.
+const DISK: u64 = 40 << 20;
+const LARGEST: u64 = 1 << 30;
+/// Files that are read, each with an access time older than its change.
+const FILES: usize = 2000;
+
+/// The first program of the machine.
+const INIT: &str = "#!/bin/bash\nmount -t proc proc /proc; mount -t sysfs sysfs /sys\nexport PATH=/usr/bin:/usr/sbin\n\
+                    /root/bench dirty-inside RUNS > /root/result 2>&1\nsync\n/root/busybox poweroff -f\n";
+
+/// Makes the machine, has it measure, and gives its table.
+pub fn run(runs: usize) -> Result<String> {
+    let own = std::env::current_exe().context("where is this program?")?;
+    let vm = Vm::new(&base::base()?, 4 << 30, |root| {
+        fs::copy(&own, root.join("root/bench"))?;
+        fs::copy(vm::busybox()?, root.join("root/busybox"))?;
+        fs::write(root.join("root/init"), INIT.replace("RUNS", &runs.to_string()))?;
+        process::check("chmod", &["0755", &root.join("root/init").to_string_lossy()]).map(drop)
+    })?;
+    let vm = vm.with_slow_disk(DISK);
+    let lap = LAP + LEAD + Duration::from_secs(30);
+    let patience = Duration::from_secs(300) + lap * u32::try_from(2 * runs)?;
+    vm.run("init=/root/init quiet", ([10, 101, 15, 101].into(), "52:54:00:00:00:01"), patience)?;
+    vm.mounted(|root| fs::read_to_string(root.join("root/result")).context("the machine said nothing"))
+}
+
+/// What the machine runs.
+pub fn inside(runs: usize) -> Result<String> {
+    let mut times = RATIOS.map(|_| Vec::new());
+    for _ in 0..runs {
+        for (times, (ratio, background, _)) in times.iter_mut().zip(RATIOS) {
+            fs::write("/proc/sys/vm/dirty_ratio", ratio)?;
+            fs::write("/proc/sys/vm/dirty_background_ratio", background)?;
+            times.extend(beside_a_writer()?);
+        }
+    }
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let mut out = format!(
+        "a VM without KVM, kernel {}, {}; XFS on a disk of {} MiB/s; {RECORD}-byte records with fdatasync beside a writer\n\
+         {:24} {:>8} {:>9} {:>9} {:>9}\n",
+        kernel.trim(),
+        memory.lines().next().unwrap_or_default().replace("  ", ""),
+        DISK >> 20,
+        "dirty ratios",
+        "records",
+        "p50 ms",
+        "p99 ms",
+        "max ms"
+    );
+    for (mut times, (_, _, name)) in times.into_iter().zip(RATIOS) {
+        times.sort();
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
+        writeln!(out, "{name:24} {:>8} {:>9.1} {:>9.1} {:>9.1}", times.len(), at(50), at(99), at(100))?;
+    }
+    for option in ["relatime", "noatime"] {
+        let sectors = reading(option)?;
+        writeln!(out, "{FILES} files read once, {option}: {} KiB written to the disk", sectors / 2)?;
+    }
+    Ok(out)
+}
+
+/// The times of a log's records while another thread fills the page cache.
+fn beside_a_writer() -> Result<Vec<Duration>> {
+    let (log, noise) = (Path::new("/var/tmp/wal"), Path::new("/var/tmp/noise"));
+    let file = File::create(log)?;
+    fallocate(&file, FallocateFlags::empty(), 0, SEGMENT).context("fallocate")?;
+    file.sync_all()?;
+    let over = AtomicBool::new(false);
+    let times = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| fill(noise, &over));
+        std::thread::sleep(LEAD);
+        let measured = records(&file);
+        over.store(true, Ordering::Relaxed);
+        let filled = writer.join().unwrap_or_else(|_| Ok(()));
+        filled.and(measured)
+    })?;
+    fs::remove_file(log)?;
+    fs::remove_file(noise)?;
+    process::check("sync", &[])?;
+    Ok(times)
+}
+
+fn fill(path: &Path, over: &AtomicBool) -> Result<()> {
+    let mut file = File::create(path)?;
+    let piece = vec![0xa5_u8; 1 << 20];
+    let mut written = 0;
+    while !over.load(Ordering::Relaxed) {
+        file.write_all(&piece)?;
+        written += piece.len() as u64;
+        if written >= LARGEST {
+            file = File::create(path)?;
+            written = 0;
+        }
+    }
+    Ok(())
+}
+
+fn records(file: &File) -> Result<Vec<Duration>> {
+    let (begun, record) = (Instant::now(), [0x5a_u8; RECORD]);
+    let mut times = Vec::new();
+    while times.len() < RECORDS && begun.elapsed() < LAP {
+        let start = Instant::now();
+        file.write_all_at(&record, (times.len() * RECORD) as u64)?;
+        file.sync_data()?;
+        times.push(start.elapsed());
+    }
+    Ok(times)
+}
+
+/// The sectors that the disk has to write because files were read.
+fn reading(option: &str) -> Result<u64> {
+    process::check("mount", &["-o", &format!("remount,{option}"), "/"])?;
+    let folder = Path::new("/var/tmp/read");
+    fs::create_dir_all(folder)?;
+    let path = |number: usize| folder.join(number.to_string());
+    for number in 0..FILES {
+        fs::write(path(number), b"text")?;
+    }
+    process::run(
+        Command::new("sh").args(["-c", "find /var/tmp/read -type f -exec touch -a -d '2 days ago' {} +; sync"]),
+    )?
+    .ok()?;
+    let before = sectors()?;
+    for number in 0..FILES {
+        fs::read(path(number))?;
+    }
+    process::check("sync", &[])?;
+    let after = sectors()?;
+    fs::remove_dir_all(folder)?;
+    Ok(after - before)
+}
+
+/// The sectors of 512 bytes written to the machine's disk so far (kernel, Documentation/iostats).
+fn sectors() -> Result<u64> {
+    let stats = fs::read_to_string("/proc/diskstats")?;
+    let line = stats.lines().find(|line| line.split_whitespace().nth(2) == Some("vda")).context("no vda")?;
+    line.split_whitespace().nth(9).and_then(|word| word.parse().ok()).context("no count of sectors")
+}

@@ -1,0 +1,21 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The first program of a test's virtual machine: loads the modules for its disk and network and goes on to its root.
+/bin/busybox mkdir -p /proc /sys /dev /root
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs dev /dev
+# In this order, since each needs those before it. Some kernels have some of them built in.
+for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk failover net_failover \
+    virtio_net libcrc32c xfs; do
+    if [ -e "/modules/$module.ko" ]; then /bin/busybox insmod "/modules/$module.ko"; fi
+done
+/bin/busybox mount -t xfs /dev/vda /root || exec /bin/busybox reboot -f
+init=/sbin/init
+read -r line < /proc/cmdline
+for word in $line; do
+    case $word in init=*) init=${word#init=} ;; esac
+done
+/bin/busybox umount /proc /sys
+/bin/busybox mount --move /dev /root/dev
+exec /bin/busybox switch_root /root "$init"

@@ -1,0 +1,177 @@
+//! A virtual machine, for what a host in namespaces cannot have: SELinux, a kernel's own memory and settings.
+//!
+//! QEMU without KVM, so it is some ten times slower than the machine it runs on, and an XFS root made from a folder.
+//! Its kernel is Debian's for clouds, which is fetched and not installed.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use sha2::{Digest as _, Sha256};
+
+use crate::base::hex;
+use crate::disk::Disk;
+use crate::harness::tail;
+use crate::process::Tied;
+use crate::{cache, process, run};
+
+/// The kernel's package, whose only dependency is the one that holds it.
+const KERNEL: &str = "linux-image-cloud-amd64";
+const INIT: &str = include_str!("init.sh");
+
+/// A machine that is off, with a disk of its own.
+#[derive(Debug)]
+pub struct Vm {
+    disk: Disk,
+    folder: PathBuf,
+    /// QEMU's own words for how slow the disk is.
+    throttle: String,
+}
+
+impl Vm {
+    /// With a copy of a root on an XFS of so many bytes, which is changed by `prepare` while it is mounted.
+    pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let vm =
+            Self { disk: Disk::xfs(bytes, "root")?, folder: run::current()?.folder("vm")?, throttle: String::new() };
+        vm.mounted(|folder| {
+            let from = format!("{}/.", root.display());
+            process::check("cp", &["--archive", "--one-file-system", &from, &folder.to_string_lossy()])?;
+            prepare(folder)
+        })?;
+        Ok(vm)
+    }
+
+    /// The same with a disk that writes no more than so many bytes in a second.
+    #[must_use]
+    pub fn with_slow_disk(mut self, bytes: u64) -> Self {
+        self.throttle = format!(",throttling.bps-write={bytes}");
+        self
+    }
+
+    /// Does something with the disk while the machine is off.
+    pub fn mounted<T>(&self, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let folder = self.folder.join("root");
+        fs::create_dir_all(&folder)?;
+        mount(Some(self.disk.device()), &folder, Some("xfs"), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("cannot mount {}", self.disk.device().display()))?;
+        let done = work(&folder);
+        umount2(&folder, MntFlags::empty()).with_context(|| format!("cannot unmount {}", folder.display()))?;
+        done
+    }
+
+    /// Switches it on with these words on the kernel's line, and waits until it switches itself off.
+    pub fn run(&self, words: &str, (address, mac): (Ipv4Addr, &str), patience: Duration) -> Result<()> {
+        let kernel = kernel()?;
+        let console = self.folder.join("console");
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "1024",
+            "-no-reboot",
+            "-nodefaults",
+        ])
+        .args(["-display", "none", "-serial", "stdio", "-kernel"])
+        .arg(kernel.join("vmlinuz"))
+        .arg("-initrd")
+        .arg(kernel.join("initrd"))
+        .args(["-append", &format!("console=ttyS0 panic=-1 {words}"), "-drive"])
+        .arg(format!("file={},format=raw,if=virtio,cache=none{}", self.disk.device().display(), self.throttle))
+        // Its whole network is the guest's own address.
+        .args(["-netdev", &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}")])
+        .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")]);
+        let mut machine = Tied::spawn(&qemu, &File::create(&console)?)?;
+        let end = Instant::now() + patience;
+        while machine.ended()?.is_none() {
+            if Instant::now() >= end {
+                let said = fs::read(&console).unwrap_or_default();
+                bail!(
+                    "the machine is on after {patience:?}; its console:\n{}",
+                    tail(&String::from_utf8_lossy(&said), 40)
+                );
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// What the machine said on its console.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("console")).unwrap_or_default()).into_owned()
+    }
+}
+
+/// A program that does a little of everything and needs no library.
+pub fn busybox() -> Result<PathBuf> {
+    Ok(kernel()?.join("busybox"))
+}
+
+/// A folder with `vmlinuz`, `initrd` and `busybox`.
+fn kernel() -> Result<PathBuf> {
+    let key = hex(&Sha256::digest(INIT.as_bytes()));
+    cache::entry(&format!("vm-kernel-{}", &key[..12]), |folder| {
+        let work = tempfile::tempdir()?;
+        let said = process::check("apt-cache", &["depends", KERNEL])?;
+        let package = said.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
+        let package = package.with_context(|| format!("apt knows no {KERNEL}: run apt-get update"))?;
+        let mut apt = Command::new("apt-get");
+        apt.current_dir(work.path()).args([
+            "-q",
+            "-o",
+            "APT::Sandbox::User=root",
+            "download",
+            package,
+            "busybox-static",
+        ]);
+        process::run(&mut apt)?.ok()?;
+        let tree = work.path().join("tree");
+        for deb in fs::read_dir(work.path())? {
+            let deb = deb?.path();
+            if deb.extension().is_some_and(|end| end == "deb") {
+                process::check("dpkg-deb", &["-x", &deb.to_string_lossy(), &tree.to_string_lossy()])?;
+            }
+        }
+        // The kernel's own modules by name, in one folder: that is where init.sh looks.
+        let initrd = work.path().join("initrd");
+        for part in ["bin", "modules"] {
+            fs::create_dir_all(initrd.join(part))?;
+        }
+        let script = "find \"$1/lib/modules\" -name '*.ko' -exec cp -t \"$2/modules\" {} + && \
+                      cp \"$1/bin/busybox\" \"$2/bin/\" && cp \"$1/bin/busybox\" \"$3/\" && cp \"$1\"/boot/vmlinuz-* \"$3/vmlinuz\"";
+        process::run(Command::new("sh").args(["-euc", script, "sh"]).arg(&tree).arg(&initrd).arg(folder))?.ok()?;
+        keep_wanted(&initrd.join("modules"))?;
+        fs::write(initrd.join("init"), INIT)?;
+        fs::set_permissions(initrd.join("init"), fs::Permissions::from_mode(0o755))?;
+        let pack = "cd \"$1\" && find . | ./bin/busybox cpio -o -H newc 2>/dev/null | gzip -1 > \"$2/initrd\"";
+        process::run(Command::new("sh").args(["-euc", pack, "sh"]).arg(&initrd).arg(folder))?.ok().map(drop)
+    })
+}
+
+/// Removes the modules that init.sh does not name.
+fn keep_wanted(folder: &Path) -> Result<()> {
+    for module in fs::read_dir(folder)? {
+        let path = module?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if !INIT.split_whitespace().any(|word| word.trim_end_matches(';') == name) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,54 @@
+//! The user's own scripts, `[files] post`: run by the installer in their order, and the end of an installation where one
+//! fails.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::Provisioning;
+use tests::harness::trial;
+use tests::installer::Outcome;
+use tests::need::Need;
+use tests::programs::recipe;
+use tests::{etcd, run};
+
+const NEEDS: &[Need] = &[Need::Root, Need::Debootstrap, Need::Network, Need::Pip];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("the_users_scripts_run_in_the_new_system_and_their_failure_ends_it", NEEDS, scripts)]
+}
+
+fn scripts() -> Result<()> {
+    etcd::release("3.5.1")?;
+    let provisioning = Provisioning::new()?;
+    let folder = run::current()?.folder("recipe")?;
+    let path = folder.join("recipe.toml");
+    let demo = fs::read_to_string(recipe("demo"))?;
+    let post = "\n[files]\npost = [\"b first.sh\", \"a.sh\"]\n[files.overlay]\n\"/etc/own.conf\" = \"own.conf\"\n";
+    fs::write(&path, demo + post)?;
+    fs::write(folder.join("own.conf"), "brought\n")?;
+    // The overlay is there, and etcd's account; the installation does not count as done yet.
+    let first = "cat /etc/own.conf > /root/said\nid -u etcd >> /root/said\necho \"$0\" >> /root/said\n\
+                 [ ! -e /etc/firstboot/installed ]\n";
+    fs::write(folder.join("b first.sh"), first)?;
+    fs::write(folder.join("a.sh"), "echo second >> /root/said\n")?;
+    provisioning.build(&path)?;
+    let host = provisioning.machine("etcd-1")?;
+    provisioning.install(&host)?;
+    let said = host.read("/root/said")?;
+    ensure!(said == "brought\n450\n/etc/firstboot/post/01-b_first.sh\nsecond\n", "{said}");
+    ensure!(host.path("/etc/firstboot/installed").exists(), "the installation does not count as done");
+
+    // -u: a variable that is not set. What comes after must not run, and the node must not take itself for one.
+    fs::write(folder.join("b first.sh"), "echo \"$NOT_SET\"\n")?;
+    provisioning.build(&path)?;
+    let host = provisioning.machine("etcd-2")?;
+    let installation = provisioning.try_install(&host)?;
+    ensure!(matches!(&installation.outcome, Outcome::PoweredOff(how) if how == "poweroff -f"), "{installation:?}");
+    let log = installation.log();
+    ensure!(log.contains("INSTALLATION FAILED") && log.contains("01-b_first.sh failed, with exit code"), "{log}");
+    let issue = host.read("/etc/issue").context("nobody is told at the console")?;
+    ensure!(issue.contains("01-b_first.sh") && !host.path("/root/said").exists(), "{issue}");
+    ensure!(!host.path("/etc/firstboot/installed").exists(), "a failed installation counts as done");
+    Ok(())
+}

@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# Run as root in the virtual machine, once etcd may be there: says what SELinux lets it do. Ends with the machine.
+exec > /root/result 2>&1
+for _ in $(seq 240); do
+    if systemctl is-active --quiet etcd; then break; fi
+    sleep 1
+done
+echo "active: $(systemctl is-active firstboot) $(systemctl is-active etcd)"
+
+# From here on it must do with what the policy lets it.
+echo 1 > /sys/fs/selinux/enforce
+echo "enforcing: $(cat /sys/fs/selinux/enforce)"
+systemctl restart etcd
+echo "restarted: $(systemctl is-active etcd)"
+for _ in $(seq 20); do
+    if systemctl is-active --quiet etcd; then break; fi
+    sleep 1
+done
+echo "domain: $(tr -d '\0' < "/proc/$(systemctl show -p MainPID --value etcd)/attr/current")"
+# shellcheck source=/dev/null
+. /etc/profile.d/etcdctl.sh
+# It has to find itself leader again first, and all of this is slow here.
+slow=(--command-timeout=120s --dial-timeout=60s)
+etcdctl "${slow[@]}" put key value
+echo "read: $(etcdctl "${slow[@]}" get key --print-value-only)"
+etcdctl "${slow[@]}" defrag && echo defragmented
+echo "label: $(stat -c %C /var/lib/etcd/data/member/snap/db)"
+echo "key: $(stat -c %C /etc/etcd/tls/server.key)"
+cat < /dev/null > /dev/tcp/127.0.0.1/2381 && echo 'metrics answer'
+
+denials() { journalctl --boot --no-pager --output=cat --quiet --grep='avc: .*denied.*:etcd_t:'; }
+denials > /root/avc
+
+# Another program in the same domain, as root: what is refused now, and was not before, SELinux refuses.
+attempt() {
+    local name=$1 user=$2
+    shift 2
+    systemd-run --quiet --wait --collect -p NoNewPrivileges=yes -p RuntimeMaxSec=20 -p StandardOutput=null \
+        -p StandardError=null -p "User=$user" /usr/local/bin/busybox "$@"
+    echo "attempt $name: $?"
+}
+attempt 'unconfined shadow' root cat /etc/shadow
+chcon -t etcd_exec_t /usr/local/bin/busybox
+attempt own etcd cat /var/lib/etcd/data/member/snap/db
+attempt certificate root cat /etc/etcd/tls/server.crt
+attempt shadow root cat /etc/shadow
+attempt journal root ls /var/lib/firstboot
+attempt write root touch /etc/etcd/probe
+attempt elsewhere root touch /var/lib/probe
+attempt port root nc -l -p 8080
+echo "denials: $(denials | grep -c .)"
+sync
+systemctl poweroff --force --force
