@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use recipes::Label;
 
 use crate::barrier::{self, Past, Word};
-use crate::change::Change;
+use crate::change::{self, Change};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::files::{self, Folder, Wanted};
@@ -75,7 +75,9 @@ pub(crate) fn identify() -> Result<(Identity, Machine)> {
 
 fn become_the_member(options: &Options) -> Result<()> {
     let (identity, machine) = identify()?;
-    Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
+    if let Some(change) = change::folder(Folder::new(paths::STATE, 0o700, files::ROOT))? {
+        change.apply()?;
+    }
     let mut journal = Journal::open(paths::JOURNAL)?;
     check_before(&identity, &machine, &journal)?;
     if let Word::Left(member) = Past::of(&journal).word {
@@ -193,7 +195,7 @@ pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Jou
 }
 
 /// Takes the identity on, once and for all.
-fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
+pub(crate) fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
     if accepted(journal).is_none() {
         let node = &identity.node;
         say(format!("this is {} of cluster {} ({machine})", node.name, node.cluster));

@@ -8,6 +8,8 @@ pub(crate) mod network;
 mod tls;
 
 use anyhow::Result;
+#[cfg(test)]
+pub(crate) use tls::tests::issued;
 
 use crate::change::{Change, folder};
 use crate::files::{ETCD, Folder, ROOT};

@@ -146,4 +146,4 @@ pub(super) fn install(identity: &Identity) -> Result<Vec<Change>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -57,6 +57,11 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
     Identity { node, envelope: key.sign("t", b""), cluster }
 }
 
+/// A node with all that it needs.
+pub(crate) fn issued() -> Identity {
+    identity(&ca(), |_| {})
+}
+
 /// 2026-11-22.
 const NOW: u64 = 1_795_305_600;
 
