@@ -180,7 +180,7 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     })
 }
 
-/// Refuses a disk that belongs to another node or machine.
+/// Refuses a disk that belongs to another node or machine, and a document that another one has replaced.
 pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
     let before = accepted(journal);
     if let Some((name, _)) = before
@@ -191,7 +191,8 @@ pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Jou
             identity.node.name, identity.node.name
         )));
     }
-    identity::check_clone(machine, before.map(|(_, machine)| machine))
+    identity::check_clone(machine, before.map(|(_, machine)| machine))?;
+    identity::check_age(identity)
 }
 
 /// Takes the identity on, once and for all.

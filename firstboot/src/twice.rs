@@ -41,7 +41,7 @@ fn each_effect_applied_twice_is_as_applied_once() {
 fn a_journal_that_says_everything_twice_says_the_same() {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let lives = Lives::from([("a".parse().unwrap(), Nonce::of(1))]);
-    let lived = vec![
+    let history = vec![
         Event::Without { names: ["b".parse().unwrap()].into() },
         Event::Life { nonce: Nonce::of(1) },
         Event::Ready { lives, task: Task::New },
@@ -61,14 +61,16 @@ fn a_journal_that_says_everything_twice_says_the_same() {
         Event::Promote { member: 3 },
         Event::Healthy { cluster: 1, member: 3 },
     ];
-    for events in [lived, restored(), [&restored()[..7], &[Event::GivenUp]].concat()] {
+    for events in [history, restored(), [&restored()[..7], &[Event::GivenUp]].concat()] {
         for end in 0..=events.len() {
             let past = |times| {
                 let events = events[..end].iter().flat_map(|event| std::iter::repeat_n(event, times));
                 let entries: Vec<Entry> = events.map(|event| Entry { at: 0, event: event.clone() }).collect();
                 let mut past = Past::from(&entries);
                 // Who was ready with the same twice was ready with it.
-                (past.ready.dedup(), past.agreed.dedup(), past.told_ready.dedup());
+                past.ready.dedup();
+                past.agreed.dedup();
+                past.told_ready.dedup();
                 past
             };
             assert_eq!(past(2), past(1), "after {:?}", events[..end].last());

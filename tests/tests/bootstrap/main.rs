@@ -8,6 +8,7 @@ mod leave;
 mod load;
 mod rebuild;
 mod rejoin;
+mod stranger;
 mod versions;
 mod waiting;
 mod without;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         let subjects = [
             waiting::trials(),
             disasters::trials(),
+            stranger::trials(),
             without::trials(),
             rebuild::trials(),
             leave::trials(),

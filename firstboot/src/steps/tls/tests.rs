@@ -54,12 +54,18 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
         tls,
     };
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-    Identity { node, envelope: key.sign("t", b""), cluster }
+    Identity { node, envelope: key.sign("t", b""), place: "a test".into(), cluster }
 }
 
 /// A node with all that it needs.
 pub(crate) fn issued() -> Identity {
-    identity(&ca(), |_| {})
+    issued_in(2020)
+}
+
+/// The same, with a server certificate that is valid from the first of January on.
+pub(crate) fn issued_in(year: i32) -> Identity {
+    let ca = ca();
+    identity(&ca, |tls| tls.server = pair_valid(&ca, &NAMES, &BOTH, year..2040))
 }
 
 /// 2026-11-22.
