@@ -81,13 +81,12 @@ pub(crate) fn check_age(identity: &Identity) -> Result<()> {
 }
 
 fn not_older(identity: &Identity, accepted: &NodeDocument) -> Result<()> {
-    let valid_from = |node: &NodeDocument| tls::valid_from(&node.tls.server, &node.tls.ca);
-    let (Ok(new), Ok(old)) = (valid_from(&identity.node), valid_from(accepted)) else { return Ok(()) };
+    let (Ok(new), Ok(old)) = (tls::issued(&identity.node.tls), tls::issued(&accepted.tls)) else { return Ok(()) };
     if new >= old {
         return Ok(());
     }
     Err(refused(format!(
-        "the node document from {} is older than the one that this node lives by: its server certificate is valid from \
+        "the node document from {} is older than the one that this node lives by: its newest certificate is valid from \
          {} on, the other's from {}. Put nodes/{}/ of the newest build there, or take the old one away: the node keeps a \
          copy of the newer. To return to the old one all the same, remove {}",
         identity.place,

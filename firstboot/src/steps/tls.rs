@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use recipes::node::KeyPair;
+use recipes::node::{KeyPair, NodeTls};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject as _;
@@ -50,11 +50,17 @@ fn check_at(identity: &Identity, names: &[String], now: UnixTime) -> Result<()> 
     Ok(())
 }
 
-/// Since when a certificate is valid. The verifier says so when it is asked about the beginning of time.
+/// Since when the newest of a node's certificates is valid.
 ///
 /// # Errors
-/// Where it is not by this authority, or cannot be read.
-pub(crate) fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
+/// Where one of them is not by the node's authority, or cannot be read.
+pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
+    let newest = [&tls.server, &tls.peer, &tls.client].map(|pair| valid_from(pair, &tls.ca));
+    newest.into_iter().try_fold(UnixTime::since_unix_epoch(Duration::ZERO), |newest, from| Ok(newest.max(from?)))
+}
+
+/// Since when a certificate is valid. The verifier says so when it is asked about the beginning of time.
+fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>()?;
     let (leaf, intermediates) = chain.split_first().context("there is no certificate")?;
     let beginning = UnixTime::since_unix_epoch(Duration::ZERO);

@@ -62,10 +62,10 @@ pub(crate) fn issued() -> Identity {
     issued_in(2020)
 }
 
-/// The same, with a server certificate that is valid from the first of January on.
+/// The same, with a peer certificate that is valid from the first of January on; the others are from 2020.
 pub(crate) fn issued_in(year: i32) -> Identity {
     let ca = ca();
-    identity(&ca, |tls| tls.server = pair_valid(&ca, &NAMES, &BOTH, year..2040))
+    identity(&ca, |tls| tls.peer = pair_valid(&ca, &NAMES, &BOTH, year..2040))
 }
 
 /// 2026-11-22.
