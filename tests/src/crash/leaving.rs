@@ -21,9 +21,9 @@ pub(super) const LEAVE: Scenario = Scenario {
     traced: Traced::Leave,
     prepare: |bed| {
         bed.be_whole(LEAVE.victim)?;
-        // etcd lets nobody go before all have been connected for five seconds (etcdserver, HealthInterval); to wait for
-        // that is not what is swept here.
-        sleep(Duration::from_secs(6));
+        // etcd lets nobody go before all have been connected for five seconds (etcdserver, HealthInterval): most of that
+        // is waited for here, since asking again and again is not what is swept.
+        sleep(Duration::from_secs(4));
         Ok(())
     },
     begin: |bed| bed.launch(LEAVE.victim, Traced::Leave),

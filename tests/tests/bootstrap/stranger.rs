@@ -3,19 +3,21 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::client::Client;
 use tests::cluster::boot_all;
 use tests::etcd;
-use tests::harness::trial;
+use tests::harness::{tail, trial};
 use tests::network::Namespace;
 use tests::process::Tied;
 use tests::run;
 use tests::server::FileServer;
 
-use crate::bed::{Bed, NEEDS, has_no_etcd, wait_said};
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, wait_said};
 use crate::disasters::{answer, ours, plain, write};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -76,7 +78,7 @@ fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
 }
 
 /// An etcd of its own cluster at the third's address, with the third's certificates. It goes with the value.
-struct Other(#[expect(dead_code, reason = "it lives as long")] Tied);
+struct Other(Tied);
 
 impl Other {
     fn start(bed: &Bed, namespace: &Namespace, folder: &Path) -> Result<Self> {
@@ -87,12 +89,23 @@ impl Other {
         etcd.args(["--name", "other", "--initial-cluster", &format!("other={peer}")]).arg("--data-dir").arg(data);
         etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         etcd.args(["--listen-client-urls", client, "--advertise-client-urls", client]);
+        // etcd would take the suite's own setting for its flag --version.
+        etcd.env_remove("ETCD_VERSION");
         for (prefix, pair) in [("", "server"), ("peer-", "peer")] {
             etcd.arg(format!("--{prefix}client-cert-auth")).arg(format!("--{prefix}trusted-ca-file")).arg(&ca);
             etcd.arg(format!("--{prefix}cert-file")).arg(own.join(format!("{pair}.crt")));
             etcd.arg(format!("--{prefix}key-file")).arg(own.join(format!("{pair}.key")));
         }
-        Ok(Self(Tied::spawn(&etcd, &File::create(folder.join("log")).context("cannot make the log")?)?))
+        let log = folder.join("log");
+        let mut other = Self(Tied::spawn(&etcd, &File::create(&log).context("cannot make the log")?)?);
+        let end = Instant::now() + PATIENCE;
+        while other.members(bed).is_err() {
+            let ended = other.0.ended()?;
+            let said = || tail(&std::fs::read_to_string(&log).unwrap_or_default(), 10);
+            ensure!(ended.is_none() && Instant::now() < end, "the other etcd does not serve ({ended:?}):\n{}", said());
+            sleep(Duration::from_millis(100));
+        }
+        Ok(other)
     }
 
     fn members(&self, bed: &Bed) -> Result<Vec<String>> {
