@@ -9,6 +9,7 @@ mod load;
 mod rebuild;
 mod rejoin;
 mod stranger;
+mod upgrade;
 mod versions;
 mod waiting;
 mod without;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             growing::trials(),
             load::trials(),
             versions::trials(),
+            upgrade::trials(),
         ];
         subjects.into_iter().flatten().collect()
     })
