@@ -58,7 +58,7 @@ fn stranger() -> Result<()> {
     // An etcd of another cluster, whose CA is the same: it must be neither followed nor joined.
     let other = Other::start(&bed, &third, &folder)?;
     wait_for_both(&bed, &["etcd-3 runs etcd in the cluster", "answers other of the cluster"])?;
-    let members = other.members(&bed)?;
+    let members = members(&bed)?;
     ensure!(members == ["other"], "somebody joined the other cluster: {members:?}");
     drop(other);
 
@@ -99,7 +99,7 @@ impl Other {
         let log = folder.join("log");
         let mut other = Self(Tied::spawn(&etcd, &File::create(&log).context("cannot make the log")?)?);
         let end = Instant::now() + PATIENCE;
-        while other.members(bed).is_err() {
+        while members(bed).is_err() {
             let ended = other.0.ended()?;
             let said = || tail(&std::fs::read_to_string(&log).unwrap_or_default(), 10);
             ensure!(ended.is_none() && Instant::now() < end, "the other etcd does not serve ({ended:?}):\n{}", said());
@@ -107,9 +107,10 @@ impl Other {
         }
         Ok(other)
     }
+}
 
-    fn members(&self, bed: &Bed) -> Result<Vec<String>> {
-        let list = Client::new(&bed.provisioning)?.members(bed.hosts[2].address())?;
-        Ok(list.into_iter().map(|member| member.name).collect())
-    }
+/// The names of those whom the etcd at the third's address lists.
+fn members(bed: &Bed) -> Result<Vec<String>> {
+    let list = Client::new(&bed.provisioning)?.members(bed.hosts[2].address())?;
+    Ok(list.into_iter().map(|member| member.name).collect())
 }
