@@ -134,8 +134,9 @@ fn look() -> Result<BTreeMap<String, String>> {
     }
     seen.insert("host name".into(), nix::unistd::gethostname()?.to_string_lossy().into_owned());
     for what in ["address", "route"] {
-        let said = Command::new("ip").args(["-o", what, "show"]).output()?;
-        seen.insert(what.into(), String::from_utf8_lossy(&said.stdout).into_owned());
+        // IPv4 alone, and not whether there is a carrier: the kernel gives the rest in its own time.
+        let said = Command::new("ip").args(["-4", "-o", what, "show"]).output()?;
+        seen.insert(what.into(), String::from_utf8_lossy(&said.stdout).replace(" linkdown", ""));
     }
     Ok(seen)
 }
