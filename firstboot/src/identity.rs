@@ -7,6 +7,7 @@ use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 use crate::exit::refused;
 use crate::machine::Machine;
 use crate::metadata::Found;
+use crate::steps::tls;
 use crate::{files, paths};
 
 /// A node that may exist: the document is signed by whom the image trusts, is for this machine and this cluster.
@@ -16,6 +17,8 @@ pub(crate) struct Identity {
     pub(crate) node: NodeDocument,
     /// As it came, to be kept for the next boot.
     pub(crate) envelope: Envelope,
+    /// Where from, for messages.
+    pub(crate) place: String,
     /// The cluster in the image.
     pub(crate) cluster: ClusterDocument,
 }
@@ -62,7 +65,36 @@ pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, ma
     if let Some(why) = machine.differs_from(&node.machine) {
         return Err(no(why));
     }
-    Ok(Identity { node, envelope, cluster })
+    Ok(Identity { node, envelope, place, cluster })
+}
+
+/// Refuses a document that is older than the one this node lives by: what was replaced was so for a reason, and whoever
+/// has it may not be who should. The builder issues a certificate anew for each change of keys or names, and a document
+/// has no other date.
+pub(crate) fn check_age(identity: &Identity) -> Result<()> {
+    let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else { return Ok(()) };
+    // What this image does not trust, or cannot read, makes no other document old.
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else { return Ok(()) };
+    let Ok(payload) = envelope.open(NODE_TYPE, &trusted()?) else { return Ok(()) };
+    let Ok(accepted) = serde_json::from_slice::<NodeDocument>(&payload) else { return Ok(()) };
+    not_older(identity, &accepted)
+}
+
+fn not_older(identity: &Identity, accepted: &NodeDocument) -> Result<()> {
+    let (Ok(new), Ok(old)) = (tls::issued(&identity.node.tls), tls::issued(&accepted.tls)) else { return Ok(()) };
+    if new >= old {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "the node document from {} is older than the one that this node lives by: its newest certificate is valid from \
+         {} on, the other's from {}. Put nodes/{}/ of the newest build there, or take the old one away: the node keeps a \
+         copy of the newer. To return to the old one all the same, remove {}",
+        identity.place,
+        tls::date(new),
+        tls::date(old),
+        identity.node.name,
+        paths::ACCEPTED
+    )))
 }
 
 /// Refuses a disk that was set up on another machine.

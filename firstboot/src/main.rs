@@ -37,6 +37,8 @@ mod stamp;
 mod status;
 mod steps;
 mod systemd;
+#[cfg(test)]
+mod twice;
 
 use std::process::ExitCode;
 

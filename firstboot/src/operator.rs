@@ -13,6 +13,7 @@ pub(crate) const UNIT: &str = "firstboot.service";
 pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Result<T> {
     systemd::stop(UNIT)?;
     let acted = Lock::take().and_then(|_lock| act(&mut Journal::open(paths::JOURNAL)?));
-    systemd::start(UNIT)?;
-    acted
+    // Whatever came of it; but why it failed says more than why the unit did not start.
+    let started = systemd::start(UNIT);
+    acted.and_then(|value| started.map(|()| value))
 }

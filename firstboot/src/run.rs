@@ -7,7 +7,7 @@ use recipes::Label;
 
 use crate::arp::{self, Asked};
 use crate::barrier::{self, Past, Word};
-use crate::change::Change;
+use crate::change::{self, Change};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::files::{self, Folder, Wanted};
@@ -76,7 +76,9 @@ pub(crate) fn identify() -> Result<(Identity, Machine)> {
 
 fn become_the_member(options: &Options) -> Result<()> {
     let (identity, machine) = identify()?;
-    Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
+    if let Some(change) = change::folder(Folder::new(paths::STATE, 0o700, files::ROOT))? {
+        change.apply()?;
+    }
     let mut journal = Journal::open(paths::JOURNAL)?;
     check_before(&identity, &machine, &journal)?;
     if let Word::Left(member) = Past::of(&journal).word {
@@ -181,7 +183,7 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     })
 }
 
-/// Refuses a disk that belongs to another node or machine.
+/// Refuses a disk that belongs to another node or machine, and a document that another one has replaced.
 pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
     let before = accepted(journal);
     if let Some((name, _)) = before
@@ -192,11 +194,12 @@ pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Jou
             identity.node.name, identity.node.name
         )));
     }
-    identity::check_clone(machine, before.map(|(_, machine)| machine))
+    identity::check_clone(machine, before.map(|(_, machine)| machine))?;
+    identity::check_age(identity)
 }
 
 /// Takes the identity on, once and for all.
-fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
+pub(crate) fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
     if accepted(journal).is_none() {
         let node = &identity.node;
         say(format!("this is {} of cluster {} ({machine})", node.name, node.cluster));

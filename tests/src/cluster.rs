@@ -240,7 +240,7 @@ pub fn boot_all(hosts: &mut [Host]) -> Result<()> {
     hosts.iter_mut().try_for_each(Host::boot)
 }
 
-/// The hash of all that identifies what firstboot and etcd have on the disk: that a reboot rewrites nothing.
+/// All that identifies what firstboot and etcd have on the disk: that a reboot rewrites nothing.
 pub fn fingerprint(host: &Host) -> Result<String> {
     let ran = host.sh(
         "cd / && find etc/etcd etc/firstboot etc/hostname etc/hosts var/lib/firstboot -type f -printf '%p %m %U:%G %i %T@\\n' | sort",

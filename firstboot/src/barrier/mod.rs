@@ -40,6 +40,8 @@ pub(crate) use past::{Past, SetAside, Word};
 pub(crate) use task::{Task, short};
 pub(crate) use volume::{Data, aside, data, put_aside};
 pub(crate) use without::{objection, record as go_without};
+#[cfg(test)]
+pub(crate) use {past::tests::restored, volume::mark};
 
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;

@@ -235,7 +235,7 @@ pub(crate) fn standing(past: &Past, data: Data, volume: Volume) -> Standing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn past(events: Vec<Event>) -> Past {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     /// A member of the cluster 1 that was told to restore, and did: it is one of the cluster 2 now.
-    fn restored() -> Vec<Event> {
+    pub(crate) fn restored() -> Vec<Event> {
         let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
         let snapshot = recipes::Sha256::of(b"s");
         let told = Told {

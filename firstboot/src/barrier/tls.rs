@@ -1,14 +1,21 @@
-//! The peer certificate in use before etcd uses it: both sides show one of the cluster's CA, TLS 1.2 at least (rustls
-//! knows nothing older).
+//! The peer certificate in use before etcd uses it: both sides show one of the cluster's CA, and a node's, no client's, as
+//! etcd wants it afterwards. TLS 1.2 at least (rustls knows nothing older).
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use recipes::node::NodeTls;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
+};
+
+use crate::steps::etcd_conf::PEER;
 
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -26,11 +33,60 @@ fn peer(tls: &NodeTls) -> Result<Pair> {
     Ok((chain.context("the peer certificate is no PEM")?, key.ok().context("the peer certificate's key is no PEM")?))
 }
 
+/// Believes clients that are peers.
+#[derive(Debug)]
+struct Peers(Arc<dyn ClientCertVerifier>);
+
+impl Peers {
+    fn of(tls: &NodeTls) -> Result<Arc<Self>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Ok(Arc::new(Self(WebPkiClientVerifier::builder_with_provider(Arc::new(roots(tls)?), provider).build()?)))
+    }
+}
+
+impl ClientCertVerifier for Peers {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let name = ServerName::try_from(PEER).map_err(|error| Error::General(error.to_string()))?;
+        verify_server_name(&ParsedCertificate::try_from(leaf)?, &name)?;
+        self.0.verify_client_cert(leaf, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
 /// For the side that is asked.
 pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
-    let verifier = WebPkiClientVerifier::builder(Arc::new(roots(tls)?)).build()?;
     let (chain, key) = peer(tls)?;
-    let mut config = ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key)?;
+    let mut config = ServerConfig::builder().with_client_cert_verifier(Peers::of(tls)?).with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -39,4 +95,23 @@ pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
 pub(crate) fn client(tls: &NodeTls) -> Result<ClientConfig> {
     let (chain, key) = peer(tls)?;
     Ok(ClientConfig::builder().with_root_certificates(roots(tls)?).with_client_auth_cert(chain, key)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_believed_and_a_client_of_the_same_ca_is_not() {
+        let tls = crate::steps::issued().node.tls;
+        let peers = Peers::of(&tls).unwrap();
+        let ask = |pair: &recipes::node::KeyPair| {
+            let leaf = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
+            peers.verify_client_cert(&leaf, &[], UnixTime::now()).map(drop)
+        };
+        ask(&tls.peer).unwrap();
+        assert!(ask(&tls.client).unwrap_err().to_string().contains("not valid for name"), "{:?}", ask(&tls.client));
+        let stranger = crate::steps::issued().node.tls;
+        ask(&stranger.peer).unwrap_err();
+    }
 }

@@ -58,3 +58,26 @@ fn a_document_for_somewhere_else_is_refused() {
     let machine = MachineMatch { serial: "X1".parse().ok(), ..MachineMatch::default() };
     refused_with(&NodeDocument { machine, ..document() }, "it is for the machine with serial x1");
 }
+
+#[test]
+fn a_document_that_was_replaced_is_refused_and_says_what_to_do() {
+    let issued = |year| crate::steps::issued_in(year);
+    let error = not_older(&issued(2024), &issued(2025).node).unwrap_err();
+    assert_eq!(code_of(&error), Exit::Refused);
+    let said = error.to_string();
+    for words in
+        ["from a test is older", "from 2024-01-01T00:00:00Z on", "the other's from 2025-01-01", "nodes/etcd-1/"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(said.contains("take the old one away") && said.ends_with("remove /var/lib/firstboot/node.json"), "{said}");
+}
+
+#[test]
+fn a_document_as_new_or_newer_or_without_a_date_is_not_older() {
+    let issued = |year| crate::steps::issued_in(year);
+    not_older(&issued(2025), &issued(2025).node).unwrap();
+    not_older(&issued(2026), &issued(2025).node).unwrap();
+    // What is wrong with a certificate is said elsewhere.
+    not_older(&issued(2024), &document()).unwrap();
+}

@@ -89,6 +89,9 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
             "none of its members has a quorum behind it. If that does not change by itself, the way back is `firstboot restore`",
         );
     };
+    if let Some(why) = misnamed(peers) {
+        return wait(why);
+    }
     if !agree(peers) {
         return wait("its members do not agree on the member list yet");
     }
@@ -118,6 +121,23 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
         [old] => rival(peers, old.id).map_or(Plan::Remove(old.id), Plan::Rival),
         _ => wait(format!("it has several members at {}; remove all but one with etcdctl", observed.peer_url)),
     }
+}
+
+/// Who answers in the place of another, if anybody does. A CA may be that of several clusters, and an address be given
+/// to another machine: who is added to the wrong cluster is lost to its own.
+fn misnamed(peers: &[Peer]) -> Option<String> {
+    peers.iter().find_map(|peer| {
+        let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
+        (own.title() != peer.name).then(|| {
+            format!(
+                "at {}, which is {}, answers {} of the cluster {:x}. Is that another cluster at this one's address?",
+                peer.url,
+                peer.name,
+                own.title(),
+                peer.cluster_id
+            )
+        })
+    })
 }
 
 /// Who is connected to this member, if anybody is.

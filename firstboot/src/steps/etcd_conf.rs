@@ -8,6 +8,10 @@ use recipes::{ClusterDocument, Label};
 use crate::files::{ETCD, Wanted};
 use crate::paths;
 
+/// The name by which a peer's certificate is told from a client's of the same CA. 3.4 and 3.5 take one name only, which all
+/// peers must have in common (etcd-io/etcd#10614, client/pkg/transport/listener.go); ready certificates have no other.
+pub(crate) const PEER: &str = "localhost";
+
 /// How a member comes into its cluster. etcd reads it only while its data directory is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Start {
@@ -61,6 +65,8 @@ fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
         ("PEER_KEY_FILE", tls("peer.key")),
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
+        // Who shows a certificate to a peer must be one. Every node's covers this name (step 3.2.4), a client's has none.
+        ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         ("HEARTBEAT_INTERVAL", settings.heartbeat_interval_ms.to_string()),
         ("ELECTION_TIMEOUT", settings.election_timeout_ms.to_string()),
         ("QUOTA_BACKEND_BYTES", settings.quota_backend_bytes.to_string()),
@@ -131,6 +137,7 @@ mod tests {
             "ETCD_INITIAL_CLUSTER_STATE=new",
             "ETCD_INITIAL_CLUSTER_TOKEN=etcd-x",
             "ETCD_PEER_CLIENT_CERT_AUTH=true",
+            "ETCD_PEER_CERT_ALLOWED_HOSTNAME=localhost",
             "ETCD_AUTO_COMPACTION_RETENTION=10h",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");

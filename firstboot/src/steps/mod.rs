@@ -5,9 +5,11 @@ pub(crate) mod etcd_conf;
 mod host;
 pub(crate) mod labels;
 pub(crate) mod network;
-mod tls;
+pub(crate) mod tls;
 
 use anyhow::Result;
+#[cfg(test)]
+pub(crate) use tls::tests::{issued, issued_in};
 
 use crate::change::{Change, folder};
 use crate::files::{ETCD, Folder, ROOT};

@@ -1,15 +1,16 @@
 //! The node's certificates (the guide's step 3.2.4): checked as etcd and its peers will check them, then installed.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use recipes::node::KeyPair;
+use recipes::node::{KeyPair, NodeTls};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
@@ -18,6 +19,7 @@ use crate::exit::refused;
 use crate::files::{ETCD, Folder, ROOT, Wanted};
 use crate::identity::Identity;
 use crate::paths;
+use crate::steps::etcd_conf::PEER;
 
 /// Refuses certificates that would not work: better now, with words, than later in etcd's log.
 pub(super) fn check(identity: &Identity) -> Result<()> {
@@ -26,11 +28,12 @@ pub(super) fn check(identity: &Identity) -> Result<()> {
     check_at(identity, &names, UnixTime::since_unix_epoch(now))
 }
 
-/// What a server or peer certificate must cover. The guide asks for localhost, since etcdctl on the node uses it.
+/// What a server or peer certificate must cover. The guide asks for localhost, since etcdctl on the node uses it; and by it
+/// a peer is told from a client.
 fn names(identity: &Identity) -> Vec<String> {
     let node = &identity.node;
     let address = node.address.to_string();
-    vec![node.name.to_string(), identity.fqdn(), address, "localhost".to_owned(), "127.0.0.1".to_owned()]
+    vec![node.name.to_string(), identity.fqdn(), address, PEER.to_owned(), "127.0.0.1".to_owned()]
 }
 
 fn check_at(identity: &Identity, names: &[String], now: UnixTime) -> Result<()> {
@@ -45,6 +48,29 @@ fn check_at(identity: &Identity, names: &[String], now: UnixTime) -> Result<()> 
         })?;
     }
     Ok(())
+}
+
+/// Since when the newest of a node's certificates is valid.
+///
+/// # Errors
+/// Where one of them is not by the node's authority, or cannot be read.
+pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
+    let newest = [&tls.server, &tls.peer, &tls.client].map(|pair| valid_from(pair, &tls.ca));
+    newest.into_iter().try_fold(UnixTime::since_unix_epoch(Duration::ZERO), |newest, from| Ok(newest.max(from?)))
+}
+
+/// Since when a certificate is valid. The verifier says so when it is asked about the beginning of time.
+fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>()?;
+    let (leaf, intermediates) = chain.split_first().context("there is no certificate")?;
+    let beginning = UnixTime::since_unix_epoch(Duration::ZERO);
+    match Authority::new(ca)?.verifier()?.verify_client_cert(leaf, intermediates, beginning) {
+        Ok(_) => Ok(beginning),
+        Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
+            Ok(not_before)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Who must have signed.
@@ -65,6 +91,11 @@ impl Authority {
         Ok(Self { roots: Arc::new(roots) })
     }
 
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Ok(WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider).build()?)
+    }
+
     /// Whether a certificate fits its key, comes from this authority, is valid now, covers all names as a server (an
     /// empty list: is no server) and may act as a client too: etcd's servers and peers both do (etcd-io/etcd#9785).
     fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<(), String> {
@@ -78,12 +109,11 @@ impl Authority {
         let fits = CertifiedKey::new(chain.clone(), key).keys_match();
         fits.map_err(|_| "its key does not match: it belongs to another certificate")?;
 
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone()).build();
-        let verifier = verifier.map_err(|error| error.to_string())?;
+        let verifier = self.verifier().map_err(|error| error.to_string())?;
         let as_client = verifier.verify_client_cert(leaf, intermediates, now);
         as_client.map_err(|error| explain(&error, "a client", now))?;
 
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider).build();
         let verifier = verifier.map_err(|error| error.to_string())?;
         for name in names {
@@ -120,7 +150,8 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> String {
     }
 }
 
-fn date(time: UnixTime) -> String {
+/// A time as people write it.
+pub(crate) fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let date = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
     date.and_then(|date| date.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
@@ -146,4 +177,4 @@ pub(super) fn install(identity: &Identity) -> Result<Vec<Change>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,6 +11,9 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::order::Order;
 use super::state::State;
+use super::traced::CRASH;
+pub use super::traced::Traced;
+use crate::client::Client;
 use crate::cluster::{Provisioning, boot_all, etcdctl, status, wait_healthy};
 use crate::harness::tail;
 use crate::host::Host;
@@ -20,45 +23,9 @@ use crate::{etcd, process, programs, run};
 /// How long anything may take; nothing is judged by how long it took.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where a host finds the tracer and its orders.
-const CRASH: &str = "/crash";
-
-/// The programs that can be given orders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Traced {
-    /// firstboot.service.
-    Firstboot,
-    /// etcd.service.
-    Etcd,
-}
-
-impl Traced {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Firstboot => "firstboot",
-            Self::Etcd => "etcd",
-        }
-    }
-
-    /// What is changed about the unit: it starts under the tracer, and so ptrace is allowed; firstboot again at once
-    /// when it was killed, and whoever is stopped is so at once.
-    fn unit(self) -> String {
-        let (command, more) = match self {
-            Self::Firstboot => ("firstboot run", "RestartSec=100ms"),
-            // It forbids everything outside its data.
-            Self::Etcd => ("etcd", "ReadWriteDirectories=/crash/etcd"),
-        };
-        let name = self.name();
-        format!(
-            "[Service]\nNotifyAccess=all\nKillSignal=SIGKILL\nSystemCallFilter=\n{more}\nExecStart=\n\
-             ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n"
-        )
-    }
-}
-
 /// A host forgets what it learned since it was installed.
 const FORGET: &str = "set -e
-systemctl stop firstboot.service etcd.service
+systemctl stop leave.service firstboot.service etcd.service
 systemctl reset-failed
 find /etc/etcd /var/lib/firstboot /var/lib/etcd -mindepth 1 -delete
 rm -rf /etc/hostname /run/firstboot/*
@@ -82,7 +49,7 @@ pub struct Bed {
     folders: Vec<PathBuf>,
     /// Of each host: what firstboot writes, and etcd's volume. None where disks lose nothing.
     disks: Vec<[Disk; 2]>,
-    _provisioning: Provisioning,
+    provisioning: Provisioning,
 }
 
 impl Bed {
@@ -96,12 +63,11 @@ impl Bed {
             let mut host = provisioning.node(name)?;
             let folder = run::current()?.folder("crash")?;
             fs::copy(tracer, folder.join("tracer")).with_context(|| format!("cannot copy {}", tracer.display()))?;
-            for traced in [Traced::Firstboot, Traced::Etcd] {
+            for traced in Traced::ALL {
                 let own = folder.join(traced.name());
                 fs::create_dir(&own)?;
                 fs::set_permissions(&own, fs::Permissions::from_mode(0o777))?;
-                let unit = format!("/etc/systemd/system/{}.service.d/crash.conf", traced.name());
-                host.write(&unit, traced.unit(), 0o644)?;
+                traced.install(&host)?;
             }
             host.bind(&folder, CRASH);
             let (root, tar) = (host.root().display().to_string(), folder.join("installed.tar").display().to_string());
@@ -109,7 +75,7 @@ impl Bed {
             hosts.push(host);
             folders.push(folder);
         }
-        Ok(Self { hosts, folders, disks: Vec::new(), _provisioning: provisioning })
+        Ok(Self { hosts, folders, disks: Vec::new(), provisioning })
     }
 
     /// The same, on, and with nothing begun.
@@ -160,7 +126,7 @@ impl Bed {
 
     /// One of them forgets; it is as if it had a new disk.
     pub fn forget(&self, at: usize) -> Result<()> {
-        for traced in [Traced::Firstboot, Traced::Etcd] {
+        for traced in Traced::ALL {
             Order::take(&self.orders(at, traced))?;
         }
         let script = format!("{FORGET}\nhostname {}", self.hosts[at].name());
@@ -188,29 +154,32 @@ impl Bed {
 
     /// Lets firstboot go on these hosts.
     pub fn start(&self, hosts: &[usize]) -> Result<()> {
-        hosts.iter().try_for_each(|at| {
-            self.hosts[*at].check(&["systemctl", "start", "--no-block", "firstboot.service"]).map(drop)
-        })
+        hosts.iter().try_for_each(|at| self.launch(*at, Traced::Firstboot))
     }
 
-    /// Sees to it that all three are a healthy cluster, and `follower` does not lead it: an election costs seconds.
-    pub fn be_whole(&self, follower: usize) -> Result<()> {
-        let seen = status(&self.hosts[(follower + 1) % 3]).unwrap_or_default();
+    /// Starts a program.
+    pub fn launch(&self, at: usize, traced: Traced) -> Result<()> {
+        let unit = format!("{}.service", traced.name());
+        self.hosts[at].check(&["systemctl", "start", "--no-block", &unit]).map(drop)
+    }
+
+    /// Sees to it that all three are a healthy cluster, and this one leads it.
+    pub fn be_whole(&self, leader: usize) -> Result<()> {
+        let seen = status(&self.hosts[leader]).unwrap_or_default();
         if seen.len() != 3 || !seen.iter().all(|member| member.healthy && !member.learner) {
             self.forget_all()?;
             self.start(&[0, 1, 2])?;
             self.wait_whole()?;
         }
-        let leads = |at: usize| -> Result<bool> {
-            let own = self.hosts[at].name();
-            Ok(status(&self.hosts[at])?.iter().any(|member| member.leader && member.name == own))
-        };
-        if leads(follower)? {
-            let list = etcdctl(&self.hosts[follower], "member list")?;
-            let other = self.hosts[(follower + 1) % 3].name();
-            let line = list.lines().find(|line| line.contains(other)).context("no other member")?;
+        let seen = status(&self.hosts[leader])?;
+        let leads = |host: &Host| seen.iter().any(|member| member.leader && member.name == host.name());
+        let now = self.hosts.iter().position(leads).context("nobody leads")?;
+        if now != leader {
+            let list = etcdctl(&self.hosts[leader], "member list")?;
+            let own = format!(" {},", self.hosts[leader].name());
+            let line = list.lines().find(|line| line.contains(&own)).with_context(|| format!("not in {list}"))?;
             let id = line.split(',').next().unwrap_or_default();
-            self.hosts[follower].sh(&format!("{MOVE_LEADER} {id}"))?.ok().context("moving the leadership")?;
+            self.hosts[now].sh(&format!("{MOVE_LEADER} {id}"))?.ok().context("moving the leadership")?;
         }
         Ok(())
     }
@@ -234,18 +203,24 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until a program stands still, or firstboot on its host has finished without coming by the point.
+    /// Waits until a program came by its point, or what started it has finished and it did not.
     pub fn comes_by(&self, at: usize, traced: Traced) -> Result<bool> {
         let end = Instant::now() + PATIENCE;
         let orders = self.orders(at, traced);
         while !Order::was_reached(&orders) {
-            if has_finished(&self.hosts[at])?.0 {
-                return Ok(false);
+            if has_finished(&self.hosts[at], traced.started_by())?.0 {
+                // It may have come by, and been started again, since the last look.
+                return Ok(Order::was_reached(&orders));
             }
             ensure!(Instant::now() < end, "the point is not reached, and nothing finished\n{}", self.journals());
             sleep(Duration::from_millis(10));
         }
         Ok(true)
+    }
+
+    /// A client of the cluster's.
+    pub fn client(&self) -> Result<Client> {
+        Client::new(&self.provisioning)
     }
 
     /// What firstboot said last on each host.
@@ -260,10 +235,10 @@ impl Bed {
     }
 }
 
-/// Whether firstboot has done all it had to do, and what its unit says.
-pub fn has_finished(host: &Host) -> Result<(bool, String)> {
-    let shown =
-        host.run(&["systemctl", "show", "--property=ActiveState,SubState,StatusText", "firstboot.service"])?.stdout;
+/// Whether a program has done all it had to do, and what its unit says.
+pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
+    let unit = format!("{}.service", traced.name());
+    let shown = host.run(&["systemctl", "show", "--property=ActiveState,SubState,StatusText", &unit])?.stdout;
     Ok((shown.contains("ActiveState=active\n") && shown.contains("SubState=exited\n"), shown))
 }
 
@@ -271,7 +246,7 @@ pub fn has_finished(host: &Host) -> Result<(bool, String)> {
 pub fn wait_finished(host: &Host) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     loop {
-        let (done, shown) = has_finished(host)?;
+        let (done, shown) = has_finished(host, Traced::Firstboot)?;
         if done {
             return Ok(());
         }

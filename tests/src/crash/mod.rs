@@ -6,8 +6,10 @@
 
 pub mod bed;
 mod call;
+mod leaving;
 pub mod order;
 pub mod scenarios;
 mod state;
 pub mod sweep;
+mod traced;
 pub mod tracer;

@@ -4,17 +4,21 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::bed::Bed;
+use super::leaving::LEAVE;
 use super::sweep::Scenario;
+use super::traced::Traced;
 
 /// All of them.
-pub const ALL: [Scenario; 4] = [TOGETHER, EARLY, LATE, REBUILD];
+pub const ALL: [Scenario; 5] = [TOGETHER, EARLY, LATE, REBUILD, LEAVE];
 
 /// Three machines come up at once and begin a cluster.
 pub const TOGETHER: Scenario = Scenario {
     name: "first boot, all at once",
     victim: 0,
+    traced: Traced::Firstboot,
     prepare: Bed::forget_all,
     begin: |bed| bed.start(&[0, 1, 2]),
+    between: |_| Ok(()),
     end: Bed::wait_whole,
 };
 
@@ -22,12 +26,14 @@ pub const TOGETHER: Scenario = Scenario {
 pub const EARLY: Scenario = Scenario {
     name: "first boot, before the others",
     victim: 1,
+    traced: Traced::Firstboot,
     prepare: Bed::forget_all,
     begin: |bed| {
         bed.start(&[1])?;
         sleep(Duration::from_secs(1));
         bed.start(&[0, 2])
     },
+    between: |_| Ok(()),
     end: Bed::wait_whole,
 };
 
@@ -35,6 +41,7 @@ pub const EARLY: Scenario = Scenario {
 pub const LATE: Scenario = Scenario {
     name: "first boot, after the others",
     victim: 2,
+    traced: Traced::Firstboot,
     prepare: |bed| {
         bed.forget_all()?;
         bed.start(&[0, 1])?;
@@ -42,6 +49,7 @@ pub const LATE: Scenario = Scenario {
         Ok(())
     },
     begin: |bed| bed.start(&[2]),
+    between: |_| Ok(()),
     end: Bed::wait_whole,
 };
 
@@ -49,10 +57,13 @@ pub const LATE: Scenario = Scenario {
 pub const REBUILD: Scenario = Scenario {
     name: "rebuild",
     victim: 0,
+    traced: Traced::Firstboot,
     prepare: |bed| {
-        bed.be_whole(0)?;
+        // An election costs seconds.
+        bed.be_whole(1)?;
         bed.forget(0)
     },
     begin: |bed| bed.start(&[0]),
+    between: |_| Ok(()),
     end: Bed::wait_whole,
 };

@@ -14,12 +14,16 @@ use crate::lossy::Loss;
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// Which host's firstboot is killed.
+    /// On which host firstboot is killed.
     pub victim: usize,
+    /// As what: the unit that runs at every boot, or a command.
+    pub traced: Traced,
     /// Brings the hosts to where it begins.
     pub prepare: fn(&Bed) -> Result<()>,
     /// Begins it. The order has been given.
     pub begin: fn(&Bed) -> Result<()>,
+    /// What must hold at each point: firstboot is dead, or stands still, and nobody has started it again.
+    pub between: fn(&Bed) -> Result<()>,
     /// Waits until it has come to its end, which is the same whatever happened on the way.
     pub end: fn(&Bed) -> Result<()>,
 }
@@ -63,7 +67,7 @@ impl fmt::Display for Report {
 
 /// Runs a scenario undisturbed: what it passes, and what is there in the end.
 pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
-    let folder = bed.orders(scenario.victim, Traced::Firstboot);
+    let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).with_context(|| format!("{}: preparing", scenario.name))?;
     Order::List.give(&folder)?;
     (scenario.begin)(bed)?;
@@ -108,22 +112,25 @@ pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Blow)], wante
 
 /// Whether the point was reached. An error where what came after was not the right end.
 fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Blow, wanted: &State) -> Result<bool> {
-    let folder = bed.orders(scenario.victim, Traced::Firstboot);
+    let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).context("preparing")?;
     bed.settle();
     let order = if blow == Blow::Kill { Order::Kill(point.clone()) } else { Order::Hold(point.clone()) };
     order.give(&folder)?;
     (scenario.begin)(bed)?;
+    let reached = bed.comes_by(scenario.victim, scenario.traced)?;
+    if reached {
+        (scenario.between)(bed).context("at the point")?;
+    }
     match blow {
-        Blow::Kill => {}
-        Blow::Power(_) | Blow::AllPower(_) if !bed.comes_by(scenario.victim, Traced::Firstboot)? => {}
-        Blow::Power(loss) => bed.power_cut(&[scenario.victim], loss)?,
-        Blow::AllPower(loss) => bed.power_cut(&[0, 1, 2], loss)?,
+        Blow::Power(loss) if reached => bed.power_cut(&[scenario.victim], loss)?,
+        Blow::AllPower(loss) if reached => bed.power_cut(&[0, 1, 2], loss)?,
+        Blow::Kill | Blow::Power(_) | Blow::AllPower(_) => {}
     }
     (scenario.end)(bed)?;
     let now = bed.state(scenario.victim)?;
     if let Some(difference) = now.differs_from(wanted) {
         bail!("it ends otherwise than undisturbed:\n{difference}");
     }
-    Ok(Order::was_reached(&folder))
+    Ok(reached)
 }

@@ -24,7 +24,8 @@ pub(crate) struct Bed {
     // The hosts go before their network.
     pub(crate) hosts: Vec<Host>,
     pub(crate) provisioning: Provisioning,
-    version: String,
+    /// Of its etcd.
+    pub(crate) version: String,
 }
 
 impl Bed {

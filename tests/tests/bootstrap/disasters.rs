@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const ANSWER: (&str, &str) = ("answer", "42");
 
 /// Machines with plain etcd, once they are a cluster that has acknowledged a write.
-fn plain(bed: &mut Bed) -> Result<Client> {
+pub(crate) fn plain(bed: &mut Bed) -> Result<Client> {
     for at in 0..bed.hosts.len() {
         bed.by_hand(at)?;
     }
@@ -38,7 +38,7 @@ fn plain(bed: &mut Bed) -> Result<Client> {
 }
 
 /// The same with firstboot.
-fn ours(bed: &mut Bed) -> Result<Client> {
+pub(crate) fn ours(bed: &mut Bed) -> Result<Client> {
     bed.power_fails()?;
     bed.provisioning.network.heal_all()?;
     for at in 0..bed.hosts.len() {
@@ -49,13 +49,13 @@ fn ours(bed: &mut Bed) -> Result<Client> {
     Client::new(&bed.provisioning)
 }
 
-fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
+pub(crate) fn write(client: &Client, bed: &Bed, at: usize) -> Result<()> {
     let address = bed.hosts[at].address();
     eventually("the answer is written", || client.put(address, ANSWER.0, ANSWER.1))
 }
 
 /// What a member with a quorum behind it has of the answer, once it has a quorum.
-fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<String>> {
+pub(crate) fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<String>> {
     let address = bed.hosts[at].address();
     let mut found = None;
     eventually("there is a quorum", || {

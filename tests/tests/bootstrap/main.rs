@@ -8,6 +8,7 @@ mod leave;
 mod load;
 mod rebuild;
 mod rejoin;
+mod stranger;
 mod upgrade;
 mod versions;
 mod waiting;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         let subjects = [
             waiting::trials(),
             disasters::trials(),
+            stranger::trials(),
             without::trials(),
             rebuild::trials(),
             leave::trials(),

@@ -246,6 +246,23 @@ fn strangers() -> Result<()> {
     made.ok()?;
     let refused = curl(&with(foreign.path()))?;
     ensure!(!refused.success(), "a client of a foreign CA is served: {refused:?}");
+
+    // From a peer's machine: the firewall drops others, and etcd compares a certificate's addresses with the sender's.
+    let own = ours.pki().join("nodes/etcd-2");
+    for (pair, served) in [("peer", true), ("client", false)] {
+        let (cert, key) = (fs::read(own.join(format!("{pair}.crt")))?, fs::read(own.join(format!("{pair}.key")))?);
+        hosts[1].write("/root/as", [cert, key].concat(), 0o600)?;
+        let asked = hosts[1].run(&[
+            "curl",
+            "-sSk",
+            "--http1.1",
+            "-m5",
+            "--cert",
+            "/root/as",
+            "https://10.101.15.101:2380/version",
+        ])?;
+        ensure!(asked.stdout.contains("3.5.1") == served, "with the {pair}'s certificate a peer port says {asked:?}");
+    }
     Ok(())
 }
 

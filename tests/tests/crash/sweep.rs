@@ -15,7 +15,7 @@ use tests::need::Need;
 use crate::{NEEDS, tracer};
 
 /// How many points of each scenario `make test` takes.
-const SAMPLE: usize = 5;
+const SAMPLE: usize = 4;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let with_fuse: Vec<Need> = NEEDS.iter().copied().chain([Need::Fuse]).collect();

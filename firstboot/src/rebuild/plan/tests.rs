@@ -84,6 +84,18 @@ fn a_second_machine_with_this_identity_is_noticed() {
 }
 
 #[test]
+fn nobody_joins_another_cluster_at_this_ones_address() {
+    let other = Member { name: "other".into(), ..member(1) };
+    waits(
+        |now| {
+            now.peers.truncate(1);
+            members(now, &[other]);
+        },
+        "at https://10.0.0.1:2379, which is etcd-1, answers other of the cluster 7",
+    );
+}
+
+#[test]
 fn learners_queue() {
     let learner = Member { is_learner: true, ..member(4) };
     waits(|now| members(now, &[member(1), member(2), member(3), learner]), "etcd-4 is being added");
@@ -125,6 +137,7 @@ proptest! {
         let model = now.peers[0].clone();
         let who = (1..=7_u64).zip(&answers).zip(&connected).filter(|((id, answers), _)| **answers && *id != 3);
         now.peers = who.map(|((id, _), connected)| Peer {
+            name: format!("etcd-{id}"),
             member_id: id,
             members: list(if same || id < 3 { &kinds } else { &others }),
             connected: if *connected { BTreeMap::from([(3, 1)]) } else { BTreeMap::new() },

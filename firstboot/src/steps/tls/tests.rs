@@ -54,7 +54,18 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
         tls,
     };
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-    Identity { node, envelope: key.sign("t", b""), cluster }
+    Identity { node, envelope: key.sign("t", b""), place: "a test".into(), cluster }
+}
+
+/// A node with all that it needs.
+pub(crate) fn issued() -> Identity {
+    issued_in(2020)
+}
+
+/// The same, with a peer certificate that is valid from the first of January on; the others are from 2020.
+pub(crate) fn issued_in(year: i32) -> Identity {
+    let ca = ca();
+    identity(&ca, |tls| tls.peer = pair_valid(&ca, &NAMES, &BOTH, year..2040))
 }
 
 /// 2026-11-22.

@@ -1,0 +1,176 @@
+//! Each effect can be applied twice: whoever is killed between an effect and its line in the journal applies it again.
+//!
+//! The effects are the real ones, at their real paths, on a root and a network that one thread has for itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use recipes::Sha256;
+
+use crate::barrier::{Lives, Nonce, Past, Task, mark, put_aside, restored};
+use crate::change::{Change, run};
+use crate::files::{Folder, ROOT};
+use crate::journal::{Entry, Event, Journal};
+use crate::machine::Machine;
+use crate::steps::network::Interface;
+use crate::{paths, release, steps};
+
+/// What the effects can see of the machine: the programs that they run, and nothing that they write to.
+const PROGRAMS: [&str; 5] = ["bin", "sbin", "lib", "lib64", "usr/lib"];
+
+#[test]
+fn each_effect_applied_twice_is_as_applied_once() {
+    if !nix::unistd::geteuid().is_root() {
+        // Not by a macro, whose words the harness keeps for itself.
+        let _ = writeln!(std::io::stderr(), "ignored: each_effect_applied_twice_is_as_applied_once: it needs root");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| scope.spawn(|| on_own_root(root.path(), all)).join().unwrap()).unwrap();
+}
+
+/// Who is killed before it knows that its line is on the disk writes the line once more.
+#[test]
+fn a_journal_that_says_everything_twice_says_the_same() {
+    let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
+    let lives = Lives::from([("a".parse().unwrap(), Nonce::of(1))]);
+    let history = vec![
+        Event::Without { names: ["b".parse().unwrap()].into() },
+        Event::Life { nonce: Nonce::of(1) },
+        Event::Ready { lives, task: Task::New },
+        Event::Bootstrap { token: "t".into(), members: members.clone() },
+        Event::Healthy { cluster: 1, member: 2 },
+        Event::Leave { member: 2 },
+        Event::Stay { member: 2 },
+        Event::Leave { member: 2 },
+        Event::Left { member: 2 },
+        Event::Rejoin { member: 2 },
+        Event::Aside { path: "/aside/1".into() },
+        Event::Life { nonce: Nonce::of(2) },
+        Event::Remove { member: 2 },
+        Event::Add { cluster: 1 },
+        Event::Added { member: 3 },
+        Event::Join { token: "t".into(), members },
+        Event::Promote { member: 3 },
+        Event::Healthy { cluster: 1, member: 3 },
+    ];
+    for events in [history, restored(), [&restored()[..7], &[Event::GivenUp]].concat()] {
+        for end in 0..=events.len() {
+            let past = |times| {
+                let events = events[..end].iter().flat_map(|event| std::iter::repeat_n(event, times));
+                let entries: Vec<Entry> = events.map(|event| Entry { at: 0, event: event.clone() }).collect();
+                let mut past = Past::from(&entries);
+                // Who was ready with the same twice was ready with it.
+                past.ready.dedup();
+                past.agreed.dedup();
+                past.told_ready.dedup();
+                past
+            };
+            assert_eq!(past(2), past(1), "after {:?}", events[..end].last());
+        }
+    }
+}
+
+/// Everything that a node does to itself, in the order of a first boot, and what a leaving member does then.
+fn all() -> Result<()> {
+    run("ip", &["link", "add", "eth0", "type", "veth", "peer", "name", "eth1"])?;
+    run("ip", &["link", "set", "eth1", "up"])?;
+    let interface = Interface {
+        name: "eth0".into(),
+        address: "10.101.15.101".parse()?,
+        prefix: 24,
+        gateway: "10.101.15.1".parse().ok(),
+        dns: vec!["10.0.0.1".parse()?],
+    };
+    twice("the address", || Change::Interface(interface.clone()).apply())?;
+    twice("the state's folder", || Folder::new(paths::STATE, 0o700, ROOT).make())?;
+
+    let identity = steps::issued();
+    let changes = steps::plan(&identity)?;
+    ensure!(changes.len() >= 11, "what is a first boot without {changes:?}");
+    for change in &changes {
+        twice(&change.to_string(), || change.apply())?;
+    }
+    ensure!(steps::plan(&identity)?.is_empty(), "something is left to do");
+    twice("taking the identity on", || {
+        let mut journal = Journal::open(paths::JOURNAL)?;
+        crate::run::accept(&identity, &Machine::default(), &mut journal)
+    })?;
+
+    let nonce = Nonce::draw()?;
+    let mut journal = Journal::open(paths::JOURNAL)?;
+    journal.add(Event::Life { nonce })?;
+    twice("the volume's mark", || mark(nonce))?;
+    fs::create_dir_all("/var/lib/etcd/data/member/wal")?;
+    twice("putting data aside", || put_aside("left", &mut journal))?;
+    fs::create_dir_all("/run/firstboot")?;
+    fs::write(paths::READY, "")?;
+    twice("forbidding etcd", release::forbid)
+}
+
+fn twice(what: &str, mut effect: impl FnMut() -> Result<()>) -> Result<()> {
+    let before = look()?;
+    effect()?;
+    let once = look()?;
+    ensure!(once != before, "{what} has changed nothing");
+    effect()?;
+    let twice = look()?;
+    ensure!(twice == once, "{what} is otherwise when it is done twice:\n{once:#?}\n{twice:#?}");
+    Ok(())
+}
+
+/// All that is there: files and folders with kind, mode, owner and content, the host name, addresses and routes.
+fn look() -> Result<BTreeMap<String, String>> {
+    let mut seen = BTreeMap::new();
+    for top in ["/etc", "/var", "/run"] {
+        list(Path::new(top), &mut seen)?;
+    }
+    seen.insert("host name".into(), nix::unistd::gethostname()?.to_string_lossy().into_owned());
+    for what in ["address", "route"] {
+        // IPv4 alone, and not whether there is a carrier: the kernel gives the rest in its own time.
+        let said = Command::new("ip").args(["-4", "-o", what, "show"]).output()?;
+        seen.insert(what.into(), String::from_utf8_lossy(&said.stdout).replace(" linkdown", ""));
+    }
+    Ok(seen)
+}
+
+fn list(path: &Path, seen: &mut BTreeMap<String, String>) -> Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    let content = if meta.is_file() { Sha256::of(&fs::read(path)?).to_string() } else { String::new() };
+    let line = format!("{:o} {}:{} {content}", meta.mode(), meta.uid(), meta.gid());
+    seen.insert(path.display().to_string(), line);
+    if meta.is_dir() {
+        fs::read_dir(path)?.try_for_each(|entry| list(&entry?.path(), seen))?;
+    }
+    Ok(())
+}
+
+/// Gives the calling thread a root with nothing but the machine's programs on it, a network with nothing in it, and a
+/// host name of its own. All of it goes with the thread.
+fn on_own_root(root: &Path, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNET)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    for name in PROGRAMS {
+        let (from, to) = (Path::new("/").join(name), root.join(name));
+        if from.exists() {
+            fs::create_dir_all(&to)?;
+            mount(Some(&from.canonicalize()?), &to, none, MsFlags::MS_BIND, none)?;
+        }
+    }
+    for name in ["dev", "etc", "run", "var/lib"] {
+        fs::create_dir_all(root.join(name))?;
+    }
+    mount(Some("/dev"), &root.join("dev"), none, MsFlags::MS_BIND, none)?;
+    nix::unistd::chroot(root)?;
+    nix::unistd::chdir("/")?;
+    nix::unistd::sethostname("installed")?;
+    act()
+}

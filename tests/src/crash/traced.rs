@@ -1,0 +1,68 @@
+//! The programs that can be given orders, as units of a host.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::host::Host;
+
+/// Where a host finds the tracer and its orders.
+pub(super) const CRASH: &str = "/crash";
+
+/// A program that starts under the tracer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traced {
+    /// firstboot.service.
+    Firstboot,
+    /// etcd.service.
+    Etcd,
+    /// `firstboot leave`: what an operator types, as a unit, so that systemd says how it ended.
+    Leave,
+}
+
+impl Traced {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Firstboot, Self::Etcd, Self::Leave];
+
+    /// Its unit without `.service`, and the folder of its orders.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Firstboot => "firstboot",
+            Self::Etcd => "etcd",
+            Self::Leave => "leave",
+        }
+    }
+
+    /// Whose end says that it will not come any more: etcd is started by firstboot.
+    pub(super) fn started_by(self) -> Self {
+        match self {
+            Self::Firstboot | Self::Etcd => Self::Firstboot,
+            Self::Leave => Self::Leave,
+        }
+    }
+
+    /// Puts its unit on a host that is off. Units that are there start under the tracer, and so ptrace is allowed;
+    /// firstboot again at once when it was killed, and whoever is stopped is so at once.
+    pub(super) fn install(self, host: &Host) -> Result<()> {
+        let name = self.name();
+        let start = |command| format!("ExecStart={CRASH}/tracer {CRASH}/{name} /usr/local/bin/{command}\n");
+        let (file, text) = match self {
+            Self::Leave => {
+                (format!("{name}.service"), format!("Type=oneshot\nRemainAfterExit=yes\n{}", start("firstboot leave")))
+            }
+            Self::Firstboot => (self.addition(), ADDITION.to_owned() + "RestartSec=100ms\n" + &start("firstboot run")),
+            // It forbids everything outside its data.
+            Self::Etcd => {
+                (self.addition(), ADDITION.to_owned() + "ReadWriteDirectories=/crash/etcd\n" + &start("etcd"))
+            }
+        };
+        let path = Path::new("/etc/systemd/system").join(file);
+        host.write(&path.to_string_lossy(), format!("[Service]\n{text}"), 0o644)
+    }
+
+    fn addition(self) -> String {
+        format!("{}.service.d/crash.conf", self.name())
+    }
+}
+
+const ADDITION: &str = "NotifyAccess=all\nKillSignal=SIGKILL\nSystemCallFilter=\nExecStart=\n";

@@ -1,0 +1,116 @@
+//! The named disaster "a peer port answering with something else": at a member's address is another machine, or what
+//! answers on its port is something else.
+
+use std::fs::File;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::client::Client;
+use tests::cluster::boot_all;
+use tests::etcd;
+use tests::harness::{tail, trial};
+use tests::network::Namespace;
+use tests::process::Tied;
+use tests::run;
+use tests::server::FileServer;
+
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, wait_said};
+use crate::disasters::{answer, ours, plain, write};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("whatever_answers_on_a_peer_port_is_no_agreement", NEEDS, stranger)]
+}
+
+/// The peer port of etcd-3.
+const PORT: &str = "10.101.15.103:2380";
+
+/// etcd-3 alone has the data, and something else answers at its address. Plain etcd takes that for a member that does not
+/// know the other two, who start as new: they are a quorum, and elect a leader with nothing in it.
+fn stranger() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    let folder = run::current()?.folder("stranger")?;
+    let third = bed.hosts[2].link().namespace.clone();
+
+    let client = plain(&mut bed)?;
+    write(&client, &bed, 0)?;
+    bed.power_fails()?;
+    let other = Other::start(&bed, &third, &folder)?;
+    bed.by_hand(0)?;
+    bed.by_hand(1)?;
+    boot_all(&mut bed.hosts[..2])?;
+    let left = answer(&client, &bed, 0)?;
+    ensure!(left.is_none(), "plain etcd was to lose the write");
+    drop(other);
+
+    let client = ours(&mut bed)?;
+    write(&client, &bed, 0)?;
+    bed.power_fails()?;
+    bed.replace_disk(0)?;
+    bed.replace_disk(1)?;
+    let http = FileServer::start(third.listen(PORT)?, &folder)?;
+    boot_all(&mut bed.hosts[..2])?;
+    wait_for_both(&bed, &["etcd-3's peer port is answered since", "but not as it should be"])?;
+    drop(http);
+
+    // An etcd of another cluster, whose CA is the same: it must be neither followed nor joined.
+    let other = Other::start(&bed, &third, &folder)?;
+    wait_for_both(&bed, &["etcd-3 runs etcd in the cluster", "answers other of the cluster"])?;
+    let members = members(&bed)?;
+    ensure!(members == ["other"], "somebody joined the other cluster: {members:?}");
+    drop(other);
+
+    bed.hosts[2].boot()?;
+    wait_for_both(&bed, &["etcd-3 runs etcd in the cluster", "none of its members has a quorum"])?;
+    let database = std::fs::read(bed.hosts[2].path("/var/lib/etcd/data/member/snap/db"))?;
+    ensure!(database.windows(6).any(|bytes| bytes == b"answer"), "etcd-3 has lost what it had");
+    Ok(())
+}
+
+/// Both that are empty say so, and begin nothing.
+fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
+    bed.hosts[..2].iter().try_for_each(|host| {
+        wait_said(host, words)?;
+        has_no_etcd(host)
+    })
+}
+
+/// An etcd of its own cluster at the third's address, with the third's certificates. It goes with the value.
+struct Other(Tied);
+
+impl Other {
+    fn start(bed: &Bed, namespace: &Namespace, folder: &Path) -> Result<Self> {
+        let own = bed.provisioning.pki().join("nodes/etcd-3");
+        let (ca, data) = (bed.provisioning.pki().join("ca.crt"), folder.join("data"));
+        let (peer, client) = (format!("https://{PORT}"), "https://10.101.15.103:2379");
+        let mut etcd = namespace.command(&etcd::binaries(&bed.version)?.join("etcd").to_string_lossy());
+        etcd.args(["--name", "other", "--initial-cluster", &format!("other={peer}")]).arg("--data-dir").arg(data);
+        etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        etcd.args(["--listen-client-urls", client, "--advertise-client-urls", client]);
+        // etcd would take the suite's own setting for its flag --version.
+        etcd.env_remove("ETCD_VERSION");
+        for (prefix, pair) in [("", "server"), ("peer-", "peer")] {
+            etcd.arg(format!("--{prefix}client-cert-auth")).arg(format!("--{prefix}trusted-ca-file")).arg(&ca);
+            etcd.arg(format!("--{prefix}cert-file")).arg(own.join(format!("{pair}.crt")));
+            etcd.arg(format!("--{prefix}key-file")).arg(own.join(format!("{pair}.key")));
+        }
+        let log = folder.join("log");
+        let mut other = Self(Tied::spawn(&etcd, &File::create(&log).context("cannot make the log")?)?);
+        let end = Instant::now() + PATIENCE;
+        while members(bed).is_err() {
+            let ended = other.0.ended()?;
+            let said = || tail(&std::fs::read_to_string(&log).unwrap_or_default(), 10);
+            ensure!(ended.is_none() && Instant::now() < end, "the other etcd does not serve ({ended:?}):\n{}", said());
+            sleep(Duration::from_millis(100));
+        }
+        Ok(other)
+    }
+}
+
+/// The names of those whom the etcd at the third's address lists.
+fn members(bed: &Bed) -> Result<Vec<String>> {
+    let list = Client::new(&bed.provisioning)?.members(bed.hosts[2].address())?;
+    Ok(list.into_iter().map(|member| member.name).collect())
+}
