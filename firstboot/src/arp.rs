@@ -5,6 +5,8 @@
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -30,9 +32,45 @@ const LENGTH: usize = 14 + 28;
 const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
 
+/// The question, which is asked on in the background.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    answer: mpsc::Receiver<Result<()>>,
+}
+
+/// Begins to ask whether another machine has this address.
+pub(crate) fn ask(address: Ipv4Addr) -> Asked {
+    let (send, answer) = mpsc::channel();
+    // Nobody listens any more where this node was refused for another reason.
+    thread::spawn(move || send.send(check(address)));
+    Asked { answer }
+}
+
+impl Asked {
+    /// Gives those the time to answer that the first packet reaches.
+    ///
+    /// # Errors
+    /// Refused where another machine has the address.
+    pub(crate) fn first(&self) -> Result<()> {
+        match self.answer.recv_timeout(PATIENCE) {
+            Ok(answer) => answer,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// And those that the first did not reach.
+    ///
+    /// # Errors
+    /// Refused where another machine has the address.
+    pub(crate) fn all(self) -> Result<()> {
+        // An answer that was taken before was a good one.
+        self.answer.recv().unwrap_or(Ok(()))
+    }
+}
+
 /// Refuses where another machine has this address: it is, or was given the place of, this node. Which of the two is
 /// the right one only an operator knows, so neither trying again nor the other's end lets this one go on by itself.
-pub(crate) fn check(address: Ipv4Addr) -> Result<()> {
+fn check(address: Ipv4Addr) -> Result<()> {
     match second_machine(address) {
         Ok(None) => Ok(()),
         Ok(Some(mac)) => Err(refused(format!(

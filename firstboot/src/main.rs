@@ -62,6 +62,8 @@ enum Command {
     Status(status::Options),
     /// Tell from the journal what was found, decided and done on this machine, and when
     Explain(explain::Options),
+    /// Prove that every file of the image on this machine is as it was packed
+    Image,
     /// Take, check and keep snapshots
     Snapshot(snapshot::Options),
 }
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Leave(options) => leave::command(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
         Command::Explain(options) => explain::run(&options),
+        Command::Image => stamp::prove().map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
     };
     match outcome {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::Label;
 
+use crate::arp::{self, Asked};
 use crate::barrier::{self, Past, Word};
 use crate::change::Change;
 use crate::etcd::{Client, Credentials};
@@ -18,7 +19,7 @@ use crate::rebuild::{Patience, Say, Streams};
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{arp, leave, metadata, paths, rebuild, rejoin, release, restore, stamp};
+use crate::{leave, metadata, paths, rebuild, rejoin, release, restore, stamp};
 
 /// While etcd is not healthy: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
@@ -88,14 +89,16 @@ fn become_the_member(options: &Options) -> Result<()> {
     // Only a machine that has the document's address takes its identity on.
     steps::network::settle(&identity)?;
     // Once etcd was let go in this boot that is known.
-    if !release::is_given() {
-        arp::check(identity.node.address)?;
+    let asked = (!release::is_given()).then(|| arp::ask(identity.node.address));
+    if let Some(asked) = &asked {
+        asked.first()?;
     }
     accept(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(make)?;
 
     restore::take_up(&identity, &mut journal)?;
     let start = barrier::pass(&identity, &mut journal)?;
+    asked.map_or(Ok(()), Asked::all)?;
     configure(&identity, &start)?;
     let patience = Duration::from_secs(options.deadline);
     if let Word::Leave(member) = Past::of(&journal).word {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit::refused;
 use crate::files::{self, Wanted};
 use crate::paths;
+use crate::say::show;
 
 /// What the disk said of a file when its digest was compared: if all of it is the same, so is the content, unless
 /// somebody with root's rights set out to deceive. Reading 75 MB at every boot would cost more than all the rest.
@@ -23,12 +24,26 @@ struct Seen {
     changed: (i64, i64),
 }
 
+/// Each file by its path in the image.
+type Known = BTreeMap<String, (Sha256, Seen)>;
+
 impl Seen {
     fn at(path: &Path) -> Result<Self> {
         let meta = fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
         // The time of the last change to the inode, since unlike the time of writing it cannot be set at will.
         Ok(Self { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
     }
+}
+
+/// `firstboot image`: reads every file of the overlay, whatever was found before, and says so.
+///
+/// # Errors
+/// Refused as by [`check`], but for an installation that is still under way: it calls this as its last act.
+pub(crate) fn prove() -> Result<()> {
+    let stamp = stamp()?;
+    let count = compare(&stamp, &Known::new())?;
+    show(&format!("all {count} files of the image are as they were packed\n"))?;
+    Ok(())
 }
 
 /// Compares every file of the overlay with the image's stamp.
@@ -42,14 +57,20 @@ pub(crate) fn check() -> Result<()> {
             paths::INSTALLED
         )));
     }
-    let bytes = files::read(paths::IMAGE).map_err(|error| refused(format!("{error:#}. Install this node anew")))?;
-    let stamp: ImageStamp = serde_json::from_slice(&bytes)
-        .map_err(|error| refused(format!("{} is no stamp of an image: {error}", paths::IMAGE)))?;
-    let known: BTreeMap<String, (Sha256, Seen)> = files::read_if_there(paths::VERIFIED)?
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or_default();
+    let stamp = stamp()?;
+    let known = files::read_if_there(paths::VERIFIED)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    compare(&stamp, &known.unwrap_or_default()).map(drop)
+}
 
-    let mut now = BTreeMap::new();
+fn stamp() -> Result<ImageStamp> {
+    let bytes = files::read(paths::IMAGE).map_err(|error| refused(format!("{error:#}. Install this node anew")))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| refused(format!("{} is no stamp of an image: {error}", paths::IMAGE)))
+}
+
+/// Compares all that is not known, keeps what is known then, and gives how many files there are.
+fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
+    let mut now = Known::new();
     let mut wrong = Vec::new();
     for file in stamp.files.iter().filter(|file| !file.mutable) {
         match look(file, known.get(&file.path)) {
@@ -65,11 +86,11 @@ pub(crate) fn check() -> Result<()> {
             wrong.join("; ")
         )));
     }
-    if now != known {
+    if now != *known {
         files::Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
         Wanted::new(paths::VERIFIED, serde_json::to_vec(&now)?).mode(0o600, files::ROOT).write()?;
     }
-    Ok(())
+    Ok(now.len())
 }
 
 fn look(file: &StampedFile, known: Option<&(Sha256, Seen)>) -> Result<Seen, String> {

@@ -13,7 +13,7 @@ use crate::identity::Identity;
 /// For how long the others wait for it; they would have waited as long for each other.
 const HEAD_START: Duration = Duration::from_secs(1);
 /// etcd takes some tens of milliseconds until it answers.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Returns when it is this node's turn. It saves time, and nothing depends on it.
 pub(super) async fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {

@@ -97,13 +97,15 @@ impl Rebuild {
         self.streams.judge(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
-        if let Plan::Rival(why) = step {
-            self.rival.try_again(&why)?;
-            return Ok(Some(Round::Wait(why)));
+        if !matches!(step, Plan::Rival(_)) {
+            self.rival = Patience::default();
         }
-        self.rival = Patience::default();
         let done = match (step, helper) {
-            (Plan::Wait(why) | Plan::Rival(why), _) => return Ok(Some(Round::Wait(why))),
+            (Plan::Wait(why), _) => return Ok(Some(Round::Wait(why))),
+            (Plan::Rival(why), _) => {
+                self.rival.try_again(&why)?;
+                return Ok(Some(Round::Wait(why)));
+            }
             (Plan::Join(members), _) => {
                 let token = identity.cluster.name.to_string();
                 let start = Start { state: "existing", token, members };
@@ -114,7 +116,7 @@ impl Rebuild {
             }
             (Plan::Remove(member), Some(helper)) => {
                 // Asked anew: this node may have waited for days, and all that is known of the other is a cut connection.
-                arp::check(identity.node.address)?;
+                arp::ask(identity.node.address).all()?;
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
                 intend(journal, Event::Remove { member }, &line)?;
                 async { Client::connect(helper, &credentials).await?.remove(member).await }.await

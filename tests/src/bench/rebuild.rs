@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// joins. It checks nothing, and knows that the machine is the one that is lost.
 const SCRIPT: &str = ". /etc/profile.d/etcdctl.sh
 old=$(etcdctl member list | grep etcd-3 | cut -d, -f1)
-etcdctl member remove $old
+until etcdctl member remove $old; do :; done
 new=$(etcdctl member add etcd-3 --learner --peer-urls=https://10.101.15.103:2380 | sed -n 's/^Member *\\([0-9a-f]*\\) added.*/\\1/p')
 for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; done; exit 1";
 
@@ -113,7 +113,8 @@ fn once(
         let mut running = if scripted { Some(script.spawn().context("cannot start the script")?) } else { None };
         let end = Instant::now() + PATIENCE;
         while !is_back()? {
-            ensure!(Instant::now() < end, "etcd-3 is no voter after {PATIENCE:?}:\n{}", lost.journal("firstboot")?);
+            let log = || anyhow::Ok(format!("{}\n{}", lost.journal("firstboot")?, lost.journal("etcd")?));
+            ensure!(Instant::now() < end, "etcd-3 is no voter after {PATIENCE:?} (script: {scripted}):\n{}", log()?);
             sleep(Duration::from_millis(10));
         }
         running.as_mut().map_or(Ok(true), |script| script.wait().map(|status| status.success())).map(drop)?;

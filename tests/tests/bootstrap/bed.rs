@@ -80,6 +80,13 @@ impl Bed {
         host.keep()
     }
 
+    /// Pulls the plug of a machine, and installs it from an image with that version of etcd.
+    pub(crate) fn install_with(&mut self, at: usize, version: &str) -> Result<()> {
+        self.hosts[at].pull_the_plug()?;
+        version.clone_into(&mut self.version);
+        self.reinstall(at)
+    }
+
     /// A new disk in a machine that is off, with plain etcd on it: set up by hand, as one of a new cluster.
     pub(crate) fn by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;

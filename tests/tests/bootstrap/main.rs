@@ -8,6 +8,7 @@ mod leave;
 mod load;
 mod rebuild;
 mod rejoin;
+mod upgrade;
 mod versions;
 mod waiting;
 mod without;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
             growing::trials(),
             load::trials(),
             versions::trials(),
+            upgrade::trials(),
         ];
         subjects.into_iter().flatten().collect()
     })

@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_cloned_disk_and_an_altered_file_are_refused", NEEDS, clone_and_altered),
         trial("a_member_refuses_strangers", NEEDS, strangers),
         trial("an_overlay_that_is_not_the_kickstarts_is_not_unpacked", NEEDS, wrong_overlay),
+        trial("a_script_of_ones_own_that_alters_the_image_is_no_installation", NEEDS, altering_script),
         trial("the_address_is_the_documents_or_none", NEEDS, addresses),
     ]
 }
@@ -264,6 +265,23 @@ fn wrong_overlay() -> Result<()> {
     ensure!(!host.path("/usr/local/bin/etcd").exists(), "something of a wrong overlay was unpacked");
     ensure!(!host.path("/etc/firstboot/installed").exists());
     ensure!(host.read("/etc/issue")?.contains("Not an etcd node"));
+    Ok(())
+}
+
+fn altering_script() -> Result<()> {
+    let ours = provisioned()?;
+    let own = tempfile::tempdir()?;
+    fs::write(own.path().join("own.sh"), "echo '# mine' >> /etc/sysctl.d/95-etcd.conf\n")?;
+    let text = fs::read_to_string(recipe("demo"))? + "\n[files]\npost = [\"own.sh\"]\n";
+    let path = own.path().join("own.toml");
+    fs::write(&path, text)?;
+    ours.build(&path)?;
+    let host = ours.machine("etcd-1")?;
+    let installation = ours.try_install(&host)?;
+    let log = installation.log();
+    ensure!(matches!(installation.outcome, Outcome::PoweredOff(_)), "{:?}\n{log}", installation.outcome);
+    ensure!(log.contains("INSTALLATION FAILED") && log.contains("/etc/sysctl.d/95-etcd.conf was altered"), "{log}");
+    ensure!(!host.path("/etc/firstboot/installed").exists());
     Ok(())
 }
 
