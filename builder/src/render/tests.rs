@@ -62,7 +62,7 @@ fn only_a_recipe_with_backup_has_the_timer() {
     let files = overlay(&without).unwrap();
     assert!(files.iter().all(|file| !file.path.contains("snapshot")));
     assert!(!file(&files, PRESET).contains("snapshot"));
-    assert!(!kickstart(&without, Sha256::of(b"")).unwrap().contains("snapshot"));
+    assert!(!kickstart(&without, Sha256::of(b"")).unwrap().contains("firstboot-snapshot"));
     let with = recipe("[backup]\nschedule = \"Sun 02:30\"\n");
     let files = overlay(&with).unwrap();
     assert!(file(&files, TIMER).contains("OnCalendar=Sun *-*-* 02:30:00\n"), "{}", file(&files, TIMER));
