@@ -32,9 +32,14 @@ const LENGTH: usize = 14 + 28;
 const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
 
+/// For how long an answer holds.
+const FRESH: Duration = Duration::from_secs(5);
+
 /// The question, which is asked on in the background.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    address: Ipv4Addr,
+    since: Instant,
     answer: mpsc::Receiver<Result<()>>,
 }
 
@@ -43,7 +48,7 @@ pub(crate) fn ask(address: Ipv4Addr) -> Asked {
     let (send, answer) = mpsc::channel();
     // Nobody listens any more where this node was refused for another reason.
     thread::spawn(move || send.send(check(address)));
-    Asked { answer }
+    Asked { address, since: Instant::now(), answer }
 }
 
 impl Asked {
@@ -62,9 +67,20 @@ impl Asked {
     ///
     /// # Errors
     /// Refused where another machine has the address.
-    pub(crate) fn all(self) -> Result<()> {
+    pub(crate) fn all(&self) -> Result<()> {
         // An answer that was taken before was a good one.
         self.answer.recv().unwrap_or(Ok(()))
+    }
+
+    /// The same of now: asks anew what was asked long ago.
+    ///
+    /// # Errors
+    /// Refused where another machine has the address.
+    pub(crate) fn now(&mut self) -> Result<()> {
+        if self.since.elapsed() > FRESH {
+            *self = ask(self.address);
+        }
+        self.all()
     }
 }
 

@@ -150,7 +150,7 @@ pub(crate) async fn agree(
     }
     let mut accounts = Accounts::default();
     let mut answers = ask_all(&asker, identity, &listener);
-    let mut rebuild = Rebuild::new(asker.clone());
+    let mut rebuild = Rebuild::new(identity, asker.clone());
     let mut told = String::new();
     loop {
         let called_off = match &mut errand {

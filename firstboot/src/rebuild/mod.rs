@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::arp;
+use crate::arp::{self, Asked};
 use crate::barrier::{Asker, Past};
 use crate::etcd::{Client, Credentials};
 use crate::exit::refused;
@@ -37,6 +37,7 @@ pub(crate) struct Rebuild {
     asker: Asker,
     streams: Streams,
     rival: Patience,
+    alone: Asked,
 }
 
 /// For how long a member seems to be alive elsewhere.
@@ -64,9 +65,10 @@ impl Patience {
 }
 
 impl Rebuild {
-    /// With the node's certificates.
-    pub(crate) fn new(asker: Asker) -> Self {
-        Self { asker, streams: Streams::default(), rival: Patience::default() }
+    /// With the node's certificates. The network is asked for a second machine meanwhile.
+    pub(crate) fn new(identity: &Identity, asker: Asker) -> Self {
+        let alone = arp::ask(identity.node.address);
+        Self { asker, streams: Streams::default(), rival: Patience::default(), alone }
     }
 
     /// Goes as far as it gets. `living` are the clusters that were seen on the peer ports.
@@ -115,8 +117,8 @@ impl Rebuild {
                 return Ok(Some(Round::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
-                // Asked anew: this node may have waited for days, and all that is known of the other is a cut connection.
-                arp::ask(identity.node.address).all()?;
+                // This node may have waited for days, and all that is known of the other is a cut connection.
+                self.alone.now()?;
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
                 intend(journal, Event::Remove { member }, &line)?;
                 async { Client::connect(helper, &credentials).await?.remove(member).await }.await
