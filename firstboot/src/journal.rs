@@ -1,7 +1,8 @@
 //! What firstboot did, in order: append-only, each line checksummed and flushed before the next thing is done, so
 //! that after a power cut it can be told what had been begun and what was finished.
 
-use std::collections::BTreeSet;
+mod event;
+
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,167 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use recipes::{Label, Sha256};
+pub(crate) use event::{Event, Exchange, Source, Told};
+use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-use crate::barrier::{Lives, Nonce, Task};
 use crate::exit::refused;
-use crate::files::{self, Stamp};
-use crate::machine::Machine;
-
-/// One thing that happened. A decision is written before it is acted on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) enum Event {
-    /// A document made this machine this node.
-    Accepted {
-        /// The member's name.
-        name: Label,
-        /// The machine that it was accepted on.
-        machine: Machine,
-    },
-    /// The operator said that the cluster shall begin without these.
-    Without {
-        /// Members of the recipe.
-        names: BTreeSet<Label>,
-    },
-    /// The disk was found empty, and its life in the bootstrap barrier begins.
-    Life {
-        /// Drawn for it.
-        nonce: Nonce,
-    },
-    /// All others were seen, empty, in these lives; this node will be told as ready.
-    Ready {
-        /// The lives of all initial members.
-        lives: Lives,
-        /// What they agree on.
-        #[serde(default, skip_serializing_if = "Task::is_new")]
-        task: Task,
-    },
-    /// This node shall be an initial member of a new cluster with this token.
-    Bootstrap {
-        /// etcd's `initial-cluster-token`.
-        token: String,
-        /// Its initial members with their peer URLs.
-        members: Vec<(String, String)>,
-    },
-    /// A cluster lives in which another life of this node is a member; that one shall be removed.
-    Remove {
-        /// Its id.
-        member: u64,
-    },
-    /// This node shall be added as a learner.
-    Add {
-        /// To the cluster with this id.
-        cluster: u64,
-    },
-    /// It was added.
-    Added {
-        /// The id it got.
-        member: u64,
-    },
-    /// This node shall join the cluster that it was added to.
-    Join {
-        /// etcd's `initial-cluster-token`; a joining member does not heed it.
-        token: String,
-        /// All members with their peer URLs, this one among them.
-        members: Vec<(String, String)>,
-    },
-    /// This node shall have a vote.
-    Promote {
-        /// Its id.
-        member: u64,
-    },
-    /// The operator said that this member shall leave its cluster, and it is safe; now it is removed.
-    Leave {
-        /// Its id.
-        member: u64,
-    },
-    /// It could not be removed in time, and goes on as a member.
-    Stay {
-        /// Its id.
-        member: u64,
-    },
-    /// It is no member any more, and etcd stays down.
-    Left {
-        /// The id it had.
-        member: u64,
-    },
-    /// The operator said that this node, which is no member any more, shall be taken in again.
-    Rejoin {
-        /// The id it had.
-        member: u64,
-    },
-    /// The data directory is put aside: what a bootstrap that was cut short left, or a member that is none any more.
-    Aside {
-        /// Where to.
-        path: PathBuf,
-    },
-    /// The operator told this node to begin anew with what it does not have yet; etcd stops.
-    Told(Box<Told>),
-    /// All agreed. This is the moment from which there is only forward.
-    Exchange(Box<Exchange>),
-    /// Both folders have their new names.
-    Exchanged,
-    /// Nothing came of it: etcd goes on with the data it had.
-    GivenUp,
-    /// etcd on this node answered, with a quorum behind it.
-    Healthy {
-        /// The cluster's id, as etcd gives it.
-        cluster: u64,
-        /// The member's id.
-        member: u64,
-    },
-}
-
-/// What an operator told a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Told {
-    /// Drawn for this one time.
-    pub(crate) nonce: Nonce,
-    /// What it is to begin with.
-    pub(crate) task: Task,
-    /// The members of the recipe that shall not be waited for.
-    pub(crate) without: BTreeSet<Label>,
-    /// The snapshot, where that is what it begins with.
-    pub(crate) source: Option<Source>,
-    /// When it is given up by itself, in seconds since 1970.
-    pub(crate) until: u64,
-}
-
-/// A snapshot on this node's disk, as it was verified.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Source {
-    /// The file.
-    pub(crate) path: PathBuf,
-    /// The digest of all of it.
-    pub(crate) sha256: Sha256,
-    /// The revision in it.
-    pub(crate) revision: u64,
-    /// Whether it ends with etcd's own digest.
-    pub(crate) digest: bool,
-    /// Which file it was then, so that another put in its place is noticed without reading all of it again.
-    pub(crate) stamp: Stamp,
-}
-
-/// Other data takes the place of etcd's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Exchange {
-    /// What takes the place.
-    pub(crate) from: PathBuf,
-    /// Where the data that was there goes, if there was any.
-    pub(crate) aside: Option<PathBuf>,
-    /// The token of the cluster it belongs to.
-    pub(crate) token: String,
-    /// Its initial members with their peer URLs.
-    pub(crate) members: Vec<(String, String)>,
-    /// The id of that cluster.
-    pub(crate) cluster: u64,
-    /// The id of this node in it, where that is known.
-    pub(crate) member: Option<u64>,
-    /// The revision that it goes on from.
-    pub(crate) revision: u64,
-}
+use crate::files;
 
 /// An event and when it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

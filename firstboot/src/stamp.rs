@@ -1,8 +1,7 @@
 //! Is this node what the image made of it? Checked before anything of the image is believed or run.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -99,24 +98,9 @@ fn look(file: &StampedFile, known: Option<&(Sha256, Seen)>) -> Result<Seen, Stri
     if known.is_some_and(|(digest, before)| *digest == file.sha256 && *before == seen) {
         return Ok(seen);
     }
-    let found = digest(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let found = files::digest(&path).map_err(|error| format!("{error:#}"))?;
     if found != file.sha256 {
         return Err(format!("{} was altered (expected sha256 {}, found {found})", path.display(), file.sha256));
     }
     Ok(seen)
-}
-
-fn digest(path: &Path) -> std::io::Result<Sha256> {
-    let mut file = File::open(path)?;
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n => context.update(&buffer[..n]),
-        }
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    Ok(Sha256::new(out))
 }

@@ -2,6 +2,7 @@
 
 mod backup;
 mod pace;
+mod table;
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,7 @@ use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::say::show;
 use crate::{files, identity, paths};
+use table::table;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -203,60 +205,9 @@ fn verdict(rows: &[Row]) -> Option<Exit> {
     }
 }
 
-fn table(rows: &[Row]) -> String {
-    let head = ["NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX", "REMARKS"];
-    let mut lines = vec![head.map(str::to_owned).to_vec()];
-    for row in rows {
-        let answered = !row.version.is_empty();
-        let number = |text: String| if answered { text } else { "-".to_owned() };
-        let role = match (answered, row.leader, row.learner) {
-            (false, ..) => "-",
-            (_, true, _) => "leader",
-            (_, _, true) => "learner",
-            _ => "follower",
-        };
-        lines.push(vec![
-            row.name.clone(),
-            row.endpoint.clone(),
-            match (row.healthy, row.member) {
-                (true, _) => "healthy",
-                (false, true) => "UNHEALTHY",
-                (false, false) => "NO MEMBER",
-            }
-            .to_owned(),
-            role.to_owned(),
-            number(row.version.clone()),
-            number(size(row.db_size)),
-            number(row.revision.to_string()),
-            number(row.raft_term.to_string()),
-            number(row.raft_index.to_string()),
-            remarks(row),
-        ]);
-    }
-    let widths: Vec<usize> =
-        (0..head.len()).map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0)).collect();
-    let show = |line: &Vec<String>| {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    lines.iter().map(show).collect()
-}
-
-/// Of one that is no member it matters why, and not that it does not answer.
-fn remarks(row: &Row) -> String {
-    let errors = row.errors.iter().filter(|_| !row.without);
-    errors.chain(&row.notes).map(String::as_str).collect::<Vec<_>>().join("; ")
-}
-
-fn size(bytes: i64) -> String {
-    // etcd's databases are MiB to a few GiB; a tenth of a MiB is as fine as anyone looks.
-    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-    let mib = bytes as f64 / f64::from(1 << 20);
-    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::table::remarks;
     use super::*;
 
     fn row(name: &str, healthy: bool) -> Row {
