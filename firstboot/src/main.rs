@@ -1,10 +1,9 @@
 //! Turns a machine installed from the image into an etcd member.
 //!
 //! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
-//! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its
-//! address; `barrier` sees to it that its cluster begins once,
-//! `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes one out and `rejoin` lets it back,
-//! `restore` takes all of them to a snapshot;
+//! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its address; `barrier` sees to
+//! it that its cluster begins once, `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes
+//! one out and `rejoin` lets it back; `snapshot` takes, checks and keeps snapshots, `restore` takes all members to one;
 //! `journal` remembers, and `explain` tells it; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
 //! and to etcd.
 

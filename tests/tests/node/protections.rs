@@ -54,14 +54,9 @@ const ETCD: [Case; 11] = [
         answer: "refused EACCES",
     },
     case("PrivateDevices", &["read=/dev/probe"], "refused ENOENT"),
-    Case {
-        directive: "ProtectSystem",
-        beside: &["ReadOnlyDirectories"],
-        attempts: &["create=/usr/probe", "create=/etc/probe"],
-        answer: "refused EROFS",
-    },
+    PROTECT_SYSTEM,
     case("ProtectHome", &["read=/home/probe/file", "read=/run/user/probe"], "refused EACCES"),
-    case("ReadOnlyDirectories", &["create=/opt/probe", "create=/var/probe", "create=/run/probe"], "refused EROFS"),
+    READ_ONLY,
     case("ReadWriteDirectories", &["create=/var/lib/etcd"], "done"),
     case(
         "InaccessibleDirectories",
@@ -76,6 +71,17 @@ const ETCD: [Case; 11] = [
         answer: "refused EACCES",
     },
 ];
+
+/// ReadOnlyDirectories=/ forbids it as well.
+const PROTECT_SYSTEM: Case = Case {
+    directive: "ProtectSystem",
+    beside: &["ReadOnlyDirectories"],
+    attempts: &["create=/usr/probe", "create=/etc/probe"],
+    answer: "refused EROFS",
+};
+
+const READ_ONLY: Case =
+    case("ReadOnlyDirectories", &["create=/opt/probe", "create=/var/probe", "create=/run/probe"], "refused EROFS");
 
 const FIRSTBOOT: [Case; 5] = [
     case("UMask", &["shared=/var/lib/etcd"], "refused EACCES"),
@@ -92,14 +98,9 @@ const SNAPSHOT: [Case; 9] = [
     case("RestrictAddressFamilies", &["family=17"], "refused EAFNOSUPPORT"),
     case("CapabilityBoundingSet", &["bind=80", "setuid=1", "hurry"], "refused EPERM"),
     case("PrivateDevices", &["read=/dev/probe"], "refused ENOENT"),
-    Case {
-        directive: "ProtectSystem",
-        beside: &["ReadOnlyDirectories"],
-        attempts: &["create=/usr/probe", "create=/etc/probe"],
-        answer: "refused EROFS",
-    },
+    PROTECT_SYSTEM,
     case("ProtectHome", &["read=/home/probe/file", "read=/run/user/probe"], "refused ENOENT"),
-    case("ReadOnlyDirectories", &["create=/opt/probe", "create=/var/probe", "create=/run/probe"], "refused EROFS"),
+    READ_ONLY,
     case("ReadWriteDirectories", &["create=/var/backups/etcd"], "done"),
     case(
         "InaccessibleDirectories",
