@@ -39,6 +39,7 @@ mod systemd;
 #[cfg(test)]
 mod twice;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -67,6 +68,9 @@ enum Command {
     Image,
     /// Take, check and keep snapshots
     Snapshot(snapshot::Options),
+    /// Print the node document of a vfat disk
+    #[command(hide = true)]
+    Seed { disk: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Image => stamp::prove().map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
+        Command::Seed { disk } => metadata::print_seed(&disk).map(|()| None),
     };
     match outcome {
         Ok(None) => ExitCode::SUCCESS,

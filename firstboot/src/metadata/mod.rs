@@ -7,6 +7,7 @@ mod nocloud;
 mod url;
 
 use anyhow::{Context as _, Result};
+pub(crate) use nocloud::print as print_seed;
 use recipes::Envelope;
 use recipes::cluster::{MetadataPolicy, MetadataSource};
 
