@@ -32,9 +32,35 @@ pub(super) fn table(faults: &[Fault]) -> String {
     text
 }
 
+/// A table by which the first question "who has this address" that a machine asks before it takes the address is lost,
+/// and no other: its sender has no address yet. It counts those that were asked and those that were lost.
+pub(super) fn first_question(host: &str) -> String {
+    format!(
+        "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \
+         request arp saddr ip 0.0.0.0 counter numgen inc mod 65536 0 counter drop\n }}\n}}\n"
+    )
+}
+
+/// The numbers of packets that nft shows of a table's counters, in their order.
+pub(super) fn counted(listed: &str) -> Vec<u64> {
+    let words: Vec<&str> = listed.split_whitespace().collect();
+    words
+        .windows(3)
+        .filter(|three| three[..2] == ["counter", "packets"])
+        .filter_map(|three| three[2].parse().ok())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nft_counted_is_read_in_order() {
+        let listed =
+            "  iifname \"a\" counter packets 3 bytes 84 numgen inc mod 65536 0 counter packets 1 bytes 28 drop\n";
+        assert_eq!(counted(listed), [3, 1]);
+    }
 
     #[test]
     fn a_share_is_drawn_at_random_and_the_whole_is_not() {

@@ -150,6 +150,18 @@ impl Network {
         self.apply(&state.faults)
     }
 
+    /// Loses the first ARP question that the host asks on behalf of nobody, and no other.
+    pub fn lose_first_question(&self, host: &str) -> Result<()> {
+        self.nft(&faults::first_question(&self.link(host)?.host))
+    }
+
+    /// How many such questions were asked so far, and how many of them were lost.
+    pub fn questions(&self) -> Result<[u64; 2]> {
+        let mut nft = self.0.world.command("nft");
+        let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
+        faults::counted(&listed).try_into().map_err(|_| anyhow!("nft does not count as it was told to:\n{listed}"))
+    }
+
     /// Ends all faults between hosts, and puts all cables in; what was slowed stays slow.
     pub fn heal_all(&self) -> Result<()> {
         let mut state = self.state()?;
@@ -178,9 +190,13 @@ impl Network {
 
     /// The rules take effect as one: the whole table is written anew.
     fn apply(&self, faults: &[Fault]) -> Result<()> {
+        self.nft(&faults::table(faults))
+    }
+
+    fn nft(&self, rules: &str) -> Result<()> {
         let folder = run::current()?.folder("nft")?;
         let file = folder.join("rules");
-        std::fs::write(&file, faults::table(faults)).with_context(|| format!("cannot write {}", file.display()))?;
+        std::fs::write(&file, rules).with_context(|| format!("cannot write {}", file.display()))?;
         let mut nft = self.0.world.command("nft");
         nft.arg("-f").arg(&file);
         process::run(&mut nft)?.ok()?;
