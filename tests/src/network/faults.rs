@@ -14,9 +14,13 @@ pub struct Fault {
     pub percent: u8,
 }
 
+/// Two hosts that nothing passes between, not even ARP: as if each were in a network of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wall(pub String, pub String);
+
 /// The whole table for nft, replacing the one that is there. It is of the bridge family: hosts of one bridge talk
 /// below IP, where an `inet` table sees nothing.
-pub(super) fn table(faults: &[Fault]) -> String {
+pub(super) fn table(faults: &[Fault], walls: &[Wall]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
          type filter hook forward priority 0\n",
@@ -27,6 +31,11 @@ pub(super) fn table(faults: &[Fault]) -> String {
             let _ = write!(text, "numgen random mod 100 < {percent} ");
         }
         text.push_str("drop\n");
+    }
+    for Wall(one, other) in walls {
+        for (from, to) in [(one, other), (other, one)] {
+            let _ = writeln!(text, "  iifname {from} oifname {to} drop");
+        }
     }
     text.push_str(" }\n}\n");
     text
@@ -65,9 +74,11 @@ mod tests {
     #[test]
     fn a_share_is_drawn_at_random_and_the_whole_is_not() {
         let [from, to] = [Ipv4Addr::new(10, 101, 15, 101), Ipv4Addr::new(10, 101, 15, 102)];
-        let all = table(&[Fault { from, to, percent: 100 }]);
+        let all = table(&[Fault { from, to, percent: 100 }], &[]);
         assert!(all.contains("ip saddr 10.101.15.101 ip daddr 10.101.15.102 drop\n"), "{all}");
-        let some = table(&[Fault { from, to, percent: 10 }]);
+        let some = table(&[Fault { from, to, percent: 10 }], &[]);
         assert!(some.contains("numgen random mod 100 < 10 drop\n"), "{some}");
+        let wall = table(&[], &[Wall("a".into(), "b".into())]);
+        assert!(wall.contains("iifname a oifname b drop\n  iifname b oifname a drop\n"), "{wall}");
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::{process, run};
 
-pub use faults::Fault;
+pub use faults::{Fault, Wall};
 pub use namespace::Namespace;
 
 /// The address of the world, the side that is not a node.
@@ -37,6 +37,7 @@ struct Inner {
 struct State {
     hosts: Vec<Link>,
     faults: Vec<Fault>,
+    walls: Vec<Wall>,
 }
 
 impl State {
@@ -147,7 +148,15 @@ impl Network {
         let fault = Fault { from: self.link(from)?.address, to: self.link(to)?.address, percent };
         let mut state = self.state()?;
         state.faults.push(fault);
-        self.apply(&state.faults)
+        self.apply(&state)
+    }
+
+    /// Puts some hosts into a network of their own, apart from the others: nothing passes between the two, not even ARP.
+    pub fn divide(&self, some: &[&str], others: &[&str]) -> Result<()> {
+        let mut state = self.state()?;
+        let pairs = some.iter().flat_map(|one| others.iter().map(|other| Wall((*one).into(), (*other).into())));
+        state.walls.extend(pairs);
+        self.apply(&state)
     }
 
     /// Loses the first ARP question that the host asks on behalf of nobody, and no other.
@@ -162,11 +171,12 @@ impl Network {
         faults::counted(&listed).try_into().map_err(|_| anyhow!("nft does not count as it was told to:\n{listed}"))
     }
 
-    /// Ends all faults between hosts, and puts all cables in; what was slowed stays slow.
+    /// Ends all faults and walls between hosts, and puts all cables in; what was slowed stays slow.
     pub fn heal_all(&self) -> Result<()> {
         let mut state = self.state()?;
         state.faults.clear();
-        self.apply(&state.faults)?;
+        state.walls.clear();
+        self.apply(&state)?;
         for link in &state.hosts {
             ip(&["-n", self.0.world.name(), "link", "set", &link.host, "up"])?;
         }
@@ -189,8 +199,8 @@ impl Network {
     }
 
     /// The rules take effect as one: the whole table is written anew.
-    fn apply(&self, faults: &[Fault]) -> Result<()> {
-        self.nft(&faults::table(faults))
+    fn apply(&self, state: &State) -> Result<()> {
+        self.nft(&faults::table(&state.faults, &state.walls))
     }
 
     fn nft(&self, rules: &str) -> Result<()> {

@@ -1,12 +1,14 @@
 //! The named disaster "a clone of a node booted beside it", and a second machine that was told the same.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
-use tests::{etcd, process, programs};
+use tests::host::Host;
+use tests::{client, etcd, process, programs};
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_refused};
+use crate::bed::{Bed, NEEDS, PATIENCE, copy, has_no_etcd, listed, wait_refused};
+use crate::disasters::plain;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -15,8 +17,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A clone beside its node: plain etcd starts there, answers for the same member with other data, and both are lost.
-/// Here it finds the other by its address before it says a word to anybody.
+/// A clone beside its node: with plain etcd it is the same member, and votes a second time. Here it finds the other by
+/// its address before it says a word to anybody, or knows by its hardware that its disk is another machine's.
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
@@ -33,14 +35,14 @@ fn twin() -> Result<()> {
     ensure!(!twin.path("/var/lib/firstboot/journal").exists(), "it took the identity on");
     twin.pull_the_plug()?;
 
-    // With a copy of the member's disk.
-    for folder in ["firstboot", "etcd"] {
-        let (from, to) = (bed.hosts[2].path("/var/lib").join(folder), twin.path("/var/lib").join(folder));
-        process::check("rm", &["-rf", &to.to_string_lossy()])?;
-        process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()])?;
+    // With a copy of the member's disk, where it can hear nobody that has the address.
+    for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
+        copy(&bed.hosts[2].path(folder), &twin.path(folder))?;
     }
+    divide(&bed, &twin)?;
     twin.boot()?;
     wait_refused(&twin, &["this disk is a copy, or was moved", &mac])?;
+    bed.provisioning.network.heal_all()?;
     // And with a journal of that disk that knows no machine.
     process::check("rm", &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()])?;
     twin.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
@@ -51,7 +53,38 @@ fn twin() -> Result<()> {
     ensure!(listed(&bed.hosts[0], "etcd-3")? == before, "the member list has changed");
     let now = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
     ensure!(now == boots, "etcd-3 was restarted");
-    Ok(())
+    two_quorums(&mut bed, &mut twin)
+}
+
+/// Plain etcd with a copy of a member's disk: where the network is divided either half has one of the two, and both halves
+/// are a quorum of one cluster, in which each acknowledges another value of one key.
+fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
+    bed.power_fails()?;
+    bed.provisioning.network.cut(twin.name())?;
+    let client = plain(bed)?;
+    bed.power_fails()?;
+    for folder in ["/etc/etcd", "/var/lib/etcd", "/etc/systemd/system"] {
+        copy(&bed.hosts[2].path(folder), &twin.path(folder))?;
+    }
+    divide(bed, twin)?;
+    bed.provisioning.network.heal(twin.name())?;
+    boot_all(&mut bed.hosts)?;
+    twin.boot()?;
+    let sides = [(0, "one"), (1, "two")].map(|(at, value)| (bed.hosts[at].address(), value));
+    for (address, value) in sides {
+        client::insist(|| client.put(address, "answer", value))
+            .context("plain etcd was to have a quorum on each side")?;
+    }
+    for (address, value) in sides {
+        let found = client::insist(|| client.all(address, "answer"))?;
+        ensure!(found.get("answer").is_some_and(|own| own == value), "{address} reads {found:?}");
+    }
+    twin.pull_the_plug()
+}
+
+/// etcd-1 and etcd-3 hear each other, and etcd-2 and the twin do.
+fn divide(bed: &Bed, twin: &Host) -> Result<()> {
+    bed.provisioning.network.divide(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
 }
 
 /// The lone member of its cluster has a twin with an empty disk. There is no other member to tell the twin of it, and the
