@@ -59,7 +59,8 @@ fn refusal(host: &mut Host) -> Result<(String, i32)> {
     }
 }
 
-fn refused(host: &mut Host, expected: &str) -> Result<()> {
+/// Boots a host that must refuse with these words, and pulls its plug.
+pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     let (said, code) = refusal(host)?;
     ensure!(code == 3, "exit code {code}: {said}");
     ensure!(said.contains(expected), "expected {expected:?}, but firstboot says:\n{said}");
