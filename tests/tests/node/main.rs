@@ -2,6 +2,7 @@
 
 mod bed;
 mod firewall;
+mod names;
 mod protections;
 mod sandbox;
 mod selinux;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [protections::trials(), firewall::trials(), ssh::trials(), selinux::trials()].into_iter().flatten().collect()
+        let all = [names::trials(), protections::trials(), firewall::trials(), ssh::trials(), selinux::trials()];
+        all.into_iter().flatten().collect()
     })
 }
