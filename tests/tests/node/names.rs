@@ -107,7 +107,7 @@ fn names(statement: &Item) -> Result<Vec<String>> {
             let permissions = words(&format!("permission {of}"), permissions);
             [words("type", from), words("type", to), words("class", class), permissions].concat()
         }
-        [Word("portcon"), _, _, name] | [Word("filecon"), _, _, name] => context(name)?,
+        [Word("portcon" | "filecon"), _, _, name] => context(name)?,
         _ => bail!("a statement that this test cannot read: {statement:?}"),
     })
 }
