@@ -1,5 +1,6 @@
 //! From one recipe to a running cluster, on real hosts.
 
+mod certificates;
 mod path;
 mod refusals;
 mod sources;
@@ -7,5 +8,8 @@ mod sources;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::harness::main(|| path::trials().into_iter().chain(sources::trials()).chain(refusals::trials()).collect())
+    tests::harness::main(|| {
+        let all = [path::trials(), sources::trials(), refusals::trials(), certificates::trials()];
+        all.into_iter().flatten().collect()
+    })
 }
