@@ -24,6 +24,8 @@ pub enum Need {
     Apt,
     /// QEMU for x86.
     Qemu,
+    /// setools: what an SELinux policy lets whom do.
+    Setools,
     /// curl.
     Curl,
     /// strace, to kill a program at one system call.
@@ -63,6 +65,7 @@ impl Need {
             Need::Pip => answers("pip", "--version", "python3-pip"),
             Need::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
             Need::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
+            Need::Setools => program("sesearch", "setools"),
             Need::Curl => program("curl", "curl"),
             Need::Strace => program("strace", "strace"),
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),

@@ -4,6 +4,7 @@ mod bed;
 mod firewall;
 mod names;
 mod protections;
+mod rules;
 mod sandbox;
 mod selinux;
 mod ssh;
