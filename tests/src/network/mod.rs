@@ -5,13 +5,16 @@
 
 mod faults;
 mod namespace;
+mod wire;
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{process, run};
+use wire::Wire;
 
 pub use faults::{Fault, Wall};
 pub use namespace::Namespace;
@@ -38,6 +41,7 @@ struct State {
     hosts: Vec<Link>,
     faults: Vec<Fault>,
     walls: Vec<Wall>,
+    wires: Vec<Wire>,
 }
 
 impl State {
@@ -196,6 +200,21 @@ impl Network {
         let mut tc = self.0.world.command("tc");
         tc.args(["qdisc", "del", "dev", &self.link(host)?.host, "root"]);
         process::run(&mut tc)?.ok().map(drop)
+    }
+
+    /// Lets everything take so long on its way to the host, and as long on its way from it.
+    pub fn far(&self, host: &str, delay: Duration) -> Result<()> {
+        let host = self.link(host)?.host;
+        let wire = Wire::lay(self.world(), &host, delay)?;
+        self.state()?.wires.push(wire);
+        Ok(())
+    }
+
+    /// Ends what [`Network::far`] began.
+    pub fn near(&self, host: &str) -> Result<()> {
+        let mut state = self.state()?;
+        let at = state.wires.iter().position(|wire| wire.host == host).with_context(|| format!("{host} is near"))?;
+        state.wires.remove(at).take_up(self.world())
     }
 
     /// The rules take effect as one: the whole table is written anew.

@@ -1,5 +1,6 @@
 //! From one recipe to a running cluster, on real hosts.
 
+mod certificates;
 mod foreign;
 mod older;
 mod path;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        let subjects = [path::trials(), sources::trials(), refusals::trials(), older::trials(), foreign::trials()];
-        subjects.into_iter().flatten().collect()
+        let refusals = [refusals::trials(), certificates::trials(), older::trials(), foreign::trials()];
+        [path::trials(), sources::trials()].into_iter().chain(refusals).flatten().collect()
     })
 }
