@@ -4,6 +4,7 @@
 //! then `target` gives it its name and `manifest` says what it is. `place` is where snapshots lie, a `folder` or a
 //! `bucket`; `list` and `prune` look after them, `scheduled` sees to it that the members make each run of the schedule once.
 
+mod age;
 mod boot;
 mod bucket;
 mod folder;
