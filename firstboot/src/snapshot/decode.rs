@@ -174,10 +174,12 @@ mod tests {
             let at = at.index(stored.len());
             let mut flipped = stored.clone();
             flipped[at] ^= 1 << bit;
-            // What the first bytes tell may be that it is no such file at all; then the pages' walk refuses it.
-            for other in [&stored[..at], &flipped] {
-                prop_assert_ne!(decoded(other, true).ok(), Some(plain.clone()));
-                prop_assert!(at < age::MAGIC.len() || decoded(other, true).is_err());
+            // By its first bytes it may be no such file at all; then the walk over its pages refuses it.
+            if at >= age::MAGIC.len() {
+                prop_assert!(decoded(&stored[..at], true).is_err());
+                // zstd has bits that mean nothing.
+                let came = decoded(&flipped, true);
+                prop_assert!(came.is_err() || !encrypt && came.unwrap() == plain);
             }
         }
     }

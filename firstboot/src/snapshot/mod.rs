@@ -7,6 +7,9 @@
 mod age;
 mod boot;
 mod bucket;
+pub(crate) mod decode;
+mod encode;
+mod flushed;
 mod folder;
 pub(crate) mod list;
 pub(crate) mod manifest;

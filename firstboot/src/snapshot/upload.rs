@@ -9,7 +9,7 @@ use recipes::Sha256;
 use tokio::sync::mpsc;
 
 use super::bucket::{Bucket, Parts};
-use super::receive::Tee;
+use super::encode::{Sink, Stored};
 
 /// The smallest that S3 takes; its limit of 10,000 parts lets 48 GiB through.
 const PART: usize = 5 << 20;
@@ -47,10 +47,13 @@ impl Write for Inlet {
     }
 }
 
-impl Tee for Inlet {
-    fn finish(mut self: Box<Self>) -> io::Result<()> {
+impl Sink for Inlet {
+    fn finish(mut self: Box<Self>) -> io::Result<Option<Stored>> {
         let rest = std::mem::take(&mut self.filling);
-        if rest.is_empty() { Ok(()) } else { self.send(rest) }
+        if !rest.is_empty() {
+            self.send(rest)?;
+        }
+        Ok(None)
     }
 }
 
