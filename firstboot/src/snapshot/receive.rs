@@ -136,10 +136,7 @@ pub(super) async fn receive(
 }
 
 /// Writes what comes; gives the digest of all, once the stream's own was found right, and what was stored.
-fn write(
-    mut sinks: Vec<Box<dyn Sink>>,
-    mut pieces: mpsc::Receiver<Piece>,
-) -> Result<Option<(Sha256, Option<Stored>)>> {
+fn write(mut sinks: Vec<Box<dyn Sink>>, mut pieces: mpsc::Receiver<Piece>) -> Result<Option<(Sha256, Option<Stored>)>> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut whole = false;
     while let Some(piece) = pieces.blocking_recv() {

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, anyhow};
 use recipes::ClusterDocument;
 
 use super::bucket::Bucket;
-use super::list::now;
 use super::encode::{Encoding, Sink, Stored};
 use super::flushed::Flushed;
+use super::list::now;
 use super::manifest::{Manifest, Plain, Snapshot, stamp};
 use super::place::Place;
 use super::receive::{Received, receive, room};
@@ -138,21 +138,11 @@ async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
     let spooled = Flushed::never(spool.try_clone().context("cannot hold a file open")?);
     let sinks = vec![Box::new(spooled) as Box<dyn Sink>, about.encoding.before(Box::new(inlet))?];
     let space = |size| room(&[Path::new(paths::BACKUPS)], size);
-    let made = async {
-        let (received, uploaded) = tokio::join!(receive(&about.source.client, sinks, space), upload.run());
-        uploaded?;
-        let received = received?;
-        let verified = walked(spool, &received, about.name).await?;
-        bucket.vacant(name).await?;
-        Ok((received, verified))
-    };
-    let (received, verified) = match made.await {
-        Ok(made) => made,
-        Err(error) => {
-            upload.abort().await;
-            return Err(error);
-        }
-    };
+    let (received, uploaded) = tokio::join!(receive(&about.source.client, sinks, space), upload.run());
+    uploaded?;
+    let received = received?;
+    let verified = walked(spool, &received, name).await?;
+    bucket.vacant(name).await?;
     let Stored { sha256, size } = received.as_stored();
     let how = upload.complete(size, sha256).await?;
     let manifest = about.manifest(&received, verified, how);

@@ -54,7 +54,9 @@ impl Target {
         let bare = name.strip_suffix(suffix);
         if bare.is_none_or(|bare| [".age", ".zst"].iter().any(|other| bare.ends_with(other))) {
             return Err(refused(match suffix {
-                "" => format!("{name}: by this image's recipe ([backup]) snapshots are neither encrypted nor compressed"),
+                "" => {
+                    format!("{name}: by this image's recipe ([backup]) snapshots are neither encrypted nor compressed")
+                }
                 suffix => format!("{name}: by this image's recipe ([backup]) its name must end with .db{suffix}"),
             }));
         }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use recipes::Sha256;
@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::bucket::{Bucket, Parts};
 use super::encode::{Sink, Stored};
+use super::undo;
 
 /// The smallest that S3 takes; its limit of 10,000 parts lets 48 GiB through.
 const PART: usize = 5 << 20;
@@ -62,7 +63,8 @@ impl Sink for Inlet {
 pub(super) struct Upload<'a> {
     bucket: &'a Bucket,
     name: String,
-    multipart: Box<dyn MultipartUpload>,
+    /// Gone when it is an object, or is no more.
+    multipart: Option<Box<dyn MultipartUpload>>,
     parts: Parts,
     incoming: mpsc::Receiver<Bytes>,
 }
@@ -72,7 +74,7 @@ impl<'a> Upload<'a> {
         let begun = bucket.store.put_multipart(&bucket.path(name)).await;
         let multipart = begun.map_err(|error| bucket.trouble("write to", &error))?;
         let (parts, incoming) = mpsc::channel(1);
-        let upload = Self { bucket, name: name.to_owned(), multipart, parts: Parts::new(), incoming };
+        let upload = Self { bucket, name: name.to_owned(), multipart: Some(multipart), parts: Parts::new(), incoming };
         Ok((upload, Inlet { parts, filling: Vec::new() }))
     }
 
@@ -87,7 +89,8 @@ impl<'a> Upload<'a> {
     async fn pump(&mut self) -> Result<()> {
         while let Some(part) = self.incoming.recv().await {
             self.parts.add(&part);
-            let put = self.multipart.put_part(PutPayload::from_bytes(part)).await;
+            let Some(multipart) = &mut self.multipart else { bail!("a bug: the upload is over") };
+            let put = multipart.put_part(PutPayload::from_bytes(part)).await;
             put.map_err(|error| self.bucket.trouble("write to", &error))?;
         }
         Ok(())
@@ -95,7 +98,11 @@ impl<'a> Upload<'a> {
 
     /// Makes it an object, and has the store prove what it has.
     pub(super) async fn complete(mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
-        let done = self.multipart.complete().await;
+        let Some(mut multipart) = self.multipart.take() else { bail!("a bug: the upload is over") };
+        let done = multipart.complete().await;
+        if done.is_err() {
+            self.multipart = Some(multipart);
+        }
         done.map_err(|error| self.bucket.trouble("write to", &error))?;
         let checked = self.bucket.check(&self.name, size, sha256, &self.parts).await;
         if checked.is_err() {
@@ -105,11 +112,17 @@ impl<'a> Upload<'a> {
         }
         checked
     }
+}
 
-    /// Lets the store forget the parts.
-    pub(super) async fn abort(mut self) {
-        if let Err(error) = self.multipart.abort().await {
-            eprintln!("firstboot: the unfinished upload could not be taken back: {error}");
+/// In whatever way it ends that is not an object: the store forgets the parts, which no list shows and which cost money.
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        if let Some(mut multipart) = self.multipart.take() {
+            undo::begin(async move {
+                if let Err(error) = multipart.abort().await {
+                    eprintln!("firstboot: the unfinished upload could not be taken back: {error}");
+                }
+            });
         }
     }
 }
