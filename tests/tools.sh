@@ -7,7 +7,7 @@ set -euo pipefail
 needs=(
     debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables strace:strace curl:curl
     unshare:util-linux setpriv:util-linux mkfs.xfs:xfsprogs mkfs.vfat:dosfstools mcopy:mtools shellcheck:shellcheck
-    xmllint:libxml2-utils openssl:openssl pip:python3-pip gcc:gcc qemu-system-x86_64:qemu-system-x86
+    xmllint:libxml2-utils openssl:openssl age:age zstd:zstd pip:python3-pip gcc:gcc qemu-system-x86_64:qemu-system-x86
 )
 packages=()
 for need in "${needs[@]}"; do
