@@ -1,107 +1,126 @@
 //! Who waits for nobody makes the new data while etcd still runs. Whatever becomes of that, etcd lives on.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{etcdctl, wait_healthy};
+use serde_json::Value;
+use tests::cluster::{Provisioning, etcdctl, wait_healthy};
+use tests::etcd;
 use tests::harness::trial;
 use tests::host::Host;
+use tests::programs::demo;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, token};
+use crate::bed::{NEEDS, PATIENCE, token};
 use crate::told::{SNAPSHOT, content};
 
-const PROGRAM: &str = "/usr/local/bin/etcdutl";
-const REAL: &str = "/usr/local/bin/etcdutl.real";
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
+/// It may be through before it is caught; then it is tried again.
+const TRIES: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("etcd_outlives_what_becomes_of_the_data_made_ahead", NEEDS, all)]
 }
 
-/// Has the image's etcdutl do something else, or the real thing again.
-fn etcdutl(host: &Host, script: Option<&str>) -> Result<()> {
-    let (program, real) = (host.path(PROGRAM), host.path(REAL));
-    match script {
-        Some(script) => {
-            fs::rename(&program, &real)?;
-            fs::write(&program, format!("#!/bin/sh\n{script}\n"))?;
-            Ok(fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?)
-        }
-        None => Ok(fs::rename(&real, &program)?),
+fn begin(host: &Host) -> Result<Child> {
+    let mut command = host.command(&["firstboot", "restore", SNAPSHOT])?;
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start it")
+}
+
+/// As it was before a restore.
+struct Before(Value, String);
+
+impl Before {
+    fn of(host: &Host) -> Result<Self> {
+        etcdctl(host, "put answer 43")?;
+        Ok(Self(content(host)?, token(host)?))
+    }
+
+    fn still(&self, host: &Host) -> Result<()> {
+        wait_healthy(host, 1, PATIENCE)?;
+        ensure!(content(host)? == self.0 && token(host)? == self.1, "it is not as it was");
+        Ok(())
     }
 }
 
-fn all() -> Result<()> {
-    let mut bed = Bed::with_etcd("3.5.1", 3)?;
-    // Its recipe has three members; the one that is left is told so.
-    for host in &mut bed.hosts {
-        host.boot()?;
-    }
-    bed.whole()?;
-    etcdctl(&bed.hosts[0], "put answer 42")?;
-    etcdctl(&bed.hosts[0], &format!("snapshot save {SNAPSHOT}"))?;
-    bed.hosts[0].check(&["firstboot", "restore", "--list"])?;
-    for host in &mut bed.hosts[1..] {
-        host.pull_the_plug()?;
-    }
-    bed.hosts[0].check(&["firstboot", "restore", SNAPSHOT, "--solo"])?;
-    let host = &mut bed.hosts[0];
-    wait_healthy(host, 1, PATIENCE)?;
-    etcdctl(host, "put answer 43")?;
-    let (before, first) = (content(host)?, token(host)?);
-    let as_before = |host: &Host| -> Result<()> {
+/// Sends a signal to etcdutl while it works for a restore. The image's etcdutl cannot be another: firstboot sees that.
+fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
+    for _ in 0..TRIES {
+        let before = Before::of(host)?;
+        host.sh("rm -f /root/there /root/enough")?.ok()?;
+        let script = format!(
+            "until [ -e /root/enough ]; do if pkill -{signal} -x etcdutl; then touch /root/there; exit; fi; done"
+        );
+        let mut catcher = host.command(&["sh", "-c", &script])?.spawn().context("cannot start the catcher")?;
+        let mut restore = begin(host)?;
+        let end = Instant::now() + PATIENCE;
+        while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
+            ensure!(Instant::now() < end, "neither caught nor through");
+            sleep(Duration::from_millis(10));
+        }
+        fs::write(host.path("/root/enough"), "")?;
+        catcher.wait()?;
+        if host.path("/root/there").exists() {
+            return Ok((restore, before));
+        }
+        restore.wait()?;
         wait_healthy(host, 1, PATIENCE)?;
-        ensure!(content(host)? == before && token(host)? == first, "it is not as it was");
-        Ok(())
-    };
+    }
+    bail!("etcdutl was never caught at work")
+}
+
+fn all() -> Result<()> {
+    etcd::release("3.5.1")?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&demo(1, "", "")?)?;
+    let host = &mut provisioning.node("etcd-1")?;
+    host.boot()?;
+    wait_healthy(host, 1, PATIENCE)?;
+    etcdctl(host, "put answer 42")?;
+    // So that etcdutl has something to do.
+    host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?.ok()?;
+    for number in 0..30 {
+        etcdctl(host, &format!("put fill/{number} < /root/value"))?;
+    }
+    etcdctl(host, &format!("snapshot save {SNAPSHOT}"))?;
 
     // It fails, and leaves half of its work.
-    let half = format!("{REAL} \"$@\"; find {IN_THE_MAKING} -name db -exec truncate -s 5000 {{}} ';'; exit 7");
-    etcdutl(host, Some(&half))?;
-    let running = host.check(&["systemctl", "show", "-p", "MainPID", "etcd"])?;
-    let failed = host.run(&["firstboot", "restore", SNAPSHOT, "--solo"])?;
-    ensure!(failed.code() == 1 && failed.stderr.contains("etcd was not stopped"), "{failed:?}");
-    ensure!(host.check(&["systemctl", "show", "-p", "MainPID", "etcd"])? == running, "etcd was stopped");
+    let (restore, before) = caught(host, "KILL")?;
+    let failed = restore.wait_with_output()?;
+    let said = String::from_utf8_lossy(&failed.stderr);
+    ensure!(failed.status.code() == Some(1) && said.contains("etcd was not stopped"), "{failed:?}");
     ensure!(!host.path(IN_THE_MAKING).exists(), "half of the new data is left");
-    as_before(host)?;
-    etcdutl(host, None)?;
+    before.still(host)?;
 
-    // The power is cut while it works, and when it is through.
-    for script in [format!("{REAL} \"$@\" & sleep 0.2; kill -STOP $!"), format!("{REAL} \"$@\"")] {
-        etcdutl(host, Some(&format!("{script}; touch /root/there; exec sleep 1000")))?;
-        let mut command = host.command(&["firstboot", "restore", SNAPSHOT, "--solo"])?;
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start it")?;
-        host.wait_for("[ -e /root/there ]", PATIENCE)?;
-        host.pull_the_plug()?;
-        child.wait()?;
-        fs::remove_file(host.path("/root/there"))?;
-        etcdutl(host, None)?;
-        host.boot()?;
-        as_before(host)?;
-    }
+    // The power is cut while it works.
+    let (mut restore, before) = caught(host, "STOP")?;
+    host.pull_the_plug()?;
+    restore.wait()?;
+    host.boot()?;
+    before.still(host)?;
 
-    // And when it was told: the next boot ends it. What the cut ones left is in nobody's way.
-    let told = |host: &Host| fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
-    let count = told(host).matches("\"event\":\"told\"").count();
-    let mut command = host.command(&["firstboot", "restore", SNAPSHOT, "--solo"])?;
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start it")?;
+    // And when the node was told: the next boot ends it. What the cut one left is in nobody's way.
+    let before = Before::of(host)?;
+    let told = |host: &Host| {
+        let journal = fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
+        journal.matches("\"event\":\"told\"").count()
+    };
+    let count = told(host);
+    let mut restore = begin(host)?;
     let end = Instant::now() + PATIENCE;
-    while told(host).matches("\"event\":\"told\"").count() == count {
+    while told(host) == count {
         ensure!(Instant::now() < end, "nobody was told");
         sleep(Duration::from_millis(1));
     }
     host.pull_the_plug()?;
-    child.wait()?;
+    restore.wait()?;
     host.boot()?;
     wait_healthy(host, 1, PATIENCE)?;
-    let restored = token(host)? != first;
-    println!("cut when it was told: {}", if restored { "restored" } else { "as it was" });
-    ensure!((etcdctl(host, "get answer --print-value-only")?.trim() == "42") == restored);
+    ensure!(token(host)? != before.1, "what was told before the cut was not done");
+    ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     ensure!(!host.path(IN_THE_MAKING).exists(), "what was made is left");
     Ok(())
 }
