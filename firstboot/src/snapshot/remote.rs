@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::header::{CONTENT_RANGE, RANGE};
 use recipes::Backup;
 use reqwest::{Client, Response};
-use url::Url;
+use url::{Position, Url};
 
 use super::bucket::{Bucket, client};
 use super::encode::stem;
@@ -89,9 +89,7 @@ impl std::fmt::Display for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Object { bucket, name } => write!(f, "{bucket}{name}"),
-            Self::Page { url, .. } => {
-                write!(f, "https://{}{}", url.host_str().unwrap_or_default(), url.path())
-            }
+            Self::Page { url, .. } => write!(f, "https://{}", &url[Position::BeforeHost..Position::AfterPath]),
         }
     }
 }

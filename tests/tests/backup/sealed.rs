@@ -203,10 +203,18 @@ context.load_cert_chain('cert.pem', 'key.pem')
 server = http.server.HTTPServer(('10.101.15.1', 9443), http.server.SimpleHTTPRequestHandler)
 server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()";
+    const REQUEST: &str = "[req]
+distinguished_name = name
+x509_extensions = server
+[name]
+[server]
+subjectAltName = IP:10.101.15.1
+basicConstraints = critical, CA:FALSE
+";
     let (host, world) = (&bed.hosts[0], bed.provisioning.network.world());
     let folder = run::current()?.folder("https")?;
-    let request = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=backup \
-                   -addext subjectAltName=IP:10.101.15.1";
+    fs::write(folder.join("request"), REQUEST)?;
+    let request = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x -config request";
     process::run(Command::new("openssl").args(request.split_whitespace()).current_dir(&folder))?.ok()?;
     fs::copy(host.path("/root/theirs.db.age"), folder.join("theirs.db.age"))?;
     host.write("/root/cert.pem", fs::read(folder.join("cert.pem"))?, 0o600)?;

@@ -23,9 +23,15 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("a_large_snapshot_is_restored_on_three_members_under_writes", NEEDS, large)]
 }
 
-fn number(host: &Host, words: &str) -> Result<u64> {
-    let json: serde_json::Value = serde_json::from_str(&etcdctl(host, words)?)?;
-    json["count"].as_u64().or_else(|| json[0]["HashKV"]["hash"].as_u64()).with_context(|| json.to_string())
+/// How many keys of the snapshot a host's member has, and its hash over all of them at a revision.
+fn held(host: &Host, revision: i64) -> Result<(u64, u64)> {
+    // After a read that all agree on it is no revision behind.
+    etcdctl(host, "get none")?;
+    let fields = etcdctl(host, "get /bench/ --prefix --count-only --consistency=s --write-out=fields")?;
+    let count = fields.lines().find_map(|line| line.strip_prefix("\"Count\" : ")?.parse().ok());
+    let hash = etcdctl(host, &format!("endpoint hashkv --rev={revision} --write-out=json"))?;
+    let hash: serde_json::Value = serde_json::from_str(&hash)?;
+    count.zip(hash[0]["HashKV"]["hash"].as_u64()).with_context(|| format!("{fields} {hash}"))
 }
 
 fn large() -> Result<()> {
@@ -56,12 +62,10 @@ fn large() -> Result<()> {
     writers.go_on(20, PATIENCE)?;
     writers.stop()?;
     let revision = crate::told::revision(one)?;
-    let hash = number(one, &format!("endpoint hashkv --rev={revision} --write-out=json"))?;
+    let (_, hash) = held(one, revision)?;
     for host in &bed.hosts {
-        let found = number(host, "get /bench/ --prefix --count-only --consistency=s --write-out=json")?;
-        ensure!(found == keys, "{} has {found} keys of {keys}", host.name());
-        let same = number(host, &format!("endpoint hashkv --rev={revision} --write-out=json"))?;
-        ensure!(same == hash, "{} has other data than etcd-1", host.name());
+        let found = held(host, revision)?;
+        ensure!(found == (keys, hash), "{} has {found:?}, and not {keys} keys as etcd-1, {hash}", host.name());
         // What was written before lies aside, and the snapshot that came from elsewhere is gone.
         ensure!(host.check(&["firstboot", "restore", "--list"])?.contains("--rollback returns"));
         ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
