@@ -8,8 +8,8 @@ use ring::digest;
 
 use super::age::Sealer;
 
-/// zstd's fastest but one: twice its default's speed, and snapshots of etcd's gain little by more.
-const LEVEL: i32 = 2;
+/// zstd's fastest, which needs the least memory, too.
+const LEVEL: i32 = 1;
 
 /// What lies in the folder or the store, where that is not the snapshot itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use recipes::Sha256;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, OwnedPermit};
 
 use super::bucket::{Bucket, Parts};
 use super::encode::{Sink, Stored};
@@ -15,30 +16,41 @@ use super::undo;
 /// The smallest that S3 takes; its limit of 10,000 parts lets 48 GiB through.
 const PART: usize = 5 << 20;
 
-/// The end of the upload that the stream is written into.
+/// The end of the upload that the stream is written into. It fills one part while the one before is sent, and no third.
 #[derive(Debug)]
 pub(super) struct Inlet {
     parts: mpsc::Sender<Bytes>,
+    /// Where the part that is filling will go.
+    place: Option<OwnedPermit<Bytes>>,
     filling: Vec<u8>,
 }
 
 impl Inlet {
-    fn send(&mut self, part: Vec<u8>) -> io::Result<()> {
+    /// Waits until there is room for another part.
+    fn begin(&mut self) -> io::Result<()> {
+        let place = Handle::current().block_on(self.parts.clone().reserve_owned());
         // Nobody there: the upload has failed, and says why itself.
-        self.parts.blocking_send(part.into()).map_err(|_| io::Error::other("the upload has stopped"))
+        self.place = Some(place.map_err(|_| io::Error::other("the upload has stopped"))?);
+        self.filling.reserve_exact(PART);
+        Ok(())
+    }
+
+    fn send(&mut self) {
+        if let Some(place) = self.place.take() {
+            place.send(std::mem::take(&mut self.filling).into());
+        }
     }
 }
 
 impl Write for Inlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.filling.capacity() == 0 {
-            self.filling.reserve_exact(PART);
+        if self.place.is_none() {
+            self.begin()?;
         }
         let taken = bytes.len().min(PART - self.filling.len());
         self.filling.extend_from_slice(&bytes[..taken]);
         if self.filling.len() == PART {
-            let part = std::mem::take(&mut self.filling);
-            self.send(part)?;
+            self.send();
         }
         Ok(taken)
     }
@@ -50,10 +62,7 @@ impl Write for Inlet {
 
 impl Sink for Inlet {
     fn finish(mut self: Box<Self>) -> io::Result<Option<Stored>> {
-        let rest = std::mem::take(&mut self.filling);
-        if !rest.is_empty() {
-            self.send(rest)?;
-        }
+        self.send();
         Ok(None)
     }
 }
@@ -75,7 +84,7 @@ impl<'a> Upload<'a> {
         let multipart = begun.map_err(|error| bucket.trouble("write to", &error))?;
         let (parts, incoming) = mpsc::channel(1);
         let upload = Self { bucket, name: name.to_owned(), multipart: Some(multipart), parts: Parts::new(), incoming };
-        Ok((upload, Inlet { parts, filling: Vec::new() }))
+        Ok((upload, Inlet { parts, place: None, filling: Vec::new() }))
     }
 
     /// Uploads what comes, until the inlet is closed.
