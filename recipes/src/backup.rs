@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
 /// Where snapshots lie by default.
@@ -22,6 +23,12 @@ pub struct Backup {
     pub destination: Destination,
     /// How many are kept.
     pub keep: Keep,
+    /// Whether they are made smaller, with zstd.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
+    /// For whom they are encrypted; for nobody in particular: they are not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub age: Vec<Recipient>,
     /// How the object store is reached.
     #[serde(default)]
     pub s3: S3,

@@ -11,6 +11,7 @@ pub mod name;
 pub mod node;
 mod reader;
 pub mod recipe;
+pub mod recipient;
 pub mod schedule;
 pub mod version;
 
@@ -24,5 +25,6 @@ pub use machine::{FirmwareId, Mac, MachineMatch};
 pub use name::{Domain, Label};
 pub use node::NodeDocument;
 pub use recipe::Recipe;
+pub use recipient::Recipient;
 pub use schedule::Schedule;
 pub use version::EtcdVersion;

@@ -127,6 +127,11 @@ impl<'a> Table<'a> {
         Some(items.iter().filter_map(read).collect())
     }
 
+    /// How many entries a list has, good and bad.
+    pub(crate) fn count(&self, key: &str) -> Option<usize> {
+        self.entries.get(key).and_then(|found| found.get_ref().as_array()).map(|items| items.len())
+    }
+
     /// A whole number within bounds.
     pub(crate) fn integer(&self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<At<i64>> {
         let found = self.get(key)?;

@@ -28,6 +28,10 @@ pub enum Need {
     Setools,
     /// curl.
     Curl,
+    /// age and age-keygen.
+    Age,
+    /// zstd.
+    Zstd,
     /// strace, to kill a program at one system call.
     Strace,
     /// XFS tools and loop devices.
@@ -67,6 +71,8 @@ impl Need {
             Need::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
             Need::Setools => program("sesearch", "setools"),
             Need::Curl => program("curl", "curl"),
+            Need::Age => program("age", "age").or_else(|| program("age-keygen", "age")),
+            Need::Zstd => program("zstd", "zstd"),
             Need::Strace => program("strace", "strace"),
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
             Need::Shellcheck => program("shellcheck", "shellcheck"),

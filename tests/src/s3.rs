@@ -29,6 +29,8 @@ pub enum Fault {
     Status500(&'static str, u32),
     /// The next so many answers break off in the middle of their head.
     Truncate(u32),
+    /// The next so many answers of more than a MiB break off in their middle.
+    Half(u32),
     /// Everything that goes up takes so much longer for each request.
     Slow(Duration),
     /// The digest of what is stored is given as another.
@@ -169,6 +171,9 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     if due.iter().any(|fault| matches!(fault, Fault::Truncate(_))) {
         answer.truncate(20);
     }
+    if answer.len() > 1 << 20 && spend_half(&mut lock(faults)) {
+        answer.truncate(answer.len() / 2);
+    }
     if due.contains(&Fault::Lie) || due.contains(&Fault::Flip) {
         answer = altered(&answer, &head, due.contains(&Fault::Flip));
     }
@@ -209,6 +214,19 @@ fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
     }
     faults.retain(|fault| !matches!(fault, Fault::Status500(_, 0) | Fault::Truncate(0)));
     now
+}
+
+/// Whether this large answer is one that breaks off.
+fn spend_half(faults: &mut Vec<Fault>) -> bool {
+    let mut spent = false;
+    for fault in faults.iter_mut() {
+        if let Fault::Half(times) = fault {
+            spent |= *times > 0;
+            *times = times.saturating_sub(1);
+        }
+    }
+    faults.retain(|fault| *fault != Fault::Half(0));
+    spent
 }
 
 /// An answer with another digest, or with none and another last byte.

@@ -1,23 +1,22 @@
-//! `--from PEER`: the snapshot from a member that has it and waits at the barrier, over the barrier's own TLS.
+//! The snapshot from where it lies: a member that has it and waits at the barrier (`--from PEER`), over the barrier's own
+//! TLS; an object store; a server. What came before a connection broke is not fetched again.
 
-use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use recipes::cluster::Member;
 use recipes::{Label, Sha256};
-use ring::digest::{Context as Hasher, SHA256};
+use reqwest::Response;
 
 use super::build;
+use super::spool::Spool;
 use crate::barrier::{Asker, Heard, Task, Words};
-use crate::exit::{not_ready, refused};
-use crate::files::{self, Folder, ROOT};
+use crate::exit::{Exit, Stop, not_ready, refused};
 use crate::identity::Identity;
-use crate::paths;
 use crate::say::say;
+use crate::snapshot::remote::Remote;
 
 /// For how long nothing may arrive.
 const STALL: Duration = Duration::from_secs(20);
@@ -25,7 +24,7 @@ const STALL: Duration = Duration::from_secs(20);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Fetches it, and gives its path. What came before a connection broke is not fetched again.
+/// Fetches it from a member, and gives its path.
 pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Result<PathBuf> {
     let names = || identity.cluster.members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ");
     let member = identity.cluster.member(peer).filter(|member| member.name != identity.node.name);
@@ -35,20 +34,56 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let snapshot = told(&asker, member, end).await?;
-        Folder::new(paths::RESTORE, 0o700, ROOT).make()?;
-        let path = Path::new(paths::RESTORE).join(format!("{snapshot}.db"));
-        let mut file = Part::open(&path)?;
+        let mut file = Spool::begin("fetched")?;
         say(format!("fetching the snapshot {snapshot} from {peer}"));
         loop {
-            match file.go_on(&asker, member, &snapshot).await {
+            let went_on = async {
+                let answer = asker.snapshot(member, &snapshot, file.length).await?;
+                go_on(&mut file, answer).await
+            };
+            match went_on.await {
                 Ok(()) => break,
                 Err(error) if Instant::now() < end => say(format!("{peer}: {error:#}; again from {}", file.length)),
                 Err(error) => return Err(not_ready(format!("the snapshot could not be had from {peer}: {error:#}"))),
             }
             tokio::time::sleep(PAUSE).await;
         }
-        file.finish(&snapshot)?;
-        Ok(path)
+        file.finish(Some(&snapshot))
+    })
+}
+
+/// Fetches what is stored elsewhere, and holds it against the manifest beside it.
+pub(super) fn over_there(remote: &Remote, patience: Duration) -> Result<PathBuf> {
+    let end = Instant::now() + patience;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let manifest = remote.manifest().await?;
+        match &manifest {
+            Some(manifest) => say(format!("fetching {remote}: {} bytes, sha256 {}", manifest.size, manifest.sha256)),
+            None => say(format!("fetching {remote}; no manifest beside it says what it is to be")),
+        }
+        let mut file = Spool::begin("fetched")?;
+        loop {
+            let went_on = async {
+                let answer = remote.get(file.length).await?;
+                let size = answer.content_length().map(|left| file.length + left);
+                if let (Some(size), Some(manifest)) = (size, &manifest) {
+                    let wanted = manifest.size;
+                    ensure!(size == wanted, refused(format!("{remote} has {size} bytes, and its manifest {wanted}")));
+                }
+                go_on(&mut file, answer).await
+            };
+            match went_on.await {
+                Ok(()) => break,
+                Err(error) if error.downcast_ref::<Stop>().is_some_and(|stop| stop.exit == Exit::Refused) => {
+                    return Err(error);
+                }
+                Err(error) if Instant::now() < end => say(format!("{error:#}; again from {}", file.length)),
+                Err(error) => return Err(not_ready(format!("the snapshot could not be had: {error:#}"))),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        file.finish(manifest.as_ref().map(|manifest| &manifest.sha256))
     })
 }
 
@@ -72,55 +107,20 @@ async fn told(asker: &Asker, member: &Member, end: Instant) -> Result<Sha256> {
     }
 }
 
-/// A file in the making.
-struct Part {
-    to: PathBuf,
-    unfinished: PathBuf,
-    file: File,
-    hasher: Hasher,
-    length: u64,
-}
-
-impl Part {
-    fn open(path: &Path) -> Result<Self> {
-        let unfinished = path.with_extension("part");
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-        let file = file.with_context(|| format!("cannot write {}", unfinished.display()))?;
-        Ok(Self { to: path.to_owned(), unfinished, file, hasher: Hasher::new(&SHA256), length: 0 })
+/// From where it stands to its end, in one answer, which says how much of it is left.
+async fn go_on(file: &mut Spool, mut answer: Response) -> Result<()> {
+    let left = answer.content_length().context("its answer does not say how long it is")?;
+    if file.length == 0 {
+        // It, and the data that is made of it.
+        build::check_room(2 * left)?;
     }
-
-    /// From where it stands to its end, in one answer.
-    async fn go_on(&mut self, asker: &Asker, member: &Member, snapshot: &Sha256) -> Result<()> {
-        let mut answer = asker.snapshot(member, snapshot, self.length).await?;
-        let left = answer.content_length().context("its answer does not say how long it is")?;
-        if self.length == 0 {
-            // It, and the data that is made of it.
-            build::check_room(2 * left)?;
-        }
-        let end = self.length + left;
-        while let Some(chunk) = tokio::time::timeout(STALL, answer.chunk()).await.context("it stalled")?? {
-            ensure!(self.length + chunk.len() as u64 <= end, "its answer is longer than it said");
-            self.file.write_all(&chunk).with_context(|| format!("cannot write {}", self.unfinished.display()))?;
-            self.hasher.update(&chunk);
-            self.length += chunk.len() as u64;
-        }
-        if self.length < end {
-            bail!("its answer ended {} bytes too soon", end - self.length);
-        }
-        Ok(())
+    let end = file.length + left;
+    while let Some(chunk) = tokio::time::timeout(STALL, answer.chunk()).await.context("it stalled")?? {
+        ensure!(file.length + chunk.len() as u64 <= end, "its answer is longer than it said");
+        file.write_all(&chunk).context("the snapshot cannot be kept")?;
     }
-
-    /// Gives it its name, if it is what was asked for.
-    fn finish(self, snapshot: &Sha256) -> Result<()> {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(self.hasher.finish().as_ref());
-        let found = Sha256::new(bytes);
-        if found != *snapshot {
-            files::remove(&self.unfinished)?;
-            return Err(refused(format!("the snapshot that came has the digest {found}, and was to have {snapshot}")));
-        }
-        self.file.sync_all().with_context(|| format!("cannot write {}", self.unfinished.display()))?;
-        files::rename(&self.unfinished, &self.to)
+    if file.length < end {
+        bail!("its answer ended {} bytes too soon", end - file.length);
     }
+    Ok(())
 }

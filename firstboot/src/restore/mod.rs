@@ -11,6 +11,7 @@ mod exchange;
 mod fetch;
 mod plan;
 mod source;
+mod spool;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -35,12 +36,15 @@ use carry::{Outcome, carry_on};
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of the command line")]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(crate) struct Options {
-    /// The snapshot. Say the same file on every member, in any order
+    /// The snapshot: a file, s3://bucket/prefix/NAME or an https address. Say the same on every member, in any order
     #[arg(group = "what")]
     snapshot: Option<PathBuf>,
     /// Fetch the snapshot from this member, on which `firstboot restore` waits
     #[arg(long, value_name = "PEER", group = "what")]
     from: Option<Label>,
+    /// The secret key (a file of age's) for a snapshot that is encrypted
+    #[arg(long, value_name = "FILE", requires = "snapshot")]
+    identity: Option<PathBuf>,
     /// Return to the data that the last restore set aside, on every member
     #[arg(long, group = "what")]
     rollback: bool,

@@ -1,23 +1,27 @@
 //! Where the snapshot comes from, and that it is one. etcd runs all this while.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use recipes::EtcdVersion;
 
+use super::spool::Spool;
 use super::{Options, fetch};
 use crate::exit::refused;
-use crate::files::Stamp;
+use crate::files::{self, Stamp};
 use crate::identity::Identity;
 use crate::journal::Source;
 use crate::say::say;
+use crate::snapshot::decode::{decode, is_encoded};
+use crate::snapshot::remote::Remote;
 use crate::snapshot::verify::{self, Digest, Hash, Verified};
 
 /// The snapshot on this node's disk, verified.
 pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) -> Result<Source> {
     let path = match (&options.snapshot, &options.from) {
-        (Some(path), _) => std::fs::canonicalize(path).with_context(|| format!("cannot read {}", path.display()))?,
+        (Some(path), _) => plain(path, options, identity, patience)?,
         (None, Some(peer)) => fetch::from(identity, peer, patience)?,
         (None, None) => return Err(refused("neither a snapshot nor a member to fetch it from was given")),
     };
@@ -29,6 +33,28 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
     let revision = u64::try_from(verified.revision).context("the snapshot has a negative revision")?;
     say(format!("{} is good: revision {revision}", path.display()));
     Ok(Source { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
+}
+
+/// The snapshot itself: where it is a file, that; else fetched, decrypted and decompressed, as far as it takes.
+fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration) -> Result<PathBuf> {
+    let backup = identity.cluster.backup.as_ref();
+    let remote = path.to_str().map(|text| Remote::of(text, backup)).transpose()?.flatten();
+    let stored = match &remote {
+        Some(remote) => fetch::over_there(remote, patience)?,
+        None => std::fs::canonicalize(path).with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let file = File::open(&stored).with_context(|| format!("cannot open {}", stored.display()))?;
+    if !is_encoded(&file).with_context(|| format!("cannot read {}", stored.display()))? {
+        return Ok(stored);
+    }
+    say(format!("reading the snapshot out of {}", path.display()));
+    let mut spool = Spool::begin("decoded")?;
+    decode(&stored, options.identity.as_deref(), &mut spool)?;
+    let plain = spool.finish(None)?;
+    if remote.is_some() {
+        files::remove(&stored)?;
+    }
+    Ok(plain)
 }
 
 /// An older etcd does not know what a newer one wrote.

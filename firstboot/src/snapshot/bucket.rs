@@ -17,6 +17,7 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfi
 use recipes::Sha256;
 use recipes::backup::S3;
 use ring::digest;
+use url::Url;
 
 use super::manifest::{self, Manifest};
 use super::place::{Found, is_snapshot};
@@ -40,9 +41,9 @@ const SIGNED: Duration = Duration::from_secs(300);
 
 /// The prefix.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     pub(super) store: Arc<AmazonS3>,
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     name: String,
     prefix: String,
 }
@@ -57,11 +58,15 @@ impl HttpConnector for Connector {
     }
 }
 
+/// The client for all that snapshots come from and go to.
+pub(super) fn client() -> Result<reqwest::Client> {
+    let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(PATIENCE);
+    http.build().context("no https client can be made")
+}
+
 impl Bucket {
     pub(super) fn open(name: &str, prefix: &str, s3: &S3) -> Result<Self> {
-        let http =
-            reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(PATIENCE);
-        let http = http.build().context("no https client can be made")?;
+        let http = client()?;
         let keys = Keys::find()?;
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(name)
@@ -109,7 +114,7 @@ impl Bucket {
         Ok(found)
     }
 
-    async fn manifest(&self, name: &str) -> Result<Option<Manifest>> {
+    pub(super) async fn manifest(&self, name: &str) -> Result<Option<Manifest>> {
         let path = self.path(&format!("{name}{}", manifest::SUFFIX));
         let range = object_store::GetOptions::new().with_range(Some(0..manifest::LIMIT));
         let content = match self.store.get_opts(&path, range).await {
@@ -129,6 +134,11 @@ impl Bucket {
             }
         }
         Ok(())
+    }
+
+    /// An address that gives an object to whoever has it, for a while.
+    pub(super) async fn signed(&self, name: &str) -> Result<Url> {
+        Ok(self.store.signed_url(Method::GET, &self.path(name), SIGNED).await?)
     }
 
     /// Refuses a name that is taken.

@@ -17,9 +17,12 @@ pub(crate) struct Manifest {
     pub(crate) format: String,
     /// The file or object beside it.
     pub(crate) file: String,
-    /// Of the whole file: the database and the digest at its end.
+    /// Of the whole file as it is stored.
     pub(crate) sha256: Sha256,
     pub(crate) size: u64,
+    /// Of the snapshot, the database and the digest at its end, where it is stored compressed or encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plain: Option<Plain>,
     /// What is in it.
     pub(crate) snapshot: Snapshot,
     /// The cluster's name.
@@ -41,6 +44,13 @@ pub(crate) struct Manifest {
     pub(crate) host: String,
     /// What was checked before the snapshot got its name.
     pub(crate) checked: Vec<String>,
+}
+
+/// A snapshot before anything was done to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Plain {
+    pub(crate) sha256: Sha256,
+    pub(crate) size: u64,
 }
 
 /// The database.
@@ -98,6 +108,7 @@ pub(crate) mod tests {
             file: name(&cluster, "etcd-1", time, 7),
             sha256,
             size,
+            plain: None,
             snapshot: Snapshot { revision: 7, keys: 6, raft_term: 2, raft_index: 9 },
             cluster,
             cluster_id: "cdf818194e3a8c32".into(),

@@ -3,21 +3,28 @@
 //! `take` is the flow: `source` says from which member, `receive` checks what comes, `verify` walks its pages, and only
 //! then `target` gives it its name and `manifest` says what it is. `place` is where snapshots lie, a `folder` or a
 //! `bucket`; `list` and `prune` look after them, `scheduled` sees to it that the members make each run of the schedule once.
+//! What is stored may be compressed and, by `age`, encrypted: `encode` does it and `decode` undoes it.
 
+mod age;
 mod boot;
 mod bucket;
+pub(crate) mod decode;
+mod encode;
+mod flushed;
 mod folder;
 pub(crate) mod list;
 pub(crate) mod manifest;
 mod place;
 mod prune;
 mod receive;
+pub(crate) mod remote;
 pub(crate) mod scheduled;
 mod schema;
 mod secret;
 mod source;
 mod take;
 mod target;
+mod undo;
 mod upload;
 pub(crate) mod verify;
 
@@ -67,12 +74,14 @@ fn interruptible(work: impl Future<Output = Result<()>>) -> Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        tokio::select! {
+        let ended = tokio::select! {
             done = work => done.map(|()| None),
             _ = interrupt.recv() => Ok(Some(130)),
             _ = terminate.recv() => Ok(Some(143)),
             _ = hangup.recv() => Ok(Some(129)),
-        }
+        };
+        undo::done().await;
+        ended
     });
     // Work of other threads ends with the program; its files are gone with the future that was dropped.
     runtime.shutdown_background();

@@ -5,6 +5,7 @@ use recipes::Backup;
 use recipes::backup::{Destination, FOLDER, S3};
 
 use super::bucket::Bucket;
+use super::encode::stem;
 use super::folder::Folder;
 use super::manifest::Manifest;
 
@@ -76,5 +77,5 @@ impl std::fmt::Display for Place {
 
 /// Whether a name is one that a snapshot has.
 pub(super) fn is_snapshot(name: &str) -> bool {
-    !name.starts_with('.') && name.strip_suffix(".db").is_some_and(|stem| !stem.is_empty())
+    stem(name).is_some()
 }

@@ -1,9 +1,8 @@
 //! Receives a snapshot: counts what comes, digests it, writes it. What is wrong with the stream ends it at once.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::iter;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -12,17 +11,18 @@ use recipes::Sha256;
 use ring::digest;
 use tokio::sync::mpsc;
 
+use super::encode::{Sink, Stored, finished};
 use crate::etcd::{Client, SnapshotResponse};
 use crate::exit::{Stop, failed, not_ready};
 
 /// A member that sends nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Pieces of 32 KiB between the network and the disk: what one does not wait for the other.
-const BETWEEN: usize = 64;
+/// Pieces of 32 KiB that go from the network to the disk together: to wake the writer for each costs more than to digest it.
+const TOGETHER: usize = 32;
+/// So many times that lie between them: what one does not wait for the other.
+const BETWEEN: usize = 2;
 /// How many empty pieces in a row are borne: where its disk cannot be read etcd sends them for ever.
 const EMPTY: u32 = 16;
-/// So much is written before the disk is told to begin. All at once at the end would keep etcd's own flushes waiting.
-const FLUSH: usize = 64 << 20;
 /// Pages of the database are multiples of this.
 const SECTOR: u64 = 512;
 
@@ -33,12 +33,15 @@ pub(super) struct Received {
     pub(super) sha256: Sha256,
     pub(super) size: u64,
     pub(super) storage_version: Option<String>,
+    /// What is stored, where that is something else.
+    pub(super) stored: Option<Stored>,
 }
 
-/// Where the stream goes besides the file.
-pub(super) trait Tee: Write + Send {
-    /// After the last byte.
-    fn finish(self: Box<Self>) -> io::Result<()>;
+impl Received {
+    /// What lies in the folder or the store.
+    pub(super) fn as_stored(&self) -> Stored {
+        self.stored.unwrap_or(Stored { sha256: self.sha256, size: self.size })
+    }
 }
 
 /// One piece, once it is known what it is.
@@ -96,28 +99,30 @@ impl Count {
     }
 }
 
-/// Receives a member's database into the file and the tee. `announced` is told its size before anything is written.
+/// Receives a member's database into all of these. `announced` is told its size before anything is written.
 pub(super) async fn receive(
     client: &Client,
-    file: File,
-    tee: Option<Box<dyn Tee>>,
+    sinks: Vec<Box<dyn Sink>>,
     announced: impl FnOnce(u64) -> Result<()>,
 ) -> Result<Received> {
     let (pieces, incoming) = mpsc::channel(BETWEEN);
-    let writer = tokio::task::spawn_blocking(move || write(file, tee, incoming));
+    let writer = tokio::task::spawn_blocking(move || write(sinks, incoming));
     let stream = async move {
         let mut stream = client.snapshot(PATIENCE).await?;
         let mut count = Count::default();
         let mut announced = Some(announced);
         let mut storage_version = None;
+        let mut together = Vec::with_capacity(TOGETHER);
         while let Some(piece) = stream.next(PATIENCE).await? {
             let what = count.take(&piece)?;
             if let (Some(announced), Some(total)) = (announced.take(), count.total) {
                 announced(total)?;
                 storage_version = Some(piece.version).filter(|version| !version.is_empty());
             }
-            // Nobody there to take it: the writer has failed, and says why itself.
-            if what != Piece::Nothing && pieces.send(what).await.is_err() {
+            together.push(what);
+            let enough = together.len() == TOGETHER || count.digest;
+            // Nobody there to take them: the writer has failed, and says why itself.
+            if enough && pieces.send(std::mem::replace(&mut together, Vec::with_capacity(TOGETHER))).await.is_err() {
                 break;
             }
         }
@@ -132,18 +137,18 @@ pub(super) async fn receive(
     };
     let written = written?;
     count.end().map_err(|error| not_ready(format!("the snapshot did not arrive: {error:#}")))?;
-    let sha256 = written.ok_or_else(|| anyhow!("the writer ended without a digest"))?;
-    Ok(Received { sha256, size: count.received + 32, storage_version })
+    let (sha256, stored) = written.ok_or_else(|| anyhow!("the writer ended without a digest"))?;
+    Ok(Received { sha256, size: count.received + 32, storage_version, stored })
 }
 
-/// Writes what comes; gives the digest of all, once the stream's own was found right.
-fn write(mut file: File, mut tee: Option<Box<dyn Tee>>, mut pieces: mpsc::Receiver<Piece>) -> Result<Option<Sha256>> {
+/// Writes what comes; gives the digest of all, once the stream's own was found right, and what was stored.
+fn write(
+    mut sinks: Vec<Box<dyn Sink>>,
+    mut pieces: mpsc::Receiver<Vec<Piece>>,
+) -> Result<Option<(Sha256, Option<Stored>)>> {
     let mut hash = digest::Context::new(&digest::SHA256);
-    let mut whole = None;
-    // What goes elsewhere lies here only to be read once more.
-    let flusher = if tee.is_none() { Some(Flusher::of(file.try_clone()?)) } else { None };
-    let mut unflushed = 0;
-    while let Some(piece) = pieces.blocking_recv() {
+    let mut whole = false;
+    for piece in iter::from_fn(|| pieces.blocking_recv()).flatten() {
         let bytes = match piece {
             Piece::Nothing => continue,
             Piece::Data(bytes) => bytes,
@@ -154,66 +159,37 @@ fn write(mut file: File, mut tee: Option<Box<dyn Tee>>, mut pieces: mpsc::Receiv
                         "the snapshot was damaged on its way: its digest is another than the member says. Try again",
                     ));
                 }
-                whole = Some(());
+                whole = true;
                 bytes
             }
         };
         hash.update(&bytes);
-        file.write_all(&bytes).context("cannot write the snapshot")?;
-        unflushed += bytes.len();
-        if let Some(flusher) = flusher.as_ref().filter(|_| unflushed > FLUSH) {
-            flusher.begin();
-            unflushed = 0;
-        }
-        if let Some(tee) = &mut tee {
-            tee.write_all(&bytes).context("cannot pass the snapshot on")?;
+        for sink in &mut sinks {
+            sink.write_all(&bytes).context("cannot write the snapshot")?;
         }
     }
-    if let Some(flusher) = flusher {
-        flusher.end().context("cannot write the snapshot")?;
-    }
-    if whole.is_none() {
+    if !whole {
         return Ok(None);
     }
-    if let Some(tee) = tee {
-        tee.finish().context("cannot pass the snapshot on")?;
+    let mut stored = None;
+    for sink in sinks {
+        stored = sink.finish().context("cannot write the snapshot")?.or(stored);
     }
-    let mut out = [0; 32];
-    out.copy_from_slice(hash.finish().as_ref());
-    Ok(Some(Sha256::new(out)))
+    Ok(Some((finished(hash), stored)))
 }
 
-/// Flushes a file while it grows.
-struct Flusher {
-    orders: SyncSender<()>,
-    thread: JoinHandle<io::Result<()>>,
-}
-
-impl Flusher {
-    fn of(file: File) -> Self {
-        let (orders, incoming) = sync_channel(1);
-        let thread = thread::spawn(move || incoming.into_iter().try_for_each(|()| file.sync_data()));
-        Self { orders, thread }
-    }
-
-    /// Flushes what is there, unless that is just being done.
-    fn begin(&self) {
-        let _ = self.orders.try_send(());
-    }
-
-    /// The kernel tells of an error once: a later flush would know nothing of it.
-    fn end(self) -> io::Result<()> {
-        drop(self.orders);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that flushes died")))
-    }
-}
-
-/// Refuses to begin where the disk has not the room.
-pub(super) fn room(folder: &std::path::Path, needed: u64) -> Result<()> {
-    let about = nix::sys::statvfs::statvfs(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
-    let free = about.blocks_available() as u64 * about.fragment_size() as u64;
-    if free < needed {
-        return Err(failed(format!("{} has {free} bytes free, and the snapshot needs {needed}", folder.display())));
+/// Refuses to begin where the disk has not the room for so many bytes in each of these folders.
+pub(super) fn room(folders: &[&Path], size: u64) -> Result<()> {
+    let disk = |folder: &Path| folder.metadata().map(|about| about.dev());
+    for folder in folders {
+        let shared = folders.iter().filter(|other| disk(other).ok() == disk(folder).ok()).count();
+        let needed = size.saturating_mul(shared as u64);
+        let about = nix::sys::statvfs::statvfs(*folder);
+        let about = about.with_context(|| format!("cannot look at {}", folder.display()))?;
+        let free = about.blocks_available() as u64 * about.fragment_size() as u64;
+        if free < needed {
+            return Err(failed(format!("{} has {free} bytes free, and the snapshot needs {needed}", folder.display())));
+        }
     }
     Ok(())
 }

@@ -1,16 +1,19 @@
 //! `firstboot snapshot`: one snapshot, taken and checked.
 
 use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use recipes::ClusterDocument;
 
 use super::bucket::Bucket;
+use super::encode::{Encoding, Sink, Stored};
+use super::flushed::Flushed;
 use super::list::now;
-use super::manifest::{Manifest, Snapshot, stamp};
+use super::manifest::{Manifest, Plain, Snapshot, stamp};
 use super::place::Place;
-use super::receive::{Received, Tee, receive, room};
+use super::receive::{Received, receive, room};
 use super::scheduled;
 use super::source::Source;
 use super::target::{self, Target};
@@ -19,6 +22,7 @@ use super::verify::{self, Hash, Verified};
 use crate::etcd::Credentials;
 use crate::files::part::Part;
 use crate::identity;
+use crate::paths;
 use crate::say::{say, show};
 
 /// What the command line says.
@@ -84,28 +88,45 @@ pub(super) fn describe(place: &Place, manifest: &Manifest) -> String {
 pub(super) async fn take(cluster: &ClusterDocument, target: &Target, source: &Source) -> Result<Manifest> {
     let time = now();
     let revision = source.status.header.map_or(0, |header| header.revision);
-    let name = target.name(&cluster.name, time, revision);
-    let about = About { cluster, source, time, name: &name };
+    let encoding = Encoding::of(cluster.backup.as_ref());
+    let name = target.name(&cluster.name, time, revision, encoding)?;
+    let about = About { cluster, source, time, name: &name, encoding };
     match &target.place {
-        Place::Folder(folder) => {
-            let path = folder.0.join(&name);
-            target::vacant(&path)?;
-            // With the host in its name it is this host's alone, also in a folder that others see.
-            let part = Part::begin(&folder.0, &format!("firstboot-{}", host()))?;
-            let file = part.file().try_clone().context("cannot hold a file open")?;
-            let received = receive(&source.client, file, None, |size| room(&folder.0, size)).await?;
-            let (walk, flush) = (part.file().try_clone()?, part.file().try_clone()?);
-            let flush = tokio::task::spawn_blocking(move || flush.sync_all());
-            let verified = walked(walk, &received, &name).await;
-            let flushed = flush.await.context("the file could not be flushed")?;
-            let verified = verified?;
-            flushed.with_context(|| format!("cannot write {}", part.path().display()))?;
-            let manifest = about.manifest(&received, verified, "pages");
-            target::commit(part, &path, &manifest)?;
-            Ok(manifest)
-        }
+        Place::Folder(folder) => save(&folder.0, &about).await,
         Place::Bucket(bucket) => upload(bucket, &about).await,
     }
+}
+
+/// Into a folder.
+async fn save(folder: &Path, about: &About<'_>) -> Result<Manifest> {
+    let path = folder.join(about.name);
+    target::vacant(&path)?;
+    // With the host in its name it is this host's alone, also in a folder that others see.
+    let part = Part::begin(folder, &format!("firstboot-{}", host()))?;
+    let hold = || part.file().try_clone().context("cannot hold a file open");
+    let kept: Box<dyn Sink> = Box::new(Flushed::new(hold()?)?);
+    let (walk, sinks) = if about.encoding.is_none() {
+        (hold()?, vec![kept])
+    } else {
+        let spool = target::spool()?;
+        let spooled = Flushed::never(spool.try_clone().context("cannot hold a file open")?);
+        (spool, vec![Box::new(spooled) as Box<dyn Sink>, about.encoding.before(kept)?])
+    };
+    let space = |size| {
+        let (spool, compressed) = (Path::new(paths::BACKUPS), about.encoding.suffix().contains(".zst"));
+        let needs = [(folder, !compressed), (spool, !about.encoding.is_none())];
+        room(&needs.into_iter().filter(|(_, needs)| *needs).map(|(folder, _)| folder).collect::<Vec<_>>(), size)
+    };
+    let received = receive(&about.source.client, sinks, space).await?;
+    let flush = hold()?;
+    let flush = tokio::task::spawn_blocking(move || flush.sync_all());
+    let verified = walked(walk, &received, about.name).await;
+    let flushed = flush.await.context("the file could not be flushed")?;
+    let verified = verified?;
+    flushed.with_context(|| format!("cannot write {}", part.path().display()))?;
+    let manifest = about.manifest(&received, verified, "pages");
+    target::commit(part, &path, &manifest)?;
+    Ok(manifest)
 }
 
 /// Into a bucket: the pages are walked in a file beside, and the object is there only when they were found good.
@@ -114,25 +135,16 @@ async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
     bucket.vacant(name).await?;
     let spool = target::spool()?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
-    let tee: Box<dyn Tee> = Box::new(inlet);
-    let file = spool.try_clone().context("cannot hold a file open")?;
-    let space = |size| room(std::path::Path::new(crate::paths::BACKUPS), size);
-    let made = async {
-        let (received, uploaded) = tokio::join!(receive(&about.source.client, file, Some(tee), space), upload.run());
-        uploaded?;
-        let received = received?;
-        let verified = walked(spool, &received, about.name).await?;
-        bucket.vacant(name).await?;
-        Ok((received, verified))
-    };
-    let (received, verified) = match made.await {
-        Ok(made) => made,
-        Err(error) => {
-            upload.abort().await;
-            return Err(error);
-        }
-    };
-    let how = upload.complete(received.size, received.sha256).await?;
+    let spooled = Flushed::never(spool.try_clone().context("cannot hold a file open")?);
+    let sinks = vec![Box::new(spooled) as Box<dyn Sink>, about.encoding.before(Box::new(inlet))?];
+    let space = |size| room(&[Path::new(paths::BACKUPS)], size);
+    let (received, uploaded) = tokio::join!(receive(&about.source.client, sinks, space), upload.run());
+    uploaded?;
+    let received = received?;
+    let verified = walked(spool, &received, name).await?;
+    bucket.vacant(name).await?;
+    let Stored { sha256, size } = received.as_stored();
+    let how = upload.complete(size, sha256).await?;
     let manifest = about.manifest(&received, verified, how);
     bucket.put(&format!("{name}{}", super::manifest::SUFFIX), &manifest.text()?).await?;
     Ok(manifest)
@@ -143,7 +155,7 @@ async fn walked(file: File, received: &Received, name: &str) -> Result<Verified>
     let hash = Hash::Known(received.sha256);
     let examined = tokio::task::spawn_blocking(move || verify::examine(&file, hash, &mut |_| ())).await;
     let examined = examined.map_err(|_| anyhow!("the pages could not be walked"))??;
-    examined.good(std::path::Path::new(name)).context("etcd sent a database that is damaged")
+    examined.good(Path::new(name)).context("etcd sent a database that is damaged")
 }
 
 /// All that a manifest says besides what the stream and the pages say.
@@ -152,6 +164,7 @@ struct About<'a> {
     source: &'a Source,
     time: u64,
     name: &'a str,
+    encoding: Encoding<'a>,
 }
 
 impl About<'_> {
@@ -161,11 +174,14 @@ impl About<'_> {
         if how != "pages" {
             checked.push(how.to_owned());
         }
+        let Stored { sha256, size } = received.as_stored();
+        let plain = received.stored.map(|_| Plain { sha256: received.sha256, size: received.size });
         Manifest {
             format: Manifest::format(),
             file: self.name.to_owned(),
-            sha256: received.sha256,
-            size: received.size,
+            sha256,
+            size,
+            plain,
             snapshot: Snapshot {
                 revision: verified.revision,
                 keys: verified.keys,

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use recipes::{Backup, Label};
 
+use super::encode::Encoding;
 use super::folder::{Folder, beside};
 use super::manifest::{self, Manifest};
 use super::place::{Place, is_snapshot};
@@ -46,9 +47,20 @@ impl Target {
         Ok(Self { place: Place::Folder(Folder(folder.to_owned())), name: Some(name.to_owned()) })
     }
 
-    /// The name.
-    pub(super) fn name(&self, cluster: &Label, time: u64, revision: i64) -> String {
-        self.name.clone().unwrap_or_else(|| manifest::name(cluster, &host(), time, revision))
+    /// The name; one that was given must say what will be stored.
+    pub(super) fn name(&self, cluster: &Label, time: u64, revision: i64, encoding: Encoding<'_>) -> Result<String> {
+        let suffix = encoding.suffix();
+        let Some(name) = &self.name else { return Ok(manifest::name(cluster, &host(), time, revision) + suffix) };
+        let bare = name.strip_suffix(suffix);
+        if bare.is_none_or(|bare| [".age", ".zst"].iter().any(|other| bare.ends_with(other))) {
+            return Err(refused(match suffix {
+                "" => {
+                    format!("{name}: by this image's recipe ([backup]) snapshots are neither encrypted nor compressed")
+                }
+                suffix => format!("{name}: by this image's recipe ([backup]) its name must end with .db{suffix}"),
+            }));
+        }
+        Ok(name.clone())
     }
 }
 

@@ -2,42 +2,55 @@
 
 use std::io::{self, Write};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use recipes::Sha256;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, OwnedPermit};
 
 use super::bucket::{Bucket, Parts};
-use super::receive::Tee;
+use super::encode::{Sink, Stored};
+use super::undo;
 
 /// The smallest that S3 takes; its limit of 10,000 parts lets 48 GiB through.
 const PART: usize = 5 << 20;
 
-/// The end of the upload that the stream is written into.
+/// The end of the upload that the stream is written into. It fills one part while the one before is sent, and no third.
 #[derive(Debug)]
 pub(super) struct Inlet {
     parts: mpsc::Sender<Bytes>,
+    /// Where the part that is filling will go.
+    place: Option<OwnedPermit<Bytes>>,
     filling: Vec<u8>,
 }
 
 impl Inlet {
-    fn send(&mut self, part: Vec<u8>) -> io::Result<()> {
+    /// Waits until there is room for another part.
+    fn begin(&mut self) -> io::Result<()> {
+        let place = Handle::current().block_on(self.parts.clone().reserve_owned());
         // Nobody there: the upload has failed, and says why itself.
-        self.parts.blocking_send(part.into()).map_err(|_| io::Error::other("the upload has stopped"))
+        self.place = Some(place.map_err(|_| io::Error::other("the upload has stopped"))?);
+        self.filling.reserve_exact(PART);
+        Ok(())
+    }
+
+    fn send(&mut self) {
+        if let Some(place) = self.place.take() {
+            place.send(std::mem::take(&mut self.filling).into());
+        }
     }
 }
 
 impl Write for Inlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.filling.capacity() == 0 {
-            self.filling.reserve_exact(PART);
+        if self.place.is_none() {
+            self.begin()?;
         }
         let taken = bytes.len().min(PART - self.filling.len());
         self.filling.extend_from_slice(&bytes[..taken]);
         if self.filling.len() == PART {
-            let part = std::mem::take(&mut self.filling);
-            self.send(part)?;
+            self.send();
         }
         Ok(taken)
     }
@@ -47,10 +60,10 @@ impl Write for Inlet {
     }
 }
 
-impl Tee for Inlet {
-    fn finish(mut self: Box<Self>) -> io::Result<()> {
-        let rest = std::mem::take(&mut self.filling);
-        if rest.is_empty() { Ok(()) } else { self.send(rest) }
+impl Sink for Inlet {
+    fn finish(mut self: Box<Self>) -> io::Result<Option<Stored>> {
+        self.send();
+        Ok(None)
     }
 }
 
@@ -59,7 +72,8 @@ impl Tee for Inlet {
 pub(super) struct Upload<'a> {
     bucket: &'a Bucket,
     name: String,
-    multipart: Box<dyn MultipartUpload>,
+    /// Gone when it is an object, or is no more.
+    multipart: Option<Box<dyn MultipartUpload>>,
     parts: Parts,
     incoming: mpsc::Receiver<Bytes>,
 }
@@ -69,8 +83,8 @@ impl<'a> Upload<'a> {
         let begun = bucket.store.put_multipart(&bucket.path(name)).await;
         let multipart = begun.map_err(|error| bucket.trouble("write to", &error))?;
         let (parts, incoming) = mpsc::channel(1);
-        let upload = Self { bucket, name: name.to_owned(), multipart, parts: Parts::new(), incoming };
-        Ok((upload, Inlet { parts, filling: Vec::new() }))
+        let upload = Self { bucket, name: name.to_owned(), multipart: Some(multipart), parts: Parts::new(), incoming };
+        Ok((upload, Inlet { parts, place: None, filling: Vec::new() }))
     }
 
     /// Uploads what comes, until the inlet is closed.
@@ -84,7 +98,8 @@ impl<'a> Upload<'a> {
     async fn pump(&mut self) -> Result<()> {
         while let Some(part) = self.incoming.recv().await {
             self.parts.add(&part);
-            let put = self.multipart.put_part(PutPayload::from_bytes(part)).await;
+            let Some(multipart) = &mut self.multipart else { bail!("a bug: the upload is over") };
+            let put = multipart.put_part(PutPayload::from_bytes(part)).await;
             put.map_err(|error| self.bucket.trouble("write to", &error))?;
         }
         Ok(())
@@ -92,7 +107,11 @@ impl<'a> Upload<'a> {
 
     /// Makes it an object, and has the store prove what it has.
     pub(super) async fn complete(mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
-        let done = self.multipart.complete().await;
+        let Some(mut multipart) = self.multipart.take() else { bail!("a bug: the upload is over") };
+        let done = multipart.complete().await;
+        if done.is_err() {
+            self.multipart = Some(multipart);
+        }
         done.map_err(|error| self.bucket.trouble("write to", &error))?;
         let checked = self.bucket.check(&self.name, size, sha256, &self.parts).await;
         if checked.is_err() {
@@ -102,11 +121,17 @@ impl<'a> Upload<'a> {
         }
         checked
     }
+}
 
-    /// Lets the store forget the parts.
-    pub(super) async fn abort(mut self) {
-        if let Err(error) = self.multipart.abort().await {
-            eprintln!("firstboot: the unfinished upload could not be taken back: {error}");
+/// In whatever way it ends that is not an object: the store forgets the parts, which no list shows and which cost money.
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        if let Some(mut multipart) = self.multipart.take() {
+            undo::begin(async move {
+                if let Err(error) = multipart.abort().await {
+                    eprintln!("firstboot: the unfinished upload could not be taken back: {error}");
+                }
+            });
         }
     }
 }

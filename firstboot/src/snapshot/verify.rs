@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,8 +14,10 @@ use ring::digest;
 use serde::Serialize;
 
 use super::boot::{self, Booted};
+use super::decode::{decode, is_encoded};
 use super::schema::{Contents, Reader};
 use crate::exit::{Exit, refused};
+use crate::files::part::Part;
 use crate::say::show;
 
 /// The SHA-256 that etcd sends after the last page.
@@ -33,8 +36,12 @@ pub(crate) struct Options {
     /// Start a throw-away etcd from it too, and compare what it says of itself
     #[arg(long)]
     boot: bool,
-    /// Where the throw-away etcd lives, in a folder of its own that is removed again; else beside the snapshot
-    #[arg(long, requires = "boot")]
+    /// The secret key (a file of age's) for a snapshot that is encrypted
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Where there is room, for the throw-away etcd and for what a compressed or encrypted snapshot holds, all of which
+    /// is removed again; else beside the snapshot
+    #[arg(long)]
     dir: Option<PathBuf>,
     /// For programs
     #[arg(long)]
@@ -198,12 +205,21 @@ impl Digests {
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
     let path = &options.path;
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let beside = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let room = options.dir.as_deref().unwrap_or(beside);
+    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let encoded = is_encoded(&file).with_context(|| format!("cannot read {}", path.display()))?;
+    if encoded {
+        // Nobody else sees it, and it is gone with this process.
+        file = Part::begin(room, "firstboot-verify")?.file().try_clone().context("cannot hold a file open")?;
+        decode(path, options.identity.as_deref(), &file)?;
+    }
     let examined = examine(&file, hash, &mut |_| ()).with_context(|| format!("cannot read {}", path.display()))?;
     let booted = match &options.boot {
         true if examined.faults.count() == 0 => {
-            let beside = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-            Some(boot::boot(path, &examined.verified, options.dir.as_deref().unwrap_or(beside)))
+            let open = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+            let path = if encoded { Path::new(&open) } else { path };
+            Some(boot::boot(path, &examined.verified, room))
         }
         _ => None,
     };

@@ -4,6 +4,7 @@ use super::values::{Base, Word};
 use crate::backup::{Backup, Destination, FOLDER, Keep, S3};
 use crate::diagnostic::Diagnostic;
 use crate::reader::Table;
+use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
 /// Where the unit that takes the snapshots cannot write, whatever the folder's owner and mode.
@@ -36,6 +37,8 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
             finding.help("firstboot-snapshot.service is shut out there; take one below /var/backups, /srv or /mnt"),
         );
     }
+    let compress = table.boolean("compress");
+    let age = read_age(&table);
     let keep = table.table("keep").map_or_else(Keep::default, |table| read_keep(&table));
     let s3 = table.table("s3");
     let bucket = destination.as_ref().is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
@@ -52,8 +55,24 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
         schedule: schedule.map_or_else(|| "hourly".parse().ok(), |at| Some(at.value))?,
         destination: destination.map_or_else(|| FOLDER.parse().ok(), |at| Some(at.value))?,
         keep,
+        compress: compress.is_some_and(|at| at.value),
+        age,
         s3,
     })
+}
+
+fn read_age(table: &Table<'_>) -> Vec<Recipient> {
+    let Some(found) = table.list::<Recipient>("age") else { return Vec::new() };
+    if let (Some(0), Some(place)) = (table.count("age"), table.place("age")) {
+        let finding = Diagnostic::error(place, "`age` names nobody who could read the snapshots");
+        table.report(finding.help("name a recipient, or leave the key out: then they are not encrypted"));
+    }
+    for (nth, at) in found.iter().enumerate() {
+        if found[..nth].iter().any(|other| other.value == at.value) {
+            table.report(Diagnostic::error(at.span.clone(), format!("the recipient {} is there twice", at.value)));
+        }
+    }
+    found.into_iter().map(|at| at.value).collect()
 }
 
 fn read_keep(table: &Table<'_>) -> Keep {

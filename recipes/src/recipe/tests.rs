@@ -127,6 +127,30 @@ fn a_backup_has_defaults_and_no_secrets() {
 }
 
 #[test]
+fn snapshots_may_be_compressed_and_encrypted_for_somebody() {
+    const ONE: &str = "age15lp306z7aly3hwtvzc8mm90wjwkrf3slwk5nqpnxdjh293aae3esqjjpc0";
+    const TWO: &str = "age1kjnnl093096ucux0wcx4pfpkvx88gg4f0j55k5azuvg9f6zqd9nqj72pce";
+    let with = |lines: &str| changed("[firewall]", &format!("[backup]\n{lines}\n[firewall]"));
+    let plain = read(&with("")).recipe.unwrap().backup.unwrap();
+    assert!(!plain.compress && plain.age.is_empty());
+    let text = with(&format!("compress = true\nage = [\"{ONE}\", \"{TWO}\"]"));
+    let both = read(&text).recipe.unwrap_or_else(|| panic!("{:?}", said(&text))).backup.unwrap();
+    assert!(both.compress && both.age[1].to_string() == TWO, "{both:?}");
+    refused(&with("compress = \"yes\""), "`compress` must be true or false");
+    refused(&with(&format!("age = \"{ONE}\"")), "`age` must be a list of strings");
+    refused(&with("age = []"), "names nobody who could read the snapshots");
+    refused(&with(&format!("age = [\"{ONE}\", \"{ONE}\"]")), "is there twice");
+    refused(&with("age = [\"age1abc\"]"), "bad value for `age` | expected an X25519 recipient");
+    refused(&with("age = [\"AGE-SECRET-KEY-1X\"]"), "this is a secret key");
+    // The place is that of the one that is wrong.
+    let text = with(&format!("age = [\n  \"{ONE}\",\n  \"{}\",\n]", TWO.replace('k', "m")));
+    let line = 1 + text.lines().position(|line| line.contains("mjn")).unwrap();
+    assert!(read(&text).recipe.is_none());
+    assert!(said(&text)[0].starts_with(&format!("{line}:3 ")), "{:?}", said(&text));
+    refused(&text, "its checksum is wrong");
+}
+
+#[test]
 fn what_is_missing_is_named_with_its_reason() {
     let without_digest = GOOD.replace("sha256", "# sha256");
     refused(&without_digest, "`sha256` is missing in [etcd] | a version without its digest could be anything");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::firstboot::cost;
 use super::snapshot::Node;
 use super::{Row, database, table, timed};
 use crate::{process, s3};
@@ -26,7 +27,7 @@ pub fn run(runs: usize) -> Result<String> {
     let world = node.provisioning.network.world();
     let saved = node.host.path("/root/bench/a.db");
     let mut seen: [Vec<Duration>; 2] = Default::default();
-    let mut bytes = 0;
+    let (mut bytes, mut memory) = (0, 0);
     for nth in 0..runs {
         for (theirs, times) in seen.iter_mut().enumerate() {
             node.clear()?;
@@ -34,7 +35,9 @@ pub fn run(runs: usize) -> Result<String> {
             let _server = s3::Server::start(world, ADDRESS, BUCKET)?;
             times.push(timed(|| {
                 if theirs == 0 {
-                    return node.host.check(&["firstboot", "snapshot"]).map(drop);
+                    let (_, kib) = cost(&mut node.host.command(&["firstboot", "snapshot"])?)?;
+                    memory = memory.max(kib);
+                    return Ok(());
                 }
                 process::run(&mut node.save("/root/bench/a.db")?)?.ok()?;
                 let mut upload: Command = world.command("python3");
@@ -50,8 +53,9 @@ pub fn run(runs: usize) -> Result<String> {
     let [ours, theirs] = seen;
     let row = |name: &str, times| Row { name: name.to_owned(), times, bytes: None };
     Ok(format!(
-        "{}{runs} runs of each, in turns; {} MiB into moto on the same machine\n",
+        "{}{runs} runs of each, in turns; {} MiB into moto on the same machine; firstboot's peak memory {} MiB\n",
         table(&[row("firstboot snapshot s3://", ours), row("etcdctl snapshot save, then boto3", theirs)]),
-        bytes >> 20
+        bytes >> 20,
+        memory >> 10
     ))
 }

@@ -3,6 +3,7 @@
 
 mod bed;
 mod schedule;
+mod sealed;
 mod store;
 mod take;
 
@@ -11,5 +12,7 @@ use std::process::ExitCode;
 use tests::harness;
 
 fn main() -> ExitCode {
-    harness::main(|| [take::trials(), schedule::trials(), store::trials()].into_iter().flatten().collect())
+    harness::main(|| {
+        [take::trials(), schedule::trials(), store::trials(), sealed::trials()].into_iter().flatten().collect()
+    })
 }

@@ -1,6 +1,8 @@
 //! From one recipe to a running cluster, on real hosts.
 
 mod certificates;
+mod foreign;
+mod older;
 mod path;
 mod refusals;
 mod sources;
@@ -9,7 +11,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        let all = [path::trials(), sources::trials(), refusals::trials(), certificates::trials()];
-        all.into_iter().flatten().collect()
+        let refusals = [refusals::trials(), certificates::trials(), older::trials(), foreign::trials()];
+        [path::trials(), sources::trials()].into_iter().chain(refusals).flatten().collect()
     })
 }

@@ -57,6 +57,7 @@ fn refusal(host: &mut Host) -> Result<(String, i32)> {
     }
 }
 
+/// Boots a host that must refuse with these words, and pulls its plug.
 pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     let (said, code) = refusal(host)?;
     ensure!(code == 3, "exit code {code}: {said}");

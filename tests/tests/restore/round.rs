@@ -1,6 +1,7 @@
 //! There and back again, with each etcd.
 
 use std::fs;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -37,12 +38,12 @@ fn raises(version: &str) -> bool {
 }
 
 /// Keys with and without a lease, deleted ones and history; users with roles.
-fn fill(host: &Host) -> Result<()> {
+fn fill(host: &Host) -> Result<String> {
     let put = "for i in $(seq 50); do etcdctl put old/$i $i; done > /dev/null; etcdctl del old/7; etcdctl del old/9";
     host.sh(&format!(". /etc/profile.d/etcdctl.sh; {put}"))?.ok()?;
     etcdctl(host, "compaction 20")?;
     let lease = etcdctl(host, "lease grant 86400")?;
-    let lease = lease.split(' ').nth(1).context("no lease")?;
+    let lease = lease.split(' ').nth(1).context("no lease")?.to_owned();
     etcdctl(host, &format!("put leased 1 --lease={lease}"))?;
     for words in [
         "role add reader",
@@ -54,7 +55,13 @@ fn fill(host: &Host) -> Result<()> {
     ] {
         etcdctl(host, words)?;
     }
-    Ok(())
+    Ok(lease)
+}
+
+/// How many seconds of its day a lease has left.
+fn left(host: &Host, lease: &str) -> Result<u64> {
+    let json: Value = serde_json::from_str(&etcdctl(host, &format!("lease timetolive {lease} --write-out=json"))?)?;
+    json["ttl"].as_u64().with_context(|| json.to_string())
 }
 
 /// Who may do what, and which leases there are.
@@ -121,7 +128,7 @@ fn ids_as_printed(bed: &Bed, said: &str) -> Result<()> {
 fn there_and_back(version: &str) -> Result<()> {
     let bed = cluster(version)?;
     let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
-    fill(one)?;
+    let lease = fill(one)?;
     snapshot(&bed)?;
     let wanted = (content(one)?, accounts(one)?);
     etcdctl(two, "put later 1")?;
@@ -141,8 +148,14 @@ fn there_and_back(version: &str) -> Result<()> {
 
     fs::remove_file(two.path(SNAPSHOT))?;
     let told: [(_, &[&str]); 3] = [(one, &[SNAPSHOT]), (two, &["--from", "etcd-1"]), (three, &[SNAPSHOT])];
+    let fewer = "grep -qE 'remaining\\(863([0-8][0-9]|9[0-6])s\\)'";
+    one.wait_for(&format!(". /etc/profile.d/etcdctl.sh; etcdctl lease timetolive {lease} | {fewer}"), PATIENCE)?;
+    let begun = Instant::now();
     let came = all_restore(&told)?;
     came_back(&bed)?;
+    // Leases begin anew: had it gone on it would have less.
+    let (left, passed) = (left(three, &lease)?, begun.elapsed().as_secs());
+    ensure!(left + passed + 1 >= 86_400, "the lease has {left} s left, {passed} s after the restore began");
     for ran in &came {
         ensure!(ran.stdout.contains("etcd-1, etcd-2, etcd-3 are ready"), "{}", ran.stdout);
         ids_as_printed(&bed, &ran.stdout)?;

@@ -1,0 +1,320 @@
+//! Encryption for recipients: the file format of age-encryption.org/v1, with X25519 keys. The `age` program reads what
+//! is written here, and the other way round. (The crate of this name brings translations and post-quantum keys, and
+//! weighs more than all the rest of firstboot's own.)
+//!
+//! A header gives each recipient the file's key; a MAC by that key binds the header. Then come chunks of 64 KiB, each
+//! sealed with its number and with whether it is the last, so that none can be changed, moved, left out or added.
+
+use std::fmt;
+use std::io::{self, BufRead, Error, ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use recipes::Recipient;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::{hkdf, hmac};
+use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
+
+use crate::exit::refused;
+use crate::files;
+
+/// What a file begins with.
+pub(super) const MAGIC: &[u8] = b"age-encryption.org/v1\n";
+const LABEL: &[u8] = b"age-encryption.org/v1/X25519";
+const CHUNK: usize = 64 << 10;
+const TAG: usize = 16;
+/// No header is as large, nor any file of identities.
+const LIMIT: u64 = 256 << 10;
+/// Characters in a line of a stanza's body.
+const COLUMNS: usize = 64;
+
+type FileKey = [u8; 16];
+
+/// Secret keys that open what was encrypted for them.
+pub(crate) struct Identities(Vec<[u8; 32]>);
+
+// They are printed nowhere.
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} identities", self.0.len())
+    }
+}
+
+impl Identities {
+    /// Those in a file as `age-keygen` makes it, which nobody but its owner may read.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let about = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+        if about.mode() & 0o077 != 0 {
+            return Err(refused(format!(
+                "others than its owner can get at {}, which holds secret keys: chmod 600 it",
+                path.display()
+            )));
+        }
+        let text = String::from_utf8(files::read_bounded(path, LIMIT)?).unwrap_or_default();
+        Self::parse(&text).map_err(|why| refused(format!("{}: {why}", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut keys = Vec::new();
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+            if !line.is_empty() && !line.starts_with('#') {
+                // The line itself is secret.
+                keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
+                    format!("line {number}: expected an identity as `age-keygen` makes it, AGE-SECRET-KEY-1…")
+                })?);
+            }
+        }
+        if keys.is_empty() { Err("there is no identity in it".to_owned()) } else { Ok(Self(keys)) }
+    }
+}
+
+/// A key of 32 bytes that follows from another.
+fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
+    // It fails for more than 255 digests' length only.
+    let _ = salt.extract(secret).expand(&[info], hkdf::HKDF_SHA256).and_then(|key| key.fill(&mut out));
+    out
+}
+
+fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
+    UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| Error::other("no key of 32 bytes"))
+}
+
+/// What seals the key of one recipient; nothing where their keys make no secret, as no honest ones do.
+fn wrapping(own: [u8; 32], theirs: [u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> Option<[u8; 32]> {
+    let shared = x25519(own, theirs);
+    (shared != [0; 32]).then(|| derived(&shared, &[*share, *recipient].concat(), LABEL))
+}
+
+fn mac(file_key: &FileKey, header: &[u8]) -> hmac::Tag {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &derived(file_key, &[], b"header")), header)
+}
+
+fn payload(file_key: &FileKey, nonce: &[u8]) -> io::Result<Chunks> {
+    Ok(Chunks { key: aead(&derived(file_key, nonce, b"payload"))?, count: 0 })
+}
+
+/// The key of the chunks, and how many there were.
+struct Chunks {
+    key: LessSafeKey,
+    count: u64,
+}
+
+impl Chunks {
+    fn nonce(&mut self, last: bool) -> Nonce {
+        let mut nonce = [0; 12];
+        nonce[3..11].copy_from_slice(&self.count.to_be_bytes());
+        nonce[11] = u8::from(last);
+        self.count += 1;
+        Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+/// Encrypts what is written.
+pub(super) struct Sealer<W> {
+    to: W,
+    chunks: Chunks,
+    filling: Vec<u8>,
+}
+
+impl<W: Write> Sealer<W> {
+    pub(super) fn begin(recipients: &[Recipient], mut to: W) -> io::Result<Self> {
+        let random = SystemRandom::new();
+        let draw = |out: &mut [u8]| random.fill(out).map_err(|_| Error::other("the kernel gives no random bytes"));
+        let (mut file_key, mut nonce) = ([0; 16], [0; 16]);
+        draw(&mut file_key)?;
+        draw(&mut nonce)?;
+        let mut header = MAGIC.to_vec();
+        for recipient in recipients {
+            let mut own = [0; 32];
+            draw(&mut own)?;
+            let share = x25519(own, X25519_BASEPOINT_BYTES);
+            let key = wrapping(own, *recipient.key(), &share, recipient.key());
+            let key = key.ok_or_else(|| Error::other(format!("{recipient} is no key of anybody's")))?;
+            let mut body = file_key.to_vec();
+            let sealed = aead(&key)?.seal_in_place_append_tag(zero(), Aad::empty(), &mut body);
+            sealed.map_err(|_| Error::other("the file's key cannot be sealed"))?;
+            writeln!(header, "-> X25519 {}\n{}", BASE64.encode(share), BASE64.encode(body))?;
+        }
+        header.extend_from_slice(b"---");
+        let mac = BASE64.encode(mac(&file_key, &header));
+        writeln!(header, " {mac}")?;
+        to.write_all(&header)?;
+        to.write_all(&nonce)?;
+        Ok(Self { to, chunks: payload(&file_key, &nonce)?, filling: Vec::with_capacity(CHUNK + TAG) })
+    }
+
+    fn seal(&mut self, last: bool) -> io::Result<()> {
+        let nonce = self.chunks.nonce(last);
+        let sealed = self.chunks.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut self.filling);
+        sealed.map_err(|_| Error::other("a chunk cannot be sealed"))?;
+        self.to.write_all(&self.filling)?;
+        self.filling.clear();
+        Ok(())
+    }
+
+    /// After the last byte. Without it what was written opens nowhere.
+    pub(super) fn finish(mut self) -> io::Result<W> {
+        self.seal(true)?;
+        Ok(self.to)
+    }
+}
+
+impl<W: Write> Write for Sealer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Only what follows shows that a full chunk is not the last.
+        if self.filling.len() == CHUNK && !bytes.is_empty() {
+            self.seal(false)?;
+        }
+        let taken = bytes.len().min(CHUNK - self.filling.len());
+        self.filling.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+fn zero() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
+}
+
+/// Decrypts what is read. All of it is what was written only where the end was reached without an error.
+pub(super) struct Opener<R> {
+    from: R,
+    chunks: Chunks,
+    /// The next chunk, still sealed: whether there is one shows whether this is the last.
+    next: Vec<u8>,
+    open: Vec<u8>,
+    given: usize,
+}
+
+impl<R: BufRead> Opener<R> {
+    pub(super) fn begin(mut from: R, identities: &Identities) -> io::Result<Self> {
+        let file_key = unlock(&mut from, identities)?;
+        let mut nonce = [0; 16];
+        from.read_exact(&mut nonce)?;
+        let chunks = payload(&file_key, &nonce)?;
+        let mut opener = Self { from, chunks, next: Vec::with_capacity(CHUNK + TAG), open: Vec::new(), given: 0 };
+        opener.fetch()?;
+        if opener.next.is_empty() {
+            return Err(wrong("it ends after its header"));
+        }
+        Ok(opener)
+    }
+
+    fn fetch(&mut self) -> io::Result<()> {
+        self.next.clear();
+        self.from.by_ref().take((CHUNK + TAG) as u64).read_to_end(&mut self.next).map(drop)
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        std::mem::swap(&mut self.open, &mut self.next);
+        self.fetch()?;
+        let (last, first) = (self.next.is_empty(), self.chunks.count == 0);
+        let nonce = self.chunks.nonce(last);
+        let opened = self.chunks.key.open_in_place(nonce, Aad::empty(), &mut self.open);
+        let length = opened.map_err(|_| wrong(&format!("its chunk {} is damaged", self.chunks.count)))?.len();
+        if length == 0 && !first {
+            return Err(wrong("its last chunk is empty"));
+        }
+        self.open.truncate(length);
+        self.given = 0;
+        Ok(())
+    }
+}
+
+impl<R: BufRead> Read for Opener<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.open.len() && !self.next.is_empty() {
+            self.open()?;
+        }
+        let count = to.len().min(self.open.len() - self.given);
+        to[..count].copy_from_slice(&self.open[self.given..self.given + count]);
+        self.given += count;
+        Ok(count)
+    }
+}
+
+/// The file's key, from its header.
+fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
+    let mut header = Header { from: from.take(LIMIT), read: Vec::new() };
+    if header.line()?.as_bytes() != &MAGIC[..MAGIC.len() - 1] {
+        return Err(wrong("it does not begin as age's files do"));
+    }
+    let mut found = None;
+    let given = loop {
+        let line = header.line()?;
+        if let Some(mac) = line.strip_prefix("--- ") {
+            break decoded::<32>(mac)?;
+        }
+        let words = line.strip_prefix("-> ").ok_or_else(|| wrong("a line of its header is no stanza"))?;
+        let body = header.body()?;
+        // Other kinds are for others.
+        if let ("X25519", share) = words.split_once(' ').unwrap_or((words, "")) {
+            let (share, body) = (decoded::<32>(share)?, decoded::<32>(&body)?);
+            found = found.or(identities.0.iter().find_map(|own| opened(*own, &share, body)));
+        }
+    };
+    let file_key = found.ok_or_else(|| wrong("it was not encrypted for any of these identities"))?;
+    let end = header.read.len() - " \n".len() - BASE64.encode(given).len();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &derived(&file_key, &[], b"header"));
+    hmac::verify(&key, &header.read[..end], &given).map_err(|_| wrong("its header is damaged"))?;
+    Ok(file_key)
+}
+
+/// The file's key, if a stanza is for this identity.
+fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> Option<FileKey> {
+    let recipient = x25519(own, X25519_BASEPOINT_BYTES);
+    let key = aead(&wrapping(own, *share, share, &recipient)?).ok()?;
+    let open = key.open_in_place(zero(), Aad::empty(), &mut body).ok()?;
+    FileKey::try_from(&*open).ok()
+}
+
+/// A header that is being read.
+struct Header<R> {
+    from: io::Take<R>,
+    /// All of it up to here.
+    read: Vec<u8>,
+}
+
+impl<R: BufRead> Header<R> {
+    fn line(&mut self) -> io::Result<String> {
+        let start = self.read.len();
+        self.from.read_until(b'\n', &mut self.read)?;
+        let line = self.read[start..].strip_suffix(b"\n").ok_or_else(|| wrong("its header has no end"))?;
+        String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is no text"))
+    }
+
+    /// A stanza's: full lines and a shorter one.
+    fn body(&mut self) -> io::Result<String> {
+        let mut body = String::new();
+        loop {
+            let line = self.line()?;
+            body.push_str(&line);
+            match line.len() {
+                0..COLUMNS => return Ok(body),
+                COLUMNS => {}
+                _ => return Err(wrong("a line of its header is too long")),
+            }
+        }
+    }
+}
+
+fn decoded<const N: usize>(text: &str) -> io::Result<[u8; N]> {
+    let bytes = BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| wrong("its header has a key of another length or with other letters"))
+}
+
+fn wrong(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! How snapshots are stored, as `[backup]` says: as they are, made smaller, encrypted, or both. Names tell which.
+
+use std::io::{self, Write};
+
+use recipes::backup::Backup;
+use recipes::{Recipient, Sha256};
+use ring::digest;
+
+use super::age::Sealer;
+
+/// zstd's fastest, which needs the least memory, too.
+const LEVEL: i32 = 1;
+
+/// What lies in the folder or the store, where that is not the snapshot itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) sha256: Sha256,
+    pub(super) size: u64,
+}
+
+/// Where bytes go.
+pub(super) trait Sink: Write + Send {
+    /// After the last byte. Says what was stored, if it is something else than was written.
+    fn finish(self: Box<Self>) -> io::Result<Option<Stored>>;
+}
+
+/// What is done to a snapshot on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Encoding<'a> {
+    compress: bool,
+    age: &'a [Recipient],
+}
+
+impl<'a> Encoding<'a> {
+    pub(super) fn of(backup: Option<&'a Backup>) -> Self {
+        let (compress, age) = backup.map_or((false, &[][..]), |backup| (backup.compress, &backup.age));
+        Self { compress, age }
+    }
+
+    /// Nothing.
+    pub(super) fn is_none(self) -> bool {
+        self.suffix().is_empty()
+    }
+
+    /// How a name ends, after `.db`.
+    pub(super) fn suffix(self) -> &'static str {
+        match (self.compress, self.age.is_empty()) {
+            (false, true) => "",
+            (true, true) => ".zst",
+            (false, false) => ".age",
+            (true, false) => ".zst.age",
+        }
+    }
+
+    /// Does it to all that is written from now on.
+    pub(super) fn before(self, sink: Box<dyn Sink>) -> io::Result<Box<dyn Sink>> {
+        if self.is_none() {
+            return Ok(sink);
+        }
+        let mut sink: Box<dyn Sink> =
+            Box::new(Digested { to: sink, hash: digest::Context::new(&digest::SHA256), size: 0 });
+        if !self.age.is_empty() {
+            sink = Box::new(Sealer::begin(self.age, sink)?);
+        }
+        if self.compress {
+            let mut smaller = zstd::Encoder::new(sink, LEVEL)?;
+            smaller.include_checksum(true)?;
+            sink = Box::new(smaller);
+        }
+        Ok(sink)
+    }
+}
+
+/// What a stored file is called that holds a snapshot; `None` where the name is none of a snapshot's.
+pub(super) fn stem(name: &str) -> Option<&str> {
+    let name = name.strip_suffix(".age").unwrap_or(name);
+    let stem = name.strip_suffix(".zst").unwrap_or(name).strip_suffix(".db")?;
+    (!stem.is_empty() && !stem.starts_with('.')).then_some(stem)
+}
+
+impl Sink for Sealer<Box<dyn Sink>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+        Self::finish(*self)?.finish()
+    }
+}
+
+impl Sink for zstd::Encoder<'static, Box<dyn Sink>> {
+    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+        Self::finish(*self)?.finish()
+    }
+}
+
+/// Digests what passes.
+struct Digested {
+    to: Box<dyn Sink>,
+    hash: digest::Context,
+    size: u64,
+}
+
+impl Write for Digested {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl Sink for Digested {
+    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+        self.to.finish()?;
+        Ok(Some(Stored { sha256: finished(self.hash), size: self.size }))
+    }
+}
+
+/// The digest of all that was hashed.
+pub(super) fn finished(hash: digest::Context) -> Sha256 {
+    let mut out = [0; 32];
+    out.copy_from_slice(hash.finish().as_ref());
+    Sha256::new(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_what_a_file_holds() {
+        for (name, expected) in [
+            ("a.db", Some("a")),
+            ("a.db.zst", Some("a")),
+            ("a.db.age", Some("a")),
+            ("a.db.zst.age", Some("a")),
+            ("a.db.age.zst", None),
+            ("a.zst", None),
+            (".db", None),
+            (".a.db", None),
+            ("a.db.json", None),
+        ] {
+            assert_eq!(stem(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A file that is flushed while it grows: all at once at the end would keep etcd's own flushes waiting.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use super::encode::{Sink, Stored};
+
+/// So much is written before the disk is told to begin.
+const FLUSH: usize = 64 << 20;
+
+/// The file.
+pub(super) struct Flushed {
+    file: File,
+    flusher: Option<Flusher>,
+    unflushed: usize,
+}
+
+impl Flushed {
+    /// One that is to stay.
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let flusher = Some(Flusher::of(file.try_clone()?));
+        Ok(Self { file, flusher, unflushed: 0 })
+    }
+
+    /// One that is there only to be read once more, and is never flushed.
+    pub(super) fn never(file: File) -> Self {
+        Self { file, flusher: None, unflushed: 0 }
+    }
+}
+
+impl Write for Flushed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unflushed += written;
+        if let Some(flusher) = self.flusher.as_ref().filter(|_| self.unflushed > FLUSH) {
+            flusher.begin();
+            self.unflushed = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Flushed {
+    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+        self.flusher.map_or(Ok(()), Flusher::end).map(|()| None)
+    }
+}
+
+/// Flushes a file beside its writer.
+struct Flusher {
+    orders: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Flusher {
+    fn of(file: File) -> Self {
+        let (orders, incoming) = sync_channel(1);
+        let thread = thread::spawn(move || incoming.into_iter().try_for_each(|()| file.sync_data()));
+        Self { orders, thread }
+    }
+
+    /// Flushes what is there, unless that is just being done.
+    fn begin(&self) {
+        let _ = self.orders.try_send(());
+    }
+
+    /// The kernel tells of an error once: a later flush would know nothing of it.
+    fn end(self) -> io::Result<()> {
+        drop(self.orders);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that flushes died")))
+    }
+}

@@ -1,0 +1,124 @@
+//! For whom something is encrypted: age's X25519 recipients (age-encryption.org/v1).
+
+use std::fmt;
+use std::str::FromStr;
+
+use bech32::Bech32;
+use bech32::primitives::decode::CheckedHrpstring;
+use serde::{Deserialize, Serialize};
+
+/// A public key of age's, as `age-keygen` shows it: `age1…`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Recipient {
+    text: String,
+    key: [u8; 32],
+}
+
+/// The text is no recipient.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecipientError {
+    /// The other half of the pair, which is to be nowhere but where a restore runs.
+    #[error("this is a secret key: give the public one that `age-keygen -y` makes of it, and exchange the pair")]
+    Secret,
+    /// A plugin's, an SSH key, a passphrase.
+    #[error("expected an X25519 recipient, as `age-keygen` prints it: `age1` and 58 letters and digits")]
+    Form,
+    /// A letter was mistyped.
+    #[error("its checksum is wrong: a letter was mistyped or is missing")]
+    Checksum,
+}
+
+impl Recipient {
+    /// The key.
+    pub const fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+}
+
+/// The 32 bytes of a key in Bech32 under a prefix in small letters; `None` where it is none.
+pub fn key(text: &str, prefix: &str) -> Option<[u8; 32]> {
+    let read = CheckedHrpstring::new::<Bech32>(text).ok()?;
+    let bytes: Vec<u8> = read.byte_iter().collect();
+    let right = read.hrp().as_str().eq_ignore_ascii_case(prefix) && read.validate_segwit_padding().is_ok();
+    right.then(|| bytes.try_into().ok()).flatten()
+}
+
+impl FromStr for Recipient {
+    type Err = RecipientError;
+
+    fn from_str(text: &str) -> Result<Self, RecipientError> {
+        if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
+            return Err(RecipientError::Secret);
+        }
+        let letters = text.strip_prefix("age1").filter(|rest| rest.len() == 58);
+        let small = |rest: &str| rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !letters.is_some_and(small) {
+            return Err(RecipientError::Form);
+        }
+        let key = key(text, "age").ok_or(RecipientError::Checksum)?;
+        Ok(Self { text: text.to_owned(), key })
+    }
+}
+
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for Recipient {
+    type Error = RecipientError;
+    fn try_from(text: String) -> Result<Self, RecipientError> {
+        text.parse()
+    }
+}
+
+impl From<Recipient> for String {
+    fn from(recipient: Recipient) -> Self {
+        recipient.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_none_is_refused_and_the_reason_said() {
+        let good = GOOD.parse::<Recipient>().unwrap();
+        assert_eq!(good.to_string(), GOOD);
+        assert_eq!(serde_json::from_str::<Recipient>(&serde_json::to_string(&good).unwrap()).unwrap(), good);
+        for (bad, why) in [
+            ("", RecipientError::Form),
+            ("age1", RecipientError::Form),
+            ("ssh-ed25519 AAAA", RecipientError::Form),
+            ("age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt", RecipientError::Form),
+            (&GOOD.to_uppercase(), RecipientError::Form),
+            (&GOOD.replace('q', "p"), RecipientError::Checksum),
+            ("AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQ", RecipientError::Secret),
+        ] {
+            assert_eq!(bad.parse::<Recipient>().unwrap_err(), why, "{bad}");
+        }
+    }
+
+    /// Made by `age-keygen` 1.1.1.
+    const GOOD: &str = "age15lp306z7aly3hwtvzc8mm90wjwkrf3slwk5nqpnxdjh293aae3esqjjpc0";
+
+    proptest! {
+        #[test]
+        fn a_mistyped_letter_is_found(at in 4usize..62, letter in "[a-z0-9]") {
+            let mut text = GOOD.to_owned();
+            text.replace_range(at..=at, &letter);
+            prop_assert_eq!(text.parse::<Recipient>().is_ok(), text == GOOD);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,80}") {
+            let _ = text.parse::<Recipient>();
+            let _ = key(&text, "age");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Compressed and encrypted while it comes, into a store and into a folder; read by other programs than ours; restored
+//! from where it lies.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+use tests::need::Need;
+use tests::process::{self, Ran, Tied};
+use tests::run;
+use tests::s3::{Fault, S3};
+
+use crate::bed::{Bed, NEEDS, PATIENCE, far, fill, list, names};
+
+const PROXY: &str = "10.101.15.1:9001";
+const PLACE: &str = "s3://backups/etcd/";
+const FILE: &str = "/root/a.db.zst.age";
+const KEY: &str = "/root/key";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let needs = [NEEDS, &[Need::Age, Need::Zstd, Need::Curl]].concat();
+    vec![trial("what_is_encrypted_opens_with_the_key_and_is_restored_from_where_it_lies", &needs, all)]
+}
+
+/// A pair of keys: the secret one's file here, and the public one.
+fn keys(name: &str) -> Result<(PathBuf, String)> {
+    let file = run::current()?.folder("age")?.join(name);
+    process::run(Command::new("age-keygen").arg("-o").arg(&file))?.ok()?;
+    let public = process::run(Command::new("age-keygen").arg("-y").arg(&file))?.ok()?;
+    Ok((file, public.trim().to_owned()))
+}
+
+fn all() -> Result<()> {
+    let ((secret, one), (other, two)) = (keys("one")?, keys("two")?);
+    let store = "destination = \"s3://backups/etcd\"\n[backup.s3]\nendpoint = \"http://10.101.15.1:9001\"";
+    let mut bed = Bed::new(1, &format!("{}\ncompress = true\nage = [\"{two}\", \"{one}\"]\n{store}", far()))?;
+    let store = S3::start(bed.provisioning.network.world(), PROXY, "backups")?;
+    bed.boot()?;
+    let host = &bed.hosts[0];
+    host.write("/etc/firstboot/s3-keys", "AWS_ACCESS_KEY_ID=AKIATEST\nAWS_SECRET_ACCESS_KEY=hush\n", 0o600)?;
+    fill(host, 12)?;
+    etcdctl(host, "put answer 42")?;
+
+    host.check(&["firstboot", "snapshot"])?;
+    let listed = list(host, PLACE)?;
+    let name = listed[0]["name"].as_str().context("no name")?.to_owned();
+    ensure!(listed.len() == 1 && listed[0]["good"] == true && name.ends_with(".db.zst.age"), "{listed:?}");
+    ensure!(listed[0]["manifest"]["checked"][3] == "stored digest", "{listed:?}");
+    host.check(&["firstboot", "snapshot", "prune"])?;
+    ensure!(names(host, "/var/backups/etcd")?.is_empty(), "the snapshot lies open on the node");
+
+    into_a_folder(host, &secret)?;
+    verified(host, &secret, &other)?;
+    theirs(host, &one)?;
+    interrupted(&bed, &store)?;
+    from_the_store(&bed, &store, &name)?;
+    from_a_server(&bed)
+}
+
+/// What other programs make of it is what the manifest says.
+fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
+    let open = host.run(&["firstboot", "snapshot", "/root/a.db"])?;
+    ensure!(open.code() == 3 && open.stderr.contains("must end with .db.zst.age"), "{open:?}");
+    host.check(&["firstboot", "snapshot", FILE])?;
+    let manifest: serde_json::Value = serde_json::from_str(&host.read(&format!("{FILE}.json"))?)?;
+    let sum = |path: &str| -> Result<String> { Ok(host.check(&["sha256sum", path])?[..64].to_owned()) };
+    ensure!(manifest["sha256"] == sum(FILE)?.as_str(), "{manifest}");
+    let (stored, plain) = (host.path(FILE), host.path("/root/plain.db"));
+    let compressed = run::current()?.folder("age")?.join("compressed");
+    process::run(Command::new("age").arg("-d").arg("-i").arg(secret).arg("-o").arg(&compressed).arg(&stored))?.ok()?;
+    process::run(Command::new("zstd").args(["-q", "-d", "-f"]).arg(&compressed).arg("-o").arg(&plain))?.ok()?;
+    ensure!(manifest["plain"]["sha256"] == sum("/root/plain.db")?.as_str(), "{manifest}");
+    ensure!(manifest["plain"]["size"] == plain.metadata()?.len() && manifest["size"] == stored.metadata()?.len());
+    // Random letters of base64 can be made a quarter smaller.
+    ensure!(stored.metadata()?.len() * 6 < plain.metadata()?.len() * 5, "{manifest}");
+    let status = host.check(&["etcdutl", "snapshot", "status", "/root/plain.db", "-w", "json"])?;
+    let status: serde_json::Value = serde_json::from_str(&status)?;
+    ensure!(status["revision"] == manifest["snapshot"]["revision"], "{status} {manifest}");
+    Ok(())
+}
+
+/// Only with the key, and only if all of it is there.
+fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
+    let verify = |path: &str, key: &str| host.run(&["firstboot", "snapshot", "verify", path, "--identity", key]);
+    let refused = |ran: Ran, why: &str| -> Result<()> {
+        ensure!(ran.code() == 3 && ran.stderr.contains(why) && ran.stdout.is_empty(), "{ran:?} / {why}");
+        Ok(())
+    };
+    refused(host.run(&["firstboot", "snapshot", "verify", FILE])?, "--identity")?;
+    host.write(KEY, fs::read(secret)?, 0o644)?;
+    refused(verify(FILE, KEY)?, "chmod 600")?;
+    fs::set_permissions(host.path(KEY), fs::Permissions::from_mode(0o600))?;
+    let well = host.check(&["firstboot", "snapshot", "verify", FILE, "--identity", KEY, "--boot"])?;
+    ensure!(well.contains("booted"), "{well}");
+    // The second recipient opens it, and a third does not.
+    host.write("/root/second", fs::read(other)?, 0o600)?;
+    verify(FILE, "/root/second")?.ok()?;
+    host.write("/root/third", fs::read(keys("three")?.0)?, 0o600)?;
+    refused(verify(FILE, "/root/third")?, "not encrypted for any")?;
+    let whole = fs::read(host.path(FILE))?;
+    for damaged in [whole[..whole.len() - 1].to_vec(), whole[..whole.len() / 2].to_vec(), flipped(&whole)] {
+        host.write("/root/damaged.db.zst.age", damaged, 0o600)?;
+        refused(verify("/root/damaged.db.zst.age", KEY)?, "no good snapshot")?;
+        let restore = ["firstboot", "restore", "/root/damaged.db.zst.age", "--identity", KEY];
+        refused_restore(host, &restore, "no good snapshot")?;
+    }
+    let left = names(host, "/root")?;
+    ensure!(!left.iter().any(|name| name.contains(".part")), "{left:?}");
+    Ok(())
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes
+}
+
+fn refused_restore(host: &Host, command: &[&str], why: &str) -> Result<()> {
+    let ran = host.run(command)?;
+    ensure!(ran.code() == 3 && ran.stderr.contains(why), "{ran:?} / {why}");
+    let left = names(host, "/var/lib/etcd")?;
+    ensure!(!left.iter().any(|name| name == "aside"), "{left:?}");
+    wait_healthy(host, 1, PATIENCE).map(drop)
+}
+
+/// etcdctl's snapshot, encrypted by the `age` program.
+fn theirs(host: &Host, public: &str) -> Result<()> {
+    etcdctl(host, "snapshot save /root/theirs.db")?;
+    let (plain, sealed) = (host.path("/root/theirs.db"), host.path("/root/theirs.db.age"));
+    process::run(Command::new("age").args(["-r", public, "-o"]).arg(&sealed).arg(&plain))?.ok()?;
+    let read = host.check(&["firstboot", "snapshot", "verify", "/root/theirs.db.age", "--identity", KEY])?;
+    let direct = host.check(&["firstboot", "snapshot", "verify", "/root/theirs.db"])?;
+    ensure!(read == direct, "{read}\n{direct}");
+    Ok(())
+}
+
+/// What the store says of uploads that are not over.
+fn unfinished(bed: &Bed) -> Result<usize> {
+    let mut curl = bed.provisioning.network.world().command("curl");
+    let said = process::run(curl.args(["-sSf", "-m", "30", "http://127.0.0.1:9000/backups?uploads"]))?.ok()?;
+    Ok(said.matches("<Upload>").count())
+}
+
+/// ^C leaves no parts that nobody sees and somebody pays for.
+fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
+    let host = &bed.hosts[0];
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        store.fault(Fault::Slow(Duration::from_secs(2)));
+        let mut command = host.command(&["firstboot", "snapshot"])?;
+        let child = command.stderr(Stdio::piped()).spawn().context("cannot start firstboot")?;
+        let end = Instant::now() + PATIENCE;
+        while unfinished(bed)? == 0 {
+            ensure!(Instant::now() < end, "no upload was begun");
+            sleep(Duration::from_millis(20));
+        }
+        host.check(&["pkill", signal, "-x", "firstboot"])?;
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        store.heal();
+        ensure!(output.status.code() == Some(code) && !said.contains("could not"), "{output:?}");
+        ensure!(unfinished(bed)? == 0, "the parts are left");
+    }
+    ensure!(list(host, PLACE)?.len() == 1);
+    Ok(())
+}
+
+/// Over a line that breaks, and goes on where it broke.
+fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
+    let host = &bed.hosts[0];
+    etcdctl(host, "put answer 43")?;
+    let url = format!("{PLACE}{name}");
+    let restore = ["firstboot", "restore", &url, "--identity", KEY];
+    refused_restore(host, &["firstboot", "restore", "s3://backups/etcd/none.db.age"], "is not there")?;
+    refused_restore(host, &restore[..3], "--identity")?;
+    store.fault(Fault::Flip);
+    refused_restore(host, &restore, "has the digest")?;
+    store.heal();
+    ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "43");
+    store.fault(Fault::Half(2));
+    let said = host.check(&restore)?;
+    store.heal();
+    let again: Vec<&str> = said.lines().filter(|line| line.contains("again from ")).collect();
+    ensure!(again.len() == 2 && !again.iter().any(|line| line.ends_with("again from 0")), "{said}");
+    ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
+    ensure!(!host.path("/var/lib/etcd/restore").exists(), "what was fetched is left open on the node");
+    Ok(())
+}
+
+/// A server with a certificate, which knows nothing of ranges and has no manifest.
+fn from_a_server(bed: &Bed) -> Result<()> {
+    const SERVE: &str = "import http.server, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('cert.pem', 'key.pem')
+server = http.server.HTTPServer(('10.101.15.1', 9443), http.server.SimpleHTTPRequestHandler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()";
+    const REQUEST: &str = "[req]
+distinguished_name = name
+x509_extensions = server
+[name]
+[server]
+subjectAltName = IP:10.101.15.1
+basicConstraints = critical, CA:FALSE
+";
+    let (host, world) = (&bed.hosts[0], bed.provisioning.network.world());
+    let folder = run::current()?.folder("https")?;
+    fs::write(folder.join("request"), REQUEST)?;
+    let request = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x -config request";
+    process::run(Command::new("openssl").args(request.split_whitespace()).current_dir(&folder))?.ok()?;
+    fs::copy(host.path("/root/theirs.db.age"), folder.join("theirs.db.age"))?;
+    host.write("/root/cert.pem", fs::read(folder.join("cert.pem"))?, 0o600)?;
+    let mut python = world.command("python3");
+    let _server = Tied::spawn(python.args(["-c", SERVE]).current_dir(&folder), &fs::File::create(folder.join("log"))?)?;
+    etcdctl(host, "put answer 44")?;
+    let restore = "SSL_CERT_FILE=/root/cert.pem firstboot restore https://10.101.15.1:9443/theirs.db.age";
+    let end = Instant::now() + PATIENCE;
+    while !process::run(world.command("curl").args(["-sk", "-o", "/dev/null", "https://10.101.15.1:9443/"]))?.success()
+    {
+        ensure!(Instant::now() < end, "the server does not answer");
+        sleep(Duration::from_millis(100));
+    }
+    let stranger = host.run(&["firstboot", "restore", "https://10.101.15.1:9443/theirs.db.age", "--deadline", "1"])?;
+    ensure!(stranger.code() == 4 && stranger.stderr.contains("certificate"), "{stranger:?}");
+    let said = host.sh(&format!("{restore} --identity {KEY}"))?.ok()?;
+    ensure!(said.contains("no manifest beside it"), "{said}");
+    ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Who waits for nobody makes the new data while etcd still runs. Whatever becomes of that, etcd lives on.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tests::cluster::{Provisioning, etcdctl, wait_healthy};
+use tests::etcd;
+use tests::harness::trial;
+use tests::host::Host;
+use tests::programs::demo;
+
+use crate::bed::{NEEDS, PATIENCE, token};
+use crate::told::{SNAPSHOT, content};
+
+const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
+/// It may be through before it is caught; then it is tried again.
+const TRIES: usize = 20;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("etcd_outlives_what_becomes_of_the_data_made_ahead", NEEDS, all)]
+}
+
+fn begin(host: &Host) -> Result<Child> {
+    let mut command = host.command(&["firstboot", "restore", SNAPSHOT])?;
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start it")
+}
+
+/// As it was before a restore.
+struct Before(Value, String);
+
+impl Before {
+    fn of(host: &Host) -> Result<Self> {
+        etcdctl(host, "put answer 43")?;
+        Ok(Self(content(host)?, token(host)?))
+    }
+
+    fn still(&self, host: &Host) -> Result<()> {
+        wait_healthy(host, 1, PATIENCE)?;
+        ensure!(content(host)? == self.0 && token(host)? == self.1, "it is not as it was");
+        Ok(())
+    }
+}
+
+/// Sends a signal to etcdutl while it works for a restore. The image's etcdutl cannot be another: firstboot sees that.
+fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
+    for _ in 0..TRIES {
+        let before = Before::of(host)?;
+        host.sh("rm -f /root/there /root/enough")?.ok()?;
+        let script = format!(
+            "until [ -e /root/enough ]; do if pkill -{signal} -x etcdutl; then touch /root/there; exit; fi; done"
+        );
+        let mut catcher = host.command(&["sh", "-c", &script])?.spawn().context("cannot start the catcher")?;
+        let mut restore = begin(host)?;
+        let end = Instant::now() + PATIENCE;
+        while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
+            ensure!(Instant::now() < end, "neither caught nor through");
+            sleep(Duration::from_millis(10));
+        }
+        fs::write(host.path("/root/enough"), "")?;
+        catcher.wait()?;
+        if host.path("/root/there").exists() {
+            return Ok((restore, before));
+        }
+        restore.wait()?;
+        wait_healthy(host, 1, PATIENCE)?;
+    }
+    bail!("etcdutl was never caught at work")
+}
+
+fn all() -> Result<()> {
+    etcd::release("3.5.1")?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&demo(1, "", "")?)?;
+    let host = &mut provisioning.node("etcd-1")?;
+    host.boot()?;
+    wait_healthy(host, 1, PATIENCE)?;
+    etcdctl(host, "put answer 42")?;
+    // So that etcdutl has something to do.
+    host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?.ok()?;
+    for number in 0..30 {
+        etcdctl(host, &format!("put fill/{number} < /root/value"))?;
+    }
+    etcdctl(host, &format!("snapshot save {SNAPSHOT}"))?;
+
+    // It fails, and leaves half of its work.
+    let (restore, before) = caught(host, "KILL")?;
+    let failed = restore.wait_with_output()?;
+    let said = String::from_utf8_lossy(&failed.stderr);
+    ensure!(failed.status.code() == Some(1) && said.contains("etcd was not stopped"), "{failed:?}");
+    ensure!(!host.path(IN_THE_MAKING).exists(), "half of the new data is left");
+    before.still(host)?;
+
+    // The power is cut while it works.
+    let (mut restore, before) = caught(host, "STOP")?;
+    host.pull_the_plug()?;
+    restore.wait()?;
+    host.boot()?;
+    before.still(host)?;
+
+    // And when the node was told: the next boot ends it. What the cut one left is in nobody's way.
+    let before = Before::of(host)?;
+    let told = |host: &Host| {
+        let journal = fs::read_to_string(host.path("/var/lib/firstboot/journal")).unwrap_or_default();
+        journal.matches("\"event\":\"told\"").count()
+    };
+    let count = told(host);
+    let mut restore = begin(host)?;
+    let end = Instant::now() + PATIENCE;
+    while told(host) == count {
+        ensure!(Instant::now() < end, "nobody was told");
+        sleep(Duration::from_millis(1));
+    }
+    host.pull_the_plug()?;
+    restore.wait()?;
+    host.boot()?;
+    wait_healthy(host, 1, PATIENCE)?;
+    ensure!(token(host)? != before.1, "what was told before the cut was not done");
+    ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
+    ensure!(!host.path(IN_THE_MAKING).exists(), "what was made is left");
+    Ok(())
+}

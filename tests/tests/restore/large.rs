@@ -1,0 +1,74 @@
+//! A large snapshot takes the place of a cluster that is being written to.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::bench::database;
+use tests::client::{Client, Writers};
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+use tests::run;
+
+use crate::bed::{Bed, NEEDS, PATIENCE};
+use crate::told::all_restore;
+
+const VERSION: &str = "3.5.1";
+const SNAPSHOT: &str = "/snapshots/large.db";
+/// As many MiB as `make test` has the time for; `ETCD_IMAGE_RESTORE_MIB` sets another.
+const MIB: u64 = 256;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("a_large_snapshot_is_restored_on_three_members_under_writes", NEEDS, large)]
+}
+
+/// How many keys of the snapshot a host's member has, and its hash over all of them at a revision.
+fn held(host: &Host, revision: i64) -> Result<(u64, u64)> {
+    // After a read that all agree on it is no revision behind.
+    etcdctl(host, "get none")?;
+    let fields = etcdctl(host, "get /bench/ --prefix --count-only --consistency=s --write-out=fields")?;
+    let count = fields.lines().find_map(|line| line.strip_prefix("\"Count\" : ")?.parse().ok());
+    let hash = etcdctl(host, &format!("endpoint hashkv --rev={revision} --write-out=json"))?;
+    let hash: serde_json::Value = serde_json::from_str(&hash)?;
+    count.zip(hash[0]["HashKV"]["hash"].as_u64()).with_context(|| format!("{fields} {hash}"))
+}
+
+fn large() -> Result<()> {
+    let mib = std::env::var("ETCD_IMAGE_RESTORE_MIB").ok().and_then(|text| text.parse().ok()).unwrap_or(MIB);
+    let folder = run::current()?.folder("large")?;
+    let alone = database::make(VERSION, &folder, mib)?;
+    alone.save(&folder.join("large.db"))?;
+    let keys = (mib << 20) / 4096 * 3;
+    std::fs::remove_dir_all(alone.stop()?)?;
+
+    let mut bed = Bed::with_etcd(VERSION, 3)?;
+    for host in &mut bed.hosts {
+        host.bind(&folder, "/snapshots");
+    }
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let client = Client::new(&bed.provisioning)?;
+    let members: Vec<Ipv4Addr> = bed.hosts.iter().map(Host::address).collect();
+    let writers = Writers::start(&client, &members, "meanwhile/");
+    writers.go_on(20, PATIENCE)?;
+    let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
+    let told: [(_, &[&str]); 3] = [(one, &[SNAPSHOT]), (two, &["--from", "etcd-1"]), (three, &[SNAPSHOT])];
+    all_restore(&told)?;
+    for host in &bed.hosts {
+        wait_healthy(host, 3, PATIENCE)?;
+    }
+    // Who writes goes on by himself.
+    writers.go_on(20, PATIENCE)?;
+    writers.stop()?;
+    let revision = crate::told::revision(one)?;
+    let (_, hash) = held(one, revision)?;
+    for host in &bed.hosts {
+        let found = held(host, revision)?;
+        ensure!(found == (keys, hash), "{} has {found:?}, and not {keys} keys as etcd-1, {hash}", host.name());
+        // What was written before lies aside, and the snapshot that came from elsewhere is gone.
+        ensure!(host.check(&["firstboot", "restore", "--list"])?.contains("--rollback returns"));
+        ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
+    }
+    bed.whole()
+}
