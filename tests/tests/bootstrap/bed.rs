@@ -95,6 +95,15 @@ impl Bed {
         by_hand::configure(&self.provisioning, &self.hosts[at], "new")
     }
 
+    /// A second machine that is installed and told that it is this node, and has its address: off.
+    pub(crate) fn twin(&self, node: &str) -> Result<Host> {
+        let twin = self.provisioning.twin(node)?;
+        if self.version != DEMO {
+            etcd::swap(&twin, &self.version)?;
+        }
+        Ok(twin)
+    }
+
     /// Pulls all plugs, also of machines that are off.
     pub(crate) fn power_fails(&mut self) -> Result<()> {
         for host in &mut self.hosts {

@@ -27,7 +27,7 @@ fn twin() -> Result<()> {
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
 
     // With an empty disk, and the same document. Whoever is not heard at once is heard when the others name it.
-    let mut twin = bed.provisioning.twin("etcd-3")?;
+    let mut twin = bed.twin("etcd-3")?;
     let mac = bed.hosts[2].link().mac.clone();
     bed.provisioning.network.lose_first_question(twin.name())?;
     twin.boot()?;
