@@ -24,6 +24,7 @@ build:
 	@install -m 0755 target/$(TARGET)/release/builder target/$(TARGET)/release/firstboot $(DIST)/
 	@ls -l $(DIST)
 
+demo: TOOLS := demo
 demo: tools build
 	cargo run --locked -q -p tests --bin demo
 
@@ -50,4 +51,4 @@ clean:
 	rm -rf .cache out
 
 tools:
-	@tests/tools.sh
+	@tests/tools.sh $(TOOLS)

@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Installs what the tests and the demo need and this machine lacks. Without root it only says what is missing: tests
-# that need it are then ignored, aloud.
+# Installs what the tests need and this machine lacks; with the word "demo", what the demo needs. Without root it only says
+# what is missing: tests that need it are then ignored, aloud.
 set -euo pipefail
 
 # Program and Debian package; pip's etcd 3.5.1 and the base system are fetched by the tests themselves.
 needs=(
-    debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables strace:strace curl:curl
-    unshare:util-linux setpriv:util-linux mkfs.xfs:xfsprogs mkfs.vfat:dosfstools mcopy:mtools shellcheck:shellcheck
-    xmllint:libxml2-utils openssl:openssl age:age zstd:zstd pip:python3-pip gcc:gcc qemu-system-x86_64:qemu-system-x86
+    debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables curl:curl unshare:util-linux
+    setpriv:util-linux pip:python3-pip gcc:gcc
 )
+if [ "${1-}" != demo ]; then
+    needs+=(
+        strace:strace openssl:openssl mkfs.xfs:xfsprogs mkfs.vfat:dosfstools mcopy:mtools shellcheck:shellcheck xmllint:libxml2-utils
+        qemu-system-x86_64:qemu-system-x86 sesearch:setools age:age zstd:zstd
+    )
+fi
 packages=()
 for need in "${needs[@]}"; do
     command -v "${need%%:*}" > /dev/null || packages+=("${need##*:}")

@@ -1,6 +1,8 @@
 //! Reads TOML with places: every value remembers where it stood, every mistake is collected, none stops the
 //! reading, so that a file's mistakes come all at once. serde's derive stops at the first, hence this.
 
+mod findings;
+
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
@@ -11,31 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, nearest};
 
-/// A value and where it stands in the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct At<T> {
-    /// The value.
-    pub(crate) value: T,
-    /// Its place, in bytes from the file's start.
-    pub(crate) span: Range<usize>,
-}
-
-/// Collects what is wrong.
-#[derive(Debug, Default)]
-pub(crate) struct Findings(RefCell<Vec<Diagnostic>>);
-
-impl Findings {
-    pub(crate) fn add(&self, diagnostic: Diagnostic) {
-        self.0.borrow_mut().push(diagnostic);
-    }
-
-    /// All of them, in the order of their places.
-    pub(crate) fn sorted(self) -> Vec<Diagnostic> {
-        let mut all = self.0.into_inner();
-        all.sort_by_key(|finding| finding.span.start);
-        all
-    }
-}
+pub(crate) use findings::{At, Findings};
 
 /// One table of the file. It knows which of its keys were asked for; the others are mistakes.
 #[derive(Debug)]

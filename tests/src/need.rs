@@ -14,7 +14,7 @@ pub enum Need {
     Nspawn,
     /// debootstrap, or a base root of the user's own.
     Debootstrap,
-    /// iproute2 with nftables: networks of the test's own.
+    /// iproute2 with nftables, and Python for a slow wire: networks of the test's own.
     Network,
     /// Go 1.MINOR or later, to build etcd releases that have no other source here.
     Go(u32),
@@ -24,6 +24,8 @@ pub enum Need {
     Apt,
     /// QEMU for x86.
     Qemu,
+    /// setools: what an SELinux policy lets whom do.
+    Setools,
     /// curl.
     Curl,
     /// age and age-keygen.
@@ -59,11 +61,15 @@ impl Need {
                 }
                 program("debootstrap", "debootstrap")
             }
-            Need::Network => program("ip", "iproute2").or_else(|| program("nft", "nftables")),
+            Need::Network => {
+                let python = || program("python3", "python3");
+                program("ip", "iproute2").or_else(|| program("nft", "nftables")).or_else(python)
+            }
             Need::Go(minor) => go(minor),
             Need::Pip => answers("pip", "--version", "python3-pip"),
             Need::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
             Need::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
+            Need::Setools => program("sesearch", "setools"),
             Need::Curl => program("curl", "curl"),
             Need::Age => program("age", "age").or_else(|| program("age-keygen", "age")),
             Need::Zstd => program("zstd", "zstd"),

@@ -1,6 +1,9 @@
 //! firewalld 0.6.3: zones, services and ipsets (src/firewall/core/io/*.py), firewalld.conf. An element or attribute that it
 //! does not know, and it leaves out the whole file.
 
+mod conf;
+mod schema;
+
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -9,59 +12,11 @@ use roxmltree::{Document, Node};
 
 use super::finding::Finding;
 use super::text::Part;
+use schema::{IPSET, SERVICE, Schema, ZONE};
+
+pub(super) use conf::conf;
 
 const REFUSED: &str = "firewalld leaves out the whole file";
-
-/// Element, attributes that it needs, attributes that it may have.
-type Schema = &'static [(&'static str, &'static [&'static str], &'static [&'static str])];
-
-/// PARSER_REQUIRED_ELEMENT_ATTRS and PARSER_OPTIONAL_ELEMENT_ATTRS of zone.py.
-const ZONE: Schema = &[
-    ("zone", &[], &["name", "immutable", "target", "version"]),
-    ("short", &[], &[]),
-    ("description", &[], &[]),
-    ("service", &["name"], &[]),
-    ("port", &["port", "protocol"], &[]),
-    ("protocol", &["value"], &[]),
-    ("source-port", &["port", "protocol"], &[]),
-    ("icmp-block", &["name"], &[]),
-    ("icmp-type", &["name"], &[]),
-    ("icmp-block-inversion", &[], &[]),
-    ("masquerade", &[], &["enabled"]),
-    ("forward-port", &["port", "protocol"], &["to-port", "to-addr"]),
-    ("interface", &["name"], &[]),
-    ("source", &[], &["address", "mac", "invert", "family", "ipset"]),
-    ("rule", &[], &["family"]),
-    ("destination", &["address"], &["invert"]),
-    ("log", &[], &["prefix", "level"]),
-    ("audit", &[], &[]),
-    ("accept", &[], &[]),
-    ("reject", &[], &["type"]),
-    ("drop", &[], &[]),
-    ("mark", &["set"], &[]),
-    ("limit", &["value"], &[]),
-];
-
-/// The same of service.py.
-const SERVICE: Schema = &[
-    ("service", &[], &["name", "version"]),
-    ("short", &[], &[]),
-    ("description", &[], &[]),
-    ("port", &["port", "protocol"], &[]),
-    ("protocol", &["value"], &[]),
-    ("source-port", &["port", "protocol"], &[]),
-    ("module", &["name"], &[]),
-    ("destination", &[], &["ipv4", "ipv6"]),
-];
-
-/// The same of ipset.py.
-const IPSET: Schema = &[
-    ("ipset", &["type"], &["version"]),
-    ("short", &[], &[]),
-    ("description", &[], &[]),
-    ("option", &["name"], &["value"]),
-    ("entry", &[], &[]),
-];
 
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let document = match Document::parse(text) {
@@ -289,53 +244,4 @@ fn mixed_families(rule: Node<'_, '_>, out: &mut Vec<Finding>) {
             );
         }
     }
-}
-
-/// firewalld.conf.
-pub(super) fn conf(text: &str) -> Vec<Finding> {
-    const KEYS: [(&str, &str); 9] = [
-        ("DefaultZone", ""),
-        ("MinimalMark", ""),
-        ("CleanupOnExit", "yes no"),
-        ("Lockdown", "yes no"),
-        ("IPv6_rpfilter", "yes no"),
-        ("IndividualCalls", "yes no"),
-        ("LogDenied", "off all unicast broadcast multicast"),
-        ("AutomaticHelpers", "yes no system"),
-        ("FirewallBackend", "iptables nftables"),
-    ];
-    let mut out = Vec::new();
-    for line in Part::whole(text)
-        .lines()
-        .map(Part::trim)
-        .filter(|line| !line.text.is_empty() && !line.text.starts_with(['#', ';']))
-    {
-        let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
-            out.push(
-                Finding::error("firewalld/conf", line, "not KEY=VALUE").does("ignored").instead("write KEY=VALUE"),
-            );
-            continue;
-        };
-        match KEYS.iter().find(|(known, _)| *known == key.text) {
-            None => {
-                let finding = Finding::error("firewalld/conf", key, format!("firewalld 0.6.3 has no key {}", key.text))
-                    .does("ignored");
-                out.push(match nearest(key.text, KEYS.map(|(known, _)| known)) {
-                    Some(near) => finding.instead(format!("did you mean {near}?")),
-                    None => finding.instead("it came later, or is misspelt: take it away"),
-                });
-            }
-            Some((_, words))
-                if !words.is_empty() && !words.split(' ').any(|word| word == value.text.to_lowercase()) =>
-            {
-                out.push(
-                    Finding::error("firewalld/conf", value, format!("bad value for {}: `{}`", key.text, value.text))
-                        .does("the default is taken")
-                        .instead(format!("expected one of: {}", words.replace(' ', ", "))),
-                );
-            }
-            Some(_) => {}
-        }
-    }
-    out
 }

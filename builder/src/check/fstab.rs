@@ -1,136 +1,14 @@
 //! /etc/fstab: which options take effect where, on kernel 3.10 and systemd 219.
 
+mod options;
+
 use std::collections::BTreeMap;
 
 use super::finding::Finding;
 use super::text::Part;
+use options::{GENERIC, SYSTEMD, XFS, is_allocsize, known_to_xfs, xfs_only};
 
-/// Options that XFS looks at only when a volume is mounted for the first time: a remount ignores them and reports success
-/// (kernel 3.10, fs/xfs/xfs_super.c, xfs_fs_remount: all but ro, rw, barrier, nobarrier, inode64, inode32).
-pub(super) fn only_at_first_mount(option: &str) -> bool {
-    let name = option.split('=').next().unwrap_or_default();
-    [
-        "allocsize",
-        "logbsize",
-        "logbufs",
-        "logdev",
-        "rtdev",
-        "sunit",
-        "swidth",
-        "noalign",
-        "swalloc",
-        "largeio",
-        "nolargeio",
-        "ikeep",
-        "noikeep",
-        "attr2",
-        "noattr2",
-        "filestreams",
-        "wsync",
-        "noquota",
-        "quota",
-        "uquota",
-        "gquota",
-        "pquota",
-        "prjquota",
-        "usrquota",
-        "grpquota",
-        "discard",
-        "nodiscard",
-        "nouuid",
-        "norecovery",
-        "mtpt",
-    ]
-    .contains(&name)
-}
-
-/// What mount(8) and the VFS take on any file system (util-linux 2.23, libmount/src/optmap.c).
-const GENERIC: &[&str] = &[
-    "defaults",
-    "ro",
-    "rw",
-    "exec",
-    "noexec",
-    "suid",
-    "nosuid",
-    "dev",
-    "nodev",
-    "sync",
-    "async",
-    "dirsync",
-    "remount",
-    "bind",
-    "rbind",
-    "atime",
-    "noatime",
-    "diratime",
-    "nodiratime",
-    "relatime",
-    "norelatime",
-    "strictatime",
-    "nostrictatime",
-    "iversion",
-    "noiversion",
-    "mand",
-    "nomand",
-    "silent",
-    "loud",
-    "auto",
-    "noauto",
-    "user",
-    "nouser",
-    "users",
-    "nousers",
-    "owner",
-    "noowner",
-    "group",
-    "nogroup",
-    "_netdev",
-    "nofail",
-    "comment",
-    "loop",
-    "offset",
-    "sizelimit",
-    "encryption",
-    "uhelper",
-    "helper",
-    "private",
-    "slave",
-    "shared",
-    "unbindable",
-    "rprivate",
-    "rslave",
-    "rshared",
-    "runbindable",
-    "context",
-    "fscontext",
-    "defcontext",
-    "rootcontext",
-    "seclabel",
-];
-
-/// systemd's own, as 219 has them (man/systemd.mount.xml, fstab-generator.c).
-const SYSTEMD: &[&str] = &[
-    "x-systemd.automount",
-    "x-systemd.device-timeout",
-    "x-systemd.requires",
-    "x-systemd.requires-mounts-for",
-    "x-systemd.idle-timeout",
-    "x-initrd.mount",
-];
-
-const XFS: &[&str] = &[
-    "inode64",
-    "inode32",
-    "barrier",
-    "nobarrier",
-    "uqnoenforce",
-    "gqnoenforce",
-    "pqnoenforce",
-    "qnoenforce",
-    "delaylog",
-    "nodelaylog",
-];
+pub(super) use options::only_at_first_mount;
 
 /// One line of the table.
 struct Entry<'a> {
@@ -277,26 +155,4 @@ fn check_option(entry: &Entry<'_>, option: Part<'_>, out: &mut Vec<Finding>) {
             finding.instead(near.map_or_else(|| "take it away".to_owned(), |near| format!("did you mean {near}?"))),
         );
     }
-}
-
-fn known_to_xfs(name: &str) -> bool {
-    GENERIC.contains(&name) || XFS.contains(&name) || only_at_first_mount(name) || name.starts_with("x-")
-}
-
-fn xfs_only(name: &str) -> bool {
-    ["allocsize", "logbsize", "logbufs", "inode64", "largeio", "swalloc"].contains(&name)
-}
-
-fn is_allocsize(option: &str) -> bool {
-    let Some(value) = option.strip_prefix("allocsize=") else { return false };
-    let digits = value.trim_end_matches(['k', 'm', 'g', 'K', 'M', 'G']);
-    let shift = match value[digits.len()..].to_ascii_lowercase().as_str() {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        _ => return false,
-    };
-    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.is_some_and(|bytes| bytes.is_power_of_two() && (4096..=1 << 30).contains(&bytes))
 }

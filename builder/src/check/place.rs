@@ -1,5 +1,6 @@
-//! Where a file lies, who owns it and who may read it (systemd 219: src/core/mount-setup.c, src/shared/util.c,
-//! fd_warn_permissions; a rebuild of RHEL 7's systemd.spec, --disable-sysusers; OpenSSH's release notes, 8.2; firewalld 0.6.3).
+//! Where a file lies, who owns it and who may read it (systemd 219: src/core/mount-setup.c; lnykryn/systemd-rhel,
+//! src/shared/util.c, fd_warn_permissions; a rebuild of RHEL 7's systemd.spec, --disable-sysusers; OpenSSH's release notes,
+//! 8.2; firewalld 0.6.3).
 
 use super::File;
 use super::finding::Finding;
@@ -82,7 +83,7 @@ fn permissions(path: &str, mode: u32) -> Option<Finding> {
     if is_unit && mode & 0o111 != 0 {
         return warning("219 warns at each reload that the unit is marked executable", "mode 0644");
     }
-    if is_unit && mode & 0o044 == 0 {
+    if is_unit && mode & 0o044 != 0o044 {
         let does =
             "219 warns that the unit is marked world-inaccessible; everybody can ask systemd for its text anyway";
         return warning(does, "mode 0644, and secrets into an EnvironmentFile=");

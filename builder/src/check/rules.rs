@@ -32,6 +32,7 @@ pub(super) const RULES: &[(&str, &str)] = &[
     ("kickstart/continuation", "A continued line, which kickstart does not have"),
     ("kickstart/contradiction", "Commands or options that exclude each other"),
     ("kickstart/deprecated", "A word that has no meaning any more"),
+    ("kickstart/disk-name", "A disk by a name that the kernel gives out"),
     ("kickstart/firewall", "A firewall that is open to more than it should be"),
     ("kickstart/gone", "A server that is gone"),
     ("kickstart/group-twice", "A group that is made twice"),

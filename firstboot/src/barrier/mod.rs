@@ -94,12 +94,14 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             };
             let memory = past.memory(&identity.cluster, &identity.node.name, nonce);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
-            match runtime.block_on(agree(identity, journal, memory, None))? {
+            let agreed = runtime.block_on(agree(identity, journal, memory, None))?;
+            // With it the port is closed, and every connection to it: etcd needs it.
+            drop(runtime);
+            match agreed {
                 Agreed::Join(start) => Ok(start),
                 Agreed::On(epoch) => {
                     let start = begin(identity, journal, &epoch)?;
-                    runtime.block_on(turn::wait(identity, &epoch))?;
+                    turn::wait(identity, &epoch)?;
                     Ok(start)
                 }
                 Agreed::Not(why) => Err(why),

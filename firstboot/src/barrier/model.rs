@@ -13,69 +13,9 @@ use recipes::{ClusterDocument, Label, Sha256};
 use super::decide::{Memory, Phase, Step, View, Views, Words, decide};
 use super::epoch::{Epoch, Lives, Nonce};
 use super::task::Task;
+use faults::Faults;
+use node::{Node, Said};
 use table::Table;
-
-/// What a node says, small: lives and epochs by their numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Said {
-    Nothing,
-    Firstboot { life: u8, ready: Option<u8>, without: u8, told: u8 },
-    Etcd(u8),
-}
-
-/// One node: its disk, and what it has in memory.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Node {
-    life: u8,
-    /// The newest life it ever had; another is never the same.
-    newest: u8,
-    without: u8,
-    epochs: Vec<u8>,
-    started: Option<u8>,
-    /// The snapshot that it was told to restore, by its number; 0 is none.
-    told: u8,
-    /// While it is told: the epoch of the data on its disk, and the life in which it began that.
-    data: Option<(u8, u8)>,
-    seen: Vec<Said>,
-}
-
-impl Node {
-    fn says(&self) -> Said {
-        match self.started {
-            Some(epoch) => Said::Etcd(epoch),
-            None => Said::Firstboot {
-                life: self.life,
-                ready: self.epochs.last().copied(),
-                without: self.without,
-                told: self.told,
-            },
-        }
-    }
-
-    /// Another life begins, in which nothing was seen.
-    fn begin_life(&mut self) {
-        self.newest += 1;
-        self.life = self.newest;
-        self.epochs.clear();
-        self.seen.fill(Said::Nothing);
-    }
-
-    /// An operator tells it to restore.
-    fn tell(&mut self, snapshot: u8) {
-        self.data = self.started.take().map(|epoch| (epoch, self.life));
-        self.told = snapshot;
-        self.begin_life();
-    }
-
-    /// It goes on as before it was told.
-    fn give_up(&mut self) {
-        self.begin_life();
-        self.told = 0;
-        if let Some((epoch, life)) = self.data.take() {
-            (self.started, self.life) = (Some(epoch), life);
-        }
-    }
-}
 
 /// All nodes, by number, and what may still go wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -90,21 +30,6 @@ struct World {
     orders: Vec<u8>,
     /// For the proof alone: who was ever ready in which epoch, by its number in a table.
     ever_ready: u32,
-}
-
-/// What an exploration may do to the nodes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Faults {
-    /// Disks that are lost, in all.
-    pub(super) wipes: u8,
-    /// Restarts, in all.
-    pub(super) crashes: u8,
-    /// How often an operator says `--without`, in all.
-    pub(super) switches: u8,
-    /// How often one that was told to restore gives up, in all.
-    pub(super) give_ups: u8,
-    /// How often one is told to restore out of turn, in all.
-    pub(super) tells: u8,
 }
 
 /// How it begins.
@@ -319,53 +244,6 @@ impl Explorer {
         }
         next
     }
-
-    /// All that can be done to them.
-    fn faults(&mut self, world: &World) -> Vec<World> {
-        let mut next = Vec::new();
-        for at in 0..self.names.len() {
-            if world.wipes > 0 {
-                let mut after = self.with(world, at, |node| {
-                    *node = Node { without: 0, started: None, told: 0, data: None, ..node.clone() };
-                    node.begin_life();
-                });
-                after.wipes -= 1;
-                next.push(after);
-            }
-            if world.tells > 0 && self.node(world, at).told == 0 && world.orders[at] == 0 {
-                let mut after = self.with(world, at, |node| node.tell(1));
-                after.tells -= 1;
-                next.push(after);
-            }
-            let node = self.node(world, at);
-            if node.started.is_some() {
-                continue;
-            }
-            if world.give_ups > 0 && node.told != 0 {
-                let mut after = self.with(world, at, Node::give_up);
-                after.give_ups -= 1;
-                next.push(after);
-            }
-            let node = self.node(world, at);
-            if world.crashes > 0 && node.seen.iter().any(|said| *said != Said::Nothing) {
-                let mut after = self.with(world, at, |node| node.seen.fill(Said::Nothing));
-                after.crashes -= 1;
-                next.push(after);
-            }
-            // The operator gives up the last node. That begins a new life, as run.rs has it.
-            let last = self.names.len() - 1;
-            let node = self.node(world, at);
-            if world.switches > 0 && at != last && node.without == 0 {
-                let mut after = self.with(world, at, |node| {
-                    node.without = 1 << last;
-                    node.begin_life();
-                });
-                after.switches -= 1;
-                next.push(after);
-            }
-        }
-        next
-    }
 }
 
 fn low_byte(nonce: Nonce) -> u8 {
@@ -373,5 +251,7 @@ fn low_byte(nonce: Nonce) -> u8 {
 }
 
 mod explore;
+mod faults;
+mod node;
 mod table;
 mod tests;

@@ -1,31 +1,59 @@
 //! Who starts first. An etcd that is to begin a cluster asks its peers, one after the other in the order of their URLs,
 //! whether that cluster is there already, and gives each a second (server/etcdserver/cluster_util.go,
 //! getClusterFromRemotePeers). One that has opened its port and asks, too, answers nobody meanwhile: members that start
-//! at the same instant wait for each other until that time is over. So the one that all others ask first goes first.
+//! at the same instant wait for each other until that time is over. So the one that all others ask first goes first, and
+//! the others follow when its port is open: until theirs are, it has long asked.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use recipes::cluster::Member;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use super::{Asker, Epoch, Heard, Words};
 use crate::identity::Identity;
 
 /// For how long the others wait for it; they would have waited as long for each other.
 const HEAD_START: Duration = Duration::from_secs(1);
-/// etcd takes some tens of milliseconds until it answers.
+/// Between two questions.
 const PAUSE: Duration = Duration::from_millis(5);
+/// A question that is neither answered nor turned away for as long has reached a port that nobody serves yet: etcd
+/// opens it some tens of milliseconds before it answers.
+const OPEN: Duration = Duration::from_millis(10);
 
 /// Returns when it is this node's turn. It saves time, and nothing depends on it.
-pub(super) async fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
+pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
     let members = identity.cluster.members.iter().filter(|member| epoch.lives.contains_key(&member.name));
     let first = members.min_by_key(|member| member.peer_url());
     let Some(first) = first.filter(|first| first.name != identity.node.name) else { return Ok(()) };
     let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
-    let until_it_is_there = async {
-        while !matches!(asker.ask(first, false).await, Heard::Words(Words::Etcd { .. })) {
-            tokio::time::sleep(PAUSE).await;
-        }
-    };
-    let _ = tokio::time::timeout(HEAD_START, until_it_is_there).await;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Ok(Some(question)) = runtime.block_on(async { timeout(HEAD_START, started(&asker, first)).await }) {
+        // etcd would log a connection that is broken off.
+        thread::spawn(move || runtime.block_on(question));
+    }
     Ok(())
+}
+
+/// Returns when its etcd is there, perhaps with a question that this one is still to answer.
+async fn started(asker: &Asker, first: &Member) -> Option<JoinHandle<Heard>> {
+    // Before that its firstboot closes the port.
+    loop {
+        match asker.ask(first, false).await {
+            Heard::Silence(_) => break,
+            Heard::Words(Words::Etcd { .. }) => return None,
+            _ => sleep(PAUSE).await,
+        }
+    }
+    loop {
+        let (asker, first) = (asker.clone(), first.clone());
+        let mut question = tokio::spawn(async move { asker.ask(&first, false).await });
+        match timeout(OPEN, &mut question).await {
+            Err(_) => return Some(question),
+            Ok(Ok(Heard::Words(Words::Etcd { .. }))) => return None,
+            Ok(_) => sleep(PAUSE).await,
+        }
+    }
 }

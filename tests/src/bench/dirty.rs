@@ -20,17 +20,20 @@ use crate::{base, process};
 
 /// Ratio, background ratio, and whose they are.
 const RATIOS: [(&str, &str, &str); 2] = [("60", "5", "the guide's 60 and 5"), ("10", "3", "this image's 10 and 3")];
+/// What the other program does: its name, how much it writes at once, and after how long again.
+const NEIGHBOURS: [(&str, u64, Duration); 2] =
+    [("writes 128 MiB every 8 s", 128 << 20, Duration::from_secs(8)), ("never stops writing", 1 << 20, Duration::ZERO)];
 const RECORD: usize = 2048;
+/// A record is due after each of these, whether the one before it is on the disk or not.
+const PACE: Duration = Duration::from_millis(20);
 /// Of etcd's segments (server/storage/wal, SegmentSizeBytes).
 const SEGMENT: i64 = 64_000_000;
-/// The longest that one run may write its log, and the most that it writes.
-const LAP: Duration = Duration::from_secs(30);
-const RECORDS: usize = 500;
+/// So long the log is written in one run.
+const LAP: Duration = Duration::from_secs(24);
 /// So long the other program writes before the log is.
-const LEAD: Duration = Duration::from_secs(10);
-/// The disk's speed, and where the other program begins its file anew.
+const LEAD: Duration = Duration::from_secs(8);
+/// The disk's speed.
 const DISK: u64 = 40 << 20;
-const LARGEST: u64 = 1 << 30;
 /// Files that are read, each with an access time older than its change.
 const FILES: usize = 2000;
 
@@ -41,47 +44,52 @@ const INIT: &str = "#!/bin/bash\nmount -t proc proc /proc; mount -t sysfs sysfs 
 /// Makes the machine, has it measure, and gives its table.
 pub fn run(runs: usize) -> Result<String> {
     let own = std::env::current_exe().context("where is this program?")?;
-    let vm = Vm::new(&base::base()?, 4 << 30, |root| {
+    let vm = Vm::new(&base::base()?, 8 << 30, |root| {
         fs::copy(&own, root.join("root/bench"))?;
         fs::copy(vm::busybox()?, root.join("root/busybox"))?;
         fs::write(root.join("root/init"), INIT.replace("RUNS", &runs.to_string()))?;
         process::check("chmod", &["0755", &root.join("root/init").to_string_lossy()]).map(drop)
     })?;
     let vm = vm.with_slow_disk(DISK);
-    let lap = LAP + LEAD + Duration::from_secs(30);
-    let patience = Duration::from_secs(300) + lap * u32::try_from(2 * runs)?;
+    let lap = LAP + LEAD + Duration::from_secs(60);
+    let patience = Duration::from_secs(300) + lap * u32::try_from(RATIOS.len() * NEIGHBOURS.len() * runs)?;
     vm.run("init=/root/init quiet", ([10, 101, 15, 101].into(), "52:54:00:00:00:01"), patience)?;
     vm.mounted(|root| fs::read_to_string(root.join("root/result")).context("the machine said nothing"))
 }
 
 /// What the machine runs.
 pub fn inside(runs: usize) -> Result<String> {
-    let mut times = RATIOS.map(|_| Vec::new());
+    let mut times = NEIGHBOURS.map(|_| RATIOS.map(|_| Vec::new()));
     for _ in 0..runs {
-        for (times, (ratio, background, _)) in times.iter_mut().zip(RATIOS) {
-            fs::write("/proc/sys/vm/dirty_ratio", ratio)?;
-            fs::write("/proc/sys/vm/dirty_background_ratio", background)?;
-            times.extend(beside_a_writer()?);
+        for (times, (_, piece, every)) in times.iter_mut().zip(NEIGHBOURS) {
+            for (times, (ratio, background, _)) in times.iter_mut().zip(RATIOS) {
+                fs::write("/proc/sys/vm/dirty_ratio", ratio)?;
+                fs::write("/proc/sys/vm/dirty_background_ratio", background)?;
+                times.extend(beside_a_writer(piece, every)?);
+            }
         }
     }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let memory = fs::read_to_string("/proc/meminfo")?;
     let mut out = format!(
-        "a VM without KVM, kernel {}, {}; XFS on a disk of {} MiB/s; {RECORD}-byte records with fdatasync beside a writer\n\
-         {:24} {:>8} {:>9} {:>9} {:>9}\n",
+        "a VM without KVM, kernel {}, {}; XFS on a disk of {} MiB/s; a {RECORD}-byte record with fdatasync every {PACE:?}\n\
+         {:50} {:>8} {:>9} {:>9} {:>9}\n",
         kernel.trim(),
         memory.lines().next().unwrap_or_default().replace("  ", ""),
         DISK >> 20,
-        "dirty ratios",
+        "beside a program that",
         "records",
         "p50 ms",
         "p99 ms",
         "max ms"
     );
-    for (mut times, (_, _, name)) in times.into_iter().zip(RATIOS) {
-        times.sort();
-        let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
-        writeln!(out, "{name:24} {:>8} {:>9.1} {:>9.1} {:>9.1}", times.len(), at(50), at(99), at(100))?;
+    for (times, (neighbour, ..)) in times.into_iter().zip(NEIGHBOURS) {
+        for (mut times, (_, _, name)) in times.into_iter().zip(RATIOS) {
+            times.sort();
+            let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
+            let row = format!("{neighbour}, {name}");
+            writeln!(out, "{row:50} {:>8} {:>9.1} {:>9.1} {:>9.1}", times.len(), at(50), at(99), at(100))?;
+        }
     }
     for option in ["relatime", "noatime"] {
         let sectors = reading(option)?;
@@ -91,14 +99,14 @@ pub fn inside(runs: usize) -> Result<String> {
 }
 
 /// The times of a log's records while another thread fills the page cache.
-fn beside_a_writer() -> Result<Vec<Duration>> {
+fn beside_a_writer(piece: u64, every: Duration) -> Result<Vec<Duration>> {
     let (log, noise) = (Path::new("/var/tmp/wal"), Path::new("/var/tmp/noise"));
     let file = File::create(log)?;
     fallocate(&file, FallocateFlags::empty(), 0, SEGMENT).context("fallocate")?;
     file.sync_all()?;
     let over = AtomicBool::new(false);
     let times = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| fill(noise, &over));
+        let writer = scope.spawn(|| fill(noise, piece, every, &over));
         std::thread::sleep(LEAD);
         let measured = records(&file);
         over.store(true, Ordering::Relaxed);
@@ -111,29 +119,54 @@ fn beside_a_writer() -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-fn fill(path: &Path, over: &AtomicBool) -> Result<()> {
+/// One file that only grows: what is cut off or written over before it is on the disk never gets there, and costs nobody
+/// anything.
+fn fill(path: &Path, piece: u64, every: Duration, over: &AtomicBool) -> Result<()> {
     let mut file = File::create(path)?;
-    let piece = vec![0xa5_u8; 1 << 20];
-    let mut written = 0;
-    while !over.load(Ordering::Relaxed) {
-        file.write_all(&piece)?;
-        written += piece.len() as u64;
-        if written >= LARGEST {
-            file = File::create(path)?;
-            written = 0;
+    let megabyte = vec![0xa5_u8; 1 << 20];
+    let begun = Instant::now();
+    for number in 0.. {
+        while begun.elapsed() < every * number {
+            std::thread::sleep(Duration::from_millis(10));
+            if over.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+        }
+        for _ in 0..piece >> 20 {
+            if over.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            file.write_all(&megabyte)?;
         }
     }
     Ok(())
 }
 
+/// How long each record took from when it was due. As in etcd, those that came while the disk was busy go in one write.
+///
+/// Not one after the other as fast as it goes: then a disk that is quick for a second counts more than one that stands
+/// still for ten.
 fn records(file: &File) -> Result<Vec<Duration>> {
     let (begun, record) = (Instant::now(), [0x5a_u8; RECORD]);
     let mut times = Vec::new();
-    while times.len() < RECORDS && begun.elapsed() < LAP {
-        let start = Instant::now();
-        file.write_all_at(&record, (times.len() * RECORD) as u64)?;
+    let (mut due, mut number) = (Duration::ZERO, 0);
+    while due < LAP {
+        if let Some(early) = due.checked_sub(begun.elapsed()) {
+            std::thread::sleep(early);
+        }
+        let first = due;
+        while due <= begun.elapsed() && due < LAP {
+            file.write_all_at(&record, number * RECORD as u64)?;
+            number += 1;
+            due += PACE;
+        }
         file.sync_data()?;
-        times.push(start.elapsed());
+        let done = begun.elapsed();
+        let mut each = first;
+        while each < due {
+            times.push(done.saturating_sub(each));
+            each += PACE;
+        }
     }
     Ok(times)
 }

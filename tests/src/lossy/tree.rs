@@ -5,20 +5,21 @@
 //! names are in order it is as XFS and ext4 are: they write names to a log, and whatever is flushed takes all earlier
 //! names along. etcd builds on that: it flushes its files, and few of its folders.
 
+mod content;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 
+pub(super) use content::{Answer, Body, Content};
+
 /// The inode of the root, as FUSE wants it.
 pub(super) const ROOT: u64 = 1;
-/// What a disk writes whole, or not at all.
-const SECTOR: u64 = 512;
 
 /// What a power cut does to what was not flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,19 +34,6 @@ pub enum Loss {
     Zeros,
     /// Each sector is new or old at random; so are all names together.
     Torn(u64),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Body {
-    Folder(BTreeMap<OsString, u64>),
-    File { size: u64, sectors: BTreeMap<u64, Arc<[u8]>> },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) mode: u32,
-    pub(super) owner: (u32, u32),
-    pub(super) body: Body,
 }
 
 #[derive(Debug, Clone)]
@@ -71,28 +59,6 @@ pub struct Tree {
     in_order: bool,
 }
 
-impl Content {
-    fn folder(mode: u32, owner: (u32, u32)) -> Self {
-        Self { mode, owner, body: Body::Folder(BTreeMap::new()) }
-    }
-
-    fn file(mode: u32, owner: (u32, u32)) -> Self {
-        Self { mode, owner, body: Body::File { size: 0, sectors: BTreeMap::new() } }
-    }
-
-    /// The same with nothing in it.
-    fn emptied(&self) -> Self {
-        match self.body {
-            Body::Folder(_) => Self::folder(self.mode, self.owner),
-            Body::File { .. } => Self::file(self.mode, self.owner),
-        }
-    }
-
-    pub(super) fn is_folder(&self) -> bool {
-        matches!(self.body, Body::Folder(_))
-    }
-}
-
 impl Default for Tree {
     fn default() -> Self {
         let root = Content::folder(0o755, (0, 0));
@@ -100,8 +66,6 @@ impl Default for Tree {
         Self { inodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, moves: Vec::new(), in_order: false }
     }
 }
-
-type Answer<T> = std::result::Result<T, Errno>;
 
 impl Tree {
     /// An empty one in which names become durable in order.
@@ -158,8 +122,8 @@ impl Tree {
                     kept
                 }
                 (Loss::Contents, Body::File { .. }) => Content { body: kept.body, ..inode.now.clone() },
-                (Loss::Zeros, Body::File { .. }) => mixed(&inode.now, &kept, || false),
-                (Loss::Torn(_), Body::File { .. }) => mixed(&inode.now, &kept, || random.coin()),
+                (Loss::Zeros, Body::File { .. }) => inode.now.mixed(&kept, || false),
+                (Loss::Torn(_), Body::File { .. }) => inode.now.mixed(&kept, || random.coin()),
             };
         }
         self.forget_unreachable();
@@ -250,52 +214,15 @@ impl Tree {
     }
 
     pub(super) fn read(&self, at: u64, offset: u64, count: u64) -> Answer<Vec<u8>> {
-        let Body::File { size, sectors } = &self.get(at)?.body else { return Err(Errno::EISDIR) };
-        let end = (offset + count).min(*size);
-        let mut bytes = Vec::new();
-        let mut position = offset;
-        while position < end {
-            let (sector, within) = (position / SECTOR, position % SECTOR);
-            let next = ((sector + 1) * SECTOR).min(end);
-            let range = usize_of(within)..usize_of(within + next - position);
-            match sectors.get(&sector) {
-                Some(sector) => bytes.extend_from_slice(&sector[range]),
-                None => bytes.resize(bytes.len() + range.len(), 0),
-            }
-            position = next;
-        }
-        Ok(bytes)
+        self.get(at)?.read(offset, count)
     }
 
     pub(super) fn write(&mut self, at: u64, offset: u64, bytes: &[u8]) -> Answer<()> {
-        let Body::File { size, sectors } = &mut self.get_mut(at)?.body else { return Err(Errno::EISDIR) };
-        let mut rest = bytes;
-        let mut position = offset;
-        while !rest.is_empty() {
-            let (number, within) = (position / SECTOR, usize_of(position % SECTOR));
-            let (first, others) = rest.split_at(rest.len().min(usize_of(SECTOR) - within));
-            let old = sectors.get(&number).map_or_else(|| vec![0; usize_of(SECTOR)], |sector| sector.to_vec());
-            let mut sector = old;
-            sector[within..within + first.len()].copy_from_slice(first);
-            sectors.insert(number, sector.into());
-            position += first.len() as u64;
-            rest = others;
-        }
-        *size = position.max(*size);
-        Ok(())
+        self.get_mut(at)?.write(offset, bytes)
     }
 
     pub(super) fn resize(&mut self, at: u64, to: u64) -> Answer<()> {
-        let Body::File { size, sectors } = &mut self.get_mut(at)?.body else { return Err(Errno::EISDIR) };
-        *size = to;
-        sectors.split_off(&to.div_ceil(SECTOR));
-        // What lies behind the end is zero if the file grows again.
-        if let Some(last) = sectors.get_mut(&(to / SECTOR)) {
-            let mut bytes = last.to_vec();
-            bytes[usize_of(to % SECTOR)..].fill(0);
-            *last = bytes.into();
-        }
-        Ok(())
+        self.get_mut(at)?.resize(to)
     }
 
     /// fsync of one file or folder.
@@ -330,23 +257,6 @@ impl Tree {
             Body::File { .. } => None,
         }
     }
-}
-
-/// A file as long as it is now, in which each changed sector is new or old.
-fn mixed(now: &Content, kept: &Content, mut is_new: impl FnMut() -> bool) -> Content {
-    let (Body::File { size, sectors: new }, Body::File { sectors: old, .. }) = (&now.body, &kept.body) else {
-        return now.clone();
-    };
-    let mut sectors = BTreeMap::new();
-    for (number, sector) in new {
-        let sector = if old.get(number) == Some(sector) || is_new() { Some(sector) } else { old.get(number) };
-        sectors.extend(sector.map(|sector| (*number, sector.clone())));
-    }
-    Content { body: Body::File { size: *size, sectors }, ..now.clone() }
-}
-
-fn usize_of(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// A linear congruential generator (Knuth's MMIX): the same seed tears the same way.

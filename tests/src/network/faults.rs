@@ -14,9 +14,13 @@ pub struct Fault {
     pub percent: u8,
 }
 
+/// Two hosts that nothing passes between, not even ARP: as if each were in a network of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wall(pub String, pub String);
+
 /// The whole table for nft, replacing the one that is there. It is of the bridge family: hosts of one bridge talk
 /// below IP, where an `inet` table sees nothing.
-pub(super) fn table(faults: &[Fault]) -> String {
+pub(super) fn table(faults: &[Fault], walls: &[Wall]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
          type filter hook forward priority 0\n",
@@ -28,8 +32,32 @@ pub(super) fn table(faults: &[Fault]) -> String {
         }
         text.push_str("drop\n");
     }
+    for Wall(one, other) in walls {
+        for (from, to) in [(one, other), (other, one)] {
+            let _ = writeln!(text, "  iifname {from} oifname {to} drop");
+        }
+    }
     text.push_str(" }\n}\n");
     text
+}
+
+/// A table by which the first question "who has this address" that a machine asks before it takes the address is lost,
+/// and no other: its sender has no address yet. It counts those that were asked and those that were lost.
+pub(super) fn first_question(host: &str) -> String {
+    format!(
+        "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \
+         request arp saddr ip 0.0.0.0 counter numgen inc mod 65536 0 counter drop\n }}\n}}\n"
+    )
+}
+
+/// The numbers of packets that nft shows of a table's counters, in their order.
+pub(super) fn counted(listed: &str) -> Vec<u64> {
+    let words: Vec<&str> = listed.split_whitespace().collect();
+    words
+        .windows(3)
+        .filter(|three| three[..2] == ["counter", "packets"])
+        .filter_map(|three| three[2].parse().ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -37,11 +65,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_nft_counted_is_read_in_order() {
+        let listed =
+            "  iifname \"a\" counter packets 3 bytes 84 numgen inc mod 65536 0 counter packets 1 bytes 28 drop\n";
+        assert_eq!(counted(listed), [3, 1]);
+    }
+
+    #[test]
     fn a_share_is_drawn_at_random_and_the_whole_is_not() {
         let [from, to] = [Ipv4Addr::new(10, 101, 15, 101), Ipv4Addr::new(10, 101, 15, 102)];
-        let all = table(&[Fault { from, to, percent: 100 }]);
+        let all = table(&[Fault { from, to, percent: 100 }], &[]);
         assert!(all.contains("ip saddr 10.101.15.101 ip daddr 10.101.15.102 drop\n"), "{all}");
-        let some = table(&[Fault { from, to, percent: 10 }]);
+        let some = table(&[Fault { from, to, percent: 10 }], &[]);
         assert!(some.contains("numgen random mod 100 < 10 drop\n"), "{some}");
+        let wall = table(&[], &[Wall("a".into(), "b".into())]);
+        assert!(wall.contains("iifname a oifname b drop\n  iifname b oifname a drop\n"), "{wall}");
     }
 }

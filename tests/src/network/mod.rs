@@ -5,15 +5,18 @@
 
 mod faults;
 mod namespace;
+mod wire;
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{process, run};
+use wire::Wire;
 
-pub use faults::Fault;
+pub use faults::{Fault, Wall};
 pub use namespace::Namespace;
 
 /// The address of the world, the side that is not a node.
@@ -37,6 +40,8 @@ struct Inner {
 struct State {
     hosts: Vec<Link>,
     faults: Vec<Fault>,
+    walls: Vec<Wall>,
+    wires: Vec<Wire>,
 }
 
 impl State {
@@ -147,14 +152,35 @@ impl Network {
         let fault = Fault { from: self.link(from)?.address, to: self.link(to)?.address, percent };
         let mut state = self.state()?;
         state.faults.push(fault);
-        self.apply(&state.faults)
+        self.apply(&state)
     }
 
-    /// Ends all faults between hosts, and puts all cables in; what was slowed stays slow.
+    /// Puts some hosts into a network of their own, apart from the others: nothing passes between the two, not even ARP.
+    pub fn divide(&self, some: &[&str], others: &[&str]) -> Result<()> {
+        let mut state = self.state()?;
+        let pairs = some.iter().flat_map(|one| others.iter().map(|other| Wall((*one).into(), (*other).into())));
+        state.walls.extend(pairs);
+        self.apply(&state)
+    }
+
+    /// Loses the first ARP question that the host asks on behalf of nobody, and no other.
+    pub fn lose_first_question(&self, host: &str) -> Result<()> {
+        self.nft(&faults::first_question(&self.link(host)?.host))
+    }
+
+    /// How many such questions were asked so far, and how many of them were lost.
+    pub fn questions(&self) -> Result<[u64; 2]> {
+        let mut nft = self.0.world.command("nft");
+        let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
+        faults::counted(&listed).try_into().map_err(|_| anyhow!("nft does not count as it was told to:\n{listed}"))
+    }
+
+    /// Ends all faults and walls between hosts, and puts all cables in; what was slowed stays slow.
     pub fn heal_all(&self) -> Result<()> {
         let mut state = self.state()?;
         state.faults.clear();
-        self.apply(&state.faults)?;
+        state.walls.clear();
+        self.apply(&state)?;
         for link in &state.hosts {
             ip(&["-n", self.0.world.name(), "link", "set", &link.host, "up"])?;
         }
@@ -176,11 +202,30 @@ impl Network {
         process::run(&mut tc)?.ok().map(drop)
     }
 
+    /// Lets everything take so long on its way to the host, and as long on its way from it.
+    pub fn far(&self, host: &str, delay: Duration) -> Result<()> {
+        let host = self.link(host)?.host;
+        let wire = Wire::lay(self.world(), &host, delay)?;
+        self.state()?.wires.push(wire);
+        Ok(())
+    }
+
+    /// Ends what [`Network::far`] began.
+    pub fn near(&self, host: &str) -> Result<()> {
+        let mut state = self.state()?;
+        let at = state.wires.iter().position(|wire| wire.host == host).with_context(|| format!("{host} is near"))?;
+        state.wires.remove(at).take_up(self.world())
+    }
+
     /// The rules take effect as one: the whole table is written anew.
-    fn apply(&self, faults: &[Fault]) -> Result<()> {
+    fn apply(&self, state: &State) -> Result<()> {
+        self.nft(&faults::table(&state.faults, &state.walls))
+    }
+
+    fn nft(&self, rules: &str) -> Result<()> {
         let folder = run::current()?.folder("nft")?;
         let file = folder.join("rules");
-        std::fs::write(&file, faults::table(faults)).with_context(|| format!("cannot write {}", file.display()))?;
+        std::fs::write(&file, rules).with_context(|| format!("cannot write {}", file.display()))?;
         let mut nft = self.0.world.command("nft");
         nft.arg("-f").arg(&file);
         process::run(&mut nft)?.ok()?;

@@ -100,7 +100,25 @@ fn parted() -> Result<()> {
     network.heal("etcd-1")?;
     ensure!(reaches("etcd-2", 101)?, "the cut is not healed");
     network.slow("etcd-1", "1mbit")?;
-    network.unslow("etcd-1")
+    network.unslow("etcd-1")?;
+
+    let socket = network.link("etcd-2")?.namespace.listen("10.101.15.102:9")?;
+    let took = |from: &str| -> Result<Duration> {
+        network
+            .link(from)?
+            .namespace
+            .within(|| {
+                let begun = Instant::now();
+                std::net::TcpStream::connect("10.101.15.102:9").map(|_| begun.elapsed())
+            })?
+            .context("no connection")
+    };
+    network.far("etcd-2", Duration::from_millis(100))?;
+    ensure!(took("etcd-1")? >= Duration::from_millis(200), "the way there and back is too short");
+    network.near("etcd-2")?;
+    took("etcd-1")?;
+    drop(socket);
+    Ok(())
 }
 
 fn disk() -> Result<()> {

@@ -1,6 +1,7 @@
 //! Installed machines, and what is asked of them.
 
 use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use tests::harness::tail;
 use tests::host::Host;
 use tests::need::Need;
 use tests::programs::recipe;
-use tests::run;
+use tests::{process, run};
 
 pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
 /// The etcd of the demo's recipe.
@@ -128,6 +129,12 @@ impl Bed {
         ensure!(tokens.len() == 1, "the members begin with different tokens: {tokens:?}");
         Ok(())
     }
+}
+
+/// A copy of a folder takes the place of another.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    process::check("rm", &["-rf", &to.to_string_lossy()])?;
+    process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()]).map(drop)
 }
 
 /// The token that a host's etcd begins with.

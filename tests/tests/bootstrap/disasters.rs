@@ -8,16 +8,14 @@ use libtest_mimic::Trial;
 use tests::client::Client;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
-use tests::process;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_refused, wait_said};
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("two_members_wiped_at_once_form_no_cluster_of_their_own", NEEDS, two_wiped),
         trial("a_wiped_member_alone_in_a_partition_does_not_start_over", NEEDS, wiped_and_parted),
         trial("a_restart_of_all_with_one_wiped_loses_no_write", NEEDS, all_restarted),
-        trial("a_second_machine_with_a_members_identity_is_refused", NEEDS, twin),
     ]
 }
 
@@ -186,43 +184,4 @@ fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
     write(client, bed, 0).context("the first and the third are a quorum")?;
     bed.power_fails()?;
     bed.provisioning.network.heal("etcd-2")
-}
-
-/// A clone beside its node: plain etcd starts there, answers for the same member with other data, and both are lost.
-/// Here it finds the other by its address before it says a word to anybody.
-fn twin() -> Result<()> {
-    let mut bed = Bed::new(3)?;
-    boot_all(&mut bed.hosts)?;
-    bed.whole()?;
-    let before = listed(&bed.hosts[0], "etcd-3")?;
-    let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
-
-    // With an empty disk, and the same document.
-    let mut twin = bed.provisioning.twin("etcd-3")?;
-    let mac = bed.hosts[2].link().mac.clone();
-    twin.boot()?;
-    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
-    has_no_etcd(&twin)?;
-    ensure!(!twin.path("/var/lib/firstboot/journal").exists(), "it took the identity on");
-    twin.pull_the_plug()?;
-
-    // With a copy of the member's disk.
-    for folder in ["firstboot", "etcd"] {
-        let (from, to) = (bed.hosts[2].path("/var/lib").join(folder), twin.path("/var/lib").join(folder));
-        process::check("rm", &["-rf", &to.to_string_lossy()])?;
-        process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()])?;
-    }
-    twin.boot()?;
-    wait_refused(&twin, &["this disk is a copy, or was moved", &mac])?;
-    // And with a journal of that disk that knows no machine.
-    process::check("rm", &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()])?;
-    twin.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
-    wait_refused(&twin, &["another machine", &mac])?;
-    twin.pull_the_plug()?;
-
-    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
-    ensure!(listed(&bed.hosts[0], "etcd-3")? == before, "the member list has changed");
-    let now = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
-    ensure!(now == boots, "etcd-3 was restarted");
-    Ok(())
 }

@@ -9,6 +9,7 @@ mod load;
 mod rebuild;
 mod rejoin;
 mod stranger;
+mod twin;
 mod upgrade;
 mod versions;
 mod waiting;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
             waiting::trials(),
             disasters::trials(),
             stranger::trials(),
+            twin::trials(),
             without::trials(),
             rebuild::trials(),
             leave::trials(),

@@ -10,11 +10,12 @@ use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE};
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_node_with_a_new_disk_returns_while_others_write", NEEDS, one_of_three),
+        trial("a_node_with_a_new_disk_waits_and_says_why", NEEDS, waits),
         trial("two_of_five_with_new_disks_queue_up_and_both_return", NEEDS, two_of_five),
         trial("a_member_that_came_by_a_snapshot_holds_up_no_other", NEEDS, one_after_the_other),
     ]
@@ -57,6 +58,27 @@ fn one_of_three() -> Result<()> {
     // It is a member like the others: it boots again as one.
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+}
+
+/// The way back is safe only where the others are seen to be a quorum, and there is room for what they have. Until then the
+/// old member stays what it was.
+fn waits() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let old = listed(&bed.hosts[0], "etcd-3")?;
+    bed.hosts[2].pull_the_plug()?;
+    bed.replace_disk(2)?;
+    bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=64M,mode=0700,uid=450,gid=450");
+    bed.provisioning.network.part("etcd-2", "etcd-3")?;
+    bed.hosts[2].boot()?;
+    wait_said(&bed.hosts[2], &["only 1 of its 3 voters are well, and 2 must be", "etcd-2 does not answer since"])?;
+    bed.provisioning.network.heal_all()?;
+    wait_said(&bed.hosts[2], &["its database takes", "must be free here, and"])?;
+    has_no_etcd(&bed.hosts[2])?;
+    ensure!(listed(&bed.hosts[0], "etcd-3")? == old, "its member was touched");
+    bed.hosts[2].check(&["mount", "-t", "tmpfs", "-o", "remount,size=1G", "none", "/var/lib/etcd"])?;
     wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
 }
 

@@ -1,17 +1,20 @@
 //! A member that somebody removed by hand, and one that comes back from the dead after its replacement joined: both say
 //! so and stop before etcd starts; `firstboot run --rejoin` brings one back.
 
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use serde_json::{Value, json};
+use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
-use tests::{process, run};
+use tests::{by_hand, client, run};
 
-use crate::bed::{Bed, NEEDS, PATIENCE, listed, wait_refused};
+use crate::bed::{Bed, NEEDS, PATIENCE, copy, listed, wait_refused};
+use crate::disasters::{ours, plain};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("a_removed_member_and_one_back_from_the_dead_stop_and_one_rejoins", NEEDS, removed)]
@@ -19,8 +22,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn removed() -> Result<()> {
     let mut bed = Bed::new(3)?;
-    boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    let kept = run::current()?.folder("kept")?;
+    by_hand(&mut bed, &kept)?;
+
+    ours(&mut bed)?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     let still = bed.hosts[2].run(&["firstboot", "run", "--rejoin"])?;
     ensure!(still.code() == 3 && still.stderr.contains("still the member"), "{still:?}");
@@ -48,23 +53,13 @@ fn removed() -> Result<()> {
 
     // The disk of now is taken out, a new one joins in its place, and then the old one is put in again.
     bed.hosts[2].pull_the_plug()?;
-    let kept = run::current()?.folder("kept")?;
-    let disk = |host: &Host, to_host: bool| -> Result<()> {
-        for name in ["firstboot", "etcd"] {
-            let (inside, outside) = (host.path("/var/lib").join(name), kept.join(name));
-            let (from, to) = if to_host { (&outside, &inside) } else { (&inside, &outside) };
-            process::check("rm", &["-rf", &to.to_string_lossy()])?;
-            process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()])?;
-        }
-        Ok(())
-    };
-    disk(&bed.hosts[2], false)?;
+    take_out(&bed.hosts[2], &kept)?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
     wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
     let (third, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     bed.hosts[2].pull_the_plug()?;
-    disk(&bed.hosts[2], true)?;
+    put_in(&bed.hosts[2], &kept)?;
     bed.hosts[2].boot()?;
     wait_refused(&bed.hosts[2], &[&new, "somebody removed that from the cluster"])?;
     ensure!(listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(id, _)| id == third), "it changed the member list");
@@ -73,4 +68,43 @@ fn removed() -> Result<()> {
     // Nobody else has its place by now: it may have it.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
     wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+}
+
+/// Plain etcd on the old disk: it starts, is told that it was removed, and ends. That is said in its log alone, and what
+/// would bring the node back is for its operator to find out.
+fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
+    let client = plain(bed)?;
+    let helper = bed.hosts[0].address();
+    let old = client.members(helper)?.into_iter().find(|member| member.name == "etcd-3").context("no etcd-3")?.id;
+    bed.hosts[2].pull_the_plug()?;
+    take_out(&bed.hosts[2], kept)?;
+    bed.replace_disk(2)?;
+    client::insist(|| client.call::<Value>(helper, "cluster/member/remove", &json!({ "ID": old })))?;
+    let new = json!({ "peerURLs": ["https://10.101.15.103:2380"] });
+    client::insist(|| client.call::<Value>(helper, "cluster/member/add", &new))?;
+    by_hand::configure(&bed.provisioning, &bed.hosts[2], "existing")?;
+    bed.hosts[2].boot()?;
+    client::insist(|| client.put(bed.hosts[2].address(), "replaced", "yes"))?;
+
+    bed.hosts[2].pull_the_plug()?;
+    put_in(&bed.hosts[2], kept)?;
+    bed.hosts[2].boot()?;
+    bed.hosts[2].wait_for("journalctl -u etcd | grep -q 'permanently removed from the cluster'", PATIENCE)?;
+    bed.hosts[2].wait_for("! pidof etcd", PATIENCE)?;
+    let there = client.put(bed.hosts[2].address(), "replaced", "twice");
+    ensure!(there.is_err(), "plain etcd was to stay down");
+    Ok(())
+}
+
+/// What a node has to live by.
+const DISK: [&str; 2] = ["firstboot", "etcd"];
+
+/// Takes the disk of a machine that is off.
+fn take_out(host: &Host, kept: &Path) -> Result<()> {
+    DISK.iter().try_for_each(|name| copy(&host.path("/var/lib").join(name), &kept.join(name)))
+}
+
+/// Puts a disk that was taken out into a machine that is off.
+fn put_in(host: &Host, kept: &Path) -> Result<()> {
+    DISK.iter().try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))
 }

@@ -4,12 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, has_no_etcd, wait_said};
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -65,7 +65,26 @@ fn third_is_late() -> Result<()> {
     frugal(&bed.hosts[1])?;
 
     bed.hosts[2].boot()?;
-    bed.whole()
+    bed.whole()?;
+    far_away(&bed)
+}
+
+/// A member that is farther away than the recipe's heartbeat is meant for: who asks is told what to set.
+fn far_away(bed: &Bed) -> Result<()> {
+    let network = &bed.provisioning.network;
+    network.far("etcd-3", Duration::from_millis(120))?;
+    let table = bed.hosts[0].check(&["firstboot", "status"])?;
+    let advised: Vec<&str> =
+        table.lines().filter(|line| line.contains("etcd advises heartbeat-interval-ms = ")).collect();
+    let [line] = advised.as_slice() else { bail!("one is far away, and status says\n{table}") };
+    ensure!(line.starts_with("etcd-3 ") && line.contains("(the recipe has 100 and 1000)"), "{table}");
+    let away = line.split_once(" ms away").and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
+    let away: u32 = away.with_context(|| format!("how far away?\n{table}"))?;
+    ensure!(away >= 240, "{table}");
+    let asked = bed.hosts[2].check(&["firstboot", "status"])?;
+    ensure!(asked.matches("ms away").count() == 2, "seen from there the other two are far away\n{asked}");
+    network.near("etcd-3")?;
+    bed.hosts[0].wait_for("firstboot status > /tmp/status && ! grep -q 'ms away' /tmp/status", PATIENCE)
 }
 
 /// What waiting costs, over all that happened to the node so far.

@@ -34,6 +34,8 @@ fn without() -> Result<()> {
     ensure!(token(&bed.hosts[0])? == token(&bed.hosts[1])?);
     let members = etcdctl(&bed.hosts[0], "member list")?;
     ensure!(members.lines().count() == 2 && !members.contains("etcd-3"), "{members}");
+    let status = bed.hosts[0].run(&["firstboot", "status"])?.stdout;
+    ensure!(status.contains("the cluster began without it"), "{status}");
     let late = bed.hosts[0].run(&["firstboot", "run", "--without", "etcd-3"])?;
     ensure!(late.code() == 3 && late.stderr.contains("agreed on its cluster already"), "{late:?}");
 

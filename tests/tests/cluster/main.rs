@@ -1,5 +1,8 @@
 //! From one recipe to a running cluster, on real hosts.
 
+mod certificates;
+mod foreign;
+mod older;
 mod path;
 mod refusals;
 mod sources;
@@ -7,5 +10,8 @@ mod sources;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::harness::main(|| path::trials().into_iter().chain(sources::trials()).chain(refusals::trials()).collect())
+    tests::harness::main(|| {
+        let refusals = [refusals::trials(), certificates::trials(), older::trials(), foreign::trials()];
+        [path::trials(), sources::trials()].into_iter().chain(refusals).flatten().collect()
+    })
 }

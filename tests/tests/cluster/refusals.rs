@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use serde_json::Value;
 use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::disk::Disk;
 use tests::etcd;
@@ -23,7 +22,6 @@ use crate::path::{ACCEPTED, NAMES, NEEDS};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_wrong_document_is_refused_with_its_reason", NEEDS, documents),
-        trial("certificates_that_would_not_work_are_refused", NEEDS, certificates),
         trial("a_seed_disk_is_read_and_garbage_on_it_is_refused", NEEDS, seed_disk),
         trial("a_cloned_disk_and_an_altered_file_are_refused", NEEDS, clone_and_altered),
         trial("a_member_refuses_strangers", NEEDS, strangers),
@@ -33,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn provisioned() -> Result<Provisioning> {
+pub(crate) fn provisioned() -> Result<Provisioning> {
     etcd::release("3.5.1")?;
     let provisioning = Provisioning::new()?;
     provisioning.build(&recipe("demo"))?;
@@ -59,7 +57,8 @@ fn refusal(host: &mut Host) -> Result<(String, i32)> {
     }
 }
 
-fn refused(host: &mut Host, expected: &str) -> Result<()> {
+/// Boots a host that must refuse with these words, and pulls its plug.
+pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     let (said, code) = refusal(host)?;
     ensure!(code == 3, "exit code {code}: {said}");
     ensure!(said.contains(expected), "expected {expected:?}, but firstboot says:\n{said}");
@@ -67,7 +66,7 @@ fn refused(host: &mut Host, expected: &str) -> Result<()> {
 }
 
 /// Gives a host another document in place of its own.
-fn give(host: &Host, document: &[u8]) -> Result<()> {
+pub(crate) fn give(host: &Host, document: &[u8]) -> Result<()> {
     host.write("/var/lib/cloud/seed/nocloud/user-data", document, 0o600)
 }
 
@@ -117,54 +116,6 @@ fn documents() -> Result<()> {
     host.pull_the_plug()?;
     give(&host, &own("etcd-2", "user-data")?)?;
     refused(&mut host, "this disk was set up as etcd-1, and the node document is for etcd-2")
-}
-
-fn certificates() -> Result<()> {
-    let ours = provisioned()?;
-    let mut host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
-    let good = ours.document("etcd-1")?;
-    let mut try_one = |change: &dyn Fn(&mut Value) -> Result<()>, expected: &str| -> Result<()> {
-        let mut document = good.clone();
-        change(&mut document)?;
-        give(&host, &ours.sign(&document)?)?;
-        refused(&mut host, expected)
-    };
-    try_one(&|it| put(it, "/cluster", "other"), "it is for the cluster other, and this image is for demo")?;
-    let key = good["tls"]["server"]["key"].as_str().unwrap_or_default().to_owned();
-    try_one(
-        &|it| put(it, "/tls/peer/key", &key),
-        "the peer certificate of etcd-1 cannot be used: its key does not match",
-    )?;
-
-    let ca = fs::read_to_string(ours.pki().join("ca.crt"))?;
-    let ca_key = fs::read_to_string(ours.pki().join("ca.key"))?;
-    let names = ["etcd-1", "etcd-1.cluster.local", "10.101.15.101", "127.0.0.1", "localhost"];
-    let (cert, key) = issue(&ca, &ca_key, &names, 2024)?;
-    let replace = |it: &mut Value| put(it, "/tls/server/cert", &cert).and_then(|()| put(it, "/tls/server/key", &key));
-    try_one(&replace, "it expired on 2024-01-01")?;
-    let (cert, key) = issue(&ca, &ca_key, &names[..4], 2035)?;
-    let replace = |it: &mut Value| put(it, "/tls/server/cert", &cert).and_then(|()| put(it, "/tls/server/key", &key));
-    try_one(&replace, "it does not cover localhost")?;
-    ensure!(!host.path("/etc/etcd/tls/server.key").exists(), "a refused document's key was installed");
-    Ok(())
-}
-
-fn put(document: &mut Value, place: &str, text: &str) -> Result<()> {
-    *document.pointer_mut(place).with_context(|| format!("no {place}"))? = text.into();
-    Ok(())
-}
-
-/// A certificate by the cluster's own authority, good for these names until a new year's day.
-fn issue(ca: &str, ca_key: &str, names: &[&str], until: i32) -> Result<(String, String)> {
-    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, date_time_ymd};
-    let issuer = Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key)?)?;
-    let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    params.not_before = date_time_ymd(2023, 1, 1);
-    params.not_after = date_time_ymd(until, 1, 1);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let key = KeyPair::generate()?;
-    Ok((params.signed_by(&key, &issuer)?.pem(), key.serialize_pem()))
 }
 
 fn seed_disk() -> Result<()> {

@@ -49,5 +49,6 @@ attempt write root touch /etc/etcd/probe
 attempt elsewhere root touch /var/lib/probe
 attempt port root nc -l -p 8080
 echo "denials: $(denials | grep -c .)"
+cat /sys/fs/selinux/policy > /root/policy
 sync
 systemctl poweroff --force --force

@@ -2,7 +2,9 @@
 
 mod bed;
 mod firewall;
+mod names;
 mod protections;
+mod rules;
 mod sandbox;
 mod selinux;
 mod ssh;
@@ -11,6 +13,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [protections::trials(), firewall::trials(), ssh::trials(), selinux::trials()].into_iter().flatten().collect()
+        let all = [names::trials(), protections::trials(), firewall::trials(), ssh::trials(), selinux::trials()];
+        all.into_iter().flatten().collect()
     })
 }

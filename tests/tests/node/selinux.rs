@@ -15,10 +15,19 @@ use tests::overlay::Overlay;
 use tests::vm::{self, Vm};
 use tests::{base, cache, process};
 
-use crate::bed;
+use crate::{bed, rules};
 
-const NEEDS: &[Need] =
-    &[Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip, Need::Root, Need::Qemu, Need::Apt, Need::Xfs];
+const NEEDS: &[Need] = &[
+    Need::Nspawn,
+    Need::Debootstrap,
+    Need::Network,
+    Need::Pip,
+    Need::Root,
+    Need::Qemu,
+    Need::Setools,
+    Need::Apt,
+    Need::Xfs,
+];
 /// A boot takes some thirty seconds here, without KVM.
 const PATIENCE: Duration = Duration::from_secs(900);
 const MODULE: &str = "/usr/share/selinux/packages/etcd.cil";
@@ -113,6 +122,7 @@ fn confined() -> Result<()> {
     ] {
         ensure!(said.lines().any(|said| said == line), "not said: {line}\n{}", all());
     }
+    vm.mounted(|root| rules::check(&root.join("root/policy")))?;
     ensure!(denials.trim().is_empty(), "etcd was denied something\n{}", all());
     // Otherwise that would say nothing.
     let told = said.lines().any(|line| line.strip_prefix("denials: ").is_some_and(|count| count != "0"));

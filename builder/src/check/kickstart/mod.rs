@@ -1,6 +1,7 @@
 //! Kickstarts, as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) take them.
 
 mod command;
+mod disk;
 mod script;
 mod special;
 mod split;

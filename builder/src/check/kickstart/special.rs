@@ -3,6 +3,7 @@
 
 use super::super::finding::Finding;
 use super::command::Given;
+use super::disk;
 use super::split::Word;
 
 /// What anaconda does not do as it reads, command by command.
@@ -78,6 +79,7 @@ pub(super) fn special(command: &Word, rest: &[Word], given: &[Given<'_>], out: &
         }
         _ => {}
     }
+    disk::names(given, out);
     for secret in ["--wepkey", "--wpakey", "--reverse-password"]
         .iter()
         .filter_map(|name| find(name))

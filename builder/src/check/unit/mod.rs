@@ -1,5 +1,6 @@
 //! Unit files, as systemd 219 with RHEL's back-ports takes them.
 
+mod amount;
 mod bounding;
 pub(super) mod daemon;
 mod exec;
@@ -15,8 +16,8 @@ use self::read::Assignment;
 use super::File;
 use super::finding::Finding;
 use super::known::{self, Directives};
+pub(super) use amount::is_span;
 pub(super) use together::together;
-pub(super) use value::is_span;
 
 /// The kinds of units, each with its own section.
 const KINDS: [(&str, Option<&str>); 10] = [

@@ -1,7 +1,8 @@
-//! The forms of values, as systemd 219 takes them (src/core/load-fragment.c, src/shared/util.c, src/shared/time-util.c).
+//! The forms of values, as systemd 219 takes them (src/core/load-fragment.c, src/shared/util.c).
 
 use super::super::finding::Finding;
 use super::super::text::Part;
+use super::amount;
 use recipes::diagnostic::nearest;
 
 /// What is wrong with the value of a directive of this form. An empty value is right: it resets what was set before.
@@ -13,7 +14,9 @@ pub(super) fn check(form: &str, key: &str, value: Part<'_>, out: &mut Vec<Findin
     match form {
         "text" | "uris" => {}
         "bool" => words(key, value, form, out),
-        "span" => expect(is_span(value.text), "value-form", value, "a time, as in 10, 5min 20s or infinity", out),
+        "span" => {
+            expect(amount::is_span(value.text), "value-form", value, "a time, as in 10, 5min 20s or infinity", out);
+        }
         "path" => path(value, out),
         "optional-path" => path(value.strip("-").unwrap_or(value), out),
         "paths" | "directories" => {
@@ -33,8 +36,10 @@ pub(super) fn check(form: &str, key: &str, value: Part<'_>, out: &mut Vec<Findin
             out,
         ),
         "uint" => expect(value.text.parse::<u32>().is_ok(), "value-form", value, "a whole number", out),
-        "size" => expect(is_size(value.text), "value-form", value, "a number of bytes, as in 1048576 or 512M", out),
-        "limit" => limit(value, out),
+        "size" => {
+            expect(amount::is_size(value.text), "value-form", value, "a number of bytes, as in 1048576 or 512M", out);
+        }
+        "limit" | "limit-bytes" | "limit-time" => amount::limit(form, value, out),
         "condition-path" => path(condition(value), out),
         "condition-bool" => words(key, condition(value), "bool", out),
         "environment" => environment(value, out),
@@ -45,7 +50,7 @@ pub(super) fn check(form: &str, key: &str, value: Part<'_>, out: &mut Vec<Findin
         "calendar" => calendar(value, out),
         "units" => value.words().for_each(|word| unit_name(key, word, out)),
         "exec" => super::exec::check(key, value, out),
-        _ if form.starts_with("int:") => integer(form, value, out),
+        _ if form.starts_with("int:") => amount::integer(form, value, out),
         _ => words(key, value, form, out),
     }
 }
@@ -58,7 +63,7 @@ pub(super) fn is_bool(text: &str) -> Option<bool> {
     }
 }
 
-fn expect(right: bool, rule: &'static str, value: Part<'_>, expected: &str, out: &mut Vec<Finding>) {
+pub(super) fn expect(right: bool, rule: &'static str, value: Part<'_>, expected: &str, out: &mut Vec<Finding>) {
     if !right {
         let name = if rule.contains('/') { rule } else { "unit/value-form" };
         let finding = Finding::error(name, value, format!("`{}` is no value that 219 takes here", value.text));
@@ -109,58 +114,6 @@ fn path(value: Part<'_>, out: &mut Vec<Finding>) {
 fn condition(value: Part<'_>) -> Part<'_> {
     let value = value.strip("|").unwrap_or(value);
     value.strip("!").unwrap_or(value)
-}
-
-fn integer(form: &str, value: Part<'_>, out: &mut Vec<Finding>) {
-    let bounds = form
-        .trim_start_matches("int:")
-        .split_once(':')
-        .and_then(|(low, high)| Some((low.parse::<i64>().ok()?, high.parse().ok()?)));
-    let Some((low, high)) = bounds else { return };
-    let right = value.text.parse::<i64>().is_ok_and(|number| (low..=high).contains(&number));
-    expect(right, "value-form", value, &format!("a whole number from {low} to {high}"), out);
-}
-
-fn is_size(text: &str) -> bool {
-    let digits = text.trim_end_matches('B').trim_end_matches(|c| "KMGTPE".contains(c));
-    text == "infinity"
-        || (!digits.is_empty() && digits.parse::<f64>().is_ok() && digits.starts_with(|c: char| c.is_ascii_digit()))
-}
-
-/// `soft:hard` is a back-port of RHEL 7 (src/core/load-fragment.c, parse_rlimit_range).
-fn limit(value: Part<'_>, out: &mut Vec<Finding>) {
-    let mut parts = value.split(':').map(|part| part.text.trim());
-    let one = |text: &str| is_size(text) || is_span(text);
-    let right = parts.next().is_some_and(one) && parts.next().is_none_or(one) && parts.next().is_none();
-    expect(right, "value-form", value, "a number or infinity, as in 65536", out);
-}
-
-/// What `parse_sec` takes.
-pub(in super::super) fn is_span(text: &str) -> bool {
-    const UNITS: [&str; 32] = [
-        "seconds", "second", "sec", "s", "minutes", "minute", "min", "m", "months", "month", "msec", "ms", "hours",
-        "hour", "hr", "h", "days", "day", "d", "weeks", "week", "w", "years", "year", "y", "usec", "us", "", "", "",
-        "", "",
-    ];
-    let mut rest = text.trim();
-    if rest == "infinity" {
-        return true;
-    }
-    let mut any = false;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        if rest[..digits].parse::<f64>().is_err() {
-            return false;
-        }
-        rest = rest[digits..].trim_start();
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        if !UNITS.contains(&&rest[..letters]) {
-            return false;
-        }
-        rest = rest[letters..].trim_start();
-        any = true;
-    }
-    any
 }
 
 /// Specifiers that came later stay as they are: `%S` is then a folder of that name.

@@ -1,0 +1,84 @@
+//! Keys that kernel 3.10.0-1160 has not.
+
+use recipes::diagnostic::nearest;
+
+use super::super::finding::Finding;
+use super::super::known;
+use super::Setting;
+
+/// Keys that are there once a module is loaded; their names cannot be checked.
+const MODULES: [(&str, &str); 7] = [
+    ("net.bridge.", "br_netfilter"),
+    ("net.netfilter.", "nf_conntrack"),
+    ("net.nf_conntrack_", "nf_conntrack"),
+    ("fs.xfs.", "xfs"),
+    ("fs.nfs.", "nfs"),
+    ("sunrpc.", "sunrpc"),
+    ("dev.cdrom.", "cdrom"),
+];
+
+/// `net.ipv4.conf.eth0.x` is `net.ipv4.conf.all.x` in the table.
+pub(super) fn in_table(key: &str) -> Option<String> {
+    if known::SYSCTL_KEYS.contains(key) {
+        return Some(key.to_owned());
+    }
+    let parts: Vec<&str> = key.split('.').collect();
+    match parts[..] {
+        ["net", version @ ("ipv4" | "ipv6"), "conf", _, member] => {
+            Some(format!("net.{version}.conf.all.{member}")).filter(|key| known::SYSCTL_KEYS.contains(key.as_str()))
+        }
+        ["net", "ipv4" | "ipv6", "neigh", _, _] | ["kernel", "sched_domain", ..] => Some(key.to_owned()),
+        _ => None,
+    }
+}
+
+pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
+    let (key, place) = (setting.key.as_str(), setting.place);
+    if key.starts_with('-') {
+        return Some(
+            Finding::error("sysctl/dash", place.cut(0..1), "219 does not know a - before a key")
+                .does("taken for a part of the name, so no such key: skipped in silence")
+                .instead("take it away: a key that is not there does no harm"),
+        );
+    }
+    if key.contains(['*', '?', '[']) {
+        return Some(
+            Finding::error("sysctl/glob", place, "219 does not know patterns in a key")
+                .does("no key has that name: skipped in silence")
+                .instead("write one line for each key; `all` and `default` stand for the network's interfaces"),
+        );
+    }
+    if in_table(key).is_some() {
+        return None;
+    }
+    if let Some((_, module)) = MODULES.iter().find(|(prefix, _)| key.starts_with(prefix)) {
+        return Some(
+            Finding::warning(
+                "sysctl/module",
+                place,
+                format!("{key} is there only while the module {module} is loaded"),
+            )
+            .does("skipped in silence where the module is loaded later")
+            .instead(format!("load it before: a line `{module}` in /etc/modules-load.d/{module}.conf")),
+        );
+    }
+    let finding = Finding::error("sysctl/unknown-key", place, format!("kernel 3.10.0-1160 has no key {key}"));
+    let finding = finding.does("skipped in silence");
+    Some(match (known::SYSCTL_ABSENT.get(key), meant(key)) {
+        (Some(why), _) => finding.instead(*why),
+        (None, Some(near)) => finding.instead(format!("did you mean {near}?")),
+        (None, None) => finding.instead("take it away"),
+    })
+}
+
+/// The key that was probably meant: a sibling with a name like it, or the same name elsewhere.
+fn meant(key: &str) -> Option<&'static str> {
+    let (parent, name) = key.rsplit_once('.')?;
+    let split = |known: &&'static str| known.rsplit_once('.').map(|(parent, name)| (parent, name, *known));
+    let all: Vec<_> = known::SYSCTL_KEYS.iter().filter_map(split).collect();
+    let siblings = all.iter().filter(|(other, ..)| *other == parent);
+    let near = nearest(name, siblings.clone().map(|(_, name, _)| *name));
+    let sibling = siblings.clone().find(|(_, name, _)| Some(*name) == near);
+    let elsewhere = || all.iter().find(|(_, other, _)| *other == name);
+    sibling.or_else(elsewhere).map(|(.., known)| *known)
+}

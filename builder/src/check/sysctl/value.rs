@@ -1,0 +1,105 @@
+//! The forms and bounds of values.
+
+use super::super::finding::Finding;
+use super::super::known;
+use super::Setting;
+use super::key::in_table;
+
+pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
+    let value = setting.value;
+    let wrong = |message: String, does: &str, expected: &str| {
+        Some(Finding::error("sysctl/value", value, message).does(does).instead(format!("expected {expected}")))
+    };
+    if value.text.is_empty() {
+        return wrong(format!("{} has no value", setting.key), "the kernel refuses it", "a value behind the =");
+    }
+    let table = in_table(&setting.key)?;
+    let form = known::SYSCTL_FORMS.get(table.as_str()).copied();
+    if form == Some("text") {
+        return text_value(setting);
+    }
+    if let Some(at) = value.text.find(['#', ';']) {
+        let place = value.from(at);
+        let finding = Finding::error("sysctl/comment-behind", place, "there are no comments behind a value");
+        return Some(
+            finding
+                .does("it is written into the key with the value, and the kernel refuses both")
+                .instead("move it to a line of its own"),
+        );
+    }
+    if form == Some("ports") {
+        return (ports(value.text).is_none()).then_some(()).and_then(|()| {
+            wrong("this is no list of ports".into(), "the kernel refuses it", "ports and ranges, as in 2379-2381,10250")
+        });
+    }
+    let numbers: Option<Vec<i64>> = value.words().map(|word| word.text.parse().ok()).collect();
+    let Some(numbers) = numbers else {
+        return wrong(
+            format!("{} takes numbers", setting.key),
+            "the kernel refuses it",
+            "whole numbers, without units",
+        );
+    };
+    if form == Some("range") && !matches!(numbers[..], [low, high] if 0 < low && low < high && high <= 65535) {
+        return wrong(
+            "this is no range of ports".into(),
+            "the kernel refuses it",
+            "two ports, the second above the first",
+        );
+    }
+    if let Some(count) = form.and_then(|form| form.strip_prefix("rising ")?.parse::<usize>().ok()) {
+        if numbers.len() != count {
+            return wrong(
+                format!("{} takes {count} numbers, here are {}", setting.key, numbers.len()),
+                "the numbers that are missing stay as they were",
+                &format!("{count} numbers"),
+            );
+        }
+        if !numbers.is_sorted() {
+            let message = format!("the numbers of {} do not rise", setting.key);
+            let finding = Finding::warning("sysctl/not-rising", value, message);
+            return Some(
+                finding
+                    .does("the kernel takes them as they are: what lies between them never happens")
+                    .instead("write low, middle, high"),
+            );
+        }
+    } else if let Some((low, high)) = form.and_then(|form| form.split_once(':')) {
+        let bounds = low.parse::<i64>().ok()?..=high.parse().ok()?;
+        if numbers.len() != 1 || !bounds.contains(&numbers[0]) {
+            return wrong(
+                format!("{} = {} is out of bounds", setting.key, value.text),
+                "the kernel refuses it",
+                &format!("{low} to {high}"),
+            );
+        }
+    }
+    None
+}
+
+fn text_value(setting: &Setting<'_>) -> Option<Finding> {
+    let (key, value) = (setting.key.as_str(), setting.value);
+    let missing = |what: &str, instead: &str| {
+        Some(
+            Finding::error("sysctl/value", value, format!("kernel 3.10 has no {what}"))
+                .does("the kernel refuses it")
+                .instead(instead),
+        )
+    };
+    match (key, value.text) {
+        ("net.ipv4.tcp_congestion_control", "bbr" | "bbr2") => missing("BBR", "leave it at cubic"),
+        ("net.core.default_qdisc", "cake" | "fq_pie") => {
+            missing("such queue", "leave it at pfifo_fast, or write fq or fq_codel")
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn ports(text: &str) -> Option<Vec<(u64, u64)>> {
+    let range = |part: &str| {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+        (low <= high && high <= 65535).then_some((low, high))
+    };
+    text.split(',').map(range).collect()
+}

@@ -1,0 +1,63 @@
+//! One node of the model.
+
+/// What a node says, small: lives and epochs by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Said {
+    Nothing,
+    Firstboot { life: u8, ready: Option<u8>, without: u8, told: u8 },
+    Etcd(u8),
+}
+
+/// One node: its disk, and what it has in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Node {
+    pub(super) life: u8,
+    /// The newest life it ever had; another is never the same.
+    pub(super) newest: u8,
+    pub(super) without: u8,
+    pub(super) epochs: Vec<u8>,
+    pub(super) started: Option<u8>,
+    /// The snapshot that it was told to restore, by its number; 0 is none.
+    pub(super) told: u8,
+    /// While it is told: the epoch of the data on its disk, and the life in which it began that.
+    pub(super) data: Option<(u8, u8)>,
+    pub(super) seen: Vec<Said>,
+}
+
+impl Node {
+    pub(super) fn says(&self) -> Said {
+        match self.started {
+            Some(epoch) => Said::Etcd(epoch),
+            None => Said::Firstboot {
+                life: self.life,
+                ready: self.epochs.last().copied(),
+                without: self.without,
+                told: self.told,
+            },
+        }
+    }
+
+    /// Another life begins, in which nothing was seen.
+    pub(super) fn begin_life(&mut self) {
+        self.newest += 1;
+        self.life = self.newest;
+        self.epochs.clear();
+        self.seen.fill(Said::Nothing);
+    }
+
+    /// An operator tells it to restore.
+    pub(super) fn tell(&mut self, snapshot: u8) {
+        self.data = self.started.take().map(|epoch| (epoch, self.life));
+        self.told = snapshot;
+        self.begin_life();
+    }
+
+    /// It goes on as before it was told.
+    pub(super) fn give_up(&mut self) {
+        self.begin_life();
+        self.told = 0;
+        if let Some((epoch, life)) = self.data.take() {
+            (self.started, self.life) = (Some(epoch), life);
+        }
+    }
+}

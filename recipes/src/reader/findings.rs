@@ -1,0 +1,32 @@
+//! Values with their places, and what is wrong with them.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::diagnostic::Diagnostic;
+
+/// A value and where it stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct At<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Its place, in bytes from the file's start.
+    pub(crate) span: Range<usize>,
+}
+
+/// Collects what is wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(RefCell<Vec<Diagnostic>>);
+
+impl Findings {
+    pub(crate) fn add(&self, diagnostic: Diagnostic) {
+        self.0.borrow_mut().push(diagnostic);
+    }
+
+    /// All of them, in the order of their places.
+    pub(crate) fn sorted(self) -> Vec<Diagnostic> {
+        let mut all = self.0.into_inner();
+        all.sort_by_key(|finding| finding.span.start);
+        all
+    }
+}

@@ -1,0 +1,71 @@
+//! Data that the journal does not know is left as it is, and etcd does not start on it.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{Provisioning, etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+use tests::{etcd, process, programs, run};
+
+use crate::path::NEEDS;
+use crate::refusals::refused;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("data_that_the_journal_does_not_know_is_not_touched", NEEDS, foreign)]
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const VOLUME: &str = "/var/lib/etcd";
+const STATE: &str = "/var/lib/firstboot";
+
+fn foreign() -> Result<()> {
+    etcd::release("3.5.1")?;
+    let ours = Provisioning::new()?;
+    ours.build(&programs::demo(1, "", "")?)?;
+    let mut host = ours.node("etcd-1")?;
+    host.boot()?;
+    wait_healthy(&host, 1, PATIENCE)?;
+    etcdctl(&host, "put answer 42")?;
+    host.pull_the_plug()?;
+    let kept = run::current()?.folder("kept")?.join("volume").display().to_string();
+    let volume = host.path(VOLUME).display().to_string();
+    process::check("cp", &["-a", &volume, &kept])?;
+
+    // A new system over the old volume.
+    process::check("find", &[&host.path(STATE).display().to_string(), "-mindepth", "1", "-delete"])?;
+    let refuses = |host: &mut Host, words: &str| -> Result<()> {
+        let before = picture(host)?;
+        refused(host, words)?;
+        ensure!(picture(host)? == before, "what was refused ({words}) was touched");
+        Ok(())
+    };
+    refuses(&mut host, "/var/lib/etcd/data holds data that firstboot did not put there")?;
+
+    // Moved away, as the refusal says; and then that volume comes back under the journal of the new life.
+    fs::rename(host.path("/var/lib/etcd/data"), host.path("/var/lib/etcd/moved"))?;
+    host.boot()?;
+    wait_healthy(&host, 1, PATIENCE)?;
+    ensure!(etcdctl(&host, "get answer")?.is_empty(), "the new cluster has the old one's data");
+    host.pull_the_plug()?;
+    process::check("rm", &["-rf", &volume])?;
+    process::check("cp", &["-a", &kept, &volume])?;
+    refuses(&mut host, "is on the volume of another disk's life")?;
+
+    // A journal of which nothing can be believed.
+    let journal = host.read(&format!("{STATE}/journal"))?;
+    fs::write(host.path(STATE).join("journal"), journal.replacen("accepted", "excepted", 1))?;
+    refuses(&mut host, "journal:1 is damaged")
+}
+
+/// All that lies in etcd's data, to the inode and the time of its last change.
+fn picture(host: &Host) -> Result<Vec<String>> {
+    let data = host.path(VOLUME).join("data").display().to_string();
+    let found = process::check("find", &[&data, "-printf", "%p %m %U:%G %s %i %T@\n"])?;
+    let mut lines: Vec<String> = found.lines().map(str::to_owned).collect();
+    ensure!(lines.iter().any(|line| line.contains("member/wal")), "there is no data: {lines:?}");
+    lines.sort();
+    Ok(lines)
+}

@@ -1,0 +1,100 @@
+//! A document that a newer one has replaced is refused, wherever the node finds it.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{Provisioning, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+use tests::{etcd, process, programs};
+
+use crate::path::NEEDS;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("a_document_of_an_earlier_build_is_refused_by_its_date", NEEDS, older)]
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const SEED: &str = "/var/lib/cloud/seed/nocloud/user-data";
+const FILE: &str = "/etc/firstboot/node.json";
+const SERVED: &str = "metadata/node.json";
+
+/// The metadata server still has what the node began with when its certificates were renewed by a later build.
+fn older() -> Result<()> {
+    etcd::release("3.5.1")?;
+    let ours = Provisioning::new()?;
+    let metadata = "[metadata]\nurl = \"http://10.101.15.1:8080/metadata/\"\n";
+    let recipe = programs::demo(1, "", metadata)?;
+    ours.build(&recipe)?;
+    let document = || fs::read(ours.out().join("nodes/etcd-1/node.json")).context("no document");
+    let (old, old_certificate) = (document()?, certificate(&ours)?);
+    fs::create_dir(ours.www().join("metadata"))?;
+    fs::write(ours.www().join(SERVED), &old)?;
+    let mut host = ours.machine("etcd-1")?;
+    ours.install(&host)?;
+    host.boot()?;
+    lives_by(&host, &old_certificate)?;
+    let asked = ours.server.requests_for(SERVED).len();
+    ensure!(asked == 1, "the server was asked {asked} times");
+
+    // The image was installed since: the dates differ, whose unit is a second.
+    fs::rename(ours.pki().join("nodes/etcd-1"), ours.pki().join("nodes/set-aside"))?;
+    ours.build(&recipe)?;
+    let new_certificate = certificate(&ours)?;
+    host.write(FILE, document()?, 0o600)?;
+    host.check(&["systemctl", "restart", "firstboot"])?;
+    lives_by(&host, &new_certificate)?;
+
+    // The new one taken away again, the node has its copy of it, and asks no server.
+    host.pull_the_plug()?;
+    fs::remove_file(host.path(FILE))?;
+    host.boot()?;
+    lives_by(&host, &new_certificate)?;
+    ensure!(ours.server.requests_for(SERVED).len() == asked, "a server was asked that has an old document");
+
+    // Whoever hands it the old one is named, with both dates.
+    host.pull_the_plug()?;
+    host.write(SEED, &old, 0o600)?;
+    host.boot()?;
+    host.wait_for("systemctl is-failed --quiet firstboot", PATIENCE)?;
+    let shown =
+        host.check(&["systemctl", "show", "firstboot", "etcd", "-p", "ActiveState,ExecMainStatus,StatusText"])?;
+    let [from_old, from_new] = [valid_from(&old_certificate)?, valid_from(&new_certificate)?];
+    let dates = format!("its newest certificate is valid from {from_old} on, the other's from {from_new}.");
+    for words in ["ExecMainStatus=3\n", &format!("from {SEED} is older"), &dates, "ActiveState=inactive\n"] {
+        ensure!(shown.contains(words), "{words:?} is missing in\n{shown}");
+    }
+    ensure!(host.read("/etc/etcd/tls/server.crt")? == new_certificate, "a refused document was installed");
+
+    // And what the refusal says for whoever wants the old one all the same.
+    host.check(&["rm", "/var/lib/firstboot/node.json"])?;
+    host.check(&["systemctl", "restart", "firstboot"])?;
+    lives_by(&host, &old_certificate)
+}
+
+/// The server certificate of etcd-1 in the builder's folder.
+fn certificate(ours: &Provisioning) -> Result<String> {
+    fs::read_to_string(ours.pki().join("nodes/etcd-1/server.crt")).context("no certificate")
+}
+
+/// It is a healthy member with this certificate.
+fn lives_by(host: &Host, certificate: &str) -> Result<()> {
+    wait_healthy(host, 1, PATIENCE)?;
+    host.wait_for("systemctl is-active --quiet firstboot", PATIENCE)?;
+    ensure!(host.read("/etc/etcd/tls/server.crt")? == certificate, "the node has another certificate");
+    Ok(())
+}
+
+/// Since when a certificate is valid, as openssl says.
+fn valid_from(certificate: &str) -> Result<String> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), certificate)?;
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-noout", "-startdate", "-dateopt", "iso_8601", "-in"]).arg(file.path());
+    let said = process::run(&mut openssl)?.ok()?;
+    let date = said.trim().strip_prefix("notBefore=").with_context(|| format!("openssl says {said}"))?;
+    Ok(date.replacen(' ', "T", 1))
+}
