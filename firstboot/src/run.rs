@@ -102,9 +102,10 @@ fn become_the_member(options: &Options) -> Result<()> {
     steps::plan(&identity)?.iter().try_for_each(make)?;
 
     restore::take_up(&identity, &mut journal)?;
-    let start = barrier::pass(&identity, &mut journal)?;
+    let start = barrier::pass(&identity, &mut journal);
+    // Whatever else is wrong, a second machine is what the operator has to know.
     asked.as_ref().map_or(Ok(()), Asked::all)?;
-    configure(&identity, &start)?;
+    configure(&identity, &start?)?;
     let patience = Duration::from_secs(options.deadline);
     if let Word::Leave(member) = Past::of(&journal).word {
         // Power was lost while it was being removed. Until it is, the others may need it for their quorum.

@@ -111,7 +111,6 @@ pub(super) const RULES: &[(&str, &str)] = &[
     ("unit/hidden-program", "A program that its own protection hides"),
     ("unit/include", "A way to include that is gone"),
     ("unit/labelled-program", "A program where SELinux lets no service start it"),
-    ("unit/long-line", "A line that systemd 219 reads in pieces"),
     ("unit/no-assignment", "A line that makes systemd 219 refuse the unit"),
     ("unit/no-section", "A setting outside of all sections"),
     ("unit/ordering-cycle", "Units that wait for each other"),

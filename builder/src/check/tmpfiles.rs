@@ -1,4 +1,5 @@
-//! tmpfiles.d, as systemd 219 takes it (src/tmpfiles/tmpfiles.c).
+//! tmpfiles.d, as CentOS 7's systemd 219 takes it (src/tmpfiles/tmpfiles.c). Of its types, e is Red Hat's back-port of
+//! 219-35 (#1225739), and h and H are that of 219-45 (#1299714; the changelog of its systemd.spec).
 
 use super::finding::Finding;
 use super::text::Part;

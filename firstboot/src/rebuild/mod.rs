@@ -105,6 +105,8 @@ impl Rebuild {
         let done = match (step, helper) {
             (Plan::Wait(why), _) => return Ok(Some(Round::Wait(why))),
             (Plan::Rival(why), _) => {
+                // Where it is near it is found by its hardware address, and nothing is to be waited for.
+                self.alone.now()?;
                 self.rival.try_again(&why)?;
                 return Ok(Some(Round::Wait(why)));
             }

@@ -317,4 +317,4 @@ fn wrong(why: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -89,11 +89,9 @@ mod tests {
     use proptest::prelude::*;
     use recipes::backup::{Backup, Keep, S3};
 
+    use super::super::age::tests::{PUBLIC, SECRET};
     use super::super::encode::{Encoding, Sink, Stored};
     use super::*;
-
-    const SECRET: &str = "AGE-SECRET-KEY-1V927V338NLT7T6DCMXH0KQGED04LK202E3Z67G59SJTLZ7KGHZTSENES2V";
-    const PUBLIC: &str = "age15lp306z7aly3hwtvzc8mm90wjwkrf3slwk5nqpnxdjh293aae3esqjjpc0";
 
     /// Bytes that both hands hold.
     #[derive(Clone, Default)]
@@ -139,7 +137,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (file, key) = (folder.path().join("x"), folder.path().join("key"));
         std::fs::write(&file, stored).unwrap();
-        std::fs::write(&key, SECRET).unwrap();
+        std::fs::write(&key, SECRET.as_str()).unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let mut plain = Vec::new();
         decode(&file, identity.then_some(&*key), &mut plain).map(|()| plain)

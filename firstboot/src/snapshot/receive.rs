@@ -1,5 +1,6 @@
 //! Receives a snapshot: counts what comes, digests it, writes it. What is wrong with the stream ends it at once.
 
+use std::iter;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -16,8 +17,10 @@ use crate::exit::{Stop, failed, not_ready};
 
 /// A member that sends nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Pieces of 32 KiB between the network and the disk: what one does not wait for the other.
-const BETWEEN: usize = 64;
+/// Pieces of 32 KiB that go from the network to the disk together: to wake the writer for each costs more than to digest it.
+const TOGETHER: usize = 32;
+/// So many times that lie between them: what one does not wait for the other.
+const BETWEEN: usize = 2;
 /// How many empty pieces in a row are borne: where its disk cannot be read etcd sends them for ever.
 const EMPTY: u32 = 16;
 /// Pages of the database are multiples of this.
@@ -109,14 +112,17 @@ pub(super) async fn receive(
         let mut count = Count::default();
         let mut announced = Some(announced);
         let mut storage_version = None;
+        let mut together = Vec::with_capacity(TOGETHER);
         while let Some(piece) = stream.next(PATIENCE).await? {
             let what = count.take(&piece)?;
             if let (Some(announced), Some(total)) = (announced.take(), count.total) {
                 announced(total)?;
                 storage_version = Some(piece.version).filter(|version| !version.is_empty());
             }
-            // Nobody there to take it: the writer has failed, and says why itself.
-            if what != Piece::Nothing && pieces.send(what).await.is_err() {
+            together.push(what);
+            let enough = together.len() == TOGETHER || count.digest;
+            // Nobody there to take them: the writer has failed, and says why itself.
+            if enough && pieces.send(std::mem::replace(&mut together, Vec::with_capacity(TOGETHER))).await.is_err() {
                 break;
             }
         }
@@ -136,10 +142,13 @@ pub(super) async fn receive(
 }
 
 /// Writes what comes; gives the digest of all, once the stream's own was found right, and what was stored.
-fn write(mut sinks: Vec<Box<dyn Sink>>, mut pieces: mpsc::Receiver<Piece>) -> Result<Option<(Sha256, Option<Stored>)>> {
+fn write(
+    mut sinks: Vec<Box<dyn Sink>>,
+    mut pieces: mpsc::Receiver<Vec<Piece>>,
+) -> Result<Option<(Sha256, Option<Stored>)>> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut whole = false;
-    while let Some(piece) = pieces.blocking_recv() {
+    for piece in iter::from_fn(|| pieces.blocking_recv()).flatten() {
         let bytes = match piece {
             Piece::Nothing => continue,
             Piece::Data(bytes) => bytes,

@@ -26,13 +26,13 @@ fn twin() -> Result<()> {
     let before = listed(&bed.hosts[0], "etcd-3")?;
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
 
-    // With an empty disk, and the same document.
+    // With an empty disk, and the same document. Whoever is not heard at once is heard when the others name it.
     let mut twin = bed.provisioning.twin("etcd-3")?;
     let mac = bed.hosts[2].link().mac.clone();
+    bed.provisioning.network.lose_first_question(twin.name())?;
     twin.boot()?;
     wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
     has_no_etcd(&twin)?;
-    ensure!(!twin.path("/var/lib/firstboot/journal").exists(), "it took the identity on");
     twin.pull_the_plug()?;
 
     // With a copy of the member's disk, where it can hear nobody that has the address.

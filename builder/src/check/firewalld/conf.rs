@@ -1,4 +1,5 @@
-//! firewalld.conf (firewalld 0.6.3, src/firewall/core/io/firewalld_conf.py).
+//! firewalld.conf (firewalld 0.6.3, src/firewall/core/io/firewalld_conf.py; AllowZoneDrifting is Red Hat's back-port, its
+//! article 4855631).
 
 use recipes::diagnostic::nearest;
 
@@ -7,7 +8,7 @@ use super::super::text::Part;
 
 /// What is wrong with it.
 pub(in super::super) fn conf(text: &str) -> Vec<Finding> {
-    const KEYS: [(&str, &str); 9] = [
+    const KEYS: [(&str, &str); 10] = [
         ("DefaultZone", ""),
         ("MinimalMark", ""),
         ("CleanupOnExit", "yes no"),
@@ -17,6 +18,7 @@ pub(in super::super) fn conf(text: &str) -> Vec<Finding> {
         ("LogDenied", "off all unicast broadcast multicast"),
         ("AutomaticHelpers", "yes no system"),
         ("FirewallBackend", "iptables nftables"),
+        ("AllowZoneDrifting", "yes no"),
     ];
     let mut out = Vec::new();
     for line in Part::whole(text)

@@ -59,7 +59,7 @@ pub(super) fn special(command: &Word, rest: &[Word], given: &[Given<'_>], out: &
         "timezone" if value("--ntpservers").is_some() && has("--nontp") => {
             out.push(
                 Finding::error("kickstart/contradiction", span, "--ntpservers with --nontp")
-                    .does("the servers are ignored")
+                    .does("anaconda stops")
                     .instead("take one of them away"),
             );
         }

@@ -1,16 +1,25 @@
 //! Against itself, and against the `age` program where it is installed (tests/tools.sh installs it).
 
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
+use bech32::{Bech32, Hrp};
 use proptest::prelude::*;
 
 use super::*;
 
-/// Made by `age-keygen` 1.1.1, for nothing but this.
-const SECRET: &str = "AGE-SECRET-KEY-1V927V338NLT7T6DCMXH0KQGED04LK202E3Z67G59SJTLZ7KGHZTSENES2V";
-const PUBLIC: &str = "age15lp306z7aly3hwtvzc8mm90wjwkrf3slwk5nqpnxdjh293aae3esqjjpc0";
+/// An identity that anybody can make, and so no secret; and its recipient.
+pub(in super::super) static SECRET: LazyLock<String> =
+    LazyLock::new(|| text("age-secret-key-", &OWN).to_ascii_uppercase());
+pub(in super::super) static PUBLIC: LazyLock<String> =
+    LazyLock::new(|| text("age", &x25519(OWN, X25519_BASEPOINT_BYTES)));
+const OWN: [u8; 32] = [7; 32];
 const OTHER: &str = "age1kjnnl093096ucux0wcx4pfpkvx88gg4f0j55k5azuvg9f6zqd9nqj72pce";
 const SIZES: [usize; 8] = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK - 7, 5 * CHUNK];
+
+fn text(prefix: &str, key: &[u8]) -> String {
+    bech32::encode::<Bech32>(Hrp::parse(prefix).unwrap(), key).unwrap()
+}
 
 fn recipients(texts: &[&str]) -> Vec<Recipient> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -37,9 +46,9 @@ fn some(length: usize) -> Vec<u8> {
 fn every_recipient_opens_it_and_nobody_else() {
     for size in SIZES {
         let plain = some(size);
-        assert_eq!(opened(&sealed(&plain, &[OTHER, PUBLIC]), SECRET).unwrap(), plain, "{size}");
+        assert_eq!(opened(&sealed(&plain, &[OTHER, &PUBLIC]), &SECRET).unwrap(), plain, "{size}");
     }
-    let error = opened(&sealed(b"x", &[OTHER]), SECRET).unwrap_err().to_string();
+    let error = opened(&sealed(b"x", &[OTHER]), &SECRET).unwrap_err().to_string();
     assert!(error.contains("not encrypted for any"), "{error}");
 }
 
@@ -57,8 +66,8 @@ fn the_age_program_opens_what_is_sealed_here() {
     for size in SIZES.into_iter().filter(|_| age()) {
         let folder = tempfile::tempdir().unwrap();
         let (key, file) = (folder.path().join("key"), folder.path().join("file"));
-        std::fs::write(&key, SECRET).unwrap();
-        std::fs::write(&file, sealed(&some(size), &[OTHER, PUBLIC])).unwrap();
+        std::fs::write(&key, SECRET.as_str()).unwrap();
+        std::fs::write(&file, sealed(&some(size), &[OTHER, &PUBLIC])).unwrap();
         let theirs = Command::new("age").arg("-d").arg("-i").arg(&key).arg(&file).output().unwrap();
         assert!(theirs.status.success() && theirs.stdout == some(size), "{size}: {:?}", theirs.status);
     }
@@ -70,39 +79,39 @@ fn what_the_age_program_seals_opens_here() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, some(size)).unwrap();
-        let theirs = Command::new("age").args(["-r", OTHER, "-r", PUBLIC]).arg(&file).output().unwrap();
+        let theirs = Command::new("age").args(["-r", OTHER, "-r", &PUBLIC]).arg(&file).output().unwrap();
         assert!(theirs.status.success());
-        assert_eq!(opened(&theirs.stdout, SECRET).unwrap(), some(size), "{size}");
+        assert_eq!(opened(&theirs.stdout, &SECRET).unwrap(), some(size), "{size}");
     }
 }
 
 #[test]
 fn stanzas_of_other_kinds_are_for_others() {
-    let file = sealed(b"x", &[PUBLIC]);
+    let file = sealed(b"x", &[&PUBLIC]);
     let text = String::from_utf8_lossy(&file).into_owned();
     let header: Vec<&str> = text.lines().take(3).collect();
     // The MAC is of the whole header: what was put in is found, and not stumbled over.
     let more = format!("{}\n-> odd-grease a b\n{}\n\n{}\n{}\n", header[0], "A".repeat(64), header[1], header[2]);
     let rest = header.iter().map(|line| line.len() + 1).sum::<usize>();
-    let error = opened(&[more.as_bytes(), &file[rest..]].concat(), SECRET).unwrap_err().to_string();
+    let error = opened(&[more.as_bytes(), &file[rest..]].concat(), &SECRET).unwrap_err().to_string();
     assert!(error.contains("its header is damaged"), "{error}");
 }
 
 #[test]
 fn a_file_without_an_identity_is_refused_and_shows_no_secret() {
-    assert_eq!(Identities::parse(&format!("# made today\n\n {SECRET} \n")).unwrap().0.len(), 1);
-    for bad in ["", "# nothing\n", PUBLIC, &SECRET[..70]] {
+    assert_eq!(Identities::parse(&format!("# made today\n\n {} \n", *SECRET)).unwrap().0.len(), 1);
+    for bad in ["", "# nothing\n", &PUBLIC, &SECRET[..70]] {
         let error = Identities::parse(bad).unwrap_err();
         assert!(bad.is_empty() || !error.contains(bad), "{error}");
     }
-    assert_eq!(format!("{:?}", Identities::parse(SECRET).unwrap()), "1 identities");
+    assert_eq!(format!("{:?}", Identities::parse(&SECRET).unwrap()), "1 identities");
 }
 
 #[test]
 fn identities_that_others_can_read_are_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), SECRET).unwrap();
+    std::fs::write(file.path(), SECRET.as_str()).unwrap();
     Identities::read(file.path()).unwrap();
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o640)).unwrap();
     assert!(Identities::read(file.path()).unwrap_err().to_string().contains("chmod 600"));
@@ -113,35 +122,35 @@ proptest! {
 
     #[test]
     fn no_bit_may_be_another(size in 0..3 * CHUNK, at in any::<prop::sample::Index>(), bit in 0..8u8) {
-        let mut file = sealed(&some(size), &[PUBLIC]);
+        let mut file = sealed(&some(size), &[&PUBLIC]);
         let at = at.index(file.len());
         file[at] ^= 1 << bit;
-        prop_assert!(opened(&file, SECRET).is_err(), "byte {at} of {}", file.len());
+        prop_assert!(opened(&file, &SECRET).is_err(), "byte {at} of {}", file.len());
     }
 
     #[test]
     fn none_of_it_may_be_missing_or_too_much(size in 0..3 * CHUNK, cut in any::<prop::sample::Index>(), more in 1..100usize) {
-        let file = sealed(&some(size), &[PUBLIC]);
-        prop_assert!(opened(&file[..cut.index(file.len())], SECRET).is_err());
-        prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), SECRET).is_err());
+        let file = sealed(&some(size), &[&PUBLIC]);
+        prop_assert!(opened(&file[..cut.index(file.len())], &SECRET).is_err());
+        prop_assert!(opened(&[&file[..], &vec![0; more]].concat(), &SECRET).is_err());
     }
 
     /// Cut where a chunk ends, which is where a reader that looks at chunks alone would see nothing wrong.
     #[test]
     fn whole_chunks_may_not_be_missing_or_swapped(count in 2..5usize, gone in 0..5usize) {
-        let file = sealed(&some(count * CHUNK), &[PUBLIC]);
+        let file = sealed(&some(count * CHUNK), &[&PUBLIC]);
         let begin = file.len() - count * (CHUNK + TAG);
         let chunk = |nth: usize| &file[begin + nth * (CHUNK + TAG)..begin + (nth + 1) * (CHUNK + TAG)];
         let gone = gone % count;
         let fewer: Vec<u8> = (0..count).filter(|nth| *nth != gone).flat_map(|nth| chunk(nth).to_vec()).collect();
-        prop_assert!(opened(&[&file[..begin], &fewer].concat(), SECRET).is_err());
+        prop_assert!(opened(&[&file[..begin], &fewer].concat(), &SECRET).is_err());
         let swapped: Vec<u8> = (0..count).flat_map(|nth| chunk((nth + 1) % count).to_vec()).collect();
-        prop_assert!(opened(&[&file[..begin], &swapped].concat(), SECRET).is_err());
+        prop_assert!(opened(&[&file[..begin], &swapped].concat(), &SECRET).is_err());
     }
 
     #[test]
     fn no_file_makes_it_panic(header in "(age-encryption.org/v1\n)?(-> X25519 [A-Za-z0-9+/]{0,50}\n[A-Za-z0-9+/]{0,70}\n){0,2}(--- [A-Za-z0-9+/]{0,50}\n)?",
                               rest in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(opened(&[header.as_bytes(), &rest].concat(), SECRET).is_err());
+        prop_assert!(opened(&[header.as_bytes(), &rest].concat(), &SECRET).is_err());
     }
 }
