@@ -140,3 +140,30 @@ impl Drop for Upload<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// age writes its header before the thread is there that writes the stream.
+    #[test]
+    fn parts_come_whole_whoever_writes_first() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let sizes = runtime.block_on(async {
+            let (parts, mut incoming) = mpsc::channel(1);
+            let mut inlet = Box::new(Inlet { parts, place: None, filling: Vec::new() });
+            inlet.write_all(b"header").unwrap();
+            let writer = tokio::task::spawn_blocking(move || {
+                (0..3).for_each(|_| inlet.write_all(&vec![7; PART]).unwrap());
+                inlet.finish().unwrap();
+            });
+            let mut sizes = Vec::new();
+            while let Some(part) = incoming.recv().await {
+                sizes.push(part.len());
+            }
+            writer.await.unwrap();
+            sizes
+        });
+        assert_eq!(sizes, [PART, PART, PART, 6]);
+    }
+}
