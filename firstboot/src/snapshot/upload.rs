@@ -7,6 +7,7 @@ use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use recipes::Sha256;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, OwnedPermit};
 
 use super::bucket::{Bucket, Parts};
@@ -28,9 +29,13 @@ pub(super) struct Inlet {
 impl Inlet {
     /// Waits until there is room for another part.
     fn begin(&mut self) -> io::Result<()> {
-        let place = Handle::current().block_on(self.parts.clone().reserve_owned());
+        // The first is never waited for: what is written before the stream comes is not written by the thread that may wait.
+        let place = match self.parts.clone().try_reserve_owned() {
+            Err(TrySendError::Full(parts)) => Handle::current().block_on(parts.reserve_owned()).ok(),
+            other => other.ok(),
+        };
         // Nobody there: the upload has failed, and says why itself.
-        self.place = Some(place.map_err(|_| io::Error::other("the upload has stopped"))?);
+        self.place = Some(place.ok_or_else(|| io::Error::other("the upload has stopped"))?);
         self.filling.reserve_exact(PART);
         Ok(())
     }
@@ -133,5 +138,32 @@ impl Drop for Upload<'_> {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// age writes its header before the thread is there that writes the stream.
+    #[test]
+    fn parts_come_whole_whoever_writes_first() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let sizes = runtime.block_on(async {
+            let (parts, mut incoming) = mpsc::channel(1);
+            let mut inlet = Box::new(Inlet { parts, place: None, filling: Vec::new() });
+            inlet.write_all(b"header").unwrap();
+            let writer = tokio::task::spawn_blocking(move || {
+                (0..3).for_each(|_| inlet.write_all(&vec![7; PART]).unwrap());
+                inlet.finish().unwrap();
+            });
+            let mut sizes = Vec::new();
+            while let Some(part) = incoming.recv().await {
+                sizes.push(part.len());
+            }
+            writer.await.unwrap();
+            sizes
+        });
+        assert_eq!(sizes, [PART, PART, PART, 6]);
     }
 }
