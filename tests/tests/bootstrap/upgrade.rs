@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::client::{self, Client, Writers};
-use tests::cluster::{boot_all, etcdctl, status, wait_healthy};
+use tests::cluster::{boot_all, status, wait_healthy};
 use tests::etcd;
 use tests::harness::trial;
 use tests::host::Host;
@@ -42,8 +42,11 @@ fn upgrade() -> Result<()> {
     let seen = status(&bed.hosts[0])?;
     ensure!(seen.iter().all(|member| member.version == NEW), "not {NEW}: {seen:?}");
     let minor = |version: &str| version.split('.').nth(1).map(str::to_owned);
-    let agreed = etcdctl(&bed.hosts[1], "endpoint status -w json")?;
-    ensure!(agreed.contains(&format!("\"storageVersion\":\"3.{}", minor(NEW).unwrap_or_default())), "{agreed}");
+    // etcd raises the version of its storage some seconds after that of the cluster (server/etcdserver/server.go,
+    // monitorStorageVersion).
+    let storage = format!("\"storageVersion\":\"3.{}", minor(NEW).unwrap_or_default());
+    let raised = format!(". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json | grep '{storage}'");
+    bed.hosts[1].wait_for(&raised, PATIENCE)?;
 
     // Its member stays until an image comes that can join.
     let before = listed(&bed.hosts[0], "etcd-3")?;
