@@ -23,7 +23,7 @@ pub(super) const MARGIN: u64 = 1_000_000_000;
 
 /// What etcd's program writes beside the database: two segments of its log, and what it rounds up.
 ///
-/// A restore by hand peaks at 61 MiB less: it stops etcd first, and etcd then removes the segment of 64 MB that it holds
+/// A restore by hand may peak at 61 MiB less: it stops etcd first, and etcd then removes the segment of 64 MB that it holds
 /// ready for its log. Where the new data is made while etcd still runs that one is still there. No file of a running etcd
 /// is ours to remove, and to stop it first would cost its clients the time that making the data takes.
 const ROOM: u64 = 160 << 20;
