@@ -26,9 +26,16 @@ fn twin() -> Result<()> {
     let before = listed(&bed.hosts[0], "etcd-3")?;
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
 
-    // With an empty disk, and the same document. Whoever is not heard at once is heard when the others name it.
+    // With an empty disk, and the same document.
     let mut twin = bed.twin("etcd-3")?;
     let mac = bed.hosts[2].link().mac.clone();
+    twin.boot()?;
+    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
+    has_no_etcd(&twin)?;
+    ensure!(!twin.path("/var/lib/firstboot/journal").exists(), "it took the identity on");
+    twin.pull_the_plug()?;
+
+    // Whoever is not heard at once is heard when the others name it.
     bed.provisioning.network.lose_first_question(twin.name())?;
     twin.boot()?;
     wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
