@@ -2,7 +2,8 @@
 # make build  both programs, in target/dist     make lint   format, clippy, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
 # make soak   rebuilds under load, for hours
-# make crash-sweep  firstboot killed, and its power cut, at every point: hours. CRASH_SCENARIO=rebuild does one scenario
+# make crash-sweep  firstboot killed, and its power cut, at every point: hours. CRASH_SCENARIO=rebuild does one scenario,
+#             CRASH_PART=1/4 a quarter of the points: four of these may run side by side
 #
 # Each installs what it needs itself (apt-get, pip) and says so. Settings: KEEP=1 leaves the demo's hosts on; HOURS=8
 # makes the soak longer, and SEED=… draws what an earlier one drew; ETCD_VERSION=3.6.14 has the bootstrap tests and the

@@ -49,6 +49,8 @@ struct Settings {
     only: String,
     /// `CRASH_SEED`: which sample.
     seed: u64,
+    /// `CRASH_PART`, such as 2/5: of those, the second of every five.
+    part: (usize, usize),
 }
 
 impl Settings {
@@ -63,7 +65,20 @@ impl Settings {
             "all" => usize::MAX,
             count => count.parse().context("CRASH_POINTS is neither a number nor `all`")?,
         };
-        Ok(Self { points, only: var("CRASH_SCENARIO"), seed })
+        let part = match var("CRASH_PART").as_str() {
+            "" => (1, 1),
+            part => {
+                let numbers = part.split_once('/').and_then(|(nth, of)| Some((nth.parse().ok()?, of.parse().ok()?)));
+                numbers.filter(|(nth, of)| (1..=*of).contains(nth)).context("CRASH_PART is no part such as 2/5")?
+            }
+        };
+        Ok(Self { points, only: var("CRASH_SCENARIO"), seed, part })
+    }
+
+    /// What this run takes of a scenario.
+    fn take<T>(&self, points: Vec<T>) -> Vec<T> {
+        let (nth, of) = self.part;
+        sample(points, self.points, self.seed).into_iter().skip(nth - 1).step_by(of).collect()
     }
 }
 
@@ -74,7 +89,7 @@ fn run(bed: &mut Bed, settings: &Settings, blow: impl Fn(usize) -> Blow) -> Resu
         let (points, wanted) = list(bed, scenario)?;
         known += points.len();
         println!("{}: {} points", scenario.name, points.len());
-        let drawn = sample(points, settings.points, settings.seed);
+        let drawn = settings.take(points);
         let first = total.all;
         let points: Vec<_> = drawn.into_iter().zip(first..).map(|(point, number)| (point, blow(number))).collect();
         total.add(sweep(bed, scenario, &points, &wanted));
