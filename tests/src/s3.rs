@@ -50,6 +50,8 @@ impl Server {
         let (host, port) = address.rsplit_once(':').context("an address is HOST:PORT")?;
         let mut moto = world.command("python3");
         moto.args(["-m", "moto.server", "-H", host, "-p", port]).env("PYTHONPATH", library()?);
+        // It keeps objects in memory: written to a disk, which is the client's too, each byte would be so twice.
+        moto.env("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", (16_u64 << 30).to_string());
         let server = Tied::spawn(&moto, &log)?;
         let end = Instant::now() + Duration::from_secs(120);
         loop {

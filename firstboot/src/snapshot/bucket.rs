@@ -246,8 +246,8 @@ impl Parts {
         Self { hash: digest::Context::new(&digest::SHA256), count: 0 }
     }
 
-    pub(super) fn add(&mut self, part: &[u8]) {
-        self.hash.update(Sha256::of(part).as_bytes());
+    pub(super) fn add(&mut self, part: Sha256) {
+        self.hash.update(part.as_bytes());
         self.count += 1;
     }
 

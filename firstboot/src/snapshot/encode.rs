@@ -42,6 +42,11 @@ impl<'a> Encoding<'a> {
         self.suffix().is_empty()
     }
 
+    /// Whether what is stored is smaller.
+    pub(super) fn compresses(self) -> bool {
+        self.compress
+    }
+
     /// How a name ends, after `.db`.
     pub(super) fn suffix(self) -> &'static str {
         match (self.compress, self.age.is_empty()) {

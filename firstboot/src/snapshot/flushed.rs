@@ -13,20 +13,14 @@ const FLUSH: usize = 64 << 20;
 /// The file.
 pub(super) struct Flushed {
     file: File,
-    flusher: Option<Flusher>,
+    flusher: Flusher,
     unflushed: usize,
 }
 
 impl Flushed {
-    /// One that is to stay.
     pub(super) fn new(file: File) -> io::Result<Self> {
-        let flusher = Some(Flusher::of(file.try_clone()?));
+        let flusher = Flusher::of(file.try_clone()?);
         Ok(Self { file, flusher, unflushed: 0 })
-    }
-
-    /// One that is there only to be read once more, and is never flushed.
-    pub(super) fn never(file: File) -> Self {
-        Self { file, flusher: None, unflushed: 0 }
     }
 }
 
@@ -34,8 +28,8 @@ impl Write for Flushed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.unflushed += written;
-        if let Some(flusher) = self.flusher.as_ref().filter(|_| self.unflushed > FLUSH) {
-            flusher.begin();
+        if self.unflushed > FLUSH {
+            self.flusher.begin();
             self.unflushed = 0;
         }
         Ok(written)
@@ -48,7 +42,7 @@ impl Write for Flushed {
 
 impl Sink for Flushed {
     fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
-        self.flusher.map_or(Ok(()), Flusher::end).map(|()| None)
+        self.flusher.end().map(|()| None)
     }
 }
 

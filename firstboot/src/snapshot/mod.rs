@@ -12,6 +12,7 @@ pub(crate) mod decode;
 mod encode;
 mod flushed;
 mod folder;
+mod follow;
 pub(crate) mod list;
 pub(crate) mod manifest;
 mod place;

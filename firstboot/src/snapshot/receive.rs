@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Pieces of 32 KiB that go from the network to the disk together: to wake the writer for each costs more than to digest it.
 const TOGETHER: usize = 32;
 /// So many times that lie between them: what one does not wait for the other.
-const BETWEEN: usize = 2;
+const BETWEEN: usize = 1;
 /// How many empty pieces in a row are borne: where its disk cannot be read etcd sends them for ever.
 const EMPTY: u32 = 16;
 /// Pages of the database are multiples of this.
@@ -33,14 +33,12 @@ pub(super) struct Received {
     pub(super) sha256: Sha256,
     pub(super) size: u64,
     pub(super) storage_version: Option<String>,
-    /// What is stored, where that is something else.
-    pub(super) stored: Option<Stored>,
 }
 
 impl Received {
-    /// What lies in the folder or the store.
-    pub(super) fn as_stored(&self) -> Stored {
-        self.stored.unwrap_or(Stored { sha256: self.sha256, size: self.size })
+    /// What is stored, where nothing is done to it.
+    pub(super) fn as_it_came(&self) -> Stored {
+        Stored { sha256: self.sha256, size: self.size }
     }
 }
 
@@ -99,14 +97,14 @@ impl Count {
     }
 }
 
-/// Receives a member's database into all of these. `announced` is told its size before anything is written.
+/// Receives a member's database. `announced` is told its size before anything is written.
 pub(super) async fn receive(
     client: &Client,
-    sinks: Vec<Box<dyn Sink>>,
+    sink: Box<dyn Sink>,
     announced: impl FnOnce(u64) -> Result<()>,
 ) -> Result<Received> {
     let (pieces, incoming) = mpsc::channel(BETWEEN);
-    let writer = tokio::task::spawn_blocking(move || write(sinks, incoming));
+    let writer = tokio::task::spawn_blocking(move || write(sink, incoming));
     let stream = async move {
         let mut stream = client.snapshot(PATIENCE).await?;
         let mut count = Count::default();
@@ -137,15 +135,12 @@ pub(super) async fn receive(
     };
     let written = written?;
     count.end().map_err(|error| not_ready(format!("the snapshot did not arrive: {error:#}")))?;
-    let (sha256, stored) = written.ok_or_else(|| anyhow!("the writer ended without a digest"))?;
-    Ok(Received { sha256, size: count.received + 32, storage_version, stored })
+    let sha256 = written.ok_or_else(|| anyhow!("the writer ended without a digest"))?;
+    Ok(Received { sha256, size: count.received + 32, storage_version })
 }
 
-/// Writes what comes; gives the digest of all, once the stream's own was found right, and what was stored.
-fn write(
-    mut sinks: Vec<Box<dyn Sink>>,
-    mut pieces: mpsc::Receiver<Vec<Piece>>,
-) -> Result<Option<(Sha256, Option<Stored>)>> {
+/// Writes what comes; gives the digest of all, once the stream's own was found right.
+fn write(mut sink: Box<dyn Sink>, mut pieces: mpsc::Receiver<Vec<Piece>>) -> Result<Option<Sha256>> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut whole = false;
     for piece in iter::from_fn(|| pieces.blocking_recv()).flatten() {
@@ -164,18 +159,13 @@ fn write(
             }
         };
         hash.update(&bytes);
-        for sink in &mut sinks {
-            sink.write_all(&bytes).context("cannot write the snapshot")?;
-        }
+        sink.write_all(&bytes).context("cannot write the snapshot")?;
     }
     if !whole {
         return Ok(None);
     }
-    let mut stored = None;
-    for sink in sinks {
-        stored = sink.finish().context("cannot write the snapshot")?.or(stored);
-    }
-    Ok(Some((finished(hash), stored)))
+    sink.finish().context("cannot write the snapshot")?;
+    Ok(Some(finished(hash)))
 }
 
 /// Refuses to begin where the disk has not the room for so many bytes in each of these folders.

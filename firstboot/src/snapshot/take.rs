@@ -10,6 +10,7 @@ use recipes::ClusterDocument;
 use super::bucket::Bucket;
 use super::encode::{Encoding, Sink, Stored};
 use super::flushed::Flushed;
+use super::follow::follow;
 use super::list::now;
 use super::manifest::{Manifest, Plain, Snapshot, stamp};
 use super::place::Place;
@@ -104,50 +105,64 @@ async fn save(folder: &Path, about: &About<'_>) -> Result<Manifest> {
     // With the host in its name it is this host's alone, also in a folder that others see.
     let part = Part::begin(folder, &format!("firstboot-{}", host()))?;
     let hold = || part.file().try_clone().context("cannot hold a file open");
-    let kept: Box<dyn Sink> = Box::new(Flushed::new(hold()?)?);
-    let (walk, sinks) = if about.encoding.is_none() {
-        (hold()?, vec![kept])
+    let kept = Box::new(Flushed::new(hold()?)?);
+    let (received, verified, stored) = if about.encoding.is_none() {
+        let received = receive(&about.source.client, kept, |size| room(&[folder], size)).await?;
+        let (file, flush) = (hold()?, hold()?);
+        let flush = tokio::task::spawn_blocking(move || flush.sync_all());
+        let verified = walked(file, &received, about.name).await;
+        flush.await.context("the file could not be flushed")?.with_context(|| unwritten(&part))?;
+        let stored = received.as_it_came();
+        (received, verified?, stored)
     } else {
-        let spool = target::spool()?;
-        let spooled = Flushed::never(spool.try_clone().context("cannot hold a file open")?);
-        (spool, vec![Box::new(spooled) as Box<dyn Sink>, about.encoding.before(kept)?])
+        // Of what is made smaller nobody knows how small.
+        let whole = Some(folder).filter(|_| !about.encoding.compresses());
+        let (received, verified, stored) = by_spool(about, kept, whole).await?;
+        hold()?.sync_all().with_context(|| unwritten(&part))?;
+        (received, verified, stored)
     };
-    let space = |size| {
-        let (spool, compressed) = (Path::new(paths::BACKUPS), about.encoding.suffix().contains(".zst"));
-        let needs = [(folder, !compressed), (spool, !about.encoding.is_none())];
-        room(&needs.into_iter().filter(|(_, needs)| *needs).map(|(folder, _)| folder).collect::<Vec<_>>(), size)
-    };
-    let received = receive(&about.source.client, sinks, space).await?;
-    let flush = hold()?;
-    let flush = tokio::task::spawn_blocking(move || flush.sync_all());
-    let verified = walked(walk, &received, about.name).await;
-    let flushed = flush.await.context("the file could not be flushed")?;
-    let verified = verified?;
-    flushed.with_context(|| format!("cannot write {}", part.path().display()))?;
-    let manifest = about.manifest(&received, verified, "pages");
+    let manifest = about.manifest(&received, stored, verified, "pages");
     target::commit(part, &path, &manifest)?;
     Ok(manifest)
 }
 
-/// Into a bucket: the pages are walked in a file beside, and the object is there only when they were found good.
+fn unwritten(part: &Part) -> String {
+    format!("cannot write {}", part.path().display())
+}
+
+/// Into a bucket: the object is there only when its pages were found good.
 async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
     let name = about.name;
     bucket.vacant(name).await?;
-    let spool = target::spool()?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
-    let spooled = Flushed::never(spool.try_clone().context("cannot hold a file open")?);
-    let sinks = vec![Box::new(spooled) as Box<dyn Sink>, about.encoding.before(Box::new(inlet))?];
-    let space = |size| room(&[Path::new(paths::BACKUPS)], size);
-    let (received, uploaded) = tokio::join!(receive(&about.source.client, sinks, space), upload.run());
-    uploaded?;
-    let received = received?;
-    let verified = walked(spool, &received, name).await?;
+    // What the upload says of its failure is more than what its inlet can say.
+    let ((), (received, verified, stored)) = tokio::try_join!(upload.run(), by_spool(about, Box::new(inlet), None))?;
     bucket.vacant(name).await?;
-    let Stored { sha256, size } = received.as_stored();
-    let how = upload.complete(size, sha256).await?;
-    let manifest = about.manifest(&received, verified, how);
+    let how = upload.complete(stored.size, stored.sha256).await?;
+    let manifest = about.manifest(&received, stored, verified, how);
     bucket.put(&format!("{name}{}", super::manifest::SUFFIX), &manifest.text()?).await?;
     Ok(manifest)
+}
+
+/// Receives it into a spool whose pages are walked, and makes from that what is stored, at the same time. There must be
+/// room for the spool and, `also`, for as much in another folder.
+async fn by_spool(about: &About<'_>, sink: Box<dyn Sink>, also: Option<&Path>) -> Result<(Received, Verified, Stored)> {
+    let spool = target::spool()?;
+    let (spooled, follower) = follow(&spool).context("cannot hold a file open")?;
+    let sink = about.encoding.before(sink)?;
+    let folders: Vec<&Path> = also.into_iter().chain([Path::new(paths::BACKUPS)]).collect();
+    let come = async {
+        let received = receive(&about.source.client, Box::new(spooled), |size| room(&folders, size)).await?;
+        let verified = walked(spool, &received, about.name).await?;
+        Ok((received, verified))
+    };
+    let made = async {
+        let made = tokio::task::spawn_blocking(move || follower.copy(sink)).await;
+        made.context("what stores it was lost")?.context("cannot store the snapshot")
+    };
+    let ((received, verified), stored) = tokio::try_join!(come, made)?;
+    let stored = stored.unwrap_or(received.as_it_came());
+    Ok((received, verified, stored))
 }
 
 /// Walks every page.
@@ -168,14 +183,14 @@ struct About<'a> {
 }
 
 impl About<'_> {
-    fn manifest(&self, received: &Received, verified: Verified, how: &str) -> Manifest {
+    fn manifest(&self, received: &Received, stored: Stored, verified: Verified, how: &str) -> Manifest {
         let header = self.source.status.header.unwrap_or_default();
         let mut checked = vec!["length".to_owned(), "stream digest".to_owned(), "pages".to_owned()];
         if how != "pages" {
             checked.push(how.to_owned());
         }
-        let Stored { sha256, size } = received.as_stored();
-        let plain = received.stored.map(|_| Plain { sha256: received.sha256, size: received.size });
+        let Stored { sha256, size } = stored;
+        let plain = (stored != received.as_it_came()).then_some(Plain { sha256: received.sha256, size: received.size });
         Manifest {
             format: Manifest::format(),
             file: self.name.to_owned(),

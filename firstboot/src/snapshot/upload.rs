@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 
 use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
 use recipes::Sha256;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::bucket::{Bucket, Parts};
 use super::encode::{Sink, Stored};
@@ -17,45 +19,73 @@ use super::undo;
 /// The smallest that S3 takes; its limit of 10,000 parts lets 48 GiB through.
 const PART: usize = 5 << 20;
 
-/// The end of the upload that the stream is written into. It fills one part while the one before is sent, and no third.
+/// So many parts are in memory: one is filled, or sent, while the store works at the other.
+const PARTS: usize = 2;
+
+/// A full one.
+#[derive(Debug)]
+struct Part {
+    bytes: Bytes,
+    sha256: Sha256,
+}
+
+/// The end of the upload that is written into.
 #[derive(Debug)]
 pub(super) struct Inlet {
-    parts: mpsc::Sender<Bytes>,
-    /// Where the part that is filling will go.
-    place: Option<OwnedPermit<Bytes>>,
-    filling: Vec<u8>,
+    parts: mpsc::UnboundedSender<Part>,
+    filling: Option<BytesMut>,
+    /// Those that the store has come back to be filled again.
+    empty: mpsc::UnboundedReceiver<BytesMut>,
 }
 
 impl Inlet {
-    /// Waits until there is room for another part.
-    fn begin(&mut self) -> io::Result<()> {
-        // The first is never waited for: what is written before the stream comes is not written by the thread that may wait.
-        let place = match self.parts.clone().try_reserve_owned() {
-            Err(TrySendError::Full(parts)) => Handle::current().block_on(parts.reserve_owned()).ok(),
-            other => other.ok(),
-        };
-        // Nobody there: the upload has failed, and says why itself.
-        self.place = Some(place.ok_or_else(|| io::Error::other("the upload has stopped"))?);
-        self.filling.reserve_exact(PART);
-        Ok(())
+    /// One, where its parts come out, and where they come back.
+    fn new() -> (Self, mpsc::UnboundedReceiver<Part>, mpsc::UnboundedSender<BytesMut>) {
+        let (parts, incoming) = mpsc::unbounded_channel();
+        let (back, empty) = mpsc::unbounded_channel();
+        for _ in 0..PARTS {
+            let _ = back.send(BytesMut::new());
+        }
+        (Self { parts, filling: None, empty }, incoming, back)
     }
 
-    fn send(&mut self) {
-        if let Some(place) = self.place.take() {
-            place.send(std::mem::take(&mut self.filling).into());
+    /// The part that is filled. Waits until there is one.
+    fn part(&mut self) -> io::Result<&mut BytesMut> {
+        if self.filling.is_none() {
+            // The first is never waited for: what is written before the stream comes is not written by the thread that
+            // may wait.
+            let mut part = match self.empty.try_recv() {
+                Err(TryRecvError::Empty) => Handle::current().block_on(self.empty.recv()),
+                other => other.ok(),
+            };
+            if let Some(part) = &mut part {
+                part.reserve(PART);
+            }
+            self.filling = part;
         }
+        self.filling.as_mut().ok_or_else(stopped)
     }
+
+    fn send(&mut self) -> io::Result<()> {
+        let Some(part) = self.filling.take() else { return Ok(()) };
+        let bytes = part.freeze();
+        let part = Part { sha256: Sha256::of(&bytes), bytes };
+        self.parts.send(part).map_err(|_| stopped())
+    }
+}
+
+/// The upload has failed, and says why itself.
+fn stopped() -> io::Error {
+    io::Error::other("the upload has stopped")
 }
 
 impl Write for Inlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.place.is_none() {
-            self.begin()?;
-        }
-        let taken = bytes.len().min(PART - self.filling.len());
-        self.filling.extend_from_slice(&bytes[..taken]);
-        if self.filling.len() == PART {
-            self.send();
+        let part = self.part()?;
+        let taken = bytes.len().min(PART - part.len());
+        part.extend_from_slice(&bytes[..taken]);
+        if part.len() == PART {
+            self.send()?;
         }
         Ok(taken)
     }
@@ -67,8 +97,7 @@ impl Write for Inlet {
 
 impl Sink for Inlet {
     fn finish(mut self: Box<Self>) -> io::Result<Option<Stored>> {
-        self.send();
-        Ok(None)
+        self.send().map(|()| None)
     }
 }
 
@@ -80,34 +109,40 @@ pub(super) struct Upload<'a> {
     /// Gone when it is an object, or is no more.
     multipart: Option<Box<dyn MultipartUpload>>,
     parts: Parts,
-    incoming: mpsc::Receiver<Bytes>,
+    incoming: mpsc::UnboundedReceiver<Part>,
+    back: mpsc::UnboundedSender<BytesMut>,
 }
 
 impl<'a> Upload<'a> {
     pub(super) async fn begin(bucket: &'a Bucket, name: &str) -> Result<(Self, Inlet)> {
         let begun = bucket.store.put_multipart(&bucket.path(name)).await;
         let multipart = begun.map_err(|error| bucket.trouble("write to", &error))?;
-        let (parts, incoming) = mpsc::channel(1);
-        let upload = Self { bucket, name: name.to_owned(), multipart: Some(multipart), parts: Parts::new(), incoming };
-        Ok((upload, Inlet { parts, place: None, filling: Vec::new() }))
+        let (inlet, incoming, back) = Inlet::new();
+        let (name, multipart) = (name.to_owned(), Some(multipart));
+        Ok((Self { bucket, name, multipart, parts: Parts::new(), incoming, back }, inlet))
     }
 
     /// Uploads what comes, until the inlet is closed.
     pub(super) async fn run(&mut self) -> Result<()> {
-        let outcome = self.pump().await;
-        // After a failure nothing more is taken; who writes must learn that and not wait for room.
-        self.incoming.close();
-        outcome
-    }
-
-    async fn pump(&mut self) -> Result<()> {
-        while let Some(part) = self.incoming.recv().await {
-            self.parts.add(&part);
-            let Some(multipart) = &mut self.multipart else { bail!("a bug: the upload is over") };
-            let put = multipart.put_part(PutPayload::from_bytes(part)).await;
-            put.map_err(|error| self.bucket.trouble("write to", &error))?;
+        let Some(multipart) = &mut self.multipart else { bail!("a bug: the upload is over") };
+        let mut on_their_way = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(Part { bytes, sha256 }) = self.incoming.recv() => {
+                    self.parts.add(sha256);
+                    let put = multipart.put_part(PutPayload::from_bytes(bytes.clone()));
+                    on_their_way.push(async { put.await.map(|()| bytes) });
+                }
+                Some(put) = on_their_way.next() => {
+                    let bytes = put.map_err(|error| self.bucket.trouble("write to", &error))?;
+                    let mut empty = bytes.try_into_mut().unwrap_or_default();
+                    empty.clear();
+                    // Nobody is there to fill it when all has come.
+                    let _ = self.back.send(empty);
+                }
+                else => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// Makes it an object, and has the store prove what it has.
@@ -150,8 +185,8 @@ mod tests {
     fn parts_come_whole_whoever_writes_first() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let sizes = runtime.block_on(async {
-            let (parts, mut incoming) = mpsc::channel(1);
-            let mut inlet = Box::new(Inlet { parts, place: None, filling: Vec::new() });
+            let (inlet, mut incoming, back) = Inlet::new();
+            let mut inlet = Box::new(inlet);
             inlet.write_all(b"header").unwrap();
             let writer = tokio::task::spawn_blocking(move || {
                 (0..3).for_each(|_| inlet.write_all(&vec![7; PART]).unwrap());
@@ -159,7 +194,8 @@ mod tests {
             });
             let mut sizes = Vec::new();
             while let Some(part) = incoming.recv().await {
-                sizes.push(part.len());
+                sizes.push(part.bytes.len());
+                let _ = back.send(BytesMut::new());
             }
             writer.await.unwrap();
             sizes

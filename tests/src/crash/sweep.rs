@@ -130,8 +130,10 @@ pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Blow)], wante
                 "not reached".to_owned()
             }
             Err(error) => {
-                report.failed.push(format!("{name}: {error:#}\n{}", bed.journals()));
-                "FAILED".to_owned()
+                let why = format!("{error:#}\n{}", bed.journals());
+                report.failed.push(format!("{name}: {why}"));
+                // The rest may take hours.
+                format!("FAILED: {why}")
             }
         };
         println!("{}/{} {name}: {line}", number + 1, points.len());

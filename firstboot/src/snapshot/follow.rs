@@ -1,0 +1,118 @@
+//! A spool, and who reads it while it grows. What is stored elsewhere, or otherwise than it came, is made behind the
+//! stream: a slow store then does not keep the member from ending its read, and etcd from using old pages again.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::encode::{Sink, Stored};
+
+/// So much is read at once.
+const CHUNK: usize = 128 << 10;
+
+/// The end that is written to. It is there only to be read once more, and is never flushed.
+#[derive(Debug)]
+pub(super) struct Spooled {
+    file: File,
+    length: watch::Sender<u64>,
+}
+
+/// The end that is read.
+#[derive(Debug)]
+pub(super) struct Follower {
+    file: File,
+    length: watch::Receiver<u64>,
+}
+
+/// Both ends of an empty file.
+pub(super) fn follow(file: &File) -> io::Result<(Spooled, Follower)> {
+    let (sender, receiver) = watch::channel(0);
+    Ok((Spooled { file: file.try_clone()?, length: sender }, Follower { file: file.try_clone()?, length: receiver }))
+}
+
+impl Write for Spooled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.length.send_modify(|length| *length += written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Spooled {
+    fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+        Ok(None)
+    }
+}
+
+impl Follower {
+    /// Copies all that comes, until the other end is gone. It waits, so it needs a thread that may.
+    pub(super) fn copy(mut self, mut sink: Box<dyn Sink>) -> io::Result<Option<Stored>> {
+        let mut chunk = vec![0; CHUNK];
+        let mut at = 0;
+        while Handle::current().block_on(self.length.changed()).is_ok() {
+            let length = *self.length.borrow_and_update();
+            while at < length {
+                let wanted = usize::try_from(length - at).map_or(CHUNK, |left| left.min(CHUNK));
+                let bytes = &mut chunk[..wanted];
+                self.file.read_exact_at(bytes, at)?;
+                sink.write_all(bytes)?;
+                at += wanted as u64;
+            }
+        }
+        sink.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    struct Told(mpsc::Sender<Vec<u8>>);
+
+    impl Write for Told {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map(|()| bytes.len()).map_err(io::Error::other)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Sink for Told {
+        fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
+            Ok(None)
+        }
+    }
+
+    /// It reads what is there while more comes, and ends when no more can.
+    #[test]
+    fn all_that_is_written_is_read_while_it_grows() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut spooled, follower) = follow(&tempfile::tempfile().unwrap()).unwrap();
+            let (sender, told) = mpsc::channel();
+            let copying = tokio::task::spawn_blocking(move || follower.copy(Box::new(Told(sender))));
+            let mut expected = Vec::new();
+            for (byte, size) in [(1, 10), (2, CHUNK), (3, 3 * CHUNK + 1)] {
+                spooled.write_all(&vec![byte; size]).unwrap();
+                expected.resize(expected.len() + size, byte);
+                if byte == 1 {
+                    assert_eq!(told.recv().unwrap(), expected, "it waits for the end");
+                }
+            }
+            Box::new(spooled).finish().unwrap();
+            copying.await.unwrap().unwrap();
+            assert_eq!([vec![1; 10], told.iter().flatten().collect()].concat(), expected);
+        });
+    }
+}
