@@ -5,11 +5,14 @@ use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
-use crate::bed::{NEEDS, PATIENCE};
+use crate::bed::{NEEDS, PATIENCE, has_no_etcd, wait_said};
 use crate::told::cluster;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("one_that_is_left_restores_its_own_database_and_two_new_disks_join_it", NEEDS, alone)]
+    vec![
+        trial("one_that_is_left_restores_its_own_database_and_two_new_disks_join_it", NEEDS, alone),
+        trial("where_two_restored_alone_a_new_disk_joins_neither_until_one_gives_way", NEEDS, two_clusters),
+    ]
 }
 
 fn alone() -> Result<()> {
@@ -45,5 +48,43 @@ fn alone() -> Result<()> {
         wait_healthy(host, 3, PATIENCE)?;
     }
     ensure!(etcdctl(&bed.hosts[2], "get answer --print-value-only --consistency=s")?.trim() == "42");
+    Ok(())
+}
+
+/// Two operators, or one in a hurry: two machines that do not hear each other both go on alone. Whoever comes now must not
+/// choose between the two.
+fn two_clusters() -> Result<()> {
+    let mut bed = cluster("3.5.1")?;
+    etcdctl(&bed.hosts[0], "put answer 42")?;
+    bed.hosts[2].pull_the_plug()?;
+    bed.provisioning.network.part("etcd-1", "etcd-2")?;
+    for host in &bed.hosts[..2] {
+        host.check(&["systemctl", "stop", "etcd"])?;
+        host.check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/copy.db"])?;
+        host.check(&["firstboot", "restore", "/root/copy.db", "--solo", "--skip-hash-check"])?;
+        etcdctl(host, &format!("put kept-by {}", host.name()))?;
+    }
+    bed.provisioning.network.heal_all()?;
+
+    bed.replace_disk(2)?;
+    bed.hosts[2].boot()?;
+    wait_said(&bed.hosts[2], &["the others are members of different clusters"])?;
+    has_no_etcd(&bed.hosts[2])?;
+    for host in &bed.hosts[..2] {
+        let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
+        ensure!(kept.trim() == host.name(), "{} has what {kept} kept", host.name());
+        let members = etcdctl(host, "member list")?;
+        ensure!(members.lines().count() == 1, "{members}");
+    }
+
+    // An operator decides which of the two is right.
+    bed.hosts[1].pull_the_plug()?;
+    bed.replace_disk(1)?;
+    bed.hosts[1].boot()?;
+    for host in &bed.hosts {
+        wait_healthy(host, 3, PATIENCE)?;
+        let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
+        ensure!(kept.trim() == "etcd-1", "{} has what {kept} kept", host.name());
+    }
     Ok(())
 }
