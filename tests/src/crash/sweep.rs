@@ -105,6 +105,8 @@ pub enum Blow {
 
 /// How often a point is looked for that a run did not come by.
 const TRIES: usize = 4;
+/// So many failures in a row say that the bed is broken.
+const BROKEN: usize = 5;
 /// Of so many points one may be missed.
 const FEW: usize = 10;
 
@@ -112,9 +114,16 @@ const FEW: usize = 10;
 pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Blow)], wanted: &State) -> Report {
     let mut report = Report { all: points.len(), ..Report::default() };
     let mut done = Vec::new();
+    let mut in_a_row = 0;
     for (number, (point, blow)) in points.iter().enumerate() {
+        if in_a_row == BROKEN {
+            report.failed.push(format!("{}: {BROKEN} in a row failed; the others were not tried", scenario.name));
+            break;
+        }
         let name = format!("{}: {blow:?} before {point}", scenario.name);
-        let line = match reach(bed, scenario, point, *blow, wanted, &done) {
+        let reached = reach(bed, scenario, point, *blow, wanted, &done);
+        in_a_row = if reached.is_err() { in_a_row + 1 } else { 0 };
+        let line = match reached {
             Ok(Reached::Point(it)) => {
                 report.passed += 1;
                 let line = if it == *point { "ok".to_owned() } else { format!("ok, with #{}, the last", it.nth) };
