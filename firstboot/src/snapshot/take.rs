@@ -106,28 +106,27 @@ async fn save(folder: &Path, about: &About<'_>) -> Result<Manifest> {
     let part = Part::begin(folder, &format!("firstboot-{}", host()))?;
     let hold = || part.file().try_clone().context("cannot hold a file open");
     let kept = Box::new(Flushed::new(hold()?)?);
+    let unwritten = || format!("cannot write {}", part.path().display());
     let (received, verified, stored) = if about.encoding.is_none() {
         let received = receive(&about.source.client, kept, |size| room(&[folder], size)).await?;
-        let (file, flush) = (hold()?, hold()?);
-        let flush = tokio::task::spawn_blocking(move || flush.sync_all());
-        let verified = walked(file, &received, about.name).await;
-        flush.await.context("the file could not be flushed")?.with_context(|| unwritten(&part))?;
         let stored = received.as_it_came();
+        let (verified, flushed) = tokio::join!(walked(hold()?, &received, about.name), flush(hold()?));
+        flushed.with_context(unwritten)?;
         (received, verified?, stored)
     } else {
         // Of what is made smaller nobody knows how small.
         let whole = Some(folder).filter(|_| !about.encoding.compresses());
-        let (received, verified, stored) = by_spool(about, kept, whole).await?;
-        hold()?.sync_all().with_context(|| unwritten(&part))?;
-        (received, verified, stored)
+        let made = by_spool(about, kept, whole).await?;
+        flush(hold()?).await.with_context(unwritten)?;
+        made
     };
     let manifest = about.manifest(&received, stored, verified, "pages");
     target::commit(part, &path, &manifest)?;
     Ok(manifest)
 }
 
-fn unwritten(part: &Part) -> String {
-    format!("cannot write {}", part.path().display())
+async fn flush(file: File) -> Result<()> {
+    Ok(tokio::task::spawn_blocking(move || file.sync_all()).await??)
 }
 
 /// Into a bucket: the object is there only when its pages were found good.
