@@ -57,6 +57,9 @@ impl Machine {
             .open(console)
             .with_context(|| format!("cannot open {}", console.display()))?;
         let cgroup = Cgroup::new(run::current()?.number())?;
+        // A machine that was off knows no firewall rules. The namespace still has those of before, and firewalld adds to
+        // what it finds: after some power cuts each packet would meet thousands.
+        process::run(namespace.command("nft").args(["flush", "ruleset"]))?.ok()?;
         let mut nspawn = Command::new("sh");
         nspawn
             .args(["-c", INTO_CGROUP, "boot"])
