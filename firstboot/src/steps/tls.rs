@@ -15,7 +15,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
 use crate::change::{Change, file, folder};
-use crate::exit::refused;
+use crate::exit::{not_ready, refused};
 use crate::files::{ETCD, Folder, ROOT, Wanted};
 use crate::identity::Identity;
 use crate::paths;
@@ -43,9 +43,7 @@ fn check_at(identity: &Identity, names: &[String], now: UnixTime) -> Result<()> 
         [("server", &tls.server, names), ("peer", &tls.peer, names), ("client", &tls.client, &[])]
     {
         let chain = authority.check(pair, names, now);
-        chain.map_err(|why| {
-            refused(format!("the {what} certificate of {} cannot be used: {why}", identity.node.name))
-        })?;
+        chain.with_context(|| format!("the {what} certificate of {} cannot be used", identity.node.name))?;
     }
     Ok(())
 }
@@ -98,26 +96,27 @@ impl Authority {
 
     /// Whether a certificate fits its key, comes from this authority, is valid now, covers all names as a server (an
     /// empty list: is no server) and may act as a client too: etcd's servers and peers both do (etcd-io/etcd#9785).
-    fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<(), String> {
+    fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
-        let chain = chain.map_err(|error| format!("it is no PEM: {error}"))?;
-        let (leaf, intermediates) = chain.split_first().ok_or("it is empty")?;
+        let chain = chain.map_err(|error| refused(format!("it is no PEM: {error}")))?;
+        let (leaf, intermediates) = chain.split_first().ok_or_else(|| refused("it is empty"))?;
 
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| "its key is no PEM")?;
-        let key = rustls::crypto::ring::sign::any_supported_type(&key)
-            .map_err(|_| "its key is of a kind that cannot be used; ECDSA P-256, P-384, Ed25519 and RSA can")?;
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| refused("its key is no PEM"))?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| {
+            refused("its key is of a kind that cannot be used; ECDSA P-256, P-384, Ed25519 and RSA can")
+        })?;
         let fits = CertifiedKey::new(chain.clone(), key).keys_match();
-        fits.map_err(|_| "its key does not match: it belongs to another certificate")?;
+        fits.map_err(|_| refused("its key does not match: it belongs to another certificate"))?;
 
-        let verifier = self.verifier().map_err(|error| error.to_string())?;
+        let verifier = self.verifier()?;
         let as_client = verifier.verify_client_cert(leaf, intermediates, now);
         as_client.map_err(|error| explain(&error, "a client", now))?;
 
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider).build();
-        let verifier = verifier.map_err(|error| error.to_string())?;
+        let verifier = verifier.map_err(|error| refused(error.to_string()))?;
         for name in names {
-            let host = ServerName::try_from(name.clone()).map_err(|_| format!("{name} is no host"))?;
+            let host = ServerName::try_from(name.clone()).map_err(|_| refused(format!("{name} is no host")))?;
             let as_server = verifier.verify_server_cert(leaf, intermediates, &host, &[], now);
             as_server.map_err(|error| explain(&error, name, now))?;
         }
@@ -125,17 +124,18 @@ impl Authority {
     }
 }
 
-/// The verifier's answer, in an operator's words.
-fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> String {
+/// The verifier's answer, in an operator's words. Time mends one of them: a machine whose clock stood still while it was
+/// off is set right soon after it starts.
+fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     let clock = || format!("this node's clock says {}; is it right (`chronyc tracking`)?", date(now));
-    let rustls::Error::InvalidCertificate(reason) = error else { return error.to_string() };
-    match reason {
+    let rustls::Error::InvalidCertificate(reason) = error else { return refused(error.to_string()) };
+    refused(match reason {
         CertificateError::ExpiredContext { not_after, .. } => {
             format!("it expired on {}; {}", date(*not_after), clock())
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
             let ahead = not_before.as_secs().saturating_sub(now.as_secs());
-            format!("it is valid from {} on, {ahead} s from now; {}", date(*not_before), clock())
+            return not_ready(format!("it is valid from {} on, {ahead} s from now; {}", date(*not_before), clock()));
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "it is not signed by the CA in the same document".to_owned()
@@ -147,7 +147,7 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> String {
             format!("its extended key usage does not allow it to act as {role}")
         }
         other => format!("{other}"),
-    }
+    })
 }
 
 /// A time as people write it.

@@ -5,6 +5,7 @@
 //! | `order` | the harness | what to do; taken by the next program that starts, and by no other |
 //! | `points` | the tracer | every point that the program passed, a line each |
 //! | `reached` | the tracer | the point that the order names was reached |
+//! | `clock` | the harness | by how many seconds the program's clock is off, while it is there |
 
 use std::fs;
 use std::io::ErrorKind;

@@ -19,15 +19,17 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::call::{Call, Process};
+use super::clock::Clock;
 use super::order::{Order, Point};
 
 /// Waits until it is watched, then becomes the program.
 const GATE: &str = r#"read -r _; exec "$@" < /dev/null"#;
 
-/// Runs the command as the folder's order says; where there is none it becomes the command.
+/// Runs the command as the folder's order says; where there is none, and no clock is off, it becomes the command.
 pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no command to run")?;
-    let Some(order) = Order::take(folder)? else {
+    let clock = Clock::new(folder);
+    let Some(order) = Order::take(folder)?.or(clock.is_off().then_some(Order::List)) else {
         return Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot run {program}"));
     };
     let mut child = Command::new("sh")
@@ -52,6 +54,7 @@ pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
         points: points.context("cannot list the points")?,
         passed: HashMap::new(),
         order,
+        clock,
         reached: folder.join("reached"),
     };
     tracer.watch()
@@ -64,6 +67,7 @@ struct Tracer {
     points: File,
     passed: HashMap<String, usize>,
     order: Order,
+    clock: Clock,
     reached: std::path::PathBuf,
 }
 
@@ -82,6 +86,7 @@ impl Tracer {
                         Some(process) => process.renew()?,
                         none => *none = Some(Process::new(pid)?),
                     }
+                    self.clock.loaded(pid)?;
                     (pid, None)
                 }
                 WaitStatus::PtraceEvent(pid, ..) => (pid, None),
@@ -108,7 +113,7 @@ impl Tracer {
         let number = registers.orig_rax.cast_signed();
         if info.op == libc::PTRACE_SYSCALL_INFO_EXIT {
             process.returned(number, registers.rax.cast_signed());
-            return Ok(());
+            return self.clock.returned(pid, &registers);
         }
         let registers_of_arguments =
             [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9];

@@ -2,6 +2,7 @@
 //! hosts.
 
 mod bed;
+mod clock;
 mod disasters;
 mod growing;
 mod leave;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     harness::main(|| {
         let subjects = [
             waiting::trials(),
+            clock::trials(),
             disasters::trials(),
             stranger::trials(),
             twin::trials(),

@@ -7,6 +7,7 @@ use recipes::node::NodeTls;
 use recipes::{NodeDocument, SigningKey};
 
 use super::*;
+use crate::exit::{Exit, code_of};
 use crate::identity::Identity;
 
 const NAMES: [&str; 5] = ["etcd-1", "etcd-1.cluster.local", "10.101.15.101", "localhost", "127.0.0.1"];
@@ -71,10 +72,13 @@ pub(crate) fn issued_in(year: i32) -> Identity {
 /// 2026-11-22.
 const NOW: u64 = 1_795_305_600;
 
-fn said(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> String {
-    let identity = identity(ca, change);
+fn check_now(identity: &Identity) -> Result<()> {
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
-    check_at(&identity, &names(&identity), now).map_or_else(|error| error.to_string(), |()| String::new())
+    check_at(identity, &names(identity), now)
+}
+
+fn said(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> String {
+    check_now(&identity(ca, change)).map_or_else(|error| format!("{error:#}"), |()| String::new())
 }
 
 #[test]
@@ -99,6 +103,16 @@ fn the_clock_is_named_beside_the_dates() {
     let future = pair_valid(&ca, &NAMES, &BOTH, 2030..2031);
     let answer = said(&ca, |tls| tls.server = future);
     assert!(answer.contains("valid from 2030-01-01") && answer.contains("clock says 2026-11-22"), "{answer}");
+}
+
+#[test]
+fn only_what_time_mends_is_tried_again() {
+    let ca = ca();
+    for (years, exit) in [(2030..2031, Exit::NotReady), (2020..2021, Exit::Refused)] {
+        let peer = pair_valid(&ca, &NAMES, &BOTH, years);
+        let error = check_now(&identity(&ca, |tls| tls.peer = peer)).unwrap_err();
+        assert_eq!(code_of(&error), exit, "{error:#}");
+    }
 }
 
 #[test]

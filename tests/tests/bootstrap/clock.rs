@@ -1,0 +1,41 @@
+//! A new disk's clock: a machine whose clock is off joins nobody, for leases and certificates are judged by it.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::etcdctl;
+use tests::crash::bed::{Bed, Traced};
+use tests::crash::clock;
+use tests::harness::trial;
+
+use crate::bed::{NEEDS, wait_said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("a_new_disk_whose_clock_is_off_waits_until_it_is_set", NEEDS, off)]
+}
+
+/// It was behind while the machine was off, so that its own certificates are not valid yet; then it is ahead, and the
+/// members' clocks tell.
+fn off() -> Result<()> {
+    let bed = Bed::on(Path::new(env!("CARGO_BIN_EXE_tracer")))?;
+    bed.be_whole(0)?;
+    let before = etcdctl(&bed.hosts[0], "member list")?;
+    let own = |line: &&str| line.contains(" etcd-3,");
+    let orders = bed.orders(2, Traced::Firstboot);
+
+    bed.forget(2)?;
+    clock::set_off(&orders, -86_400)?;
+    bed.start(&[2])?;
+    wait_said(&bed.hosts[2], &["it is valid from", "this node's clock says", "chronyc tracking"])?;
+    clock::set_off(&orders, 3600)?;
+    wait_said(&bed.hosts[2], &["members' clocks differ from this node's, the nearest by -3600 s", "chronyc tracking"])?;
+    ensure!(etcdctl(&bed.hosts[0], "member list")? == before, "the member list has changed");
+
+    clock::set_right(&orders)?;
+    bed.wait_whole()?;
+    let after = etcdctl(&bed.hosts[0], "member list")?;
+    ensure!(after.lines().find(own) != before.lines().find(own), "etcd-3 is the member that it was:\n{after}");
+    ensure!(after.lines().count() == 3, "the recipe has three nodes:\n{after}");
+    Ok(())
+}
