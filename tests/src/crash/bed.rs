@@ -53,14 +53,16 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Three nodes of the demo's recipe, installed and told who they are, off. `tracer` is the program of that name.
+    /// Three nodes of the demo's recipe, installed and told who they are, off; `ETCD_VERSION` gives them another etcd.
+    /// `tracer` is the program of that name.
     pub fn new(tracer: &Path) -> Result<Self> {
-        etcd::release("3.5.1")?;
+        etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
         provisioning.build(&programs::recipe("demo"))?;
         let (mut hosts, mut folders) = (Vec::new(), Vec::new());
         for name in ["etcd-1", "etcd-2", "etcd-3"] {
             let mut host = provisioning.node(name)?;
+            etcd::swap(&host, &etcd::asked())?;
             let folder = run::current()?.folder("crash")?;
             fs::copy(tracer, folder.join("tracer")).with_context(|| format!("cannot copy {}", tracer.display()))?;
             for traced in Traced::ALL {

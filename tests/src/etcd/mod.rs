@@ -21,6 +21,14 @@ use crate::{base, cache, process};
 
 pub use swap::swap;
 
+/// What the demo's image holds.
+pub const DEMO: &str = "3.5.1";
+
+/// The version to run a suite with: `ETCD_VERSION`, or the demo's.
+pub fn asked() -> String {
+    std::env::var("ETCD_VERSION").ok().filter(|version| !version.is_empty()).unwrap_or_else(|| DEMO.to_owned())
+}
+
 /// The programs of a release. 3.4 has no etcdutl.
 pub const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 

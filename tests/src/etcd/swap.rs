@@ -15,8 +15,12 @@ use crate::host::Host;
 const STAMP: &str = "/etc/firstboot/image.json";
 const CLUSTER: &str = "/etc/firstboot/cluster.json";
 
-/// Takes the release of that version onto the machine.
+/// Takes the release of that version onto the machine, unless it has that one.
 pub fn swap(host: &Host, version: &str) -> Result<()> {
+    let mut cluster: serde_json::Value = serde_json::from_str(&host.read(CLUSTER)?).context(CLUSTER)?;
+    if cluster["etcd"]["version"] == version {
+        return Ok(());
+    }
     let mut stamp: ImageStamp = serde_json::from_str(&host.read(STAMP)?).context(STAMP)?;
     let release = binaries(version)?;
     for program in PROGRAMS {
@@ -29,7 +33,6 @@ pub fn swap(host: &Host, version: &str) -> Result<()> {
             stamp.files.retain(|file| file.path != to[1..]);
         }
     }
-    let mut cluster: serde_json::Value = serde_json::from_str(&host.read(CLUSTER)?).context(CLUSTER)?;
     cluster["etcd"]["version"] = version.into();
     stamped(host, &mut stamp, CLUSTER, &serde_json::to_vec(&cluster)?)?;
     write_over(host, STAMP, &serde_json::to_vec(&stamp)?)

@@ -16,8 +16,6 @@ use tests::programs::recipe;
 use tests::{process, run};
 
 pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
-/// The etcd of the demo's recipe.
-const DEMO: &str = "3.5.1";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A cluster to be: installed, told who is who, off.
@@ -32,13 +30,12 @@ pub(crate) struct Bed {
 impl Bed {
     /// With so many nodes: the demo's three, or more of the same. `ETCD_VERSION` runs the whole suite with another etcd.
     pub(crate) fn new(count: usize) -> Result<Self> {
-        let version = std::env::var("ETCD_VERSION").ok().filter(|version| !version.is_empty());
-        Self::with_etcd(&version.unwrap_or_else(|| DEMO.to_owned()), count)
+        Self::with_etcd(&etcd::asked(), count)
     }
 
     /// The same with another version of etcd than the suite is run for.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
-        etcd::release(DEMO)?;
+        etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
         let mut bed = Self { hosts: Vec::new(), provisioning, version: version.to_owned() };
         bed.grow(count)?;
@@ -75,9 +72,7 @@ impl Bed {
         let host = &mut self.hosts[at];
         host.wipe()?;
         self.provisioning.install(host)?;
-        if self.version != DEMO {
-            etcd::swap(host, &self.version)?;
-        }
+        etcd::swap(host, &self.version)?;
         self.provisioning.tell(host, host.name())?;
         host.keep()
     }
@@ -98,9 +93,7 @@ impl Bed {
     /// A second machine that is installed and told that it is this node, and has its address: off.
     pub(crate) fn twin(&self, node: &str) -> Result<Host> {
         let twin = self.provisioning.twin(node)?;
-        if self.version != DEMO {
-            etcd::swap(&twin, &self.version)?;
-        }
+        etcd::swap(&twin, &self.version)?;
         Ok(twin)
     }
 

@@ -1,6 +1,6 @@
 //! The whole way with other versions of etcd: first boot, writes, a lost disk, rebuild, reboot.
 //!
-//! `ETCD_VERSION=3.6.14 cargo test --test bootstrap` runs all the rest with another version, too.
+//! `ETCD_VERSION=3.6.14 cargo test --test bootstrap --test crash` runs all the rest with another version, too.
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
