@@ -97,14 +97,14 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     }
     let voters: BTreeSet<u64> =
         first.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
-    let own: Vec<&Member> =
-        first.members.iter().filter(|member| member.peer_urls.contains(&observed.peer_url)).collect();
+    // A new image may have given this node another address; etcd takes two members of one name for one with two of them.
+    let own = |member: &&Member| member.name == observed.name.as_str() || member.peer_urls.contains(&observed.peer_url);
+    let own: Vec<&Member> = first.members.iter().filter(own).collect();
     if let [only] = own.as_slice()
         && observed.added == Some(only.id)
     {
         return Plan::Join(names(observed, first));
     }
-    // Whoever answers is a voter that is well; the old self does not answer.
     let well = peers.iter().filter(|peer| voters.contains(&peer.member_id)).count();
     let quorum = voters.len() / 2 + 1;
     if well < quorum {
@@ -119,7 +119,14 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     match own.as_slice() {
         [] => Plan::Add(first.cluster_id),
         [old] => rival(peers, old.id).map_or(Plan::Remove(old.id), Plan::Rival),
-        _ => wait(format!("it has several members at {}; remove all but one with etcdctl", observed.peer_url)),
+        _ => {
+            let ids: Vec<String> = own.iter().map(|member| format!("{:x} at {}", member.id, place(member))).collect();
+            wait(format!(
+                "several of its members have this node's name or its address {}: {}; remove all but one with etcdctl",
+                observed.peer_url,
+                ids.join(", ")
+            ))
+        }
     }
 }
 
@@ -140,16 +147,20 @@ fn misnamed(peers: &[Peer]) -> Option<String> {
     })
 }
 
-/// Who is connected to this member, if anybody is.
+/// Who knows this member to be alive, if anybody does: who is connected to it, or itself.
 pub(crate) fn rival(peers: &[Peer], member: u64) -> Option<String> {
-    let connected = peers.iter().find(|peer| peer.connected.contains_key(&member))?;
-    let listed = connected.members.iter().find(|listed| listed.id == member);
-    let place = listed.and_then(|listed| listed.peer_urls.first()).map_or("", String::as_str);
+    let witness = peers.iter().find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
+    let listed = witness.members.iter().find(|listed| listed.id == member);
     Some(format!(
-        "{} is still connected to the member {member:x} at {place}, as which this node would start or which it would \
+        "{} is still connected to the member {member:x} at {}, as which this node would start or which it would \
          replace: is there a second machine with this identity? Switch the wrong one off",
-        connected.name
+        witness.name,
+        listed.map_or("", place)
     ))
+}
+
+fn place(member: &Member) -> &str {
+    member.peer_urls.first().map_or("", String::as_str)
 }
 
 fn wait(why: impl Into<String>) -> Plan {

@@ -52,14 +52,28 @@ impl Bed {
             let end = text.find("[network]").context("the demo's recipe has no [network]")?;
             text.insert_str(end, &node);
         }
-        let path = run::current()?.folder("recipe")?.join("recipe.toml");
-        fs::write(&path, text)?;
-        self.provisioning.build(&path)?;
+        self.build(&text)?;
         for number in self.hosts.len() + 1..=count {
             self.hosts.push(self.provisioning.machine(&format!("etcd-{number}"))?);
             self.reinstall(number - 1)?;
         }
         Ok(())
+    }
+
+    /// Builds the image anew, from this recipe.
+    pub(crate) fn build(&self, recipe: &str) -> Result<()> {
+        let path = run::current()?.folder("recipe")?.join("recipe.toml");
+        fs::write(&path, recipe)?;
+        self.provisioning.build(&path).map(drop)
+    }
+
+    /// A new machine that is installed and told that it is this node, at an address of its own: off.
+    pub(crate) fn moved(&self, node: &str) -> Result<Host> {
+        let host = self.provisioning.machine(&format!("{node}-new"))?;
+        self.provisioning.install(&host)?;
+        etcd::swap(&host, &self.version)?;
+        self.provisioning.tell(&host, node)?;
+        Ok(host)
     }
 
     /// A new disk in a machine that is off, as the installer left the first one.

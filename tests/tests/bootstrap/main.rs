@@ -7,6 +7,7 @@ mod disasters;
 mod growing;
 mod leave;
 mod load;
+mod moved;
 mod rebuild;
 mod rejoin;
 mod stranger;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             leave::trials(),
             rejoin::trials(),
             growing::trials(),
+            moved::trials(),
             load::trials(),
             versions::trials(),
             upgrade::trials(),

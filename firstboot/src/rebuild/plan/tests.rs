@@ -84,6 +84,23 @@ fn a_second_machine_with_this_identity_is_noticed() {
 }
 
 #[test]
+fn a_node_with_another_address_replaces_its_old_self() {
+    let mut now = observed();
+    now.peer_url = "https://10.0.0.33:2380".into();
+    assert_eq!(plan(&now), Plan::Remove(3));
+    now.peers.push(Peer { member_id: 3, name: "etcd-3".into(), ..now.peers[1].clone() });
+    let Plan::Rival(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
+    assert!(why.contains("the member 3 at https://10.0.0.3:2380"), "{why}");
+    now.peers.pop();
+    members(&mut now, &[member(1), member(2)]);
+    assert_eq!(plan(&now), Plan::Add(7));
+    waits(
+        |now| now.peer_url = "https://10.0.0.2:2380".into(),
+        "this node's name or its address https://10.0.0.2:2380: 2 at https://10.0.0.2:2380, 3 at https://10.0.0.3:2380",
+    );
+}
+
+#[test]
 fn nobody_joins_another_cluster_at_this_ones_address() {
     let other = Member { name: "other".into(), ..member(1) };
     waits(
@@ -117,7 +134,7 @@ fn who_could_not_run_does_not_join() {
 
 proptest! {
     /// Whatever is observed: nobody is removed or added unless the voters that are well are a quorum before and after,
-    /// only what has this node's own address is removed, and only one learner is there at a time.
+    /// only what has this node's own name or address is removed, and only one learner is there at a time.
     #[test]
     fn no_step_puts_a_quorum_at_risk(
         kinds in prop::collection::vec(0..3_u8, 7),
@@ -127,6 +144,7 @@ proptest! {
         connected in prop::collection::vec(any::<bool>(), 7),
         added in prop::option::of(1..8_u64),
         clusters in prop::collection::btree_set(7..9_u64, 0..3),
+        moved in any::<bool>(),
     ) {
         // 0: no member; 1: a voter; 2: a learner.
         let list = |kinds: &[u8]| -> Vec<Member> {
@@ -134,6 +152,9 @@ proptest! {
             listed.map(|(id, kind)| Member { is_learner: *kind == 2, ..member(id) }).collect()
         };
         let mut now = observed();
+        if moved {
+            now.peer_url = "https://10.0.0.33:2380".into();
+        }
         let model = now.peers[0].clone();
         let who = (1..=7_u64).zip(&answers).zip(&connected).filter(|((id, answers), _)| **answers && *id != 3);
         now.peers = who.map(|((id, _), connected)| Peer {

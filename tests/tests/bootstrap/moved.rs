@@ -1,0 +1,44 @@
+//! A node gets another address, by a new image: it replaces the member that it was, and not while that lives.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::programs::recipe;
+
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_refused, wait_said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("a_node_at_another_address_replaces_its_old_self_once_that_is_off", NEEDS, moved)]
+}
+
+/// ARP finds nobody at the new address: that the old machine is alive is known from those who are connected to it.
+fn moved() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    etcdctl(&bed.hosts[0], "put answer 42")?;
+    let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+
+    bed.build(&fs::read_to_string(recipe("demo"))?.replace("10.101.15.103", "10.101.15.104"))?;
+    let mut new = bed.moved("etcd-3")?;
+    new.boot()?;
+    let rival = ["etcd-1 is still connected to the member", &before.0, "at https://10.101.15.103:2380"];
+    wait_said(&new, &rival)?;
+    wait_refused(&new, &[&rival[..], &["for 60 s now", "Switch the wrong one off"]].concat())?;
+    has_no_etcd(&new)?;
+    ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
+
+    bed.hosts[2].pull_the_plug()?;
+    new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
+    wait_healthy(&new, 3, PATIENCE)?;
+    let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    ensure!(id != before.0 && line.contains("https://10.101.15.104:2380"), "etcd-3 is {line}");
+    ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
+
+    // The machine at the old address comes back from the dead: it is the member that was removed.
+    bed.hosts[2].boot()?;
+    wait_refused(&bed.hosts[2], &[&before.0, "somebody removed that from the cluster"])
+}
