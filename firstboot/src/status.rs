@@ -2,21 +2,22 @@
 
 mod backup;
 mod pace;
+mod roster;
 mod table;
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 use recipes::Label;
-use recipes::cluster::Member;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::etcd::{self, Client, Credentials, StatusResponse};
+use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::say::show;
 use crate::{files, identity, paths};
+use roster::Roster;
 use table::table;
 
 /// What the command line says.
@@ -66,14 +67,14 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (rows, backup) = runtime.block_on(async {
-        let known = cluster.members.iter().map(|member| (member.name.to_string(), member.client_url()));
-        let mut rows = ask_all(known.collect(), &credentials).await;
+        let roster = Roster::ask(&cluster.members, &credentials).await;
+        let places = cluster.members.iter().map(|member| (member.name.to_string(), roster.place(member)));
+        let mut rows = ask_all(places.collect(), &credentials).await;
         for row in &mut rows {
             row.notes.extend(pace::advice(row.round_trip_ms, &cluster.etcd));
         }
-        let roster = roster(&cluster.members, &credentials).await;
-        compare(&mut rows, &roster, &without());
-        rows.extend(ask_all(strangers(&cluster.members, &roster), &credentials).await.into_iter().map(note));
+        roster.compare(&mut rows, &cluster.members, &without());
+        rows.extend(ask_all(roster.strangers(&rows), &credentials).await.into_iter().map(roster::note));
         (rows, backup::Backup::ask(&cluster, &credentials).await)
     });
     if options.json {
@@ -105,47 +106,6 @@ fn without() -> BTreeSet<Label> {
         _ => None,
     });
     entries.next_back().unwrap_or_default()
-}
-
-/// The members as the first node that answers knows them.
-async fn roster(members: &[Member], credentials: &Credentials) -> Vec<etcd::Member> {
-    for member in members {
-        if let Ok(client) = Client::connect(&member.client_url(), credentials).await
-            && let Ok(roster) = client.members(false).await
-        {
-            return roster;
-        }
-    }
-    Vec::new()
-}
-
-/// Says who of the recipe is no member.
-fn compare(rows: &mut [Row], roster: &[etcd::Member], without: &BTreeSet<Label>) {
-    for row in rows.iter_mut().filter(|_| !roster.is_empty()) {
-        let peer = row.endpoint.replace(":2379", ":2380");
-        row.member = roster.iter().any(|member| member.peer_urls.contains(&peer));
-        row.without = !row.member && without.iter().any(|name| name.as_str() == row.name);
-        if row.without {
-            row.notes.push("the cluster began without it (`firstboot run --without`)".to_owned());
-        } else if !row.member {
-            row.errors.push("in the recipe, but no member of the cluster".to_owned());
-        }
-        row.healthy &= row.member;
-    }
-}
-
-/// Who is a member and not in the recipe, and where it serves. One that never started serves nowhere.
-fn strangers(members: &[Member], roster: &[etcd::Member]) -> Vec<(String, String)> {
-    let known: Vec<String> = members.iter().map(Member::peer_url).collect();
-    let strangers = roster.iter().filter(|member| !member.peer_urls.iter().any(|url| known.contains(url)));
-    let place = |member: &etcd::Member| member.client_urls.first().or(member.peer_urls.first()).cloned();
-    strangers.map(|member| (member.title(), place(member).unwrap_or_default())).collect()
-}
-
-/// A cluster may have grown since this image was built, so that is no error.
-fn note(mut stranger: Row) -> Row {
-    stranger.notes.push("not in the recipe of this node's image".to_owned());
-    stranger
 }
 
 async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
@@ -207,7 +167,6 @@ fn verdict(rows: &[Row]) -> Option<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use super::table::remarks;
     use super::*;
 
     fn row(name: &str, healthy: bool) -> Row {
@@ -236,30 +195,6 @@ mod tests {
         assert_eq!(verdict(&[row("a", false)]), Some(Exit::NoQuorum));
         let learner = Row { learner: true, ..row("b", true) };
         assert_eq!(verdict(&[row("a", true), learner]), Some(Exit::Degraded));
-    }
-
-    #[test]
-    fn recipe_and_member_list_are_compared() {
-        let member = |name: &str, id| etcd::Member {
-            id,
-            name: name.into(),
-            peer_urls: vec![format!("https://{name}:2380")],
-            client_urls: vec![],
-            is_learner: false,
-        };
-        let recipe =
-            |name: &str, address: &str| Member { name: name.parse().unwrap(), address: address.parse().unwrap() };
-        let roster = [member("10.0.0.1", 1), member("10.0.0.9", 2)];
-        let mut rows = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|name| row(name, true));
-        rows[2].name = "c".to_owned();
-        rows[2].errors = vec!["no route".to_owned()];
-        compare(&mut rows, &roster, &BTreeSet::from(["c".parse().unwrap()]));
-        assert!(rows[0].healthy && !rows[1].healthy && !rows[2].healthy);
-        assert!(remarks(&rows[1]).contains("in the recipe, but no member") && !rows[1].without);
-        assert_eq!(remarks(&rows[2]), "the cluster began without it (`firstboot run --without`)");
-        let members = [recipe("a", "10.0.0.1"), recipe("b", "10.0.0.2"), recipe("c", "10.0.0.3")];
-        assert_eq!(strangers(&members, &roster), [("10.0.0.9".to_owned(), "https://10.0.0.9:2380".to_owned())]);
-        assert!(remarks(&note(row("z", true))).contains("not in the recipe"));
     }
 
     #[test]

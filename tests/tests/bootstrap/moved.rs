@@ -36,6 +36,10 @@ fn moved() -> Result<()> {
     bed.hosts[2].pull_the_plug()?;
     new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_healthy(&new, 3, PATIENCE)?;
+    // An old image's node knows where it is now.
+    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    let shown = bed.hosts[0].check(&["firstboot", "status"])?;
+    ensure!(shown.contains("at 10.101.15.103 in the recipe of this node's image"), "{shown}");
     let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     ensure!(id != before.0 && line.contains("https://10.101.15.104:2380"), "etcd-3 is {line}");
     ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
