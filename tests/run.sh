@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs every test and ends with one line that counts them all: cargo prints a summary for each test program.
 #
-# End to end most of the time is waiting, so there are two lanes: the longest test programs, and all others. What the second
-# says is shown when the first is through.
+# End to end most of the time is waiting, so there are two lanes that take about as long: some test programs, and all others.
+# What the second says is shown when the first is through.
 set -uo pipefail
 
-longest=(bootstrap restore)
+lane=(bootstrap backup)
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
@@ -14,7 +14,7 @@ run() { cargo test --workspace --locked --no-fail-fast "$@" 2>&1; }
 first=() second=(--lib --bins)
 for program in "$(dirname "$0")"/tests/*/; do
     name=$(basename "$program")
-    if [[ " ${longest[*]} " == *" $name "* ]]; then first+=(--test "$name"); else second+=(--test "$name"); fi
+    if [[ " ${lane[*]} " == *" $name "* ]]; then first+=(--test "$name"); else second+=(--test "$name"); fi
 done
 run --no-run || exit
 run "${second[@]}" > "$logs/second" &

@@ -30,6 +30,10 @@ const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_
 /// Before etcd starts: for how long they are.
 const ROLL_CALL: Duration = Duration::from_secs(1);
 
+/// How long nobody must have said that this member is alive elsewhere, once somebody had. A copy of this machine disturbs
+/// the network for both, so that one answer is missing, or a connection is made anew.
+const SETTLED: Duration = Duration::from_secs(6);
+
 /// What the command line says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -131,7 +135,7 @@ fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut patience, mut streams) = (Patience::default(), Streams::default());
-    let mut told = false;
+    let mut told: Option<Instant> = None;
     loop {
         let call = rebuild::roll_call(identity, journal, &credentials, &mut streams);
         let asked = async { tokio::time::timeout(ROLL_CALL, call).await };
@@ -139,11 +143,11 @@ fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
             Ok(Ok(Say::Removed(why))) => return Err(refused(why)),
             Ok(Ok(Say::Connected(why))) => {
                 patience.try_again(&why)?;
-                if !told {
+                if told.replace(Instant::now()).is_none() {
                     say(why);
-                    told = true;
                 }
             }
+            _ if told.is_some_and(|last| last.elapsed() < SETTLED) => {}
             _ => return Ok(()),
         }
         std::thread::sleep(ROLL_CALL);
