@@ -27,11 +27,14 @@ const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
 /// Between two looks at etcd: a tenth of the time it has taken so far, within these. A learner's vote waits for one.
 const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
-/// Before etcd starts: for how long they are.
+/// For how long each of them is, before etcd starts.
 const ROLL_CALL: Duration = Duration::from_secs(1);
 
+/// How often it is asked anew where nobody answers in that time. Where etcd is down on all of them that is said at once.
+const ROLL_CALLS: u32 = 5;
+
 /// How long nobody must have said that this member is alive elsewhere, once somebody had. A copy of this machine disturbs
-/// the network for both, so that one answer is missing, or a connection is made anew.
+/// the network for both, so that an answer is missing, or a connection is made anew.
 const SETTLED: Duration = Duration::from_secs(6);
 
 /// What the command line says.
@@ -135,22 +138,23 @@ fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut patience, mut streams) = (Patience::default(), Streams::default());
-    let mut told: Option<Instant> = None;
+    let (mut told, mut unheard): (Option<Instant>, _) = (None, 0);
     loop {
-        let call = rebuild::roll_call(identity, journal, &credentials, &mut streams);
-        let asked = async { tokio::time::timeout(ROLL_CALL, call).await };
-        match runtime.block_on(asked) {
-            Ok(Ok(Say::Removed(why))) => return Err(refused(why)),
-            Ok(Ok(Say::Connected(why))) => {
+        let asked = Instant::now();
+        let call = rebuild::roll_call(identity, journal, &credentials, &mut streams, ROLL_CALL);
+        match runtime.block_on(call) {
+            Ok(Say::Removed(why)) => return Err(refused(why)),
+            Ok(Say::Connected(why)) => {
                 patience.try_again(&why)?;
                 if told.replace(Instant::now()).is_none() {
                     say(why);
                 }
             }
+            Ok(Say::Silence) if asked.elapsed() >= ROLL_CALL && unheard < ROLL_CALLS => unheard += 1,
             _ if told.is_some_and(|last| last.elapsed() < SETTLED) => {}
             _ => return Ok(()),
         }
-        std::thread::sleep(ROLL_CALL);
+        std::thread::sleep(ROLL_CALL.saturating_sub(asked.elapsed()));
     }
 }
 
@@ -245,7 +249,8 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
             };
             if asked.elapsed() > BETWEEN_ROLL_CALLS {
                 if let Say::Removed(why) =
-                    rebuild::roll_call(identity, journal, &credentials, &mut Streams::default()).await?
+                    rebuild::roll_call(identity, journal, &credentials, &mut Streams::default(), BETWEEN_ROLL_CALLS)
+                        .await?
                 {
                     return Err(refused(why));
                 }

@@ -144,7 +144,7 @@ fn call_off(journal: &mut Journal, member: u64) -> Result<()> {
 async fn look(identity: &Identity, past: &Past, member: u64) -> Result<Observed> {
     let credentials = Credentials::installed()?;
     let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
-    let (peers, _) = observe::others(identity, &asker, &credentials).await;
+    let (peers, _) = observe::others(identity, &asker, &credentials, observe::PATIENCE).await;
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;

@@ -153,7 +153,9 @@ pub(crate) fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<
 /// What the others say of the member that this node is.
 #[derive(Debug)]
 pub(crate) enum Say {
-    /// That it is one, or nothing.
+    /// Nothing: nobody answered in time.
+    Silence,
+    /// That it is one, or, without a quorum, nothing that counts.
     Nothing,
     /// That it is none any more, in these words. etcd on it ends with success then, and says so nowhere but in its log.
     Removed(String),
@@ -161,22 +163,27 @@ pub(crate) enum Say {
     Connected(String),
 }
 
-/// Asks them, once. Only over several calls `streams` tells a connection from one that is long gone.
+/// Asks them, once, and waits for each so long. Only over several calls `streams` tells a connection from one that is long
+/// gone.
 pub(crate) async fn roll_call(
     identity: &Identity,
     journal: &Journal,
     credentials: &Credentials,
     streams: &mut Streams,
+    patience: Duration,
 ) -> Result<Say> {
     let past = Past::of(journal);
     let Some(own) = past.member else { return Ok(Say::Nothing) };
     let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
-    let (mut peers, _) = observe::others(identity, &asker, credentials).await;
+    let (mut peers, clusters) = observe::others(identity, &asker, credentials, patience).await;
+    if peers.is_empty() {
+        return Ok(if clusters.is_empty() { Say::Silence } else { Say::Nothing });
+    }
     streams.judge(&mut peers, Instant::now());
     if let Some(why) = plan::another_cluster(&peers, past.cluster) {
         return Ok(Say::Removed(why));
     }
-    if !peers.is_empty() && !plan::lists(&peers, own) {
+    if !plan::lists(&peers, own) {
         return Ok(Say::Removed(plan::removed(own)));
     }
     Ok(plan::rival(&peers, own).map_or(Say::Nothing, Say::Connected))

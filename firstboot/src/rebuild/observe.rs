@@ -1,6 +1,7 @@
 //! What the members of a living cluster say of it, and what this node has to offer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
@@ -8,6 +9,7 @@ use recipes::EtcdVersion;
 use recipes::cluster::Member;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use super::plan::{Observed, Peer};
 use super::streams::connected;
@@ -19,6 +21,9 @@ use crate::paths;
 /// etcd's page of metrics has some hundred kilobytes.
 const LIMIT: usize = 4 << 20;
 
+/// How long one member may take where nothing is in a hurry.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
 /// What this node has to offer, and what the others say.
 pub(super) async fn all(
     identity: &Identity,
@@ -27,7 +32,7 @@ pub(super) async fn all(
     added: Option<u64>,
 ) -> Result<Observed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
-    let (peers, clusters) = others(identity, asker, credentials).await;
+    let (peers, clusters) = others(identity, asker, credentials, PATIENCE).await;
     let space = statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
     let own = cluster.member(&node.name).context("the member vanished from the cluster document")?;
     Ok(Observed {
@@ -42,22 +47,24 @@ pub(super) async fn all(
 }
 
 /// The other members, as far as they answer with a quorum behind them, and the clusters of all that run etcd. Asked are
-/// those of the recipe, and then those that they name besides: a cluster may have grown since this image was built.
+/// those of the recipe, and then those that they name besides: a cluster may have grown since this image was built. Who
+/// takes longer than `patience` has not answered, and keeps nobody else from being heard.
 pub(crate) async fn others(
     identity: &Identity,
     asker: &Asker,
     credentials: &Credentials,
+    patience: Duration,
 ) -> (Vec<Peer>, BTreeSet<u64>) {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let known = cluster.members.iter().filter(|member| member.name != *own);
     let known = known.map(|member| (member.name.to_string(), member.client_url())).collect();
-    let (mut peers, mut clusters) = ask(known, asker, credentials).await;
+    let (mut peers, mut clusters) = ask(known, asker, credentials, patience).await;
     let recipe: BTreeSet<String> = cluster.members.iter().map(Member::peer_url).collect();
     let listed = peers.iter().flat_map(|peer| &peer.members);
     let unknown = listed.filter(|member| !member.peer_urls.iter().any(|url| recipe.contains(url)));
     // One that never started has no client URL.
     let unknown = unknown.filter_map(|member| Some((member.title(), member.client_urls.first()?.clone()))).collect();
-    let more = ask(unknown, asker, credentials).await;
+    let more = ask(unknown, asker, credentials, patience).await;
     peers.extend(more.0);
     clusters.extend(more.1);
     peers.sort_by(|one, other| one.name.cmp(&other.name));
@@ -65,11 +72,16 @@ pub(crate) async fn others(
 }
 
 /// Asks all at once.
-async fn ask(whom: BTreeSet<(String, String)>, asker: &Asker, credentials: &Credentials) -> (Vec<Peer>, BTreeSet<u64>) {
+async fn ask(
+    whom: BTreeSet<(String, String)>,
+    asker: &Asker,
+    credentials: &Credentials,
+    patience: Duration,
+) -> (Vec<Peer>, BTreeSet<u64>) {
     let mut questions = JoinSet::new();
     for (name, url) in whom {
         let (asker, credentials) = (asker.clone(), credentials.clone());
-        questions.spawn(async move { one(name, url, &asker, &credentials).await });
+        questions.spawn(async move { one(name, url, &asker, &credentials, Instant::now() + patience).await });
     }
     let (mut peers, mut clusters) = (Vec::new(), BTreeSet::new());
     while let Some(answer) = questions.join_next().await {
@@ -82,10 +94,24 @@ async fn ask(whom: BTreeSet<(String, String)>, asker: &Asker, credentials: &Cred
 }
 
 /// The cluster that a member belongs to, and, if it has a quorum behind it, what it says.
-async fn one(name: String, url: String, asker: &Asker, credentials: &Credentials) -> Result<(u64, Option<Peer>)> {
-    let client = Client::connect(&url, credentials).await?;
-    let status = client.status().await?;
+async fn one(
+    name: String,
+    url: String,
+    asker: &Asker,
+    credentials: &Credentials,
+    end: Instant,
+) -> Result<(u64, Option<Peer>)> {
+    let answer = async {
+        let client = Client::connect(&url, credentials).await?;
+        let status = client.status().await?;
+        Ok::<_, anyhow::Error>((client, status))
+    };
+    let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
+    if status.leader == 0 {
+        // It knows of no quorum, and would take its time to say so.
+        return Ok((header.cluster_id, None));
+    }
     let peer = async {
         client.healthy().await?;
         let version: EtcdVersion = status.version.parse()?;
@@ -104,6 +130,6 @@ async fn one(name: String, url: String, asker: &Asker, credentials: &Credentials
             url: url.clone(),
         })
     };
-    let peer = peer.await.ok();
+    let peer = timeout_at(end, peer).await?.ok();
     Ok((header.cluster_id, peer))
 }
