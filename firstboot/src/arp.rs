@@ -40,15 +40,27 @@ const FRESH: Duration = Duration::from_secs(5);
 pub(crate) struct Asked {
     address: Ipv4Addr,
     since: Instant,
-    answer: mpsc::Receiver<Result<()>>,
+    heard: mpsc::Receiver<Heard>,
+}
+
+/// What comes of it meanwhile.
+#[derive(Debug)]
+enum Heard {
+    /// Nothing, on the first packet.
+    Silence,
+    /// All there is to know.
+    Answer(Result<()>),
 }
 
 /// Begins to ask whether another machine has this address.
 pub(crate) fn ask(address: Ipv4Addr) -> Asked {
-    let (send, answer) = mpsc::channel();
+    let (send, heard) = mpsc::channel();
     // Nobody listens any more where this node was refused for another reason.
-    thread::spawn(move || send.send(check(address)));
-    Asked { address, since: Instant::now(), answer }
+    thread::spawn(move || {
+        let answer = check(address, || drop(send.send(Heard::Silence)));
+        send.send(Heard::Answer(answer))
+    });
+    Asked { address, since: Instant::now(), heard }
 }
 
 impl Asked {
@@ -57,9 +69,9 @@ impl Asked {
     /// # Errors
     /// Refused where another machine has the address.
     pub(crate) fn first(&self) -> Result<()> {
-        match self.answer.recv_timeout(PATIENCE) {
-            Ok(answer) => answer,
-            Err(_) => Ok(()),
+        match self.heard.recv() {
+            Ok(Heard::Answer(answer)) => answer,
+            Ok(Heard::Silence) | Err(_) => Ok(()),
         }
     }
 
@@ -68,8 +80,14 @@ impl Asked {
     /// # Errors
     /// Refused where another machine has the address.
     pub(crate) fn all(&self) -> Result<()> {
-        // An answer that was taken before was a good one.
-        self.answer.recv().unwrap_or(Ok(()))
+        loop {
+            match self.heard.recv() {
+                Ok(Heard::Answer(answer)) => return answer,
+                Ok(Heard::Silence) => {}
+                // An answer that was taken before was a good one.
+                Err(_) => return Ok(()),
+            }
+        }
     }
 
     /// The same of now: asks anew what was asked long ago.
@@ -86,8 +104,8 @@ impl Asked {
 
 /// Refuses where another machine has this address: it is, or was given the place of, this node. Which of the two is
 /// the right one only an operator knows, so neither trying again nor the other's end lets this one go on by itself.
-fn check(address: Ipv4Addr) -> Result<()> {
-    match second_machine(address) {
+fn check(address: Ipv4Addr, nobody: impl FnMut()) -> Result<()> {
+    match second_machine(address, nobody) {
         Ok(None) => Ok(()),
         Ok(Some(mac)) => Err(refused(format!(
             "another machine, with the hardware address {mac}, has this node's address {address}, too. Two machines with \
@@ -101,8 +119,9 @@ fn check(address: Ipv4Addr) -> Result<()> {
     }
 }
 
-/// The hardware address of a machine that has this address and is not this one, if there is any.
-fn second_machine(address: Ipv4Addr) -> Result<Option<Mac>> {
+/// The hardware address of a machine that has this address and is not this one, if there is any. After each question that
+/// nobody answered it says so.
+fn second_machine(address: Ipv4Addr, mut nobody: impl FnMut()) -> Result<Option<Mac>> {
     let Some(link) = link_of(address)? else { return Ok(None) };
     let Some(own) = link.addr() else { return Ok(None) };
     // Two cards of one machine in one network answer for each other.
@@ -130,6 +149,7 @@ fn second_machine(address: Ipv4Addr) -> Result<Option<Mac>> {
                 return Ok(Some(mac));
             }
         }
+        nobody();
     }
     Ok(None)
 }

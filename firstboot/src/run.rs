@@ -33,10 +33,6 @@ const ROLL_CALL: Duration = Duration::from_secs(1);
 /// How often it is asked anew where nobody answers in that time. Where etcd is down on all of them that is said at once.
 const ROLL_CALLS: u32 = 5;
 
-/// How long nobody must have said that this member is alive elsewhere, once somebody had. A copy of this machine disturbs
-/// the network for both, so that an answer is missing, or a connection is made anew.
-const SETTLED: Duration = Duration::from_secs(6);
-
 /// What the command line says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -138,7 +134,7 @@ fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut patience, mut streams) = (Patience::default(), Streams::default());
-    let (mut told, mut unheard): (Option<Instant>, _) = (None, 0);
+    let (mut told, mut unheard) = (false, 0);
     loop {
         let asked = Instant::now();
         let call = rebuild::roll_call(identity, journal, &credentials, &mut streams, ROLL_CALL);
@@ -146,12 +142,12 @@ fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
             Ok(Say::Removed(why)) => return Err(refused(why)),
             Ok(Say::Connected(why)) => {
                 patience.try_again(&why)?;
-                if told.replace(Instant::now()).is_none() {
+                if !told {
                     say(why);
+                    told = true;
                 }
             }
             Ok(Say::Silence) if asked.elapsed() >= ROLL_CALL && unheard < ROLL_CALLS => unheard += 1,
-            _ if told.is_some_and(|last| last.elapsed() < SETTLED) => {}
             _ => return Ok(()),
         }
         std::thread::sleep(ROLL_CALL.saturating_sub(asked.elapsed()));

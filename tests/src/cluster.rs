@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::host::Host;
 use crate::installer::{Installation, Installer};
-use crate::network::{Link, Network};
+use crate::network::Network;
 use crate::server::FileServer;
 use crate::{base, etcd, process, programs, run};
 
@@ -100,15 +100,7 @@ impl Provisioning {
 
     /// A second machine that is installed and told that it is a node, and has its address: off.
     pub fn twin(&self, node: &str) -> Result<Host> {
-        self.second(node, self.network.add_twin(&format!("{node}-twin"), node)?)
-    }
-
-    /// The same with its hardware address, too.
-    pub fn cloned(&self, node: &str) -> Result<Host> {
-        self.second(node, self.network.add_clone(&format!("{node}-clone"), node)?)
-    }
-
-    fn second(&self, node: &str, link: Link) -> Result<Host> {
+        let link = self.network.add_twin(&format!("{node}-twin"), node)?;
         let host = Host::at(&self.network, link, &base::base()?)?;
         self.install(&host)?;
         self.tell(&host, node)?;

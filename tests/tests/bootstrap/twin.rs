@@ -13,7 +13,6 @@ use crate::disasters::plain;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_second_machine_with_a_members_identity_is_refused", NEEDS, twin),
-        trial("a_copy_of_a_machine_with_its_hardware_address_is_refused_by_the_peers_word", NEEDS, cloned),
         trial("a_second_machine_is_found_though_the_first_question_is_lost", NEEDS, question_lost),
     ]
 }
@@ -116,35 +115,5 @@ fn question_lost() -> Result<()> {
     let [asked, lost] = provisioning.network.questions()?;
     ensure!(lost == 1 && asked > 1, "of {asked} questions {lost} were lost");
     ensure!(etcdctl(&host, "get answer --print-value-only")?.trim() == "42");
-    Ok(())
-}
-
-/// A copy of a virtual machine, down to its hardware address: no switch lets the one answer the other, and its disk is as
-/// good as the first's. The others are connected to its member, and that is all there is to know it by.
-fn cloned() -> Result<()> {
-    let mut bed = Bed::new(3)?;
-    boot_all(&mut bed.hosts)?;
-    bed.whole()?;
-    etcdctl(&bed.hosts[0], "put answer 42")?;
-    let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-
-    let mut clone = bed.provisioning.cloned("etcd-3")?;
-    etcd::swap(&clone, &bed.version)?;
-    for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
-        copy(&bed.hosts[2].path(folder), &clone.path(folder))?;
-    }
-    clone.boot()?;
-    clone.wait_for("systemctl is-failed --quiet firstboot.service", 2 * PATIENCE)?;
-    wait_refused(&clone, &["still connected to the member", &before.0, "Switch the wrong one off"])?;
-    let etcd = clone.journal("etcd")?;
-    ensure!(!etcd.contains("Starting"), "etcd was started on the copy:\n{etcd}");
-    clone.pull_the_plug()?;
-    bed.provisioning.network.cut(clone.name())?;
-
-    for host in &bed.hosts {
-        wait_healthy(host, 3, PATIENCE)?;
-    }
-    ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
-    ensure!(etcdctl(&bed.hosts[2], "get answer --print-value-only --consistency=s")?.trim() == "42");
     Ok(())
 }
