@@ -27,10 +27,10 @@ const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
 /// Between two looks at etcd: a tenth of the time it has taken so far, within these. A learner's vote waits for one.
 const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
-/// For how long each of them is, before etcd starts.
+/// How long a roll call waits for a member, before etcd starts.
 const ROLL_CALL: Duration = Duration::from_secs(1);
 
-/// How often it is asked anew where nobody answers in that time. Where etcd is down on all of them that is said at once.
+/// How many more roll calls there are where nobody answers in that time. A machine on which etcd is down says so at once.
 const ROLL_CALLS: u32 = 5;
 
 /// What the command line says.
