@@ -108,7 +108,7 @@ impl Authority {
         let fits = CertifiedKey::new(chain.clone(), key).keys_match();
         fits.map_err(|_| refused("its key does not match: it belongs to another certificate"))?;
 
-        let verifier = self.verifier()?;
+        let verifier = self.verifier().map_err(|error| refused(error.to_string()))?;
         let as_client = verifier.verify_client_cert(leaf, intermediates, now);
         as_client.map_err(|error| explain(&error, "a client", now))?;
 
