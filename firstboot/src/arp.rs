@@ -1,6 +1,11 @@
-//! Is there a second machine with this node's address? Asked by ARP, as RFC 5227 has it: who has this address, asked on
-//! behalf of nobody (sender 0.0.0.0), so that no neighbour learns anything from it. A machine that has the address
+//! Is there a second machine with this node's address? Asked by ARP, as RFC 5227 has it. A machine that has the address
 //! answers, whatever runs on it, and its answer has its hardware address, by which an operator finds it.
+//!
+//! A copy of this machine may have its hardware address, too. That one is heard because it is asked to answer everybody.
+//! It is a doubt and no proof: a network that answers in its machines' stead might say the same.
+
+mod packet;
+mod watch;
 
 use std::io::{self, Read as _};
 use std::net::Ipv4Addr;
@@ -9,14 +14,17 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use nix::libc::ETH_P_ARP;
 use nix::sys::socket::{LinkAddr, bind};
+use packet::{Said, question, question_aloud};
 use recipes::Mac;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::exit::refused;
 use crate::machine;
+pub(crate) use watch::Watch;
 
 /// How often it is asked: a packet may be lost.
 const TIMES: u32 = 3;
@@ -26,11 +34,6 @@ const PATIENCE: Duration = Duration::from_millis(40);
 
 /// How many packets are looked at each time: more is a storm, in which nothing can be told.
 const PACKETS: u32 = 1000;
-
-/// An ARP packet for IPv4 over Ethernet with its Ethernet header (RFC 826).
-const LENGTH: usize = 14 + 28;
-const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
-const REQUEST: [u8; 2] = [0, 1];
 
 /// For how long an answer holds.
 const FRESH: Duration = Duration::from_secs(5);
@@ -43,13 +46,16 @@ pub(crate) struct Asked {
     heard: mpsc::Receiver<Heard>,
 }
 
+/// Why there may be a second machine, if so.
+pub(crate) type Doubt = Option<String>;
+
 /// What comes of it meanwhile.
 #[derive(Debug)]
 enum Heard {
-    /// Nothing, on the first packet.
+    /// Nothing, on the first packets.
     Silence,
     /// All there is to know.
-    Answer(Result<()>),
+    Answer(Result<Doubt>),
 }
 
 /// Begins to ask whether another machine has this address.
@@ -64,14 +70,14 @@ pub(crate) fn ask(address: Ipv4Addr) -> Asked {
 }
 
 impl Asked {
-    /// Gives a neighbour that the first packet reaches the time to answer.
+    /// Gives a neighbour that the first packets reach the time to answer. Gives the doubt that they leave.
     ///
     /// # Errors
     /// Refused where another machine has the address.
-    pub(crate) fn first(&self) -> Result<()> {
+    pub(crate) fn first(&self) -> Result<Doubt> {
         match self.heard.recv() {
             Ok(Heard::Answer(answer)) => answer,
-            Ok(Heard::Silence) | Err(_) => Ok(()),
+            Ok(Heard::Silence) | Err(_) => Ok(None),
         }
     }
 
@@ -79,13 +85,13 @@ impl Asked {
     ///
     /// # Errors
     /// Refused where another machine has the address.
-    pub(crate) fn all(&self) -> Result<()> {
+    pub(crate) fn all(&self) -> Result<Doubt> {
         loop {
             match self.heard.recv() {
                 Ok(Heard::Answer(answer)) => return answer,
                 Ok(Heard::Silence) => {}
-                // An answer that was taken before was a good one.
-                Err(_) => return Ok(()),
+                // The answer was taken before, with its doubt.
+                Err(_) => return Ok(None),
             }
         }
     }
@@ -98,38 +104,55 @@ impl Asked {
         if self.since.elapsed() > FRESH {
             *self = ask(self.address);
         }
-        self.all()
+        self.all().map(drop)
     }
 }
 
 /// Refuses where another machine has this address: it is, or was given the place of, this node. Which of the two is
 /// the right one only an operator knows, so neither trying again nor the other's end lets this one go on by itself.
-fn check(address: Ipv4Addr, nobody: impl FnMut()) -> Result<()> {
+fn check(address: Ipv4Addr, nobody: impl FnMut()) -> Result<Doubt> {
     match second_machine(address, nobody) {
-        Ok(None) => Ok(()),
-        Ok(Some(mac)) => Err(refused(format!(
+        Ok(Second::None) => Ok(None),
+        Ok(Second::Machine(mac)) => Err(refused(format!(
             "another machine, with the hardware address {mac}, has this node's address {address}, too. Two machines with \
              one identity would corrupt the cluster: switch the wrong one off, then `systemctl restart firstboot`"
+        ))),
+        Ok(Second::Copy(mac)) => Ok(Some(format!(
+            "another machine with this node's address {address} has its hardware address {mac}, too, as a copy of this \
+             machine would. Switch the wrong one off"
         ))),
         // An odd network card must not keep a member down; the other members' word comes on top of this.
         Err(error) => {
             eprintln!("firstboot: whether another machine has {address} cannot be told: {error:#}");
-            Ok(())
+            Ok(None)
         }
     }
 }
 
-/// The hardware address of a machine that has this address and is not this one, if there is any. After each question that
-/// nobody answered it says so.
-fn second_machine(address: Ipv4Addr, mut nobody: impl FnMut()) -> Result<Option<Mac>> {
-    let Some(link) = link_of(address)? else { return Ok(None) };
-    let Some(own) = link.addr() else { return Ok(None) };
+/// Who else has this node's address.
+enum Second {
+    /// Nobody.
+    None,
+    /// A machine with this hardware address.
+    Machine(Mac),
+    /// One with the hardware address of this.
+    Copy(Mac),
+}
+
+/// Asks. After each time that nobody answered it says so.
+fn second_machine(address: Ipv4Addr, mut nobody: impl FnMut()) -> Result<Second> {
+    let Some(link) = link_of(address)? else { return Ok(Second::None) };
+    let Some(own) = link.addr() else { return Ok(Second::None) };
     // Two cards of one machine in one network answer for each other.
     let cards: Vec<[u8; 6]> = machine::links()?.iter().filter_map(|(_, link)| link.addr()).collect();
+    let mark = draw()?;
+    let questions = [question(own, address), question_aloud(own, address, mark)];
     let mut socket = open(&link).context("cannot open a socket for ARP")?;
-    let question = question(own, address);
     for _ in 0..TIMES {
-        socket.send(&question).context("cannot ask by ARP")?;
+        for question in &questions {
+            socket.send(question).context("cannot ask by ARP")?;
+        }
+        let (mut copy, mut looped) = (None, false);
         let end = Instant::now() + PATIENCE;
         for _ in 0..PACKETS {
             // What arrived while this process had to wait for its turn is read, too.
@@ -142,16 +165,31 @@ fn second_machine(address: Ipv4Addr, mut nobody: impl FnMut()) -> Result<Option<
                 Err(error) if silence(&error) => continue,
                 Err(error) => return Err(error).context("cannot listen for ARP"),
             };
-            if let Some(sender) = speaker(&packet[..length], address)
-                && !cards.contains(&sender)
-                && let Ok(mac) = Mac::try_from(sender)
-            {
-                return Ok(Some(mac));
+            match packet::read(&packet[..length], address) {
+                Some(Said::Owner(sender) | Said::Aloud(sender)) if !cards.contains(&sender) => {
+                    if let Ok(mac) = Mac::try_from(sender) {
+                        return Ok(Second::Machine(mac));
+                    }
+                }
+                Some(Said::Aloud(sender)) if sender == own => copy = Mac::try_from(sender).ok(),
+                // A network that gives this machine its own packets back makes it answer itself.
+                Some(Said::Question(asked)) if asked == mark => looped = true,
+                _ => {}
             }
         }
-        nobody();
+        match copy {
+            Some(mac) if !looped => return Ok(Second::Copy(mac)),
+            _ => nobody(),
+        }
     }
-    Ok(None)
+    Ok(Second::None)
+}
+
+/// A mark that no other question has.
+fn draw() -> Result<packet::Address> {
+    let mut mark = [0; 6];
+    SystemRandom::new().fill(&mut mark).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    Ok(mark)
 }
 
 fn silence(error: &io::Error) -> bool {
@@ -171,60 +209,4 @@ fn open(link: &LinkAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
     bind(socket.as_raw_fd(), link)?;
     Ok(socket)
-}
-
-fn question(own: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
-    let everybody = [0xff; 6];
-    let ethertype = [8, 6];
-    let parts: [&[u8]; 9] = [
-        &everybody,
-        &own,
-        &ethertype,
-        &ETHERNET_IPV4,
-        &REQUEST,
-        &own,
-        &Ipv4Addr::UNSPECIFIED.octets(),
-        &[0; 6],
-        &address.octets(),
-    ];
-    parts.concat()
-}
-
-/// The hardware address of whoever speaks in a packet as the owner of this address, be it to answer or to ask.
-fn speaker(packet: &[u8], address: Ipv4Addr) -> Option<[u8; 6]> {
-    let arp = packet.get(14..LENGTH)?;
-    let (kind, sender, owner) = (arp.get(..6)?, arp.get(8..14)?, arp.get(14..18)?);
-    (kind == ETHERNET_IPV4 && owner == address.octets()).then(|| sender.try_into().ok()).flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
-
-    #[test]
-    fn an_answer_names_its_speaker_and_the_question_names_nobody() {
-        let asked = question([2; 6], NODE);
-        assert_eq!(asked.len(), LENGTH);
-        assert_eq!(speaker(&asked, NODE), None);
-        let mut answer = asked.clone();
-        answer[20..22].copy_from_slice(&[0, 2]);
-        answer[22..28].copy_from_slice(&[9; 6]);
-        answer[28..32].copy_from_slice(&NODE.octets());
-        assert_eq!(speaker(&answer, NODE), Some([9; 6]));
-        // Ethernet fills short packets up.
-        answer.resize(60, 0);
-        assert_eq!(speaker(&answer, NODE), Some([9; 6]));
-        assert_eq!(speaker(&answer, Ipv4Addr::new(10, 0, 0, 4)), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_packet_makes_it_panic(packet in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = speaker(&packet, NODE);
-        }
-    }
 }

@@ -15,7 +15,6 @@ use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::rebuild::{Patience, Say, Streams};
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
@@ -26,12 +25,6 @@ const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
 
 /// Between two looks at etcd: a tenth of the time it has taken so far, within these. A learner's vote waits for one.
 const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
-
-/// How long a roll call waits for a member, before etcd starts.
-const ROLL_CALL: Duration = Duration::from_secs(1);
-
-/// How many more roll calls there are where nobody answers in that time. A machine on which etcd is down says so at once.
-const ROLL_CALLS: u32 = 5;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -98,17 +91,18 @@ fn become_the_member(options: &Options) -> Result<()> {
     steps::network::settle(&identity)?;
     // Once etcd was let go in this boot that is known.
     let asked = (!release::is_given()).then(|| arp::ask(identity.node.address));
-    if let Some(asked) = &asked {
-        asked.first()?;
-    }
+    let doubt = asked.as_ref().map_or(Ok(None), Asked::first)?;
     accept(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(make)?;
+    rebuild::dispel(&identity, &journal, doubt)?;
 
     restore::take_up(&identity, &mut journal)?;
     let start = barrier::pass(&identity, &mut journal);
     // Whatever else is wrong, a second machine is what the operator has to know.
-    asked.as_ref().map_or(Ok(()), Asked::all)?;
-    configure(&identity, &start?)?;
+    let doubt = asked.as_ref().map_or(Ok(None), Asked::all)?;
+    let start = start?;
+    rebuild::dispel(&identity, &journal, doubt)?;
+    configure(&identity, &start)?;
     let patience = Duration::from_secs(options.deadline);
     if let Word::Leave(member) = Past::of(&journal).word {
         // Power was lost while it was being removed. Until it is, the others may need it for their quorum.
@@ -119,39 +113,12 @@ fn become_the_member(options: &Options) -> Result<()> {
             Err(error) => return Err(error),
         }
     } else {
-        still_wanted(&identity, &journal)?;
+        if !release::is_given() {
+            rebuild::still_wanted(&identity, &journal)?;
+        }
         release::release()?;
     }
     wait_for_health(&identity, &mut journal, patience)
-}
-
-/// Refuses a member that was removed while it was off, or that runs elsewhere, before etcd wakes up with what it knew
-/// then. Nobody has to answer: the first member of a rack that comes up finds nobody.
-fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
-    if release::is_given() {
-        return Ok(());
-    }
-    let credentials = Credentials::installed()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut patience, mut streams) = (Patience::default(), Streams::default());
-    let (mut told, mut unheard) = (false, 0);
-    loop {
-        let asked = Instant::now();
-        let call = rebuild::roll_call(identity, journal, &credentials, &mut streams, ROLL_CALL);
-        match runtime.block_on(call) {
-            Ok(Say::Removed(why)) => return Err(refused(why)),
-            Ok(Say::Connected(why)) => {
-                patience.try_again(&why)?;
-                if !told {
-                    say(why);
-                    told = true;
-                }
-            }
-            Ok(Say::Silence) if asked.elapsed() >= ROLL_CALL && unheard < ROLL_CALLS => unheard += 1,
-            _ => return Ok(()),
-        }
-        std::thread::sleep(ROLL_CALL.saturating_sub(asked.elapsed()));
-    }
 }
 
 /// Prints what a run would change.
@@ -244,10 +211,7 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
                 Err(error) => error,
             };
             if asked.elapsed() > BETWEEN_ROLL_CALLS {
-                if let Say::Removed(why) =
-                    rebuild::roll_call(identity, journal, &credentials, &mut Streams::default(), BETWEEN_ROLL_CALLS)
-                        .await?
-                {
+                if let Some(why) = rebuild::removed(identity, journal, &credentials, BETWEEN_ROLL_CALLS).await? {
                     return Err(refused(why));
                 }
                 asked = Instant::now();

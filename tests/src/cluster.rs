@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::host::Host;
 use crate::installer::{Installation, Installer};
-use crate::network::Network;
+use crate::network::{Link, Network};
 use crate::server::FileServer;
 use crate::{base, etcd, process, programs, run};
 
@@ -21,6 +21,12 @@ use crate::{base, etcd, process, programs, run};
 const SERVER: &str = "10.101.15.1:8080";
 /// Where the release mirror answers.
 const MIRROR: &str = "10.101.15.1:8379";
+
+/// etcdctl 3.5 reads the environment a second time for this command, and calls what it finds a conflict with itself.
+const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
+with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
+unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
+etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 
 /// The network of a cluster, with the provisioning server in it and what the builder made.
 #[derive(Debug)]
@@ -100,7 +106,15 @@ impl Provisioning {
 
     /// A second machine that is installed and told that it is a node, and has its address: off.
     pub fn twin(&self, node: &str) -> Result<Host> {
-        let link = self.network.add_twin(&format!("{node}-twin"), node)?;
+        self.second(node, self.network.add_twin(&format!("{node}-twin"), node)?)
+    }
+
+    /// The same with its hardware address, too.
+    pub fn cloned(&self, node: &str) -> Result<Host> {
+        self.second(node, self.network.add_clone(&format!("{node}-clone"), node)?)
+    }
+
+    fn second(&self, node: &str, link: Link) -> Result<Host> {
         let host = Host::at(&self.network, link, &base::base()?)?;
         self.install(&host)?;
         self.tell(&host, node)?;
@@ -233,6 +247,21 @@ pub fn wait_healthy(host: &Host, members: usize, patience: Duration) -> Result<V
 pub fn etcdctl(host: &Host, arguments: &str) -> Result<String> {
     let ran = host.sh(&format!(". /etc/profile.d/etcdctl.sh && etcdctl {arguments}"))?;
     ran.ok().with_context(|| format!("etcdctl {arguments} on {}", host.name()))
+}
+
+/// Hands the leadership to one of these hosts, unless it has it.
+pub fn lead(hosts: &[Host], leader: usize) -> Result<()> {
+    let name = hosts[leader].name();
+    let seen = status(&hosts[leader])?;
+    let leads = |host: &&Host| seen.iter().any(|member| member.leader && member.name == host.name());
+    let now = hosts.iter().find(leads).context("nobody leads")?;
+    if now.name() == name {
+        return Ok(());
+    }
+    let list = etcdctl(now, "member list")?;
+    let line = list.lines().find(|line| line.contains(&format!(" {name},")));
+    let id = line.and_then(|line| line.split(',').next()).with_context(|| format!("{name} is not in {list}"))?;
+    now.sh(&format!("{MOVE_LEADER} {id}"))?.ok().with_context(|| format!("handing the leadership to {name}")).map(drop)
 }
 
 /// Boots hosts all at once, as a rack comes up.

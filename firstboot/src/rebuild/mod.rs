@@ -4,7 +4,9 @@
 
 pub(crate) mod observe;
 pub(crate) mod plan;
+mod pulse;
 mod streams;
+mod wanted;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,7 +22,8 @@ use crate::journal::{Event, Journal};
 use crate::say::say;
 use crate::steps::etcd_conf::Start;
 use plan::{Plan, plan};
-pub(crate) use streams::Streams;
+use streams::Streams;
+pub(crate) use wanted::{dispel, removed, still_wanted};
 
 /// What came of one round.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ pub(crate) struct Rebuild {
 /// is gone soon. What lasts is a machine. It is refused then, for good, and not waited for any longer: waiting would
 /// end at the moment that machine is rebooted, and this one would take its place.
 #[derive(Debug, Default)]
-pub(crate) struct Patience(Option<Instant>);
+struct Patience(Option<Instant>);
 
 impl Patience {
     const LONG: Duration = Duration::from_secs(60);
@@ -55,7 +58,7 @@ impl Patience {
     ///
     /// # Errors
     /// Refused, when it has seemed so for long.
-    pub(crate) fn try_again(&mut self, why: &str) -> Result<()> {
+    fn try_again(&mut self, why: &str) -> Result<()> {
         let since = *self.0.get_or_insert_with(Instant::now);
         if since.elapsed() < Self::LONG {
             return Ok(());
@@ -148,45 +151,6 @@ pub(crate) fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<
     }
     say(line);
     journal.add(event)
-}
-
-/// What the others say of the member that this node is.
-#[derive(Debug)]
-pub(crate) enum Say {
-    /// Nothing: nobody answered in time.
-    Silence,
-    /// That it is one, or, without a quorum, nothing that counts.
-    Nothing,
-    /// That it is none any more, in these words. etcd on it ends with success then, and says so nowhere but in its log.
-    Removed(String),
-    /// That it is connected to them; in these words.
-    Connected(String),
-}
-
-/// Asks them, once, and waits for each so long. Only over several calls `streams` tells a connection from one that is long
-/// gone.
-pub(crate) async fn roll_call(
-    identity: &Identity,
-    journal: &Journal,
-    credentials: &Credentials,
-    streams: &mut Streams,
-    patience: Duration,
-) -> Result<Say> {
-    let past = Past::of(journal);
-    let Some(own) = past.member else { return Ok(Say::Nothing) };
-    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
-    let (mut peers, clusters) = observe::others(identity, &asker, credentials, patience).await;
-    if peers.is_empty() {
-        return Ok(if clusters.is_empty() { Say::Silence } else { Say::Nothing });
-    }
-    streams.judge(&mut peers, Instant::now());
-    if let Some(why) = plan::another_cluster(&peers, past.cluster) {
-        return Ok(Say::Removed(why));
-    }
-    if !plan::lists(&peers, own) {
-        return Ok(Say::Removed(plan::removed(own)));
-    }
-    Ok(plan::rival(&peers, own).map_or(Say::Nothing, Say::Connected))
 }
 
 /// Gives this node, a learner, its vote. Any voter passes the request on to the leader, which refuses it until the

@@ -19,7 +19,7 @@ use crate::identity::Identity;
 use crate::paths;
 
 /// etcd's page of metrics has some hundred kilobytes.
-const LIMIT: usize = 4 << 20;
+pub(super) const LIMIT: usize = 4 << 20;
 
 /// How long one member may take where nothing is in a hurry.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -55,20 +55,27 @@ pub(crate) async fn others(
     credentials: &Credentials,
     patience: Duration,
 ) -> (Vec<Peer>, BTreeSet<u64>) {
-    let (cluster, own) = (&identity.cluster, &identity.node.name);
-    let known = cluster.members.iter().filter(|member| member.name != *own);
-    let known = known.map(|member| (member.name.to_string(), member.client_url())).collect();
-    let (mut peers, mut clusters) = ask(known, asker, credentials, patience).await;
-    let recipe: BTreeSet<String> = cluster.members.iter().map(Member::peer_url).collect();
-    let listed = peers.iter().flat_map(|peer| &peer.members);
-    let unknown = listed.filter(|member| !member.peer_urls.iter().any(|url| recipe.contains(url)));
-    // One that never started has no client URL.
-    let unknown = unknown.filter_map(|member| Some((member.title(), member.client_urls.first()?.clone()))).collect();
-    let more = ask(unknown, asker, credentials, patience).await;
+    let (mut peers, mut clusters) = ask(known(identity), asker, credentials, patience).await;
+    let more = ask(unknown(identity, &peers), asker, credentials, patience).await;
     peers.extend(more.0);
     clusters.extend(more.1);
     peers.sort_by(|one, other| one.name.cmp(&other.name));
     (peers, clusters)
+}
+
+/// The other members of the recipe, by name and client URL.
+pub(super) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
+    let others = identity.cluster.members.iter().filter(|member| member.name != identity.node.name);
+    others.map(|member| (member.name.to_string(), member.client_url())).collect()
+}
+
+/// Those that these name besides.
+pub(super) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
+    let recipe: BTreeSet<String> = identity.cluster.members.iter().map(Member::peer_url).collect();
+    let listed = peers.iter().flat_map(|peer| &peer.members);
+    let unknown = listed.filter(|member| !member.peer_urls.iter().any(|url| recipe.contains(url)));
+    // One that never started has no client URL.
+    unknown.filter_map(|member| Some((member.title(), member.client_urls.first()?.clone()))).collect()
 }
 
 /// Asks all at once.

@@ -97,9 +97,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     }
     let voters: BTreeSet<u64> =
         first.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
-    // A new image may have given this node another address; etcd takes two members of one name for one with two of them.
-    let own = |member: &&Member| member.name == observed.name.as_str() || member.peer_urls.contains(&observed.peer_url);
-    let own: Vec<&Member> = first.members.iter().filter(own).collect();
+    let own = own(first, observed.name.as_str(), &observed.peer_url);
     if let [only] = own.as_slice()
         && observed.added == Some(only.id)
     {
@@ -127,6 +125,20 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
                 ids.join(", ")
             ))
         }
+    }
+}
+
+/// The members that this node was. A new image may have given it another address; etcd takes two members of one name for
+/// one with two of them.
+fn own<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
+    peer.members.iter().filter(|member| member.name == name || member.peer_urls.iter().any(|own| own == url)).collect()
+}
+
+/// The member that a node of this name and peer URL was, if there is one and no more.
+pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
+    match own(peers.first()?, name, url).as_slice() {
+        [only] => Some(only.id),
+        _ => None,
     }
 }
 

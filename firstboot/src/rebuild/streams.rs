@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_secs(4);
 
 /// How many bytes each member had sent to whom, and since when it is no more.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(BTreeMap<(String, u64), (u64, Instant)>);
+pub(super) struct Streams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl Streams {
     /// Takes from each peer's connections those that only the gauge knows.
@@ -44,7 +44,8 @@ pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     active.filter(|(_, count)| *count != 0.0).map(|(member, _)| (member, bytes(&member))).collect()
 }
 
-fn labelled(metrics: &str, name: &str, label: &str) -> impl Iterator<Item = (u64, f64)> {
+/// Each value of this counter or gauge, with the member in this label.
+pub(super) fn labelled(metrics: &str, name: &str, label: &str) -> impl Iterator<Item = (u64, f64)> {
     let start = format!("{label}=\"");
     metrics.lines().filter_map(move |line| line.strip_prefix(name)).filter_map(move |line| {
         let (labels, value) = line.split_once("} ")?;

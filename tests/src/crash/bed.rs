@@ -14,7 +14,7 @@ use super::state::State;
 use super::traced::CRASH;
 pub use super::traced::Traced;
 use crate::client::Client;
-use crate::cluster::{Provisioning, boot_all, etcdctl, status, wait_healthy};
+use crate::cluster::{Provisioning, boot_all, etcdctl, lead, status, wait_healthy};
 use crate::harness::tail;
 use crate::host::Host;
 use crate::lossy::{Disk, Loss, Tree};
@@ -30,12 +30,6 @@ systemctl reset-failed
 find /etc/etcd /var/lib/firstboot /var/lib/etcd -mindepth 1 -delete
 rm -rf /etc/hostname /run/firstboot/*
 tar -C / -xpf /crash/installed.tar";
-
-/// etcdctl 3.5 reads the environment a second time for this command, and calls what it finds a conflict with itself.
-const MOVE_LEADER: &str = ". /etc/profile.d/etcdctl.sh
-with=\"--cacert=$ETCDCTL_CACERT --cert=$ETCDCTL_CERT --key=$ETCDCTL_KEY\"
-unset ETCDCTL_CACERT ETCDCTL_CERT ETCDCTL_KEY ETCDCTL_ENDPOINTS
-etcdctl --endpoints=https://127.0.0.1:2379 $with move-leader";
 
 /// What of a host firstboot writes.
 const WRITTEN: [&str; 4] = ["etc/etcd", "etc/hosts", "var/lib/firstboot", "var/lib/etcd"];
@@ -173,17 +167,7 @@ impl Bed {
             self.start(&[0, 1, 2])?;
             self.wait_whole()?;
         }
-        let seen = status(&self.hosts[leader])?;
-        let leads = |host: &Host| seen.iter().any(|member| member.leader && member.name == host.name());
-        let now = self.hosts.iter().position(leads).context("nobody leads")?;
-        if now != leader {
-            let list = etcdctl(&self.hosts[leader], "member list")?;
-            let own = format!(" {},", self.hosts[leader].name());
-            let line = list.lines().find(|line| line.contains(&own)).with_context(|| format!("not in {list}"))?;
-            let id = line.split(',').next().unwrap_or_default();
-            self.hosts[now].sh(&format!("{MOVE_LEADER} {id}"))?.ok().context("moving the leadership")?;
-        }
-        Ok(())
+        lead(&self.hosts, leader)
     }
 
     /// Waits until all three are healthy members of one cluster, and firstboot on each has ended well.

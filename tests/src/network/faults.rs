@@ -42,11 +42,12 @@ pub(super) fn table(faults: &[Fault], walls: &[Wall]) -> String {
 }
 
 /// A table by which the first question "who has this address" that a machine asks before it takes the address is lost,
-/// and no other: its sender has no address yet. It counts those that were asked and those that were lost.
+/// and no other: its sender has no address yet. It takes two packets, one to be answered to it, one to everybody. Counted
+/// are the packets that were sent and those that were lost.
 pub(super) fn first_question(host: &str) -> String {
     format!(
         "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \
-         request arp saddr ip 0.0.0.0 counter numgen inc mod 65536 0 counter drop\n }}\n}}\n"
+         request arp saddr ip 0.0.0.0 counter numgen inc mod 65536 < 2 counter drop\n }}\n}}\n"
     )
 }
 

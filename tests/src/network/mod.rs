@@ -83,7 +83,7 @@ impl Network {
     pub fn add(&self, host: &str) -> Result<Link> {
         let mut state = self.state()?;
         let last = state.next()?;
-        self.connect(&mut state, host, last, Ipv4Addr::new(10, 101, 15, last))
+        self.connect(&mut state, host, mac(last), Ipv4Addr::new(10, 101, 15, last))
     }
 
     /// Adds a host that has another's address, and a hardware address of its own.
@@ -91,11 +91,16 @@ impl Network {
         let address = self.link(of)?.address;
         let mut state = self.state()?;
         let last = state.next()?;
-        self.connect(&mut state, host, last, address)
+        self.connect(&mut state, host, mac(last), address)
     }
 
-    fn connect(&self, state: &mut State, host: &str, last: u8, address: Ipv4Addr) -> Result<Link> {
-        let mac = format!("52:54:0a:65:0f:{last:02x}");
+    /// Adds a host that has another's address and its hardware address, too, as a copy of a virtual machine has.
+    pub fn add_clone(&self, host: &str, of: &str) -> Result<Link> {
+        let Link { address, mac, .. } = self.link(of)?;
+        self.connect(&mut *self.state()?, host, mac, address)
+    }
+
+    fn connect(&self, state: &mut State, host: &str, mac: String, address: Ipv4Addr) -> Result<Link> {
         let namespace = Namespace::create(&format!("{}-{host}", self.0.number))?;
         let (world, own) = (self.0.world.name(), namespace.name());
         ip(&["-n", world, "link", "add", host, "type", "veth", "peer", "name", "eth0", "address", &mac, "netns", own])?;
@@ -245,6 +250,10 @@ impl Drop for Inner {
         }
         self.world.remove();
     }
+}
+
+fn mac(last: u8) -> String {
+    format!("52:54:0a:65:0f:{last:02x}")
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

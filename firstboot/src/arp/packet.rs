@@ -1,0 +1,107 @@
+//! ARP for IPv4 over Ethernet, with its Ethernet header (RFC 826).
+
+use std::net::Ipv4Addr;
+
+/// A hardware address.
+pub(super) type Address = [u8; 6];
+
+/// All machines of a network.
+const EVERYBODY: Address = [0xff; 6];
+
+const LENGTH: usize = 14 + 28;
+const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
+const REQUEST: [u8; 2] = [0, 1];
+const REPLY: [u8; 2] = [0, 2];
+
+/// Who has this address? On behalf of nobody (sender 0.0.0.0, RFC 5227), so that no neighbour learns anything from it.
+pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
+    request(own, own, [0; 6], address)
+}
+
+/// The same, to be answered to everybody: an answer to this card alone would not leave a machine that has its hardware
+/// address, too. `mark` stands where nobody looks, and tells this question from that machine's own.
+pub(super) fn question_aloud(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
+    request(own, EVERYBODY, mark, address)
+}
+
+fn request(from: Address, answer_to: Address, target: Address, address: Ipv4Addr) -> Vec<u8> {
+    let ethertype = [8, 6];
+    let nobody = Ipv4Addr::UNSPECIFIED.octets();
+    let parts: [&[u8]; 9] =
+        [&EVERYBODY, &from, &ethertype, &ETHERNET_IPV4, &REQUEST, &answer_to, &nobody, &target, &address.octets()];
+    parts.concat()
+}
+
+/// What a packet has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Somebody asks on behalf of nobody, with this mark.
+    Question(Address),
+    /// This card has the address, said to everybody.
+    Aloud(Address),
+    /// This card has the address, said in another way.
+    Owner(Address),
+}
+
+/// What a packet has to say about an address, if anything.
+pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<Said> {
+    let arp = packet.get(14..LENGTH)?;
+    let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();
+    let (sender, target): (Address, Address) = (field(8)?, field(18)?);
+    let (operation, owner, wanted) = (arp.get(6..8)?, arp.get(14..18)?, arp.get(24..28)?);
+    if arp.get(..6)? != ETHERNET_IPV4 {
+        return None;
+    }
+    if owner == address.octets() {
+        let aloud = operation == REPLY && target == EVERYBODY;
+        return Some(if aloud { Said::Aloud(sender) } else { Said::Owner(sender) });
+    }
+    let nobody = owner == Ipv4Addr::UNSPECIFIED.octets();
+    (operation == REQUEST && nobody && wanted == address.octets()).then_some(Said::Question(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+
+    /// What Linux answers (net/ipv4/arp.c, arp_process): to the hardware address that the question gives as its sender's.
+    fn answer(question: &[u8], own: Address) -> Vec<u8> {
+        let (asker, nobody) = (&question[22..28], &question[28..32]);
+        [asker, &own, &question[12..20], &REPLY, &own, &question[38..42], asker, nobody].concat()
+    }
+
+    #[test]
+    fn an_answer_names_its_speaker_and_the_question_names_nobody() {
+        let asked = question([2; 6], NODE);
+        assert_eq!(asked.len(), LENGTH);
+        assert_eq!(read(&asked, NODE), Some(Said::Question([0; 6])));
+        let mut answer = answer(&asked, [9; 6]);
+        assert_eq!(answer[..6], [2; 6]);
+        assert_eq!(read(&answer, NODE), Some(Said::Owner([9; 6])));
+        // Ethernet fills short packets up.
+        answer.resize(60, 0);
+        assert_eq!(read(&answer, NODE), Some(Said::Owner([9; 6])));
+        assert_eq!(read(&answer, Ipv4Addr::new(10, 0, 0, 4)), None);
+    }
+
+    #[test]
+    fn a_question_aloud_is_answered_to_everybody_and_known_by_its_mark() {
+        let asked = question_aloud([2; 6], NODE, [5; 6]);
+        assert_eq!(asked[6..12], [2; 6], "the switch learns nothing wrong from it");
+        assert_eq!(read(&asked, NODE), Some(Said::Question([5; 6])));
+        let answer = answer(&asked, [2; 6]);
+        assert_eq!(answer[..6], EVERYBODY);
+        assert_eq!(read(&answer, NODE), Some(Said::Aloud([2; 6])));
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_makes_it_panic(packet in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = read(&packet, NODE);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Does a copy of this machine, with its hardware address, start at this moment? Each hears the other ask.
+
+use std::io::Read as _;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+use socket2::Socket;
+
+use super::packet::{self, Address, Said, question_aloud};
+use super::{PACKETS, draw, link_of, open, silence};
+use crate::exit::refused;
+
+/// A question that is asked again and again, and an ear for others who ask it.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    address: Ipv4Addr,
+    socket: Socket,
+    question: Vec<u8>,
+    mark: Address,
+}
+
+impl Watch {
+    /// From now on whatever arrives is kept until it is looked at. `None` where this machine does not have the address.
+    pub(crate) fn begin(address: Ipv4Addr) -> Result<Option<Self>> {
+        let Some(link) = link_of(address)? else { return Ok(None) };
+        let Some(own) = link.addr() else { return Ok(None) };
+        let (socket, mark) = (open(&link).context("cannot open a socket for ARP")?, draw()?);
+        socket.set_nonblocking(true)?;
+        Ok(Some(Self { address, socket, question: question_aloud(own, address, mark), mark }))
+    }
+
+    /// Asks, and hears whether somebody else does. A copy that is asked while it is not there yet hears the next one.
+    ///
+    /// # Errors
+    /// Refused, where one does: who of the two is the right one only an operator knows.
+    pub(crate) fn look(&mut self) -> Result<()> {
+        self.socket.send(&self.question).context("cannot ask by ARP")?;
+        for _ in 0..PACKETS {
+            let mut packet = [0; 64];
+            let length = match self.socket.read(&mut packet) {
+                Ok(length) => length,
+                Err(error) if silence(&error) => break,
+                Err(error) => return Err(error).context("cannot listen for ARP"),
+            };
+            if let Some(Said::Question(mark)) = packet::read(&packet[..length], self.address)
+                && mark != self.mark
+                && mark != Address::default()
+            {
+                return Err(refused(format!(
+                    "a copy of this machine, with its address {} and its hardware address, starts at this moment, too. \
+                     Switch the wrong one off, then `systemctl restart firstboot` on the other",
+                    self.address
+                )));
+            }
+        }
+        Ok(())
+    }
+}

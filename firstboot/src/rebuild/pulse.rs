@@ -1,0 +1,200 @@
+//! Whether a member is alive on another machine: while etcd on this one is off, does anybody still hear from it?
+//!
+//! That the others are connected to it is no proof, since what a power cut left is open for seconds; that they are not is
+//! none either, since a copy of a machine with its hardware address takes its original's packets with each that it sends.
+//! What others *received* from it can grow in one way only. A follower answers each heartbeat of its leader, so the leader
+//! hears it; a leader is heard by all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::observe;
+use super::streams::labelled;
+use crate::barrier::Asker;
+
+/// Between two looks, beside two heartbeats. Each look may cut the other machine's connections; etcd on it sends something
+/// on them after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3), and is heard again from then on.
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
+
+/// How long a member has to answer, each time it is asked in one look: an answer is lost where the other machine sends
+/// something meanwhile, and a short one gets through between two heartbeats.
+const TRIES: [Duration; 4] =
+    [Duration::from_millis(150), Duration::from_millis(300), Duration::from_millis(600), Duration::from_millis(1200)];
+
+/// So often it must have been heard. Once may be what lay unread in the buffers of a member that had been stopped.
+const PROOF: u32 = 2;
+
+/// What one member says of all that it hears.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Ear {
+    /// Whether it is the leader.
+    leads: bool,
+    /// Whether it knows one.
+    led: bool,
+    /// How many bytes of raft messages it had from each member since it started.
+    heard: BTreeMap<u64, u64>,
+}
+
+impl Ear {
+    /// From its metrics (server/etcdserver/metrics.go and api/rafthttp/metrics.go there).
+    fn read(metrics: &str) -> Self {
+        let is =
+            |gauge: &str| metrics.lines().any(|line| line.strip_prefix(gauge).is_some_and(|value| value.trim() == "1"));
+        let heard = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
+        // Only whether it grows matters, and the bits of a positive number grow with it.
+        let heard = heard.map(|(member, bytes)| (member, bytes.to_bits())).collect();
+        Self { leads: is("etcd_server_is_leader "), led: is("etcd_server_has_leader "), heard }
+    }
+}
+
+/// What these, by name and client URL, say; who does not answer is left out.
+pub(super) async fn listen(whom: BTreeSet<(String, String)>, asker: &Asker) -> BTreeMap<String, Ear> {
+    let mut questions = JoinSet::new();
+    for (name, url) in whom {
+        let asker = asker.clone();
+        questions.spawn(async move {
+            for patience in TRIES {
+                if let Ok(Ok((metrics, _))) = timeout(patience, asker.page(&url, "/metrics", observe::LIMIT)).await {
+                    return Some((name, Ear::read(&metrics)));
+                }
+            }
+            None
+        });
+    }
+    questions.join_all().await.into_iter().flatten().collect()
+}
+
+/// What came of one look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Who would hear it does not.
+    Still,
+    /// It takes another look.
+    Unsure,
+    /// It is alive, and this member hears it.
+    Alive(String),
+}
+
+/// What was heard of one member so far, by whom.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    before: BTreeMap<String, u64>,
+    beats: u32,
+}
+
+impl Pulse {
+    /// Takes in what each member that answers says of it now.
+    pub(super) fn look(&mut self, member: u64, ears: &BTreeMap<String, Ear>) -> Verdict {
+        let heard = |ear: &Ear| ear.heard.get(&member).copied().unwrap_or_default();
+        let now: BTreeMap<String, u64> = ears.iter().map(|(name, ear)| (name.clone(), heard(ear))).collect();
+        let witness = now.iter().find(|(name, bytes)| self.before.get(*name).is_some_and(|before| *bytes > before));
+        if let Some((name, _)) = witness {
+            self.beats += 1;
+            let name = name.clone();
+            self.before.extend(now);
+            return if self.beats < PROOF { Verdict::Unsure } else { Verdict::Alive(name) };
+        }
+        // Those whose silence counts: the leader, or all, where nobody knows one.
+        let led = ears.values().any(|ear| ear.led);
+        let counts = ears.iter().filter(|(_, ear)| ear.leads || !led).map(|(name, _)| name);
+        // Who never heard it since it started needs not be asked twice.
+        let silent: Vec<bool> = counts.map(|name| now[name] == 0 || self.before.contains_key(name)).collect();
+        let still = !silent.is_empty() && !silent.contains(&false);
+        self.before.extend(now);
+        if still { Verdict::Still } else { Verdict::Unsure }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u64 = 0xab;
+
+    fn ear(leads: bool, led: bool, bytes: u64) -> Ear {
+        Ear { leads, led, heard: BTreeMap::from([(OWN, bytes), (0xcd, 7 * bytes)]) }
+    }
+
+    fn leader(bytes: u64) -> Ear {
+        ear(true, true, bytes)
+    }
+
+    fn follower(bytes: u64) -> Ear {
+        ear(false, true, bytes)
+    }
+
+    fn astray(bytes: u64) -> Ear {
+        ear(false, false, bytes)
+    }
+
+    fn verdicts<const N: usize>(looks: [&[(&str, Ear)]; N]) -> [Verdict; N] {
+        let mut pulse = Pulse::default();
+        looks.map(|ears| pulse.look(OWN, &ears.iter().map(|(name, ear)| ((*name).to_owned(), ear.clone())).collect()))
+    }
+
+    #[test]
+    fn what_a_member_received_is_read_from_its_metrics() {
+        let metrics = "etcd_server_has_leader 1\n\
+                       etcd_server_is_leader 1\n\
+                       etcd_network_peer_received_bytes_total{From=\"0\"} 9\n\
+                       etcd_network_peer_received_bytes_total{From=\"ab\"} 1.2345678e+07\n";
+        let later = metrics.replace("678e", "679e").replace("is_leader 1", "is_leader 0");
+        let (before, now) = (Ear::read(metrics), Ear::read(&later));
+        assert!(before.heard[&OWN] < now.heard[&OWN] && before.heard[&0] == now.heard[&0]);
+        assert_eq!((before.leads, before.led, now.leads, now.led), (true, true, false, true));
+        assert_eq!(Ear::read(""), Ear::default());
+    }
+
+    #[test]
+    fn one_that_its_leader_hears_twice_is_alive() {
+        let [one, two, three] = verdicts([
+            &[("a", leader(5)), ("b", follower(3))],
+            &[("a", leader(6)), ("b", follower(3))],
+            &[("a", leader(8)), ("b", follower(3))],
+        ]);
+        assert_eq!([one, two, three], [Verdict::Unsure, Verdict::Unsure, Verdict::Alive("a".into())]);
+    }
+
+    #[test]
+    fn one_that_leads_is_heard_by_followers() {
+        let looks = verdicts([&[("b", follower(3))], &[("b", follower(4))], &[("b", follower(9))]]);
+        assert_eq!(looks[2], Verdict::Alive("b".into()));
+    }
+
+    #[test]
+    fn what_lay_in_a_buffer_proves_nothing() {
+        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(6))], &[("a", leader(6))]])[2], Verdict::Still);
+    }
+
+    #[test]
+    fn a_leader_that_hears_nothing_says_so_in_two_looks() {
+        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(5))]]), [Verdict::Unsure, Verdict::Still]);
+        assert_eq!(verdicts([&[("a", leader(0))]]), [Verdict::Still], "it never heard it");
+        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(2))]])[1], Verdict::Still, "it was started anew");
+    }
+
+    #[test]
+    fn the_silence_of_a_follower_says_nothing() {
+        let looks = verdicts([&[("b", follower(5))], &[("b", follower(5))], &[("b", follower(0))]]);
+        assert_eq!(looks, [Verdict::Unsure, Verdict::Unsure, Verdict::Unsure]);
+        let looks = verdicts([&[("b", follower(5))], &[("a", leader(5)), ("b", follower(5))]]);
+        assert_eq!(looks[1], Verdict::Unsure, "the leader was asked once");
+    }
+
+    #[test]
+    fn where_nobody_leads_all_count() {
+        assert_eq!(verdicts([&[("a", astray(0)), ("b", astray(0))]]), [Verdict::Still]);
+        let looks = verdicts([&[("a", astray(5))], &[("a", astray(5)), ("b", astray(0))]]);
+        assert_eq!(looks, [Verdict::Unsure, Verdict::Still]);
+        let looks = verdicts([&[("a", astray(5))], &[("a", astray(5)), ("b", astray(5))]]);
+        assert_eq!(looks[1], Verdict::Unsure);
+    }
+
+    #[test]
+    fn where_nobody_answers_nothing_is_known() {
+        assert_eq!(verdicts([&[], &[]]), [Verdict::Unsure, Verdict::Unsure]);
+    }
+}

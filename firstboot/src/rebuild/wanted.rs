@@ -1,0 +1,147 @@
+//! What the others say of the member that this node is: before etcd wakes up, and while it does not get well.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::plan::Peer;
+use super::pulse::{self, Pulse, Verdict};
+use super::{Patience, Streams, observe, plan};
+use crate::arp::{self, Doubt};
+use crate::barrier::{Asker, Past};
+use crate::etcd::Credentials;
+use crate::exit::{not_ready, refused};
+use crate::identity::Identity;
+use crate::journal::Journal;
+use crate::say::say;
+
+/// How long each of the others has to answer, before etcd starts.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// How many more times they are asked where nobody answers in that time. A machine on which etcd is down says so at once.
+const SILENCES: u32 = 5;
+
+/// Refuses a member that was removed while it was off, or that runs elsewhere, before etcd wakes up with what it knew
+/// then. Nobody has to answer: the first member of a rack that comes up finds nobody.
+pub(crate) fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
+    let past = Past::of(journal);
+    if past.member.is_some() { settle(identity, &past, None, None) } else { Ok(()) }
+}
+
+/// Finds out whether a copy of this machine runs in its place, where there is reason to think so. While etcd here is off,
+/// the others hear its member in that case only. A copy that may just be starting is given its time.
+///
+/// # Errors
+/// Refused, where it runs or starts, and where there is nobody else to say; not ready, where nobody answers who could.
+pub(crate) fn dispel(identity: &Identity, journal: &Journal, doubt: Doubt) -> Result<()> {
+    let Some(doubt) = doubt else { return Ok(()) };
+    if identity.cluster.members.len() == 1 {
+        return Err(refused(format!("{doubt}, then `systemctl restart firstboot`")));
+    }
+    let watch = arp::Watch::begin(identity.node.address)?;
+    settle(identity, &Past::of(journal), Some(doubt), watch)
+}
+
+fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<arp::Watch>) -> Result<()> {
+    let credentials = Credentials::installed()?;
+    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let quiet = pulse::BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
+    let (mut streams, mut pulse, mut patience) = (Streams::default(), Pulse::default(), Patience::default());
+    let (mut silences, mut told) = (0, false);
+    let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+    let mut member = past.member;
+    loop {
+        watch.as_mut().map_or(Ok(()), arp::Watch::look)?;
+        let begun = Instant::now();
+        let (mut peers, clusters) = runtime.block_on(observe::others(identity, &asker, &credentials, ANSWER));
+        if let Some(why) = not_of_them(&peers, past) {
+            return Err(refused(why));
+        }
+        member = member.or_else(|| plan::listed(&peers, own.name.as_str(), &own.peer_url()));
+        streams.judge(&mut peers, Instant::now());
+        let connected = member.and_then(|member| plan::rival(&peers, member));
+        if doubt.is_none() {
+            doubt.clone_from(&connected);
+        }
+        let Some(why) = &doubt else {
+            if !clusters.is_empty() || begun.elapsed() < ANSWER || silences == SILENCES {
+                return Ok(());
+            }
+            silences += 1;
+            continue;
+        };
+        if !told {
+            say(format!("{why}. Listening whether this node's member runs there"));
+            told = true;
+        }
+        let verdict = match member {
+            Some(member) => {
+                let whom = observe::known(identity).into_iter().chain(observe::unknown(identity, &peers)).collect();
+                pulse.look(member, &runtime.block_on(pulse::listen(whom, &asker)))
+            }
+            None if peers.is_empty() => Verdict::Unsure,
+            None => Verdict::Still,
+        };
+        if let Verdict::Alive(witness) = verdict {
+            return Err(refused(format!(
+                "{witness} hears from this node's member, and etcd on this machine is off: a second machine runs as that, \
+                 with this node's disk or a copy of it. Switch the wrong one off, then `systemctl restart firstboot`"
+            )));
+        }
+        let over = patience.try_again(why).err();
+        if (over.is_some() || watch.is_none()) && (verdict == Verdict::Still || cannot_live(identity)) {
+            return Ok(());
+        }
+        if let Some(error) = over {
+            return Err(if connected.is_some() { error } else { unheard(why) });
+        }
+        sleep(quiet);
+    }
+}
+
+/// Whether the cluster has no quorum even with a member that runs in this node's place: on so many machines nobody is at
+/// etcd's port.
+fn cannot_live(identity: &Identity) -> bool {
+    let members = &identity.cluster.members;
+    let runs = |url: &str| {
+        let address = url.trim_start_matches("https://").parse();
+        let tried = address.map(|address| TcpStream::connect_timeout(&address, ANSWER));
+        !matches!(tried, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
+    };
+    let others = members.iter().filter(|member| member.name != identity.node.name);
+    let perhaps = others.filter(|member| runs(&member.client_url())).count();
+    perhaps + 1 < members.len() / 2 + 1
+}
+
+fn unheard(why: &str) -> anyhow::Error {
+    not_ready(format!("{why}. The others do not answer, or not their leader, who would hear this node's member"))
+}
+
+/// Why this node is no member any more, if the others say so with a quorum behind them. etcd on it ends with success then,
+/// and says so nowhere but in its log.
+pub(crate) async fn removed(
+    identity: &Identity,
+    journal: &Journal,
+    credentials: &Credentials,
+    patience: Duration,
+) -> Result<Option<String>> {
+    let past = Past::of(journal);
+    if past.member.is_none() {
+        return Ok(None);
+    }
+    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let (peers, _) = observe::others(identity, &asker, credentials, patience).await;
+    Ok(not_of_them(&peers, &past))
+}
+
+fn not_of_them(peers: &[Peer], past: &Past) -> Option<String> {
+    let own = past.member?;
+    if peers.is_empty() {
+        return None;
+    }
+    plan::another_cluster(peers, past.cluster).or_else(|| (!plan::lists(peers, own)).then(|| plan::removed(own)))
+}
