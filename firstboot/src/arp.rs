@@ -148,11 +148,11 @@ fn second_machine(address: Ipv4Addr, mut nobody: impl FnMut()) -> Result<Second>
     let mark = draw()?;
     let questions = [question(own, address), question_aloud(own, address, mark)];
     let mut socket = open(&link).context("cannot open a socket for ARP")?;
+    let (mut copy, mut looped) = (None, false);
     for _ in 0..TIMES {
         for question in &questions {
             socket.send(question).context("cannot ask by ARP")?;
         }
-        let (mut copy, mut looped) = (None, false);
         let end = Instant::now() + PATIENCE;
         for _ in 0..PACKETS {
             // What arrived while this process had to wait for its turn is read, too.

@@ -168,6 +168,12 @@ impl Network {
         self.apply(&state)
     }
 
+    /// Gives a host its own broadcasts back, as a network does in which two of a machine's ports are wrongly one.
+    pub fn loop_back(&self, host: &str) -> Result<()> {
+        let host = self.link(host)?.host;
+        ip(&["-n", self.0.world.name(), "link", "set", "dev", &host, "type", "bridge_slave", "hairpin", "on"])
+    }
+
     /// Loses the first ARP question that the host asks on behalf of nobody, and no other.
     pub fn lose_first_question(&self, host: &str) -> Result<()> {
         self.nft(&faults::first_question(&self.link(host)?.host))

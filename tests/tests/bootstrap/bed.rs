@@ -147,6 +147,17 @@ impl Bed {
     }
 }
 
+/// Removes a member by hand.
+pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
+    // For five seconds after an election etcd calls its cluster unhealthy (server.go, HealthInterval).
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = etcdctl(host, &format!("member remove {member}")) {
+        ensure!(Instant::now() < end, "{error:#}");
+        sleep(Duration::from_secs(1));
+    }
+    Ok(())
+}
+
 /// A copy of a folder takes the place of another.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     process::check("rm", &["-rf", &to.to_string_lossy()])?;

@@ -2,22 +2,23 @@
 //! so and stop before etcd starts; `firstboot run --rejoin` brings one back.
 
 use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tests::cluster::{etcdctl, wait_healthy};
+use tests::cluster::{boot_all, etcdctl, lead, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 use tests::{by_hand, client, run};
 
-use crate::bed::{Bed, NEEDS, PATIENCE, copy, listed, wait_refused};
+use crate::bed::{Bed, NEEDS, PATIENCE, copy, listed, remove, wait_refused};
 use crate::disasters::{ours, plain};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_removed_member_and_one_back_from_the_dead_stop_and_one_rejoins", NEEDS, removed)]
+    vec![
+        trial("a_removed_member_and_one_back_from_the_dead_stop_and_one_rejoins", NEEDS, removed),
+        trial("one_that_was_removed_is_told_so_though_one_of_the_others_hangs", NEEDS, beside_one_that_hangs),
+    ]
 }
 
 fn removed() -> Result<()> {
@@ -31,12 +32,7 @@ fn removed() -> Result<()> {
     ensure!(still.code() == 3 && still.stderr.contains("still the member"), "{still:?}");
 
     let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-    // For five seconds after an election etcd calls its cluster unhealthy (server.go, HealthInterval).
-    let end = Instant::now() + PATIENCE;
-    while let Err(error) = etcdctl(&bed.hosts[0], &format!("member remove {old}")) {
-        ensure!(Instant::now() < end, "{error:#}");
-        sleep(Duration::from_secs(1));
-    }
+    remove(&bed.hosts[0], &old)?;
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
     wait_refused(&bed.hosts[2], &[&old, "somebody removed that from the cluster", "firstboot run --rejoin"])?;
@@ -107,4 +103,24 @@ fn take_out(host: &Host, kept: &Path) -> Result<()> {
 /// Puts a disk that was taken out into a machine that is off.
 fn put_in(host: &Host, kept: &Path) -> Result<()> {
     DISK.iter().try_for_each(|name| copy(&kept.join(name), &host.path("/var/lib").join(name)))
+}
+
+/// One of the three that are left takes connections and answers none: what the other two say counts all the same.
+fn beside_one_that_hangs() -> Result<()> {
+    let mut bed = Bed::new(4)?;
+    boot_all(&mut bed.hosts)?;
+    for host in &bed.hosts {
+        wait_healthy(host, 4, PATIENCE)?;
+    }
+    let (removed, _) = listed(&bed.hosts[0], "etcd-4")?.context("no etcd-4")?;
+    lead(&bed.hosts, 0)?;
+    let starts = |host: &Host| Ok::<_, anyhow::Error>(host.journal("etcd")?.matches("Starting").count());
+    let before = starts(&bed.hosts[3])?;
+    bed.hosts[3].pull_the_plug()?;
+    remove(&bed.hosts[0], &removed)?;
+    bed.hosts[1].check(&["systemctl", "kill", "--signal=STOP", "etcd.service"])?;
+    bed.hosts[3].boot()?;
+    wait_refused(&bed.hosts[3], &[&removed, "somebody removed that from the cluster"])?;
+    ensure!(before > 0 && starts(&bed.hosts[3])? == before, "etcd was started");
+    bed.hosts[1].check(&["systemctl", "kill", "--signal=CONT", "etcd.service"]).map(drop)
 }

@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_second_machine_with_a_members_identity_is_refused", NEEDS, twin),
         trial("a_copy_of_a_machine_with_its_hardware_address_is_refused_by_what_the_others_hear", NEEDS, cloned),
         trial("a_copy_that_starts_with_its_original_is_not_let_in_beside_it", NEEDS, together),
+        trial("a_machine_that_hears_itself_is_no_copy_of_itself", NEEDS, echo),
         trial("a_second_machine_is_found_though_the_first_question_is_lost", NEEDS, question_lost),
     ]
 }
@@ -117,6 +118,20 @@ fn question_lost() -> Result<()> {
     let [asked, lost] = provisioning.network.questions()?;
     ensure!(lost == 2 && asked > 2, "of {asked} questions {lost} were lost");
     ensure!(etcdctl(&host, "get answer --print-value-only")?.trim() == "42");
+    Ok(())
+}
+
+/// Its own question comes back, and its own kernel answers it.
+fn echo() -> Result<()> {
+    etcd::release(etcd::DEMO)?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&programs::demo(1, "", "")?)?;
+    let mut host = provisioning.node("etcd-1")?;
+    provisioning.network.loop_back("etcd-1")?;
+    host.boot()?;
+    wait_healthy(&host, 1, PATIENCE)?;
+    let said = host.journal("firstboot")?;
+    ensure!(!said.contains("another machine"), "{said}");
     Ok(())
 }
 
