@@ -45,6 +45,8 @@ pub(crate) fn dispel(identity: &Identity, journal: &Journal, doubt: Doubt) -> Re
     settle(identity, &Past::of(journal), Some(doubt), watch)
 }
 
+/// Asks until nothing speaks against etcd's start. Where a copy of this machine may just be starting, nothing does only
+/// after a minute in which it was watched for, and not heard.
 fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<arp::Watch>) -> Result<()> {
     let credentials = Credentials::installed()?;
     let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
@@ -87,10 +89,7 @@ fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<
             None => Verdict::Still,
         };
         if let Verdict::Alive(witness) = verdict {
-            return Err(refused(format!(
-                "{witness} hears from this node's member, and etcd on this machine is off: a second machine runs as that, \
-                 with this node's disk or a copy of it. Switch the wrong one off, then `systemctl restart firstboot`"
-            )));
+            return Err(alive(&witness));
         }
         let over = patience.try_again(why).err();
         if (over.is_some() || watch.is_none()) && (verdict == Verdict::Still || cannot_live(identity)) {
@@ -115,6 +114,13 @@ fn cannot_live(identity: &Identity) -> bool {
     let others = members.iter().filter(|member| member.name != identity.node.name);
     let perhaps = others.filter(|member| runs(&member.client_url())).count();
     perhaps + 1 < members.len() / 2 + 1
+}
+
+fn alive(witness: &str) -> anyhow::Error {
+    refused(format!(
+        "{witness} hears from this node's member, and etcd on this machine is off: a second machine runs as that, with this \
+         node's disk or a copy of it. Switch the wrong one off, then `systemctl restart firstboot`"
+    ))
 }
 
 fn unheard(why: &str) -> anyhow::Error {
