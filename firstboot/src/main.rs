@@ -25,6 +25,7 @@ mod machine;
 mod metadata;
 mod operator;
 mod paths;
+mod pause;
 mod rebuild;
 mod rejoin;
 mod release;

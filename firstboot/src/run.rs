@@ -15,6 +15,7 @@ use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
+use crate::pause::pause;
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
@@ -22,9 +23,6 @@ use crate::{leave, metadata, paths, rebuild, rejoin, release, restore, stamp};
 
 /// While etcd is not healthy: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
-
-/// Between two looks at etcd: a tenth of the time it has taken so far, within these. A learner's vote waits for one.
-const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(500)];
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -198,37 +196,20 @@ fn configure(identity: &Identity, start: &Start) -> Result<()> {
 }
 
 fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
-    let begun = Instant::now();
-    let end = begun + patience;
+    let credentials = Credentials::installed()?;
+    let learner = rebuild::learner(journal)?;
+    let vote = async {
+        if let Some(member) = learner {
+            rebuild::vote(identity, &credentials, member).await?;
+        }
+        // With a vote, too, it is to become healthy first.
+        std::future::pending().await
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (cluster, member) = runtime.block_on(async {
-        let credentials = Credentials::installed()?;
-        let mut told = false;
-        let mut asked = Instant::now();
-        loop {
-            let error = match health(identity, journal, &credentials).await {
-                Ok(ids) => return Ok(ids),
-                Err(error) => error,
-            };
-            if asked.elapsed() > BETWEEN_ROLL_CALLS {
-                if let Some(why) = rebuild::removed(identity, journal, &credentials, BETWEEN_ROLL_CALLS).await? {
-                    return Err(refused(why));
-                }
-                asked = Instant::now();
-            }
-            if Instant::now() >= end {
-                return Err(not_ready(format!(
-                    "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and whether \
-                     the other members run: `firstboot status`",
-                    patience.as_secs()
-                )));
-            }
-            if !told {
-                say("etcd is started; waiting until it has a quorum");
-                told = true;
-            }
-            let [shortest, longest] = BETWEEN_LOOKS;
-            tokio::time::sleep((begun.elapsed() / 10).clamp(shortest, longest)).await;
+        tokio::select! {
+            ids = become_healthy(identity, journal, &credentials, patience) => ids,
+            error = vote => error,
         }
     })?;
     let healthy = Event::Healthy { cluster, member };
@@ -239,13 +220,46 @@ fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duratio
     Ok(())
 }
 
-async fn health(identity: &Identity, journal: &mut Journal, credentials: &Credentials) -> Result<(u64, u64)> {
-    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    let status = client.status().await?;
-    let header = status.header.unwrap_or_default();
-    if status.is_learner {
-        rebuild::promote(identity, journal, credentials, header.member_id).await?;
+/// Looks at etcd on this node until it has a quorum behind it, and gives the ids of its cluster and member.
+async fn become_healthy(
+    identity: &Identity,
+    journal: &Journal,
+    credentials: &Credentials,
+    patience: Duration,
+) -> Result<(u64, u64)> {
+    let begun = Instant::now();
+    let mut told = false;
+    let mut asked = Instant::now();
+    loop {
+        let error = match health(credentials).await {
+            Ok(ids) => return Ok(ids),
+            Err(error) => error,
+        };
+        if asked.elapsed() > BETWEEN_ROLL_CALLS {
+            if let Some(why) = rebuild::removed(identity, journal, credentials, BETWEEN_ROLL_CALLS).await? {
+                return Err(refused(why));
+            }
+            asked = Instant::now();
+        }
+        if begun.elapsed() >= patience {
+            return Err(not_ready(format!(
+                "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and whether \
+                 the other members run: `firstboot status`",
+                patience.as_secs()
+            )));
+        }
+        if !told {
+            say("etcd is started; waiting until it has a quorum");
+            told = true;
+        }
+        pause(begun).await;
     }
+}
+
+async fn health(credentials: &Credentials) -> Result<(u64, u64)> {
+    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
+    // Read through raft: a learner says that it must not answer.
     client.healthy().await?;
+    let header = client.status().await?.header.unwrap_or_default();
     Ok((header.cluster_id, header.member_id))
 }

@@ -6,6 +6,7 @@ pub(crate) mod observe;
 pub(crate) mod plan;
 mod pulse;
 mod streams;
+mod vote;
 mod wanted;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use crate::say::say;
 use crate::steps::etcd_conf::Start;
 use plan::{Plan, plan};
 use streams::Streams;
+pub(crate) use vote::{learner, vote};
 pub(crate) use wanted::{dispel, removed, still_wanted};
 
 /// What came of one round.
@@ -151,36 +153,4 @@ pub(crate) fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<
     }
     say(line);
     journal.add(event)
-}
-
-/// Gives this node, a learner, its vote. Any voter passes the request on to the leader, which refuses it until the
-/// learner is in sync; who is a voter already is done.
-///
-/// # Errors
-/// Whatever the last voter said; trying again is right for all of it.
-pub(crate) async fn promote(
-    identity: &Identity,
-    journal: &mut Journal,
-    credentials: &Credentials,
-    member: u64,
-) -> Result<()> {
-    intend(journal, Event::Promote { member }, "etcd runs as a learner; it gets its vote when it is in sync")?;
-    let mut last = Ok(());
-    for other in identity.cluster.members.iter().filter(|other| other.name != identity.node.name) {
-        // A voter that is down costs a second, not the patience of a call.
-        let asked = tokio::time::timeout(Duration::from_secs(2), async {
-            Client::connect(&other.client_url(), credentials).await?.promote(member).await
-        });
-        match asked.await {
-            Ok(Ok(())) => {
-                say("in sync: this node has its vote");
-                return Ok(());
-            }
-            // ErrMemberNotLearner: an earlier request was done, though its answer was lost.
-            Ok(Err(error)) if error.to_string().ends_with("can only promote a learner member") => return Ok(()),
-            Ok(Err(error)) => last = Err(error),
-            Err(_) => {}
-        }
-    }
-    last
 }

@@ -1,7 +1,8 @@
 //! A node with a new disk comes back by itself, and costs no write.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -9,6 +10,7 @@ use tests::client::Client;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
+use tests::process;
 
 use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_said};
 
@@ -18,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_node_with_a_new_disk_waits_and_says_why", NEEDS, waits),
         trial("two_of_five_with_new_disks_queue_up_and_both_return", NEEDS, two_of_five),
         trial("a_member_that_came_by_a_snapshot_holds_up_no_other", NEEDS, one_after_the_other),
+        trial("a_learner_gets_its_vote_once_its_etcd_runs_though_it_serves_no_clients_yet", NEEDS, vote),
     ]
 }
 
@@ -121,4 +124,49 @@ fn one_after_the_other() -> Result<()> {
         ensure!(etcd.contains("applied snapshot"), "etcd-{} has replayed the log", at + 1);
     }
     Ok(())
+}
+
+/// etcd serves clients only once the cluster knows of it, which took 3.5 seven seconds in every other rebuild; its peers it
+/// serves from its start on.
+fn vote() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    bed.hosts[2].pull_the_plug()?;
+    bed.replace_disk(2)?;
+    // It waits, until the ports are closed to it.
+    bed.provisioning.network.part("etcd-2", "etcd-3")?;
+    bed.hosts[2].boot()?;
+    wait_said(&bed.hosts[2], &["only 1 of its 3 voters are well"])?;
+    let close = |table: &str, port: &str| {
+        let rules = format!(
+            "table inet {table} {{ chain own {{ type filter hook output priority 0; oif lo tcp dport {port} drop; }}; }}"
+        );
+        nft(&bed.hosts[2], &rules)
+    };
+    close("peers", "2380")?;
+    close("clients", "2379")?;
+    bed.provisioning.network.heal_all()?;
+
+    // The third field of `endpoint status` is the version: etcd answers to others.
+    let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
+    bed.hosts[0].wait_for(&format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"), PATIENCE)?;
+    sleep(Duration::from_secs(3));
+    let is_learner =
+        || Ok::<_, anyhow::Error>(listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(_, line)| line.ends_with("true")));
+    ensure!(is_learner()?, "it has a vote, though its peer port did not answer");
+    nft(&bed.hosts[2], "delete table inet peers")?;
+    let end = Instant::now() + PATIENCE;
+    while is_learner()? {
+        ensure!(Instant::now() < end, "it has no vote:\n{}", bed.hosts[2].journal("firstboot")?);
+        sleep(Duration::from_millis(100));
+    }
+    let said = bed.hosts[2].journal("firstboot")?;
+    ensure!(!said.contains("is a healthy member"), "{said}");
+    nft(&bed.hosts[2], "delete table inet clients")?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+}
+
+fn nft(host: &Host, rules: &str) -> Result<()> {
+    process::run(host.link().namespace.command("nft").arg(rules))?.ok().map(drop)
 }
