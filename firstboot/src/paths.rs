@@ -11,6 +11,9 @@ pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
 /// A node document put on the disk by whoever made it.
 pub(crate) const NODE_FILE: &str = "/etc/firstboot/node.json";
 
+/// One that QEMU hands to the machine (drivers/firmware/qemu_fw_cfg.c).
+pub(crate) const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/etcd-image/node.json/raw";
+
 /// What firstboot knows across boots.
 pub(crate) const STATE: &str = "/var/lib/firstboot";
 /// What it did, in order.

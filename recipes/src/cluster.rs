@@ -136,6 +136,10 @@ pub enum MetadataSource {
     File,
     /// `firstboot.node=` or NoCloud's `ds=nocloud;s=` on the kernel's command line.
     Cmdline,
+    /// The same words in an OEM string of the firmware (SMBIOS type 11).
+    Smbios,
+    /// `opt/etcd-image/node.json` of QEMU's firmware configuration.
+    FwCfg,
     /// A NoCloud seed: a disk labelled `cidata`, or the seed folder.
     Nocloud,
     /// An http(s) server.

@@ -3,7 +3,10 @@
 
 mod cmdline;
 mod file;
+mod fw_cfg;
 mod nocloud;
+mod place;
+mod smbios;
 mod url;
 
 use anyhow::{Context as _, Result};
@@ -55,6 +58,8 @@ fn ask(policy: &MetadataPolicy, machine: &Machine) -> Result<Found> {
         let found = match source {
             MetadataSource::File => file::find(paths::NODE_FILE)?,
             MetadataSource::Cmdline => cmdline::find("/proc/cmdline", known)?,
+            MetadataSource::Smbios => smbios::find("/sys/firmware/dmi/entries", known)?,
+            MetadataSource::FwCfg => fw_cfg::find(paths::FW_CFG)?,
             MetadataSource::Nocloud => nocloud::find()?,
             MetadataSource::Url => match &policy.url {
                 Some(url) if !known => url::find(url, machine)?,
@@ -67,6 +72,8 @@ fn ask(policy: &MetadataPolicy, machine: &Machine) -> Result<Found> {
         asked.push(match source {
             MetadataSource::File => paths::NODE_FILE.to_owned(),
             MetadataSource::Cmdline => "firstboot.node= and ds=nocloud on the kernel's command line".to_owned(),
+            MetadataSource::Smbios => "the same in an OEM string of the firmware".to_owned(),
+            MetadataSource::FwCfg => "opt/etcd-image/node.json of its configuration".to_owned(),
             MetadataSource::Nocloud => "a disk labelled cidata and /var/lib/cloud/seed/nocloud/".to_owned(),
             MetadataSource::Url => policy.url.as_ref().map_or_else(String::new, ToString::to_string),
         });

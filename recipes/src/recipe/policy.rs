@@ -212,11 +212,13 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
 
 pub(super) fn read_metadata(root: &Table<'_>) -> MetadataPolicy {
     // Local and readable by root alone first, the network last.
-    const ALL: [(&str, MetadataSource); 4] = [
-        ("file", MetadataSource::File),
-        ("cmdline", MetadataSource::Cmdline),
-        ("nocloud", MetadataSource::Nocloud),
-        ("url", MetadataSource::Url),
+    const ALL: [MetadataSource; 6] = [
+        MetadataSource::File,
+        MetadataSource::Cmdline,
+        MetadataSource::Smbios,
+        MetadataSource::FwCfg,
+        MetadataSource::Nocloud,
+        MetadataSource::Url,
     ];
     let table = root.table("metadata");
     let table = table.as_ref();
@@ -239,8 +241,7 @@ pub(super) fn read_metadata(root: &Table<'_>) -> MetadataPolicy {
         }
         table.finish();
     }
-    let default =
-        || ALL.iter().map(|(_, source)| *source).filter(|source| *source != MetadataSource::Url || url.is_some());
+    let default = || ALL.into_iter().filter(|source| *source != MetadataSource::Url || url.is_some());
     let sources = match written {
         Some(list) => list.into_iter().map(|at| at.value.0).collect(),
         None => default().collect(),
@@ -253,6 +254,8 @@ struct SourceName(MetadataSource);
 impl std::str::FromStr for SourceName {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        serde_json::from_value(text.into()).map(Self).map_err(|_| "expected one of: file, cmdline, nocloud, url")
+        serde_json::from_value(text.into())
+            .map(Self)
+            .map_err(|_| "expected one of: file, cmdline, smbios, fw-cfg, nocloud, url")
     }
 }

@@ -7,7 +7,7 @@
 /bin/busybox mount -t devtmpfs dev /dev
 # In this order, since each needs those before it. Some kernels have some of them built in.
 for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk failover net_failover \
-    virtio_net libcrc32c xfs; do
+    virtio_net libcrc32c xfs qemu_fw_cfg; do
     if [ -e "/modules/$module.ko" ]; then /bin/busybox insmod "/modules/$module.ko"; fi
 done
 /bin/busybox mount -t xfs /dev/vda /root || exec /bin/busybox reboot -f

@@ -32,13 +32,15 @@ pub struct Vm {
     folder: PathBuf,
     /// QEMU's own words for how slow the disk is.
     throttle: String,
+    /// More of QEMU's words.
+    more: Vec<String>,
 }
 
 impl Vm {
     /// With a copy of a root on an XFS of so many bytes, which is changed by `prepare` while it is mounted.
     pub fn new(root: &Path, bytes: u64, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        let vm =
-            Self { disk: Disk::xfs(bytes, "root")?, folder: run::current()?.folder("vm")?, throttle: String::new() };
+        let disk = Disk::xfs(bytes, "root")?;
+        let vm = Self { disk, folder: run::current()?.folder("vm")?, throttle: String::new(), more: Vec::new() };
         vm.mounted(|folder| {
             let from = format!("{}/.", root.display());
             process::check("cp", &["--archive", "--one-file-system", &from, &folder.to_string_lossy()])?;
@@ -51,6 +53,13 @@ impl Vm {
     #[must_use]
     pub fn with_slow_disk(mut self, bytes: u64) -> Self {
         self.throttle = format!(",throttling.bps-write={bytes}");
+        self
+    }
+
+    /// The same with more of QEMU's words.
+    #[must_use]
+    pub fn with_arguments(mut self, more: &[String]) -> Self {
+        self.more.extend_from_slice(more);
         self
     }
 
@@ -90,7 +99,8 @@ impl Vm {
         .arg(format!("file={},format=raw,if=virtio,cache=none{}", self.disk.device().display(), self.throttle))
         // Its whole network is the guest's own address.
         .args(["-netdev", &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}")])
-        .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")]);
+        .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
+        .args(&self.more);
         let mut machine = Tied::spawn(&qemu, &File::create(&console)?)?;
         let end = Instant::now() + patience;
         while machine.ended()?.is_none() {

@@ -1,16 +1,19 @@
 //! Each place where a node may learn who it is. The seed folder is the main path's; the seed disk is with the refusals.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::Provisioning;
 use tests::etcd;
-use tests::harness::trial;
+use tests::harness::{tail, trial};
 use tests::host::Host;
+use tests::need::Need;
 use tests::programs::recipe;
 use tests::server::Fault;
+use tests::vm::{self, Vm};
 
 use crate::path::{ACCEPTED, NEEDS};
 
@@ -19,6 +22,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_node_learns_who_it_is_from_a_file", NEEDS, file),
         trial("a_node_learns_who_it_is_from_the_kernels_command_line", NEEDS, cmdline),
         trial("a_node_learns_who_it_is_from_a_server_that_is_late", NEEDS, server),
+        trial(
+            "a_node_learns_who_it_is_from_its_firmware",
+            &[NEEDS, &[Need::Qemu, Need::Apt, Need::Xfs]].concat(),
+            firmware,
+        ),
     ]
 }
 
@@ -83,5 +91,43 @@ fn server() -> Result<()> {
     host.pull_the_plug()?;
     becomes_the_node(&mut host)?;
     ensure!(ours.server.requests_for("metadata/node.json").len() == 3);
+    Ok(())
+}
+
+/// Runs in place of systemd, and says what firstboot finds with all of the firmware's tables, and without its strings.
+const FIRMWARE: &str = "#!/bin/sh
+export PATH=/usr/local/bin:/usr/sbin:/usr/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+exec > /root/said 2>&1
+stat -c 'mode %a' /sys/firmware/dmi/entries/11-0/raw /sys/firmware/qemu_fw_cfg/by_name/opt/etcd-image/node.json/raw
+firstboot run --dry-run
+mount -t tmpfs none /sys/firmware/dmi/entries
+firstboot run --dry-run
+exec busybox sh -c 'sync; reboot -f'
+";
+
+/// A virtual machine's: an OEM string that names the place, and, asked after it, QEMU's own store, which holds another node's
+/// document here.
+fn firmware() -> Result<()> {
+    let ours = provisioned()?;
+    let host = ours.machine("etcd-1")?;
+    ours.install(&host)?;
+    let document = |node: &str| ours.out().join("nodes").join(node).join("node.json");
+    let vm = Vm::new(&host.root(), 2 << 30, |root| {
+        fs::copy(document("etcd-1"), root.join("root/node.json"))?;
+        fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
+        fs::write(root.join("root/firmware.sh"), FIRMWARE)?;
+        Ok(fs::set_permissions(root.join("root/firmware.sh"), Permissions::from_mode(0o755))?)
+    })?;
+    let stored = format!("name=opt/etcd-image/node.json,file={}", document("etcd-2").display());
+    let words = ["-smbios", "type=11,value=vendor,value=firstboot.node=/root/node.json", "-fw_cfg", &stored];
+    let vm = vm.with_arguments(&words.map(str::to_owned));
+    vm.run("init=/root/firmware.sh", (host.address(), &host.link().mac), Duration::from_secs(300))?;
+    let said = vm.mounted(|root| Ok(fs::read_to_string(root.join("root/said"))?));
+    let said = said.with_context(|| format!("the machine said nothing; its console:\n{}", tail(&vm.console(), 30)))?;
+    ensure!(said.matches("mode 400\n").count() == 2, "others than root can read it:\n{said}");
+    let found: Vec<&str> = said.lines().filter(|line| line.contains(" of cluster demo at ")).collect();
+    ensure!(found.len() == 2 && found[0].starts_with("etcd-1 ") && found[1].starts_with("etcd-2 "), "{said}");
     Ok(())
 }

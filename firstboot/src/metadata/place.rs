@@ -1,0 +1,67 @@
+//! A place that something outside the disk names: `firstboot.node=PATH-OR-URL`, or as cloud-init's NoCloud writes it,
+//! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), below which `user-data` lies.
+
+use anyhow::{Context as _, Result, bail};
+use reqwest::Url;
+
+use super::{Found, LIMIT, url};
+use crate::files;
+
+/// The place that a word names, if it does.
+pub(super) fn named(word: &str) -> Option<String> {
+    // GRUB and some boot menus keep quotes around what holds a semicolon.
+    let word = word.trim_matches(['"', '\'']);
+    if let Some(place) = word.strip_prefix("firstboot.node=") {
+        return Some(place.to_owned());
+    }
+    let mut parts = word.split(';');
+    if !matches!(parts.next(), Some("ds=nocloud" | "ds=nocloud-net")) {
+        return None;
+    }
+    let seed = parts.find_map(|part| part.strip_prefix("s=").or_else(|| part.strip_prefix("seedfrom=")))?;
+    let seed = seed.strip_prefix("file://").unwrap_or(seed);
+    Some(format!("{}/user-data", seed.trim_end_matches('/')))
+}
+
+/// The document that lies there; `by` says who named the place. `known`: the node has a document already, and no server is
+/// asked again.
+pub(super) fn get(place: &str, by: &str, known: bool) -> Result<Option<Found>> {
+    if place.starts_with('/') {
+        return Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?).map(Some);
+    }
+    let address = Url::parse(place).with_context(|| format!("`{place}`, named by {by}"))?;
+    match address.scheme() {
+        "http" | "https" if known => Ok(None),
+        "http" | "https" => url::get(&address).map(Some),
+        other => bail!("{other}: in `{place}`, named by {by}: expected http, https or an absolute path"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_found_in_either_spelling() {
+        for (word, place) in [
+            ("firstboot.node=http://a/node.json", Some("http://a/node.json")),
+            ("ds=nocloud;s=http://a/etcd-1/", Some("http://a/etcd-1/user-data")),
+            ("\"ds=nocloud-net;h=x;seedfrom=http://a\"", Some("http://a/user-data")),
+            ("ds=nocloud;s=file:///seed/", Some("/seed/user-data")),
+            ("ds=nocloud", None),
+            ("ds=nocloud2;s=http://a/", None),
+            ("", None),
+        ] {
+            assert_eq!(named(word).as_deref(), place, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_read_is_named_with_who_named_it() {
+        for (place, words) in [("ftp://a/b", "expected http, https"), ("node.json", "`node.json`, named by a string")] {
+            let error = format!("{:#}", get(place, "a string", false).unwrap_err());
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(get("http://a/b", "a string", true).unwrap().is_none(), "no server is asked again");
+    }
+}

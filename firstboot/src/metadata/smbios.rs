@@ -1,0 +1,90 @@
+//! An OEM string of the firmware (SMBIOS type 11) names the place, in the words of the kernel's command line. A hypervisor
+//! gives it to a machine without touching its disk or its boot loader, and only root can read it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::{Found, LIMIT, place};
+use crate::files;
+
+/// Looks through the firmware's tables as the kernel shows them (CONFIG_DMI_SYSFS, drivers/firmware/dmi-sysfs.c), below
+/// `entries`. `known`: the node has a document already, and no server is asked again.
+pub(super) fn find(entries: &str, known: bool) -> Result<Option<Found>> {
+    let Ok(folder) = fs::read_dir(entries) else { return Ok(None) };
+    // `11-0`, `11-1`, …: the type, and which of them.
+    let mut tables: Vec<_> = folder.flatten().map(|entry| entry.path()).filter(|path| is_strings(path)).collect();
+    tables.sort();
+    for table in tables {
+        let raw = table.join("raw");
+        let bytes = files::read_bounded(&raw, LIMIT).context("cannot look for an OEM string of the firmware")?;
+        if let Some(place) = strings(&bytes).find_map(|string| place::named(&string)) {
+            return place::get(&place, "an OEM string of the firmware", known);
+        }
+    }
+    Ok(None)
+}
+
+fn is_strings(table: &Path) -> bool {
+    table.file_name().is_some_and(|name| name.to_string_lossy().starts_with("11-"))
+}
+
+/// The strings behind a structure, whose second byte says how long it is itself; each ends with a zero, and so does their
+/// list (DMTF DSP0134, 6.1.3).
+fn strings(table: &[u8]) -> impl Iterator<Item = String> {
+    let length = table.get(1).copied().unwrap_or_default();
+    let behind = table.get(length.into()..).unwrap_or_default();
+    let each = behind.split(|byte| *byte == 0).take_while(|string| !string.is_empty());
+    each.map(|string| String::from_utf8_lossy(string).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn table(strings: &[&str]) -> Vec<u8> {
+        // Type, length, handle, count.
+        let mut table = vec![11, 5, 0, 0x0e, u8::try_from(strings.len()).unwrap()];
+        for string in strings {
+            table.extend_from_slice(string.as_bytes());
+            table.push(0);
+        }
+        table.push(0);
+        table
+    }
+
+    #[test]
+    fn the_string_that_names_a_place_is_found_among_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = folder.path().join("node.json");
+        fs::write(&document, "no document").unwrap();
+        let put = |name: &str, strings: &[&str]| {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("raw"), table(strings)).unwrap();
+        };
+        let find = || find(&folder.path().to_string_lossy(), false);
+        put("1-0", &["firstboot.node=/nowhere"]);
+        put("11-0", &["io.systemd.credential:a=b", "vendor"]);
+        assert!(find().unwrap().is_none());
+        put("11-1", &["x", &format!("firstboot.node={}", document.display())]);
+        let error = format!("{:#}", find().unwrap_err());
+        assert!(error.contains("node.json is no node document"), "{error}");
+        assert!(super::find("/nowhere", false).unwrap().is_none(), "a machine without such tables");
+    }
+
+    proptest! {
+        #[test]
+        fn no_table_is_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            assert!(strings(&bytes).count() <= bytes.len());
+        }
+
+        #[test]
+        fn what_was_put_in_comes_out(texts in prop::collection::vec("[ -~]{1,40}", 0..9)) {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            assert_eq!(strings(&table(&texts)).collect::<Vec<_>>(), texts);
+        }
+    }
+}
