@@ -193,9 +193,9 @@ fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
 fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     let (cluster, domain) = (&recipe.cluster.name, &recipe.cluster.domain);
     let document = |node: &recipes::recipe::Node| -> Result<NodeDocument> {
-        let tls = pki.node_tls(&Subject { cluster, domain, name: &node.name, address: node.address })?;
+        let (tls, before) = pki.node_tls(&Subject { cluster, domain, name: &node.name, address: node.address })?;
         let (name, machine) = (node.name.clone(), node.machine.clone());
-        Ok(NodeDocument { cluster: cluster.clone(), name, address: node.address, machine, tls })
+        Ok(NodeDocument { cluster: cluster.clone(), name, address: node.address, machine, tls, before })
     };
     recipe.nodes.iter().map(document).collect()
 }

@@ -19,6 +19,7 @@ mod plan;
 mod reading;
 mod release;
 mod render;
+mod rotate;
 mod say;
 mod show;
 mod tree;
@@ -55,6 +56,10 @@ enum Command {
 enum PkiCommand {
     /// List every certificate: whose, for which names, until when
     Show(show::PkiOptions),
+    /// Make the next CA, beside the one that the nodes trust. The next build issues their certificates anew by it
+    Rotate(rotate::RotateOptions),
+    /// Have the CA before trusted no longer, once every node has a document of a build since `rotate`
+    Retire(rotate::RetireOptions),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +72,8 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Verify(options) => show::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => show::pki(&options),
+        Command::Pki(PkiCommand::Rotate(options)) => rotate::rotate(&options),
+        Command::Pki(PkiCommand::Retire(options)) => rotate::retire(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

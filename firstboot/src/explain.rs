@@ -148,6 +148,12 @@ fn sentence(event: &Event) -> String {
         Event::Promote { member } => {
             format!("etcd ran as the learner {member:x}, which was to have its vote as soon as it was in sync.")
         }
+        Event::Trust { authorities } => {
+            format!("etcd was to be started anew, to trust {}.", join(authorities))
+        }
+        Event::Show { authorities } => {
+            format!("All others trusted {}; certificates by it were to be installed.", join(authorities))
+        }
         Event::Leave { member } => {
             format!("The operator said that this node, the member {member:x}, shall leave; it was to be removed.")
         }
@@ -166,7 +172,11 @@ fn sentence(event: &Event) -> String {
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a Label>) -> String {
-    names.map(Label::as_str).collect::<Vec<_>>().join(", ")
+    join(names)
+}
+
+fn join<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn count(members: usize) -> String {
@@ -181,6 +191,7 @@ mod tests {
     use crate::barrier::{Lives, Nonce, Task};
     use crate::journal;
     use crate::machine::Machine;
+    use crate::rotation::Name;
 
     fn events() -> Vec<(Event, &'static str)> {
         let name: Label = "etcd-3".parse().unwrap();
@@ -218,6 +229,8 @@ mod tests {
             (Event::Added { member: 0xab }, "added as the member ab"),
             (Event::Join { token, members: [members.clone(), members].concat() }, "one of 2 members"),
             (Event::Promote { member: 0xab }, "learner ab"),
+            (Event::Trust { authorities: [Name::of("a"), Name::of("b")].into() }, "to trust a, b"),
+            (Event::Show { authorities: [Name::of("b")].into() }, "others trusted b"),
             (Event::Leave { member: 0xab }, "ab, shall leave"),
             (Event::Stay { member: 0xab }, "goes on as a member"),
             (Event::Left { member: 0xab }, "etcd was to stay down"),

@@ -1,7 +1,7 @@
 //! Who this node is: the one place where a document becomes believed.
 
 use anyhow::{Context as _, Result};
-use recipes::node::NODE_TYPE;
+use recipes::node::{NODE_TYPE, NodeTls};
 use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 
 use crate::exit::refused;
@@ -21,6 +21,8 @@ pub(crate) struct Identity {
     pub(crate) place: String,
     /// The cluster in the image.
     pub(crate) cluster: ClusterDocument,
+    /// The certificates it lives by: the document's, as far as none of them is held back (`rotation`).
+    pub(crate) tls: NodeTls,
 }
 
 impl Identity {
@@ -65,7 +67,8 @@ pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, ma
     if let Some(why) = machine.differs_from(&node.machine) {
         return Err(no(why));
     }
-    Ok(Identity { node, envelope, place, cluster })
+    let tls = node.tls.clone();
+    Ok(Identity { node, envelope, place, cluster, tls })
 }
 
 /// Refuses a document that is older than the one this node lives by: what was replaced was so for a reason, and whoever

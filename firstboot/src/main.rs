@@ -3,7 +3,7 @@
 //! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
 //! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its address; `barrier` sees to
 //! it that its cluster begins once, `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes
-//! one out and `rejoin` lets it back; `snapshot` takes, checks and keeps snapshots, `restore` takes all members to one;
+//! one out and `rejoin` lets it back, `rotation` replaces a CA; `snapshot` takes, checks and keeps snapshots, `restore` takes all members to one;
 //! `journal` remembers, and `explain` tells it; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
 //! and to etcd.
 
@@ -17,6 +17,7 @@ mod etcd;
 mod exit;
 mod explain;
 mod files;
+mod health;
 mod identity;
 mod journal;
 mod leave;
@@ -30,6 +31,7 @@ mod rebuild;
 mod rejoin;
 mod release;
 mod restore;
+mod rotation;
 mod run;
 mod say;
 mod snapshot;

@@ -33,6 +33,8 @@ pub(crate) const LOCK: &str = "/run/firstboot/lock";
 pub(crate) const ETCD_CONF: &str = "/etc/etcd/etcd.conf";
 /// Certificates and keys.
 pub(crate) const TLS: &str = "/etc/etcd/tls";
+/// The port on which etcd serves clients.
+pub(crate) const CLIENT_PORT: u16 = 2379;
 /// Where etcd on this node serves this node.
 pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
 /// The volume of etcd.

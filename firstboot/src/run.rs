@@ -1,6 +1,6 @@
 //! `firstboot run`: what a node does in its first minute, and proves again at every later boot.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use recipes::Label;
@@ -8,21 +8,16 @@ use recipes::Label;
 use crate::arp::{self, Asked};
 use crate::barrier::{self, Past, Word};
 use crate::change::{self, Change};
-use crate::etcd::{Client, Credentials};
-use crate::exit::{Exit, code_of, not_ready, refused};
+use crate::exit::{Exit, code_of, refused};
 use crate::files::{self, Folder, Wanted};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
-use crate::pause::pause;
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{leave, metadata, paths, rebuild, rejoin, release, restore, stamp};
-
-/// While etcd is not healthy: how often the others are asked whether this node is a member at all.
-const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
+use crate::{health, leave, metadata, paths, rebuild, rejoin, release, restore, rotation, stamp};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -68,11 +63,13 @@ pub(crate) fn identify() -> Result<(Identity, Machine)> {
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
     let found = metadata::find(&cluster.metadata, &machine)?;
-    Ok((identity::verify(found, &identity::trusted()?, cluster, &machine)?, machine))
+    let mut identity = identity::verify(found, &identity::trusted()?, cluster, &machine)?;
+    rotation::hold_back(&mut identity, &Journal::look(paths::JOURNAL)?)?;
+    Ok((identity, machine))
 }
 
 fn become_the_member(options: &Options) -> Result<()> {
-    let (identity, machine) = identify()?;
+    let (mut identity, machine) = identify()?;
     if let Some(change) = change::folder(Folder::new(paths::STATE, 0o700, files::ROOT))? {
         change.apply()?;
     }
@@ -116,7 +113,8 @@ fn become_the_member(options: &Options) -> Result<()> {
         }
         release::release()?;
     }
-    wait_for_health(&identity, &mut journal, patience)
+    health::wait(&identity, &mut journal, patience)?;
+    rotation::complete(&mut identity, &mut journal)
 }
 
 /// Prints what a run would change.
@@ -137,6 +135,8 @@ fn plan(identity: &Identity) -> Result<()> {
         println!(
             "would then agree with the other members on a new cluster, or join the one that lives, and start etcd"
         );
+    } else if !rotation::is_complete(identity) {
+        println!("would then trust and show the document's CAs and certificates, as far as all other members are");
     } else if changes.is_empty() {
         println!("nothing to do");
     }
@@ -193,73 +193,4 @@ fn conf(identity: &Identity, start: &Start) -> Result<Option<Change>> {
 
 fn configure(identity: &Identity, start: &Start) -> Result<()> {
     conf(identity, start)?.iter().try_for_each(make)
-}
-
-fn wait_for_health(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
-    let credentials = Credentials::installed()?;
-    let learner = rebuild::learner(journal)?;
-    let vote = async {
-        if let Some(member) = learner {
-            rebuild::vote(identity, &credentials, member).await?;
-        }
-        // With a vote, too, it is to become healthy first.
-        std::future::pending().await
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (cluster, member) = runtime.block_on(async {
-        tokio::select! {
-            ids = become_healthy(identity, journal, &credentials, patience) => ids,
-            error = vote => error,
-        }
-    })?;
-    let healthy = Event::Healthy { cluster, member };
-    if journal.last(|event| matches!(event, Event::Healthy { .. }).then_some(event)) != Some(&healthy) {
-        journal.add(healthy)?;
-    }
-    say(format!("{} is a healthy member of {}", identity.node.name, identity.node.cluster));
-    Ok(())
-}
-
-/// Looks at etcd on this node until it has a quorum behind it, and gives the ids of its cluster and member.
-async fn become_healthy(
-    identity: &Identity,
-    journal: &Journal,
-    credentials: &Credentials,
-    patience: Duration,
-) -> Result<(u64, u64)> {
-    let begun = Instant::now();
-    let mut told = false;
-    let mut asked = Instant::now();
-    loop {
-        let error = match health(credentials).await {
-            Ok(ids) => return Ok(ids),
-            Err(error) => error,
-        };
-        if asked.elapsed() > BETWEEN_ROLL_CALLS {
-            if let Some(why) = rebuild::removed(identity, journal, credentials, BETWEEN_ROLL_CALLS).await? {
-                return Err(refused(why));
-            }
-            asked = Instant::now();
-        }
-        if begun.elapsed() >= patience {
-            return Err(not_ready(format!(
-                "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and whether \
-                 the other members run: `firstboot status`",
-                patience.as_secs()
-            )));
-        }
-        if !told {
-            say("etcd is started; waiting until it has a quorum");
-            told = true;
-        }
-        pause(begun).await;
-    }
-}
-
-async fn health(credentials: &Credentials) -> Result<(u64, u64)> {
-    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    // Read through raft: a learner says that it must not answer.
-    client.healthy().await?;
-    let header = client.status().await?.header.unwrap_or_default();
-    Ok((header.cluster_id, header.member_id))
 }

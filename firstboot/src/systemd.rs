@@ -39,6 +39,18 @@ pub(crate) fn start(unit: &str) -> Result<()> {
     run(&["start", "--no-block", unit]).map(|_| ())
 }
 
+/// Stops a unit, and starts it again without waiting for it.
+pub(crate) fn restart(unit: &str) -> Result<()> {
+    run(&["restart", "--no-block", unit]).map(|_| ())
+}
+
+/// The process of a unit; `None` where it has none.
+pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
+    // `show --value` came with systemd 230.
+    let said = run(&["show", "--property=MainPID", unit])?;
+    Ok(said.strip_prefix("MainPID=").and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0))
+}
+
 /// Stops a unit and waits until it is down.
 pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit]).map(|_| ())

@@ -19,6 +19,7 @@ use crate::change::{Change, run};
 use crate::files::{Folder, ROOT};
 use crate::journal::{Entry, Event, Journal};
 use crate::machine::Machine;
+use crate::rotation::Name;
 use crate::steps::network::Interface;
 use crate::{paths, release, steps};
 
@@ -60,6 +61,8 @@ fn a_journal_that_says_everything_twice_says_the_same() {
         Event::Join { token: "t".into(), members },
         Event::Promote { member: 3 },
         Event::Healthy { cluster: 1, member: 3 },
+        Event::Trust { authorities: [Name::of("a"), Name::of("b")].into() },
+        Event::Show { authorities: [Name::of("b")].into() },
     ];
     for events in [history, restored(), [&restored()[..7], &[Event::GivenUp]].concat()] {
         for end in 0..=events.len() {

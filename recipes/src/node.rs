@@ -24,6 +24,10 @@ pub struct NodeDocument {
     pub machine: MachineMatch,
     /// Its certificates.
     pub tls: NodeTls,
+    /// While a CA is replaced: its certificates by the one before, which it shows until all members trust the CA of the
+    /// others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<NodeTls>,
 }
 
 /// A node's certificates and keys, PEM.

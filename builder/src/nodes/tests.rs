@@ -19,6 +19,7 @@ fn document() -> NodeDocument {
         address: Ipv4Addr::new(10, 101, 15, 101),
         machine: recipes::MachineMatch { mac: Some("52:54:00:00:00:01".parse().unwrap()), ..Default::default() },
         tls: NodeTls { ca: "ca\n".to_owned(), server: pair(), peer: pair(), client: pair() },
+        before: None,
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn open(
     }
     if matches!(step, Step::Make | Step::Finish) {
         let pair = read_key(&key)?;
-        let made = own(&pair, lifetimes, now).map_err(PkiError::make(&cert))?;
+        let made = own(&pair, lifetimes.authority, now).map_err(PkiError::make(&cert))?;
         store::put(&cert, made.pem().as_bytes(), store::PUBLIC)?;
         events.push(Event::Made(cert.clone()));
     }
@@ -137,7 +137,7 @@ fn take(given: &Path, kept: &Path, now: OffsetDateTime, events: &mut Vec<Event>)
     store::put(kept, pem.as_bytes(), store::PUBLIC)
 }
 
-fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiError> {
+pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiError> {
     let missing = || PkiError::wrong(path, "the authority's certificate is not there", "put it there, in PEM");
     let pem = store::read(path)?.ok_or_else(missing)?;
     let all =
@@ -145,7 +145,7 @@ fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiError> {
     Ok((pem, all))
 }
 
-fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
+pub(super) fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
     let missing = || PkiError::wrong(path, "the authority's key is not there", "put it there, in PEM");
     let pem = store::read_secret(path)?.ok_or_else(missing)?;
     KeyPair::from_pem(&pem).map_err(|error| {
@@ -204,8 +204,8 @@ fn issuer(
     Ok((certificate.clone(), issuer))
 }
 
-/// The certificate of an own CA.
-fn own(pair: &KeyPair, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<rcgen::Certificate, rcgen::Error> {
+/// The certificate of an own CA, for so many days.
+pub(super) fn own(pair: &KeyPair, days: u32, now: OffsetDateTime) -> Result<rcgen::Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
     // Part of the key's digest is in the name, so that two CAs of this project are never mistaken for each other.
     let digest = Sha256::of(&pair.subject_public_key_info()).to_string();
@@ -216,7 +216,7 @@ fn own(pair: &KeyPair, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<rcge
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial()?);
-    (params.not_before, params.not_after) = validity(now, lifetimes.authority);
+    (params.not_before, params.not_after) = validity(now, days);
     params.self_signed(pair)
 }
 

@@ -8,14 +8,18 @@
 //!   signing.key       0600; ed25519, signs node documents and the manifest
 //!   signing.pub       what the image trusts
 //!   nodes/NAME/{server,peer,client}.{crt,key}
+//!   nodes/NAME/before/{…}.{crt,key}   the same by the authority before, while it is replaced
+//!   next-ca.key       0600; only while `rotate` was cut short
 //!   ….old-DATE        what was replaced
 //! ```
 
 mod authority;
+mod before;
 mod certificate;
 mod error;
 mod fit;
 mod issue;
+mod rotate;
 mod show;
 mod store;
 #[cfg(test)]
@@ -35,6 +39,7 @@ use time::OffsetDateTime;
 pub(crate) use authority::Authority;
 pub(crate) use error::PkiError;
 pub(crate) use fit::{Misfit, Subject};
+pub(crate) use rotate::{retire, rotate};
 pub(crate) use show::{show, table};
 
 use authority::Signer;
@@ -98,6 +103,11 @@ pub(crate) struct Pki {
     _lock: store::Lock,
 }
 
+/// Where a certificate and its key lie.
+fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
+    (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())))
+}
+
 /// How long a build waits for another one to leave the folder: issuing takes milliseconds.
 const PATIENCE: Patience = Patience::from_secs(30);
 
@@ -134,17 +144,19 @@ impl Pki {
         &self.events
     }
 
-    /// A node's certificates: those that are there as long as they do, new ones otherwise.
-    pub(crate) fn node_tls(&mut self, subject: &Subject<'_>) -> Result<NodeTls, PkiError> {
+    /// A node's certificates: those that are there as long as they do, new ones otherwise; and, while an authority is
+    /// replaced, those by the one before.
+    pub(crate) fn node_tls(&mut self, subject: &Subject<'_>) -> Result<(NodeTls, Option<NodeTls>), PkiError> {
         let folder = self.dir.join("nodes").join(subject.name.as_str());
         store::folder(&folder)?;
         store::sweep(&folder)?;
         let [server, peer, client] = Role::ALL.map(|role| self.pair(&folder, role, subject));
-        Ok(NodeTls { ca: self.signer.pem.clone(), server: server?, peer: peer?, client: client? })
+        let tls = NodeTls { ca: self.signer.pem.clone(), server: server?, peer: peer?, client: client? };
+        Ok((tls, self.before(&folder, subject)?))
     }
 
     fn pair(&mut self, folder: &Path, role: Role, subject: &Subject<'_>) -> Result<KeyPair, PkiError> {
-        let (cert, key) = (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())));
+        let (cert, key) = files(folder, role);
         let (found, found_key) = (store::read(&cert)?, store::read_secret(&key)?);
         let wrong = found.as_deref().map(|pem| self.misfits(pem, found_key.as_deref(), role, subject));
         match (found, found_key, wrong.as_deref()) {
@@ -165,15 +177,23 @@ impl Pki {
             }
             // A key without certificate: a build was killed between the two. Nobody has seen the key, it will do.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
-            (has_cert, has_key, _) => self.clear(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong.as_deref())?,
+            (has_cert, has_key, _) => {
+                let wrong = wrong.as_deref();
+                self.keep_before(folder, (has_cert.as_deref(), has_key.as_deref(), wrong), role, subject)?;
+                self.clear(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong)?;
+            }
         }
         self.issue(&cert, &key, role, subject)
     }
 
     fn misfits(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> Vec<Misfit> {
+        fit::misfits(cert, key, &self.measure(role, subject))
+    }
+
+    fn measure<'a>(&'a self, role: Role, subject: &Subject<'a>) -> Measure<'a> {
         let (_, new_until) = authority::validity(self.now, self.lifetimes.certificate);
         let issuer = self.signer.issuer.as_ref().map(|(certificate, _)| certificate);
-        let measure = Measure {
+        Measure {
             role,
             subject: *subject,
             // What is issued here has to be by the one who issues now, or a CA could never be phased out.
@@ -181,8 +201,7 @@ impl Pki {
             now: self.now,
             renew_until: authority::validity(self.now, self.lifetimes.renew_before).1,
             new_until: issuer.map_or(new_until, |issuer| new_until.min(issuer.not_after)),
-        };
-        fit::misfits(cert, key, &measure)
+        }
     }
 
     /// Judges a ready certificate: what would fail on the node is an error, the rest a warning.

@@ -44,14 +44,19 @@ pub(crate) fn show(dir: &Path, now: OffsetDateTime) -> Result<Vec<CertInfo>, Pki
     };
     let trusted = Certificate::all(&pem).unwrap_or_default();
     let mut out = file(&ca, &dir.join("ca.key"), None, now)?;
+    for path in leaves(dir)? {
+        out.extend(file(&path, &path.with_extension("key"), Some(&trusted), now)?);
+    }
+    Ok(out)
+}
+
+/// The files of the nodes' certificates.
+pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     let mut leaves = Vec::new();
     for node in list(&dir.join("nodes"))? {
         leaves.extend(list(&node)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "crt")));
     }
-    for path in leaves {
-        out.extend(file(&path, &path.with_extension("key"), Some(&trusted), now)?);
-    }
-    Ok(out)
+    Ok(leaves)
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {

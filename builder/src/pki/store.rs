@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+use tempfile::NamedTempFile;
 use time::OffsetDateTime;
 
 use super::PkiError;
@@ -66,6 +67,46 @@ pub(super) fn too_wide(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiEr
 /// Writes a new file durably. It appears whole or not at all, with this very mode under every umask, and an
 /// existing one is an error: a key that was overwritten is gone for good.
 pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
+    let file = unfinished(path, bytes, mode)?;
+    file.persist_noclobber(path).map_err(|error| PkiError::io("create it", path)(error.error))?;
+    sync_parent(path)
+}
+
+/// The same in the place of another, which is kept under a name that says since when; gives that name. At every moment one of
+/// the two is there, whole.
+pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+    let file = unfinished(path, bytes, mode)?;
+    let kept = keep(path, now)?;
+    file.persist(path).map_err(|error| PkiError::io("replace it", path)(error.error))?;
+    sync_parent(path)?;
+    Ok(kept)
+}
+
+/// The same with a file that is there already.
+pub(super) fn supersede(path: &Path, next: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+    let kept = keep(path, now)?;
+    fs::rename(next, path).map_err(PkiError::io("replace it", path))?;
+    sync_parent(path)?;
+    Ok(kept)
+}
+
+/// Gives a file a second name, durably, in the place of whatever had it.
+pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
+    match fs::remove_file(second) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(PkiError::io("remove it", second)(error)),
+        _ => fs::hard_link(path, second).map_err(PkiError::io("create it", second))?,
+    }
+    sync_parent(second)
+}
+
+fn keep(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+    let aside = name_aside(path, now);
+    fs::hard_link(path, &aside).map_err(PkiError::io("keep it", path))?;
+    Ok(aside)
+}
+
+/// What a file is to be, flushed, under a name that is swept up.
+fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, PkiError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(UNFINISHED)
@@ -75,12 +116,18 @@ pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> 
     file.write_all(bytes).map_err(PkiError::io("write it", path))?;
     file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(PkiError::io("set its mode", path))?;
     file.as_file().sync_all().map_err(PkiError::io("write it to the disk", path))?;
-    file.persist_noclobber(path).map_err(|error| PkiError::io("create it", path)(error.error))?;
-    sync_parent(path)
+    Ok(file)
 }
 
 /// Moves a file out of the way, under a name that says since when, and gives that name.
 pub(super) fn set_aside(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+    let aside = name_aside(path, now);
+    fs::rename(path, &aside).map_err(PkiError::io("move it aside", path))?;
+    sync_parent(path)?;
+    Ok(aside)
+}
+
+fn name_aside(path: &Path, now: OffsetDateTime) -> PathBuf {
     let stamp = utc(now).replace(['-', ':'], "");
     let name = |suffix: String| {
         let mut name = path.as_os_str().to_owned();
@@ -94,9 +141,7 @@ pub(super) fn set_aside(path: &Path, now: OffsetDateTime) -> Result<PathBuf, Pki
         count += 1;
         aside = name(format!("-{count}"));
     }
-    fs::rename(path, &aside).map_err(PkiError::io("move it aside", path))?;
-    sync_parent(path)?;
-    Ok(aside)
+    aside
 }
 
 /// A text file, or `None` where there is none.

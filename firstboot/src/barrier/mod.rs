@@ -36,12 +36,13 @@ pub(crate) use decide::{Memory, Words};
 pub(crate) use epoch::{Epoch, Lives, Nonce};
 pub(crate) use errand::{Agreed, Errand};
 pub(crate) use ids::member_id;
+pub(crate) use listen::PORT as PEER_PORT;
 pub(crate) use past::{Past, SetAside, Word};
 pub(crate) use task::{Task, short};
 pub(crate) use volume::{Data, aside, data, put_aside};
 pub(crate) use without::{objection, record as go_without};
 #[cfg(test)]
-pub(crate) use {past::tests::restored, volume::mark};
+pub(crate) use {past::tests::restored, tls::server, volume::mark};
 
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
@@ -145,8 +146,9 @@ pub(crate) async fn agree(
     mut errand: Option<Errand>,
 ) -> Result<Agreed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
-    let asker = Asker::new(cluster, &node.tls)?;
-    let listener = Listener::open(node.address, tls::server(&node.tls)?, words::write(&cluster.name, &memory)).await?;
+    let asker = Asker::new(cluster, &identity.tls)?;
+    let listener =
+        Listener::open(node.address, tls::server(&identity.tls)?, words::write(&cluster.name, &memory)).await?;
     if let Some((digest, path)) = errand.as_ref().and_then(|errand| errand.file.clone()) {
         listener.offer(digest, path);
     }

@@ -12,6 +12,7 @@ use super::epoch::{Epoch, Lives, Nonce};
 use super::ids;
 use super::task::Task;
 use crate::journal::{Entry, Event, Exchange, Journal, Told};
+use crate::rotation::Name;
 use crate::steps::etcd_conf::Start;
 
 pub(super) use standing::{Standing, standing};
@@ -47,6 +48,8 @@ pub(crate) struct Past {
     pub(crate) exchange: Option<Exchange>,
     /// The data that the last exchange set aside.
     pub(crate) set_aside: Option<SetAside>,
+    /// The CAs whose certificates this node may show: all others were seen to trust them.
+    pub(crate) cleared: BTreeSet<Name>,
     /// Where it stands with its cluster by the operator's word.
     pub(crate) word: Word,
 }
@@ -121,6 +124,7 @@ impl Past {
                 Event::GivenUp => (past.told, past.exchange) = (None, None),
                 Event::Exchange(exchange) => past.exchange = Some((**exchange).clone()),
                 Event::Exchanged => past.exchanged(),
+                Event::Show { authorities } => past.cleared.clone_from(authorities),
                 Event::Leave { member } => past.word = Word::Leave(*member),
                 Event::Stay { .. } => past.word = Word::None,
                 Event::Left { member } => past.word = Word::Left(*member),
@@ -133,7 +137,8 @@ impl Past {
                 | Event::Aside { .. }
                 | Event::Remove { .. }
                 | Event::Add { .. }
-                | Event::Promote { .. } => {}
+                | Event::Promote { .. }
+                | Event::Trust { .. } => {}
             }
         }
         past

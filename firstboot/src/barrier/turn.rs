@@ -28,7 +28,7 @@ pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
     let members = identity.cluster.members.iter().filter(|member| epoch.lives.contains_key(&member.name));
     let first = members.min_by_key(|member| member.peer_url());
     let Some(first) = first.filter(|first| first.name != identity.node.name) else { return Ok(()) };
-    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Ok(Some(question)) = runtime.block_on(async { timeout(HEAD_START, started(&asker, first)).await }) {
         // etcd would log a connection that is broken off.

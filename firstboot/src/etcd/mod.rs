@@ -1,5 +1,6 @@
 //! The one door to etcd: gRPC with the node's client certificate. No etcdctl is run.
 
+mod claim;
 mod shared;
 mod stream;
 mod wire;
@@ -13,6 +14,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic_prost::ProstCodec;
 
 use crate::{files, paths};
+pub(crate) use claim::Claim;
 pub(crate) use shared::Lease;
 pub(crate) use wire::{AlarmMember, Member, SnapshotResponse, StatusResponse};
 

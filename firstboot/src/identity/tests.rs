@@ -15,7 +15,14 @@ fn document() -> NodeDocument {
     let pair = || KeyPair { cert: String::new(), key: "SECRET".into() };
     let tls = NodeTls { ca: String::new(), server: pair(), peer: pair(), client: pair() };
     let cluster = cluster().name;
-    NodeDocument { cluster, name: member.name, address: member.address, machine: MachineMatch::default(), tls }
+    NodeDocument {
+        cluster,
+        name: member.name,
+        address: member.address,
+        machine: MachineMatch::default(),
+        tls,
+        before: None,
+    }
 }
 
 fn key() -> SigningKey {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::barrier::{Lives, Nonce, Task};
 use crate::files::Stamp;
 use crate::machine::Machine;
+use crate::rotation::Name;
 
 /// One thing that happened. A decision is written before it is acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +73,16 @@ pub(crate) enum Event {
     Promote {
         /// Its id.
         member: u64,
+    },
+    /// etcd shall be started anew, to trust other CAs.
+    Trust {
+        /// All that it shall trust.
+        authorities: BTreeSet<Name>,
+    },
+    /// All others trust these CAs: this node shall show its document's certificates, which are by them.
+    Show {
+        /// Who signed them.
+        authorities: BTreeSet<Name>,
     },
     /// The operator said that this member shall leave its cluster, and it is safe; now it is removed.
     Leave {

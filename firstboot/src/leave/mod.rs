@@ -143,7 +143,7 @@ fn call_off(journal: &mut Journal, member: u64) -> Result<()> {
 /// What etcd on this node and the others say.
 async fn look(identity: &Identity, past: &Past, member: u64) -> Result<Observed> {
     let credentials = Credentials::installed()?;
-    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
     let (peers, _) = observe::others(identity, &asker, &credentials, observe::PATIENCE).await;
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;

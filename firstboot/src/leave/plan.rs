@@ -5,10 +5,7 @@
 //! tolerance left because one of them is down. Here all others must be well: who wants a cluster to shrink wants it to
 //! be whole afterwards.
 
-use std::collections::BTreeSet;
-
-use crate::etcd::Member;
-use crate::rebuild::plan::{Peer, agree, another_cluster, lists};
+use crate::rebuild::plan::{Peer, agree, another_cluster, ill, lists};
 
 /// All that is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,9 +62,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     if let Some(learner) = first.members.iter().find(|other| other.is_learner && other.id != *member) {
         return wait(format!("{} is being added", learner.title()));
     }
-    let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
-    let others = first.members.iter().filter(|other| !other.is_learner && other.id != *member);
-    let ill: Vec<String> = others.filter(|other| !well.contains(&other.id)).map(Member::title).collect();
+    let ill = ill(peers, *member);
     if !ill.is_empty() {
         return wait(format!(
             "of those that stay {} is not well, and without this node the cluster could lose its quorum. Bring it back \

@@ -203,6 +203,14 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<St
     })
 }
 
+/// The voters beside this member that are not well, and learners: one that is being added may be their quorum's next voter.
+pub(crate) fn ill(peers: &[Peer], member: u64) -> Vec<String> {
+    let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
+    let others = peers.iter().flat_map(|peer| &peer.members).filter(|other| other.id != member);
+    let ill = others.filter(|other| other.is_learner || !well.contains(&other.id));
+    ill.map(Member::title).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// Whether all have the same member list.
 pub(crate) fn agree(peers: &[Peer]) -> bool {
     peers.iter().all(|peer| ids(peer) == ids(&peers[0]))

@@ -30,7 +30,7 @@ pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
 /// itself, which serves its peers from its start on: the vote of one that is dead again would be no help to a quorum.
 pub(crate) async fn vote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
     let begun = Instant::now();
     loop {
         let runs = matches!(asker.ask(own, false).await, Heard::Words(Words::Etcd { .. }));

@@ -49,7 +49,7 @@ pub(crate) fn dispel(identity: &Identity, journal: &Journal, doubt: Doubt) -> Re
 /// after a minute in which it was watched for, and not heard.
 fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<arp::Watch>) -> Result<()> {
     let credentials = Credentials::installed()?;
-    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let quiet = pulse::BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
     let (mut streams, mut pulse, mut patience) = (Streams::default(), Pulse::default(), Patience::default());
@@ -139,7 +139,7 @@ pub(crate) async fn removed(
     if past.member.is_none() {
         return Ok(None);
     }
-    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
     let (peers, _) = observe::others(identity, &asker, credentials, patience).await;
     Ok(not_of_them(&peers, &past))
 }

@@ -30,7 +30,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     let member = identity.cluster.member(peer).filter(|member| member.name != identity.node.name);
     let member = member.ok_or_else(|| refused(format!("{peer} is no other member; the members are {}", names())))?;
     let end = Instant::now() + patience;
-    let asker = Asker::new(&identity.cluster, &identity.node.tls)?;
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let snapshot = told(&asker, member, end).await?;

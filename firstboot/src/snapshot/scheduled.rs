@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use super::prune::prune;
 use super::source::Source;
 use super::take::{describe, host, take};
 use super::target::Target;
-use crate::etcd::{Client, Credentials, Lease};
+use crate::etcd::{Claim, Client, Credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity;
 use crate::say::say;
@@ -27,10 +27,6 @@ use crate::say::say;
 pub(crate) const NEWEST: &str = "/etcd-image/backup/newest";
 /// Who is at work.
 const CLAIM: &str = "/etcd-image/backup/claim";
-/// A member that died loses its claim after so many seconds.
-const LEASE: i64 = 60;
-/// How often a claim is renewed.
-const RENEW: Duration = Duration::from_secs(15);
 /// How often who waits looks again.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -119,7 +115,7 @@ pub(super) async fn run(spread: Duration) -> Result<()> {
             say(format!("the snapshot of {} was taken by {}: {}", stamp(slot), record.host, record.file));
             return Ok(());
         }
-        if let Some(claim) = Claim::get(&source.client).await? {
+        if let Some(claim) = Claim::get(&source.client, CLAIM, host()).await? {
             let done = claim.hold(work(&cluster, &target, &source, slot)).await;
             claim.end().await;
             if done? {
@@ -167,50 +163,6 @@ pub(super) async fn tell(cluster: &recipes::ClusterDocument, source: &Source, pl
     let slot = backup.schedule.slot(manifest.time);
     if let Err(error) = record(&source.client, &Record::of(slot, place, manifest)).await {
         eprintln!("firstboot: the other members were not told of this snapshot: {error:#}");
-    }
-}
-
-/// The right to take the snapshot.
-struct Claim<'a> {
-    client: &'a Client,
-    lease: Lease,
-}
-
-impl<'a> Claim<'a> {
-    /// Gets it, unless another has it.
-    async fn get(client: &'a Client) -> Result<Option<Self>> {
-        if client.get(CLAIM).await?.is_some() {
-            return Ok(None);
-        }
-        let claim = Self { client, lease: client.lease(LEASE).await? };
-        if client.put_if(CLAIM, 0, host().into_bytes(), Some(claim.lease)).await? {
-            return Ok(Some(claim));
-        }
-        claim.end().await;
-        Ok(None)
-    }
-
-    /// Does some work while the claim is renewed. Where it cannot be renewed the work goes on: two snapshots are better
-    /// than none.
-    async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                done = &mut work => return done,
-                () = tokio::time::sleep(RENEW) => {
-                    if let Err(error) = self.client.keep_alive(self.lease).await {
-                        eprintln!("firstboot: {error:#}");
-                    }
-                }
-            }
-        }
-    }
-
-    async fn end(self) {
-        let ended = self.client.revoke(self.lease).await.context("the claim ends by itself in a minute");
-        if let Err(error) = ended {
-            eprintln!("firstboot: {error:#}");
-        }
     }
 }
 

@@ -19,14 +19,22 @@ use crate::paths;
 /// All that is missing before etcd can be configured, in the order in which it is to be done. The address, which tells
 /// whether this is the machine at all, goes before: see run.rs.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
-    tls::check(identity)?;
+    tls::check(identity, &identity.node.tls)?;
     let mut changes = Vec::new();
     changes.extend(host::name(identity)?);
     changes.extend(host::hosts(identity)?);
     changes.extend(folder(Folder::new("/etc/etcd", 0o755, ROOT))?);
-    changes.extend(tls::install(identity)?);
+    changes.extend(tls::install(&identity.tls)?);
     // Only its root: what lies in it is etcd's.
     changes.extend(folder(Folder::new(paths::VOLUME, 0o700, ETCD))?);
+    let labels = labels::plan(&changes);
+    changes.extend(labels);
+    Ok(changes)
+}
+
+/// What is missing of the certificates that the node is to live by now.
+pub(crate) fn certificates(identity: &Identity) -> Result<Vec<Change>> {
+    let mut changes = tls::install(&identity.tls)?;
     let labels = labels::plan(&changes);
     changes.extend(labels);
     Ok(changes)

@@ -16,16 +16,16 @@ use rustls::{CertificateError, RootCertStore};
 
 use crate::change::{Change, file, folder};
 use crate::exit::{not_ready, refused};
-use crate::files::{ETCD, Folder, ROOT, Wanted};
+use crate::files::{self, ETCD, Folder, ROOT, Wanted};
 use crate::identity::Identity;
 use crate::paths;
 use crate::steps::etcd_conf::PEER;
 
-/// Refuses certificates that would not work: better now, with words, than later in etcd's log.
-pub(super) fn check(identity: &Identity) -> Result<()> {
+/// Refuses certificates that would not work on this node: better now, with words, than later in etcd's log.
+pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     let names = names(identity);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    check_at(identity, &names, UnixTime::since_unix_epoch(now))
+    check_at(identity, tls, &names, UnixTime::since_unix_epoch(now))
 }
 
 /// What a server or peer certificate must cover. The guide asks for localhost, since etcdctl on the node uses it; and by it
@@ -36,8 +36,7 @@ fn names(identity: &Identity) -> Vec<String> {
     vec![node.name.to_string(), identity.fqdn(), address, PEER.to_owned(), "127.0.0.1".to_owned()]
 }
 
-fn check_at(identity: &Identity, names: &[String], now: UnixTime) -> Result<()> {
-    let tls = &identity.node.tls;
+fn check_at(identity: &Identity, tls: &NodeTls, names: &[String], now: UnixTime) -> Result<()> {
     let authority = Authority::new(&tls.ca)?;
     for (what, pair, names) in
         [("server", &tls.server, names), ("peer", &tls.peer, names), ("client", &tls.client, &[])]
@@ -157,10 +156,27 @@ pub(crate) fn date(time: UnixTime) -> String {
     date.and_then(|date| date.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
 }
 
+fn at(name: &str) -> String {
+    format!("{}/{name}", paths::TLS)
+}
+
+/// What is installed; nothing, where it is not whole.
+pub(crate) fn installed() -> Result<Option<NodeTls>> {
+    let read = |name: String| -> Result<Option<String>> {
+        let bytes = files::read_if_there(at(&name))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    let pair = |name: &str| -> Result<Option<KeyPair>> {
+        let (cert, key) = (read(format!("{name}.crt"))?, read(format!("{name}.key"))?);
+        Ok(cert.zip(key).map(|(cert, key)| KeyPair { cert, key }))
+    };
+    let (ca, server, peer, client) = (read("ca.crt".to_owned())?, pair("server")?, pair("peer")?, pair("client")?);
+    let all = ca.zip(server).zip(peer.zip(client));
+    Ok(all.map(|((ca, server), (peer, client))| NodeTls { ca, server, peer, client }))
+}
+
 /// Keys are readable by who uses them alone: etcd its own two, root the client's.
-pub(super) fn install(identity: &Identity) -> Result<Vec<Change>> {
-    let tls = &identity.node.tls;
-    let at = |name: &str| format!("{}/{name}", paths::TLS);
+pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![Wanted::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [("server", &tls.server, ETCD), ("peer", &tls.peer, ETCD), ("client", &tls.client, ROOT)]
     {

@@ -62,10 +62,10 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pki = provisioning.pki();
         let read = |name: &str| fs::read(pki.join(name)).with_context(|| format!("cannot read {name} of the pki"));
-        let ca = Certificate::from_pem(&read("ca.crt")?)?;
+        let cas = Certificate::from_pem_bundle(&read("ca.crt")?)?;
         let own = [read("nodes/etcd-1/client.key")?, read("nodes/etcd-1/client.crt")?].concat();
         let builder = blocking::Client::builder()
-            .tls_certs_only([ca])
+            .tls_certs_only(cas)
             .identity(Identity::from_pem(&own)?)
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))

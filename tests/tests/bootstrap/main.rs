@@ -10,6 +10,7 @@ mod load;
 mod moved;
 mod rebuild;
 mod rejoin;
+mod rotation;
 mod stranger;
 mod twin;
 mod upgrade;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             rejoin::trials(),
             growing::trials(),
             moved::trials(),
+            rotation::trials(),
             load::trials(),
             versions::trials(),
             upgrade::trials(),

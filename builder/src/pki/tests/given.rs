@@ -60,7 +60,7 @@ fn an_authority_changes_only_by_way_of_both() {
     let both = folder.0.path().join("both.crt");
     fs::write(&both, fs::read_to_string(&one).unwrap() + &fs::read_to_string(&two).unwrap()).unwrap();
     let tls = build(&both, &one_key).unwrap();
-    assert_eq!(tls.ca.matches("BEGIN").count(), 2);
+    assert_eq!(tls.0.ca.matches("BEGIN").count(), 2);
     assert_eq!(folder.leaf("server").issuer, "O=Example, CN=one");
     build(&both, &two_key).unwrap();
     assert_eq!(folder.leaf("server").issuer, "O=Example, CN=two");

@@ -1,4 +1,5 @@
 mod given;
+mod rotate;
 mod show;
 
 use std::fs::{self, Permissions};
@@ -62,9 +63,14 @@ impl Folder {
         Certificate::all(&pem).unwrap().remove(0)
     }
 
+    /// What a node's document has of the authority before.
+    fn before(&self) -> Option<NodeTls> {
+        self.open(now()).unwrap().node_tls(&Node::new("etcd-1").at(101)).unwrap().1
+    }
+
     fn node(&self, now: OffsetDateTime, last: u8) -> Result<(NodeTls, Vec<Event>), PkiError> {
         let mut pki = self.open(now)?;
-        let tls = pki.node_tls(&Node::new("etcd-1").at(last))?;
+        let (tls, _) = pki.node_tls(&Node::new("etcd-1").at(last))?;
         Ok((tls, pki.events().to_vec()))
     }
 

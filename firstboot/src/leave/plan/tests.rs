@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::etcd::Member;
 
 fn member(id: u64) -> Member {
     Member { id, name: format!("etcd-{id}"), ..Member::default() }

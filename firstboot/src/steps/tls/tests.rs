@@ -1,5 +1,7 @@
 //! Each way a certificate can be wrong, and the words it is answered with.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose as Eku, IsCa, KeyPair as Key,
 };
@@ -14,10 +16,12 @@ const NAMES: [&str; 5] = ["etcd-1", "etcd-1.cluster.local", "10.101.15.101", "lo
 
 type Ca = CertifiedIssuer<'static, Key>;
 
+static CAS: AtomicU32 = AtomicU32::new(1);
+
 fn ca() -> Ca {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.distinguished_name.push(DnType::CommonName, "test CA");
+    params.distinguished_name.push(DnType::CommonName, format!("test CA {}", CAS.fetch_add(1, Ordering::Relaxed)));
     CertifiedIssuer::self_signed(params, Key::generate().unwrap()).unwrap()
 }
 
@@ -53,9 +57,11 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
         address: member.address,
         machine: recipes::MachineMatch::default(),
         tls,
+        before: None,
     };
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
-    Identity { node, envelope: key.sign("t", b""), place: "a test".into(), cluster }
+    let tls = node.tls.clone();
+    Identity { node, envelope: key.sign("t", b""), place: "a test".into(), cluster, tls }
 }
 
 /// A node with all that it needs.
@@ -74,7 +80,7 @@ const NOW: u64 = 1_795_305_600;
 
 fn check_now(identity: &Identity) -> Result<()> {
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW));
-    check_at(identity, &names(identity), now)
+    check_at(identity, &identity.node.tls, &names(identity), now)
 }
 
 fn said(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> String {

@@ -1,0 +1,122 @@
+//! The authority is replaced: `rotate` makes the next one and has both trusted, `retire` leaves the one that signs. Killed at
+//! any moment the folder can be built from, and the same command goes on.
+
+use std::path::Path;
+
+use rcgen::{KeyPair, PublicKeyData as _};
+use time::OffsetDateTime;
+
+use super::certificate::{Certificate, chains};
+use super::show::leaves;
+use super::{Event, PATIENCE, PkiError, authority, store};
+
+/// The next authority's key, until it takes the place of `ca.key`.
+const NEXT: &str = "next-ca.key";
+
+/// The authority's key, which the folder must have, and all certificates beside it.
+struct Own {
+    cert: std::path::PathBuf,
+    key: std::path::PathBuf,
+    pem: String,
+    trusted: Vec<Certificate>,
+}
+
+impl Own {
+    fn of(dir: &Path) -> Result<Self, PkiError> {
+        let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        if !key.exists() {
+            return Err(PkiError::wrong(
+                &key,
+                "there is none: no authority was made here",
+                "where [tls] ca-cert and ca-key give your own, put the new certificate and the old one into the first and \
+                 the new key into the second; take the old one out in the end",
+            ));
+        }
+        let (pem, trusted) = authority::read_cert(&cert)?;
+        Ok(Self { cert, key, pem, trusted })
+    }
+
+    /// The certificate of the one that signs.
+    fn signer(&self) -> Result<&Certificate, PkiError> {
+        let public = authority::read_key(&self.key)?.subject_public_key_info();
+        self.trusted.iter().find(|certificate| certificate.public_key == public).ok_or_else(|| {
+            let found = format!("it is not the key of a certificate in {}", self.cert.display());
+            PkiError::wrong(&self.key, found, "restore the two that belong together")
+        })
+    }
+
+    fn subjects(&self) -> String {
+        self.trusted.iter().map(|certificate| format!("`{}`", certificate.subject)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Makes the next authority, which signs from the next build on. The one before is trusted beside it.
+pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
+    let _lock = store::Lock::take(dir, PATIENCE)?;
+    store::sweep(dir)?;
+    let own = Own::of(dir)?;
+    own.signer()?;
+    let next = dir.join(NEXT);
+    let mut events = Vec::new();
+    if !next.exists() {
+        if own.trusted.len() > 1 {
+            return Err(PkiError::wrong(
+                &own.cert,
+                format!("it holds {} already", own.subjects()),
+                "end that change by `builder pki retire` before the next one",
+            ));
+        }
+        let pair = KeyPair::generate().map_err(PkiError::make(&next))?;
+        store::put(&next, pair.serialize_pem().as_bytes(), store::SECRET)?;
+    }
+    let pair = authority::read_key(&next)?;
+    let public = pair.subject_public_key_info();
+    if !own.trusted.iter().any(|certificate| certificate.public_key == public) {
+        let made = authority::own(&pair, days, now).map_err(PkiError::make(&own.cert))?;
+        let kept = store::replace(&own.cert, (made.pem() + &own.pem).as_bytes(), store::PUBLIC, now)?;
+        let why = "the next authority is trusted, too".to_owned();
+        events.push(Event::Replaced { path: own.cert.clone(), why, kept });
+    }
+    let kept = store::supersede(&own.key, &next, now)?;
+    events.push(Event::Replaced { path: own.key, why: "the next authority signs from now on".to_owned(), kept });
+    Ok(events)
+}
+
+/// Leaves the authority that signs as the only one that is trusted.
+pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
+    let _lock = store::Lock::take(dir, PATIENCE)?;
+    store::sweep(dir)?;
+    let own = Own::of(dir)?;
+    let signer = own.signer()?;
+    let next = dir.join(NEXT);
+    if next.exists() {
+        return Err(PkiError::wrong(&next, "the next authority does not sign yet", "run `builder pki rotate` again"));
+    }
+    if own.trusted.len() == 1 {
+        return Err(PkiError::wrong(
+            &own.cert,
+            format!("it holds {} alone", own.subjects()),
+            "there is nothing to retire",
+        ));
+    }
+    for leaf in leaves(dir)? {
+        let chain = store::read(&leaf)?.unwrap_or_default();
+        let chain = Certificate::all(&chain).map_err(|why| PkiError::wrong(&leaf, why, "build, and try again"))?;
+        if let Err(why) = chains(&chain, std::slice::from_ref(signer), now) {
+            return Err(PkiError::wrong(
+                &leaf,
+                why,
+                "build, hand every node its new document, and try again; move away what is of no node any more",
+            ));
+        }
+    }
+    let alone = blocks(&own.pem).find(|block| Certificate::all(block).is_ok_and(|found| found == [signer.clone()]));
+    let alone = alone.ok_or_else(|| PkiError::wrong(&own.cert, "it changed meanwhile", "try again"))?;
+    let kept = store::replace(&own.cert, (alone.trim_start().to_owned() + "\n").as_bytes(), store::PUBLIC, now)?;
+    Ok(vec![Event::Replaced { path: own.cert, why: "the authorities before are trusted no longer".to_owned(), kept }])
+}
+
+/// Each certificate of a PEM text, with what stands before it.
+fn blocks(pem: &str) -> impl Iterator<Item = &str> {
+    pem.split_inclusive("-----END CERTIFICATE-----")
+}

@@ -1,0 +1,51 @@
+//! `builder pki rotate` and `builder pki retire`: the cluster's CA is replaced.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use time::OffsetDateTime;
+
+use crate::pki::Event;
+use crate::{pki, say};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RotateOptions {
+    /// The folder of the cluster's certificates and keys
+    folder: PathBuf,
+    /// For how many days the next CA is valid
+    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    days: u32,
+}
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetireOptions {
+    /// The folder of the cluster's certificates and keys
+    folder: PathBuf,
+}
+
+/// Makes the next CA.
+pub(crate) fn rotate(options: &RotateOptions) -> Result<()> {
+    let events = pki::rotate(&options.folder, options.days, OffsetDateTime::now_utc())?;
+    tell(
+        &events,
+        "Next: build, and hand each node its new document, in any order. Once all have it, and each of your clients has a \
+         certificate by the new CA and trusts it: `builder pki retire`",
+    )
+}
+
+/// Has the CA before trusted no longer.
+pub(crate) fn retire(options: &RetireOptions) -> Result<()> {
+    let events = pki::retire(&options.folder, OffsetDateTime::now_utc())?;
+    tell(&events, "Next: build, and hand each node its new document, in any order")
+}
+
+fn tell(events: &[Event], next: &str) -> Result<()> {
+    let mut text = String::new();
+    for event in events {
+        writeln!(text, "{event}")?;
+    }
+    Ok(say::result(text + next + "\n")?)
+}

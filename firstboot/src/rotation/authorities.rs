@@ -1,0 +1,220 @@
+//! The CAs in a PEM text, each known by its name: that is all that a TLS server tells of whom it trusts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::refused;
+
+/// A CA's name: its subject, DER; in base64 where it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct Name(Vec<u8>);
+
+/// CAs by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Authorities(BTreeMap<Name, Root>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Root {
+    certificate: CertificateDer<'static>,
+    public_key: Vec<u8>,
+}
+
+impl Name {
+    /// From a subject in DER.
+    pub(super) fn new(der: &[u8]) -> Self {
+        Self(der.to_vec())
+    }
+
+    /// Of a CA with this common name.
+    #[cfg(test)]
+    pub(crate) fn of(common_name: &str) -> Self {
+        Authorities::read(&tests::ca(common_name)).unwrap().names().pop_first().unwrap()
+    }
+
+    /// The value of an attribute of a distinguished name, which stands right behind its type (X.520: `id-at` is 55 04).
+    fn attribute(&self, kind: u8) -> Option<String> {
+        let kind = [6, 3, 0x55, 4, kind];
+        let at = self.0.windows(kind.len()).position(|bytes| bytes == kind)?;
+        let [_string, length, rest @ ..] = &self.0[at + kind.len()..] else { return None };
+        let text = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
+        (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        STANDARD.encode(name.0)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = base64::DecodeError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        STANDARD.decode(text).map(Self)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const COMMON_NAME: u8 = 3;
+        const ORGANIZATION: u8 = 10;
+        match self.attribute(COMMON_NAME).or_else(|| self.attribute(ORGANIZATION)) {
+            Some(text) => f.write_str(&text),
+            None => self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
+}
+
+impl Authorities {
+    /// All in a PEM text.
+    ///
+    /// # Errors
+    /// Where one cannot be read; refused, where two of one name have different keys.
+    pub(crate) fn read(pem: &str) -> Result<Self> {
+        CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(Self::default(), |all, certificate| {
+            let certificate = certificate.context("a CA certificate is no PEM")?;
+            let mut store = RootCertStore::empty();
+            store.add(certificate.clone()).context("a CA certificate cannot be used")?;
+            let name = Name::new(store.subjects()[0].as_ref());
+            let public_key = store.roots[0].subject_public_key_info.to_vec();
+            all.and(Self(BTreeMap::from([(name, Root { certificate, public_key })])))
+        })
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> BTreeSet<Name> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Each of them.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.0.values().map(|root| &root.certificate)
+    }
+
+    /// These, and those of the others that are not among them.
+    ///
+    /// # Errors
+    /// Refused, where two of one name have different keys: nobody could tell which of them is trusted.
+    pub(super) fn and(mut self, others: Self) -> Result<Self> {
+        for (name, root) in others.0 {
+            let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
+            if own.public_key != root.public_key {
+                return Err(refused(format!(
+                    "two CAs are called `{name}`, and have different keys: who is trusted could not be told. Give the \
+                     new one a name of its own"
+                )));
+            }
+        }
+        Ok(self)
+    }
+
+    /// As one PEM text.
+    pub(super) fn pem(&self) -> String {
+        let mut text = String::new();
+        for root in self.0.values() {
+            text.push_str("-----BEGIN CERTIFICATE-----\n");
+            // RFC 7468: 64 characters a line. base64's alphabet is ASCII.
+            let encoded = STANDARD.encode(&root.certificate);
+            for line in encoded.as_bytes().chunks(64) {
+                let _ = writeln!(text, "{}", String::from_utf8_lossy(line));
+            }
+            text.push_str("-----END CERTIFICATE-----\n");
+        }
+        text
+    }
+
+    /// Which of them has signed a certificate that is valid now; none where none has.
+    pub(super) fn issuer(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<Name> {
+        let signed = |root: &Root| {
+            let mut store = RootCertStore::empty();
+            store.add(root.certificate.clone()).ok()?;
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).build().ok()?;
+            // As a client: each certificate of a node may act as one.
+            verifier.verify_client_cert(leaf, intermediates, UnixTime::now()).ok()
+        };
+        self.0.iter().find(|(_, root)| signed(root).is_some()).map(|(name, _)| name.clone())
+    }
+
+    /// The same of a chain in PEM, leaf first.
+    pub(super) fn issuer_of(&self, chain: &str) -> Option<Name> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().ok()?;
+        let (leaf, intermediates) = chain.split_first()?;
+        self.issuer(leaf, intermediates)
+    }
+}
+
+/// Names in a sentence.
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a Name>) -> String {
+    names.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exit::{Exit, code_of};
+    use crate::steps::issued;
+
+    pub(super) fn ca(common_name: &str) -> String {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let (one, other) = (issued().tls, issued().tls);
+        let all = Authorities::read(&format!("{}{}", one.ca, other.ca)).unwrap();
+        assert_eq!(all.names().len(), 2);
+        assert_eq!(Authorities::read(&all.pem()).unwrap(), all);
+        let again = all.clone().and(Authorities::read(&one.ca).unwrap()).unwrap();
+        assert_eq!(again, all, "one that is there twice is there once");
+        let name = Authorities::read(&one.ca).unwrap().names().pop_first().unwrap();
+        assert!(name.to_string().starts_with("test CA "), "{name}");
+        let text = serde_json::to_string(&name).unwrap();
+        assert_eq!(serde_json::from_str::<Name>(&text).unwrap(), name);
+    }
+
+    #[test]
+    fn a_certificate_is_by_whom_it_is() {
+        let (one, other) = (issued().tls, issued().tls);
+        let all = Authorities::read(&format!("{}{}", one.ca, other.ca)).unwrap();
+        let names = |tls: &recipes::node::NodeTls| Authorities::read(&tls.ca).unwrap().names().pop_first();
+        assert_eq!(all.issuer_of(&one.peer.cert), names(&one));
+        assert_eq!(all.issuer_of(&other.client.cert), names(&other));
+        assert_eq!(all.issuer_of(&issued().tls.peer.cert), None);
+        assert_eq!(all.issuer_of("no certificate"), None);
+    }
+
+    #[test]
+    fn two_of_one_name_and_two_keys_are_refused() {
+        let error = Authorities::read(&(ca("one name") + &ca("one name"))).unwrap_err();
+        assert!(code_of(&error) == Exit::Refused && error.to_string().contains("`one name`"), "{error:#}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_is_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert!(!Name::new(&bytes).to_string().contains(char::is_control));
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in "(-----BEGIN CERTIFICATE-----\n)?[ -~\n]{0,200}(-----END CERTIFICATE-----\n)?") {
+            let _ = Authorities::read(&text);
+        }
+    }
+}

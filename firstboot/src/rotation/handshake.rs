@@ -1,0 +1,106 @@
+//! Whom a running etcd trusts, and whose certificate it shows. Both are in its side of a TLS handshake: a server that wants a
+//! certificate names the CAs that it takes one of (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all that it has read
+//! (crypto/tls, ClientCAs). What lies on that member's disk by now does not matter, and nobody has to be asked.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use recipes::node::NodeTls;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::authorities::{Authorities, Name};
+
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a server's side of a handshake says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// The CAs whose certificates it takes.
+    pub(super) trusts: BTreeSet<Name>,
+    /// The CA whose certificate it shows.
+    pub(super) issuer: Name,
+}
+
+/// Shows the node's client certificate, and hears whom the server trusts.
+#[derive(Debug)]
+struct Listening {
+    own: Arc<CertifiedKey>,
+    heard: Mutex<BTreeSet<Name>>,
+}
+
+impl ResolvesClientCert for Listening {
+    fn resolve(&self, root_hint_subjects: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let names = root_hint_subjects.iter().map(|der| Name::new(der)).collect();
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        Some(self.own.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Shakes hands with whoever serves there, as the peer that `tls` makes this node, knowing `authorities`.
+pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Authorities) -> Result<Shown> {
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities.certificates() {
+        roots.add(certificate.clone())?;
+    }
+    let chain = CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes()).ok().context("the peer's key is no PEM")?;
+    let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
+    let own = Arc::new(CertifiedKey::new(chain.context("the peer's certificate is no PEM")?, key));
+    let listening = Arc::new(Listening { own, heard: Mutex::default() });
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_client_cert_resolver(listening.clone());
+    // A session that is taken up again is one in which nobody names a CA.
+    config.resumption = Resumption::disabled();
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        TlsConnector::from(Arc::new(config)).connect(ServerName::from(address.ip()), stream).await
+    };
+    let stream = tokio::time::timeout(PATIENCE, connect).await;
+    let stream = stream.with_context(|| format!("no TLS handshake with {address} within {} s", PATIENCE.as_secs()))?;
+    let stream = stream.with_context(|| format!("no TLS handshake with {address}"))?;
+    let trusts = listening.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    ensure!(!trusts.is_empty(), "{address} does not say whom it trusts");
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let issuer = chain.split_first().and_then(|(leaf, intermediates)| authorities.issuer(leaf, intermediates));
+    Ok(Shown { trusts, issuer: issuer.with_context(|| format!("{address} shows a certificate of no CA known here"))? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::barrier;
+    use crate::steps::issued;
+
+    #[test]
+    fn a_server_says_whom_it_trusts_and_whose_certificate_it_has() {
+        let (tls, other) = (issued().tls, issued().tls);
+        let served = NodeTls { ca: format!("{}{}", tls.ca, other.ca), ..tls.clone() };
+        let known = Authorities::read(&tls.ca).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let shown = |served: &NodeTls| {
+            runtime.block_on(async {
+                let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = socket.local_addr().unwrap();
+                let acceptor = tokio_rustls::TlsAcceptor::from(barrier::server(served).unwrap());
+                let serve = async { acceptor.accept(socket.accept().await.unwrap().0).await };
+                tokio::join!(look(address, &tls, &known), serve).0
+            })
+        };
+        let both = Authorities::read(&served.ca).unwrap().names();
+        assert_eq!(shown(&served).unwrap(), Shown { trusts: both, issuer: known.names().pop_first().unwrap() });
+        assert!(shown(&other).is_err(), "a stranger's certificate");
+    }
+}

@@ -1,0 +1,79 @@
+//! What of a document's certificates may be installed at once on a member, and what has to wait for the others.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use recipes::node::{KeyPair, NodeTls};
+
+use super::authorities::{Authorities, Name};
+
+fn pairs(tls: &NodeTls) -> [&KeyPair; 3] {
+    [&tls.server, &tls.peer, &tls.client]
+}
+
+/// Whether the certificates are the same, whoever is trusted.
+pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
+    pairs(one) == pairs(other)
+}
+
+/// Who signed these certificates, by the names of these CAs; none where one of them is by nobody among them.
+pub(super) fn issuers(tls: &NodeTls, authorities: &Authorities) -> Option<BTreeSet<Name>> {
+    pairs(tls).into_iter().map(|pair| authorities.issuer_of(&pair.cert)).collect()
+}
+
+/// What may lie on the disk of a member that has `installed`, and works with it, and shall have what is in the `document`:
+/// every CA of both is trusted, and certificates by another CA than before are held back until all others trust that, as
+/// they do those that were `cleared`.
+pub(super) fn for_now(document: &NodeTls, installed: &NodeTls, cleared: &BTreeSet<Name>) -> Result<NodeTls> {
+    let (new, old) = (Authorities::read(&document.ca)?, Authorities::read(&installed.ca)?);
+    let all = new.clone().and(old)?;
+    let ca = if all == new { document.ca.clone() } else { all.pem() };
+    let (next, now) = (issuers(document, &all), issuers(installed, &all));
+    let is_cleared = next.as_ref().is_some_and(|next| next.is_subset(cleared));
+    let shown = if next == now || is_cleared { document } else { installed };
+    Ok(NodeTls { ca, ..shown.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::{issued, issued_in};
+
+    fn names(tls: &NodeTls) -> BTreeSet<Name> {
+        Authorities::read(&tls.ca).unwrap().names()
+    }
+
+    fn with_ca(tls: &NodeTls, ca: String) -> NodeTls {
+        NodeTls { ca, ..tls.clone() }
+    }
+
+    #[test]
+    fn certificates_of_another_ca_wait_until_that_is_cleared() {
+        let (old, new) = (issued().tls, issued().tls);
+        let nobody = BTreeSet::new();
+        for document in [new.clone(), with_ca(&new, format!("{}{}", new.ca, old.ca))] {
+            let held = for_now(&document, &old, &nobody).unwrap();
+            assert!(same_pairs(&held, &old));
+            assert_eq!(names(&held), &names(&old) | &names(&new));
+            assert_eq!(for_now(&document, &held, &nobody).unwrap(), held, "said twice it is the same");
+
+            let shown = for_now(&document, &held, &names(&new)).unwrap();
+            assert!(same_pairs(&shown, &new));
+            assert_eq!(names(&shown), names(&held), "nobody is distrusted yet");
+            // Half of them may lie there already.
+            let half = NodeTls { server: new.server.clone(), ..held.clone() };
+            assert_eq!(for_now(&document, &half, &names(&new)).unwrap(), shown);
+        }
+        let another = issued().tls;
+        assert!(same_pairs(&for_now(&another, &new, &names(&new)).unwrap(), &new), "another was cleared");
+    }
+
+    #[test]
+    fn a_renewal_by_the_same_ca_waits_for_nobody() {
+        let old = issued_in(2020).tls;
+        // The same CA, and the pairs in each other's place: others than before.
+        let renewed = NodeTls { server: old.peer.clone(), peer: old.server.clone(), ..old.clone() };
+        assert_eq!(for_now(&renewed, &old, &BTreeSet::new()).unwrap(), renewed);
+        assert_eq!(for_now(&old, &old, &BTreeSet::new()).unwrap(), old);
+    }
+}

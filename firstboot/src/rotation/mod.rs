@@ -1,0 +1,182 @@
+//! A CA is replaced under a running cluster. Each member trusts the new one beside the old as soon as its document names it,
+//! shows certificates by it once all others trust it, and drops the old one when nobody shows a certificate by that. The
+//! nodes may get their documents in any order. `held` says what may lie on the disk meanwhile, `handshake` what a running
+//! etcd says of itself, `plan` what is next; here it is written down and done.
+
+mod authorities;
+mod handshake;
+mod held;
+mod plan;
+mod restart;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use recipes::node::NodeTls;
+
+pub(crate) use authorities::Name;
+
+use crate::barrier::{Asker, PEER_PORT, Past};
+use crate::etcd::{Client, Credentials, Member};
+use crate::identity::Identity;
+use crate::journal::{Event, Journal};
+use crate::paths;
+use crate::rebuild::plan::{Peer, ill};
+use crate::rebuild::{intend, observe};
+use crate::say::say;
+use crate::steps::{self, tls};
+use authorities::{Authorities, list};
+use handshake::look;
+use plan::{Observed, Plan, Seen, plan};
+
+/// Until the others have come further: between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Holds back those of the document's certificates that others might not trust yet, where this node has any that work
+/// meanwhile: a member those that are installed, a new one those that came with the document.
+pub(crate) fn hold_back(identity: &mut Identity, journal: &Journal) -> Result<()> {
+    let past = Past::of(journal);
+    let installed = if past.begun.is_some() { tls::installed()? } else { None };
+    if installed.as_ref() == Some(&identity.node.tls) {
+        return Ok(());
+    }
+    let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
+    let meanwhile = installed.filter(works).or_else(|| identity.node.before.clone().filter(works));
+    // The document's own faults are found, and told, later.
+    if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.node.tls)) {
+        identity.tls = held::for_now(&identity.node.tls, &meanwhile, &past.cleared)?;
+    }
+    Ok(())
+}
+
+/// Whether the document's certificates are all that is trusted and shown, by what lies on the disk.
+pub(crate) fn is_complete(identity: &Identity) -> bool {
+    identity.tls == identity.node.tls
+}
+
+/// Goes on until this member trusts and shows what its document says, however long the others take.
+pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut told = String::new();
+    loop {
+        let observed = runtime.block_on(observe(identity, journal))?;
+        let why = match plan(&observed) {
+            Plan::Done => return Ok(()),
+            Plan::Wait(why) => Some(why),
+            Plan::Restart => {
+                let authorities = observed.installed.clone();
+                let line = format!("etcd is to be started anew, to trust {}", list(&authorities));
+                intend(journal, Event::Trust { authorities }, &line)?;
+                runtime.block_on(restart::restart(identity, member(journal)?))
+            }
+            Plan::Show => {
+                intend(
+                    journal,
+                    Event::Show { authorities: observed.issuers.clone() },
+                    &format!("all members trust {}: this node shows certificates by it", list(&observed.issuers)),
+                )?;
+                hold_back(identity, journal)?;
+                make_so(identity)?;
+                None
+            }
+            Plan::Drop => {
+                let dropped = list(observed.installed.difference(&observed.wanted));
+                say(format!("nobody shows a certificate by {dropped} any more: this node is to trust it no longer"));
+                identity.tls = identity.node.tls.clone();
+                make_so(identity)?;
+                None
+            }
+        };
+        let Some(why) = why else { continue };
+        if why != told {
+            say(&why);
+            told = why;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn make_so(identity: &Identity) -> Result<()> {
+    for change in steps::certificates(identity)? {
+        say(change.to_string());
+        change.apply()?;
+    }
+    Ok(())
+}
+
+/// What this node and the others trust and show.
+async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
+    let known = Authorities::read(&identity.tls.ca)?;
+    let own = [(identity.node.address, PEER_PORT), (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT)];
+    let mut observed = Observed {
+        wanted: Authorities::read(&identity.node.tls.ca)?.names(),
+        installed: known.names(),
+        issuers: held::issuers(&identity.node.tls, &known).unwrap_or_default(),
+        held: !held::same_pairs(&identity.tls, &identity.node.tls),
+        own: see(identity, &known, own.map(SocketAddr::from)).await,
+        others: BTreeMap::new(),
+        ill: Vec::new(),
+    };
+    if plan(&observed) == Plan::Done {
+        return Ok(observed);
+    }
+    let member = member(journal)?;
+    let peers = peers(identity).await?;
+    let Some(first) = peers.first() else {
+        if let Err(error) = alone(member).await {
+            observed.own = Err(format!("{error:#}"));
+        }
+        return Ok(observed);
+    };
+    observed.ill = ill(&peers, member);
+    for other in first.members.iter().filter(|other| other.id != member) {
+        let seen = match ports(other) {
+            Ok(ports) => see(identity, &known, ports).await,
+            Err(error) => Err(format!("{error:#}")),
+        };
+        observed.others.insert(other.title(), seen);
+    }
+    Ok(observed)
+}
+
+async fn see(identity: &Identity, known: &Authorities, ports: [SocketAddr; 2]) -> Seen {
+    let mut seen = Vec::new();
+    for port in ports {
+        seen.push(look(port, &identity.tls, known).await.map_err(|error| format!("{error:#}"))?);
+    }
+    Ok(seen)
+}
+
+/// Where a member serves its peers and its clients.
+fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
+    let port = |urls: &[String]| -> Result<SocketAddr> {
+        let url = urls.first().context("it has not started yet")?;
+        url.trim_start_matches("https://").parse().with_context(|| format!("{url} is no address"))
+    };
+    Ok([port(&member.peer_urls)?, port(&member.client_urls)?])
+}
+
+/// The member that this node is.
+fn member(journal: &Journal) -> Result<u64> {
+    Past::of(journal).member.context("a bug: a healthy member without an id")
+}
+
+/// The others, as far as they have a quorum behind them.
+async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
+    Ok(observe::others(identity, &asker, &Credentials::installed()?, observe::PATIENCE).await.0)
+}
+
+/// # Errors
+/// Where etcd here does not say, with a quorum behind it, that this node is the only voter.
+async fn alone(member: u64) -> Result<()> {
+    let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
+    client.healthy().await?;
+    let members = client.members(true).await?;
+    if members.iter().any(|other| other.id != member) {
+        bail!("no other member has a quorum behind it");
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! How a CA is replaced under a running cluster, as a pure function: from what each member trusts and shows to the next
+//! step of this one. etcd reads its CAs only at its start, and its certificates at each handshake
+//! (client/pkg/transport/listener.go), so a member is started anew once to trust a new CA, and once not to trust the old
+//! one any more; never while another is down, and nobody shows what another does not trust.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::authorities::{Name, list};
+use super::handshake::Shown;
+
+/// What one member says at its ports, or why it cannot be told.
+pub(super) type Seen = Result<Vec<Shown>, String>;
+
+/// All that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Observed {
+    /// The CAs in this node's document.
+    pub(super) wanted: BTreeSet<Name>,
+    /// Those that lie on its disk for etcd's next start: these, and the ones that are not dropped yet.
+    pub(super) installed: BTreeSet<Name>,
+    /// Who signed the document's certificates.
+    pub(super) issuers: BTreeSet<Name>,
+    /// Whether they are held back.
+    pub(super) held: bool,
+    /// What etcd here says.
+    pub(super) own: Seen,
+    /// The same of the other members, by their names.
+    pub(super) others: BTreeMap<String, Seen>,
+    /// The voters beside this node that are not well.
+    pub(super) ill: Vec<String>,
+}
+
+/// The next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// All is as the document says.
+    Done,
+    /// Nothing can be done yet, and why.
+    Wait(String),
+    /// Start etcd anew, to trust those that lie there.
+    Restart,
+    /// Install the document's certificates.
+    Show,
+    /// Leave on the disk only the document's CAs.
+    Drop,
+}
+
+/// The rule.
+pub(super) fn plan(observed: &Observed) -> Plan {
+    let Observed { wanted, installed, issuers, others, .. } = observed;
+    let own = match &observed.own {
+        Ok(own) => own,
+        Err(why) => return Plan::Wait(format!("etcd on this node: {why}")),
+    };
+    if own.iter().any(|port| port.trusts != *installed) {
+        return match observed.ill.as_slice() {
+            [] => Plan::Restart,
+            ill => Plan::Wait(format!(
+                "etcd is to be started anew, to trust {}, and is not while {} is not well",
+                list(installed),
+                ill.join(", ")
+            )),
+        };
+    }
+    if observed.held {
+        let lacks = |seen: &Seen| match seen {
+            Ok(ports) if ports.iter().all(|port| port.trusts.is_superset(issuers)) => None,
+            Ok(_) => Some("does not trust it yet: has it its new document?".to_owned()),
+            Err(why) => Some(format!("cannot be asked: {why}")),
+        };
+        return match missing(others, lacks) {
+            Some(who) => Plan::Wait(format!("the certificates by {} are held back: {who}", list(issuers))),
+            None => Plan::Show,
+        };
+    }
+    if installed == wanted {
+        return Plan::Done;
+    }
+    let dropped = || list(installed.difference(wanted));
+    let shows = |seen: &Seen| match seen {
+        Ok(ports) => {
+            let old = ports.iter().find(|port| !wanted.contains(&port.issuer))?;
+            Some(format!("shows a certificate by {}: has it its new document?", old.issuer))
+        }
+        Err(why) => Some(format!("cannot be asked: {why}")),
+    };
+    match missing(others, shows) {
+        Some(who) => Plan::Wait(format!("{} is trusted until nobody needs it: {who}", dropped())),
+        None => Plan::Drop,
+    }
+}
+
+/// Whoever is not that far, with the reason.
+fn missing(others: &BTreeMap<String, Seen>, why: impl Fn(&Seen) -> Option<String>) -> Option<String> {
+    let all: Vec<String> =
+        others.iter().filter_map(|(name, seen)| why(seen).map(|why| format!("{name} {why}"))).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text.as_bytes())
+    }
+
+    fn names(text: &str) -> BTreeSet<Name> {
+        text.chars().map(|one| name(&one.to_string())).collect()
+    }
+
+    /// One who trusts these and shows a certificate by that, at both ports.
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where others cannot be asked")]
+    fn seen(trusts: &str, issuer: &str) -> Seen {
+        Ok(vec![Shown { trusts: names(trusts), issuer: name(issuer) }; 2])
+    }
+
+    /// `o` is the old one, `n` the new.
+    fn observed(wanted: &str, installed: &str, held: bool, own: Seen, others: [Seen; 2]) -> Observed {
+        let [two, three] = others;
+        Observed {
+            wanted: names(wanted),
+            installed: names(installed),
+            issuers: names("n"),
+            held,
+            own,
+            others: BTreeMap::from([("etcd-2".to_owned(), two), ("etcd-3".to_owned(), three)]),
+            ill: Vec::new(),
+        }
+    }
+
+    fn waits(observed: &Observed, words: &[&str]) {
+        let Plan::Wait(why) = plan(observed) else { panic!("{observed:?}: {:?}", plan(observed)) };
+        assert!(words.iter().all(|word| why.contains(word)), "{why}");
+    }
+
+    #[test]
+    fn it_trusts_then_shows_then_drops() {
+        let (old, both) = (seen("o", "o"), seen("no", "o"));
+        // With a document of both, or of the new one alone.
+        for wanted in ["no", "n"] {
+            let step = observed(wanted, "no", true, old.clone(), [old.clone(), old.clone()]);
+            assert_eq!(plan(&step), Plan::Restart);
+            let step = observed(wanted, "no", true, both.clone(), [both.clone(), old.clone()]);
+            waits(&step, &["held back", "etcd-3 does not trust it yet"]);
+            let step = observed(wanted, "no", true, both.clone(), [both.clone(), both.clone()]);
+            assert_eq!(plan(&step), Plan::Show);
+        }
+        let shown = seen("no", "n");
+        let step = observed("no", "no", false, shown.clone(), [both.clone(), both.clone()]);
+        assert_eq!(plan(&step), Plan::Done, "the document has both");
+        let step = observed("n", "no", false, shown.clone(), [both.clone(), shown.clone()]);
+        waits(&step, &["etcd-2 shows a certificate by"]);
+        let step = observed("n", "no", false, shown.clone(), [shown.clone(), seen("n", "n")]);
+        assert_eq!(plan(&step), Plan::Drop);
+        let step = observed("n", "n", false, shown.clone(), [shown.clone(), shown.clone()]);
+        assert_eq!(plan(&step), Plan::Restart);
+        let step = observed("n", "n", false, seen("n", "n"), [shown.clone(), both]);
+        assert_eq!(plan(&step), Plan::Done);
+    }
+
+    #[test]
+    fn etcd_is_not_started_anew_while_another_voter_is_not_well() {
+        let old = seen("o", "o");
+        let step = observed("no", "no", true, old.clone(), [old.clone(), old]);
+        waits(&Observed { ill: vec!["etcd-2".to_owned()], ..step }, &["etcd-2 is not well"]);
+    }
+
+    #[test]
+    fn who_cannot_be_asked_is_waited_for() {
+        let (both, down) = (seen("no", "o"), Err("connection refused".to_owned()));
+        waits(&observed("no", "no", true, both.clone(), [both.clone(), down.clone()]), &["etcd-3", "refused"]);
+        let shown = seen("no", "n");
+        waits(&observed("n", "no", false, shown.clone(), [down.clone(), shown]), &["etcd-2", "refused"]);
+        waits(&observed("no", "no", true, down, [both.clone(), both]), &["on this node", "refused"]);
+    }
+
+    #[test]
+    fn one_port_that_is_behind_counts_for_its_member() {
+        let half =
+            Ok(vec![Shown { trusts: names("no"), issuer: name("o") }, Shown { trusts: names("o"), issuer: name("o") }]);
+        let both = seen("no", "o");
+        waits(&observed("no", "no", true, both.clone(), [both.clone(), half.clone()]), &["etcd-3"]);
+        assert_eq!(plan(&observed("no", "no", true, half, [both.clone(), both])), Plan::Restart);
+    }
+
+    /// Three nodes that get a document in any order, one step at a time, by this rule: nobody ever shows another what that
+    /// does not trust, no two are down at a time, and in the end all is as the document says.
+    #[test]
+    fn in_every_order_nobody_is_locked_out() {
+        explore::all("no");
+        explore::all("n");
+    }
+
+    mod explore {
+        use std::collections::HashSet;
+
+        use super::*;
+
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        struct Node {
+            told: bool,
+            /// On the disk.
+            trusts: String,
+            issuer: String,
+            /// What etcd has read at its start.
+            runs: String,
+        }
+
+        fn look(node: &Node) -> Seen {
+            seen(&node.runs, &node.issuer)
+        }
+
+        fn sorted(text: &str) -> String {
+            let mut all: Vec<char> = text.chars().collect();
+            all.sort_unstable();
+            all.dedup();
+            all.into_iter().collect()
+        }
+
+        /// What happens next to one node, by the rule; a kill at any time leaves it as it is.
+        fn next(nodes: &[Node; 3], at: usize, wanted: &str) -> Option<Node> {
+            let mut node = nodes[at].clone();
+            if !node.told {
+                node.told = true;
+                node.trusts = sorted(&format!("{}{wanted}", node.trusts));
+                return Some(node);
+            }
+            let others = [1, 2].map(|step| look(&nodes[(at + step) % 3]));
+            let held = node.issuer != "n";
+            match plan(&observed(wanted, &node.trusts, held, look(&node), others)) {
+                Plan::Done | Plan::Wait(_) => return None,
+                Plan::Restart => node.runs.clone_from(&node.trusts),
+                Plan::Show => node.issuer = "n".to_owned(),
+                Plan::Drop => node.trusts = sorted(wanted),
+            }
+            Some(node)
+        }
+
+        pub(super) fn all(wanted: &str) {
+            let first = Node { told: false, trusts: "o".into(), issuer: "o".into(), runs: "o".into() };
+            let mut open = vec![[first.clone(), first.clone(), first]];
+            let mut known: HashSet<_> = open.iter().cloned().collect();
+            while let Some(nodes) = open.pop() {
+                for (one, other) in [(0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)] {
+                    let (one, other) = (&nodes[one], &nodes[other]);
+                    assert!(other.runs.contains(&one.issuer), "locked out: {nodes:?}");
+                    assert!(other.trusts.contains(&one.issuer), "locked out after its next start: {nodes:?}");
+                }
+                let successors: Vec<_> = (0..3)
+                    .filter_map(|at| {
+                        let mut nodes = nodes.clone();
+                        nodes[at] = next(&nodes, at, wanted)?;
+                        Some(nodes)
+                    })
+                    .collect();
+                if successors.is_empty() {
+                    let done =
+                        |node: &Node| node.issuer == "n" && node.runs == sorted(wanted) && node.trusts == node.runs;
+                    assert!(nodes.iter().all(done), "nobody goes on: {nodes:?}");
+                }
+                open.extend(successors.into_iter().filter(|nodes| known.insert(nodes.clone())));
+            }
+            assert!(known.len() > 30, "only {} states", known.len());
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! etcd is started anew: one member at a time, while all others are well, and none that leads.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use super::{alone, peers};
+use crate::etcd::{Claim, Client, Credentials};
+use crate::identity::Identity;
+use crate::pause::pause;
+use crate::rebuild::plan::ill;
+use crate::say::say;
+use crate::{health, paths, systemd};
+
+/// Which member it is.
+const CLAIM: &str = "/etcd-image/restart";
+const UNIT: &str = "etcd.service";
+
+/// How long etcd may take to be well again.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Starts it anew; or says why not yet.
+pub(super) async fn restart(identity: &Identity, member: u64) -> Option<String> {
+    // Trying again is right for all that can go wrong.
+    try_restart(identity, member).await.unwrap_or_else(|error| Some(format!("etcd is not started anew: {error:#}")))
+}
+
+async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>> {
+    let credentials = Credentials::installed()?;
+    let others = peers(identity).await?;
+    let Some(helper) = others.first() else {
+        // A cluster of one: whoever waits for another voter waits for ever.
+        alone(member).await?;
+        return start_anew(&credentials).await.map(|()| None);
+    };
+    // Not here, where it would go down with etcd.
+    let client = Client::connect(&helper.url, &credentials).await?;
+    let Some(claim) = Claim::get(&client, CLAIM, identity.node.name.as_str()).await? else {
+        return Ok(Some("another member is just being started anew".to_owned()));
+    };
+    let done = claim.hold(async {
+        // Whoever had the claim before may have started anew since these were asked.
+        if let Some(why) = hand_over(identity, &credentials, member).await? {
+            return Ok(Some(why));
+        }
+        start_anew(&credentials).await.map(|()| None)
+    });
+    let done = done.await;
+    claim.end().await;
+    done
+}
+
+/// Sees to it that nobody needs this member for a moment; or says who does.
+async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) -> Result<Option<String>> {
+    let others = peers(identity).await?;
+    let ill = ill(&others, member);
+    let Some(next) = others.iter().max_by_key(|peer| peer.index).filter(|_| ill.is_empty()) else {
+        return Ok(Some(format!("etcd is to be started anew, and is not while {} is not well", ill.join(", "))));
+    };
+    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
+    if client.status().await?.leader == member {
+        say(format!("this node leads; handing the leadership to {}", next.name));
+        client.move_leader(next.member_id).await?;
+    }
+    Ok(None)
+}
+
+async fn start_anew(credentials: &Credentials) -> Result<()> {
+    say("etcd is started anew");
+    let (before, begun) = (systemd::main_process(UNIT)?, Instant::now());
+    systemd::restart(UNIT)?;
+    loop {
+        // Until systemd has stopped it the old one still answers.
+        let new = systemd::main_process(UNIT)? != before;
+        let well = match health::look(credentials).await {
+            Ok(_) if new => return Ok(()),
+            Ok(_) => "the old one still runs".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        if begun.elapsed() > PATIENCE {
+            return Err(anyhow!("it was, and is not well after {} s: {well}", PATIENCE.as_secs()));
+        }
+        pause(begun).await;
+    }
+}

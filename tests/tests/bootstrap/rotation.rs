@@ -1,0 +1,144 @@
+//! The CA is replaced under a cluster that is written to, by documents that come in any order.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::client::{self, Client, Writers};
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+use tests::{process, programs};
+
+use crate::bed::{Bed, NEEDS, PATIENCE, wait_said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt_meanwhile", NEEDS, replaced)]
+}
+
+/// No write is acknowledged for longer than this only if two members were down at a time, or did not believe each other.
+const STOPPED: Duration = Duration::from_secs(10);
+
+fn replaced() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let members = etcdctl(&bed.hosts[0], "member list")?;
+    let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
+
+    pki(&bed, "rotate")?;
+    // By the old CA still, and trusting both.
+    let client = Client::new(&bed.provisioning)?;
+    bed.grow(3)?;
+    let new = first_ca(&bed)?;
+    let writers = Writers::start(&client, &addresses, "rotate/");
+    writers.go_on(10, PATIENCE)?;
+
+    // The first to be told trusts both, and shows the old one's until the others do: also after a power cut.
+    tell(&bed, &[0])?;
+    let waits = ["are held back", "etcd-2 does not trust it yet", "etcd-3 does not trust it yet"];
+    wait_said(&bed.hosts[0], &waits)?;
+    bed.hosts[0].pull_the_plug()?;
+    bed.hosts[0].boot()?;
+    wait_said(&bed.hosts[0], &waits)?;
+    ensure!(!shows(&bed, 0, &new)?, "etcd-1 shows what the others do not trust");
+    // One that is installed anew in between has only the new document, and is let in by those that do not trust its CA.
+    bed.hosts[2].pull_the_plug()?;
+    bed.replace_disk(2)?;
+    bed.provisioning.tell(&bed.hosts[2], "etcd-3")?;
+    bed.hosts[2].boot()?;
+    wait_said(&bed.hosts[2], &["are held back", "etcd-2 does not trust it yet"])?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    tell(&bed, &[1])?;
+    for at in 0..3 {
+        ended(&bed.hosts[at])?;
+        ensure!(shows(&bed, at, &new)?, "etcd-{} does not show the new certificates", at + 1);
+    }
+    check(writers, &client, &addresses, "rotate/")?;
+
+    // Nobody shows the old one's any more: all may stop trusting it, told at one instant.
+    pki(&bed, "retire")?;
+    bed.grow(3)?;
+    let after = Client::new(&bed.provisioning)?;
+    let writers = Writers::start(&after, &addresses, "retire/");
+    writers.go_on(10, PATIENCE)?;
+    tell(&bed, &[0, 1, 2])?;
+    bed.hosts.iter().try_for_each(ended)?;
+    check(writers, &after, &addresses, "retire/")?;
+    for (host, address) in bed.hosts.iter().zip(&addresses) {
+        ensure!(client.put(*address, "refused", "yes").is_err(), "{} trusts the old CA", host.name());
+        let said = host.check(&["firstboot", "explain"])?;
+        ensure!(said.contains("etcd was to be started anew, to trust"), "{said}");
+        let dry = host.check(&["firstboot", "run", "--dry-run"])?;
+        ensure!(dry.contains("nothing to do"), "{dry}");
+    }
+    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    let now = etcdctl(&bed.hosts[0], "member list")?;
+    let kept = |name: &str| members.lines().find(|line| line.contains(name)).is_some_and(|line| now.contains(line));
+    ensure!(kept("etcd-1") && kept("etcd-2") && now.lines().count() == 3, "before:\n{members}\nnow:\n{now}");
+    Ok(())
+}
+
+/// Gives nodes their documents of the last build, and has firstboot look at them, all at once.
+fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
+    for at in whom {
+        bed.provisioning.tell(&bed.hosts[*at], bed.hosts[*at].name())?;
+    }
+    for at in whom {
+        bed.hosts[*at].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
+    }
+    // Until the new one is there `systemctl show` tells of the old.
+    sleep(Duration::from_millis(300));
+    Ok(())
+}
+
+/// firstboot has come to its end.
+fn ended(host: &Host) -> Result<()> {
+    host.wait_for("[ \"$(systemctl show --property=SubState --value firstboot.service)\" = exited ]", 2 * PATIENCE)
+}
+
+fn pki(bed: &Bed, command: &str) -> Result<()> {
+    let folder = bed.provisioning.pki();
+    let ran = programs::run_builder(&["pki", command, &folder.to_string_lossy()])?;
+    ran.ok().with_context(|| format!("builder pki {command}")).map(drop)
+}
+
+/// The newest CA alone, in a file.
+fn first_ca(bed: &Bed) -> Result<String> {
+    let all = fs::read_to_string(bed.provisioning.pki().join("ca.crt"))?;
+    ensure!(all.matches("BEGIN").count() == 2, "{all}");
+    let (first, _) = all.split_once("-----END CERTIFICATE-----\n").context("no certificate")?;
+    let path = tests::run::current()?.folder("rotation")?.join("new.crt");
+    fs::write(&path, format!("{first}-----END CERTIFICATE-----\n"))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Whether a member shows certificates by this CA, to clients and to peers.
+fn shows(bed: &Bed, at: usize, ca: &str) -> Result<bool> {
+    let own = bed.provisioning.pki().join("nodes/etcd-1");
+    for port in [2379, 2380] {
+        let place = format!("{}:{port}", bed.hosts[at].address());
+        let mut openssl = bed.provisioning.network.world().command("openssl");
+        openssl.args(["s_client", "-brief", "-verify_return_error", "-CAfile", ca, "-connect", &place]);
+        openssl.arg("-cert").arg(own.join("peer.crt")).arg("-key").arg(own.join("peer.key"));
+        if !process::run(openssl.stdin(Stdio::null()))?.success() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn check(writers: Writers, client: &Client, addresses: &[std::net::Ipv4Addr], prefix: &str) -> Result<()> {
+    writers.go_on(10, PATIENCE)?;
+    let written = writers.stop()?;
+    for address in addresses {
+        written.kept_in(&client::insist(|| client.all(*address, prefix))?)?;
+    }
+    let (_, all) = written.longest_gaps();
+    println!("{prefix}: {} writes acknowledged, longest gap {:.2} s", written.count(), all.as_secs_f64());
+    ensure!(all < STOPPED, "for {all:?} nobody could write");
+    Ok(())
+}
