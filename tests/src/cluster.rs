@@ -70,8 +70,13 @@ impl Provisioning {
 
     /// Builds the recipe with the real builder, which fetches the release from the mirror.
     pub fn build(&self, recipe: &Path) -> Result<String> {
+        self.build_apart(recipe, &self.out(), &self.pki().to_string_lossy())
+    }
+
+    /// The same into another folder, with other certificates: it is not served.
+    pub fn build_apart(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
         let mut builder = self.network.world().command(&programs::builder()?.to_string_lossy());
-        builder.arg("build").arg(recipe).arg("--out").arg(self.out());
+        builder.arg("build").arg(recipe).arg("--out").arg(out).args(["--pki", pki]);
         builder.arg("--cache").arg(self.folder.join("cache"));
         let ran = process::run(&mut builder)?;
         let said = ran.stderr.clone();
@@ -136,12 +141,7 @@ impl Provisioning {
 
     /// Gives a machine the metadata of a node, as a NoCloud seed folder.
     pub fn tell(&self, host: &Host, node: &str) -> Result<()> {
-        for file in ["meta-data", "user-data"] {
-            let path = self.out().join("nodes").join(node).join(file);
-            let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            host.write(&format!("/var/lib/cloud/seed/nocloud/{file}"), content, 0o600)?;
-        }
-        Ok(())
+        tell(host, &self.out(), node)
     }
 
     /// The folder that the server serves.
@@ -183,6 +183,16 @@ impl Drop for Provisioning {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Gives a machine the metadata of a node, from an output of the builder.
+pub fn tell(host: &Host, out: &Path, node: &str) -> Result<()> {
+    for file in ["meta-data", "user-data"] {
+        let path = out.join("nodes").join(node).join(file);
+        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        host.write(&format!("/var/lib/cloud/seed/nocloud/{file}"), content, 0o600)?;
+    }
+    Ok(())
 }
 
 /// A member as `firstboot status --json` shows it.

@@ -14,7 +14,7 @@ use super::state::State;
 use super::traced::CRASH;
 pub use super::traced::Traced;
 use crate::client::Client;
-use crate::cluster::{Provisioning, boot_all, etcdctl, lead, status, wait_healthy};
+use crate::cluster::{Provisioning, boot_all, etcdctl, lead, status, tell, wait_healthy};
 use crate::harness::tail;
 use crate::host::Host;
 use crate::lossy::{Disk, Loss, Tree};
@@ -44,6 +44,8 @@ pub struct Bed {
     /// Of each host: what firstboot writes, and etcd's volume. None where disks lose nothing.
     disks: Vec<[Disk; 2]>,
     provisioning: Provisioning,
+    /// What was built after the CA was replaced.
+    rotated: PathBuf,
 }
 
 impl Bed {
@@ -71,7 +73,8 @@ impl Bed {
             hosts.push(host);
             folders.push(folder);
         }
-        Ok(Self { hosts, folders, disks: Vec::new(), provisioning })
+        let rotated = rotated(&provisioning)?;
+        Ok(Self { hosts, folders, disks: Vec::new(), provisioning, rotated })
     }
 
     /// The same, on, and with nothing begun.
@@ -126,7 +129,14 @@ impl Bed {
             Order::take(&self.orders(at, traced))?;
         }
         let script = format!("{FORGET}\nhostname {}", self.hosts[at].name());
-        self.hosts[at].sh(&script)?.ok().map(drop).with_context(|| format!("resetting {}", self.hosts[at].name()))
+        let host = &self.hosts[at];
+        host.sh(&script)?.ok().with_context(|| format!("resetting {}", host.name()))?;
+        self.provisioning.tell(host, host.name())
+    }
+
+    /// All hosts are given the documents of the CA that replaces the one they began with.
+    pub fn tell_anew(&self) -> Result<()> {
+        self.hosts.iter().try_for_each(|host| tell(host, &self.rotated, host.name()))
     }
 
     /// What is there now is on the disks.
@@ -151,6 +161,11 @@ impl Bed {
     /// Lets firstboot go on these hosts.
     pub fn start(&self, hosts: &[usize]) -> Result<()> {
         hosts.iter().try_for_each(|at| self.launch(*at, Traced::Firstboot))
+    }
+
+    /// Ends a program that has done what it had to do, so that it can be started again.
+    pub fn end(&self, at: usize, traced: Traced) -> Result<()> {
+        self.hosts[at].check(&["systemctl", "stop", &format!("{}.service", traced.name())]).map(drop)
     }
 
     /// Starts a program.
@@ -219,6 +234,19 @@ impl Bed {
     pub fn state(&self, at: usize) -> Result<State> {
         State::of(&self.hosts[at])
     }
+}
+
+/// Replaces the CA in a copy of the cluster's PKI, and builds from it.
+fn rotated(provisioning: &Provisioning) -> Result<PathBuf> {
+    let folder = run::current()?.folder("rotated")?;
+    let (out, pki) = (folder.join("out"), folder.join("pki"));
+    process::check("cp", &["-a", &provisioning.pki().to_string_lossy(), &pki.to_string_lossy()])?;
+    let pki = pki.to_string_lossy();
+    for command in ["rotate", "retire"] {
+        programs::run_builder(&["pki", command, &pki])?.ok()?;
+        provisioning.build_apart(&programs::recipe("demo"), &out, &pki)?;
+    }
+    Ok(out)
 }
 
 /// Whether a program has done all it had to do, and what its unit says.

@@ -9,7 +9,7 @@ use super::sweep::Scenario;
 use super::traced::Traced;
 
 /// All of them.
-pub const ALL: [Scenario; 5] = [TOGETHER, EARLY, LATE, REBUILD, LEAVE];
+pub const ALL: [Scenario; 6] = [TOGETHER, EARLY, LATE, REBUILD, LEAVE, ROTATE];
 
 /// Three machines come up at once and begin a cluster.
 pub const TOGETHER: Scenario = Scenario {
@@ -64,6 +64,27 @@ pub const REBUILD: Scenario = Scenario {
         bed.forget(0)
     },
     begin: |bed| bed.start(&[0]),
+    between: |_| Ok(()),
+    end: Bed::wait_whole,
+};
+
+/// A CA is replaced by another at once, with no document in between that names both: all members are told at one instant.
+pub const ROTATE: Scenario = Scenario {
+    name: "rotation",
+    victim: 0,
+    traced: Traced::Firstboot,
+    prepare: |bed| {
+        bed.forget_all()?;
+        bed.start(&[0, 1, 2])?;
+        bed.wait_whole()
+    },
+    begin: |bed| {
+        bed.tell_anew()?;
+        for at in [0, 1, 2] {
+            bed.end(at, Traced::Firstboot)?;
+        }
+        bed.start(&[0, 1, 2])
+    },
     between: |_| Ok(()),
     end: Bed::wait_whole,
 };
