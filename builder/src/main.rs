@@ -21,6 +21,7 @@ mod release;
 mod render;
 mod rotate;
 mod say;
+mod serve;
 mod show;
 mod tree;
 mod tuning;
@@ -45,6 +46,8 @@ enum Command {
     Plan(plan::Options),
     /// Say what is wrong with a recipe and all it renders, or with files of a node
     Check(check::Options),
+    /// Serve an output over http: the image to all, each node's document to its machine, and iPXE what installs it
+    Serve(serve::Options),
     /// Compare every digest of an output again
     Verify(show::VerifyOptions),
     /// Look at the cluster's certificates
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build::run(&options),
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Serve(options) => serve::run(&options),
         Command::Verify(options) => show::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => show::pki(&options),
         Command::Pki(PkiCommand::Rotate(options)) => rotate::rotate(&options),

@@ -24,6 +24,10 @@ pub enum Need {
     Apt,
     /// QEMU for x86.
     Qemu,
+    /// dnsmasq, to give addresses by DHCP.
+    Dnsmasq,
+    /// Taps in the kernel: a virtual machine on a network of the tests' own.
+    Tun,
     /// setools: what an SELinux policy lets whom do.
     Setools,
     /// curl.
@@ -69,6 +73,11 @@ impl Need {
             Need::Pip => answers("pip", "--version", "python3-pip"),
             Need::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
             Need::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
+            Need::Dnsmasq => program("dnsmasq", "dnsmasq-base"),
+            Need::Tun => {
+                let there = Path::new("/dev/net/tun").exists();
+                (!there).then(|| "it needs taps: modprobe tun, and /dev/net/tun in a container".into())
+            }
             Need::Setools => program("sesearch", "setools"),
             Need::Curl => program("curl", "curl"),
             Need::Age => program("age", "age").or_else(|| program("age-keygen", "age")),

@@ -48,6 +48,9 @@ pub(super) fn get(url: &Url) -> Result<Found> {
     Found::parse(place, &bytes)
 }
 
+/// So many bytes of it are looked at.
+const REASON: usize = 400;
+
 enum Attempt {
     Again(anyhow::Error),
     Final(anyhow::Error),
@@ -58,7 +61,7 @@ async fn attempt(client: &reqwest::Client, url: &Url, place: &str) -> Result<Vec
     let mut response = client.get(url.clone()).send().await.map_err(again)?;
     let status = response.status();
     if !status.is_success() {
-        let error = anyhow::anyhow!("{place} answered {status}");
+        let error = anyhow::anyhow!("{place} answered {status}{}", reason(response).await);
         let passing = status.is_server_error()
             || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_FOUND);
         return Err(if passing { Attempt::Again(error) } else { Attempt::Final(error) });
@@ -71,6 +74,14 @@ async fn attempt(client: &reqwest::Client, url: &Url, place: &str) -> Result<Vec
         }
     }
     Ok(bytes)
+}
+
+/// The words of a server that gives nothing, as far as they are words and few.
+async fn reason(mut response: reqwest::Response) -> String {
+    let first = response.chunk().await.ok().flatten().unwrap_or_default();
+    let text = String::from_utf8_lossy(&first[..first.len().min(REASON)]).trim().to_owned();
+    let is_plain = !text.is_empty() && !text.starts_with(['<', '{']) && !text.contains(char::is_control);
+    if is_plain { format!(": {text}") } else { String::new() }
 }
 
 /// No proxy: the answer would be about the proxy's machine. No redirect: an address that somebody else chooses.

@@ -127,6 +127,21 @@ pub fn busybox() -> Result<PathBuf> {
     Ok(kernel()?.join("busybox"))
 }
 
+/// Puts `vmlinuz` and `initrd.img` into a folder, as an installer's: with another first program.
+pub fn installer(folder: &Path, init: &str) -> Result<()> {
+    let kernel = kernel()?;
+    let work = tempfile::tempdir()?;
+    fs::write(work.path().join("init"), init)?;
+    fs::set_permissions(work.path().join("init"), fs::Permissions::from_mode(0o755))?;
+    // The kernel unpacks one archive after another, and of two files of one name the last one stays (kernel documentation,
+    // driver-api/early-userspace/buffer-format).
+    let script = "cp \"$1/vmlinuz\" \"$2/\" && cp \"$1/initrd\" \"$2/initrd.img\" && cd \"$3\" && \
+                  echo init | \"$1/busybox\" cpio -o -H newc 2>/dev/null | gzip -1 >> \"$2/initrd.img\"";
+    let mut sh = Command::new("sh");
+    sh.args(["-euc", script, "sh"]).arg(kernel).arg(folder).arg(work.path());
+    process::run(&mut sh)?.ok().map(drop)
+}
+
 /// A folder with `vmlinuz`, `initrd` and `busybox`.
 fn kernel() -> Result<PathBuf> {
     let key = hex(&Sha256::digest(INIT.as_bytes()));
