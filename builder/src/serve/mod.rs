@@ -104,8 +104,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         eprintln!("serving {} at {scheme}://{}/", out.display(), listener.local_addr()?);
         let app = pages::router(site);
         loop {
-            // One that cannot be accepted is lost; the next one is not.
-            let Ok((stream, from)) = listener.accept().await else { continue };
+            let Ok((stream, from)) = listener.accept().await else {
+                // Too many files are open, most likely: others close theirs soon.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
             let (app, tls) = (app.clone(), tls.clone());
             tokio::spawn(async move {
                 match tls {
