@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-use super::{alone, peers};
+use super::observe::{alone, peers};
 use crate::etcd::{Claim, Client, Credentials};
 use crate::identity::Identity;
 use crate::pause::pause;
