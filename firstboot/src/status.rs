@@ -1,6 +1,7 @@
 //! `firstboot status`: every member of the cluster, asked one by one (the guide's steps 4.1.1 and 4.1.2).
 
 mod backup;
+mod expiry;
 mod pace;
 mod roster;
 mod table;
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use recipes::Label;
+use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -16,6 +18,7 @@ use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::say::show;
+use crate::steps::tls::date;
 use crate::{files, identity, paths};
 use roster::Roster;
 use table::table;
@@ -44,6 +47,8 @@ struct Row {
     raft_index: u64,
     /// The round trip to it, in milliseconds: the quickest of a few connections.
     round_trip_ms: Option<f64>,
+    /// Until when the certificate is valid that it shows.
+    certificate_until: Option<String>,
     /// Whether it is in the cluster's own member list; what the recipe alone says, where nobody could be asked for that.
     member: bool,
     /// Whether an operator left it out when the cluster began, by this node's journal.
@@ -117,7 +122,11 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         Ok::<_, anyhow::Error>((status, health, alarms))
     };
     let answers = answers.await;
-    let round_trip_ms = if answers.is_ok() { pace::round_trip(&endpoint).await } else { None };
+    let (round_trip_ms, until) = if answers.is_ok() {
+        (pace::round_trip(&endpoint).await, expiry::until(&endpoint).await)
+    } else {
+        (None, None)
+    };
     let (status, mut errors) = match answers {
         Ok((status, health, alarms)) => {
             let own = status.header.as_ref().map(|header| header.member_id);
@@ -146,8 +155,10 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         raft_term,
         raft_index,
         round_trip_ms,
+        certificate_until: until.map(date),
         member: true,
         errors,
+        notes: expiry::advice(until, UnixTime::now()).into_iter().collect(),
         ..Row::default()
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::{CertificateError, RootCertStore};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::refused;
@@ -28,6 +29,23 @@ pub(crate) struct Authorities(BTreeMap<Name, Root>);
 struct Root {
     certificate: CertificateDer<'static>,
     public_key: Vec<u8>,
+}
+
+impl Root {
+    /// As a client's: each certificate of a node may act as one.
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let mut store = RootCertStore::empty();
+        store.add(self.certificate.clone())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).build();
+        let verifier = verifier.map_err(|error| rustls::Error::General(error.to_string()))?;
+        verifier.verify_client_cert(leaf, intermediates, at).map(drop)
+    }
 }
 
 impl Name {
@@ -136,15 +154,21 @@ impl Authorities {
 
     /// Which of them has signed a certificate that is valid now; none where none has.
     pub(super) fn issuer(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<Name> {
-        let signed = |root: &Root| {
-            let mut store = RootCertStore::empty();
-            store.add(root.certificate.clone()).ok()?;
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).build().ok()?;
-            // As a client: each certificate of a node may act as one.
-            verifier.verify_client_cert(leaf, intermediates, UnixTime::now()).ok()
-        };
-        self.0.iter().find(|(_, root)| signed(root).is_some()).map(|(name, _)| name.clone())
+        let signed = |root: &Root| root.verify(leaf, intermediates, UnixTime::now()).is_ok();
+        self.0.iter().find(|(_, root)| signed(root)).map(|(name, _)| name.clone())
+    }
+
+    /// Until when a certificate that one of them has signed is valid. The verifier says so when it is asked about the end of
+    /// time.
+    pub(super) fn until(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<UnixTime> {
+        // RFC 5280, 4.1.2.5: the last second that a certificate can name, and one more.
+        let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));
+        self.0.values().find_map(|root| match root.verify(leaf, intermediates, end) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+                Some(not_after)
+            }
+            _ => None,
+        })
     }
 
     /// The same of a chain in PEM, leaf first.

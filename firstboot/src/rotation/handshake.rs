@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use recipes::node::NodeTls;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
@@ -29,6 +29,8 @@ pub(super) struct Shown {
     pub(super) trusts: BTreeSet<Name>,
     /// The CA whose certificate it shows.
     pub(super) issuer: Name,
+    /// Until when that is valid.
+    pub(super) until: UnixTime,
 }
 
 /// Shows the node's client certificate, and hears whom the server trusts.
@@ -74,8 +76,11 @@ pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Autho
     let trusts = listening.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
     ensure!(!trusts.is_empty(), "{address} does not say whom it trusts");
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let issuer = chain.split_first().and_then(|(leaf, intermediates)| authorities.issuer(leaf, intermediates));
-    Ok(Shown { trusts, issuer: issuer.with_context(|| format!("{address} shows a certificate of no CA known here"))? })
+    let known = chain.split_first().and_then(|(leaf, intermediates)| {
+        Some((authorities.issuer(leaf, intermediates)?, authorities.until(leaf, intermediates)?))
+    });
+    let (issuer, until) = known.with_context(|| format!("{address} shows a certificate of no CA known here"))?;
+    Ok(Shown { trusts, issuer, until })
 }
 
 #[cfg(test)]
@@ -100,7 +105,9 @@ mod tests {
             })
         };
         let both = Authorities::read(&served.ca).unwrap().names();
-        assert_eq!(shown(&served).unwrap(), Shown { trusts: both, issuer: known.names().pop_first().unwrap() });
+        // The tests' certificates end with 2039.
+        let until = UnixTime::since_unix_epoch(Duration::from_secs(2_208_988_800));
+        assert_eq!(shown(&served).unwrap(), Shown { trusts: both, issuer: known.names().pop_first().unwrap(), until });
         assert!(shown(&other).is_err(), "a stranger's certificate");
     }
 }

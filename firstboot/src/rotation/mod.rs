@@ -10,10 +10,12 @@ mod observe;
 mod plan;
 mod restart;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use recipes::node::NodeTls;
+use rustls::pki_types::UnixTime;
 
 pub(crate) use authorities::Name;
 
@@ -23,7 +25,7 @@ use crate::journal::{Event, Journal};
 use crate::rebuild::intend;
 use crate::say::say;
 use crate::steps::{self, tls};
-use authorities::list;
+use authorities::{Authorities, list};
 use observe::{member, observe};
 use plan::{Plan, plan};
 
@@ -50,6 +52,12 @@ pub(crate) fn hold_back(identity: &mut Identity, journal: &Journal) -> Result<()
 /// Whether the document's certificates are all that is trusted and shown, by what lies on the disk.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
     identity.tls == identity.node.tls
+}
+
+/// Until when the certificate is valid that a member shows, by what is installed on this node.
+pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
+    let tls = tls::installed()?.context("this node has no certificates")?;
+    Ok(handshake::look(address, &tls, &Authorities::read(&tls.ca)?).await?.until)
 }
 
 /// Goes on until this member trusts and shows what its document says, however long the others take.

@@ -109,10 +109,15 @@ mod tests {
         text.chars().map(|one| name(&one.to_string())).collect()
     }
 
+    fn port(trusts: &str, issuer: &str) -> Shown {
+        let until = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+        Shown { trusts: names(trusts), issuer: name(issuer), until }
+    }
+
     /// One who trusts these and shows a certificate by that, at both ports.
     #[expect(clippy::unnecessary_wraps, reason = "it stands where others cannot be asked")]
     fn seen(trusts: &str, issuer: &str) -> Seen {
-        Ok(vec![Shown { trusts: names(trusts), issuer: name(issuer) }; 2])
+        Ok(vec![port(trusts, issuer); 2])
     }
 
     /// `o` is the old one, `n` the new.
@@ -177,8 +182,7 @@ mod tests {
 
     #[test]
     fn one_port_that_is_behind_counts_for_its_member() {
-        let half =
-            Ok(vec![Shown { trusts: names("no"), issuer: name("o") }, Shown { trusts: names("o"), issuer: name("o") }]);
+        let half = Ok(vec![port("no", "o"), port("o", "o")]);
         let both = seen("no", "o");
         waits(&observed("no", "no", true, both.clone(), [both.clone(), half.clone()]), &["etcd-3"]);
         assert_eq!(plan(&observed("no", "no", true, half, [both.clone(), both])), Plan::Restart);

@@ -68,6 +68,8 @@ fn replaced() -> Result<()> {
     tell(&bed, &[0, 1, 2])?;
     bed.hosts.iter().try_for_each(ended)?;
     check(writers, &after, &addresses, "retire/")?;
+    let seen = bed.hosts[0].check(&["firstboot", "status", "--json"])?;
+    ensure!(seen.matches("\"certificate_until\": \"20").count() == 3, "who shows certificates until when?\n{seen}");
     for (host, address) in bed.hosts.iter().zip(&addresses) {
         ensure!(client.put(*address, "refused", "yes").is_err(), "{} trusts the old CA", host.name());
         let said = host.check(&["firstboot", "explain"])?;

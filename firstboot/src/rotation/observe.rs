@@ -1,0 +1,93 @@
+//! What this node and the others trust and show, and who of them is well.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::authorities::Authorities;
+use super::handshake::look;
+use super::held;
+use super::plan::{Observed, Plan, Seen, plan};
+use crate::barrier::{Asker, PEER_PORT, Past};
+use crate::etcd::{Client, Credentials, Member};
+use crate::identity::Identity;
+use crate::journal::Journal;
+use crate::paths;
+use crate::rebuild::observe::{self, PATIENCE};
+use crate::rebuild::plan::{Peer, ill};
+
+/// What this node and the others trust and show.
+pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
+    let known = Authorities::read(&identity.tls.ca)?;
+    let own = [(identity.node.address, PEER_PORT), (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT)];
+    let mut observed = Observed {
+        wanted: Authorities::read(&identity.node.tls.ca)?.names(),
+        installed: known.names(),
+        issuers: held::issuers(&identity.node.tls, &known).context("the document's certificates are by no CA in it")?,
+        held: !held::same_pairs(&identity.tls, &identity.node.tls),
+        own: see(identity, &known, own.map(SocketAddr::from)).await,
+        others: BTreeMap::new(),
+        ill: Vec::new(),
+    };
+    if plan(&observed) == Plan::Done {
+        return Ok(observed);
+    }
+    let member = member(journal)?;
+    let peers = peers(identity).await?;
+    let Some(first) = peers.first() else {
+        if let Err(error) = alone(member).await {
+            observed.own = Err(format!("{error:#}"));
+        }
+        return Ok(observed);
+    };
+    observed.ill = ill(&peers, member);
+    for other in first.members.iter().filter(|other| other.id != member) {
+        let seen = match ports(other) {
+            Ok(ports) => see(identity, &known, ports).await,
+            Err(error) => Err(format!("{error:#}")),
+        };
+        observed.others.insert(other.title(), seen);
+    }
+    Ok(observed)
+}
+
+async fn see(identity: &Identity, known: &Authorities, ports: [SocketAddr; 2]) -> Seen {
+    let mut seen = Vec::new();
+    for port in ports {
+        seen.push(look(port, &identity.tls, known).await.map_err(|error| format!("{error:#}"))?);
+    }
+    Ok(seen)
+}
+
+/// Where a member serves its peers and its clients.
+fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
+    let port = |urls: &[String]| -> Result<SocketAddr> {
+        let url = urls.first().context("it has not started yet")?;
+        url.trim_start_matches("https://").parse().with_context(|| format!("{url} is no address"))
+    };
+    Ok([port(&member.peer_urls)?, port(&member.client_urls)?])
+}
+
+/// The member that this node is.
+pub(super) fn member(journal: &Journal) -> Result<u64> {
+    Past::of(journal).member.context("a bug: a healthy member without an id")
+}
+
+/// The others, as far as they have a quorum behind them.
+pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
+    Ok(observe::others(identity, &asker, &Credentials::installed()?, PATIENCE).await.0)
+}
+
+/// # Errors
+/// Where etcd here does not say, with a quorum behind it, that this node is the only voter.
+pub(super) async fn alone(member: u64) -> Result<()> {
+    let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
+    client.healthy().await?;
+    let members = client.members(true).await?;
+    if members.iter().any(|other| other.id != member) {
+        bail!("no other member has a quorum behind it");
+    }
+    Ok(())
+}
