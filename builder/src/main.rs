@@ -5,6 +5,7 @@
 
 mod build;
 mod check;
+mod diff;
 mod digest;
 mod elf;
 mod exit;
@@ -48,6 +49,8 @@ enum Command {
     Check(check::Options),
     /// Serve an output over http: the image to all, each node's document to its machine, and iPXE what installs it
     Serve(serve::Options),
+    /// Say what one image has otherwise than another
+    Diff(diff::Options),
     /// Compare every digest of an output again
     Verify(show::VerifyOptions),
     /// Look at the cluster's certificates
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Serve(options) => serve::run(&options),
+        Command::Diff(options) => diff::run(&options),
         Command::Verify(options) => show::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => show::pki(&options),
         Command::Pki(PkiCommand::Rotate(options)) => rotate::rotate(&options),

@@ -8,6 +8,7 @@
 //! ```
 
 mod files;
+mod open;
 mod overlay;
 mod report;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::newfile;
 
+pub(crate) use open::{Image, open};
 pub(crate) use verify::verify;
 
 /// The payload type of a signed manifest.

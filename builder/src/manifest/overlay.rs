@@ -1,6 +1,6 @@
 //! What is in an overlay: read from the packed archive itself, as the node will unpack it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
@@ -13,21 +13,30 @@ use super::{Kind, ManifestError, Mode, OverlayEntry};
 use crate::digest;
 
 /// Where the image has the key that it trusts.
-const TRUST: &str = "etc/firstboot/trust.pub";
+pub(super) const TRUST: &str = "etc/firstboot/trust.pub";
 
 /// Longer than any public key.
-const TRUST_LIMIT: u64 = 1024;
+pub(super) const TRUST_LIMIT: u64 = 1024;
 
-/// Everything in an overlay by path, and the text of the key that the image trusts, where there is one.
+/// What is in an overlay.
+#[derive(Debug, Default)]
+pub(crate) struct Inside {
+    /// Everything, by path.
+    pub(crate) entries: Vec<OverlayEntry>,
+    /// What is in those files that were to be kept.
+    pub(crate) contents: BTreeMap<String, Vec<u8>>,
+}
+
+/// Reads it; keeps the contents of the files, by path and size, that `keep` says.
 ///
 /// An archive that tar would take another way than it reads here is refused: an entry twice (the last one
 /// would win), a path that escapes, a device, a link.
-pub(crate) fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), ManifestError> {
+pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<Inside, ManifestError> {
     let broken = |error: std::io::Error| ManifestError::wrong(path, format!("it is no whole tar.gz ({error})"));
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
     // Members, since the overlay may be packed in pieces: gzip files can be put one after the other.
     let mut archive = tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
-    let (mut entries, mut trust, mut seen) = (Vec::new(), None, BTreeSet::new());
+    let (mut inside, mut seen) = (Inside::default(), BTreeSet::new());
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let wrong = |found: String| ManifestError::wrong(path, found);
@@ -46,15 +55,15 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), M
             other => return Err(wrong(format!("`{name}` in it is a {other:?}, expected files and folders only"))),
         };
         let mut content = None;
-        if kind == Kind::File && name == TRUST && entry.size() <= TRUST_LIMIT {
-            let mut text = Vec::new();
-            entry.read_to_end(&mut text).map_err(broken)?;
-            content = Some((text.len() as u64, Sha256::of(&text)));
-            trust = Some(String::from_utf8_lossy(&text).into_owned());
+        if kind == Kind::File && keep(&name, entry.size()) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(broken)?;
+            content = Some((bytes.len() as u64, Sha256::of(&bytes)));
+            inside.contents.insert(name.clone(), bytes);
         } else if kind == Kind::File {
             content = Some(digest::of_all(&mut entry).map_err(broken)?);
         }
-        entries.push(OverlayEntry {
+        inside.entries.push(OverlayEntry {
             path: name,
             kind,
             mode: Mode(header.mode().map_err(broken)? & 0o7777),
@@ -66,6 +75,6 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<OverlayEntry>, Option<String>), M
     }
     // The checksum of the last gzip member is beyond the archive's end: read on, so that it is looked at.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(broken)?;
-    entries.sort();
-    Ok((entries, trust))
+    inside.entries.sort();
+    Ok(inside)
 }

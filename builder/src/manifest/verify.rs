@@ -9,7 +9,8 @@ use recipes::node::NODE_TYPE;
 use recipes::{Envelope, NodeDocument, PublicKey, Sha256};
 
 use super::files::{self, Listing};
-use super::overlay;
+use super::open;
+use super::overlay::{self, TRUST, TRUST_LIMIT};
 use super::report::{Problem, Report, SignatureState};
 use super::{
     FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, ManifestError, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json,
@@ -22,8 +23,7 @@ use crate::nodes;
 ///
 /// An error means that there was nothing to verify; what is wrong with an image is in the report.
 pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, ManifestError> {
-    let image = [dir.join("image"), dir.to_owned()].into_iter().find(|image| image.join(MANIFEST).is_file());
-    let image = image.ok_or_else(|| ManifestError::NoImage { path: dir.to_owned() })?;
+    let image = open::folder(dir)?;
     let Listing { files: found, strange } = files::list(&image, None)?;
     let read = |name: &str| {
         let path = image.join(name);
@@ -32,15 +32,16 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     let mut problems: Vec<_> = strange.into_iter().map(|(name, what)| Problem::new(name, what)).collect();
     let bytes = read(MANIFEST)?;
     let manifest = serde_json::from_slice::<Manifest>(&bytes);
-    let inside = image.join(OVERLAY).is_file().then(|| overlay::read(&image.join(OVERLAY)));
+    let keep = |name: &str, size| name == TRUST && size <= TRUST_LIMIT;
+    let inside = image.join(OVERLAY).is_file().then(|| overlay::read(&image.join(OVERLAY), keep));
     let mut entries = 0;
     match &manifest {
         Err(error) => problems.push(Problem::new(MANIFEST, format!("it is no manifest of this builder's ({error})"))),
         Ok(manifest) => {
             problems.extend(against_outputs(&manifest.outputs, &found));
-            if let Some(Ok((inside, _))) = &inside {
-                entries = inside.len();
-                problems.extend(against_overlay(&manifest.overlay, inside));
+            if let Some(Ok(inside)) = &inside {
+                entries = inside.entries.len();
+                problems.extend(against_overlay(&manifest.overlay, &inside.entries));
             }
         }
     }
@@ -48,7 +49,9 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     match inside {
         Some(Err(ManifestError::Wrong { found, .. })) => problems.push(Problem::new(OVERLAY, found)),
         Some(Err(error)) => return Err(error),
-        Some(Ok((_, trust))) => own = trust.and_then(|text| text.parse::<PublicKey>().ok()),
+        Some(Ok(inside)) => {
+            own = inside.contents.get(TRUST).and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
+        }
         // The manifest names it, so its absence is a problem already.
         None => {}
     }

@@ -4,6 +4,7 @@
 //! ships is built once, in `same`.
 
 mod checked;
+mod diff;
 mod firstboot;
 mod full;
 mod given;
@@ -37,6 +38,7 @@ fn trials() -> Vec<Trial> {
         verify::trials(),
         given::trials(),
         checked::trials(),
+        diff::trials(),
         sarif::trials(),
     ];
     all.into_iter().flatten().collect()

@@ -1,0 +1,173 @@
+//! `builder diff`: what another image has otherwise, as a person would say it: settings line by line, programs by version and
+//! digest. What follows from the rest (the stamp, the manifest, the overlay's own digest) is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::Serialize;
+use similar::{ChangeTag, TextDiff};
+
+use crate::exit::{Exit, stop};
+use crate::manifest::{self, Image, Kind, OverlayEntry};
+use crate::say;
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The output of `builder build` that nodes have now, or its image/
+    old: PathBuf,
+    /// The other one
+    new: PathBuf,
+    /// Print the differences for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is otherwise.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Difference {
+    /// A path on the node, or a name of something else.
+    what: String,
+    /// What it was; none where it was not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<String>,
+    /// What it is; none where it is not there any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<String>,
+    /// Of a text: the lines that went, with `-`, and those that came, with `+`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<String>,
+}
+
+/// Compares two images; says by the exit code whether anything differs.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let (old, new) = (manifest::open(&options.old)?, manifest::open(&options.new)?);
+    let differences = differences(&old, &new);
+    if options.json {
+        say::result(serde_json::to_string_pretty(&differences)? + "\n")?;
+    } else {
+        say::result(differences.iter().map(ToString::to_string).collect::<String>())?;
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(stop(Exit::Different, format!("{} differences", differences.len())))
+}
+
+fn differences(old: &Image, new: &Image) -> Vec<Difference> {
+    let pairs = [
+        ("etcd", old.manifest.etcd.to_string(), new.manifest.etcd.to_string()),
+        ("builder", old.manifest.builder.clone(), new.manifest.builder.clone()),
+        ("the key that is trusted", old.manifest.trust.clone(), new.manifest.trust.clone()),
+    ];
+    let differ = pairs.into_iter().filter(|(_, old, new)| old != new);
+    let mut out: Vec<Difference> = differ
+        .map(|(what, old, new)| Difference { what: what.to_owned(), old: Some(old), new: Some(new), lines: Vec::new() })
+        .collect();
+    let lines = lines(&kickstart(old), &kickstart(new));
+    if !lines.is_empty() {
+        out.push(Difference { what: "centos7.ks".to_owned(), old: None, new: None, lines });
+    }
+    let (ours, theirs) = (entries(old), entries(new));
+    let paths: BTreeSet<&str> = ours.keys().chain(theirs.keys()).copied().collect();
+    out.extend(paths.into_iter().filter_map(|path| {
+        let (before, after) = (ours.get(path).copied(), theirs.get(path).copied());
+        if before == after {
+            return None;
+        }
+        let lines = match [old, new].map(|image| image.contents.get(path).and_then(|bytes| text(bytes))) {
+            [Some(before), Some(after)] => self::lines(&before, &after),
+            _ => Vec::new(),
+        };
+        let describe = |entry: Option<&OverlayEntry>| entry.map(|entry| describe(entry, lines.is_empty()));
+        Some(Difference { what: format!("/{path}"), old: describe(before), new: describe(after), lines: lines.clone() })
+    }));
+    out
+}
+
+/// The kickstart without the overlay's digest, which changes with everything.
+fn kickstart(image: &Image) -> String {
+    image.kickstart.replace(&image.overlay.to_string(), "(the overlay's digest)")
+}
+
+/// What is packed, by path, but for what lists the rest.
+fn entries(image: &Image) -> BTreeMap<&str, &OverlayEntry> {
+    const LISTS: [&str; 2] = ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS"];
+    let all = image.manifest.overlay.iter().map(|entry| (entry.path.as_str(), entry));
+    all.filter(|(path, _)| !LISTS.contains(path)).collect()
+}
+
+/// A file as lines to be compared, if it is a text; JSON has a line for each value.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8(bytes.to_vec()).ok()?;
+    let value: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    Some(value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or(text))
+}
+
+fn lines(old: &str, new: &str) -> Vec<String> {
+    let diff = TextDiff::from_lines(old, new);
+    let changes = diff.iter_all_changes().filter_map(|change| {
+        let sign = match change.tag() {
+            ChangeTag::Equal => return None,
+            ChangeTag::Delete => '-',
+            ChangeTag::Insert => '+',
+        };
+        Some(format!("{sign}{}", change.value().trim_end_matches('\n')))
+    });
+    changes.collect()
+}
+
+/// What can be seen of an entry; its content only where it cannot be shown line by line.
+fn describe(entry: &OverlayEntry, content: bool) -> String {
+    let kind = if entry.kind == Kind::Folder { "folder " } else { "" };
+    let mut text = format!("{kind}{} {}:{}", entry.mode, entry.uid, entry.gid);
+    if let (true, Some(size), Some(sha256)) = (content, entry.size, entry.sha256) {
+        let _ = write!(text, " {size} bytes, sha256 {}", &sha256.to_string()[..16]);
+    }
+    text
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)?;
+        match (&self.old, &self.new) {
+            (Some(old), Some(new)) if old != new => writeln!(f, ": {old} -> {new}")?,
+            (None, Some(new)) => writeln!(f, ": new, {new}")?,
+            (Some(old), None) => writeln!(f, ": gone, it was {old}")?,
+            _ => writeln!(f)?,
+        }
+        self.lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_went_and_came_are_shown_and_the_rest_is_not() {
+        assert_eq!(lines("a = 1\nb = 2\nc\n", "a = 1\nb = 3\nc\n"), ["-b = 2", "+b = 3"]);
+        assert!(lines("a\n", "a\n").is_empty());
+        let json = |text: &str| text_of(text);
+        assert_eq!(lines(&json("{\"a\":1,\"b\":[1]}"), &json("{\"a\":2,\"b\":[1]}")), ["-  \"a\": 1,", "+  \"a\": 2,"]);
+    }
+
+    fn text_of(json: &str) -> String {
+        text(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn each_kind_of_difference_has_its_line() {
+        let shown = |old: Option<&str>, new: Option<&str>, lines: &[&str]| {
+            let [old, new] = [old, new].map(|side| side.map(str::to_owned));
+            Difference { what: "/x".into(), old, new, lines: lines.iter().map(ToString::to_string).collect() }
+                .to_string()
+        };
+        assert_eq!(shown(Some("0644 0:0"), Some("0600 0:0"), &[]), "/x: 0644 0:0 -> 0600 0:0\n");
+        assert_eq!(shown(None, Some("0644 0:0"), &[]), "/x: new, 0644 0:0\n");
+        assert_eq!(shown(Some("0644 0:0"), None, &[]), "/x: gone, it was 0644 0:0\n");
+        assert_eq!(shown(Some("0644 0:0"), Some("0644 0:0"), &["-a", "+b"]), "/x\n  -a\n  +b\n");
+    }
+}

@@ -1,0 +1,52 @@
+//! An image as it is compared with another.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use recipes::Sha256;
+
+use super::{MANIFEST, Manifest, ManifestError, OVERLAY, overlay};
+
+/// Files up to this size are texts, or are compared as bytes.
+const TEXT: u64 = 1 << 20;
+
+/// An image, read.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// What the builder said of it.
+    pub(crate) manifest: Manifest,
+    /// The kickstart.
+    pub(crate) kickstart: String,
+    /// The digest of the overlay.
+    pub(crate) overlay: Sha256,
+    /// What is in the small files of the overlay, by path.
+    pub(crate) contents: BTreeMap<String, Vec<u8>>,
+}
+
+/// Where an output has its image; or the image itself.
+pub(super) fn folder(dir: &Path) -> Result<PathBuf, ManifestError> {
+    let image = [dir.join("image"), dir.to_owned()].into_iter().find(|image| image.join(MANIFEST).is_file());
+    image.ok_or_else(|| ManifestError::NoImage { path: dir.to_owned() })
+}
+
+/// Reads an output's image. Whether it is as it was built is for `verify` to say.
+pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
+    let image = folder(dir)?;
+    let read = |name: &str| {
+        let path = image.join(name);
+        fs::read(&path).map_err(ManifestError::io("read it", &path))
+    };
+    let manifest: Manifest = serde_json::from_slice(&read(MANIFEST)?).map_err(|error| {
+        ManifestError::wrong(&image.join(MANIFEST), format!("it is no manifest of this builder's ({error})"))
+    })?;
+    let overlay = manifest.outputs.iter().find(|output| output.name == OVERLAY).map(|output| output.sha256);
+    let overlay =
+        overlay.ok_or_else(|| ManifestError::wrong(&image.join(MANIFEST), format!("it names no {OVERLAY}")))?;
+    Ok(Image {
+        kickstart: String::from_utf8_lossy(&read("centos7.ks")?).into_owned(),
+        contents: overlay::read(&image.join(OVERLAY), |_, size| size <= TEXT)?.contents,
+        manifest,
+        overlay,
+    })
+}

@@ -1,0 +1,49 @@
+//! What another image has otherwise.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::process;
+
+use crate::workshop::{Workshop, builder, says};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("two_images_are_compared_setting_by_setting", &[], compared)]
+}
+
+fn compared() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    let (old, new) = (workshop.path("old"), workshop.out());
+    process::check("cp", &["-a", &new.to_string_lossy(), &old.to_string_lossy()])?;
+    let diff = |words: &[&str]| builder(&[&["diff"], words, &[&old.to_string_lossy()]].concat(), &new);
+    let same = diff(&[])?;
+    says(&same, 0, &[])?;
+    ensure!(same.stdout.is_empty() && same.stderr.is_empty(), "{same:?}");
+
+    let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
+    fs::write(workshop.path("motd"), "hello\n")?;
+    let more = "\n[tuning.sysctl]\n\"vm.swappiness\" = 10\n\n[files.overlay]\n\"/etc/motd.d/own\" = \"motd\"\n";
+    fs::write(
+        workshop.path("recipe.toml"),
+        format!("{}{more}", recipe.replace("[etcd]\n", "[etcd]\nquota = \"4 GiB\"\n")),
+    )?;
+    workshop.built()?;
+    let ran = diff(&[])?;
+    says(&ran, 4, &["differences", "/etc/motd.d/own: new, 0644 0:0 6 bytes", "/etc/sysctl.d/95-etcd.conf\n"])?;
+    for line in [
+        "  +vm.swappiness = 10",
+        "  -    \"quota-backend-bytes\": 2147483648,",
+        "  +    \"quota-backend-bytes\": 4294967296,",
+    ] {
+        ensure!(ran.stdout.lines().any(|said| said == line), "not said: {line}\n{}", ran.stdout);
+    }
+    for follows in ["image.json", "SHA256SUMS", "centos7.ks"] {
+        ensure!(!ran.stdout.contains(follows), "{follows} follows from the rest:\n{}", ran.stdout);
+    }
+    let json: serde_json::Value = serde_json::from_str(&diff(&["--json"])?.stdout)?;
+    ensure!(json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(), "{json:#}");
+    says(&builder(&["diff", "/nowhere"], &new)?, 1, &["/nowhere: no image/manifest.json"])
+}
