@@ -38,7 +38,7 @@ crash-sweep: tools build
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo 'skipped: cargo-deny is not installed'; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo 'skipped: cargo-deny is not installed'; fi
 
 bench: tools build
 	cargo run --locked -q --release -p tests --bin bench

@@ -11,7 +11,7 @@ mod plan;
 mod restart;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use recipes::node::NodeTls;
@@ -29,8 +29,9 @@ use authorities::{Authorities, list};
 use observe::{member, observe};
 use plan::{Plan, plan};
 
-/// Until the others have come further: between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Until the others have come further: between two looks a tenth of the time that nothing came of, within these. They may
+/// take days.
+const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// Holds back those of the document's certificates that others might not trust yet, where this node has any that work
 /// meanwhile: a member those that are installed, a new one those that came with the document.
@@ -63,7 +64,7 @@ pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
 /// Goes on until this member trusts and shows what its document says, however long the others take.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut told = String::new();
+    let (mut told, mut since) = (String::new(), Instant::now());
     loop {
         let observed = runtime.block_on(observe(identity, journal))?;
         let why = match plan(&observed) {
@@ -93,12 +94,16 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
                 None
             }
         };
-        let Some(why) = why else { continue };
+        let Some(why) = why else {
+            since = Instant::now();
+            continue;
+        };
         if why != told {
             say(&why);
             told = why;
         }
-        std::thread::sleep(PAUSE);
+        let [shortest, longest] = PAUSE;
+        std::thread::sleep((since.elapsed() / 10).clamp(shortest, longest));
     }
 }
 
