@@ -10,6 +10,7 @@ mod digest;
 mod elf;
 mod exit;
 mod files;
+mod init;
 mod manifest;
 mod newfile;
 mod nodes;
@@ -41,6 +42,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a first recipe
+    Init(init::Options),
     /// Make the image and each node's documents
     Build(build::Options),
     /// Show what an image of a recipe would hold, with the guide's settings beside its own
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         eprintln!("builder: an interrupt will not be cleaned up after: {error}");
     }
     let outcome = match Cli::parse().command {
+        Command::Init(options) => init::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),

@@ -10,6 +10,12 @@ pub(crate) fn known(version: EtcdVersion) -> Option<Sha256> {
     lines().find(|(name, _)| name.parse() == Ok(version)).and_then(|(_, digest)| digest.parse().ok())
 }
 
+/// The newest version in the table.
+pub(crate) fn newest_known() -> EtcdVersion {
+    let versions = lines().filter_map(|(version, _)| version.parse().ok());
+    versions.max().unwrap_or_else(|| unreachable!("the table is not empty"))
+}
+
 fn lines() -> impl Iterator<Item = (&'static str, &'static str)> {
     TABLE.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' '))
 }

@@ -32,6 +32,7 @@ use recipes::{EtcdVersion, Sha256};
 use url::Url;
 
 pub(crate) use error::ReleaseError;
+pub(crate) use known::{known, newest_known};
 pub(crate) use open::{Binaries, open};
 pub(crate) use progress::{Progress, for_stderr};
 
@@ -131,7 +132,7 @@ pub(crate) fn obtain(wanted: &Wanted<'_>, progress: &dyn Progress) -> Result<Rel
 
 fn obtain_within(wanted: &Wanted<'_>, patience: &Patience, progress: &dyn Progress) -> Result<Release, ReleaseError> {
     // First what needs no network: a recipe with a wrong digest is refused before a byte is fetched.
-    agree(wanted.version, wanted.sha256, known::known(wanted.version), None)?;
+    agree(wanted.version, wanted.sha256, known(wanted.version), None)?;
     if let Some(file) = wanted.file {
         return from_file(wanted, file, patience);
     }
@@ -152,7 +153,7 @@ fn obtain_within(wanted: &Wanted<'_>, patience: &Patience, progress: &dyn Progre
 }
 
 fn release(wanted: &Wanted<'_>, tarball: &Path, size: u64, origin: Origin, sums: Sums) -> Release {
-    let in_table = known::known(wanted.version).is_some();
+    let in_table = known(wanted.version).is_some();
     let evidence = Evidence { origin, in_table, sums };
     Release { tarball: tarball.to_owned(), sha256: wanted.sha256, size, evidence }
 }
@@ -187,7 +188,7 @@ fn from_file(wanted: &Wanted<'_>, file: &Path, patience: &Patience) -> Result<Re
         let sha256 = sums::find(&text, &address::tarball(wanted.version))?;
         Some(Voice { place: beside.display().to_string(), sha256 })
     });
-    agree(wanted.version, wanted.sha256, known::known(wanted.version), voice.as_ref())?;
+    agree(wanted.version, wanted.sha256, known(wanted.version), voice.as_ref())?;
     let (size, found) = digest::of_file(file).map_err(read())?;
     if found != wanted.sha256 {
         let (path, version, expected) = (file.to_owned(), wanted.version, wanted.sha256);
@@ -238,7 +239,7 @@ fn vouched(wanted: &Wanted<'_>, fetch: Fetch<'_>, url: &Url) -> Result<Sums, Rel
     match found {
         Ok(sha256) => {
             let voice = Voice { place, sha256 };
-            agree(wanted.version, wanted.sha256, known::known(wanted.version), Some(&voice))?;
+            agree(wanted.version, wanted.sha256, known(wanted.version), Some(&voice))?;
             Ok(Sums::Agrees(voice.place))
         }
         Err(trouble) => Ok(Sums::Missing(place, trouble.to_string())),
