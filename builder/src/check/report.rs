@@ -7,6 +7,7 @@ use recipes::Diagnostic;
 use serde::Serialize;
 
 use super::finding::Finding;
+use super::rules::{self, RuleKind};
 use crate::exit::{Exit, stop};
 
 /// A file and what is wrong with it.
@@ -29,6 +30,7 @@ struct Placed<'a> {
     line: usize,
     column: usize,
     rule: &'static str,
+    kind: RuleKind,
     #[serde(flatten)]
     finding: &'a Diagnostic,
 }
@@ -55,7 +57,8 @@ impl Report {
             .all()
             .map(|(told, finding)| {
                 let (line, column) = placed((told, finding));
-                Placed { file: &told.shown, line, column, rule: finding.rule, finding: &finding.diagnostic }
+                let kind = rules::kind(finding.rule);
+                Placed { file: &told.shown, line, column, rule: finding.rule, kind, finding: &finding.diagnostic }
             })
             .collect();
         Ok(serde_json::to_string_pretty(&list)? + "\n")

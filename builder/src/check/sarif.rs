@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::finding::Finding;
 use super::report::{Report, Told};
-use super::rules::RULES;
+use super::rules::{self, RULES};
 
 /// Where the user's guide to the rules is.
 const PAGE: &str = "docs/centos7.md";
@@ -16,7 +16,14 @@ const PAGE: &str = "docs/centos7.md";
 pub(super) fn log(report: &Report) -> Value {
     let rules: Vec<Value> = RULES
         .iter()
-        .map(|(id, what)| json!({ "id": id, "shortDescription": { "text": what }, "help": { "text": format!("See {PAGE}.") } }))
+        .map(|rule| {
+            json!({
+                "id": rule.name,
+                "shortDescription": { "text": rule.about },
+                "help": { "text": format!("See {PAGE}.") },
+                "properties": { "kind": rule.kind },
+            })
+        })
         .collect();
     let results: Vec<Value> = report.all().map(|(told, finding)| result(told, finding)).collect();
     json!({
@@ -50,9 +57,10 @@ fn result(told: &Told, finding: &Finding) -> Value {
     };
     json!({
         "ruleId": finding.rule,
-        "ruleIndex": RULES.iter().position(|(id, _)| *id == finding.rule),
+        "ruleIndex": rules::index(finding.rule),
         "level": level,
         "message": { "text": message },
+        "properties": { "kind": rules::kind(finding.rule) },
         "locations": [{
             "physicalLocation": {
                 "artifactLocation": { "uri": uri(&told.shown) },

@@ -61,9 +61,9 @@ fn every_wrong_input_is_answered_as_expected() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // A rule is there because something goes wrong without it: here is what.
-    let known: BTreeSet<&str> = rules::RULES.iter().map(|(rule, _)| *rule).filter(|rule| *rule != "recipe").collect();
+    let known: BTreeSet<&str> = rules::RULES.iter().map(|rule| rule.name).filter(|name| *name != "recipe").collect();
     assert_eq!(used, known);
-    assert!(rules::RULES.is_sorted());
+    assert!(rules::RULES.is_sorted_by_key(|rule| rule.name));
 }
 
 #[test]
@@ -93,6 +93,7 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     for result in results {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(rules[index]["id"], result["ruleId"]);
+        assert_eq!(rules[index]["properties"]["kind"], result["properties"]["kind"]);
         assert_eq!(result["level"], "error");
         assert!(!result["message"]["text"].as_str().unwrap().is_empty());
         let place = &result["locations"][0]["physicalLocation"];
@@ -101,6 +102,20 @@ fn a_sarif_log_names_every_rule_and_every_place() {
         assert!(at("startLine") >= 1 && at("startColumn") >= 1);
         assert!((at("endLine"), at("endColumn")) > (at("startLine"), at("startColumn")));
     }
+}
+
+/// `7.9 refuses this` and `we advise against this` are different messages to a program that reads them.
+#[test]
+fn json_tells_the_parsers_refusals_from_advice() {
+    let input = "==> /etc/fstab <==\nUUID=1 /a xfs allocsie=64m 0 0\n/dev/sdb1 /b xfs defaults 0 0\nUUID=2 / xfs allocsize=64m 0 0\n";
+    let files = files(input).0;
+    let findings = check(&files, false).remove(0);
+    let told = report::Told { shown: "fstab".into(), text: files[0].text.into(), findings };
+    let list: serde_json::Value = serde_json::from_str(&report::Report(vec![told]).json().unwrap()).unwrap();
+    let kinds: Vec<_> = list.as_array().unwrap().iter().map(|f| (f["rule"].as_str(), f["kind"].as_str())).collect();
+    let expected =
+        [("fstab/option", "parser"), ("fstab/device-name", "advice"), ("fstab/only-at-first-mount", "effect")];
+    assert_eq!(kinds, expected.map(|(rule, kind)| (Some(rule), Some(kind))));
 }
 
 fn ready() -> impl Iterator<Item = Recipe> {
@@ -147,7 +162,7 @@ fn bear(path: &str, text: &str) {
         let span = &finding.diagnostic.span;
         assert!(span.start <= span.end && span.end <= text.len().max(9), "{finding:?} in {text:?}");
         assert!(!finding.diagnostic.render("x", text, false).is_empty());
-        assert!(rules::RULES.iter().any(|(rule, _)| *rule == finding.rule));
+        assert!(rules::index(finding.rule).is_some(), "{}", finding.rule);
     }
 }
 
