@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// The lines of a table, without its comments.
-fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
+pub(super) fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
     table.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
@@ -110,35 +110,6 @@ pub(super) static SYSCTL_STOCK: LazyLock<Vec<(&'static str, &'static str, &'stat
     settings
 });
 
-/// An option of a kickstart command.
-#[derive(Debug, Clone)]
-pub(super) struct KsOption {
-    /// Its names.
-    pub(super) names: Vec<&'static str>,
-    /// The form of its value: `flag` takes none.
-    pub(super) form: &'static str,
-    /// Whether the command is refused without it.
-    pub(super) needed: bool,
-}
-
-/// The commands of a kickstart.
-pub(super) static KICKSTART: LazyLock<BTreeMap<&'static str, Vec<KsOption>>> = LazyLock::new(|| {
-    let mut commands: BTreeMap<_, Vec<KsOption>> = BTreeMap::new();
-    let mut command = "";
-    for line in lines(include_str!("known/kickstart-rhel7.txt")) {
-        let Some(option) = line.strip_prefix("  ") else {
-            command = line;
-            commands.entry(line).or_default();
-            continue;
-        };
-        let mut words = option.split(' ');
-        let names = words.next().unwrap_or_default().split('/').collect();
-        let form = words.next().unwrap_or_default();
-        commands.entry(command).or_default().push(KsOption { names, form, needed: words.next().is_some() });
-    }
-    commands
-});
-
 /// Commands that the installer has not.
 pub(super) static INSTALLER_ABSENT: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/installer-absent.txt")));
@@ -180,7 +151,6 @@ mod tests {
         assert!(SYSCTL_FORMS.keys().all(|key| SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_ABSENT.keys().all(|key| !SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_TUNED.iter().all(|key| SYSCTL_KEYS.contains(key)));
-        assert_eq!(KICKSTART.len(), 68);
         assert_eq!((CHRONY["makestep"], CHRONY["allow"]), ((2, Some(2)), (0, Some(2))));
         assert!(CHRONY_SOURCE["key"] == "number" && CHRONY_LATER.contains("nts"));
         for table in include_dir::include_dir!("$CARGO_MANIFEST_DIR/src/check/known").files() {

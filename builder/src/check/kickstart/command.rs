@@ -1,45 +1,141 @@
-//! The commands of a kickstart and their options, as pykickstart's RHEL7 handler takes them
-//! (rhel7-branch, handlers/rhel7.py and commands/; options by Python's optparse, which takes an unambiguous beginning).
+//! What pykickstart's RHEL7 handler refuses by its table: unknown commands, missing options, too few or too many words,
+//! options and commands that exclude each other (rhel7-branch, handlers/rhel7.py, commands/, base.py).
 
 use recipes::diagnostic::nearest;
 
 use super::super::finding::Finding;
-use super::super::known::{self, KsOption};
-use super::special::special;
+use super::super::text::Part;
+use super::line::{Earlier, Line};
 use super::split::Word;
+use super::table::{self, Form, Rule, Words};
+use super::{options, own};
 
-/// A command's option as it is written.
-pub(super) struct Given<'a> {
-    pub(super) word: &'a Word,
-    /// The option it is short for, or is.
-    pub(super) option: &'static KsOption,
-    /// Its value, behind the = or in the next word.
-    pub(super) value: Option<&'a str>,
+/// Reads a command and says what pykickstart refuses of it. `None`: 7 has no such command.
+pub(super) fn read<'a>(
+    words: &[Word],
+    text: Part<'a>,
+    earlier: &mut Earlier,
+    out: &mut Vec<Finding>,
+) -> Option<Line<'a>> {
+    let (name, rest) = words.split_first()?;
+    let Some(command) = table::command(&name.value).filter(|_| !name.value.starts_with('%')) else {
+        out.push(unknown(name));
+        return None;
+    };
+    let read = if command.words == Words::Raw {
+        options::Read { words: rest.to_vec(), given: Vec::new() }
+    } else {
+        options::read(command, &name.value, rest, out)
+    };
+    let line = Line::new(name.clone(), command, text, read);
+    check(&line, earlier, out);
+    own::check(&line, earlier, out);
+    earlier.add(&line);
+    Some(line)
 }
 
-pub(super) fn check(words: &[Word], out: &mut Vec<Finding>) {
-    let Some((command, rest)) = words.split_first() else { return };
-    let Some(options) = known::KICKSTART.get(command.value.as_str()) else {
-        out.push(unknown_command(command));
-        return;
-    };
-    let given = read(command, options, rest, out);
-    for option in options.iter().filter(|option| option.needed) {
-        if !given.iter().any(|given| std::ptr::eq(given.option, option)) {
-            let message = format!("{} needs {}=", command.value, option.names[0]);
-            out.push(
-                Finding::error("kickstart/needed-option", command.span.clone(), message)
-                    .does("anaconda stops")
-                    .instead("add it"),
-            );
+/// What the table says of a line: of a command, or of the header of a section.
+pub(super) fn check(line: &Line<'_>, earlier: &Earlier, out: &mut Vec<Finding>) {
+    for option in line.command.options.iter().filter(|option| option.needed) {
+        if !line.has(option.names[0]) {
+            let message = format!("{} needs {}=", line.name.value, option.names[0]);
+            out.push(if earlier.saw(line.command.name, option.names[0]) {
+                Finding::warning("kickstart/needed-option", line.span(), message)
+                    .does("pykickstart does not miss it after an earlier line that has it; anaconda has no value")
+                    .instead("add it")
+            } else {
+                stops("kickstart/needed-option", line, message, "add it")
+            });
         }
     }
-    special(command, rest, &given, out);
+    count(line, out);
+    for rule in &line.command.rules {
+        out.extend(broken(line, rule, earlier));
+    }
 }
 
-fn unknown_command(command: &Word) -> Finding {
-    let finding =
-        Finding::error("kickstart/command", command.span.clone(), format!("7 has no command {}", command.value));
+/// An error at the command's name.
+pub(super) fn stops(
+    rule: &'static str,
+    line: &Line<'_>,
+    message: impl Into<String>,
+    instead: impl Into<String>,
+) -> Finding {
+    Finding::error(rule, line.span(), message).does("anaconda stops").instead(instead)
+}
+
+/// Whether there are as many words as the command takes.
+fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
+    let (shown, wants) = (&line.name.value, line.command.wants);
+    match line.command.words {
+        Words::Raw => {}
+        Words::Any => {
+            // A word that is the end of a line has a warning of its own.
+            let ignored = line.words.iter().find(|word| !word.value.contains(['\n', '\r']));
+            if let Some(word) = ignored.filter(|_| wants.is_empty()) {
+                let message = format!("{shown} ignores the word `{}`", word.value.escape_default());
+                let finding = Finding::warning("kickstart/ignored", word.span.clone(), message);
+                out.push(finding.does("it has no effect").instead("take it away, or write its option with --"));
+            }
+        }
+        Words::Between(least, _) if line.words.len() < least => {
+            let message = format!("{shown} needs {wants}");
+            out.push(stops("kickstart/words", line, message, format!("write {shown}, and {wants} behind it")));
+        }
+        Words::Between(_, most) => {
+            let Some(word) = line.words.get(most) else { return };
+            let message = format!("`{}` is one word too many for {shown}", word.value.escape_default());
+            let finding = Finding::error("kickstart/words", word.span.clone(), message).does("anaconda stops");
+            out.push(match wants {
+                "" => finding.instead(format!("{shown} takes no words: take it away")),
+                wants => finding.instead(format!("{shown} takes {wants}, and no more: take it away or quote it")),
+            });
+        }
+    }
+}
+
+/// A rule of the table that a line breaks.
+fn broken(line: &Line<'_>, rule: &Rule, earlier: &Earlier) -> Option<Finding> {
+    let shown = &line.name.value;
+    let says = |name: &str| earlier.says(line, name);
+    let value = |name: &str| {
+        let flag = line.command.options.iter().any(|option| option.names.contains(&name) && option.form == Form::Flag);
+        if flag { name.to_owned() } else { format!("{name}=") }
+    };
+    let all = |names: &[&str]| names.iter().map(|name| value(name)).collect::<Vec<_>>().join(" or ");
+    match rule {
+        Rule::Any(names) if !names.iter().any(|name| says(name)) => {
+            Some(stops("kickstart/needed-option", line, format!("{shown} needs {}", all(names)), "add one of them"))
+        }
+        Rule::One(names) => {
+            let given = |name: &&&str| earlier.text(line, name).is_some();
+            let message = match names.iter().filter(given).count() {
+                1 => return None,
+                0 => format!("{shown} needs {}", all(names)),
+                _ => format!("{shown} takes only one of {}", all(names)),
+            };
+            Some(stops("kickstart/contradiction", line, message, "write exactly one of them"))
+        }
+        Rule::Apart(one, other) if says(one) && says(other) => {
+            let message = format!("{} with {}", value(one), value(other));
+            Some(stops("kickstart/contradiction", line, message, "take one of them away"))
+        }
+        Rule::Needs(one, others) if says(one) && !others.iter().any(|name| says(name)) => {
+            let message = format!("{} without {}", value(one), all(others));
+            Some(stops("kickstart/needed-option", line, message, "add it"))
+        }
+        Rule::After(commands) => {
+            let other = commands.iter().find(|name| earlier.commands.contains(**name))?;
+            let message = format!("{shown} after {other}: 7 takes only one of them");
+            Some(stops("kickstart/contradiction", line, message, "take one of them away"))
+        }
+        _ => None,
+    }
+}
+
+fn unknown(command: &Word) -> Finding {
+    let name = command.value.escape_debug().to_string();
+    let finding = Finding::error("kickstart/command", command.span.clone(), format!("7 has no command {name}"));
     let finding = finding.does("anaconda stops: unknown command");
     let instead = match command.value.as_str() {
         "authselect" => "authselect came with 8: write authconfig",
@@ -51,108 +147,13 @@ fn unknown_command(command: &Word) -> Finding {
             "take it away: it is gone since 6 or before"
         }
         "key" => "take it away: installation numbers are gone",
+        name if name.starts_with('\u{feff}') => "the file begins with a byte order mark: save it as UTF-8 without one",
         name => {
-            return match nearest(name, known::KICKSTART.keys().copied()) {
+            return match nearest(name, table::commands()) {
                 Some(near) => finding.instead(format!("did you mean {near}?")),
                 None => finding.instead("take it away, or do it in %post"),
             };
         }
     };
     finding.instead(instead)
-}
-
-/// Pairs each option with what it means and its value.
-fn read<'a>(command: &Word, options: &'static [KsOption], rest: &'a [Word], out: &mut Vec<Finding>) -> Vec<Given<'a>> {
-    let mut given = Vec::new();
-    let mut words = rest.iter().peekable();
-    while let Some(word) = words.next() {
-        if !word.value.starts_with("--") {
-            continue;
-        }
-        let (name, inline) =
-            word.value.split_once('=').map_or((word.value.as_str(), None), |(name, value)| (name, Some(value)));
-        let begins = |option: &&KsOption| option.names.iter().any(|known| known.starts_with(name));
-        let exact = options.iter().find(|option| option.names.contains(&name));
-        let short: Vec<_> = options.iter().filter(begins).collect();
-        let option = match (exact, &short[..]) {
-            (Some(option), _) => option,
-            (None, [option]) => {
-                let full = option.names.iter().find(|known| known.starts_with(name)).copied().unwrap_or_default();
-                out.push(
-                    Finding::warning(
-                        "kickstart/abbreviation",
-                        word.span.clone(),
-                        format!("{name} is short for {full}"),
-                    )
-                    .does("7 takes it, later releases do not")
-                    .instead(format!("write {full}")),
-                );
-                option
-            }
-            (None, _) => {
-                let finding = Finding::error(
-                    "kickstart/option",
-                    word.span.clone(),
-                    format!("{} has no option {name}", command.value),
-                )
-                .does("anaconda stops: no such option");
-                let names = options.iter().flat_map(|option| option.names.iter().copied());
-                out.push(match nearest(name, names.clone()) {
-                    Some(near) => finding.instead(format!("did you mean {near}?")),
-                    None if options.is_empty() => finding.instead(format!("{} has no options", command.value)),
-                    None => finding.instead(format!("it has: {}", names.collect::<Vec<_>>().join(", "))),
-                });
-                continue;
-            }
-        };
-        let value = match (option.form, inline) {
-            ("flag", Some(_)) => {
-                out.push(
-                    Finding::error("kickstart/option-value", word.span.clone(), format!("{name} takes no value"))
-                        .does("anaconda stops")
-                        .instead(format!("write {name} alone")),
-                );
-                None
-            }
-            ("flag", None) => None,
-            (_, Some(value)) => Some(value),
-            // optparse takes the next word whatever it is.
-            (_, None) => words.next().map(|next| next.value.as_str()),
-        };
-        if option.form != "flag" {
-            out.extend(bad_value(word, name, option, value));
-        }
-        given.push(Given { word, option, value });
-    }
-    given
-}
-
-fn bad_value(word: &Word, name: &str, option: &KsOption, value: Option<&str>) -> Option<Finding> {
-    let wrong = |message: String, expected: String| {
-        Some(
-            Finding::error("kickstart/option-value", word.span.clone(), message)
-                .does("anaconda stops")
-                .instead(expected),
-        )
-    };
-    let Some(value) = value else { return wrong(format!("{name} has no value"), format!("write {name}=VALUE")) };
-    match option.form {
-        "int" if value.parse::<i64>().is_err() => {
-            wrong(format!("{name} takes a whole number, not `{value}`"), "sizes are in MiB, without a unit".into())
-        }
-        "boolean"
-            if !["true", "1", "on", "yes", "y", "false", "0", "off", "no", "n"]
-                .contains(&value.to_lowercase().as_str()) =>
-        {
-            wrong(format!("{name} takes yes or no, not `{value}`"), "write yes or no".into())
-        }
-        form if form.contains('|') && !form.split('|').any(|known| known == value) => {
-            let expected = nearest(value, form.split('|')).map_or_else(
-                || format!("expected one of: {}", form.replace('|', ", ")),
-                |near| format!("did you mean {near}?"),
-            );
-            wrong(format!("{name} knows no `{value}`"), expected)
-        }
-        _ => None,
-    }
 }

@@ -3,22 +3,21 @@
 //! pyanaconda/kickstart.py, parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData.
 
 use super::super::finding::Finding;
-use super::command::Given;
+use super::options::Given;
 
 /// The options that take disks or partitions, of whatever command.
 const OPTIONS: &[&str] = &["--drives", "--only-use", "--list", "--boot-drive", "--ondisk", "--onpart"];
 
-pub(super) fn names(given: &[Given<'_>], out: &mut Vec<Finding>) {
+pub(super) fn names(given: &[Given], out: &mut Vec<Finding>) {
     for given in given.iter().filter(|given| OPTIONS.iter().any(|option| given.option.names.contains(option))) {
-        let Some(name) =
-            given.value.into_iter().flat_map(|list| list.split(',')).map(str::trim).find(|name| kernel(name))
+        let Some(name) = given.value.iter().flat_map(|list| list.split(',')).map(str::trim).find(|name| kernel(name))
         else {
             continue;
         };
         out.push(
             Finding::warning(
                 "kickstart/disk-name",
-                given.word.span.clone(),
+                given.span.clone(),
                 format!("{name} is a name for one kind of disk, and for the first that is found"),
             )
             .does("anaconda stops where there is none: virtio's disks are vda and so on, NVMe's nvme0n1")

@@ -1,85 +1,60 @@
 //! Kickstarts, as anaconda 21.48.22.159 and its pykickstart (rhel7-branch) take them.
+//!
+//! `split` and `options` read a line, `table` has the commands and sections, `command` and `own` say what pykickstart
+//! refuses, `special`, `disk`, `script`, `whole` and `together` what anaconda then does with what pykickstart takes.
 
 mod command;
 mod disk;
+mod line;
+mod options;
+mod own;
+mod packages;
+mod realm;
 mod script;
+mod section;
 mod special;
 mod split;
+mod table;
 mod together;
 mod whole;
 
+use self::line::{Earlier, Line};
+use self::section::Section;
 use self::split::{Broken, Word, split};
 use super::finding::Finding;
 use super::text::Part;
 pub(super) use script::bash_says;
 pub(super) use together::{installs, together};
 
-/// The sections of 7; `true` for those that are scripts.
-const SECTIONS: [(&str, bool); 8] = [
-    ("%packages", false),
-    ("%pre", true),
-    ("%pre-install", true),
-    ("%post", true),
-    ("%traceback", true),
-    ("%onerror", true),
-    ("%addon", false),
-    ("%anaconda", false),
-];
-
 /// What a kickstart says, as far as it can be read.
 #[derive(Debug, Default)]
 struct Kickstart<'a> {
-    /// Its commands, each as its words.
-    commands: Vec<Vec<Word>>,
+    commands: Vec<Line<'a>>,
     sections: Vec<Section<'a>>,
     /// Whether parts of it are elsewhere.
     includes: bool,
-}
-
-/// A section: the words of its header, and its lines.
-#[derive(Debug)]
-struct Section<'a> {
-    header: Vec<Word>,
-    body: Part<'a>,
-    is_script: bool,
-}
-
-impl Section<'_> {
-    fn name(&self) -> &str {
-        &self.header[0].value
-    }
-
-    /// The value of `--name=VALUE`.
-    fn option(&self, name: &str) -> Option<&str> {
-        self.header.iter().find_map(|word| word.value.strip_prefix(name)?.strip_prefix('='))
-    }
-
-    fn has(&self, flag: &str) -> bool {
-        self.header.iter().any(|word| word.value == flag)
-    }
 }
 
 /// What is wrong with a kickstart.
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let kickstart = read(text, &mut out);
-    for words in &kickstart.commands {
-        command::check(words, &mut out);
+    for line in &kickstart.commands {
+        special::check(line, &mut out);
     }
     whole::check(&kickstart, &mut out);
     for section in &kickstart.sections {
-        if section.is_script {
-            script::check(section, &mut out);
-        } else if section.name() == "%packages" {
-            packages(section, &mut out);
+        match section.name() {
+            "%packages" => packages::check(section, &mut out),
+            "%anaconda" => section::anaconda(section, &mut out),
+            "%addon" => section::addon(section, &mut out),
+            _ => script::check(section, &mut out),
         }
     }
     for (at, found) in text.match_indices("PRIVATE KEY-----") {
         out.push(
             Finding::error("kickstart/secret", at..at + found.len(), "a private key in a kickstart")
-                .does(
-                    "the installer keeps the kickstart in /root and its output in logs; its server shows it to anybody",
-                )
+                .does("the installer keeps the kickstart in /root and its output in logs; any client can fetch it")
                 .instead("hand it to the node with its document"),
         );
     }
@@ -89,193 +64,145 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
 /// What bash says of the scripts.
 pub(super) fn bash(text: &str) -> Vec<Finding> {
     let kickstart = read(text, &mut Vec::new());
-    kickstart.sections.iter().filter(|section| section.is_script).filter_map(script::bash).collect()
+    kickstart.sections.iter().filter(|section| section.is_script()).filter_map(script::bash).collect()
+}
+
+/// The lines of a text, each with its end, as Python's splitlines has them: a lone carriage return ends one, too.
+fn lines(text: Part<'_>) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let bytes = rest.text.as_bytes();
+        let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+        let end = end + if bytes[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        let line = rest.cut(0..end);
+        rest = rest.from(end);
+        Some(line)
+    })
+    .chain(std::iter::once(()).filter_map(move |()| {
+        let start = text.text.rfind(['\n', '\r']).map_or(0, |at| at + 1);
+        Some(text.from(start)).filter(|line| !line.text.is_empty())
+    }))
+}
+
+/// What C's isspace takes for white space.
+fn is_space(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\u{b}'
+}
+
+/// Whether pykickstart passes a line over.
+fn is_blank_or_comment(line: Part<'_>) -> bool {
+    let rest = line.text.trim_start_matches(is_space);
+    rest.is_empty() || rest.starts_with('#')
 }
 
 fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
     let mut kickstart = Kickstart::default();
-    let mut lines = Part::whole(text).lines();
+    let mut earlier = Earlier::default();
+    let whole = Part::whole(text);
+    let mut lines = lines(whole);
     while let Some(line) = lines.next() {
-        if line.text.trim().is_empty() || line.text.trim_start().starts_with('#') {
+        if is_blank_or_comment(line) {
             continue;
         }
-        let words = match split(line) {
-            Ok((words, cut)) => {
-                if let Some(at) = cut {
-                    out.push(
-                        Finding::warning("kickstart/hash", at..at + 1, "a # within a word begins a comment")
-                            .does("the rest of the line is thrown away")
-                            .instead("put the word into single quotes, or a space before the #"),
-                    );
-                }
-                words
-            }
-            Err(broken) => {
-                out.push(cannot_split(&broken));
-                continue;
-            }
-        };
+        let Some(words) = words_of(line, out) else { continue };
         let Some(first) = words.first() else { continue };
-        if first.value == "%include" || first.value == "%ksappend" {
-            kickstart.includes = true;
-            if words.len() == 1 {
-                out.push(
-                    Finding::error("kickstart/include", first.span.clone(), "which file is to be included?")
-                        .does("anaconda stops")
-                        .instead("write %include /path/to/file"),
-                );
+        match first.value.as_str() {
+            "%include" => {
+                kickstart.includes = true;
+                out.extend(include(&words));
             }
-        } else if first.value.starts_with('%') {
-            let known = SECTIONS.iter().find(|(name, _)| *name == first.value);
-            if known.is_none() {
-                out.push(unknown_section(first));
+            "%ksappend" => {
+                kickstart.includes = true;
+                out.extend(append(first, line));
             }
-            if first.value == "%end" {
-                continue;
+            "" => out.push(
+                Finding::error("kickstart/command", first.span.clone(), "an empty word where a command should be")
+                    .does("anaconda crashes: IndexError")
+                    .instead("take the line away"),
+            ),
+            name if name.starts_with('%') => {
+                let (section, includes) = section::read(whole, line, &words, &mut lines, out);
+                kickstart.includes |= includes;
+                kickstart.sections.extend(section);
             }
-            let (name, is_script) = known.copied().unwrap_or(("", true));
-            let body = section_body(text, line, &mut lines, name, out);
-            if known.is_some() {
-                kickstart.sections.push(Section { header: words, body, is_script });
-            }
-        } else {
-            kickstart.commands.push(words);
+            _ => kickstart.commands.extend(command::read(&words, line, &mut earlier, out)),
         }
     }
     kickstart
 }
 
+/// The words of a line, with what there is to say of how it is split.
+fn words_of(line: Part<'_>, out: &mut Vec<Finding>) -> Option<Vec<Word>> {
+    match split(line, true) {
+        Ok((words, cut)) => {
+            if let Some(at) = cut {
+                out.push(
+                    Finding::warning("kickstart/hash", at..at + 1, "a # within a word begins a comment")
+                        .does("the rest of the line is ignored")
+                        .instead("put the word into single quotes, or a space before the #"),
+                );
+            }
+            if let Some(word) = words.iter().find(|word| word.value.contains(['\n', '\r'])) {
+                let backslash = line.text.trim_end_matches(['\n', '\r']).len().saturating_sub(1) + line.span().start;
+                let at = backslash.max(word.span.start);
+                out.push(
+                    Finding::warning("kickstart/continuation", at..at + 1, "a kickstart has no continued lines")
+                        .does("the end of the line becomes a word, and the next line is a command")
+                        .instead("write the command on one line"),
+                );
+            }
+            Some(words)
+        }
+        Err(broken) => {
+            out.push(cannot_split(&broken));
+            None
+        }
+    }
+}
+
+/// A line that shlex cannot split: anaconda does not catch its ValueError.
 fn cannot_split(broken: &Broken) -> Finding {
     match *broken {
         Broken::Quote(at) => Finding::error("kickstart/quote", at..at + 1, "the quote is not closed")
-            .does("anaconda stops: no closing quotation")
+            .does("anaconda crashes: no closing quotation")
             .instead("close it on the same line; a ' within single quotes is '\\''"),
         Broken::Escape(at) => {
-            Finding::error("kickstart/continuation", at..at + 1, "a kickstart has no continued lines")
-                .does("anaconda stops: no escaped character")
-                .instead("write the command on one line")
+            Finding::error("kickstart/continuation", at..at + 1, "a backslash at the end of the file")
+                .does("anaconda crashes: no escaped character")
+                .instead("take it away")
         }
     }
 }
 
-fn unknown_section(first: &Word) -> Finding {
-    let finding =
-        Finding::error("kickstart/section", first.span.clone(), format!("there is no section {}", first.value));
-    let finding = finding.does("anaconda stops: unknown kickstart section");
-    match first.value.as_str() {
-        "%end" => finding.instead("no section is open here; take it away"),
-        name => match recipes::diagnostic::nearest(name, SECTIONS.map(|(name, _)| name)) {
-            Some(near) => finding.instead(format!("did you mean {near}?")),
-            None => finding
-                .instead("7 has %packages, %pre, %pre-install, %post, %traceback, %onerror, %addon and %anaconda"),
-        },
+fn include(words: &[Word]) -> Option<Finding> {
+    if words.get(1).is_some_and(|word| !word.value.is_empty()) {
+        return None;
     }
+    let finding = Finding::error("kickstart/include", words[0].span.clone(), "which file is to be included?");
+    Some(finding.does("anaconda stops").instead("write %include /path/to/file"))
 }
 
-/// The lines up to `%end`, which must stand at the beginning of its line.
-fn section_body<'a>(
-    text: &'a str,
-    header: Part<'a>,
-    lines: &mut impl Iterator<Item = Part<'a>>,
-    name: &str,
-    out: &mut Vec<Finding>,
-) -> Part<'a> {
-    let start = (header.span().end + 1).min(text.len());
-    let mut indented = None;
-    for line in lines {
-        let first = line.words().next();
-        let Some(word) = first.filter(|word| word.text.starts_with('%')) else { continue };
-        let at_start = line.text.starts_with('%');
-        if word.text == "%end" && at_start {
-            return Part::whole(text).cut(start.min(line.span().start)..line.span().start);
-        }
-        if word.text == "%end" {
-            indented.get_or_insert(word);
-        } else if at_start && SECTIONS.iter().any(|(name, _)| *name == word.text) {
-            out.push(
-                Finding::error("kickstart/not-closed", word, format!("{} begins before {name} has ended", word.text))
-                    .does("anaconda stops: the section does not end with %end")
-                    .instead(
-                        "write %end on a line of its own before it; within a script, indent the line or break the word",
-                    ),
-            );
-        } else if at_start
-            && word.text == "%include"
-            && SECTIONS.iter().any(|(section, script)| *section == name && *script)
-        {
-            out.push(
-                Finding::warning("kickstart/include-in-script", word, "%include at the beginning of a script's line")
-                    .does("anaconda includes the file as a part of the script")
-                    .instead("indent the line if it belongs to the script"),
-            );
-        }
+/// `%ksappend` is the initramfs's: it takes what stands behind the first blank, and a failure there leaves anaconda without
+/// any kickstart (dracut/parse-kickstart; pykickstart, `_preprocessStateMachine`).
+fn append(first: &Word, line: Part<'_>) -> Option<Finding> {
+    if line.text.trim_matches(is_space).split(' ').nth(1).is_some_and(|address| !address.is_empty()) {
+        return None;
     }
-    let finding = match indented {
-        Some(word) => {
-            Finding::error("kickstart/indented-end", word, "%end does not stand at the beginning of its line")
-                .does("it is a line of the section, which goes on to the end of the file: anaconda stops")
-                .instead("take the spaces before it away")
-        }
-        None => Finding::error("kickstart/not-closed", header, "the section has no %end")
-            .does("anaconda stops: the section does not end with %end")
-            .instead("write %end on a line of its own"),
-    };
-    out.push(finding);
-    Part::whole(text).from(start)
+    let finding = Finding::error("kickstart/include", first.span.clone(), "which file is to be appended?");
+    Some(finding.does("the initramfs drops the whole kickstart").instead("write %ksappend http://HOST/FILE"))
 }
 
-fn packages(section: &Section<'_>, out: &mut Vec<Finding>) {
-    const OPTIONS: [&str; 9] = [
-        "--excludedocs",
-        "--ignoremissing",
-        "--nobase",
-        "--nocore",
-        "--ignoredeps",
-        "--instLangs",
-        "--multilib",
-        "--default",
-        "--resolvedeps",
-    ];
-    for word in section.header.iter().skip(1) {
-        let name = word.value.split('=').next().unwrap_or_default();
-        if !OPTIONS.contains(&name) {
-            out.push(
-                Finding::error("kickstart/option", word.span.clone(), format!("%packages has no option {name}"))
-                    .does("anaconda stops")
-                    .instead("7 has --excludedocs, --ignoremissing, --instLangs=, --multilib, --nocore"),
-            );
-        } else if name == "--nobase" {
-            out.push(
-                Finding::warning("kickstart/deprecated", word.span.clone(), "--nobase is deprecated on 7")
-                    .does("ignored: @base is not installed unless named")
-                    .instead("take it away"),
-            );
-        } else if name == "--ignoremissing" {
-            out.push(
-                Finding::warning(
-                    "kickstart/ignore-missing",
-                    word.span.clone(),
-                    "--ignoremissing hides a package that is not there",
-                )
-                .does("the installation goes on without it")
-                .instead("take it away"),
-            );
-        }
-    }
-    for line in section.body.lines().map(Part::trim) {
-        if line.text.starts_with("@module") || (line.text.starts_with('@') && line.text.contains(':')) {
-            out.push(
-                Finding::error("kickstart/module", line, "7 has no modules")
-                    .does("taken for a group of that name, which does not exist")
-                    .instead("name the packages"),
-            );
-        }
-        if line.text.ends_with('\\') {
-            out.push(
-                Finding::error("kickstart/continuation", line, "a kickstart has no continued lines")
-                    .does("taken for a part of the name")
-                    .instead("write each package on a line of its own"),
-            );
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_pythons() {
+        let all = |text: &'static str| lines(Part::whole(text)).map(|line| line.text).collect::<Vec<_>>();
+        assert_eq!(all("a\nb\r\nc\rd"), ["a\n", "b\r\n", "c\r", "d"]);
+        assert_eq!(all("a\n\n"), ["a\n", "\n"]);
+        assert_eq!(all("\r"), ["\r"]);
+        assert!(all("").is_empty());
+        assert_eq!(lines(Part::whole("a\nb")).last().unwrap().span(), 2..3);
     }
 }

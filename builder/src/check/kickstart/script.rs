@@ -8,40 +8,26 @@ use std::process::{Command, Stdio};
 use super::super::finding::Finding;
 use super::super::known;
 use super::super::text::Part;
-use super::Section;
+use super::section::Section;
 
-const OPTIONS: [&str; 4] = ["--interpreter", "--log", "--logfile", "--erroronfail"];
-
+/// What the installer's commands make of a script.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     let name = section.name();
-    for word in section.header.iter().skip(1) {
-        let option = word.value.split('=').next().unwrap_or_default();
-        let known = OPTIONS.contains(&option) || (name == "%post" && option == "--nochroot");
-        if !known {
-            let finding =
-                Finding::error("kickstart/option", word.span.clone(), format!("{name} has no option {option}"));
-            let instead = match option {
-                "--nochroot" => "only %post can leave the chroot; the others are never in it".to_owned(),
-                _ => "a script has --interpreter=, --log=, --erroronfail, and in %post --nochroot".to_owned(),
-            };
-            out.push(finding.does("anaconda stops").instead(instead));
-        }
-    }
     // In %post the packages of the node are there, whatever they are.
-    let in_installer = name != "%post" || section.has("--nochroot");
-    let interpreter = section.option("--interpreter").unwrap_or("/bin/sh");
+    let in_installer = name != "%post" || section.header.has("--nochroot");
+    let interpreter = section.header.value("--interpreter").unwrap_or("/bin/sh");
     let program = interpreter.rsplit('/').next().unwrap_or_default();
     if in_installer && known::INSTALLER_ABSENT.contains(program) {
-        let place = section.header[0].span.clone();
+        let place = section.header.span();
         out.push(
-            Finding::error("kickstart/interpreter", place, format!("the installer has no {program}"))
+            Finding::error("kickstart/interpreter", place, format!("the installer does not have {program}"))
                 .does("the script does not run")
                 .instead("write it for /bin/bash or /usr/bin/python"),
         );
     } else if in_installer && ["python3", "ruby", "zsh", "ksh"].contains(&program) {
-        let place = section.header[0].span.clone();
+        let place = section.header.span();
         out.push(
-            Finding::error("kickstart/interpreter", place, format!("the installer has no {program}"))
+            Finding::error("kickstart/interpreter", place, format!("the installer does not have {program}"))
                 .does("the script does not run")
                 .instead("write it for /bin/bash, or /usr/bin/python, which is 2.7"),
         );
@@ -55,7 +41,7 @@ fn is_shell(interpreter: &str) -> bool {
     matches!(interpreter.rsplit('/').next(), Some("sh" | "bash"))
 }
 
-/// The commands that a script runs and the installer has not, each where it first stands.
+/// The commands that a script runs and the installer does not have, each where it first stands.
 fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
     let words = commands(section.body);
     let functions: BTreeSet<&str> = words.iter().filter_map(|word| word.text.strip_suffix("()")).collect();
@@ -95,7 +81,7 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
             _ => "do it in a %post in the chroot, or without it",
         };
         out.push(
-            Finding::error("kickstart/absent-command", word, format!("the installer has no {name}"))
+            Finding::error("kickstart/absent-command", word, format!("the installer does not have {name}"))
                 .does("127: command not found")
                 .instead(instead),
         );
@@ -191,11 +177,11 @@ fn heredoc_end(line: &str, at: usize) -> Option<String> {
 
 /// What bash says of a script, where bash is there.
 pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
-    if !is_shell(section.option("--interpreter").unwrap_or("/bin/sh")) {
+    if !is_shell(section.header.value("--interpreter").unwrap_or("/bin/sh")) {
         return None;
     }
     let (line, message) = bash_says(section.body.text)?;
-    let place = section.body.lines().nth(line - 1).map_or(section.header[0].span.clone(), |line| line.trim().span());
+    let place = section.body.lines().nth(line - 1).map_or(section.header.span(), |line| line.trim().span());
     Some(
         Finding::error("kickstart/bash", place, format!("bash cannot read {}: {message}", section.name()))
             .does("the script stops here, with what stands above it done")

@@ -1,266 +1,261 @@
-//! What anaconda makes of a command that pykickstart takes: secrets, what is ignored, what does harm (anaconda
-//! 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py).
+//! What anaconda makes of a command that pykickstart takes: secrets, what has no effect, what does harm (anaconda
+//! 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61, formats/, platform.py).
 
 use super::super::finding::Finding;
-use super::command::Given;
-use super::disk;
-use super::split::Word;
+use super::line::Line;
+use super::options::Given;
+use super::{disk, split::Word};
 
 /// What anaconda does not do as it reads, command by command.
-pub(super) fn special(command: &Word, rest: &[Word], given: &[Given<'_>], out: &mut Vec<Finding>) {
-    let find = |name: &str| given.iter().find(|given| given.option.names.contains(&name));
-    let has = |name: &str| find(name).is_some();
-    let value = |name: &str| find(name).and_then(|given| given.value);
-    let span = command.span.clone();
-    match command.value.as_str() {
-        "rootpw" | "user" | "sshpw" => password(command, rest, given, out),
-        "bootloader" => bootloader(given, out),
-        "firewall" if !has("--use-system-defaults") => {
-            if has("--disabled") {
-                out.push(
-                    Finding::warning("kickstart/firewall", span, "the firewall is off")
-                        .does("etcd's ports are open to everyone")
-                        .instead("write firewall --use-system-defaults, and bring a zone file"),
-                );
-            } else if !value("--remove-service").is_some_and(|list| list.split(',').any(|name| name == "ssh")) {
-                out.push(
-                    Finding::warning("kickstart/firewall", span, "this opens ssh to everyone")
-                        .does("anaconda adds ssh to whatever stands here")
-                        .instead("write firewall --use-system-defaults, and bring a zone file"),
-                );
-            }
-        }
-        "selinux" if has("--disabled") => {
-            out.push(
-                Finding::warning("kickstart/selinux", span, "SELinux is off")
-                    .does("files get no labels; switching it on later needs a relabelling boot")
-                    .instead("write selinux --enforcing"),
-            );
-        }
-        "network" if value("--bootproto") == Some("static") => static_network(command, given, out),
-        "url" | "repo" | "liveimg" | "method" => source(command, given, out),
-        "text" | "graphical" | "vnc" => {
-            out.push(
-                Finding::warning(
-                    "kickstart/waits",
-                    span,
-                    format!("after an error {} mode waits at a prompt, for ever", command.value),
-                )
-                .does("nobody is told")
-                .instead("write cmdline"),
-            );
-        }
-        "part" | "partition" | "logvol" | "raid" | "volgroup" | "btrfs" => {
-            if let Some(secret) = find("--passphrase") {
-                out.push(clear(secret, "use --escrowcert, or encrypt after the installation"));
-            }
-            partition(command, rest, given, out);
-        }
-        "timezone" if value("--ntpservers").is_some() && has("--nontp") => {
-            out.push(
-                Finding::error("kickstart/contradiction", span, "--ntpservers with --nontp")
-                    .does("anaconda stops")
-                    .instead("take one of them away"),
-            );
-        }
-        "services" => {
-            for name in value("--enabled").into_iter().flat_map(|list| list.split(',')).map(str::trim) {
-                if let Some((_, kind)) = name
-                    .rsplit_once('.')
-                    .filter(|(_, kind)| ["timer", "socket", "path", "target", "mount"].contains(kind))
-                {
-                    out.push(
-                        Finding::error("kickstart/services", span.clone(), format!("services cannot enable a .{kind}"))
-                            .does(format!("anaconda looks for {name}.service; that it fails nobody sees"))
-                            .instead("write a preset file"),
-                    );
-                }
-            }
-        }
+pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
+    match line.command.name {
+        "rootpw" | "user" | "sshpw" => password(line, out),
+        "bootloader" => bootloader(line, out),
+        "clearpart" => label(line, out),
+        "dmraid" | "multipath" | "upgrade" => out.push(
+            Finding::error(
+                "kickstart/gone",
+                line.span(),
+                format!("anaconda 21 no longer carries out {}", line.name.value),
+            )
+            .does("anaconda stops: pykickstart takes the command, anaconda does not")
+            .instead("take it away"),
+        ),
+        "firewall" => firewall(line, out),
+        "selinux" if line.has("--disabled") => out.push(
+            Finding::warning("kickstart/selinux", line.span(), "SELinux is off")
+                .does("files get no labels; switching it on later needs a relabelling boot")
+                .instead("write selinux --enforcing"),
+        ),
+        "network" if line.value("--bootproto") == Some("static") => static_network(line, out),
+        "url" | "repo" | "liveimg" => source(line, out),
+        "cmdline" if ["text", "graphical"].contains(&line.name.value.as_str()) => waits(line, out),
+        "vnc" => waits(line, out),
+        "partition" | "logvol" | "raid" | "btrfs" | "autopart" => partition(line, out),
+        "services" => services(line, out),
         _ => {}
     }
-    disk::names(given, out);
-    for secret in ["--wepkey", "--wpakey", "--reverse-password"]
-        .iter()
-        .filter_map(|name| find(name))
-        .chain(find("--password").filter(|_| ["iscsi", "vnc"].contains(&command.value.as_str())))
-    {
-        out.push(clear(secret, "hand it over another way"));
+    disk::names(&line.given, out);
+    for name in ["--wepkey", "--wpakey", "--reverse-password"] {
+        out.extend(line.find(name).map(|secret| clear(secret, "hand it over another way")));
+    }
+    if line.is(&["iscsi", "vnc"]) {
+        out.extend(line.find("--password").map(|secret| clear(secret, "hand it over another way")));
     }
 }
 
-fn bootloader(given: &[Given<'_>], out: &mut Vec<Finding>) {
-    let find = |name: &str| given.iter().find(|given| given.option.names.contains(&name));
-    let has = |name: &str| find(name).is_some();
+fn waits(line: &Line<'_>, out: &mut Vec<Finding>) {
+    let message = format!("after an error {} mode waits at a prompt, indefinitely", line.name.value);
+    let finding = Finding::warning("kickstart/waits", line.span(), message);
+    out.push(finding.does("no one learns of it").instead("write cmdline"));
+}
 
-    if let Some(place) = find("--location").filter(|given| given.value == Some("partition")) {
+fn firewall(line: &Line<'_>, out: &mut Vec<Finding>) {
+    const ZONE: &str = "write firewall --use-system-defaults, and bring a zone file";
+    if line.has("--use-system-defaults") {
+        return;
+    }
+    let off = line
+        .given
+        .iter()
+        .rfind(|given| ["--disable", "--disabled", "--enable", "--enabled"].contains(&given.option.names[0]));
+    if off.is_some_and(|given| given.option.names[0].starts_with("--disable")) {
+        let finding = Finding::warning("kickstart/firewall", line.span(), "the firewall is off");
+        out.push(finding.does("etcd's ports are open to everyone").instead(ZONE));
+    } else if !line.list("--remove-service").any(|name| name == "ssh") {
+        let finding = Finding::warning("kickstart/firewall", line.span(), "this opens ssh to everyone");
+        out.push(finding.does("anaconda adds ssh to what stands here").instead(ZONE));
+    }
+}
+
+fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
+    for name in line.list("--enabled") {
+        let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
+        if ["timer", "socket", "path", "target", "mount"].contains(&kind) {
+            out.push(
+                Finding::error("kickstart/services", line.span(), format!("services cannot enable a .{kind}"))
+                    .does(format!("anaconda looks for {name}.service, and ignores that it fails"))
+                    .instead("write a preset file"),
+            );
+        }
+    }
+}
+
+fn bootloader(line: &Line<'_>, out: &mut Vec<Finding>) {
+    if let Some(place) = line.find("--location").filter(|given| given.value.as_deref() == Some("partition")) {
         out.push(
-            Finding::error("kickstart/bootloader", place.word.span.clone(), "--location=partition")
-                .does("anaconda refuses it with GRUB 2")
+            Finding::error("kickstart/bootloader", place.span.clone(), "--location=partition")
+                .does("anaconda stops: GRUB 2 does not go into a partition")
                 .instead("write --location=mbr"),
         );
     }
-    if let Some(secret) = find("--password") {
-        let hashed = secret.value.is_some_and(|value| value.starts_with("grub.pbkdf2."));
-        if has("--iscrypted") && !hashed {
+    // --md5pass is a password and --iscrypted in one.
+    let secret = line.given.iter().rfind(|given| ["--password", "--md5pass"].contains(&given.option.names[0]));
+    let crypted = line.find("--iscrypted").or_else(|| line.find("--md5pass"));
+    let hashed = |given: &Given| given.value.as_deref().is_some_and(|value| value.starts_with("grub.pbkdf2."));
+    match (secret, crypted) {
+        (Some(secret), _) if hashed(secret) => {}
+        (secret, Some(crypted)) => {
+            let place = secret.unwrap_or(crypted).span.clone();
             out.push(
-                Finding::error(
-                    "kickstart/bootloader",
-                    secret.word.span.clone(),
-                    "this is no password that GRUB 2 takes",
-                )
-                .does("anaconda stops")
-                .instead("it must begin with grub.pbkdf2: grub2-mkpasswd-pbkdf2 makes it"),
+                Finding::error("kickstart/bootloader", place, "no password that GRUB 2 takes")
+                    .does("anaconda stops: not in grub.pbkdf2 format")
+                    .instead("it must begin with grub.pbkdf2.: grub2-mkpasswd-pbkdf2 makes it"),
             );
-        } else if !hashed {
-            out.push(clear(secret, "write --iscrypted and what grub2-mkpasswd-pbkdf2 says"));
         }
+        (Some(secret), None) => out.push(clear(secret, "write --iscrypted and what grub2-mkpasswd-pbkdf2 says")),
+        (None, None) => {}
     }
 }
 
-fn static_network(command: &Word, given: &[Given<'_>], out: &mut Vec<Finding>) {
-    let has = |name: &str| given.iter().any(|given| given.option.names.contains(&name));
+fn label(line: &Line<'_>, out: &mut Vec<Finding>) {
+    let Some(given) = line.find("--disklabel") else { return };
+    let label = given.value.as_deref().unwrap_or_default();
+    if !["", "msdos", "gpt"].contains(&label) {
+        out.push(
+            Finding::warning("kickstart/filesystem", given.span.clone(), format!("x86 knows no disk label `{label}`"))
+                .does("anaconda stops")
+                .instead("write gpt, or msdos on a BIOS machine"),
+        );
+    }
+}
+
+fn static_network(line: &Line<'_>, out: &mut Vec<Finding>) {
     for (missing, does) in [
-        ("--ip", "anaconda stops"),
-        ("--netmask", "anaconda stops"),
-        ("--device", "it goes to whatever card the installer came by"),
+        ("--ip", "anaconda writes an empty address: the card has none"),
+        ("--netmask", "anaconda writes an empty netmask"),
+        ("--device", "it goes to the card that the installer came by"),
     ] {
-        if !has(missing) {
+        if !line.has(missing) {
             let message = format!("a static address without {missing}=");
-            let finding = Finding::error("kickstart/static-network", command.span.clone(), message);
+            let finding = Finding::warning("kickstart/static-network", line.span(), message);
             out.push(finding.does(does).instead(format!("add {missing}=")));
         }
     }
 }
 
-fn clear(given: &Given<'_>, instead: &str) -> Finding {
-    Finding::error("kickstart/secret", given.word.span.clone(), "a secret in clear")
-        .does("the kickstart is served to anybody, and stays in /root/anaconda-ks.cfg")
+fn clear(given: &Given, instead: &str) -> Finding {
+    Finding::error("kickstart/secret", given.span.clone(), "a secret in clear")
+        .does("any client can fetch the kickstart, and it stays in /root/anaconda-ks.cfg")
         .instead(instead)
 }
 
-fn password(command: &Word, rest: &[Word], given: &[Given<'_>], out: &mut Vec<Finding>) {
-    let has = |name: &str| given.iter().any(|given| given.option.names.contains(&name));
-    let option = given.iter().find(|given| given.option.names.contains(&"--password"));
-    let behind = rest.iter().rfind(|word| !word.value.starts_with("--"));
-    let (text, span) = match (command.value.as_str(), option, behind) {
-        ("user", Some(given), _) => (given.value.unwrap_or_default(), given.word.span.clone()),
-        ("rootpw" | "sshpw", _, Some(word)) => (word.value.as_str(), word.span.clone()),
-        ("rootpw", _, None) if !has("--lock") => {
-            out.push(
-                Finding::error("kickstart/rootpw", command.span.clone(), "rootpw with neither a password nor --lock")
-                    .does("anaconda stops")
-                    .instead("write rootpw --lock, or --iscrypted and a hash"),
-            );
-            return;
-        }
+fn password(line: &Line<'_>, out: &mut Vec<Finding>) {
+    let option = line.find("--password");
+    let (text, span) = match (line.command.name, option, line.words.last()) {
+        ("user", Some(given), _) => (given.value.clone().unwrap_or_default(), given.span.clone()),
+        ("rootpw" | "sshpw", _, Some(Word { value, span })) => (value.clone(), span.clone()),
         _ => return,
     };
-    if command.value == "sshpw" && has("--sshkey") {
+    if line.is(&["sshpw"]) && line.has("--sshkey") {
         return;
     }
     let hashed = ["$1$", "$5$", "$6$", "!", "*"].iter().any(|kind| text.starts_with(kind));
-    let locked = has("--lock") && text.is_empty();
-    if !has("--iscrypted") && !locked {
+    let locked = line.has("--lock") && text.is_empty();
+    if !line.has("--iscrypted") && !locked {
         let finding = Finding::error("kickstart/secret", span, "a password in clear");
         out.push(
             finding
-                .does("the kickstart is served to anybody, and stays in /root/anaconda-ks.cfg")
+                .does("any client can fetch the kickstart, and it stays in /root/anaconda-ks.cfg")
                 .instead("write --iscrypted and a hash from openssl passwd -6"),
         );
-    } else if has("--iscrypted") && text.starts_with("$y$") {
+    } else if line.has("--iscrypted") && text.starts_with("$y$") {
         let finding = Finding::error("kickstart/hash-kind", span, "glibc 2.17 does not know yescrypt ($y$)");
-        out.push(finding.does("nobody can log in with it").instead("make the hash with openssl passwd -6"));
-    } else if has("--iscrypted") && !hashed {
-        let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted with what is no hash");
+        out.push(finding.does("no one can log in with it").instead("make the hash with openssl passwd -6"));
+    } else if line.has("--iscrypted") && !hashed {
+        let finding = Finding::error("kickstart/hash-kind", span, "--iscrypted without a hash");
         out.push(
             finding
-                .does("nobody can log in with it, and if it is the password all can read it")
+                .does("no one can log in with it; if it is the password, any client can read it")
                 .instead("make a hash with openssl passwd -6"),
         );
     }
 }
 
-fn source(command: &Word, given: &[Given<'_>], out: &mut Vec<Finding>) {
-    let has = |name: &str| given.iter().any(|given| given.option.names.contains(&name));
-    if let Some(open) = given.iter().find(|given| given.option.names.contains(&"--noverifyssl")) {
+fn source(line: &Line<'_>, out: &mut Vec<Finding>) {
+    if let Some(open) = line.find("--noverifyssl") {
         out.push(
-            Finding::warning("kickstart/unverified", open.word.span.clone(), "the server's certificate is not checked")
+            Finding::warning("kickstart/unverified", open.span.clone(), "the server's certificate is not checked")
                 .does("7 checks no signature of a package either: who is on the way is root on the node")
                 .instead("give its CA by --sslcacert="),
         );
     }
-    if command.value == "liveimg" && !has("--checksum") {
+    if line.is(&["liveimg"]) && !line.has("--checksum") {
         out.push(
-            Finding::warning("kickstart/unverified", command.span.clone(), "liveimg without --checksum=")
+            Finding::warning("kickstart/unverified", line.span(), "liveimg without --checksum=")
                 .does("whatever is fetched is unpacked as the system")
                 .instead("write --checksum= and its sha256"),
         );
     }
-    if ["url", "method"].contains(&command.value.as_str()) && !has("--url") && !has("--mirrorlist") {
+    let old = |given: &&Given| given.value.as_deref().is_some_and(|value| value.contains("mirrorlist.centos.org"));
+    for given in line.given.iter().filter(old) {
         out.push(
-            Finding::error(
-                "kickstart/needed-option",
-                command.span.clone(),
-                format!("{} needs --url= or --mirrorlist=", command.value),
-            )
-            .does("anaconda stops")
-            .instead("add it"),
-        );
-    }
-    for given in given.iter().filter(|given| given.value.is_some_and(|value| value.contains("mirrorlist.centos.org"))) {
-        out.push(
-            Finding::error("kickstart/gone", given.word.span.clone(), "CentOS 7's mirrors are gone since July 2024")
-                .does("nothing is to be fetched from there")
+            Finding::error("kickstart/gone", given.span.clone(), "CentOS 7's mirrors are gone since July 2024")
+                .does("the server does not exist any more")
                 .instead("write https://vault.centos.org/7.9.2009/os/x86_64/ or a mirror of your own"),
         );
     }
 }
 
-fn partition(command: &Word, rest: &[Word], given: &[Given<'_>], out: &mut Vec<Finding>) {
-    let has = |name: &str| given.iter().any(|given| given.option.names.contains(&name));
-    if rest.iter().all(|word| word.value.starts_with("--")) {
-        out.push(
-            Finding::error("kickstart/partition", command.span.clone(), format!("{} of what?", command.value))
-                .does("anaconda stops")
-                .instead("name the mount point first, as in part /boot --size=1024"),
-        );
-        return;
+/// File systems that blivet can make on 7.
+const FILE_SYSTEMS: [&str; 15] = [
+    "ext2",
+    "ext3",
+    "ext4",
+    "xfs",
+    "vfat",
+    "btrfs",
+    "swap",
+    "efi",
+    "biosboot",
+    "prepboot",
+    "appleboot",
+    "lvmpv",
+    "mdmember",
+    "tmpfs",
+    "EFI System Partition",
+];
+
+fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
+    if let Some(secret) = line.find("--passphrase") {
+        out.push(clear(secret, "use --escrowcert, or encrypt after the installation"));
     }
-    if ["part", "partition"].contains(&command.value.as_str())
-        && !["--size", "--onpart", "--recommended", "--hibernation", "--resize"].iter().any(|name| has(name))
-    {
+    if let Some(given) = line.find("--fstype") {
+        let kind = given.value.as_deref().unwrap_or_default();
+        if !kind.is_empty() && !FILE_SYSTEMS.contains(&kind) {
+            let message = format!("7 makes no file system `{kind}`");
+            let finding = Finding::warning("kickstart/filesystem", given.span.clone(), message);
+            out.push(finding.does("anaconda stops").instead("write xfs, ext4, vfat or swap"));
+        }
+    }
+    let point = line.words.first().map_or("", |word| word.value.as_str());
+    if line.is(&["partition"]) && line.has("--grow") && !line.has("--size") && !line.has("--onpart") {
         out.push(
-            Finding::error("kickstart/partition", command.span.clone(), "a partition without --size=")
-                .does("anaconda stops")
+            Finding::warning("kickstart/mount-options", line.span(), "--grow without --size=")
+                .does("anaconda begins with 500 MiB and fails only where these do not fit")
                 .instead("write --size= in MiB; with --grow it is the least"),
         );
     }
-    for given in given.iter().filter(|given| given.option.names.contains(&"--fsoptions")) {
-        let root = rest.iter().any(|word| word.value == "/");
-        let options = given.value.unwrap_or_default();
-        if options.split(',').any(|option| option == "nobarrier") {
-            out.push(
-                Finding::error(
-                    "kickstart/mount-options",
-                    given.word.span.clone(),
-                    "nobarrier lets the disk hold back what fsync promised",
-                )
+    mount_options(line, point, out);
+}
+
+fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
+    let Some(given) = line.find("--fsoptions") else { return };
+    let options = given.value.as_deref().unwrap_or_default();
+    if options.split(',').any(|option| option == "nobarrier") {
+        let message = "nobarrier lets the disk hold back what fsync promised";
+        out.push(
+            Finding::error("kickstart/mount-options", given.span.clone(), message)
                 .does("a power cut can lose writes that etcd acknowledged")
                 .instead("take it away"),
-            );
-        }
-        if let Some(option) = options.split(',').find(|option| root && super::super::fstab::only_at_first_mount(option))
-        {
-            out.push(
-                Finding::warning(
-                    "kickstart/mount-options",
-                    given.word.span.clone(),
-                    format!("{option} has no effect on /"),
-                )
+        );
+    }
+    let late = |option: &&str| point == "/" && super::super::fstab::only_at_first_mount(option);
+    if let Some(option) = options.split(',').find(late) {
+        out.push(
+            Finding::warning("kickstart/mount-options", given.span.clone(), format!("{option} has no effect on /"))
                 .does("the initramfs has mounted it already, and XFS ignores the option in the remount")
                 .instead(format!("write bootloader --append=\"rootflags={option}\"")),
-            );
-        }
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! How pykickstart splits a line: Python's shlex in POSIX mode, comments on (rhel7-branch, parser.py, `_stateMachine`). There
-//! are no continued lines.
+//! How pykickstart splits a line: shlex of Python 2.7 in POSIX mode (rhel7-branch, parser.py, `_stateMachine` and
+//! `_readSection`). A line is split together with its end, so a backslash at its end makes that end a word: there are no
+//! continued lines.
 
 use std::ops::Range;
 
@@ -17,12 +18,15 @@ pub(super) struct Word {
 pub(super) enum Broken {
     /// A quote that is not closed, where it opens.
     Quote(usize),
-    /// The line ends with a backslash.
+    /// The file ends with a backslash.
     Escape(usize),
 }
 
-/// The words of a line, and where a comment in it begins that cut a word off.
-pub(super) fn split(line: Part<'_>) -> Result<(Vec<Word>, Option<usize>), Broken> {
+/// What shlex takes for white space.
+const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// The words of a line, and where a comment in it begins that cut a word off. `comments`: whether # begins one.
+pub(super) fn split(line: Part<'_>, comments: bool) -> Result<(Vec<Word>, Option<usize>), Broken> {
     let (mut words, mut current): (Vec<Word>, Option<Word>) = (Vec::new(), None);
     let start = line.span().start;
     let mut chars = line.text.char_indices().map(|(at, c)| (start + at, c));
@@ -34,8 +38,8 @@ pub(super) fn split(line: Part<'_>) -> Result<(Vec<Word>, Option<usize>), Broken
             word.span.end = end;
         };
         match c {
-            c if c.is_whitespace() => words.extend(current.take()),
-            '#' => return Ok((finish(words, current), begun.then_some(at))),
+            c if SPACE.contains(&c) => words.extend(current.take()),
+            '#' if comments => return Ok((finish(words, current), begun.then_some(at))),
             '\\' => match chars.next() {
                 Some((next, c)) => push(Some(c), next + c.len_utf8()),
                 None => return Err(Broken::Escape(at)),
@@ -81,16 +85,19 @@ mod tests {
     use super::*;
 
     fn values(line: &str) -> Vec<String> {
-        split(Part::whole(line)).unwrap().0.into_iter().map(|word| word.value).collect()
+        split(Part::whole(line), true).unwrap().0.into_iter().map(|word| word.value).collect()
     }
 
     #[test]
     fn words_are_pythons() {
         assert_eq!(values(r#"a 'b c'd "e\"f" g\ h '' # i"#), ["a", "b cd", "e\"f", "g h", ""]);
         assert_eq!(values(r#""$HOME \x""#), [r"$HOME \x"]);
-        assert_eq!(split(Part::whole("a b#c")).unwrap().1, Some(3));
-        assert_eq!(split(Part::whole("a 'b")), Err(Broken::Quote(2)));
-        assert_eq!(split(Part::whole("a \\")), Err(Broken::Escape(2)));
+        assert_eq!(split(Part::whole("a b#c"), true).unwrap().1, Some(3));
+        assert_eq!(split(Part::whole("a 'b"), true), Err(Broken::Quote(2)));
+        assert_eq!(split(Part::whole("a \\"), true), Err(Broken::Escape(2)));
+        assert_eq!(values("a \\\n"), ["a", "\n"]);
+        assert_eq!(values("a\u{a0}b\u{b}c"), ["a\u{a0}b\u{b}c"]);
+        assert_eq!(split(Part::whole("a #b"), false).unwrap().0.len(), 2);
     }
 
     proptest! {

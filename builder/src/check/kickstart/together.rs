@@ -1,63 +1,69 @@
 //! What a kickstart says of the files that the overlay brings.
 
-use super::super::File;
 use super::super::finding::Finding;
-use super::{Kickstart, read};
+use super::super::{File, Kind};
+use super::line::Line;
+use super::{Kickstart, packages, read};
 
 /// Whether a kickstart installs a package.
 pub(in super::super) fn installs(text: &str, package: &str) -> bool {
-    let sections = read(text, &mut Vec::new()).sections;
-    sections
-        .iter()
-        .filter(|section| section.name() == "%packages")
-        .any(|section| section.body.lines().any(|line| line.text.trim() == package))
+    let kickstart = read(text, &mut Vec::new());
+    let lists = kickstart.sections.iter().filter(|section| section.name() == "%packages");
+    lists.into_iter().any(|section| packages::entries(section).any(|line| line.text == package))
 }
 
 pub(in super::super) fn together(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
-    for (index, file) in files
-        .iter()
-        .enumerate()
-        .filter(|(_, file)| super::super::Kind::of(&file.path) == Some(super::super::Kind::Kickstart))
-    {
+    for (index, file) in files.iter().enumerate().filter(|(_, file)| Kind::of(&file.path) == Some(Kind::Kickstart)) {
         let kickstart: Kickstart<'_> = read(file.text, &mut Vec::new());
-        for words in &kickstart.commands {
-            let lists = |name: &str| {
-                words
-                    .iter()
-                    .filter_map(|word| word.value.strip_prefix(name))
-                    .flat_map(|list| list.split(','))
-                    .map(|name| name.trim().to_owned())
-                    .collect::<Vec<_>>()
-            };
-            let span = words[0].span.clone();
-            if words[0].value == "services" {
-                for name in lists("--enabled=") {
-                    let unit = if name.ends_with(".service") { name.clone() } else { format!("{name}.service") };
-                    if files.iter().any(|file| file.path.ends_with(&format!("/systemd/system/{unit}"))) {
-                        out.push((
-                            index,
-                            Finding::error(
-                                "kickstart/services",
-                                span.clone(),
-                                format!("{unit} is not there yet: the overlay brings it"),
-                            )
-                            .does("services runs before %post and fails, which nobody sees: the unit stays off")
-                            .instead(format!("write `enable {unit}` into a preset file")),
-                        ));
-                    }
-                }
+        for line in &kickstart.commands {
+            let mut found = Vec::new();
+            match line.command.name {
+                "services" => services(line, files, &mut found),
+                "timezone" => time(line, &kickstart, files, &mut found),
+                _ => {}
             }
-            let brings = |path: &str| files.iter().any(|file| file.path == path);
-            if words[0].value == "timezone" && !lists("--ntpservers=").is_empty() && brings("/etc/chrony.conf") {
-                out.push((
-                    index,
-                    Finding::warning("kickstart/overwritten", span, "--ntpservers and a chrony.conf in the overlay")
-                        .does("anaconda adds the servers to the stock file, and the overlay replaces it")
-                        .instead("write --nontp, and the servers into the overlay's file"),
-                ));
-            }
+            out.extend(found.into_iter().map(|finding| (index, finding)));
         }
     }
     out
+}
+
+fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
+    for name in line.list("--enabled") {
+        let unit = if name.ends_with(".service") { name.to_owned() } else { format!("{name}.service") };
+        if files.iter().any(|file| file.path.ends_with(&format!("/systemd/system/{unit}"))) {
+            let message = format!("{unit} is not there yet: the overlay brings it");
+            out.push(
+                Finding::error("kickstart/services", line.span(), message)
+                    .does("anaconda enables before %post and ignores the failure: the unit stays off")
+                    .instead(format!("write `enable {unit}` into a preset file")),
+            );
+        }
+    }
+}
+
+/// What the timezone command does to chrony (kickstart.py, Timezone.setup and execute, Services.execute; ntp.py).
+fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
+    if !files.iter().any(|file| file.path == "/etc/chrony.conf") {
+        return;
+    }
+    if line.has("--ntpservers") {
+        out.push(
+            Finding::warning("kickstart/overwritten", line.span(), "--ntpservers and a chrony.conf in the overlay")
+                .does("anaconda adds the servers to the stock file, and the overlay replaces it")
+                .instead("take --ntpservers away, and write the servers into the overlay's file; no --nontp either"),
+        );
+    }
+    let names_it = |line: &Line<'_>| line.list("--enabled").any(|name| ["chronyd", "chronyd.service"].contains(&name));
+    let scripts = kickstart.sections.iter().filter(|section| section.name() == "%post");
+    let by_script = |body: &str| body.lines().any(|line| line.contains("enable") && line.contains("chronyd"));
+    let enabled = kickstart.commands.iter().any(|line| line.is(&["services"]) && names_it(line));
+    if line.has("--nontp") && !enabled && !scripts.into_iter().any(|section| by_script(section.body.text)) {
+        out.push(
+            Finding::error("kickstart/nontp", line.span(), "--nontp and a chrony.conf in the overlay")
+                .does("anaconda disables chronyd before %post: the node's clock drifts")
+                .instead("take --nontp away: anaconda then enables chronyd and leaves its file alone"),
+        );
+    }
 }

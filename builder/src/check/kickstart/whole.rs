@@ -1,107 +1,82 @@
-//! What the commands of a kickstart say together.
+//! What the commands of a kickstart say together (anaconda 21.48.22.159: the mandatory spokes of ui/tui/spokes/, kickstart.py,
+//! doKickstartStorage, users.py).
+
+use std::collections::BTreeSet;
 
 use super::super::finding::Finding;
 use super::Kickstart;
-use super::split::Word;
+use super::line::Line;
 
 /// What the commands say together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
-    let first = |names: &[&str]| kickstart.commands.iter().find(|words| names.contains(&words[0].value.as_str()));
     // A part that is included holds no more than its own commands.
-    let is_whole = !kickstart.sections.is_empty();
-    if is_whole {
-        for (name, why) in [
-            ("lang", "asks for the language"),
-            ("keyboard", "asks for the keyboard"),
-            ("timezone", "asks for the time zone"),
-            ("rootpw", "asks for root's password"),
-        ] {
-            if first(&[name]).is_none() {
+    if !kickstart.sections.is_empty() && !kickstart.includes {
+        missing(kickstart, out);
+        undefined(kickstart, out);
+    }
+    for (at, line) in kickstart.commands.iter().enumerate().filter(|(_, line)| line.is(&["user"])) {
+        let earlier = &kickstart.commands[..at];
+        let twice =
+            |name: &&str| earlier.iter().any(|other| other.is(&["group"]) && other.value("--name") == Some(*name));
+        if let Some(name) = line.value("--name").filter(twice) {
+            out.push(
+                Finding::warning("kickstart/group-twice", line.span(), format!("the group {name} is made twice"))
+                    .does("anaconda makes the account, fails at its group, and sets no password and no lock")
+                    .instead("leave group out: user makes the group, with --gid="),
+            );
+        }
+    }
+}
+
+/// Commands without which an unattended installation stops. Language, keyboard and boot loader have defaults.
+fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
+    let has = |names: &[&str]| kickstart.commands.iter().any(|line| line.is(names));
+    let wheel = |line: &Line<'_>| line.is(&["user"]) && line.list("--groups").any(|group| group == "wheel");
+    let root = has(&["rootpw"]) || kickstart.commands.iter().any(wheel);
+    let disk = has(&["autopart", "partition", "logvol", "btrfs", "raid", "volgroup", "mount", "reqpart"]);
+    for (there, name) in [(has(&["timezone"]), "timezone"), (root, "rootpw"), (disk, "part or autopart")] {
+        if !there {
+            out.push(
+                Finding::error("kickstart/needed", 0..0, format!("the command {name} is missing"))
+                    .does("cmdline ends with an error, text and graphical wait for an answer")
+                    .instead(format!("add {name}")),
+            );
+        }
+    }
+}
+
+/// Members and volume groups that nothing here makes. Their order does not matter: anaconda makes partitions, arrays, groups
+/// and volumes in this order, wherever they stand.
+fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
+    let made: BTreeSet<&str> = kickstart
+        .commands
+        .iter()
+        .filter(|line| line.is(&["partition", "raid", "volgroup"]))
+        .filter_map(|line| line.words.first())
+        .map(|word| word.value.as_str())
+        .collect();
+    for line in &kickstart.commands {
+        if line.is(&["volgroup", "raid", "btrfs"]) {
+            let ours = |name: &str| ["pv.", "raid.", "btrfs."].iter().any(|kind| name.starts_with(kind));
+            for member in
+                line.words.iter().skip(1).filter(|word| ours(&word.value) && !made.contains(word.value.as_str()))
+            {
+                let message = format!("nothing here makes {}", member.value);
                 out.push(
-                    Finding::error("kickstart/needed", 0..0, format!("the command {name} is missing"))
-                        .does(format!("anaconda {why}, and nobody answers"))
-                        .instead(format!("add {name}")),
+                    Finding::error("kickstart/undefined", member.span.clone(), message)
+                        .does("anaconda stops: undefined partition")
+                        .instead(format!("add part {} --size=…", member.value)),
                 );
             }
         }
-    }
-    if is_whole && !kickstart.includes {
-        for (names, shown) in [
-            (&["part", "partition", "autopart", "logvol", "btrfs", "raid"][..], "part or autopart"),
-            (&["bootloader"], "bootloader"),
-        ] {
-            if first(names).is_none() {
-                out.push(
-                    Finding::error("kickstart/needed", 0..0, format!("no {shown}"))
-                        .does("anaconda waits for somebody at the console")
-                        .instead(format!("add {shown}")),
-                );
-            }
-        }
-    }
-    if let (Some(auto), Some(_)) =
-        (first(&["autopart"]), first(&["part", "partition", "logvol", "volgroup", "raid", "btrfs"]))
-    {
-        out.push(
-            Finding::error("kickstart/contradiction", auto[0].span.clone(), "autopart beside partitions of one's own")
-                .does("anaconda stops")
-                .instead("take one of them away"),
-        );
-    }
-    let named = |words: &[Word]| words.iter().find_map(|word| word.value.strip_prefix("--name=").map(str::to_owned));
-    let before = |at: usize, name: &str, test: &dyn Fn(&[Word]) -> bool| {
-        kickstart.commands[..at].iter().any(|words| words[0].value == name && test(words))
-    };
-    for (at, words) in kickstart.commands.iter().enumerate() {
-        match words[0].value.as_str() {
-            "user" => {
-                if let Some(name) =
-                    named(words).filter(|name| before(at, "group", &|group| named(group).as_deref() == Some(name)))
-                {
-                    out.push(
-                        Finding::warning(
-                            "kickstart/group-twice",
-                            words[0].span.clone(),
-                            format!("the group {name} is made twice"),
-                        )
-                        .does("anaconda stops half way with \"the group exists\", and the account is not locked")
-                        .instead("leave group out: user makes the group, with --gid="),
-                    );
-                }
-            }
-            "logvol" if !kickstart.includes => {
-                let group = words.iter().find_map(|word| word.value.strip_prefix("--vgname="));
-                if let Some(group) = group.filter(|group| {
-                    !before(at, "volgroup", &|words| words.iter().skip(1).any(|word| word.value == *group))
-                }) {
-                    out.push(
-                        Finding::error(
-                            "kickstart/order",
-                            words[0].span.clone(),
-                            format!("no volgroup {group} before this logvol"),
-                        )
-                        .does("anaconda stops")
-                        .instead("write the volgroup above it"),
-                    );
-                }
-            }
-            "volgroup" if !kickstart.includes => {
-                for part in words.iter().skip(2).filter(|word| word.value.starts_with("pv.")) {
-                    let made = |words: &[Word]| words.iter().any(|word| word.value == part.value);
-                    if !before(at, "part", &made) && !before(at, "partition", &made) && !before(at, "raid", &made) {
-                        out.push(
-                            Finding::error(
-                                "kickstart/order",
-                                part.span.clone(),
-                                format!("no part {} before this volgroup", part.value),
-                            )
-                            .does("anaconda stops")
-                            .instead("write the part above it"),
-                        );
-                    }
-                }
-            }
-            _ => {}
+        let group = line.value("--vgname").filter(|_| line.is(&["logvol"]));
+        let exists = line.has("--useexisting") || line.has("--noformat");
+        if let Some(group) = group.filter(|group| !exists && !made.contains(group)) {
+            out.push(
+                Finding::warning("kickstart/undefined", line.span(), format!("nothing here makes the group {group}"))
+                    .does("anaconda stops, unless the disks have a group of that name")
+                    .instead(format!("add volgroup {group} pv.01")),
+            );
         }
     }
 }

@@ -1,0 +1,130 @@
+//! A command of a kickstart as it was read, and what earlier commands left behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::super::text::Part;
+use super::options::{Given, Read, python_int};
+use super::split::Word;
+use super::table::{Command, Form, KsOption};
+
+/// A command, or the header of a section, with its words and options.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    /// The command's name as it stands there.
+    pub(super) name: Word,
+    pub(super) command: &'static Command,
+    /// The whole line with its end.
+    pub(super) text: Part<'a>,
+    pub(super) words: Vec<Word>,
+    pub(super) given: Vec<Given>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(name: Word, command: &'static Command, text: Part<'a>, read: Read) -> Self {
+        Self { name, command, text, words: read.words, given: read.given }
+    }
+
+    /// Where the command's name stands.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.name.span.clone()
+    }
+
+    /// Whether it is one of these commands, whichever of its names it has here.
+    pub(super) fn is(&self, names: &[&str]) -> bool {
+        names.contains(&self.command.name)
+    }
+
+    /// An option, where it is given last.
+    pub(super) fn find(&self, name: &str) -> Option<&Given> {
+        self.given.iter().rfind(|given| given.option.names.contains(&name))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// The value of an option, where it is given last.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.find(name)?.value.as_deref()
+    }
+
+    /// The parts between commas of all values of an option.
+    pub(super) fn list<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
+        self.given
+            .iter()
+            .filter(move |given| given.option.names.contains(&name))
+            .filter_map(|given| given.value.as_deref())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+    }
+}
+
+/// What pykickstart remembers of the commands above.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    /// The commands, by the first of their names.
+    pub(super) commands: BTreeSet<&'static str>,
+    /// The values that still count, by command and option.
+    pub(super) kept: BTreeMap<(&'static str, &'static str), String>,
+    /// The options that a line of a command had: optparse forgets none of them.
+    seen: BTreeSet<(&'static str, &'static str)>,
+    /// What must not come twice: the command and the name.
+    pub(super) names: BTreeSet<(&'static str, String)>,
+}
+
+impl Earlier {
+    /// Takes a line in, after it was checked.
+    pub(super) fn add(&mut self, line: &Line<'_>) {
+        self.commands.insert(line.command.name);
+        self.seen.extend(line.given.iter().map(|given| (line.command.name, given.option.names[0])));
+        for given in line.given.iter().filter(|given| given.option.kept) {
+            let value = given.value.clone().unwrap_or_default();
+            self.kept.insert((line.command.name, given.option.names[0]), value);
+        }
+    }
+
+    /// Whether an earlier line of the command had an option.
+    pub(super) fn saw(&self, command: &'static str, option: &'static str) -> bool {
+        self.seen.contains(&(command, option))
+    }
+
+    /// The value that counts for an option: of this line, or of an earlier one.
+    pub(super) fn value<'s>(&'s self, line: &'s Line<'_>, option: &KsOption) -> Option<&'s str> {
+        let own = line.given.iter().filter(|given| given.option.names[0] == option.names[0]);
+        let mut own = own.map(|given| given.value.as_deref().unwrap_or_default());
+        let own = match option.form {
+            // A callback that sets a value only once: the first counts.
+            Form::Lenient(words) => own.find(|value| words.split('|').any(|word| word.eq_ignore_ascii_case(value))),
+            Form::Device => own.next(),
+            _ => own.next_back(),
+        };
+        own.or_else(|| self.kept.get(&(line.command.name, option.names[0])).map(String::as_str))
+    }
+
+    /// Whether an option says something: Python's truth of what it leaves behind.
+    pub(super) fn says(&self, line: &Line<'_>, name: &str) -> bool {
+        let Some(option) = line.command.options.iter().find(|option| option.names.contains(&name)) else {
+            return false;
+        };
+        let Some(value) = self.value(line, option) else { return false };
+        match option.form {
+            Form::Flag | Form::List | Form::Lenient(_) | Form::Boolean => true,
+            Form::Text | Form::Choice(_) | Form::Dropped => !value.is_empty(),
+            Form::Items => value.split(',').any(|item| !item.is_empty()),
+            Form::Device => !value.strip_prefix("/dev/").unwrap_or(value).is_empty(),
+            Form::Int(..) => super::options::int(value).is_some_and(|number| number != 0),
+        }
+    }
+
+    /// The value that counts for an option by its name.
+    pub(super) fn text<'s>(&'s self, line: &'s Line<'_>, name: &str) -> Option<&'s str> {
+        let option = line.command.options.iter().find(|option| option.names.contains(&name))?;
+        self.value(line, option)
+    }
+}
+
+/// Python 2.7's `int(text)`.
+pub(super) fn decimal(text: &str) -> Option<i64> {
+    python_int(text, 10)
+}

@@ -1,0 +1,227 @@
+//! How a command's words and options are read: optparse of Python 2.7 below pykickstart's KSOptionParser (options.py).
+//! An option may be cut short while it stays unique, its value may stand in the next word, and `--` ends the options.
+
+use std::ops::Range;
+
+use recipes::diagnostic::nearest;
+
+use super::super::finding::Finding;
+use super::split::Word;
+use super::table::{Command, Form, KsOption};
+
+/// An option as it is written.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub(super) span: Range<usize>,
+    pub(super) option: &'static KsOption,
+    pub(super) value: Option<String>,
+}
+
+/// What the words behind a command say.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// The words that are no options.
+    pub(super) words: Vec<Word>,
+    pub(super) given: Vec<Given>,
+}
+
+/// Pairs each option with what it means and its value.
+pub(super) fn read(command: &'static Command, shown: &str, rest: &[Word], out: &mut Vec<Finding>) -> Read {
+    let mut read = Read::default();
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        let text = word.value.as_str();
+        if text == "--" {
+            read.words.extend(words.cloned());
+            break;
+        }
+        if !text.starts_with('-') || text == "-" {
+            read.words.push(word.clone());
+            continue;
+        }
+        let (name, inline) = match text.split_once('=').filter(|_| text.starts_with("--")) {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        let Some(option) = matching(command, shown, word, name, out) else { continue };
+        let value = match (option.form, inline) {
+            (Form::Dropped, _) => {
+                out.push(refused(word, format!("{shown} no longer takes {name}"), "take it away".into()));
+                continue;
+            }
+            (Form::Flag, Some(_)) => {
+                let message = format!("{name} takes no value");
+                out.push(bad_value(word, message, format!("write {name} alone")));
+                None
+            }
+            (Form::Flag, None) => None,
+            (_, Some(value)) => Some(value),
+            // optparse takes the next word whatever it is.
+            (_, None) => words.next().map(|next| next.value.clone()),
+        };
+        if option.form != Form::Flag {
+            out.extend(misfit(word, name, option, value.as_deref()));
+        }
+        read.given.push(Given { span: word.span.clone(), option, value });
+    }
+    read
+}
+
+fn refused(word: &Word, message: String, instead: String) -> Finding {
+    Finding::error("kickstart/option", word.span.clone(), message).does("anaconda stops").instead(instead)
+}
+
+fn bad_value(word: &Word, message: String, instead: String) -> Finding {
+    Finding::error("kickstart/option-value", word.span.clone(), message).does("anaconda stops").instead(instead)
+}
+
+/// The option that a name means: the one of that name, or the one name that begins with it.
+fn matching(
+    command: &'static Command,
+    shown: &str,
+    word: &Word,
+    name: &str,
+    out: &mut Vec<Finding>,
+) -> Option<&'static KsOption> {
+    let names = || command.options.iter().flat_map(|option| option.names.iter().map(move |name| (*name, option)));
+    if let Some((_, option)) = names().find(|(known, _)| *known == name) {
+        return Some(option);
+    }
+    let short: Vec<_> = names().filter(|(known, _)| known.starts_with(name) && name.starts_with("--")).collect();
+    match short[..] {
+        [(full, option)] => {
+            out.push(
+                Finding::warning("kickstart/abbreviation", word.span.clone(), format!("{name} is short for {full}"))
+                    .does("7 takes it, later releases do not")
+                    .instead(format!("write {full}")),
+            );
+            Some(option)
+        }
+        [] => {
+            let instead = match nearest(name, names().map(|(known, _)| known)) {
+                _ if command.options.is_empty() => format!("{shown} has no options"),
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("it has: {}", names().map(|(known, _)| known).collect::<Vec<_>>().join(", ")),
+            };
+            out.push(refused(word, format!("{shown} has no option {name}"), instead));
+            None
+        }
+        _ => {
+            let all = short.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+            out.push(refused(
+                word,
+                format!("{name} is short for more than one option"),
+                format!("write one of: {all}"),
+            ));
+            None
+        }
+    }
+}
+
+/// What is wrong with an option's value.
+fn misfit(word: &Word, name: &str, option: &KsOption, value: Option<&str>) -> Option<Finding> {
+    let Some(value) = value else {
+        return Some(bad_value(word, format!("{name} has no value"), format!("write {name}=VALUE")));
+    };
+    // pykickstart takes it for a forgotten value (options.py, _check_string).
+    let swallowed = value.len() > 2 && value.starts_with("--");
+    let (message, expected) = match option.form {
+        Form::Int(least, most) => match int(value) {
+            None => (format!("{name} takes a whole number, not `{value}`"), "sizes are in MiB, without a unit".into()),
+            Some(number) if number < least || number > most => {
+                let expected = if most == i64::MAX { format!("{least} or more") } else { format!("{least} to {most}") };
+                (format!("{name} takes {expected}, not {value}"), format!("expected {expected}"))
+            }
+            Some(_) => return None,
+        },
+        Form::Boolean
+            if !["on", "yes", "true", "1", "off", "no", "false", "0"].contains(&value.to_lowercase().as_str()) =>
+        {
+            (format!("{name} takes yes or no, not `{value}`"), "write yes or no".into())
+        }
+        Form::Choice(words) if !words.split('|').any(|known| known == value) => {
+            (format!("{name} knows no `{value}`"), one_of(value, words))
+        }
+        Form::Text | Form::List | Form::Items | Form::Device | Form::Lenient(_) if swallowed => {
+            (format!("{name} has no value: `{value}` is read as its value"), format!("write {name}=VALUE"))
+        }
+        Form::Lenient(words) if !words.split('|').any(|known| known.eq_ignore_ascii_case(value)) => {
+            let message = format!("{name} knows no `{value}`");
+            let finding = Finding::warning("kickstart/ignored", word.span.clone(), message).does("anaconda ignores it");
+            return Some(finding.instead(one_of(value, words)));
+        }
+        _ => return None,
+    };
+    Some(bad_value(word, message, expected))
+}
+
+fn one_of(value: &str, words: &'static str) -> String {
+    nearest(value, words.split('|')).map_or_else(
+        || format!("expected one of: {}", words.trim_end_matches('|').replace('|', ", ")),
+        |near| format!("did you mean {near}?"),
+    )
+}
+
+/// A whole number as optparse reads it: decimal, 0x, 0b, or octal behind a 0; white space around it does not count. A
+/// number beyond 64 bits, which Python takes, becomes the largest.
+pub(super) fn int(text: &str) -> Option<i64> {
+    let lower = text.get(..2).unwrap_or_default().to_ascii_lowercase();
+    match lower.as_str() {
+        "0x" => python_int(text, 16),
+        "0b" => python_int(Some(&text[2..]).filter(|rest| !rest.is_empty()).unwrap_or("0"), 2),
+        _ if text.starts_with('0') => python_int(text, 8),
+        _ => python_int(text, 10),
+    }
+}
+
+/// Python 2.7's `int(text, radix)`.
+pub(super) fn python_int(text: &str, radix: u32) -> Option<i64> {
+    let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    // Python 2 also allows white space between the sign and the digits.
+    let digits = if text.len() > digits.len() { digits.trim_start() } else { digits };
+    let prefix = match radix {
+        16 => ["0x", "0X"],
+        8 => ["0o", "0O"],
+        2 => ["0b", "0B"],
+        _ => ["", ""],
+    };
+    let digits = prefix.iter().find_map(|prefix| digits.strip_prefix(prefix)).unwrap_or(digits);
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return None;
+    }
+    let number = i64::from_str_radix(digits, radix).unwrap_or(i64::MAX);
+    Some(if negative { -number } else { number })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_pythons() {
+        for (text, number) in [
+            ("5", Some(5)),
+            ("-5", Some(-5)),
+            (" 7 ", Some(7)),
+            ("0x10", Some(16)),
+            ("0b11", Some(3)),
+            ("0b", Some(0)),
+            ("010", Some(8)),
+            ("0o17", Some(15)),
+            ("08", None),
+            ("0x", None),
+            ("5.5", None),
+            ("1e3", None),
+            ("", None),
+            ("5L", None),
+            ("99999999999999999999", Some(i64::MAX)),
+        ] {
+            assert_eq!(int(text), number, "{text}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The command realm, which reads its line itself (pykickstart rhel7-branch, commands/realm.py; getopt of Python 2.7).
+
+use super::super::finding::Finding;
+use super::super::text::Part;
+use super::command::stops;
+use super::line::{Earlier, Line};
+use super::split::split;
+
+/// The options of `realm join`; `true` for those with a value.
+const OPTIONS: [(&str, bool); 6] = [
+    ("client-software", true),
+    ("server-software", true),
+    ("membership-software", true),
+    ("one-time-password", true),
+    ("no-password", false),
+    ("computer-ou", true),
+];
+
+/// What pykickstart refuses of the line.
+pub(super) fn check(line: &Line<'_>, earlier: &mut Earlier) -> Option<Finding> {
+    let refuse = |message: &str, instead: &str| Some(stops("kickstart/words", line, message, instead));
+    if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
+        return refuse("a second realm join", "keep one");
+    }
+    // It cuts the length of its name off the line, indented or not, and knows no comments.
+    let raw = line.text.text.get(line.name.value.len()..).unwrap_or_default().trim();
+    let quoted = split(Part::whole(raw), false);
+    let Ok((words, _)) = quoted else { return refuse("a quote in realm is not closed", "close it") };
+    let words: Vec<&str> = words.iter().map(|word| word.value.as_str()).collect();
+    match words.split_first() {
+        None => refuse("realm needs a command", "write realm join REALM"),
+        Some((&"join", rest)) => {
+            if let Err(message) = join(rest) {
+                return refuse(&message, "write realm join REALM");
+            }
+            earlier.names.insert(("realm", String::new()));
+            None
+        }
+        Some((other, _)) => {
+            let message = format!("7 knows no realm {other}: only join, at the beginning of its line");
+            refuse(&message, "write realm join REALM")
+        }
+    }
+}
+
+/// getopt: options up to the first word that is none, then one realm.
+fn join(mut words: &[&str]) -> Result<(), String> {
+    while let Some((word, rest)) = words.split_first() {
+        if *word == "--" {
+            words = rest;
+            break;
+        }
+        let Some(option) = word.strip_prefix("--") else {
+            if word.starts_with('-') && word.len() > 1 {
+                return Err(format!("realm has no option {word}"));
+            }
+            break;
+        };
+        let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+        let begins: Vec<_> = OPTIONS.iter().filter(|(known, _)| known.starts_with(name)).collect();
+        let exact = OPTIONS.iter().find(|(known, _)| *known == name);
+        let takes = match (exact, &begins[..]) {
+            (Some((_, takes)), _) | (None, [(_, takes)]) => *takes,
+            _ => return Err(format!("realm has no option {word}")),
+        };
+        words = rest;
+        match (takes, value) {
+            (false, Some(_)) => return Err(format!("--{name} takes no value")),
+            (true, None) => words = words.split_first().ok_or(format!("--{name} has no value"))?.1,
+            _ => {}
+        }
+    }
+    if words.len() == 1 { Ok(()) } else { Err("realm join takes one realm".to_owned()) }
+}

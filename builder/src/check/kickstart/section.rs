@@ -1,0 +1,165 @@
+//! Sections: where one begins and ends, and what may stand in its header (pykickstart rhel7-branch, parser.py,
+//! `_readSection`, sections.py; anaconda, addons.py and kickstart.py, AnacondaSection).
+
+use recipes::diagnostic::nearest;
+
+use super::super::finding::Finding;
+use super::super::text::Part;
+use super::line::{Earlier, Line};
+use super::split::{Word, split};
+use super::table::{self, Words};
+use super::{cannot_split, command, include, is_blank_or_comment, is_space, lines, options, words_of};
+
+/// The sections of 7.
+pub(super) const SECTIONS: [&str; 8] =
+    ["%packages", "%pre", "%pre-install", "%post", "%traceback", "%onerror", "%addon", "%anaconda"];
+
+/// A section: its header and the lines between that and its %end.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    pub(super) header: Line<'a>,
+    pub(super) body: Part<'a>,
+}
+
+impl Section<'_> {
+    pub(super) fn name(&self) -> &str {
+        &self.header.name.value
+    }
+
+    /// Whether its lines are a script.
+    pub(super) fn is_script(&self) -> bool {
+        is_script(self.name())
+    }
+}
+
+fn is_script(name: &str) -> bool {
+    !["%packages", "%addon", "%anaconda"].contains(&name)
+}
+
+/// Reads a section whose header is `words`, up to its end. Whether it includes other files, as well.
+pub(super) fn read<'a>(
+    whole: Part<'a>,
+    line: Part<'a>,
+    words: &[Word],
+    lines: &mut impl Iterator<Item = Part<'a>>,
+    out: &mut Vec<Finding>,
+) -> (Option<Section<'a>>, bool) {
+    let first = &words[0];
+    let known = SECTIONS.contains(&first.value.as_str()).then(|| table::command(&first.value)).flatten();
+    let Some(command) = known else {
+        out.push(unknown(first));
+        if first.value != "%end" {
+            body(whole, line, lines, "", out);
+        }
+        return (None, false);
+    };
+    let read = if command.words == Words::Raw {
+        options::Read { words: words[1..].to_vec(), given: Vec::new() }
+    } else {
+        options::read(command, &first.value, &words[1..], out)
+    };
+    let header = Line::new(first.clone(), command, line, read);
+    command::check(&header, &Earlier::default(), out);
+    let (body, includes) = body(whole, line, lines, &first.value, out);
+    (Some(Section { header, body }), includes)
+}
+
+fn unknown(first: &Word) -> Finding {
+    let message = format!("there is no section {}", first.value.escape_debug());
+    let finding = Finding::error("kickstart/section", first.span.clone(), message);
+    let finding = finding.does("anaconda stops: unknown kickstart section");
+    match first.value.as_str() {
+        "%end" => finding.instead("no section is open here; take it away"),
+        name => match nearest(name, SECTIONS) {
+            Some(near) => finding.instead(format!("did you mean {near}?")),
+            None => finding.instead(format!("7 has {}", SECTIONS.join(", "))),
+        },
+    }
+}
+
+/// The lines up to `%end`, which may be indented. Whether one of them includes another file, as well.
+fn body<'a>(
+    whole: Part<'a>,
+    header: Part<'a>,
+    lines: &mut impl Iterator<Item = Part<'a>>,
+    name: &str,
+    out: &mut Vec<Finding>,
+) -> (Part<'a>, bool) {
+    let start = header.span().end;
+    let mut includes = false;
+    for line in lines {
+        let first = line.text.trim_start_matches(is_space).split(is_space).next().unwrap_or_default();
+        let ours = first == "%end" || first == "%include" || SECTIONS.contains(&first);
+        if !ours || (!is_script(name) && is_blank_or_comment(line)) {
+            continue;
+        }
+        // Here a # begins no comment.
+        let words = match split(line, false) {
+            Ok((words, _)) => words,
+            Err(broken) => {
+                out.push(cannot_split(&broken));
+                continue;
+            }
+        };
+        match words[0].value.as_str() {
+            "%end" => return (whole.cut(start..line.span().start), includes),
+            "%include" => {
+                includes = true;
+                out.extend(include(&words));
+                if is_script(name) && !name.is_empty() {
+                    out.push(
+                        Finding::warning("kickstart/include-in-script", words[0].span.clone(), "%include in a script")
+                            .does("anaconda includes the file as a part of the script")
+                            .instead("break the word if it belongs to the script, as in '%'include"),
+                    );
+                }
+            }
+            other if SECTIONS.contains(&other) => out.push(
+                Finding::error(
+                    "kickstart/not-closed",
+                    words[0].span.clone(),
+                    format!("{other} begins before {name} has ended"),
+                )
+                .does("anaconda stops: the section does not end with %end")
+                .instead("write %end on a line of its own before it; within a script, break the word"),
+            ),
+            _ => {}
+        }
+    }
+    out.push(
+        Finding::error("kickstart/not-closed", header.trim(), "the section has no %end")
+            .does("anaconda stops: the section does not end with %end")
+            .instead("write %end on a line of its own"),
+    );
+    (whole.from(start), includes)
+}
+
+/// `%anaconda` has two commands of its own.
+pub(super) fn anaconda(section: &Section<'_>, out: &mut Vec<Finding>) {
+    for line in lines(section.body).filter(|line| !is_blank_or_comment(*line)) {
+        let Some(words) = words_of(line, out) else { continue };
+        let Some((first, rest)) = words.split_first() else { continue };
+        if first.value == "%include" {
+            continue;
+        }
+        let Some(command) = table::command(&format!("%anaconda:{}", first.value)) else {
+            let message = format!("%anaconda has no command {}", first.value.escape_debug());
+            out.push(
+                Finding::error("kickstart/command", first.span.clone(), message)
+                    .does("anaconda stops: unknown command")
+                    .instead("it has installclass and pwpolicy"),
+            );
+            continue;
+        };
+        let read = options::read(command, &first.value, rest, out);
+        command::check(&Line::new(first.clone(), command, line, read), &Earlier::default(), out);
+    }
+}
+
+/// `%addon` needs the name of the addon.
+pub(super) fn addon(section: &Section<'_>, out: &mut Vec<Finding>) {
+    if section.header.words.first().is_none_or(|word| word.value.is_empty()) {
+        let finding = Finding::error("kickstart/words", section.header.span(), "%addon of what?");
+        out.push(finding.does("anaconda crashes: IndexError").instead("write %addon com_redhat_kdump --disable"));
+    }
+}
