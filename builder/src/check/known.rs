@@ -114,22 +114,22 @@ pub(super) static SYSCTL_STOCK: LazyLock<Vec<(&'static str, &'static str, &'stat
 pub(super) static INSTALLER_ABSENT: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/installer-absent.txt")));
 
-/// chrony's directives, with the least and the most words behind each.
-pub(super) static CHRONY: LazyLock<BTreeMap<&'static str, (usize, Option<usize>)>> = LazyLock::new(|| {
-    let counts = |(name, rest): (_, &'static str)| {
-        let (least, most) = rest.split_once(' ')?;
-        Some((name, (least.parse().ok()?, most.parse().ok())))
-    };
-    pairs(include_str!("known/chrony-3.4.txt")).into_iter().filter_map(counts).collect()
-});
-
 /// Words of later chronies: directives, and options of sources.
 pub(super) static CHRONY_LATER: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| words(include_str!("known/chrony-later.txt")));
 
-/// The options of chrony's sources, and the forms of their values.
-pub(super) static CHRONY_SOURCE: LazyLock<BTreeMap<&'static str, &'static str>> =
-    LazyLock::new(|| pairs(include_str!("known/chrony-source-options.txt")));
+/// Names of ports, and the numbers.
+pub(super) static PORT_NAMES: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(|| {
+    let mut names = pairs(include_str!("known/names-el7.txt"));
+    names.remove("protocols");
+    names
+});
+
+/// Names of protocols.
+pub(super) static PROTOCOLS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+    let rows = lines(include_str!("known/names-el7.txt")).filter_map(|line| line.strip_prefix("protocols "));
+    rows.flat_map(str::split_whitespace).collect()
+});
 
 /// What CentOS's own presets enable.
 pub(super) static PRESETS: LazyLock<BTreeSet<&'static str>> =
@@ -151,8 +151,8 @@ mod tests {
         assert!(SYSCTL_FORMS.keys().all(|key| SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_ABSENT.keys().all(|key| !SYSCTL_KEYS.contains(key)));
         assert!(SYSCTL_TUNED.iter().all(|key| SYSCTL_KEYS.contains(key)));
-        assert_eq!((CHRONY["makestep"], CHRONY["allow"]), ((2, Some(2)), (0, Some(2))));
-        assert!(CHRONY_SOURCE["key"] == "number" && CHRONY_LATER.contains("nts"));
+        assert!(CHRONY_LATER.contains("nts"));
+        assert!(PORT_NAMES["https"] == "443" && PROTOCOLS.contains("esp") && PROTOCOLS.contains("GRE"));
         for table in include_dir::include_dir!("$CARGO_MANIFEST_DIR/src/check/known").files() {
             let text = table.contents_utf8().unwrap();
             assert!(text.starts_with("# ") && text.contains("Source"), "{:?}", table.path());

@@ -12,6 +12,7 @@ mod kickstart;
 mod known;
 mod place;
 mod preset;
+mod python;
 mod report;
 mod rules;
 mod sarif;
@@ -90,7 +91,7 @@ fn alone(file: &File<'_>) -> Vec<Finding> {
         Some(Kind::Daemon) => unit::daemon::check(&file.path, file.text),
         Some(Kind::Sysctl) => sysctl::check(file.text),
         Some(Kind::Chrony) => chrony::check(file.text),
-        Some(Kind::Firewalld) => firewalld::check(file.text),
+        Some(Kind::Firewalld) => firewalld::check(&file.path, file.text),
         Some(Kind::FirewalldConf) => firewalld::conf(file.text),
         Some(Kind::Fstab) => fstab::check(file.text),
         Some(Kind::Preset) => preset::check(&file.path, file.text),

@@ -1,57 +1,86 @@
 //! firewalld.conf (firewalld 0.6.3, src/firewall/core/io/firewalld_conf.py; AllowZoneDrifting is Red Hat's back-port, its
 //! article 4855631).
 
+use std::collections::BTreeSet;
+
 use recipes::diagnostic::nearest;
 
 use super::super::finding::Finding;
+use super::super::python::decimal;
 use super::super::text::Part;
+
+/// A key and its words, in any case but for LogDenied's.
+const KEYS: [(&str, &str); 10] = [
+    ("DefaultZone", ""),
+    ("MinimalMark", ""),
+    ("CleanupOnExit", "yes no true false"),
+    ("Lockdown", "yes no true false"),
+    ("IPv6_rpfilter", "yes no true false"),
+    ("IndividualCalls", "yes no true false"),
+    ("LogDenied", "off all unicast broadcast multicast"),
+    ("AutomaticHelpers", "yes no system"),
+    ("FirewallBackend", "iptables nftables"),
+    ("AllowZoneDrifting", "yes no"),
+];
 
 /// What is wrong with it.
 pub(in super::super) fn conf(text: &str) -> Vec<Finding> {
-    const KEYS: [(&str, &str); 10] = [
-        ("DefaultZone", ""),
-        ("MinimalMark", ""),
-        ("CleanupOnExit", "yes no"),
-        ("Lockdown", "yes no"),
-        ("IPv6_rpfilter", "yes no"),
-        ("IndividualCalls", "yes no"),
-        ("LogDenied", "off all unicast broadcast multicast"),
-        ("AutomaticHelpers", "yes no system"),
-        ("FirewallBackend", "iptables nftables"),
-        ("AllowZoneDrifting", "yes no"),
-    ];
     let mut out = Vec::new();
-    for line in Part::whole(text)
-        .lines()
-        .map(Part::trim)
-        .filter(|line| !line.text.is_empty() && !line.text.starts_with(['#', ';']))
-    {
-        let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
-            out.push(
-                Finding::error("firewalld/conf", line, "not KEY=VALUE").does("ignored").instead("write KEY=VALUE"),
-            );
+    let mut seen = BTreeSet::new();
+    for line in Part::whole(text).lines().map(Part::trim) {
+        if line.text.is_empty() || line.text.starts_with(['#', ';']) {
+            continue;
+        }
+        let pair = line.split_once('=').filter(|(_, value)| !value.text.contains('='));
+        let Some((key, value)) = pair.map(|(key, value)| (key.trim(), value.trim())) else {
+            out.push(wrong(line, "not KEY=VALUE").instead("write KEY=VALUE"));
             continue;
         };
-        match KEYS.iter().find(|(known, _)| *known == key.text) {
-            None => {
-                let finding = Finding::error("firewalld/conf", key, format!("firewalld 0.6.3 has no key {}", key.text))
-                    .does("ignored");
-                out.push(match nearest(key.text, KEYS.map(|(known, _)| known)) {
-                    Some(near) => finding.instead(format!("did you mean {near}?")),
-                    None => finding.instead("it came later, or is misspelt: take it away"),
-                });
-            }
-            Some((_, words))
-                if !words.is_empty() && !words.split(' ').any(|word| word == value.text.to_lowercase()) =>
-            {
-                out.push(
-                    Finding::error("firewalld/conf", value, format!("bad value for {}: `{}`", key.text, value.text))
-                        .does("the default is taken")
-                        .instead(format!("expected one of: {}", words.replace(' ', ", "))),
-                );
-            }
-            Some(_) => {}
+        let Some((name, words)) = KEYS.iter().find(|(known, _)| *known == key.text) else {
+            let finding = wrong(key, format!("firewalld 0.6.3 has no key {}", key.text));
+            out.push(match nearest(key.text, KEYS.map(|(known, _)| known)) {
+                Some(near) => finding.instead(format!("did you mean {near}?")),
+                None => finding.instead("it came later, or is misspelt: take it away"),
+            });
+            continue;
+        };
+        if value.text.is_empty() {
+            out.push(wrong(line, format!("{name} without a value")).instead("write one behind the ="));
+        } else if !seen.insert(*name) {
+            out.push(wrong(line, format!("{name} is there already")).instead("take it away"));
+        } else {
+            out.extend(value_of(name, words, value));
+        }
+    }
+    for (missing, does) in [
+        ("DefaultZone", "firewalld takes public"),
+        ("MinimalMark", "firewalld fails on it, and takes its own settings instead of this file"),
+    ] {
+        if !seen.contains(missing) {
+            let finding = Finding::error("firewalld/conf", 0..0, format!("{missing} is missing")).does(does);
+            out.push(finding.instead(if missing == "DefaultZone" {
+                "add DefaultZone="
+            } else {
+                "add MinimalMark=100"
+            }));
         }
     }
     out
+}
+
+fn wrong(place: Part<'_>, message: impl Into<String>) -> Finding {
+    Finding::error("firewalld/conf", place, message).does("firewalld ignores the line")
+}
+
+fn value_of(name: &str, words: &str, value: Part<'_>) -> Option<Finding> {
+    let known = |text: &str| words.split(' ').any(|word| word == text);
+    let (good, expected) = match name {
+        "DefaultZone" => (true, String::new()),
+        "MinimalMark" => (decimal(value.text).is_some(), "a whole number".to_owned()),
+        "LogDenied" => (known(value.text), format!("one of: {}", words.replace(' ', ", "))),
+        _ => (known(&value.text.to_lowercase()), format!("one of: {}", words.replace(' ', ", "))),
+    };
+    let message = format!("bad value for {name}: `{}`", value.text);
+    let finding = Finding::error("firewalld/conf", value, message);
+    (!good).then(|| finding.does("firewalld takes the default").instead(format!("expected {expected}")))
 }

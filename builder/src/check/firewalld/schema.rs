@@ -1,10 +1,74 @@
-//! What may stand in the files of firewalld 0.6.3 (src/firewall/core/io/zone.py, service.py, ipset.py).
+//! What may stand in the files of firewalld 0.6.3 (src/firewall/core/io/*.py, PARSER_REQUIRED_ELEMENT_ATTRS and
+//! PARSER_OPTIONAL_ELEMENT_ATTRS).
 
 /// Element, attributes that it needs, attributes that it may have.
 pub(super) type Schema = &'static [(&'static str, &'static [&'static str], &'static [&'static str])];
 
-/// PARSER_REQUIRED_ELEMENT_ATTRS and PARSER_OPTIONAL_ELEMENT_ATTRS of zone.py.
-pub(super) const ZONE: Schema = &[
+/// The kinds of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Zone,
+    Service,
+    IpSet,
+    IcmpType,
+    Helper,
+    Direct,
+    Whitelist,
+}
+
+impl Kind {
+    /// The kind of a file, by its path; by its root element where the path does not say it.
+    pub(super) fn of(path: &str, root: &str) -> Option<Self> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let has = |part: &str| folder.split('/').any(|folder| folder == part);
+        let by_folder = [
+            ("zones", Self::Zone),
+            ("services", Self::Service),
+            ("ipsets", Self::IpSet),
+            ("icmptypes", Self::IcmpType),
+            ("helpers", Self::Helper),
+        ];
+        if let Some((_, kind)) = by_folder.into_iter().find(|(folder, _)| has(folder)) {
+            return Some(kind);
+        }
+        Some(match (name, root) {
+            ("direct.xml", _) | (_, "direct") => Self::Direct,
+            ("lockdown-whitelist.xml", _) | (_, "whitelist") => Self::Whitelist,
+            (_, "zone") => Self::Zone,
+            (_, "service") => Self::Service,
+            (_, "ipset") => Self::IpSet,
+            (_, "icmptype") => Self::IcmpType,
+            (_, "helper") => Self::Helper,
+            _ => return None,
+        })
+    }
+
+    /// Its elements and attributes. What a reader asks for without its table naming it is needed as well.
+    pub(super) fn schema(self) -> Schema {
+        match self {
+            Self::Zone => ZONE,
+            Self::Service => SERVICE,
+            Self::IpSet => IPSET,
+            Self::IcmpType => ICMP_TYPE,
+            Self::Helper => HELPER,
+            Self::Direct => DIRECT,
+            Self::Whitelist => WHITELIST,
+        }
+    }
+
+    /// The signs besides letters and digits that the name of such a file may have.
+    pub(super) fn signs(self) -> Option<&'static str> {
+        match self {
+            Self::Zone => Some("_-/"),
+            Self::Service | Self::IcmpType => Some("_-"),
+            Self::IpSet => Some("_-:."),
+            Self::Helper => Some("-."),
+            Self::Direct | Self::Whitelist => None,
+        }
+    }
+}
+
+const ZONE: Schema = &[
     ("zone", &[], &["name", "immutable", "target", "version"]),
     ("short", &[], &[]),
     ("description", &[], &[]),
@@ -30,8 +94,7 @@ pub(super) const ZONE: Schema = &[
     ("limit", &["value"], &[]),
 ];
 
-/// The same of service.py.
-pub(super) const SERVICE: Schema = &[
+const SERVICE: Schema = &[
     ("service", &[], &["name", "version"]),
     ("short", &[], &[]),
     ("description", &[], &[]),
@@ -42,11 +105,38 @@ pub(super) const SERVICE: Schema = &[
     ("destination", &[], &["ipv4", "ipv6"]),
 ];
 
-/// The same of ipset.py.
-pub(super) const IPSET: Schema = &[
+const IPSET: Schema = &[
     ("ipset", &["type"], &["version"]),
     ("short", &[], &[]),
     ("description", &[], &[]),
     ("option", &["name"], &["value"]),
     ("entry", &[], &[]),
+];
+
+const ICMP_TYPE: Schema = &[
+    ("icmptype", &[], &["name", "version"]),
+    ("short", &[], &[]),
+    ("description", &[], &[]),
+    ("destination", &[], &["ipv4", "ipv6"]),
+];
+
+const HELPER: Schema = &[
+    ("helper", &["module"], &["name", "version", "family"]),
+    ("short", &[], &[]),
+    ("description", &[], &[]),
+    ("port", &["port", "protocol"], &[]),
+];
+
+const DIRECT: Schema = &[
+    ("direct", &[], &[]),
+    ("chain", &["ipv", "table", "chain"], &[]),
+    ("rule", &["ipv", "table", "chain", "priority"], &[]),
+    ("passthrough", &["ipv"], &[]),
+];
+
+const WHITELIST: Schema = &[
+    ("whitelist", &[], &[]),
+    ("command", &["name"], &[]),
+    ("user", &[], &["id", "name"]),
+    ("selinux", &["context"], &[]),
 ];

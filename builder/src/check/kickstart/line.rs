@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::super::python;
 use super::super::text::Part;
-use super::options::{Given, Read, python_int};
+use super::options::{Given, Read};
 use super::split::Word;
 use super::table::{Command, Form, KsOption};
 
@@ -113,7 +114,7 @@ impl Earlier {
             Form::Text | Form::Choice(_) | Form::Dropped => !value.is_empty(),
             Form::Items => value.split(',').any(|item| !item.is_empty()),
             Form::Device => !value.strip_prefix("/dev/").unwrap_or(value).is_empty(),
-            Form::Int(..) => super::options::int(value).is_some_and(|number| number != 0),
+            Form::Int(..) => python::optparse(value).is_some_and(|number| number != 0),
         }
     }
 
@@ -122,9 +123,4 @@ impl Earlier {
         let option = line.command.options.iter().find(|option| option.names.contains(&name))?;
         self.value(line, option)
     }
-}
-
-/// Python 2.7's `int(text)`.
-pub(super) fn decimal(text: &str) -> Option<i64> {
-    python_int(text, 10)
 }

@@ -61,6 +61,12 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
+/// The words of a text as Python's shlex has them. `None`: a quote in it is not closed.
+pub(super) fn shell_words(text: &str) -> Option<Vec<String>> {
+    let words = split(Part::whole(text), false).ok()?.0;
+    Some(words.into_iter().map(|word| word.value).collect())
+}
+
 /// What bash says of the scripts.
 pub(super) fn bash(text: &str) -> Vec<Finding> {
     let kickstart = read(text, &mut Vec::new());

@@ -6,6 +6,7 @@ use std::ops::Range;
 use recipes::diagnostic::nearest;
 
 use super::super::finding::Finding;
+use super::super::python;
 use super::split::Word;
 use super::table::{Command, Form, KsOption};
 
@@ -126,7 +127,7 @@ fn misfit(word: &Word, name: &str, option: &KsOption, value: Option<&str>) -> Op
     // pykickstart takes it for a forgotten value (options.py, _check_string).
     let swallowed = value.len() > 2 && value.starts_with("--");
     let (message, expected) = match option.form {
-        Form::Int(least, most) => match int(value) {
+        Form::Int(least, most) => match python::optparse(value) {
             None => (format!("{name} takes a whole number, not `{value}`"), "sizes are in MiB, without a unit".into()),
             Some(number) if number < least || number > most => {
                 let expected = if most == i64::MAX { format!("{least} or more") } else { format!("{least} to {most}") };
@@ -160,68 +161,4 @@ fn one_of(value: &str, words: &'static str) -> String {
         || format!("expected one of: {}", words.trim_end_matches('|').replace('|', ", ")),
         |near| format!("did you mean {near}?"),
     )
-}
-
-/// A whole number as optparse reads it: decimal, 0x, 0b, or octal behind a 0; white space around it does not count. A
-/// number beyond 64 bits, which Python takes, becomes the largest.
-pub(super) fn int(text: &str) -> Option<i64> {
-    let lower = text.get(..2).unwrap_or_default().to_ascii_lowercase();
-    match lower.as_str() {
-        "0x" => python_int(text, 16),
-        "0b" => python_int(Some(&text[2..]).filter(|rest| !rest.is_empty()).unwrap_or("0"), 2),
-        _ if text.starts_with('0') => python_int(text, 8),
-        _ => python_int(text, 10),
-    }
-}
-
-/// Python 2.7's `int(text, radix)`.
-pub(super) fn python_int(text: &str, radix: u32) -> Option<i64> {
-    let text = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    // Python 2 also allows white space between the sign and the digits.
-    let digits = if text.len() > digits.len() { digits.trim_start() } else { digits };
-    let prefix = match radix {
-        16 => ["0x", "0X"],
-        8 => ["0o", "0O"],
-        2 => ["0b", "0B"],
-        _ => ["", ""],
-    };
-    let digits = prefix.iter().find_map(|prefix| digits.strip_prefix(prefix)).unwrap_or(digits);
-    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
-        return None;
-    }
-    let number = i64::from_str_radix(digits, radix).unwrap_or(i64::MAX);
-    Some(if negative { -number } else { number })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_pythons() {
-        for (text, number) in [
-            ("5", Some(5)),
-            ("-5", Some(-5)),
-            (" 7 ", Some(7)),
-            ("0x10", Some(16)),
-            ("0b11", Some(3)),
-            ("0b", Some(0)),
-            ("010", Some(8)),
-            ("0o17", Some(15)),
-            ("08", None),
-            ("0x", None),
-            ("5.5", None),
-            ("1e3", None),
-            ("", None),
-            ("5L", None),
-            ("99999999999999999999", Some(i64::MAX)),
-        ] {
-            assert_eq!(int(text), number, "{text}");
-        }
-    }
 }

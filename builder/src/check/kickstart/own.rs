@@ -1,8 +1,9 @@
 //! What single commands of pykickstart refuse beyond the table (rhel7-branch, commands/, the parse method of each).
 
 use super::super::finding::Finding;
+use super::super::python::decimal;
 use super::command::stops;
-use super::line::{Earlier, Line, decimal};
+use super::line::{Earlier, Line};
 use super::realm;
 
 /// What the command's own parse method refuses.

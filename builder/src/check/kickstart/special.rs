@@ -73,7 +73,7 @@ fn services(line: &Line<'_>, out: &mut Vec<Finding>) {
         let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
         if ["timer", "socket", "path", "target", "mount"].contains(&kind) {
             out.push(
-                Finding::error("kickstart/services", line.span(), format!("services cannot enable a .{kind}"))
+                Finding::warning("kickstart/services", line.span(), format!("services cannot enable a .{kind}"))
                     .does(format!("anaconda looks for {name}.service, and ignores that it fails"))
                     .instead("write a preset file"),
             );

@@ -1,0 +1,79 @@
+//! Addresses in chrony.conf (chrony 3.4, util.c, UTI_StringToIP; conf.c, parse_allow_deny, parse_broadcast).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::super::finding::Finding;
+use super::super::text::Part;
+use super::scan::Scan;
+use super::table::Form;
+use super::{FATAL, comment_or, split_word, words};
+
+/// Names that /etc/hosts of CentOS 7 has.
+const LOCAL: [&str; 6] = [
+    "localhost",
+    "localhost.localdomain",
+    "localhost4",
+    "localhost4.localdomain4",
+    "localhost6",
+    "localhost6.localdomain6",
+];
+
+fn is_address(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok() || text.parse::<Ipv6Addr>().is_ok()
+}
+
+/// Whether what stands behind a directive is the address that it takes.
+pub(super) fn fits(form: &Form, rest: Part<'_>) -> bool {
+    let all: Vec<&str> = words(rest).map(|word| word.text).collect();
+    let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
+    match (form, &all[..]) {
+        (Form::Broadcast, [interval, address]) => number(interval) && is_address(address),
+        (Form::Broadcast, [interval, address, port]) => number(interval) && is_address(address) && number(port),
+        (Form::Socket, [path]) if path.starts_with('/') => true,
+        (Form::Address | Form::Socket, [address]) => is_address(address),
+        _ => false,
+    }
+}
+
+/// allow, deny, cmdallow and cmddeny: `all` or not, then nothing, or a network. chronyd asks DNS for a name as it reads,
+/// once, and stops where no answer comes.
+pub(super) fn access(first: Part<'_>, name: &str, rest: Part<'_>) -> Option<Finding> {
+    let network = if rest.text.starts_with("all") { split_word(rest).1 } else { rest };
+    if network.text.is_empty() {
+        return None;
+    }
+    let (address, bits) = network.split_once('/').map_or((network, None), |(address, bits)| (address, Some(bits)));
+    let refuse = |place: Part<'_>, message: String, instead: &str| {
+        Some(Finding::error("chrony/words", place, message).does(FATAL).instead(instead))
+    };
+    let place = if address.text.is_empty() { first } else { address };
+    match words(address).count() {
+        1 => {}
+        0 => return refuse(place, format!("{name} without an address"), "write a network, as in 10.0.0.0/24"),
+        _ => {
+            let extra = words(address).nth(1)?;
+            let many = || {
+                let finding = Finding::error("chrony/words", extra, format!("too many words for {name}")).does(FATAL);
+                finding.instead("write a line for each network")
+            };
+            return Some(comment_or(extra, many));
+        }
+    }
+    let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
+    if !is_address(address.text) && !number(address.text) {
+        if bits.is_none() && LOCAL.contains(&address.text) {
+            return None;
+        }
+        let message = format!("`{}` is no address", address.text);
+        return refuse(place, message, "write a network, as in 10.0.0.0/24; DNS may not answer as chronyd starts");
+    }
+    let bits = bits?;
+    if number(bits.text) {
+        // It reads the number and looks no further.
+        let extra = words(bits).nth(1)?;
+        let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
+        return Some(finding.does("chronyd ignores them").instead("write a line for each network"));
+    }
+    let place = if bits.text.is_empty() { network } else { bits };
+    refuse(place, format!("`{}` is no number of bits", bits.text), "write a network, as in 10.0.0.0/24")
+}

@@ -1,0 +1,256 @@
+//! chrony.conf, as chrony 3.4 takes it (conf.c, cmdparse.c): what it cannot read, and chronyd does not start.
+
+mod address;
+mod effect;
+mod scan;
+mod table;
+
+use recipes::diagnostic::nearest;
+
+use self::scan::Scan;
+use self::table::Form;
+use super::finding::Finding;
+use super::known;
+use super::text::Part;
+
+const FATAL: &str = "chronyd does not start";
+
+/// What is wrong with a chrony.conf.
+pub(super) fn check(text: &str) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let mut sources = 0;
+    let (mut leap_zone, mut tai) = (false, None);
+    for line in Part::whole(text).split('\n') {
+        let line = trim(line);
+        if line.text.is_empty() || line.text.starts_with(['!', ';', '#', '%']) {
+            continue;
+        }
+        let (first, rest) = split_word(line);
+        let name = first.text.to_ascii_lowercase();
+        let Some(form) = table::directives().get(name.as_str()) else {
+            out.push(unknown(first, &name));
+            continue;
+        };
+        directive(first, &name, form, rest, &mut out);
+        match name.as_str() {
+            "server" | "pool" | "peer" => {
+                sources += 1;
+                effect::source(&name, rest, &mut out);
+            }
+            "refclock" => {
+                sources += 1;
+                effect::driver(rest, &mut out);
+                tai = tai.or_else(|| words(rest).skip(2).find(|word| word.text.eq_ignore_ascii_case("tai")));
+            }
+            "include" => out.extend(effect::include(rest)),
+            "manual" | "local" => sources += 1,
+            "leapsectz" => leap_zone = true,
+            "commandkey" | "generatecommandkey" | "linux_freq_scale" | "linux_hz" => out.push(
+                Finding::warning("chrony/dead", first, format!("{name} has no meaning any more"))
+                    .does("a warning at each start")
+                    .instead("take it away"),
+            ),
+            _ => {}
+        }
+    }
+    if let Some(option) = tai.filter(|_| !leap_zone) {
+        let finding =
+            Finding::warning("chrony/refclock", option, "tai without the directive leapsectz").does(effect::STOPS);
+        out.push(finding.instead("add leapsectz right/UTC"));
+    }
+    if sources == 0 {
+        out.push(
+            Finding::warning("chrony/no-source", 0..0, "no source of time")
+                .does("chronyd runs, and the clock drifts")
+                .instead("write server HOST iburst"),
+        );
+    }
+    out
+}
+
+/// What C's isspace takes for white space.
+fn is_space(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\u{b}'
+}
+
+fn trim(line: Part<'_>) -> Part<'_> {
+    let start = line.text.len() - line.text.trim_start_matches(is_space).len();
+    line.cut(start..line.text.trim_end_matches(is_space).len().max(start))
+}
+
+/// The first word, and what stands behind it.
+fn split_word(line: Part<'_>) -> (Part<'_>, Part<'_>) {
+    let line = trim(line);
+    let end = line.text.find(is_space).unwrap_or(line.text.len());
+    (line.cut(0..end), trim(line.from(end)))
+}
+
+fn words(line: Part<'_>) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = trim(line);
+    std::iter::from_fn(move || {
+        let (word, behind) = split_word(rest);
+        rest = behind;
+        Some(word).filter(|word| !word.text.is_empty())
+    })
+}
+
+fn unknown(word: Part<'_>, name: &str) -> Finding {
+    let finding = Finding::error("chrony/directive", word, format!("chrony 3.4 has no directive {name}")).does(FATAL);
+    match nearest(name, table::directives().keys().copied()) {
+        _ if ["sourcedir", "confdir"].contains(&name) => finding.instead("it came later: name the file by include"),
+        _ if known::CHRONY_LATER.contains(name) => finding.instead("it came later: take it away"),
+        Some(near) => finding.instead(format!("did you mean {near}?")),
+        None => finding.instead("take it away"),
+    }
+}
+
+fn wrong(place: Part<'_>, message: String, instead: impl Into<String>) -> Finding {
+    Finding::error("chrony/words", place, message).does(FATAL).instead(instead)
+}
+
+/// What chrony cannot read behind a directive.
+fn directive(first: Part<'_>, name: &str, form: &'static Form, rest: Part<'_>, out: &mut Vec<Finding>) {
+    // A place that is not empty, for a message.
+    let place = if rest.text.is_empty() { first } else { rest };
+    match form {
+        Form::Ignored => {}
+        Form::Words(forms) => out.extend(exactly(first, name, forms, rest)),
+        Form::Options(count, group) => options(first, name, *count, group, rest, out),
+        Form::One(known) => {
+            if !known.split('|').any(|word| word.eq_ignore_ascii_case(rest.text)) {
+                let expected = known.replace('|', ", ");
+                out.push(wrong(place, format!("{name} takes one word"), format!("write one of: {expected}")));
+            }
+        }
+        Form::Any(known) => {
+            for word in words(rest).filter(|word| !known.split('|').any(|known| known == word.text)) {
+                out.push(comment_or(word, || {
+                    let finding = wrong(word, format!("{name} knows no `{}`", word.text), "take it away");
+                    match nearest(word.text, known.split('|')) {
+                        Some(near) => finding.instead(format!("did you mean {near}?")),
+                        None => finding.instead(format!("it has: {}", known.replace('|', ", "))),
+                    }
+                }));
+            }
+        }
+        Form::Access => out.extend(address::access(first, name, rest)),
+        Form::Address | Form::Socket | Form::Broadcast => {
+            if !address::fits(form, rest) {
+                let expected = match form {
+                    Form::Broadcast => "seconds, an address, and a port or nothing",
+                    Form::Socket => "an address, or the path of a socket",
+                    _ => "an address without a prefix",
+                };
+                out.push(wrong(place, format!("{name} takes {expected}"), format!("write {expected}")));
+            }
+        }
+        Form::InitStepSlew => {
+            if Scan::Float.take(rest.text).is_none() {
+                out.push(wrong(place, format!("{name} takes a number first"), "write the threshold in seconds"));
+            }
+        }
+    }
+}
+
+/// A word that is a comment, or what else is wrong with it.
+fn comment_or(word: Part<'_>, other: impl FnOnce() -> Finding) -> Finding {
+    if word.text.starts_with(['#', '!', ';', '%']) {
+        let message = "a comment behind a directive".to_owned();
+        return wrong(word, message, "3.4 has none there: move it to a line of its own");
+    }
+    other()
+}
+
+/// A directive with a fixed number of words.
+fn exactly(first: Part<'_>, name: &str, forms: &[Vec<Scan>], rest: Part<'_>) -> Option<Finding> {
+    let given = words(rest).count();
+    let Some(form) = forms.iter().find(|form| form.len() == given) else {
+        let (least, most) = (forms[0].len(), forms[forms.len() - 1].len());
+        if given < most {
+            let counts = if least == most { least.to_string() } else { format!("{least} or {most}") };
+            let plural = if counts == "1" { "" } else { "s" };
+            let message = format!("{name} takes {counts} word{plural}, here are {given}");
+            return Some(wrong(first, message, "give what is missing"));
+        }
+        let extra = words(rest).nth(most)?;
+        return Some(comment_or(extra, || wrong(extra, format!("too many words for {name}"), "take them away")));
+    };
+    let mut left = rest;
+    for (at, scan) in form.iter().enumerate() {
+        if matches!(scan, Scan::Literal(_)) {
+            left = words(rest).nth(at).unwrap_or(left);
+        }
+        let Some(taken) = scan.take(left.text) else {
+            let place = split_word(left).0;
+            let place = if place.text.is_empty() { rest } else { place };
+            let message = format!("{name} takes {}, not `{}`", scan.expects(), place.text);
+            return Some(wrong(place, message, format!("write {}", scan.expects())));
+        };
+        left = left.from(taken);
+    }
+    None
+}
+
+/// A directive with options: what a number leaves of its word is the next option.
+fn options(first: Part<'_>, name: &str, count: usize, group: &'static str, rest: Part<'_>, out: &mut Vec<Finding>) {
+    let mut left = rest;
+    for _ in 0..count {
+        let (word, behind) = split_word(left);
+        if word.text.is_empty() {
+            let message = format!("{name} takes {count} words before its options");
+            out.push(wrong(first, message, "give what is missing"));
+            return;
+        }
+        left = behind;
+    }
+    let Some(known) = table::options(group) else { return };
+    loop {
+        let (word, behind) = split_word(left);
+        if word.text.is_empty() {
+            return;
+        }
+        let option = word.text.to_ascii_lowercase();
+        match known.get(option.as_str()) {
+            None => {
+                out.push(unknown_option(name, word, &option, known));
+                if option.starts_with(['#', '!', ';', '%']) {
+                    return;
+                }
+                left = behind;
+            }
+            Some(None) => left = behind,
+            Some(Some(scan)) => {
+                if let Some(taken) = scan.take(behind.text) {
+                    left = behind.from(taken);
+                    continue;
+                }
+                let (value, after) = split_word(behind);
+                let place = if value.text.is_empty() { word } else { value };
+                let message = match value.text {
+                    "" => format!("{option} without its value"),
+                    text => format!("{option} takes {}, not `{text}`", scan.expects()),
+                };
+                out.push(
+                    Finding::error("chrony/option", place, message)
+                        .does(FATAL)
+                        .instead(format!("write {}", scan.expects())),
+                );
+                left = after;
+            }
+        }
+    }
+}
+
+fn unknown_option(directive: &str, word: Part<'_>, name: &str, known: &'static table::Options) -> Finding {
+    let message = format!("chrony 3.4 has no option {name} for {directive}");
+    let finding = Finding::error("chrony/option", word, message).does(FATAL);
+    match nearest(name, known.keys().copied()) {
+        _ if name == "nts" => finding.instead("NTS came with chrony 4.0: take it away, or use a key"),
+        _ if known::CHRONY_LATER.contains(name) => finding.instead("it came later: take it away"),
+        _ if name.starts_with(['#', '!', ';', '%']) => {
+            finding.instead("3.4 has no comments behind a directive: move it to a line of its own")
+        }
+        Some(near) => finding.instead(format!("did you mean {near}?")),
+        None => finding.instead("take it away"),
+    }
+}

@@ -1,0 +1,108 @@
+//! The table of directives and options, known/chrony-3.4.txt.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use super::super::known;
+use super::scan::Scan;
+
+/// The form of what stands behind a directive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Exactly the words of one of these.
+    Words(Vec<Vec<Scan>>),
+    /// So many words, then options of a group.
+    Options(usize, &'static str),
+    /// One of these words.
+    One(&'static str),
+    /// Any of these words.
+    Any(&'static str),
+    Ignored,
+    Access,
+    Address,
+    Socket,
+    Broadcast,
+    InitStepSlew,
+}
+
+impl Form {
+    fn of(text: &'static str) -> Option<Self> {
+        let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
+        Some(match kind {
+            "=" => {
+                Self::Words(rest.split(" | ").map(|words| words.split_whitespace().map(Scan::of).collect()).collect())
+            }
+            "options" => {
+                let (count, group) = rest.split_once(' ')?;
+                Self::Options(count.parse().ok()?, group)
+            }
+            "word" => Self::One(rest),
+            "words" => Self::Any(rest),
+            "ignored" => Self::Ignored,
+            "access" => Self::Access,
+            "address" => Self::Address,
+            "socket" => Self::Socket,
+            "broadcast" => Self::Broadcast,
+            "initstepslew" => Self::InitStepSlew,
+            _ => return None,
+        })
+    }
+}
+
+/// The options of a group, each with what stands behind it.
+pub(super) type Options = BTreeMap<&'static str, Option<Scan>>;
+
+/// The directives, and the groups of options.
+#[derive(Debug, Default)]
+struct Table {
+    directives: BTreeMap<&'static str, Form>,
+    groups: BTreeMap<&'static str, Options>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut table = Table::default();
+    let mut group = None;
+    for line in known::lines(include_str!("../known/chrony-3.4.txt")) {
+        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (line.strip_prefix('['), group) {
+            (Some(name), _) => group = Some(name.trim_end_matches(']')),
+            (None, Some(group)) => {
+                table.groups.entry(group).or_default().insert(name, (rest != "-").then(|| Scan::of(rest)));
+            }
+            (None, None) => {
+                table.directives.extend(Form::of(rest).map(|form| (name, form)));
+            }
+        }
+    }
+    table
+});
+
+/// The directives.
+pub(super) fn directives() -> &'static BTreeMap<&'static str, Form> {
+    &TABLE.directives
+}
+
+/// The options of a group.
+pub(super) fn options(group: &str) -> Option<&'static Options> {
+    TABLE.groups.get(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_table_is_understood() {
+        let text = include_str!("../known/chrony-3.4.txt");
+        let lines = known::lines(text).count();
+        let options: usize = TABLE.groups.values().map(BTreeMap::len).sum();
+        assert_eq!(directives().len() + options + TABLE.groups.len(), lines);
+        for form in directives().values() {
+            if let Form::Options(_, group) = form {
+                assert!(super::options(group).is_some(), "{group}");
+            }
+        }
+        assert_eq!(directives()["makestep"], Form::Words(vec![vec![Scan::Float, Scan::of("d")]]));
+        assert_eq!(directives()["manual"], Form::Words(vec![vec![]]));
+    }
+}

@@ -1,0 +1,74 @@
+//! direct.xml (firewalld 0.6.3, core/io/direct.py).
+
+use super::super::finding::Finding;
+use super::super::kickstart::shell_words;
+use super::super::python::decimal;
+use super::element::{Element, Seen};
+use super::{IGNORED, REFUSED, Reader};
+
+/// The file as far as it is read.
+#[derive(Debug, Default)]
+pub(super) struct Direct {
+    begun: bool,
+    /// What the element that is open has said: the beginning of a rule or passthrough that is right so far.
+    open: Option<String>,
+    seen: Seen,
+}
+
+impl Reader for Direct {
+    fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let name = at.name();
+        if name == "direct" {
+            if std::mem::replace(&mut self.begun, true) {
+                out.push(at.misplaced("a second <direct>", REFUSED, "take it away"));
+            }
+            return;
+        }
+        if !self.begun {
+            out.push(at.misplaced(format!("<{name}> outside of <direct>"), IGNORED, "put it into <direct>"));
+            return;
+        }
+        at.expect("ipv", |ipv| ["ipv4", "ipv6", "eb"].contains(&ipv), "ipv4, ipv6 or eb", out);
+        if name != "passthrough" {
+            let tables: &[&str] = if at.text("ipv") == "eb" {
+                &["nat", "filter"]
+            } else {
+                &["security", "raw", "mangle", "nat", "filter"]
+            };
+            at.expect("table", |table| tables.contains(&table), &tables.join(", "), out);
+        }
+        let of = format!("{name} {} {} {}", at.text("ipv"), at.text("table"), at.text("chain"));
+        match name {
+            "chain" => self.seen.add(at, of, out),
+            "rule" => {
+                let priority = decimal(at.text("priority"));
+                self.open = priority.map(|priority| format!("{of} {priority}"));
+                // The rule's end asks for a rule that is not there.
+                at.expect("priority", |_| priority.is_some(), "a whole number", out);
+            }
+            _ => self.open = Some(of),
+        }
+    }
+
+    fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>) {
+        if !["rule", "passthrough"].contains(&at.name()) {
+            return;
+        }
+        let open = self.open.take();
+        if text.is_empty() {
+            out.push(at.misplaced(
+                format!("a {} without arguments", at.name()),
+                IGNORED,
+                "write them into the element",
+            ));
+            return;
+        }
+        let Some(words) = shell_words(text) else {
+            out.push(at.misplaced("a quote is not closed", REFUSED, "close it"));
+            return;
+        };
+        if let Some(open) = open {
+            self.seen.add(at, format!("{open} {words:?}"), out);
+        }
+    }
+}

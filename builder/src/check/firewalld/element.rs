@@ -1,0 +1,92 @@
+//! An element of a file of firewalld, and what can be wrong with it.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use roxmltree::Node;
+
+use super::super::finding::Finding;
+use super::value::ports;
+use super::{IGNORED, REFUSED};
+
+/// An element, and where it stands.
+#[derive(Debug)]
+pub(super) struct Element<'a> {
+    pub(super) node: Node<'a, 'a>,
+    /// The name in its opening tag.
+    pub(super) span: Range<usize>,
+}
+
+impl<'a> Element<'a> {
+    pub(super) fn name(&self) -> &'a str {
+        self.node.tag_name().name()
+    }
+
+    pub(super) fn get(&self, attribute: &str) -> Option<&'a str> {
+        self.node.attribute(attribute)
+    }
+
+    /// An attribute, empty where it is missing.
+    pub(super) fn text(&self, attribute: &str) -> &'a str {
+        self.get(attribute).unwrap_or_default()
+    }
+
+    /// Where an attribute's value stands.
+    pub(super) fn place(&self, attribute: &str) -> Range<usize> {
+        let found = self.node.attributes().find(|known| known.name() == attribute);
+        found.map_or_else(|| self.span.clone(), |known| known.range_value())
+    }
+
+    /// A value for which firewalld refuses the file.
+    pub(super) fn bad(&self, attribute: &str, expected: &str) -> Finding {
+        let message = format!("bad value for {attribute}: `{}`", self.text(attribute));
+        let finding = Finding::error("firewalld/value", self.place(attribute), message);
+        finding.does(REFUSED).instead(format!("expected {expected}"))
+    }
+
+    /// Says that a value is bad, unless it is good.
+    pub(super) fn expect(&self, attribute: &str, good: impl Fn(&str) -> bool, expected: &str, out: &mut Vec<Finding>) {
+        if !good(self.text(attribute)) {
+            out.push(self.bad(attribute, expected));
+        }
+    }
+
+    /// Says that a port is bad, unless it is a port or a range of ports.
+    pub(super) fn expect_port(&self, attribute: &str, out: &mut Vec<Finding>) {
+        self.expect(attribute, |text| ports(text).is_some(), "a port or a range, as in 2379 or 2379-2380", out);
+    }
+
+    /// An attribute that firewalld reads and does nothing with.
+    pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
+        let message = format!("the attribute {attribute} has no meaning any more");
+        Finding::warning("firewalld/deprecated", self.place(attribute), message).does(IGNORED).instead(instead)
+    }
+
+    /// Whether a source or destination is inverted.
+    pub(super) fn inverts(&self) -> bool {
+        ["yes", "true"].contains(&self.text("invert").to_lowercase().as_str())
+    }
+
+    /// Something that is there already.
+    pub(super) fn again(&self, message: impl Into<String>) -> Finding {
+        Finding::warning("firewalld/twice", self.span.clone(), message).does(IGNORED).instead("take it away")
+    }
+
+    /// Something that firewalld ignores where it stands.
+    pub(super) fn misplaced(&self, message: impl Into<String>, does: &str, instead: &str) -> Finding {
+        Finding::error("firewalld/rule", self.span.clone(), message).does(does).instead(instead)
+    }
+}
+
+/// The items that a file has, to find what it has twice.
+#[derive(Debug, Default)]
+pub(super) struct Seen(BTreeSet<String>);
+
+impl Seen {
+    pub(super) fn add(&mut self, at: &Element<'_>, item: String, out: &mut Vec<Finding>) {
+        let message = format!("{item} is there already");
+        if !self.0.insert(item) {
+            out.push(at.again(message));
+        }
+    }
+}

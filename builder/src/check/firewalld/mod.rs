@@ -1,0 +1,221 @@
+//! firewalld 0.6.3: its XML files (src/firewall/core/io/*.py, core/rich.py, functions.py) and firewalld.conf. An element,
+//! attribute or value that it does not know, and it ignores the whole file; a rule that does not fit, and it ignores that.
+
+mod conf;
+mod direct;
+mod element;
+mod ipset;
+mod rule;
+mod schema;
+mod service;
+mod value;
+mod whitelist;
+mod zone;
+
+use std::ops::Range;
+
+use recipes::diagnostic::nearest;
+use roxmltree::{Document, Node, ParsingOptions};
+
+use super::finding::Finding;
+use super::text::Part;
+use element::Element;
+use schema::Kind;
+
+pub(super) use conf::conf;
+
+const REFUSED: &str = "firewalld ignores the whole file";
+const IGNORED: &str = "firewalld ignores it";
+
+/// A reader of one kind of file: firewalld reads element by element.
+trait Reader {
+    /// An element begins. Its attributes are known.
+    fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
+
+    /// An element ends. `text`: what stands between the last tag that opened and this one that closes.
+    fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>);
+
+    /// The file ends.
+    fn finish(&mut self, _out: &mut Vec<Finding>) {}
+
+    /// Whether firewalld passes over everything here, whatever it is.
+    fn ignores(&self) -> bool {
+        false
+    }
+}
+
+/// What is wrong with a file.
+pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
+    let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+    let document = match Document::parse_with_options(text, options) {
+        Ok(document) => document,
+        Err(error) => {
+            let at = offset(text, error.pos());
+            return vec![
+                Finding::error("firewalld/xml", at..at, format!("this is no XML: {error}"))
+                    .does(REFUSED)
+                    .instead("close each element, write &lt; for < and &amp; for &"),
+            ];
+        }
+    };
+    let mut out: Vec<Finding> = encoding(text).into_iter().collect();
+    let root = Element { node: document.root_element(), span: name_span(text, document.root_element()) };
+    let Some(kind) = Kind::of(path, root.name()) else {
+        let message = format!("firewalld 0.6.3 reads no file of <{}>", root.name());
+        let finding = Finding::error("firewalld/element", root.span.clone(), message).does(REFUSED);
+        let has = "it has zone, service, ipset, icmptype, helper, direct and whitelist; policies came with 0.9";
+        out.push(finding.instead(has));
+        return out;
+    };
+    out.extend(name(path, kind));
+    match kind {
+        Kind::Zone => walk(text, root.node, kind, &mut zone::Zone::default(), &mut out),
+        Kind::Service | Kind::Helper | Kind::IcmpType => {
+            walk(text, root.node, kind, &mut service::Service::of(kind), &mut out);
+        }
+        Kind::IpSet => walk(text, root.node, kind, &mut ipset::IpSet::default(), &mut out),
+        Kind::Direct => walk(text, root.node, kind, &mut direct::Direct::default(), &mut out),
+        Kind::Whitelist => walk(text, root.node, kind, &mut whitelist::Whitelist::default(), &mut out),
+    }
+    out
+}
+
+/// A file that says another encoding than it has: expat refuses it.
+fn encoding(text: &str) -> Option<Finding> {
+    let declaration = text.trim_start_matches('\u{feff}').strip_prefix("<?xml")?.split("?>").next()?;
+    let lower = declaration.to_ascii_lowercase();
+    let at = lower.find("utf-16")?;
+    let start = text.len() - text.trim_start_matches('\u{feff}').len() + 5 + at;
+    let finding = Finding::error("firewalld/xml", start..start + 6, "the file is not UTF-16");
+    Some(finding.does(REFUSED).instead("write encoding=\"utf-8\""))
+}
+
+/// The name of a file that firewalld refuses (io_object.py, check_name).
+fn name(path: &str, kind: Kind) -> Option<Finding> {
+    let (folder, file) = path.rsplit_once('/')?;
+    let signs = kind.signs()?;
+    // A file in a folder of a zone is a part of that zone; the folder's name is what counts.
+    let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
+    let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
+    let message = if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || signs.contains(c)) {
+        format!("`{name}` is no name: letters, digits and {signs} are")
+    } else if kind == Kind::Zone && name.len() > 17 {
+        format!("the zone's name has {} characters, and 17 are allowed", name.len())
+    } else {
+        return None;
+    };
+    Some(Finding::error("firewalld/name", 0..0, message).does(REFUSED).instead("name the file otherwise"))
+}
+
+/// Hands a reader every element of a file, as it begins and ends.
+fn walk(text: &str, root: Node<'_, '_>, kind: Kind, reader: &mut dyn Reader, out: &mut Vec<Finding>) {
+    let mut words = String::new();
+    let mut open = vec![(root, root.first_child())];
+    begin(text, root, kind, reader, out);
+    while let Some((node, next)) = open.last_mut() {
+        let Some(child) = *next else {
+            let at = Element { node: *node, span: name_span(text, *node) };
+            reader.end(&at, &words, out);
+            open.pop();
+            continue;
+        };
+        *next = child.next_sibling();
+        if child.is_element() {
+            words.clear();
+            begin(text, child, kind, reader, out);
+            open.push((child, child.first_child()));
+        } else if child.is_text() {
+            words.push_str(&child.text().unwrap_or_default().replace('\n', " "));
+        }
+    }
+    reader.finish(out);
+}
+
+fn begin(text: &str, node: Node<'_, '_>, kind: Kind, reader: &mut dyn Reader, out: &mut Vec<Finding>) {
+    let at = Element { node, span: name_span(text, node) };
+    if !reader.ignores() {
+        if !known(&at, kind, out) {
+            return;
+        }
+        reader.start(&at, out);
+    }
+}
+
+/// roxmltree counts lines from 1, and columns in characters.
+fn offset(text: &str, at: roxmltree::TextPos) -> usize {
+    let line = Part::whole(text).split('\n').nth(at.row.saturating_sub(1) as usize);
+    let Some(line) = line else { return text.len() };
+    let within = line.text.char_indices().nth(at.col.saturating_sub(1) as usize).map_or(line.text.len(), |(at, _)| at);
+    line.span().start + within
+}
+
+/// The name in an element's opening tag.
+fn name_span(text: &str, node: Node<'_, '_>) -> Range<usize> {
+    let start = node.range().start + 1;
+    let end =
+        text[start..].find(|c: char| c.is_whitespace() || c == '>' || c == '/').map_or(text.len(), |at| start + at);
+    start..end
+}
+
+/// Whether firewalld knows an element and has all attributes that it needs.
+fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
+    let schema = kind.schema();
+    let name = at.name();
+    // expat has no namespaces: xmlns is an attribute like any other.
+    let spaces = at.node.namespaces().count();
+    let above = at.node.parent_element().map_or(0, |parent| parent.namespaces().count());
+    if at.node.tag_name().namespace().is_some() || spaces > above {
+        let finding =
+            Finding::error("firewalld/attribute", at.span.clone(), format!("<{name}> has no attribute xmlns"));
+        out.push(finding.does(REFUSED).instead("take it away"));
+    }
+    let Some((_, needed, optional)) = schema.iter().find(|(known, ..)| *known == name) else {
+        out.push(unknown_element(at, schema));
+        return false;
+    };
+    for attribute in at.node.attributes() {
+        let own = attribute.name();
+        if !needed.contains(&own) && !optional.contains(&own) {
+            let finding = Finding::error(
+                "firewalld/attribute",
+                attribute.range_qname(),
+                format!("<{name}> has no attribute {own} in 0.6.3"),
+            )
+            .does(REFUSED);
+            out.push(match (name, own, nearest(own, needed.iter().chain(*optional).copied())) {
+                ("rule", "priority", _) => finding.instead(
+                    "priorities came with 0.7: take it away; drop and reject come before accept by themselves",
+                ),
+                ("zone", "priority" | "ingress-priority" | "egress-priority", _) => {
+                    finding.instead("priorities of zones came later: take it away")
+                }
+                (_, _, Some(near)) => finding.instead(format!("did you mean {near}?")),
+                _ => finding.instead("take it away"),
+            });
+        }
+    }
+    let mut complete = true;
+    for missing in needed.iter().filter(|needed| at.get(needed).is_none()) {
+        complete = false;
+        let message = format!("<{name}> needs the attribute {missing}");
+        let finding = Finding::error("firewalld/attribute", at.span.clone(), message);
+        out.push(finding.does(REFUSED).instead(format!("write {missing}=\"…\"")));
+    }
+    complete
+}
+
+fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
+    let name = at.name();
+    let message = format!("firewalld 0.6.3 has no <{name}> here");
+    let finding = Finding::error("firewalld/element", at.span.clone(), message).does(REFUSED);
+    match (name, nearest(name, schema.iter().map(|(known, ..)| *known))) {
+        ("forward", _) => finding.instead("forwarding within a zone came with 0.9: take it away"),
+        ("policy" | "ingress-zone" | "egress-zone", _) => {
+            finding.instead("policies came with 0.9: write rich rules in the zone")
+        }
+        ("include" | "helper", _) => finding.instead("it came later: write the ports, or a <module>"),
+        ("tcp-mss-clamp" | "nflog", _) => finding.instead("it came later: take it away"),
+        (_, Some(near)) => finding.instead(format!("did you mean <{near}>?")),
+        (_, None) => finding.instead("take it away"),
+    }
+}

@@ -1,0 +1,132 @@
+//! Ports, protocols and addresses as firewalld 0.6.3 reads them (src/firewall/functions.py).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::super::known;
+use super::super::python::{any_radix, decimal};
+
+/// What a port or a range of ports means: the lowest and the highest.
+pub(super) fn ports(text: &str) -> Option<(i64, i64)> {
+    let id = |text: &str| {
+        let text = text.trim();
+        decimal(text).or_else(|| known::PORT_NAMES.get(text).and_then(|port| port.parse().ok()))
+    };
+    let valid = |text: &str| id(text).filter(|id| (0..=65535).contains(id));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits(text) {
+        return valid(text).map(|port| (port, port));
+    }
+    // A name may have a dash: every way to cut the text in two is tried, and only one may fit.
+    let parts: Vec<&str> = text.split('-').collect();
+    let mut found = Vec::new();
+    for at in (1..=parts.len()).rev() {
+        let (first, second) = (valid(&parts[..at].join("-")), parts[at..].join("-"));
+        match (first, second.as_str()) {
+            (Some(port), "") => {
+                found.push((port, port));
+                if at == parts.len() {
+                    break;
+                }
+            }
+            (Some(one), other) => found.extend(valid(other).map(|other| (one.min(other), one.max(other)))),
+            (None, _) => {}
+        }
+    }
+    if found.len() == 1 { found.pop() } else { None }
+}
+
+/// A port for comparison: firewalld writes ranges one way.
+pub(super) fn port_key(text: &str) -> String {
+    ports(text).map_or_else(String::new, |(low, high)| format!("{low}-{high}"))
+}
+
+/// Protocols that have ports.
+pub(super) const TRANSPORTS: [&str; 4] = ["tcp", "udp", "sctp", "dccp"];
+
+pub(super) fn is_protocol(text: &str) -> bool {
+    match decimal(text) {
+        Some(number) => (0..=255).contains(&number),
+        None => known::PROTOCOLS.contains(text),
+    }
+}
+
+pub(super) fn is_ipv4(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok()
+}
+
+pub(super) fn is_ipv6(text: &str) -> bool {
+    text.parse::<Ipv6Addr>().is_ok()
+}
+
+/// An address, with a mask or not.
+pub(super) fn is_network4(text: &str) -> bool {
+    let Some((address, mask)) = text.split_once('/') else { return is_ipv4(text) };
+    is_ipv4(address) && if mask.contains('.') { is_ipv4(mask) } else { bits(mask, 32) }
+}
+
+/// The same of the other family.
+pub(super) fn is_network6(text: &str) -> bool {
+    let Some((address, mask)) = text.split_once('/') else { return is_ipv6(text) };
+    is_ipv6(address) && bits(mask, 128)
+}
+
+fn bits(mask: &str, most: i64) -> bool {
+    decimal(mask).is_some_and(|bits| (0..=most).contains(&bits))
+}
+
+/// A network of a family.
+pub(super) fn is_network(family: &str, text: &str) -> bool {
+    match family {
+        "ipv4" => is_network4(text),
+        "ipv6" => is_network6(text),
+        _ => false,
+    }
+}
+
+pub(super) fn is_mac(text: &str) -> bool {
+    text.len() == 17
+        && text.bytes().enumerate().all(|(at, byte)| if at % 3 == 2 { byte == b':' } else { byte.is_ascii_hexdigit() })
+}
+
+pub(super) fn is_interface(text: &str) -> bool {
+    (1..=16).contains(&text.chars().count()) && !text.contains([' ', '/', '!', '*'])
+}
+
+/// A mark of 32 bits.
+pub(super) fn is_uint32(text: &str) -> bool {
+    any_radix(text).is_some_and(|number| (0..=i64::from(u32::MAX)).contains(&number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What firewalld 0.6.3's functions.py says of each, under Python 2.7.
+    #[test]
+    fn ports_are_firewallds() {
+        for (text, range) in [
+            ("80", Some((80, 80))),
+            ("0", Some((0, 0))),
+            ("65535", Some((65535, 65535))),
+            ("65536", None),
+            ("80-90", Some((80, 90))),
+            ("90-80", Some((80, 90))),
+            ("80-80", Some((80, 80))),
+            ("80-", Some((80, 80))),
+            ("-80", None),
+            ("80-70000", None),
+            ("80-90-100", None),
+            (" 80 ", Some((80, 80))),
+            ("+80", Some((80, 80))),
+            ("80,81", None),
+            ("80:81", None),
+            ("x", None),
+            ("", None),
+            ("ssh", Some((22, 22))),
+            ("ssh-http", Some((22, 80))),
+            ("http-alt", Some((8080, 8080))),
+        ] {
+            assert_eq!(ports(text), range, "{text}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Zones (firewalld 0.6.3, core/io/zone.py, zone_ContentHandler).
+
+mod item;
+
+use std::collections::BTreeSet;
+
+use super::super::finding::Finding;
+use super::element::{Element, Seen};
+use super::rule::{Action, Audit, Kind, LEVELS, Log, Rule, Source};
+use super::{IGNORED, REFUSED, Reader};
+
+const RULE: &str = "firewalld ignores the rule";
+const REST: &str = "firewalld ignores it, and what follows up to the end of the next rule";
+
+/// What of a rule a limit would be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limited {
+    Log,
+    Audit,
+    Action,
+}
+
+/// A zone as far as it is read.
+#[derive(Debug, Default)]
+pub(super) struct Zone {
+    rule: Option<Rule>,
+    /// Something is wrong: firewalld passes over everything up to the end of a rule.
+    broken: bool,
+    limited: Option<Limited>,
+    seen: Seen,
+    sets: BTreeSet<String>,
+}
+
+impl Reader for Zone {
+    fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        match at.name() {
+            "zone" => zone(at, out),
+            "rule" => self.begin_rule(at, out),
+            "service" | "port" | "protocol" | "icmp-block" | "icmp-type" | "masquerade" | "forward-port"
+            | "source-port" => self.element(at, out),
+            "interface" => self.interface(at, out),
+            "source" => self.source(at, out),
+            "destination" => self.destination(at, out),
+            "accept" | "reject" | "drop" | "mark" => self.action(at, out),
+            "log" => self.log(at, out),
+            "audit" => self.audit(at, out),
+            "limit" => self.limit(at, out),
+            "icmp-block-inversion" => self.seen.add(at, "icmp-block-inversion".into(), out),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, at: &Element<'_>, _text: &str, out: &mut Vec<Finding>) {
+        match at.name() {
+            "rule" => {
+                let rule = self.rule.take();
+                if std::mem::take(&mut self.broken) {
+                    return;
+                }
+                let Some(rule) = rule else {
+                    out.push(at.misplaced("a rule within a rule", RULE, "write one after the other"));
+                    return;
+                };
+                match rule.check() {
+                    Some(finding) => out.push(finding),
+                    None => self.seen.add(at, rule.to_string(), out),
+                }
+            }
+            "accept" | "reject" | "drop" | "mark" | "log" | "audit" => self.limited = None,
+            _ => {}
+        }
+    }
+
+    fn ignores(&self) -> bool {
+        self.broken
+    }
+}
+
+fn zone(at: &Element<'_>, out: &mut Vec<Finding>) {
+    const TARGETS: [&str; 5] = ["ACCEPT", "%%REJECT%%", "DROP", "{chain}_{zone}", "default"];
+    if at.get("target").is_some() {
+        at.expect("target", |target| TARGETS.contains(&target), "ACCEPT, DROP, %%REJECT%% or default", out);
+    }
+    for name in ["name", "immutable"].into_iter().filter(|name| at.get(name).is_some()) {
+        out.push(at.deprecated(name, "take it away: the file's name is the zone's"));
+    }
+}
+
+impl Zone {
+    /// Whatever follows is passed over.
+    fn break_off(&mut self, finding: Finding, out: &mut Vec<Finding>) {
+        self.broken = true;
+        out.push(finding);
+    }
+
+    fn begin_rule(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let family = at.get("family");
+        if family.is_some_and(|family| !["ipv4", "ipv6"].contains(&family)) {
+            let finding = at.bad("family", "ipv4 or ipv6").does(RULE);
+            self.break_off(finding, out);
+            return;
+        }
+        self.rule = Some(Rule::new(family, at.span.clone()));
+    }
+
+    /// What a rule, or the zone itself, is about.
+    fn element(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let name = at.name();
+        if name == "masquerade" && ["no", "false"].contains(&at.text("enabled").to_lowercase().as_str()) {
+            out.push(at.deprecated("enabled", "take <masquerade> away"));
+            return;
+        }
+        if let Some(rule) = &mut self.rule {
+            if rule.element.is_some() {
+                let message = "a rule with more than one service, port or the like";
+                self.break_off(at.misplaced(message, RULE, "write a rule for each"), out);
+            } else {
+                rule.element = Some((Kind::of(at), at.span.clone()));
+            }
+            return;
+        }
+        if let Some(item) = item::of(at, out) {
+            self.seen.add(at, item, out);
+        }
+    }
+
+    fn interface(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        if self.rule.is_some() {
+            let finding = at.misplaced("<interface> within a rule", RULE, "put it into the zone");
+            self.break_off(finding, out);
+            return;
+        }
+        self.seen.add(at, format!("interface {}", at.text("name")), out);
+    }
+
+    fn source(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let filled = |name: &str| at.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        if let Some(rule) = &mut self.rule {
+            if rule.source.is_some() {
+                let message = "a rule with more than one source";
+                self.break_off(at.misplaced(message, RULE, "write a rule for each, or name an ipset"), out);
+                return;
+            }
+            let source = Source {
+                address: filled("address"),
+                mac: filled("mac").map(|mac| mac.to_uppercase()),
+                ipset: filled("ipset"),
+                invert: at.inverts(),
+                span: at.place("address"),
+            };
+            if source.address.is_none() && source.mac.is_none() && source.ipset.is_none() {
+                let message = "a source without address, mac or ipset";
+                out.push(at.misplaced(message, REFUSED, "write address=\"10.0.0.0/24\""));
+            }
+            rule.source = Some(source);
+            return;
+        }
+        match item::source(at, out) {
+            // It wants to warn, and asks for the address that is not there.
+            Some((true, ipset)) if !self.sets.insert(ipset.clone()) => {
+                out.push(at.misplaced(format!("the source ipset {ipset} twice"), REFUSED, "take one away"));
+            }
+            Some((false, address)) => self.seen.add(at, format!("source {address}"), out),
+            _ => {}
+        }
+    }
+
+    fn destination(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let Some(rule) = &mut self.rule else {
+            let finding = at.misplaced("<destination> outside of a rule", REST, "put it into a <rule>");
+            self.break_off(finding, out);
+            return;
+        };
+        if rule.destination.is_some() {
+            out.push(at.misplaced("a rule with more than one destination", IGNORED, "write a rule for each"));
+            return;
+        }
+        rule.destination = Some((at.text("address").to_owned(), at.inverts(), at.place("address")));
+    }
+
+    fn action(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let Some(rule) = &mut self.rule else {
+            let message = format!("<{}> outside of a rule", at.name());
+            self.break_off(at.misplaced(message, REST, "put it into a <rule>"), out);
+            return;
+        };
+        if rule.action.is_some() {
+            self.break_off(at.misplaced("a rule with more than one action", RULE, "write a rule for each"), out);
+            return;
+        }
+        rule.action = Some(Action::of(at));
+        self.limited = Some(Limited::Action);
+    }
+
+    fn log(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let Some(rule) = &mut self.rule else {
+            out.push(at.misplaced("<log> outside of a rule", IGNORED, "put it into a <rule>"));
+            return;
+        };
+        if rule.log.is_some() {
+            out.push(at.misplaced("a rule with more than one log", IGNORED, "take one away"));
+            return;
+        }
+        let level = at.get("level").map(str::to_owned);
+        if level.as_deref().is_some_and(|level| !LEVELS.contains(&level)) {
+            let expected = LEVELS.join(", ");
+            let finding = at.bad("level", &expected).does(RULE);
+            self.break_off(finding, out);
+            return;
+        }
+        rule.log = Some(Log { prefix: at.text("prefix").to_owned(), level, limit: None });
+        self.limited = Some(Limited::Log);
+    }
+
+    fn audit(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let Some(rule) = &mut self.rule else {
+            out.push(at.misplaced("<audit> outside of a rule", IGNORED, "put it into a <rule>"));
+            return;
+        };
+        if rule.audit.is_some() {
+            self.break_off(at.misplaced("a rule with more than one audit", RULE, "take one away"), out);
+            return;
+        }
+        rule.audit = Some(Audit::default());
+        self.limited = Some(Limited::Audit);
+    }
+
+    fn limit(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
+        let inside = self.rule.is_some();
+        let slot = self.rule.as_mut().and_then(|rule| match self.limited? {
+            Limited::Log => rule.log.as_mut().map(|log| &mut log.limit),
+            Limited::Audit => rule.audit.as_mut().map(|audit| &mut audit.limit),
+            Limited::Action => rule.action.as_mut().map(|action| &mut action.limit),
+        });
+        match slot {
+            None => {
+                let message = "<limit> outside of an action, log or audit";
+                self.break_off(at.misplaced(message, if inside { RULE } else { REST }, "put it into one"), out);
+            }
+            Some(Some(_)) => {
+                self.break_off(at.misplaced("more than one limit", RULE, "take one away"), out);
+            }
+            Some(slot) => *slot = Some(super::rule::limit(at.text("value"))),
+        }
+    }
+}
