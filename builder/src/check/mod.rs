@@ -22,6 +22,8 @@ mod tests;
 mod text;
 mod tmpfiles;
 mod unit;
+#[cfg(test)]
+mod verdicts;
 
 pub(crate) use command::{Options, run};
 pub(crate) use image::{Ready, recipe};

@@ -156,7 +156,7 @@ fn all_that_the_ready_recipes_render_is_right() {
 }
 
 /// Nothing panics, every place is within the text, and what is said can be shown.
-fn bear(path: &str, text: &str) {
+pub(super) fn bear(path: &str, text: &str) {
     let files = [File { shown: path.into(), path: path.into(), text, mode: Some(0o644) }];
     for finding in check(&files, true).remove(0) {
         let span = &finding.diagnostic.span;

@@ -172,11 +172,9 @@ fn cannot_split(broken: &Broken) -> Finding {
         Broken::Quote(at) => Finding::error("kickstart/quote", at..at + 1, "the quote is not closed")
             .does("anaconda crashes: no closing quotation")
             .instead("close it on the same line; a ' within single quotes is '\\''"),
-        Broken::Escape(at) => {
-            Finding::error("kickstart/continuation", at..at + 1, "a backslash at the end of the file")
-                .does("anaconda crashes: no escaped character")
-                .instead("take it away")
-        }
+        Broken::Escape(at) => Finding::error("kickstart/quote", at..at + 1, "a backslash at the end of the file")
+            .does("anaconda crashes: no escaped character")
+            .instead("take it away"),
     }
 }
 

@@ -1,0 +1,129 @@
+//! What the real programs said of some thousand texts, and whether the checker says the same. Each table names its program.
+//! Rules of advice and effect do not count here: they speak of texts that the program takes.
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use recipes::Severity;
+
+use super::rules::{self, RuleKind};
+use super::{File, check};
+
+/// A text, where it lies on the node, and the verdict.
+struct Judged {
+    path: String,
+    text: String,
+    verdict: &'static str,
+}
+
+/// A cell of a table, with what stands for the ends of lines and the like.
+fn unescape(cell: &str) -> String {
+    let mut text = String::new();
+    let mut chars = cell.chars();
+    while let Some(c) = chars.next() {
+        text.push(match c {
+            '\\' => match chars.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('t') => '\t',
+                other => other.unwrap_or_default(),
+            },
+            c => c,
+        });
+    }
+    text
+}
+
+fn lines(table: &'static str) -> impl Iterator<Item = &'static str> {
+    table.split('\n').filter(|line| !line.is_empty() && !line.starts_with("# "))
+}
+
+/// A table of verdicts and texts of one file.
+fn of_one(table: &'static str, path: &str) -> Vec<Judged> {
+    let judged = |line: &'static str| {
+        let (verdict, text) = line.split_once('\t').unwrap();
+        Judged { path: path.to_owned(), text: unescape(text), verdict }
+    };
+    lines(table).map(judged).collect()
+}
+
+fn kickstarts() -> Vec<Judged> {
+    of_one(include_str!("verdicts/kickstart.tsv"), "a.ks")
+}
+
+fn chrony() -> Vec<Judged> {
+    of_one(include_str!("verdicts/chrony.tsv"), "/etc/chrony.conf")
+}
+
+fn firewalld() -> Vec<Judged> {
+    let judged = |line: &'static str| {
+        let mut cells = line.splitn(3, '\t');
+        let verdict = cells.next().unwrap();
+        let path = format!("/etc/firewalld/{}", cells.next().unwrap());
+        Judged { path, text: unescape(cells.next().unwrap()), verdict }
+    };
+    lines(include_str!("verdicts/firewalld.tsv")).map(judged).collect()
+}
+
+/// What the checker says of each that the program did not say, and the other way round.
+fn disagreements(all: &[Judged]) -> Vec<String> {
+    let mut out = Vec::new();
+    for judged in all {
+        let files = [File { shown: String::new(), path: judged.path.clone(), text: &judged.text, mode: None }];
+        let findings = check(&files, false).remove(0);
+        let said = findings.iter().any(|finding| {
+            let part = judged.verdict == "ignored-in-part";
+            rules::kind(finding.rule) == RuleKind::Parser && (part || finding.diagnostic.severity == Severity::Error)
+        });
+        if said != (judged.verdict != "accepted") {
+            let found: Vec<_> = findings.iter().map(|finding| (finding.rule, &finding.diagnostic.message)).collect();
+            out.push(format!("{}: {} {:?}, and here {found:?}", judged.path, judged.verdict, judged.text));
+        }
+    }
+    out
+}
+
+/// At least so many texts, of each verdict at least a tenth, and no disagreement.
+fn agrees(all: &[Judged], least: usize) {
+    assert!(all.len() >= least, "only {} texts", all.len());
+    let taken = all.iter().filter(|judged| judged.verdict == "accepted").count();
+    assert!(taken * 10 > all.len() && (all.len() - taken) * 10 > all.len(), "{taken} of {}", all.len());
+    let wrong = disagreements(all);
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), all.len(), wrong.join("\n"));
+}
+
+#[test]
+fn kickstarts_are_judged_as_pykickstart_does() {
+    agrees(&kickstarts(), 1000);
+}
+
+#[test]
+fn chrony_conf_is_judged_as_chronyd_does() {
+    agrees(&chrony(), 500);
+}
+
+#[test]
+fn files_of_firewalld_are_judged_as_its_readers_do() {
+    agrees(&firewalld(), 300);
+}
+
+proptest! {
+    /// A judged text, with a piece of another one in it.
+    #[test]
+    fn no_mixture_of_judged_texts_makes_a_checker_panic(
+        which in any::<prop::sample::Index>(),
+        other in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        cut in any::<prop::sample::Index>(),
+        piece in prop::sample::select(&["", "\\", "\r", "\n", "\"", "'", "%", "<", "&", "\u{0}", "é", "\u{b}", "--", "=", "#", "/", ":"][..]),
+    ) {
+        static ALL: LazyLock<Vec<Judged>> = LazyLock::new(|| [kickstarts(), chrony(), firewalld()].into_iter().flatten().collect());
+        let (one, two) = (which.get(&ALL), other.get(&ALL));
+        let chars: Vec<char> = one.text.chars().collect();
+        let at = at.index(chars.len() + 1);
+        let tail: Vec<char> = two.text.chars().collect();
+        let cut = cut.index(tail.len() + 1);
+        let text: String = chars[..at].iter().copied().chain(piece.chars()).chain(tail[cut..].iter().copied()).collect();
+        super::tests::bear(&one.path, &text);
+    }
+}
