@@ -64,7 +64,7 @@ pub(super) fn access(first: Part<'_>, name: &str, rest: Part<'_>) -> Option<Find
         if bits.is_none() && LOCAL.contains(&address.text) {
             return None;
         }
-        let message = format!("`{}` is no address", address.text);
+        let message = format!("`{}` is not an address", address.text);
         return refuse(place, message, "write a network, as in 10.0.0.0/24; DNS may not answer as chronyd starts");
     }
     let bits = bits?;
@@ -75,5 +75,5 @@ pub(super) fn access(first: Part<'_>, name: &str, rest: Part<'_>) -> Option<Find
         return Some(finding.does("chronyd ignores them").instead("write a line for each network"));
     }
     let place = if bits.text.is_empty() { network } else { bits };
-    refuse(place, format!("`{}` is no number of bits", bits.text), "write a network, as in 10.0.0.0/24")
+    refuse(place, format!("`{}` is not a number of bits", bits.text), "write a network, as in 10.0.0.0/24")
 }

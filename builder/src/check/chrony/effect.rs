@@ -17,7 +17,7 @@ pub(super) fn include(rest: Part<'_>) -> Option<Finding> {
     let finding = if likely {
         Finding::warning("chrony/include", rest, message).does("it does not start where the file is missing")
     } else {
-        Finding::error("chrony/include", rest, message).does("it does not start: there is no such file")
+        Finding::error("chrony/include", rest, message).does("it does not start: the file does not exist")
     };
     Some(finding.instead("write an absolute path, or a pattern, which may match nothing"))
 }
@@ -28,7 +28,7 @@ pub(super) fn source(kind: &str, rest: Part<'_>, out: &mut Vec<Finding>) {
     let good = host.text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
     if !good {
         out.push(
-            Finding::warning("chrony/host", host, format!("`{}` is no host", host.text))
+            Finding::warning("chrony/host", host, format!("`{}` is not a host", host.text))
                 .does("chronyd starts, and asks for that name again and again")
                 .instead("write a name or an address, without http:// or a port"),
         );

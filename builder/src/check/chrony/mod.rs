@@ -125,7 +125,7 @@ fn directive(first: Part<'_>, name: &str, form: &'static Form, rest: Part<'_>, o
         Form::Any(known) => {
             for word in words(rest).filter(|word| !known.split('|').any(|known| known == word.text)) {
                 out.push(comment_or(word, || {
-                    let finding = wrong(word, format!("{name} knows no `{}`", word.text), "take it away");
+                    let finding = wrong(word, format!("{name} does not know `{}`", word.text), "take it away");
                     match nearest(word.text, known.split('|')) {
                         Some(near) => finding.instead(format!("did you mean {near}?")),
                         None => finding.instead(format!("it has: {}", known.replace('|', ", "))),

@@ -82,7 +82,7 @@ impl Reader for IpSet {
             if let Err(expected) = entry_fits(entry, &self.kind, family) {
                 let message = match self.kind.as_str() {
                     "" => "an entry of a set without a type".to_owned(),
-                    kind => format!("`{entry}` is no entry for {kind} of {family}"),
+                    kind => format!("`{entry}` does not fit {kind} of {family}"),
                 };
                 let finding = Finding::error("firewalld/entry", place.clone(), message);
                 out.push(finding.does(IGNORED).instead(format!("expected {expected}")));

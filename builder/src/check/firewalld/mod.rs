@@ -52,7 +52,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         Err(error) => {
             let at = offset(text, error.pos());
             return vec![
-                Finding::error("firewalld/xml", at..at, format!("this is no XML: {error}"))
+                Finding::error("firewalld/xml", at..at, format!("this is not XML: {error}"))
                     .does(REFUSED)
                     .instead("close each element, write &lt; for < and &amp; for &"),
             ];
@@ -98,7 +98,7 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
     let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
     let message = if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || signs.contains(c)) {
-        format!("`{name}` is no name: letters, digits and {signs} are")
+        format!("`{name}` is not a name: it has letters, digits and {signs}")
     } else if kind == Kind::Zone && name.len() > 17 {
         format!("the zone's name has {} characters, and 17 are allowed", name.len())
     } else {

@@ -21,7 +21,7 @@ pub(super) struct Given {
 /// What the words behind a command say.
 #[derive(Debug, Default)]
 pub(super) struct Read {
-    /// The words that are no options.
+    /// The words that are not options.
     pub(super) words: Vec<Word>,
     pub(super) given: Vec<Given>,
 }
@@ -141,13 +141,13 @@ fn misfit(word: &Word, name: &str, option: &KsOption, value: Option<&str>) -> Op
             (format!("{name} takes yes or no, not `{value}`"), "write yes or no".into())
         }
         Form::Choice(words) if !words.split('|').any(|known| known == value) => {
-            (format!("{name} knows no `{value}`"), one_of(value, words))
+            (format!("{name} does not know `{value}`"), one_of(value, words))
         }
         Form::Text | Form::List | Form::Items | Form::Device | Form::Lenient(_) if swallowed => {
             (format!("{name} has no value: `{value}` is read as its value"), format!("write {name}=VALUE"))
         }
         Form::Lenient(words) if !words.split('|').any(|known| known.eq_ignore_ascii_case(value)) => {
-            let message = format!("{name} knows no `{value}`");
+            let message = format!("{name} does not know `{value}`");
             let finding = Finding::warning("kickstart/ignored", word.span.clone(), message).does("anaconda ignores it");
             return Some(finding.instead(one_of(value, words)));
         }

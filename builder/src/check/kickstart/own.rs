@@ -103,7 +103,7 @@ fn driverdisk(line: &Line<'_>, earlier: &Earlier, out: &mut Vec<Finding>) {
 fn mount_point(line: &Line<'_>, out: &mut Vec<Finding>) {
     let Some(point) = line.words.get(1) else { return };
     if point.value.to_lowercase() != "none" && !point.value.starts_with('/') {
-        let message = format!("`{}` is no mount point", point.value);
+        let message = format!("`{}` is not a mount point", point.value);
         let finding = Finding::error("kickstart/option-value", point.span.clone(), message).does("anaconda stops");
         out.push(finding.instead("write an absolute path, or none"));
     }

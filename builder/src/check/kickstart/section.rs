@@ -65,7 +65,7 @@ pub(super) fn read<'a>(
 }
 
 fn unknown(first: &Word) -> Finding {
-    let message = format!("there is no section {}", first.value.escape_debug());
+    let message = format!("7 does not have the section {}", first.value.escape_debug());
     let finding = Finding::error("kickstart/section", first.span.clone(), message);
     let finding = finding.does("anaconda stops: unknown kickstart section");
     match first.value.as_str() {

@@ -98,7 +98,7 @@ fn bootloader(line: &Line<'_>, out: &mut Vec<Finding>) {
         (secret, Some(crypted)) => {
             let place = secret.unwrap_or(crypted).span.clone();
             out.push(
-                Finding::error("kickstart/bootloader", place, "no password that GRUB 2 takes")
+                Finding::error("kickstart/bootloader", place, "GRUB 2 does not take this password")
                     .does("anaconda stops: not in grub.pbkdf2 format")
                     .instead("it must begin with grub.pbkdf2.: grub2-mkpasswd-pbkdf2 makes it"),
             );
@@ -113,9 +113,13 @@ fn label(line: &Line<'_>, out: &mut Vec<Finding>) {
     let label = given.value.as_deref().unwrap_or_default();
     if !["", "msdos", "gpt"].contains(&label) {
         out.push(
-            Finding::warning("kickstart/filesystem", given.span.clone(), format!("x86 knows no disk label `{label}`"))
-                .does("anaconda stops")
-                .instead("write gpt, or msdos on a BIOS machine"),
+            Finding::warning(
+                "kickstart/filesystem",
+                given.span.clone(),
+                format!("x86 does not know the disk label `{label}`"),
+            )
+            .does("anaconda stops")
+            .instead("write gpt, or msdos on a BIOS machine"),
         );
     }
 }
@@ -223,7 +227,7 @@ fn partition(line: &Line<'_>, out: &mut Vec<Finding>) {
     if let Some(given) = line.find("--fstype") {
         let kind = given.value.as_deref().unwrap_or_default();
         if !kind.is_empty() && !FILE_SYSTEMS.contains(&kind) {
-            let message = format!("7 makes no file system `{kind}`");
+            let message = format!("7 does not make the file system `{kind}`");
             let finding = Finding::warning("kickstart/filesystem", given.span.clone(), message);
             out.push(finding.does("anaconda stops").instead("write xfs, ext4, vfat or swap"));
         }
