@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(UNITS["Unit"].len(), 72);
         assert_eq!(UNITS["Service"]["ProtectSystem"], "bool|full");
         assert_eq!(LATER["StateDirectory"].since, Some("235"));
-        assert_eq!((DAEMONS.len(), DAEMONS["Journal"].len(), DAEMONS["Manager"].len()), (2, 26, 46));
+        assert_eq!((DAEMONS.len(), DAEMONS["Journal"].len(), DAEMONS["Manager"].len()), (2, 26, 45));
         assert!(DAEMONS_LATER.keys().all(|key| DAEMONS.values().all(|section| !section.contains_key(key))));
         assert!(SYSCTL_KEYS.len() > 380 && SYSCTL_KEYS.contains("vm.swappiness"));
         assert!(SYSCTL_FORMS.keys().all(|key| SYSCTL_KEYS.contains(key)));

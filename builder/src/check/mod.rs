@@ -17,6 +17,7 @@ mod report;
 mod rules;
 mod sarif;
 mod sysctl;
+mod systemd;
 #[cfg(test)]
 mod tests;
 mod text;

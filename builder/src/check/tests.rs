@@ -89,7 +89,7 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
     assert_eq!(run["tool"]["driver"]["name"], "builder check");
     let results = run["results"].as_array().unwrap();
-    assert_eq!(results.len(), 3);
+    assert_eq!(results.len(), 4);
     for result in results {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
         assert_eq!(rules[index]["id"], result["ruleId"]);
@@ -151,7 +151,10 @@ fn all_that_the_ready_recipes_render_is_right() {
         let files = as_files(&all);
         let kinds = files.iter().filter(|file| Kind::of(&file.path).is_some()).count();
         assert!(kinds >= 10, "only {kinds} files have a kind");
-        assert_eq!(check_with_bash(&files, true), vec![Vec::new(); files.len()]);
+        let mut findings: Vec<Finding> = check_with_bash(&files, true).into_iter().flatten().collect();
+        // The units name protections that systemd enforces where it has seccomp; 7.9's does not, and check says so.
+        findings.retain(|finding| finding.rule != "unit/compiled-out");
+        assert_eq!(findings, Vec::new());
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         let letter = kind.text.chars().next().unwrap_or(' ');
         if let Some(age) = rest.get(4).filter(|age| age.text != "-" && "dDeCxXv".contains(letter)) {
             let span = age.text.trim_start_matches('~');
-            if !super::unit::is_span(span) {
+            if super::systemd::time::sec(span).is_none() {
                 out.push(
                     Finding::error("tmpfiles/age", *age, format!("`{}` is no age", age.text))
                         .does("the line is ignored")

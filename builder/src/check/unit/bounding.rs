@@ -2,22 +2,22 @@
 //! config_parse_capability_set): the set without A, or the set without B, is the whole set.
 
 use super::super::finding::Finding;
-use super::read::Assignment;
+use super::Line;
 
 /// Lines that give back what those before them took.
-pub(super) fn check(assignments: &[Assignment<'_>]) -> Vec<Finding> {
+pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut narrowed = false;
-    for assignment in assignments.iter().filter(|assignment| assignment.key.text == "CapabilityBoundingSet") {
-        let value = assignment.value;
+    for line in lines.iter().filter(|line| line.assignment.key.text == "CapabilityBoundingSet") {
+        let value = line.assignment.value;
         if value.text.starts_with('~') && narrowed {
             out.push(
                 Finding::error("unit/capability-merge", value, "a second CapabilityBoundingSet=, with ~")
-                    .does("219 adds all but these to the set: what the lines before took away is back")
+                    .does("219 adds all but these to the set: what the lines before removed is back")
                     .instead("write one line with all that is to go"),
             );
         }
-        // An empty one takes all away; the next is then the first that says anything.
+        // An empty one removes all; the next is then the first that says anything.
         narrowed = !value.text.is_empty() && value.text != "~";
     }
     out

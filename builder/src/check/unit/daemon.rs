@@ -4,7 +4,9 @@ use recipes::diagnostic::nearest;
 
 use super::super::finding::Finding;
 use super::super::known;
-use super::{read, value};
+use super::context::Context;
+use super::read::{self, Reader};
+use super::value;
 
 /// The section of the daemon whose configuration a path is.
 pub(in super::super) fn section_of(path: &str) -> Option<&'static str> {
@@ -19,14 +21,11 @@ pub(in super::super) fn section_of(path: &str) -> Option<&'static str> {
 
 /// What is wrong with one of them.
 pub(in super::super) fn check(path: &str, text: &str) -> Vec<Finding> {
-    let (Some(section), (joined, mut out)) = (section_of(path), read::join(text)) else { return Vec::new() };
-    let reading = read::read(&joined);
-    out.extend(reading.findings.into_iter().map(|finding| match finding.rule {
-        "unit/no-assignment" | "unit/section-header" => {
-            finding.does("219 stops reading here, and reads none of the later files (conf-parser.c)")
-        }
-        _ => finding,
-    }));
+    let Some(section) = section_of(path) else { return Vec::new() };
+    let joined = read::join(text);
+    let mut out = joined.findings;
+    let reading = read::read(&joined.text, Reader::Daemon, |name| name == section);
+    out.extend(reading.findings);
     for other in reading.sections.iter().filter(|other| other.text != section && !other.text.starts_with("X-")) {
         out.push(
             Finding::error("unit/section", *other, format!("this file has no section [{}]", other.text))
@@ -35,19 +34,23 @@ pub(in super::super) fn check(path: &str, text: &str) -> Vec<Finding> {
         );
     }
     let directives = &known::DAEMONS[section];
-    for assignment in reading.assignments.iter().filter(|assignment| assignment.section.text == section) {
+    let context = Context::of_daemon();
+    for assignment in reading.assignments {
         let key = assignment.key.text;
         if let Some(form) = directives.get(key) {
-            value::check(form, key, assignment.value, &mut out);
+            value::check(form, &assignment, &context, &mut out);
+            continue;
+        }
+        if key.starts_with("X-") {
             continue;
         }
         let finding = |message: String| {
-            Finding::error("unit/unknown-directive", assignment.key, message).does("here it is ignored")
+            Finding::error("unit/unknown-directive", assignment.key, message).does("219 ignores the line")
         };
         out.push(match (known::DAEMONS_LATER.get(key), nearest(key, directives.keys().copied())) {
             (Some(instead), _) => finding(format!("{key}= came after 219")).instead(*instead),
             (None, Some(near)) => finding(format!("219 has no {key}= here")).instead(format!("did you mean {near}=?")),
-            (None, None) => finding(format!("219 has no {key}= here")).instead("take it away"),
+            (None, None) => finding(format!("219 has no {key}= here")).instead("remove it"),
         });
     }
     out

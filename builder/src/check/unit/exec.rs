@@ -1,49 +1,155 @@
 //! Command lines: `config_parse_exec` of systemd 219 (src/core/load-fragment.c).
 
 use super::super::finding::Finding;
+use super::super::systemd::specifier;
+use super::super::systemd::words::{Words, is_utf8, strip, unescape};
 use super::super::text::Part;
+use super::assignment::Assignment;
 
-pub(super) fn check(key: &str, value: Part<'_>, out: &mut Vec<Finding>) {
-    // `-` and `@`, in any order, each once.
-    let mut command = value;
-    for _ in 0..2 {
-        command = command.strip("-").or_else(|| command.strip("@")).unwrap_or(command);
-    }
-    let prefix = command.text.chars().next().filter(|c| "+!:|".contains(*c));
-    if let Some(prefix) = prefix {
-        let instead = match prefix {
-            '+' | '!' if key != "ExecStart" => {
-                "write PermissionsStartOnly=yes: then all but ExecStart= runs as root".to_owned()
+/// What is wrong with the commands of a line; how many of them 219 takes. It reads no further than the first wrong one.
+pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
+    let mut rest = assignment.value;
+    let mut commands = 0;
+    while !strip(rest).text.is_empty() {
+        let mut words = Words::of(rest);
+        match command(&mut words, assignment.key.text, out) {
+            Ok(()) => commands += 1,
+            Err(finding) => {
+                out.push(finding.does(if commands == 0 {
+                    "219 ignores the line"
+                } else {
+                    "219 ignores the line from this command on"
+                }));
+                break;
             }
-            '+' | '!' => "put what needs root into ExecStartPre= of a unit with PermissionsStartOnly=yes".to_owned(),
-            _ => "write the command without it".to_owned(),
+        }
+        rest = words.rest;
+    }
+    shell_words(assignment.value, out);
+    commands
+}
+
+/// Whether a word ends a command. In quotes it does so as well.
+fn is_separator(word: Part<'_>) -> bool {
+    word.text == ";"
+}
+
+/// The words of one command, up to a `;`.
+fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(), Finding> {
+    let Some(first) = words.next() else { return Err(quote(words.rest)) };
+    let (program, own_name) = prefixes(first);
+    let mut arguments = Vec::new();
+    loop {
+        match words.next() {
+            Some(word) if is_separator(word) => break,
+            Some(word) => arguments.push(word),
+            None if !strip(words.rest).text.is_empty() => return Err(quote(words.rest)),
+            None => break,
+        }
+    }
+    let error =
+        |rule, place: Part<'_>, message: &str, instead: String| Finding::error(rule, place, message).instead(instead);
+    if program.text.is_empty() {
+        return Err(error(
+            "unit/exec-path",
+            first,
+            "a command without a program",
+            "write its path right behind the prefix".into(),
+        ));
+    }
+    let garbled = |word: &&Part<'_>| !is_utf8(&unescape(word.text));
+    if let Some(word) = arguments.iter().chain([&program]).find(garbled) {
+        let instead = "write the characters themselves".into();
+        return Err(error("unit/value-form", *word, "escapes that make no UTF-8", instead));
+    }
+    if own_name && arguments.is_empty() {
+        return Err(error(
+            "unit/exec-path",
+            first,
+            "@ takes the next word as the program's name, and there is none",
+            "write the name behind the path, or remove the @".into(),
+        ));
+    }
+    if let Some(finding) = wrong_program(program, key) {
+        return Err(finding);
+    }
+    out.extend(unexpanded(program));
+    Ok(())
+}
+
+/// The program behind the prefixes - and @, in any order, each once; and whether the next word is its name.
+fn prefixes(first: Part<'_>) -> (Part<'_>, bool) {
+    let (mut rest, mut ignore, mut own_name) = (first, false, false);
+    for _ in 0..2 {
+        if let (Some(behind), false) = (rest.strip("-"), ignore) {
+            (rest, ignore) = (behind, true);
+        }
+        if let (Some(behind), false) = (rest.strip("@"), own_name) {
+            (rest, own_name) = (behind, true);
+        }
+    }
+    (rest, own_name)
+}
+
+fn wrong_program(program: Part<'_>, key: &str) -> Option<Finding> {
+    let path = unescape(program.text);
+    let unsafe_byte = |byte: &u8| *byte < b' ' || b"\\\"'".contains(byte);
+    if path.iter().any(unsafe_byte) {
+        let finding = Finding::error(
+            "unit/exec-path",
+            program,
+            "a quote, a backslash or a control character in the path of a program",
+        );
+        return Some(finding.instead("rename the program, or start it by /bin/sh -c '…'"));
+    }
+    if !path.starts_with(b"/") {
+        return Some(not_absolute(program, key));
+    }
+    path.ends_with(b"/")
+        .then(|| Finding::error("unit/exec-path", program, "the command is a folder").instead("name the program in it"))
+}
+
+fn not_absolute(program: Part<'_>, key: &str) -> Finding {
+    if program.text.starts_with(['-', '@']) {
+        let finding = Finding::error("unit/exec-prefix", program.cut(0..1), "219 takes each prefix once");
+        return finding.instead("write - and @ once each, and the absolute path right behind them");
+    }
+    if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
+        let instead = match prefix {
+            '+' | '!' if key != "ExecStart" => "write PermissionsStartOnly=yes: then all but ExecStart= runs as root",
+            '+' | '!' => "put what needs root into ExecStartPre= of a unit with PermissionsStartOnly=yes",
+            _ => "write the command without it",
         };
-        out.push(
-            Finding::error("unit/exec-prefix", command.cut(0..1), format!("219 does not know the prefix {prefix}"))
-                .does("the line is ignored: the path is not absolute")
-                .instead(instead),
-        );
-    } else if !command.text.starts_with(['/', '"', '\'']) {
-        let word = command.words().next().unwrap_or(command);
-        out.push(
-            Finding::error("unit/exec-path", word, format!("`{}` is no absolute path", word.text))
-                .does("the line is ignored; 219 looks into no PATH")
-                .instead(format!("write the whole path, as in /usr/bin/{}", word.text.trim_start_matches(['.', '/']))),
-        );
-    } else if command.words().next().is_some_and(|word| word.text.ends_with('/')) {
-        out.push(
-            Finding::error("unit/exec-path", command.words().next().unwrap_or(command), "the command is a folder")
-                .does("the line is ignored")
-                .instead("name the program in it"),
-        );
+        let finding =
+            Finding::error("unit/exec-prefix", program.cut(0..1), format!("219 does not know the prefix {prefix}"));
+        return finding.instead(instead);
     }
-    if let Some(open) = open_quote(value) {
-        out.push(
-            Finding::error("unit/exec-quote", open, "the quote is not closed")
-                .does("the line is ignored")
-                .instead("close it, or write \\x22 for \" and \\x27 for '"),
-        );
-    }
+    let finding = Finding::error("unit/exec-path", program, format!("`{}` is not an absolute path", program.text));
+    finding.instead(if program.text.starts_with(['$', '%', '~']) {
+        "219 expands nothing in the path of a program: write it out, beginning with /".to_owned()
+    } else {
+        format!(
+            "write the whole path, as in /usr/bin/{}: 219 searches no PATH",
+            program.text.trim_start_matches(['.', '/', '"'])
+        )
+    })
+}
+
+fn quote(rest: Part<'_>) -> Finding {
+    super::list::quote(strip(rest))
+}
+
+/// 219 resolves specifiers in the arguments alone.
+fn unexpanded(program: Part<'_>) -> Option<Finding> {
+    let mut letters = program.text.match_indices('%').filter_map(|(at, _)| program.text[at + 1..].chars().next());
+    letters.any(specifier::is_known).then(|| {
+        Finding::warning("unit/specifier", program, "219 expands no specifiers in the path of a program")
+            .does("it starts a program of exactly this name, or fails with 203/EXEC")
+            .instead("write the path out, or start it by /bin/sh -c '…'")
+    })
+}
+
+fn shell_words(value: Part<'_>, out: &mut Vec<Finding>) {
     let of_a_shell = |word: &Part<'_>| matches!(word.text, "|" | "||" | "&&" | ">" | ">>" | "<" | "2>&1" | "&");
     if let Some(word) = value.words().skip(1).find(of_a_shell) {
         out.push(
@@ -52,21 +158,4 @@ pub(super) fn check(key: &str, value: Part<'_>, out: &mut Vec<Finding>) {
                 .instead("write /bin/sh -c '…', or StandardOutput="),
         );
     }
-}
-
-/// The quote that is left open.
-fn open_quote(value: Part<'_>) -> Option<Part<'_>> {
-    let (mut open, mut escaped, mut boundary) = (None, false, true);
-    for (at, c) in value.text.char_indices() {
-        match (escaped, open, c) {
-            (true, ..) => escaped = false,
-            (_, _, '\\') => escaped = true,
-            (_, Some((quote, _)), c) if quote == c => open = None,
-            // 219 opens a quote only where a word begins (util.c, split).
-            (_, None, '"' | '\'') if boundary => open = Some((c, at)),
-            _ => {}
-        }
-        boundary = c.is_whitespace();
-    }
-    open.map(|(_, at)| value.cut(at..at + 1))
 }

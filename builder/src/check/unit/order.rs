@@ -5,40 +5,99 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::super::finding::Finding;
-use super::together::Unit;
+use super::loaded::Unit;
+use super::together::Units;
 
-/// The order of a boot, from systemd's own units (bootup(7)).
-const BOOT: [(&str, &str); 16] = [
-    ("local-fs-pre.target", "local-fs.target"),
-    ("local-fs.target", "sysinit.target"),
-    ("swap.target", "sysinit.target"),
-    ("cryptsetup.target", "sysinit.target"),
-    ("systemd-tmpfiles-setup.service", "sysinit.target"),
-    ("local-fs.target", "systemd-tmpfiles-setup.service"),
-    ("systemd-sysctl.service", "sysinit.target"),
-    ("sysinit.target", "basic.target"),
-    ("sockets.target", "basic.target"),
-    ("timers.target", "basic.target"),
-    ("paths.target", "basic.target"),
-    ("slices.target", "basic.target"),
-    ("basic.target", "multi-user.target"),
-    ("multi-user.target", "graphical.target"),
-    ("network-pre.target", "network.target"),
-    ("network.target", "network-online.target"),
+/// The order of a boot, from the units of 219 itself (units/*.in): a unit, and those that it waits for.
+const BOOT: &[(&str, &[&str])] = &[
+    ("basic.target", &["sysinit.target", "sockets.target", "paths.target", "slices.target"]),
+    ("sysinit.target", SYSINIT),
+    ("local-fs.target", &["local-fs-pre.target", "systemd-remount-fs.service"]),
+    ("remote-fs.target", &["remote-fs-pre.target"]),
+    ("sockets.target", &["systemd-journald.socket", "systemd-udevd-control.socket", "systemd-udevd-kernel.socket"]),
+    ("systemd-journal-flush.service", &["systemd-journald.service", "systemd-remount-fs.service"]),
+    ("systemd-tmpfiles-setup.service", &["local-fs.target", "systemd-journal-flush.service"]),
+    ("systemd-sysctl.service", &["systemd-modules-load.service"]),
+    ("systemd-update-utmp.service", &["systemd-tmpfiles-setup.service", "auditd.service"]),
+    ("systemd-user-sessions.service", &["remote-fs.target", "nss-user-lookup.target", "basic.target"]),
+    ("multi-user.target", &["basic.target", "rescue.target"]),
+    ("graphical.target", &["multi-user.target", "display-manager.service"]),
+    ("rescue.target", &["sysinit.target"]),
+    ("network.target", &["network-pre.target"]),
+    ("network-online.target", &["network.target"]),
+    ("rc-local.service", &["network.target", "basic.target"]),
+];
+
+/// What sysinit.target waits for.
+const SYSINIT: &[&str] = &[
+    "local-fs.target",
+    "swap.target",
+    "kmod-static-nodes.service",
+    "systemd-journald.service",
+    "systemd-modules-load.service",
+    "systemd-random-seed.service",
+    "systemd-sysctl.service",
+    "systemd-tmpfiles-setup-dev.service",
+    "systemd-tmpfiles-setup.service",
+    "systemd-udev-trigger.service",
+    "systemd-udevd.service",
+    "systemd-update-utmp.service",
+];
+
+/// Targets of 219 with DefaultDependencies=no: they wait for no unit that they only want.
+const BARE: [&str; 17] = [
+    "ctrl-alt-del.target",
+    "final.target",
+    "halt.target",
+    "hibernate.target",
+    "hybrid-sleep.target",
+    "kexec.target",
+    "local-fs.target",
+    "poweroff.target",
+    "reboot.target",
+    "remote-fs.target",
+    "runlevel0.target",
+    "runlevel6.target",
+    "shutdown.target",
+    "sleep.target",
+    "suspend.target",
+    "timers.target",
+    "umount.target",
 ];
 
 /// Who waits for whom, and where that is said.
 type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Option<(usize, Range<usize>)>>>;
 
-/// A finding for each cycle that one of these units is part of.
-pub(super) fn cycles(units: &BTreeMap<&str, Unit<'_>>) -> Vec<(usize, Finding)> {
+/// What a unit waits for, and what waits for it, without its saying so (`*_add_default_dependencies` in src/core/*.c).
+fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'static str]) {
+    match id.rsplit_once('.').map(|(_, kind)| kind) {
+        Some("service") => (&["basic.target"], &["shutdown.target"]),
+        Some("socket") => (&["sysinit.target"], &["sockets.target", "shutdown.target"]),
+        Some("timer") if unit.last("Timer", "OnCalendar").is_some() => {
+            (&["sysinit.target", "time-sync.target"], &["timers.target", "shutdown.target"])
+        }
+        Some("timer") => (&["sysinit.target"], &["timers.target", "shutdown.target"]),
+        Some("path") => (&["sysinit.target"], &["paths.target", "shutdown.target"]),
+        Some("mount" | "automount") => (&[], &["umount.target"]),
+        Some("swap") => (&[], &["swap.target", "umount.target"]),
+        _ => (&[], &[]),
+    }
+}
+
+fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
     let mut waits: Waits<'_> = BTreeMap::new();
     let mut add = |later, earlier, place| {
-        waits.entry(later).or_default().entry(earlier).or_insert(place);
+        // 219 ignores what a unit says of itself.
+        if later != earlier {
+            waits.entry(later).or_default().entry(earlier).or_insert(place);
+        }
     };
-    for (earlier, later) in BOOT {
-        add(later, earlier, None);
+    for (later, earlier) in BOOT {
+        for earlier in *earlier {
+            add(later, earlier, None);
+        }
     }
+    let has_defaults = |unit: &Unit<'_>| unit.switch("Unit", "DefaultDependencies") != Some(false);
     for (name, unit) in units {
         for (file, word) in unit.words("Unit", "After") {
             add(name, word.text, Some((file, word.span())));
@@ -46,23 +105,33 @@ pub(super) fn cycles(units: &BTreeMap<&str, Unit<'_>>) -> Vec<(usize, Finding)> 
         for (file, word) in unit.words("Unit", "Before") {
             add(word.text, name, Some((file, word.span())));
         }
-        if unit.is_off("DefaultDependencies") {
-            continue;
-        }
-        // What a unit has without saying so (service_add_default_dependencies, and its like in socket.c, timer.c, path.c).
-        match name.rsplit_once('.').map(|(_, kind)| kind) {
-            Some("service") => add(name, "basic.target", None),
-            Some("socket" | "timer" | "path") => add(name, "sysinit.target", None),
-            _ => {}
-        }
-        // A target waits for what it wants, unless the unit says that it comes after the target.
-        for (file, word) in unit.words("Install", "WantedBy").chain(unit.words("Install", "RequiredBy")) {
-            if word.text.ends_with(".target") && !unit.words("Unit", "After").any(|(_, after)| after.text == word.text)
-            {
-                add(word.text, name, Some((file, word.span())));
+        if has_defaults(unit) {
+            let (earlier, later) = defaults(name, unit);
+            for earlier in earlier {
+                add(name, earlier, None);
+            }
+            for later in later {
+                add(later, name, None);
             }
         }
     }
+    // A target waits for what it wants, unless it comes before that already (`unit_add_default_target_dependency`).
+    for (name, unit) in units.iter().filter(|(_, unit)| has_defaults(unit)) {
+        let wanted = unit.words("Install", "WantedBy").chain(unit.words("Install", "RequiredBy"));
+        let of_target = |target: &str| units.get(target).map_or(!BARE.contains(&target), has_defaults);
+        for (file, word) in wanted.filter(|(_, word)| word.text.ends_with(".target") && of_target(word.text)) {
+            let is_before = waits.get(name).is_some_and(|earlier| earlier.contains_key(word.text));
+            if !is_before && word.text != *name {
+                waits.entry(word.text).or_default().entry(name).or_insert(Some((file, word.span())));
+            }
+        }
+    }
+    waits
+}
+
+/// A finding for each cycle that one of these units is part of.
+pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
+    let waits = waits(units);
     let mut out = Vec::new();
     let mut told = BTreeSet::new();
     for name in units.keys() {
@@ -81,9 +150,9 @@ pub(super) fn cycles(units: &BTreeMap<&str, Unit<'_>>) -> Vec<(usize, Finding)> 
         out.push((
             file,
             Finding::error("unit/ordering-cycle", span, format!("the units wait for each other: {shown}"))
-                .does("219 leaves out one of them, and not always the same")
+                .does("219 drops the start of one of them, and not always of the same")
                 .instead(
-                    "take one of the orderings away; what is to run before basic.target needs DefaultDependencies=no",
+                    "remove one of the orderings; what is to run before basic.target needs DefaultDependencies=no",
                 ),
         ));
     }

@@ -1,15 +1,33 @@
-//! How systemd 219 reads a unit file (src/shared/conf-parser.c): lines, sections, assignments. A line may be long: that it
-//! was read in pieces of 2047 bytes ended with Red Hat's 219-48 (#1503106; the changelog of its systemd.spec).
+//! How systemd 219 reads a unit file (`config_parse` of src/shared/conf-parser.c): lines, sections, assignments. A line may be
+//! long: that it was read in pieces of 2047 bytes ended with Red Hat's 219-48 (#1503106; the changelog of its systemd.spec).
+
+use std::ops::Range;
 
 use super::super::finding::Finding;
+use super::super::systemd::words::strip;
 use super::super::text::Part;
+use super::assignment::Assignment;
 
-/// `KEY=VALUE` in a section.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Assignment<'a> {
-    pub(super) section: Part<'a>,
-    pub(super) key: Part<'a>,
-    pub(super) value: Part<'a>,
+/// Which program reads a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// PID 1, a unit.
+    Unit,
+    /// PID 1, an addition to a unit.
+    DropIn,
+    /// A daemon, its own configuration.
+    Daemon,
+}
+
+impl Reader {
+    /// What 219 does with a file that has a line it cannot read.
+    fn stops(self) -> &'static str {
+        match self {
+            Self::Unit => "219 refuses to load the unit",
+            Self::DropIn => "219 reads no further in this drop-in",
+            Self::Daemon => "219 stops reading here, and reads none of the later files",
+        }
+    }
 }
 
 /// What a unit file says, and what 219 cannot read of it.
@@ -18,93 +36,142 @@ pub(super) struct Reading<'a> {
     pub(super) sections: Vec<Part<'a>>,
     pub(super) assignments: Vec<Assignment<'a>>,
     pub(super) findings: Vec<Finding>,
+    /// Where 219 stopped, if it did.
+    pub(super) stopped: Option<usize>,
 }
 
-/// Whether a line ends within an escape, so that the next line belongs to it.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// Whether a line ends within an escape, so that the next line belongs to it. A carriage return behind the \ is a character.
 fn continues(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
 fn comment(line: &str) -> bool {
-    line.trim_start().starts_with(['#', ';'])
+    strip(Part::whole(line)).text.starts_with(['#', ';'])
 }
 
-/// The text with each continued line joined to the next: as long as before, so that places stay what they are.
-pub(super) fn join(text: &str) -> (String, Vec<Finding>) {
+/// A text with each continued line joined to the next: as long as before, so that places stay what they are.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) text: String,
+    pub(super) findings: Vec<Finding>,
+    /// The last line, where it is continued and nothing follows: 219 never reads it.
+    pub(super) dropped: Option<Range<usize>>,
+}
+
+/// Joins the lines of a text.
+pub(super) fn join(text: &str) -> Joined {
     let mut joined = text.as_bytes().to_vec();
-    let mut findings = Vec::new();
-    let mut within = false;
-    for line in Part::whole(text).lines() {
+    let (mut findings, mut dropped) = (Vec::new(), None);
+    let (mut within, mut start) = (false, 0);
+    for line in Part::whole(text).split('\n') {
         let span = line.span();
         if within && comment(line.text) {
             findings.push(
-                Finding::error("unit/comment-in-continuation", line.trim(), "a comment in the middle of a value")
+                Finding::warning("unit/comment-in-continuation", strip(line), "a comment in the middle of a value")
                     .does("219 takes it for a part of the value; later releases skip it")
                     .instead("move it above the first line"),
+            );
+        }
+        if line.text.strip_suffix('\r').is_some_and(continues) {
+            findings.push(
+                Finding::warning("unit/continuation", span.end - 2..span.end, "a carriage return behind the \\")
+                    .does("219 does not continue the line")
+                    .instead("end lines with a line feed alone, as dos2unix makes them"),
             );
         }
         let goes_on = continues(line.text);
         if goes_on && !within && comment(line.text) {
             findings.push(
-                Finding::error("unit/comment-swallows", span.end - 1..span.end, "the comment ends with a \\")
-                    .does("the next line is part of the comment, too")
-                    .instead("take the \\ away"),
+                Finding::warning("unit/comment-swallows", span.end - 1..span.end, "the comment ends with a \\")
+                    .does("219 takes the next line for a part of the comment")
+                    .instead("remove the \\"),
             );
+        }
+        if !within {
+            start = span.start;
         }
         within = goes_on;
         if goes_on {
             // The backslash, and the line's end with it.
-            let ends = if text[span.end..].starts_with('\r') { 3 } else { 2 };
-            joined.iter_mut().skip(span.end - 1).take(ends).for_each(|byte| *byte = b' ');
+            joined.iter_mut().skip(span.end - 1).take(2).for_each(|byte| *byte = b' ');
+            if matches!(&text[span.end..], "" | "\n") && !comment(&text[start..]) {
+                findings.push(
+                    Finding::warning(
+                        "unit/continuation",
+                        span.end - 1..span.end,
+                        "the file ends within a continued line",
+                    )
+                    .does("219 drops the line")
+                    .instead("remove the \\"),
+                );
+                joined.iter_mut().skip(start).for_each(|byte| *byte = b' ');
+                dropped = Some(span.end - 1..span.end);
+            }
         }
     }
-    (String::from_utf8_lossy(&joined).into_owned(), findings)
+    Joined { text: String::from_utf8_lossy(&joined).into_owned(), findings, dropped }
 }
 
-/// Reads the text that [`join`] made.
-pub(super) fn read(joined: &str) -> Reading<'_> {
+/// Reads the text that [`join`] made. 219 skips what stands in sections that `known` does not name.
+pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -> Reading<'_> {
     let mut reading = Reading::default();
-    let mut section: Option<Part<'_>> = None;
-    for line in Part::whole(joined).lines().map(Part::trim) {
+    let mut section = None;
+    let mut ignored = false;
+    let mut marked = false;
+    for line in Part::whole(joined).split('\n').flat_map(|line| line.split('\0')) {
+        // A byte order mark may stand before any line, once.
+        let bare = line.strip(BYTE_ORDER_MARK).filter(|_| !marked);
+        marked |= bare.is_some();
+        let line = strip(bare.unwrap_or(line));
         if line.text.is_empty() || comment(line.text) {
             continue;
         }
         if line.text.starts_with(".include ") {
-            reading.findings.push(
-                Finding::warning("unit/include", line, ".include is gone from later releases")
-                    .instead("use a drop-in: NAME.service.d/10-own.conf"),
-            );
+            reading.findings.push(include(line, reader));
         } else if let Some(name) = line.strip("[") {
             let Some(name) = name.text.strip_suffix(']').map(|text| name.cut(0..text.len())) else {
+                reading.stopped.get_or_insert(line.span().start);
                 reading.findings.push(
-                    Finding::error("unit/section-header", line, format!("`{}` is no section header", line.text))
-                        .does("219 does not load the unit at all")
+                    Finding::error("unit/section-header", line, format!("`{}` is not a section header", line.text))
+                        .does(reader.stops())
                         .instead("write [NAME], and nothing behind it"),
                 );
                 continue;
             };
             reading.sections.push(name);
-            section = Some(name);
-        } else if let Some((key, value)) = line.split_once('=') {
-            match section {
-                Some(section) => {
-                    reading.assignments.push(Assignment { section, key: key.trim(), value: value.trim() });
-                }
-                None => reading.findings.push(
-                    Finding::error("unit/no-section", line, "a setting before the first section")
-                        .does("ignored")
-                        .instead("put it under [Unit], [Service] or [Install]"),
-                ),
+            ignored = !known(name.text);
+            section = (!ignored).then_some(name);
+        } else if let Some(section) = section {
+            if let Some((key, value)) = line.split_once('=') {
+                reading.assignments.push(Assignment { section, key: strip(key), value: strip(value) });
+            } else {
+                reading.stopped.get_or_insert(line.span().start);
+                reading.findings.push(no_assignment(line, reader));
             }
-        } else {
+        } else if !ignored {
             reading.findings.push(
-                Finding::error("unit/no-assignment", line, "neither a section nor KEY=VALUE")
-                    .does("219 does not load the unit at all")
-                    .instead("end the line before with a \\ if this belongs to it"),
+                Finding::error("unit/no-section", line, "a setting before the first section")
+                    .does("219 ignores the line")
+                    .instead("put it under [Unit], [Service] or [Install]"),
             );
         }
     }
     reading
+}
+
+fn no_assignment(line: Part<'_>, reader: Reader) -> Finding {
+    let finding = Finding::error("unit/no-assignment", line, "neither a section nor KEY=VALUE");
+    finding.does(reader.stops()).instead("end the line before with a \\ if this belongs to it")
+}
+
+fn include(line: Part<'_>, reader: Reader) -> Finding {
+    match reader {
+        Reader::Unit => Finding::warning("unit/include", line, ".include is gone from later releases"),
+        _ => Finding::error("unit/include", line, ".include is not allowed here").does("219 ignores the line"),
+    }
+    .instead("use a drop-in: NAME.service.d/10-own.conf")
 }
 
 #[cfg(test)]
@@ -115,12 +182,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn joining_moves_nothing(text in "[a\\\\#=\\r\\n\\[\\]é ]{0,60}") {
-            let (joined, _) = join(&text);
+        fn joining_moves_nothing(text in "[a\\\\#=\\r\\n\\[\\]é \u{feff}\\x00]{0,60}") {
+            let joined = join(&text).text;
             prop_assert_eq!(joined.len(), text.len());
-            for assignment in read(&joined).assignments {
+            for assignment in read(&joined, Reader::Unit, |_| true).assignments {
                 prop_assert_eq!(&joined[assignment.value.span()], assignment.value.text);
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_line_of_a_known_section_is_not_judged() {
+        let known = |name: &str| name == "Service";
+        let read = |text| read(text, Reader::Unit, known);
+        assert_eq!(read("Junk\n[Service]\nA=1\n").stopped, None);
+        assert_eq!(read("[X-Own]\nJunk\n[Other]\nJunk\n").stopped, None);
+        assert_eq!(read("[Service]\nJunk\n").stopped, Some(10));
+        assert_eq!(read("\u{feff}[Service]\n\u{a0}A=1\nB = 2\0C=3").assignments.len(), 3);
     }
 }

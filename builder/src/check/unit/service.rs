@@ -1,124 +1,110 @@
-//! What a service must be as a whole: `service_verify` of systemd 219 (src/core/service.c).
+//! What a service must be as a whole: `service_verify` of systemd 219 (src/core/service.c), and what a service on a node
+//! should not be.
 
 use super::super::finding::Finding;
 use super::super::text::Part;
-use super::read::Assignment;
-use super::value::is_bool;
-
-/// The settings of [Service], the last of each where one overrides the other.
-struct Service<'a, 'b>(&'b [Assignment<'a>]);
-
-impl<'a> Service<'a, '_> {
-    fn all(&self, key: &str) -> Vec<Part<'a>> {
-        let mut values = Vec::new();
-        for assignment in self.0.iter().filter(|a| a.section.text == "Service" && a.key.text == key) {
-            if assignment.value.text.is_empty() {
-                values.clear();
-            } else {
-                values.push(assignment.value);
-            }
-        }
-        values
-    }
-
-    fn last(&self, key: &str) -> Option<Part<'a>> {
-        self.all(key).pop()
-    }
-}
+use super::Line;
+use super::loaded::{At, Unit};
+use super::verify::{Verified, refused};
 
 const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
 
-/// A drop-in is part of a service: what it lacks the unit itself may have.
-pub(super) fn check(assignments: &[Assignment<'_>], drop_in: bool) -> Vec<Finding> {
-    let service = Service(assignments);
-    let (starts, stops) = (service.all("ExecStart"), service.all("ExecStop"));
-    let (bus, kind) = (service.last("BusName"), service.last("Type"));
-    // What 219 takes for the type where none is given, or none that it knows.
-    let guessed = if bus.is_some() {
+/// The commands of a directive, a place for each.
+fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<At<'a>> {
+    let of_line = |(file, line): (usize, Line<'a>)| std::iter::repeat_n((file, line.assignment.value), line.taken);
+    unit.all("Service", key).into_iter().flat_map(of_line).collect()
+}
+
+/// The type of a service, and where it is said.
+fn kind<'a>(unit: &Unit<'a>) -> (&'a str, Option<At<'a>>) {
+    let at = unit.last("Service", "Type").filter(|(_, kind)| TYPES.contains(&kind.text));
+    let guessed = if unit.last("Service", "BusName").is_some() {
         "dbus"
-    } else if starts.is_empty() {
+    } else if commands(unit, "ExecStart").is_empty() {
         "oneshot"
     } else {
         "simple"
     };
-    let name = kind.map(|kind| kind.text).filter(|kind| TYPES.contains(kind)).unwrap_or(guessed);
-    let section = assignments.iter().find(|a| a.section.text == "Service").map_or(0..0, |a| a.section.span());
-    let mut out = Vec::new();
-    let mut refuse = |place: std::ops::Range<usize>, message: String, instead: &str| {
-        out.push(Finding::error("unit/refused", place, message).does("219 refuses to load the unit").instead(instead));
-    };
-    let remains = service.last("RemainAfterExit").and_then(|value| is_bool(value.text)).unwrap_or(false);
-    if !drop_in && starts.is_empty() {
+    (at.map_or(guessed, |(_, kind)| kind.text), at)
+}
+
+pub(super) fn verify<'a>(unit: &Unit<'a>) -> Verified<'a> {
+    let (starts, stops) = (commands(unit, "ExecStart"), commands(unit, "ExecStop"));
+    let (kind, kind_at) = kind(unit);
+    if starts.is_empty() {
         if stops.is_empty() {
-            refuse(section, "the service has neither ExecStart= nor ExecStop=".into(), "write ExecStart=");
-        } else if name != "oneshot" || !remains {
-            refuse(
-                section,
-                "without ExecStart= a service must be Type=oneshot with RemainAfterExit=yes".into(),
-                "write ExecStart=",
-            );
+            return Some(refused(None, "the service has neither ExecStart= nor ExecStop=".into(), "write ExecStart="));
+        }
+        if kind != "oneshot" || unit.switch("Service", "RemainAfterExit") != Some(true) {
+            let message = "without ExecStart= a service must be Type=oneshot with RemainAfterExit=yes";
+            return Some(refused(None, message.into(), "write ExecStart="));
         }
     }
-    if let (Some(second), true) = (starts.get(1), name != "oneshot" && !drop_in) {
-        refuse(
-            second.span(),
-            format!("a second ExecStart= in a service of Type={name}"),
-            "only Type=oneshot may have several; put the first into ExecStartPre=",
-        );
+    if let (Some(second), true) = (starts.get(1), kind != "oneshot") {
+        let message = format!("a second command to start a service of Type={kind}");
+        let instead =
+            "only Type=oneshot may have several: put the first into ExecStartPre=; a ; for the program is written \\;";
+        return Some((Some(*second), "unit/second-command", message, instead));
     }
-    if let (Some(restart), "oneshot") = (service.last("Restart").filter(|value| value.text != "no"), name) {
-        refuse(
-            restart.span(),
-            format!("Type=oneshot with Restart={}", restart.text),
-            "write Type=notify or Type=simple with RemainAfterExit=yes, or start it by a timer",
-        );
+    if kind == "oneshot" {
+        if let Some(at) = unit.last("Service", "Restart").filter(|(_, restart)| restart.text != "no") {
+            let message = format!("Type=oneshot with Restart={}", at.1.text);
+            let instead = "write Type=notify or Type=simple with RemainAfterExit=yes, or start it by a timer";
+            return Some(refused(Some(at), message, instead));
+        }
+        if let Some(at) = unit.last("Service", "RestartForceExitStatus") {
+            return Some(refused(Some(at), "Type=oneshot with RestartForceExitStatus=".into(), "remove it"));
+        }
     }
-    if let (Some(force), "oneshot") = (service.last("RestartForceExitStatus"), name) {
-        refuse(force.span(), "Type=oneshot with RestartForceExitStatus=".into(), "take it away");
+    if kind == "dbus" && unit.last("Service", "BusName").is_none() {
+        return Some(refused(kind_at, "Type=dbus without BusName=".into(), "write BusName="));
     }
-    if let (Some(kind), None, "dbus", false) = (kind, bus, name, drop_in) {
-        refuse(kind.span(), "Type=dbus without BusName=".into(), "write BusName=");
-    }
-    let kill = service.last("KillMode");
-    if let (Some(pam), Some(kill)) = (service.last("PAMName"), kill)
-        && !["control-group", "mixed"].contains(&kill.text)
-    {
-        refuse(
-            kill.span(),
-            format!("PAMName={} with KillMode={}", pam.text, kill.text),
-            "write KillMode=control-group",
-        );
-    }
-    if let (Some(kind), "forking", None, false) = (kind, name, service.last("PIDFile"), drop_in) {
-        out.push(
-            Finding::warning("unit/forking", kind, "Type=forking without PIDFile=")
+    let pam = unit.last("Service", "PAMName")?;
+    let kill = unit.last("Service", "KillMode").filter(|(_, mode)| !["control-group", "mixed"].contains(&mode.text))?;
+    Some(refused(
+        Some(kill),
+        format!("PAMName={} with KillMode={}", pam.1.text, kill.1.text),
+        "write KillMode=control-group or mixed",
+    ))
+}
+
+/// What 219 takes, and what does not do on a node what it says.
+pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
+    let mut out = Vec::new();
+    let starts = commands(unit, "ExecStart");
+    let (name, kind_at) = kind(unit);
+    if let (Some((file, at)), "forking", None) = (kind_at, name, unit.last("Service", "PIDFile")) {
+        let finding = Finding::warning("unit/forking", at, "Type=forking without PIDFile=");
+        out.push((
+            file,
+            finding
                 .does("219 guesses which process is the main one")
                 .instead("write PIDFile=, or let the program stay in the foreground with Type=simple"),
-        );
+        ));
     }
-    if let (Some(delegate), true) = (
-        service.last("ProtectHome").filter(|v| is_bool(v.text) == Some(true)),
-        uses(&starts, &["/home/", "/root/", "/run/user/"]),
-    ) {
-        out.push(
-            Finding::warning("unit/hidden-program", delegate, "ExecStart= is below what ProtectHome= hides")
-                .does("the program is not found (203/EXEC)")
-                .instead("put it into /usr/local/bin"),
-        );
+    if let (Some((file, at)), true) = (unit.last("Service", "BusName"), name != "dbus") {
+        let finding = Finding::warning("unit/no-effect", at, format!("BusName= in a service of Type={name}"));
+        out.push((file, finding.does("219 ignores it").instead("write Type=dbus, or remove it")));
     }
-    for start in starts.iter().filter(|start| uses(&[**start], &["/tmp/", "/root/", "/home/"])) {
-        out.push(
-            Finding::warning("unit/labelled-program", *start, "the program lies where files have a label of their own")
-                .does("enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)")
-                .instead("put it into /usr/local/bin, which restorecon labels bin_t"),
-        );
+    let hides = unit.last("Service", "ProtectHome").filter(|_| unit.switch("Service", "ProtectHome") == Some(true));
+    if let (Some((file, at)), true) = (hides, uses(&starts, &["/home/", "/root/", "/run/user/"])) {
+        let finding = Finding::warning("unit/hidden-program", at, "ExecStart= is below what ProtectHome= hides");
+        out.push((file, finding.does("the program is not found (203/EXEC)").instead("put it into /usr/local/bin")));
     }
+    let labelled = starts.iter().filter(|start| uses(&[**start], &["/tmp/", "/root/", "/home/"]));
+    out.extend(labelled.map(|(file, start)| (*file, mislabelled(*start))));
     out
 }
 
-fn uses(commands: &[Part<'_>], folders: &[&str]) -> bool {
-    commands.iter().any(|command| {
-        let path = command.text.trim_start_matches(['-', '@']);
+fn mislabelled(start: Part<'_>) -> Finding {
+    Finding::warning("unit/labelled-program", start, "the program lies where files have a label of their own")
+        .does("enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)")
+        .instead("put it into /usr/local/bin, which restorecon labels bin_t")
+}
+
+fn uses(commands: &[At<'_>], folders: &[&str]) -> bool {
+    commands.iter().any(|(_, command)| {
+        let path = command.text.trim_start_matches(['-', '@', '"', '\'']);
         folders.iter().any(|folder| path.starts_with(folder))
     })
 }

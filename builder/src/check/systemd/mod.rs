@@ -1,0 +1,11 @@
+//! What the programs of systemd 219 share (src/shared): how they split words and read numbers, sizes, times, calendars,
+//! addresses and names of units. Each function takes what 219 takes, and nothing else: its oddities are the point.
+
+pub(super) mod address;
+pub(super) mod amount;
+pub(super) mod calendar;
+pub(super) mod name;
+pub(super) mod number;
+pub(super) mod specifier;
+pub(super) mod time;
+pub(super) mod words;

@@ -1,0 +1,185 @@
+//! Names of units (src/shared/unit-name.c).
+
+use super::words::clean_path;
+
+/// The types of units.
+pub(in super::super) const TYPES: [&str; 13] = [
+    "service",
+    "socket",
+    "busname",
+    "target",
+    "snapshot",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "timer",
+    "path",
+    "slice",
+    "scope",
+];
+
+/// The types of which 219 makes no instances (`no_instances` in src/core/*.c).
+const WITHOUT_INSTANCES: [&str; 7] = ["automount", "device", "mount", "scope", "slice", "snapshot", "swap"];
+
+/// The form of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Form {
+    /// Without an @.
+    Plain,
+    /// `NAME@INSTANCE.TYPE`.
+    Instance,
+    /// `NAME@.TYPE`.
+    Template,
+}
+
+fn is_name_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ":-_.\\".contains(c)
+}
+
+/// The type that a name ends with.
+pub(in super::super) fn type_of(name: &str) -> Option<&'static str> {
+    let (_, suffix) = name.rsplit_once('.')?;
+    TYPES.into_iter().find(|known| *known == suffix)
+}
+
+/// The form of a valid name (`unit_name_is_valid`).
+pub(in super::super) fn form(name: &str) -> Option<Form> {
+    type_of(name)?;
+    let (stem, _) = name.rsplit_once('.')?;
+    if stem.is_empty() || name.len() >= 256 || !stem.chars().all(|c| c == '@' || is_name_character(c)) {
+        return None;
+    }
+    match stem.split_once('@') {
+        None => Some(Form::Plain),
+        Some(("", _)) => None,
+        Some((_, "")) => Some(Form::Template),
+        Some(_) => Some(Form::Instance),
+    }
+}
+
+/// Whether 219 loads a unit of this name (`manager_load_unit_prepare`, `unit_add_name`).
+pub(in super::super) fn is_loadable(name: &str) -> bool {
+    match form(name) {
+        Some(Form::Plain) => true,
+        Some(Form::Instance) => type_of(name).is_some_and(|own| !WITHOUT_INSTANCES.contains(&own)),
+        Some(Form::Template) | None => false,
+    }
+}
+
+/// Whether a text may stand behind the @ of a name.
+pub(in super::super) fn is_instance(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c == '@' || is_name_character(c))
+}
+
+/// The name without its type.
+pub(in super::super) fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+/// The name up to the @, or without its type.
+pub(in super::super) fn prefix(name: &str) -> &str {
+    name.split_once('@').map_or_else(|| stem(name), |(prefix, _)| prefix)
+}
+
+/// What stands between the @ and the type.
+pub(in super::super) fn instance(name: &str) -> Option<&str> {
+    stem(name).split_once('@').map(|(_, instance)| instance).filter(|instance| !instance.is_empty())
+}
+
+/// Whether a name is one of a template (`unit_name_is_template`).
+pub(in super::super) fn is_template(name: &str) -> bool {
+    name.split_once('@').and_then(|(_, rest)| rest.rsplit_once('.')).is_some_and(|(instance, _)| instance.is_empty())
+}
+
+/// The template of an instance.
+pub(in super::super) fn template(name: &str) -> Option<String> {
+    instance(name)?;
+    Some(format!("{}@.{}", prefix(name), name.rsplit_once('.')?.1))
+}
+
+/// A template's name with an instance (`unit_name_replace_instance`).
+pub(in super::super) fn with_instance(template: &str, instance: &str) -> String {
+    let (prefix, rest) = template.split_once('@').unwrap_or((template, ""));
+    let suffix = rest.rsplit_once('.').map_or("", |(_, suffix)| suffix);
+    format!("{prefix}@{instance}.{suffix}")
+}
+
+/// `unit_name_unescape`: - stands for /, and \xNN for any byte.
+pub(in super::super) fn unescape(text: &str) -> String {
+    let mut out = Vec::new();
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = text.get(at + 2..at + 4).filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match (bytes[at], code.map(|code| u8::from_str_radix(code, 16))) {
+            (b'-', _) => out.push(b'/'),
+            (b'\\', Some(Ok(code))) if bytes[at + 1] == b'x' => {
+                out.push(code);
+                at += 3;
+            }
+            (byte, _) => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// `unit_name_path_unescape`: the path that a part of a name stands for.
+pub(in super::super) fn to_path(text: &str) -> String {
+    let path = unescape(text);
+    if path.starts_with('/') { path } else { format!("/{path}") }
+}
+
+/// The name of the unit that stands for a path (`unit_name_from_path`).
+pub(in super::super) fn from_path(path: &str, kind: &str) -> String {
+    let path = clean_path(path);
+    let path = path.strip_prefix('/').unwrap_or(&path);
+    if path.is_empty() {
+        return format!("-.{kind}");
+    }
+    let mut out = String::new();
+    for (at, byte) in path.bytes().enumerate() {
+        match char::from(byte) {
+            '/' => out.push('-'),
+            c if c != '-' && c != '\\' && is_name_character(c) && (at, c) != (0, '.') => out.push(c),
+            _ => out.extend(['\\', 'x', hex(byte >> 4), hex(byte & 0xf)]),
+        }
+    }
+    format!("{out}.{kind}")
+}
+
+fn hex(digit: u8) -> char {
+    char::from_digit(u32::from(digit), 16).unwrap_or('0')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_219() {
+        assert_eq!(form("a.service"), Some(Form::Plain));
+        assert_eq!(form("a@b@c.service"), Some(Form::Instance));
+        assert_eq!(form("a@.service"), Some(Form::Template));
+        assert!(
+            ["a", ".service", "@b.service", "a b.service", "a.svc", "a/b.mount", "%n.service"].map(form) == [None; 7]
+        );
+        assert!(is_loadable("a@b.service") && !is_loadable("a@b.mount") && !is_loadable("a@.service"));
+        assert_eq!(with_instance("a@.service", "x"), "a@x.service");
+        assert_eq!((prefix("a@b.service"), instance("a@b.service"), prefix("c.d.timer")), ("a", Some("b"), "c.d"));
+        assert_eq!(from_path("/var/lib//etcd-1/", "mount"), "var-lib-etcd\\x2d1.mount");
+        assert_eq!((from_path("/", "mount"), from_path("/.x", "swap")), ("-.mount".into(), "\\x2ex.swap".into()));
+        assert_eq!(to_path("var-lib-etcd\\x2d1"), "/var/lib/etcd-1");
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_comes_back_from_its_name(path in "/[a-z.é/-]{1,20}") {
+            let clean = clean_path(&path);
+            prop_assert_eq!(to_path(stem(&from_path(&path, "mount"))), clean);
+        }
+    }
+}

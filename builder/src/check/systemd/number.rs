@@ -1,0 +1,141 @@
+//! Numbers, as C's strtol and strtoul read them (`safe_atoi` and its like in src/shared/util.c).
+
+use super::super::text::Part;
+use super::words::Extract;
+
+/// A number at the beginning of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Scan<'a> {
+    negative: bool,
+    /// Saturated where it does not fit.
+    magnitude: u128,
+    /// The text behind it.
+    pub(in super::super) rest: &'a str,
+}
+
+/// White space to C's isspace.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
+}
+
+/// The number at the beginning of a text, behind white space and a sign. Base 0 reads `0x10` as 16 and `010` as 8.
+pub(in super::super) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
+    let trimmed = text.trim_start_matches(is_space);
+    let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
+    let (base, digits) = match (base, unsigned.as_bytes()) {
+        (0, [b'0', b'x' | b'X', digit, ..]) if digit.is_ascii_hexdigit() => (16, &unsigned[2..]),
+        (0, [b'0', ..]) => (8, unsigned),
+        (0, _) => (10, unsigned),
+        (base, _) => (base, unsigned),
+    };
+    let length = digits.find(|c: char| !c.is_digit(base)).unwrap_or(digits.len());
+    let add = |sum: u128, c: char| {
+        sum.saturating_mul(u128::from(base)).saturating_add(u128::from(c.to_digit(base).unwrap_or(0)))
+    };
+    (length > 0).then(|| Scan {
+        negative: trimmed.starts_with('-'),
+        magnitude: digits[..length].chars().fold(0, add),
+        rest: &digits[length..],
+    })
+}
+
+impl Scan<'_> {
+    /// The value of strtol, strtoll. `None`: out of range.
+    pub(in super::super) fn signed(self) -> Option<i64> {
+        let value = i128::try_from(self.magnitude).ok()?;
+        i64::try_from(if self.negative { -value } else { value }).ok()
+    }
+
+    /// The value of strtoul, strtoull, which wrap a negative number. `None`: out of range.
+    pub(in super::super) fn unsigned(self) -> Option<u64> {
+        let value = u64::try_from(self.magnitude).ok()?;
+        Some(if self.negative { value.wrapping_neg() } else { value })
+    }
+}
+
+/// A whole text that is one number.
+fn whole(text: &str) -> Option<Scan<'_>> {
+    scan(text, 0).filter(|scan| scan.rest.is_empty())
+}
+
+/// `safe_atoi`.
+pub(in super::super) fn int(text: &str) -> Option<i32> {
+    whole(text)?.signed()?.try_into().ok()
+}
+
+/// `safe_atoli`.
+pub(in super::super) fn long(text: &str) -> Option<i64> {
+    whole(text)?.signed()
+}
+
+/// `safe_atou`.
+pub(in super::super) fn unsigned(text: &str) -> Option<u32> {
+    whole(text)?.unsigned()?.try_into().ok()
+}
+
+/// `safe_atou64`.
+pub(in super::super) fn unsigned_long(text: &str) -> Option<u64> {
+    whole(text)?.unsigned()
+}
+
+/// `parse_boolean`.
+pub(in super::super) fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
+        "0" | "no" | "n" | "false" | "f" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Permissions, in octal (`config_parse_mode`).
+pub(in super::super) fn mode(text: &str) -> Option<i64> {
+    let scan = scan(text, 8).filter(|scan| scan.rest.is_empty())?;
+    scan.signed().filter(|mode| (0..=0o7777).contains(mode))
+}
+
+/// `parse_range`: one number, or two with a - between them.
+pub(in super::super) fn range(text: &str) -> Option<(u32, u32)> {
+    let mut fields = Extract::fields(Part::whole(text), "-");
+    let low = unsigned(&fields.next().ok()??.0)?;
+    match fields.rest() {
+        None => Some((low, low)),
+        Some(rest) => Some((low, unsigned(rest.text)?)),
+    }
+}
+
+/// The names of signals (`signal_from_string_try_harder`), without SIG.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+];
+
+/// Whether a text names a signal: by name, with or without SIG, by number, or as `RTMIN+N`.
+pub(in super::super) fn is_signal(text: &str) -> bool {
+    let one = |text: &str| {
+        let (number, first) = text.strip_prefix("RTMIN+").map_or((text, 0), |number| (number, 34));
+        // 219 adds as C's int, and takes the sum for a signal where it is one.
+        let sum = unsigned(number).map(|number| number.cast_signed().wrapping_add(first));
+        SIGNALS.contains(&text) || sum.is_some_and(|sum| (1..65).contains(&sum))
+    };
+    one(text) || text.strip_prefix("SIG").is_some_and(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_c() {
+        assert_eq!(["0x10", "010", "+5", " 5", "-0"].map(int), [Some(16), Some(8), Some(5), Some(5), Some(0)]);
+        assert_eq!(["", "0x", "08", "5 ", "5a", "2147483648"].map(int), [None; 6]);
+        assert_eq!(unsigned("-1"), None);
+        assert_eq!(unsigned("-18446744073709551615"), Some(1));
+        assert_eq!(unsigned_long("-1"), Some(u64::MAX));
+        assert_eq!(unsigned_long("18446744073709551616"), None);
+        assert_eq!(range("0-3"), Some((0, 3)));
+        assert_eq!(["", "-", "3-", "0-3-5", "a"].map(range), [None; 5]);
+        assert!(["TERM", "SIGTERM", "15", "RTMIN+3", "SIGRTMIN+30", "64"].into_iter().all(is_signal));
+        assert!(!["", "term", "RTMIN", "RTMIN+31", "65", "0", "SIGSIGTERM"].into_iter().any(is_signal));
+    }
+}

@@ -1,0 +1,141 @@
+//! The specifiers of units (src/core/unit-printf.c, src/shared/specifier.c).
+
+use super::name;
+
+/// Which of 219's tables is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Table {
+    /// `unit_name_printf`: in names of units and folders.
+    Name,
+    /// `unit_full_printf`: in texts, paths and conditions.
+    Full,
+}
+
+/// The user of a unit's processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum User {
+    /// root.
+    Root,
+    /// Another, by name or number.
+    Other(String),
+    /// Not known here: a drop-in does not show it.
+    Unknown,
+}
+
+/// A unit, as its specifiers show it.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Subject {
+    /// Its name.
+    pub(in super::super) id: String,
+    /// Its user, where it runs processes.
+    pub(in super::super) user: Option<User>,
+}
+
+/// Specifiers of later systemds, and what to write instead.
+pub(in super::super) const LATER: [(char, &str); 9] = [
+    ('S', "/var/lib"),
+    ('C', "/var/cache"),
+    ('L', "/var/log"),
+    ('E', "/etc"),
+    ('T', "/tmp"),
+    ('V', "/var/tmp"),
+    ('j', "the last part of the name"),
+    ('J', "the last part of the name"),
+    ('l', "%H"),
+];
+
+/// Whether 219 knows a letter behind a %.
+pub(in super::super) fn is_known(letter: char) -> bool {
+    "nNpPiIfcrRtUuhsmHbv".contains(letter)
+}
+
+impl Subject {
+    fn instance(&self) -> Option<&str> {
+        name::instance(&self.id)
+    }
+
+    /// The text that a specifier stands for. `Ok(None)`: it is none, and stays as it is. `Err`: 219 cannot resolve it.
+    fn value(&self, table: Table, letter: char) -> Result<Option<String>, char> {
+        let id = self.id.as_str();
+        let prefix = name::prefix(id);
+        let known = match letter {
+            'n' => id.to_owned(),
+            'N' => name::stem(id).to_owned(),
+            'p' => prefix.to_owned(),
+            'i' => self.instance().unwrap_or_default().to_owned(),
+            _ if table == Table::Name => return Ok(None),
+            'P' => name::unescape(prefix),
+            'I' => name::unescape(self.instance().ok_or(letter)?),
+            'f' => name::to_path(self.instance().unwrap_or(prefix)),
+            'c' => format!("/system.slice/{id}"),
+            // 219 has no slice yet when it reads the line; the root of PID 1 is the root.
+            'r' | 'R' => String::new(),
+            't' => "/run".to_owned(),
+            'u' | 'U' | 'h' | 's' => return self.of_user(letter).map(Some),
+            // What the machine has, which is not known here.
+            'm' | 'b' => "a".repeat(32),
+            'H' => "node".to_owned(),
+            'v' => "3.10.0-1160.el7.x86_64".to_owned(),
+            _ => return Ok(None),
+        };
+        Ok(Some(known))
+    }
+
+    fn of_user(&self, letter: char) -> Result<String, char> {
+        let value = match (self.user.as_ref().ok_or(letter)?, letter) {
+            (User::Root, 'u') => "root",
+            (User::Root | User::Unknown, 'U') => "0",
+            (User::Root, 'h') => "/root",
+            (User::Root, _) => "/bin/sh",
+            (User::Unknown, 'u') => "user",
+            (User::Unknown, _) => "/unknown",
+            (User::Other(name), 'u') => name,
+            (User::Other(name), 'U') if super::number::unsigned(name).is_some() => name,
+            // PID 1 asks no name service.
+            (User::Other(_), _) => return Err(letter),
+        };
+        Ok(value.to_owned())
+    }
+
+    /// A text with its specifiers resolved. `Err`: the letter of one that 219 cannot resolve.
+    pub(in super::super) fn expand(&self, table: Table, text: &str) -> Result<String, char> {
+        let mut out = String::new();
+        let mut letters = text.chars();
+        while let Some(c) = letters.next() {
+            if c != '%' {
+                out.push(c);
+                continue;
+            }
+            // A % at the end is dropped.
+            let Some(letter) = letters.next() else { break };
+            match self.value(table, letter)? {
+                _ if letter == '%' => out.push('%'),
+                Some(value) => out.push_str(&value),
+                None => out.extend(['%', letter]),
+            }
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specifiers_are_those_of_219() {
+        let unit = |id: &str, user| Subject { id: id.into(), user };
+        let plain = unit("a-b.service", Some(User::Root));
+        assert_eq!(
+            plain.expand(Table::Full, "%n %N %p %P [%i] %t %h %% %z %"),
+            Ok("a-b.service a-b a-b a/b [] /run /root % %z ".into())
+        );
+        assert_eq!(plain.expand(Table::Full, "%f"), Ok("/a/b".into()));
+        assert_eq!(plain.expand(Table::Full, "x%I"), Err('I'));
+        assert_eq!(plain.expand(Table::Name, "%I%t"), Ok("%I%t".into()));
+        let instance = unit("a@b-c.service", Some(User::Other("etcd".into())));
+        assert_eq!(instance.expand(Table::Full, "%i %I %f %u"), Ok("b-c b/c /b/c etcd".into()));
+        assert_eq!(instance.expand(Table::Full, "%h"), Err('h'));
+        assert_eq!(unit("a.timer", None).expand(Table::Full, "%u"), Err('u'));
+    }
+}

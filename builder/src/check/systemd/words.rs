@@ -1,0 +1,293 @@
+//! Words and quotes. 219 has two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED) knows a quote only where a word begins, and
+//! keeps backslashes; [`Extract`] (`extract_first_word`) joins quoted pieces, and takes backslashes away.
+
+use super::super::text::Part;
+
+/// White space to systemd.
+pub(in super::super) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// A text without blanks at either end (`strstrip`). Unicode has more white space than systemd.
+pub(in super::super) fn strip(text: Part<'_>) -> Part<'_> {
+    let text = skip_blank(text);
+    let end = text.text.trim_end_matches([' ', '\t', '\n', '\r']).len();
+    text.cut(0..end)
+}
+
+/// The words between blanks, without a word on quotes (FOREACH_WORD).
+pub(in super::super) fn bare(text: Part<'_>) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let word = skip_blank(rest);
+        let length = word.text.bytes().take_while(|byte| !is_blank(*byte)).count();
+        rest = word.from(length);
+        (length > 0).then(|| word.cut(0..length))
+    })
+}
+
+fn skip_blank(text: Part<'_>) -> Part<'_> {
+    text.from(text.text.bytes().take_while(|byte| is_blank(*byte)).count())
+}
+
+/// The length of a text up to a byte that is not behind a backslash.
+fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            byte if stop(byte) => return at,
+            _ => {}
+        }
+    }
+    text.len() - usize::from(escaped)
+}
+
+/// The words of a value. When they end, [`Words::rest`] holds what 219 cannot split: a quote that is not closed or has a
+/// character right behind it, a backslash at the end.
+#[derive(Debug)]
+pub(in super::super) struct Words<'a> {
+    pub(in super::super) rest: Part<'a>,
+}
+
+impl<'a> Words<'a> {
+    pub(in super::super) fn of(value: Part<'a>) -> Self {
+        Self { rest: value }
+    }
+
+    /// All of them, and what cannot be split.
+    pub(in super::super) fn all(mut self) -> (Vec<Part<'a>>, Option<Part<'a>>) {
+        let words: Vec<_> = self.by_ref().collect();
+        (words, (!self.rest.text.is_empty()).then_some(self.rest))
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let current = skip_blank(self.rest);
+        self.rest = current;
+        let bytes = current.text.as_bytes();
+        let first = *bytes.first()?;
+        let ends_at = |at: usize| bytes.get(at).is_none_or(|byte| is_blank(*byte));
+        if first == b'"' || first == b'\'' {
+            let length = span_escaped(&current.text[1..], |byte| byte == first);
+            if bytes.get(length + 1) != Some(&first) || !ends_at(length + 2) {
+                return None;
+            }
+            self.rest = current.from(length + 2);
+            Some(current.cut(1..length + 1))
+        } else {
+            let length = span_escaped(current.text, is_blank);
+            if !ends_at(length) {
+                return None;
+            }
+            self.rest = current.from(length);
+            Some(current.cut(0..length))
+        }
+    }
+}
+
+/// A word as it is without its quotes, and its place with them.
+pub(in super::super) type Extracted<'a> = (String, Part<'a>);
+
+/// The words of a value with quotes and backslashes taken away.
+#[derive(Debug)]
+pub(in super::super) struct Extract<'a> {
+    rest: Option<Part<'a>>,
+    separators: &'static str,
+    quotes: bool,
+    coalesce: bool,
+}
+
+impl<'a> Extract<'a> {
+    /// Words between `separators`, with quotes.
+    pub(in super::super) fn quoted(value: Part<'a>, separators: &'static str) -> Self {
+        Self { rest: Some(value), separators, quotes: true, coalesce: true }
+    }
+
+    /// Fields between single separators: none of them is left out where it is empty.
+    pub(in super::super) fn fields(value: Part<'a>, separators: &'static str) -> Self {
+        Self { rest: Some(value), separators, quotes: false, coalesce: false }
+    }
+
+    /// The text that is left. `None`: the last word had no separator behind it.
+    pub(in super::super) fn rest(&self) -> Option<Part<'a>> {
+        self.rest
+    }
+
+    fn is_separator(&self, byte: u8) -> bool {
+        self.separators.as_bytes().contains(&byte)
+    }
+
+    /// The next one. `Err`: a quote that is not closed, or a backslash at the end.
+    pub(in super::super) fn next(&mut self) -> Result<Option<Extracted<'a>>, Part<'a>> {
+        let Some(text) = self.rest.take() else { return Ok(None) };
+        let bytes = text.text.as_bytes();
+        let start = bytes.iter().take_while(|byte| self.coalesce && self.is_separator(**byte)).count();
+        if start == bytes.len() && self.coalesce {
+            return Ok(None);
+        }
+        let (mut word, mut quote, mut at) = (Vec::new(), None, start);
+        while let Some(byte) = bytes.get(at).copied() {
+            match (byte, quote) {
+                (b'\\', _) => {
+                    at += 1;
+                    word.push(*bytes.get(at).ok_or(text.from(start))?);
+                }
+                (byte, Some(open)) if byte == open => quote = None,
+                (b'"' | b'\'', None) if self.quotes => quote = Some(byte),
+                (byte, None) if self.is_separator(byte) => {
+                    self.rest = self.behind(text, at);
+                    return Ok(Some((text_of(word), text.cut(start..at))));
+                }
+                _ => word.push(byte),
+            }
+            at += 1;
+        }
+        if quote.is_some() {
+            return Err(text.from(start));
+        }
+        Ok(Some((text_of(word), text.from(start))))
+    }
+
+    /// What stands behind the separator at `at`; nothing more is there where only separators follow.
+    fn behind(&self, text: Part<'a>, at: usize) -> Option<Part<'a>> {
+        let rest = text.from(at + 1);
+        if !self.coalesce {
+            return Some(rest);
+        }
+        let skip = rest.text.bytes().take_while(|byte| self.is_separator(*byte)).count();
+        Some(rest.from(skip)).filter(|rest| !rest.text.is_empty())
+    }
+}
+
+/// Only whole ASCII characters are taken out of a word, so that it stays a text.
+fn text_of(word: Vec<u8>) -> String {
+    String::from_utf8(word).unwrap_or_default()
+}
+
+/// A word with C's escapes resolved (`cunescape_length`): an unknown one stays as it is. Escapes can make bytes that are no text.
+pub(in super::super) fn unescape(word: &str) -> Vec<u8> {
+    let bytes = word.as_bytes();
+    let digits = |at: usize, count: usize, base: u32| {
+        let text = word.get(at..at + count)?;
+        let value = text.chars().all(|c| c.is_digit(base)).then(|| u32::from_str_radix(text, base).ok())??;
+        // C's char takes the lower 8 bits.
+        (value != 0).then_some(u8::try_from(value & 0xff).unwrap_or(0))
+    };
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        let (value, length) = match (bytes[at], bytes.get(at + 1)) {
+            (b'\\', Some(b'a')) => (Some(0x07), 2),
+            (b'\\', Some(b'b')) => (Some(0x08), 2),
+            (b'\\', Some(b'f')) => (Some(0x0c), 2),
+            (b'\\', Some(b'n')) => (Some(b'\n'), 2),
+            (b'\\', Some(b'r')) => (Some(b'\r'), 2),
+            (b'\\', Some(b't')) => (Some(b'\t'), 2),
+            (b'\\', Some(b'v')) => (Some(0x0b), 2),
+            (b'\\', Some(b's')) => (Some(b' '), 2),
+            (b'\\', Some(same @ (b'\\' | b'"' | b'\''))) => (Some(*same), 2),
+            (b'\\', Some(b'x')) => (digits(at + 2, 2, 16), 4),
+            (b'\\', Some(b'0'..=b'7')) => (digits(at + 1, 3, 8), 4),
+            _ => (None, 1),
+        };
+        match value {
+            Some(value) => {
+                out.push(value);
+                at += length;
+            }
+            // An unknown escape is two characters, the second of which is no escape of its own.
+            None if bytes[at] == b'\\' && at + 1 < bytes.len() => {
+                out.extend(&bytes[at..at + 2]);
+                at += 2;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+/// `utf8_is_valid`: what Unicode has assigned to no character is refused as well.
+pub(in super::super) fn is_utf8(bytes: &[u8]) -> bool {
+    let no_character = |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;
+    std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(no_character))
+}
+
+/// `path_kill_slashes`: without doubled slashes, and without one at the end.
+pub(in super::super) fn clean_path(path: &str) -> String {
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    let root = if path.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", names.join("/"))
+}
+
+/// `path_is_safe`: no `.` and no `..` among the folders, and no longer than the kernel takes.
+pub(in super::super) fn is_safe_path(path: &str) -> bool {
+    let odd = |name: &str| matches!(name, "." | "..");
+    !path.is_empty() && path.len() <= 4096 && !path.contains("//") && !path.split('/').any(odd)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn words(text: &str) -> (Vec<&str>, Option<&str>) {
+        let (words, rest) = Words::of(Part::whole(text)).all();
+        (words.into_iter().map(|word| word.text).collect(), rest.map(|rest| rest.text))
+    }
+
+    fn extracted(mut words: Extract<'_>) -> Result<Vec<String>, ()> {
+        let mut out = Vec::new();
+        while let Some((word, _)) = words.next().map_err(|_| ())? {
+            out.push(word);
+        }
+        Ok(out)
+    }
+
+    #[test]
+    fn a_quote_is_one_only_where_a_word_begins() {
+        assert_eq!(words(r#"a "b c" 'd' e"f"#), (vec!["a", "b c", "d", "e\"f"], None));
+        assert_eq!(words(r#"a "b"c"#), (vec!["a"], Some("\"b\"c")));
+        assert_eq!(words(r#""a\"b" c\ d"#), (vec!["a\\\"b", "c\\ d"], None));
+        assert_eq!(words(r"a b\"), (vec!["a"], Some(r"b\")));
+        assert_eq!(words("'a"), (vec![], Some("'a")));
+    }
+
+    #[test]
+    fn extracting_joins_quoted_pieces() {
+        let quoted = |text| extracted(Extract::quoted(Part::whole(text), " ,"));
+        assert_eq!(quoted(r#"a"b c"d,, e\ f "#), Ok(vec!["ab cd".into(), "e f".into()]));
+        assert_eq!((quoted("\"a"), quoted(r"a\"), quoted(" , ")), (Err(()), Err(()), Ok(vec![])));
+        let fields = |text| extracted(Extract::fields(Part::whole(text), ":"));
+        assert_eq!(fields("1::2:"), Ok(["1", "", "2", ""].map(String::from).to_vec()));
+        assert_eq!(fields(""), Ok(vec![String::new()]));
+    }
+
+    #[test]
+    fn unknown_escapes_stay() {
+        assert_eq!(unescape(r"\x41\101\s\q\xZZ\0\\"), b"AA \\q\\xZZ\\0\\");
+        assert!(!is_utf8(&unescape(r"\xff")) && is_utf8(&unescape(r"\xc3\xa9")));
+    }
+
+    proptest! {
+        #[test]
+        fn words_lie_within_their_value(text in "[a\\\\ \"'\\té]{0,24}") {
+            let value = Part::whole(&text);
+            for word in Words::of(value) {
+                prop_assert_eq!(&text[word.span()], word.text);
+            }
+            let _ = unescape(&text);
+            let mut words = Extract::quoted(value, " \t");
+            while let Ok(Some((_, place))) = words.next() {
+                prop_assert_eq!(&text[place.span()], place.text);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Capabilities: their names on kernel 3.10, sets of them, and libcap's own text form.
+
+use recipes::diagnostic::nearest;
+
+use super::super::finding::Finding;
+use super::super::systemd::number;
+use super::super::systemd::words::{Extract, Words, bare};
+use super::super::text::Part;
+use super::assignment::{Assignment, refuse, refuse_word};
+
+/// The capabilities of kernel 3.10 (include/uapi/linux/capability.h, up to CAP_BLOCK_SUSPEND), without CAP_.
+const NAMES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT \
+    SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE \
+    MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND";
+
+fn is_name(text: &str) -> bool {
+    let name = text.to_ascii_uppercase();
+    name.strip_prefix("CAP_").is_some_and(|name| NAMES.split_whitespace().any(|known| known == name))
+}
+
+/// A set of capabilities: names or numbers, all others behind a ~ (`config_parse_capability_set`).
+pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
+    let value = assignment.value;
+    let mut words = Extract::quoted(value.strip("~").unwrap_or(value), " \t\n\r");
+    // Even a set without a name in it is one.
+    let taken = 1;
+    loop {
+        let (name, place) = match words.next() {
+            Ok(Some(word)) => word,
+            Ok(None) => return taken,
+            Err(rest) => {
+                out.push(super::list::quote(rest));
+                return taken;
+            }
+        };
+        if is_name(&name) || number::int(&name).is_some_and(|number| number >= 0) {
+            continue;
+        }
+        let upper = name.to_ascii_uppercase();
+        let instead = match nearest(upper.trim_start_matches("CAP_"), NAMES.split_whitespace()) {
+            _ if ["CAP_BPF", "CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"].contains(&upper.as_str()) => {
+                "write CAP_SYS_ADMIN, of which it is a part on this kernel".to_owned()
+            }
+            Some(near) => format!("did you mean CAP_{near}?"),
+            None => "remove it".to_owned(),
+        };
+        out.push(refuse_word("unit/capability", place, "a capability of kernel 3.10").instead(instead));
+    }
+}
+
+/// Capabilities= in libcap's text form (`cap_from_text` of libcap 2.22): clauses as `cap_chown,cap_kill=ep`.
+pub(super) fn is_text(text: &str) -> bool {
+    text.split_ascii_whitespace().all(is_clause)
+}
+
+fn is_clause(clause: &str) -> bool {
+    let named = clause.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let names_end = clause.find(['=', '+', '-']).unwrap_or(clause.len());
+    let (list, actions) = clause.split_at(names_end);
+    let is_listed = |name: &str| {
+        let number = name.starts_with(|c: char| c.is_ascii_digit()).then(|| number::unsigned_long(name));
+        name.eq_ignore_ascii_case("all") || number.map_or_else(|| is_name(name), |n| n.is_some_and(|n| n < 64))
+    };
+    if (named && !list.split(',').all(is_listed)) || (!named && !list.is_empty()) {
+        return false;
+    }
+    let flags = |text: &str| text.bytes().all(|byte| b"eip".contains(&byte));
+    let mut rest = actions;
+    if let Some(behind) = rest.strip_prefix('=') {
+        // `=+` and `=-` are one operator.
+        let (joined, behind) = behind.strip_prefix(['+', '-']).map_or((false, behind), |behind| (true, behind));
+        let end = behind.find(['+', '-']).unwrap_or(behind.len());
+        if !flags(&behind[..end]) || (joined && (end == 0 || !named)) {
+            return false;
+        }
+        rest = &behind[end..];
+    }
+    // What is left are `+FLAGS` and `-FLAGS`, for which capabilities have to be named.
+    (rest.is_empty() && !actions.is_empty())
+        || (named && !rest.is_empty() && rest[1..].split(['+', '-']).all(|part| !part.is_empty() && flags(part)))
+}
+
+/// SecureBits= (`config_parse_exec_secure_bits`): one wrong word, and 219 leaves off.
+pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
+    const BITS: [&str; 6] =
+        ["keep-caps", "keep-caps-locked", "no-setuid-fixup", "no-setuid-fixup-locked", "noroot", "noroot-locked"];
+    let (words, rest) = Words::of(assignment.value).all();
+    // 219 compares with the text from the word on, up to a blank: a quote behind it is a part of it.
+    let is_bit = |word: &&Part<'_>| {
+        let from = assignment.value.from(word.span().start - assignment.value.span().start);
+        bare(from).next().is_some_and(|word| BITS.contains(&word.text))
+    };
+    if let Some(word) = words.iter().find(|word| !is_bit(word)) {
+        out.push(refuse("unit/value-word", assignment.key, *word, &format!("some of: {}", BITS.join(", "))));
+        return 0;
+    }
+    out.extend(rest.map(super::list::quote));
+    words.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libcaps_text_form() {
+        for text in [
+            "",
+            "=",
+            "all=eip",
+            "cap_chown,CAP_KILL=ep cap_mknod-e",
+            "cap_chown=+ep",
+            "=ep",
+            "7=e",
+            "cap_chown+e-p",
+            "cap_chown=",
+        ] {
+            assert!(is_text(text), "{text}");
+        }
+        for text in
+            ["cap_chown", "CAP_FOO=e", "+e", "=+e", "cap_chown=x", "cap_chown+", "cap_chown,=e", "64=e", "cap_chown=e="]
+        {
+            assert!(!is_text(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What 219 knows of a unit while it reads a line: its name, and what the lines before have set.
+
+use super::super::systemd::name;
+use super::super::systemd::specifier::{Subject, Table, User};
+use super::assignment::Assignment;
+
+/// The unit whose file is read.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// Its type, as `service`. Empty for the configuration of a daemon.
+    pub(super) kind: &'static str,
+    /// The unit; of a template a few instances, of which one will do. Of a daemon there is none.
+    subjects: Vec<Subject>,
+    /// The priorities that the scheduling policy allows.
+    pub(super) priorities: std::ops::RangeInclusive<i32>,
+    /// Whether a unit to trigger is set already.
+    pub(super) triggers: bool,
+}
+
+/// What comes of a text when its specifiers are resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// 219 takes it.
+    Right,
+    /// 219 takes it for no unit of this name.
+    Wrong,
+    /// 219 cannot resolve this specifier.
+    Unresolved(char),
+}
+
+impl Context {
+    /// For the file of a unit, or of a drop-in of it.
+    pub(super) fn of_unit(id: &str, drop_in: bool) -> Self {
+        let kind = name::type_of(id).unwrap_or("service");
+        let runs = ["service", "socket", "mount", "swap"].contains(&kind);
+        let user = runs.then_some(if drop_in { User::Unknown } else { User::Root });
+        let ids = if name::is_template(id) {
+            // As a name, a number and a path.
+            ["x", "1", "-x"].map(|instance| name::with_instance(id, instance)).to_vec()
+        } else {
+            vec![id.to_owned()]
+        };
+        let subjects = ids.into_iter().map(|id| Subject { id, user: user.clone() }).collect();
+        Self { kind, subjects, priorities: 0..=0, triggers: false }
+    }
+
+    /// For the configuration of a daemon, in which nothing is expanded.
+    pub(super) fn of_daemon() -> Self {
+        Self { kind: "", subjects: Vec::new(), priorities: 0..=0, triggers: false }
+    }
+
+    /// Notes what a line that 219 took has set.
+    pub(super) fn note(&mut self, assignment: &Assignment<'_>) {
+        let value = assignment.value.text;
+        match assignment.key.text {
+            "User" => {
+                let user = match value {
+                    "" | "root" | "0" => User::Root,
+                    other => User::Other(
+                        self.expand(Table::Full, other).into_iter().next().and_then(Result::ok).unwrap_or_default(),
+                    ),
+                };
+                for own in self.subjects.iter_mut().filter_map(|subject| subject.user.as_mut()) {
+                    *own = user.clone();
+                }
+            }
+            "CPUSchedulingPolicy" => {
+                self.priorities = match value {
+                    "fifo" | "rr" | "1" | "2" => 1..=99,
+                    "other" | "batch" | "idle" | "0" | "3" | "5" => 0..=0,
+                    // sched_get_priority_min and _max fail alike for what is no policy.
+                    _ => -1..=-1,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// The text for each subject.
+    fn expand(&self, table: Table, text: &str) -> Vec<Result<String, char>> {
+        if self.subjects.is_empty() || !text.contains('%') {
+            return vec![Ok(text.to_owned())];
+        }
+        self.subjects.iter().map(|subject| subject.expand(table, text)).collect()
+    }
+
+    /// Whether 219 takes a text whose specifiers it resolves, by what `takes` says of the result.
+    pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Verdict {
+        let all = self.expand(table, text);
+        if all.iter().any(|one| one.as_ref().is_ok_and(|text| takes(text))) {
+            return Verdict::Right;
+        }
+        match all.first() {
+            Some(Err(letter)) => Verdict::Unresolved(*letter),
+            _ => Verdict::Wrong,
+        }
+    }
+
+    /// The name of a unit that a word stands for: a template's own instance goes into another template
+    /// (`resolve_template` of src/core/unit.c).
+    pub(super) fn resolve(&self, word: &str) -> String {
+        match self.subjects.first() {
+            Some(own) if name::is_template(word) => {
+                name::with_instance(word, name::instance(&own.id).unwrap_or_else(|| name::prefix(&own.id)))
+            }
+            _ => word.to_owned(),
+        }
+    }
+
+    /// The text for the first subject, where 219 can resolve it.
+    pub(super) fn first(&self, table: Table, text: &str) -> Result<String, char> {
+        self.expand(table, text).swap_remove(0)
+    }
+}

@@ -1,0 +1,38 @@
+//! CPUAffinity= (`parse_cpu_set_and_warn` of src/shared/util.c).
+
+use super::super::finding::Finding;
+use super::super::systemd::number;
+use super::super::systemd::words::Extract;
+use super::assignment::Assignment;
+use super::context::Context;
+use super::list;
+
+/// What 219 cannot read here makes it refuse the whole unit (`config_parse_exec_cpu_affinity`).
+pub(super) fn check(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+    let mut words = Extract::quoted(assignment.value, " \t\n\r,");
+    let what = if context.kind.is_empty() { "219 stops reading the file here" } else { "219 refuses to load the unit" };
+    let expected = "write numbers and ranges, as in 0 2-3; each below 1024";
+    loop {
+        let (text, place) = match words.next() {
+            Ok(Some(word)) => word,
+            Ok(None) => return 1,
+            Err(rest) => {
+                out.push(list::quote(rest).does(what));
+                return 0;
+            }
+        };
+        match number::range(&text) {
+            Some((low, high)) if low <= high && high < 1024 => {}
+            Some((low, high)) if low < 1024 && high < 1024 => {
+                let finding = Finding::error("unit/value-form", place, format!("the range {low}-{high} is empty"));
+                out.push(finding.does("219 leaves it out").instead("write the lower number first"));
+            }
+            _ => {
+                let finding =
+                    Finding::error("unit/value-form", place, format!("`{}` is not a range of CPUs", place.text));
+                out.push(finding.does(what).instead(expected));
+                return 0;
+            }
+        }
+    }
+}

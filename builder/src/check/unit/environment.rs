@@ -1,0 +1,101 @@
+//! Environment=, PassEnvironment=, and Documentation=, which 219 expands in the same way.
+
+use super::super::finding::Finding;
+use super::super::systemd::specifier::Table;
+use super::super::systemd::words::{Extract, Words, is_utf8, unescape};
+use super::super::text::Part;
+use super::assignment::{Assignment, refuse_word};
+use super::context::Context;
+use super::list::{quote, words};
+
+fn is_environment_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// `env_assignment_is_valid`.
+pub(super) fn is_environment(bytes: &[u8]) -> bool {
+    let Some(at) = bytes.iter().position(|byte| *byte == b'=') else { return false };
+    let (name, value) = (std::str::from_utf8(&bytes[..at]).unwrap_or_default(), &bytes[at + 1..]);
+    is_environment_name(name)
+        && is_utf8(value)
+        && !value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
+}
+
+/// A value whose specifiers are resolved before it is split. The words then have no places of their own where there are any.
+fn expanded<'a>(assignment: &Assignment<'a>, context: &Context, out: &mut Vec<Finding>) -> Option<String> {
+    let value: Part<'a> = assignment.value;
+    match context.first(Table::Full, value.text) {
+        Ok(text) => (text != value.text).then_some(text),
+        Err(letter) => {
+            out.push(super::value::unresolved(assignment, letter).does(super::value::KEPT));
+            None
+        }
+    }
+}
+
+pub(super) fn assignments(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+    let right = |word: Part<'_>| is_environment(&unescape(word.text));
+    let wrong = |place: Part<'_>, shown: &str| {
+        let finding = Finding::error("unit/environment", place, format!("`{shown}` is not NAME=VALUE"));
+        finding
+            .does("219 ignores the word")
+            .instead("write NAME=VALUE; with blanks in it \"NAME=a b\", the quotes around both")
+    };
+    match expanded(assignment, context, out) {
+        None => words(assignment.value, out, |word, out| {
+            let right = right(word);
+            if !right {
+                out.push(wrong(word, word.text));
+            }
+            right
+        }),
+        Some(text) => {
+            let (words, rest) = Words::of(Part::whole(&text)).all();
+            out.extend(words.iter().filter(|word| !right(**word)).map(|word| wrong(assignment.value, word.text)));
+            out.extend(rest.map(|_| quote(assignment.value)));
+            words.into_iter().filter(|word| right(*word)).count()
+        }
+    }
+}
+
+/// `documentation_url_is_valid`.
+fn is_documentation(url: &str) -> bool {
+    let schemes = ["http://", "https://", "file:/", "info:", "man:"];
+    url.is_ascii() && schemes.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+}
+
+pub(super) fn documentation(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+    let text = expanded(assignment, context, out);
+    let value = text.as_ref().map_or(assignment.value, |text| Part::whole(text));
+    let (words, rest) = Words::of(value).all();
+    for word in words.iter().filter(|word| !is_documentation(word.text)) {
+        let place = if text.is_some() { assignment.value } else { *word };
+        let finding = Finding::error("unit/value-form", place, format!("`{}` is not a URL that 219 knows", word.text));
+        out.push(
+            finding.does("219 ignores the word").instead("write http://, https://, file:/, info: or man:, in ASCII"),
+        );
+    }
+    out.extend(rest.map(|rest| quote(if text.is_some() { assignment.value } else { rest })));
+    words.len()
+}
+
+/// PassEnvironment= (`config_parse_pass_environ`).
+pub(super) fn names(value: Part<'_>, out: &mut Vec<Finding>) -> usize {
+    let mut words = Extract::quoted(value, " \t\n\r");
+    let mut right = 0;
+    loop {
+        match words.next() {
+            Ok(Some((name, _))) if is_environment_name(&name) => right += 1,
+            Ok(Some((_, place))) => out.push(
+                refuse_word("unit/environment", place, "the name of a variable").instead("write names without values"),
+            ),
+            Ok(None) => return right,
+            Err(rest) => {
+                out.push(quote(rest));
+                return right;
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Values that are lists of words, as src/core/load-fragment.c takes them apart: 219 ignores a wrong word, and keeps the others.
+
+use super::super::finding::Finding;
+use super::super::systemd::name;
+use super::super::systemd::number;
+use super::super::systemd::specifier::Table;
+use super::super::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
+use super::super::text::Part;
+use super::assignment::{Assignment, refuse, refuse_word};
+use super::context::{Context, Verdict};
+use super::environment;
+
+/// 219 cannot split the rest of a value into words.
+pub(super) fn quote(rest: Part<'_>) -> Finding {
+    let (message, instead) = if rest.text.starts_with(['"', '\'']) {
+        (
+            "this quote is not closed, or something follows it without a blank",
+            "quote the whole word, as in \"NAME=a b\"; a quote within a word is written \\x22 or \\x27",
+        )
+    } else {
+        ("a \\ at the end, with nothing behind it", "write \\\\ for a backslash")
+    };
+    Finding::error("unit/quote", rest, message).does("219 ignores everything from here on").instead(instead)
+}
+
+/// The value of a directive that is a list. `None`: the form is none. Else how many words 219 takes.
+pub(super) fn check(
+    form: &str,
+    assignment: &Assignment<'_>,
+    context: &Context,
+    out: &mut Vec<Finding>,
+) -> Option<usize> {
+    let value = assignment.value;
+    Some(match form {
+        "strings" => words(value, out, string),
+        "units" => words(value, out, |word, out| unit(word, context, out)),
+        "sockets" => words(value, out, |word, out| socket(word, context, out)),
+        "folders" => words(value, out, |word, out| folder(word, context, out)),
+        "protected-paths" => {
+            words(value, out, |word, out| path(word, word.text.strip_prefix('-').unwrap_or(word.text), out))
+        }
+        "paths-below-mounts" => words(value, out, below_mount),
+        "paths%" => symlinks(assignment, context, out),
+        "environment" => environment::assignments(assignment, context, out),
+        "documentation" => environment::documentation(assignment, context, out),
+        "environment-names" => environment::names(value, out),
+        "statuses" => bare(value).filter(|word| status(*word, out)).count(),
+        "mount-flags" => mount_flags(assignment, out),
+        "install" | "also" => words(value, out, |word, out| installed(word, context, out)),
+        "alias" => words(value, out, |_, _| true),
+        _ => return None,
+    })
+}
+
+/// Each word of a value; how many of them are right.
+pub(super) fn words<'a>(
+    value: Part<'a>,
+    out: &mut Vec<Finding>,
+    mut test: impl FnMut(Part<'a>, &mut Vec<Finding>) -> bool,
+) -> usize {
+    let (words, rest) = Words::of(value).all();
+    let right = words.into_iter().filter(|word| test(*word, out)).count();
+    out.extend(rest.map(quote));
+    right
+}
+
+fn string(word: Part<'_>, out: &mut Vec<Finding>) -> bool {
+    let right = is_utf8(word.text.as_bytes());
+    if !right {
+        out.push(refuse_word("unit/value-form", word, "a text in UTF-8").instead("remove what is no character"));
+    }
+    right
+}
+
+/// A unit that another depends on (`config_parse_unit_deps`).
+fn unit(word: Part<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
+    let right =
+        context.judge(Table::Name, word.text, |text| name::is_loadable(&context.resolve(text))) == Verdict::Right;
+    if !right {
+        let finding = refuse_word("unit/unit-name", word, "the name of a unit");
+        out.push(match name::form(word.text) {
+            Some(_) => finding.instead("a unit of this type has no instances"),
+            None if word.text.contains(',') => finding.instead("separate units by blanks"),
+            None if name::type_of(word.text).is_some() && word.text.contains('%') => {
+                finding.instead("219 expands only %n, %N, %p and %i in the names of units")
+            }
+            None if name::type_of(word.text).is_some() => {
+                finding.instead("a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others")
+            }
+            None => {
+                finding.instead(format!("write the type as well, as in {}.service", word.text.trim_end_matches('.')))
+            }
+        });
+    }
+    right
+}
+
+fn socket(word: Part<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
+    let test = |text: &str| text.ends_with(".socket") && name::is_loadable(&context.resolve(text));
+    let right = context.judge(Table::Name, word.text, test) == Verdict::Right;
+    if !right {
+        out.push(refuse_word("unit/unit-name", word, "the name of a socket unit").instead("write it as NAME.socket"));
+    }
+    right
+}
+
+/// A unit in [Install], for which `systemctl enable` makes a link (src/shared/install.c).
+fn installed(word: Part<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
+    let right = context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Verdict::Right;
+    if !right {
+        let finding =
+            Finding::error("unit/enables-nothing", word, format!("`{}` is not the name of a unit", word.text));
+        out.push(
+            finding
+                .does("systemctl enable makes no link for it, and fails")
+                .instead(format!("write the type as well, as in {}.target", word.text.trim_end_matches('.'))),
+        );
+    }
+    right
+}
+
+/// A folder below /run (`config_parse_runtime_directory`, `filename_is_valid`).
+fn folder(word: Part<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
+    let test = |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/') && text.len() <= 4096;
+    let right = context.judge(Table::Name, word.text, test) == Verdict::Right;
+    if !right {
+        let finding = refuse_word("unit/value-form", word, "the name of one folder");
+        out.push(finding.instead("write a name without slashes: 219 makes it right below /run"));
+    }
+    right
+}
+
+fn path(word: Part<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
+    let right = path.starts_with('/') && is_utf8(path.as_bytes());
+    if !right {
+        let finding = refuse_word("unit/relative-path", word, "an absolute path");
+        out.push(finding.instead(if word.text.contains('%') {
+            "219 expands no specifiers here: write the path out, beginning with /"
+        } else {
+            "begin it with /"
+        }));
+    } else if let Some(finding) = unexpanded(word) {
+        out.push(finding);
+    }
+    right
+}
+
+/// A specifier where 219 expands none.
+pub(super) fn unexpanded(part: Part<'_>) -> Option<Finding> {
+    let letters = part.text.match_indices('%').filter_map(|(at, _)| Some((at, part.text[at + 1..].chars().next()?)));
+    let (at, letter) = letters.into_iter().find(|(_, letter)| super::super::systemd::specifier::is_known(*letter))?;
+    let finding = Finding::warning("unit/specifier", part.cut(at..at + 2), "219 expands no specifiers here");
+    Some(finding.does(format!("%{letter} stays as these two characters")).instead("write the text that you mean"))
+}
+
+/// RequiresMountsFor= (`unit_require_mounts_for`).
+fn below_mount(word: Part<'_>, out: &mut Vec<Finding>) -> bool {
+    if !path(word, word.text, out) {
+        return false;
+    }
+    let right = is_safe_path(&clean_path(word.text));
+    if !right {
+        out.push(
+            refuse_word("unit/value-form", word, "a path without . and .. in it").instead("write it without them"),
+        );
+    }
+    right
+}
+
+/// Symlinks= of a socket: a wrong one ends the line.
+fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+    let (words, rest) = Words::of(assignment.value).all();
+    for (at, word) in words.iter().enumerate() {
+        if context.judge(Table::Full, word.text, |text| text.starts_with('/') && is_utf8(text.as_bytes()))
+            != Verdict::Right
+        {
+            let finding =
+                Finding::error("unit/relative-path", *word, format!("`{}` is not an absolute path", word.text));
+            out.push(finding.does("219 ignores it, and what follows it").instead("begin it with /"));
+            return at;
+        }
+    }
+    out.extend(rest.map(quote));
+    words.len()
+}
+
+/// An exit code or a signal (`config_parse_set_status`).
+fn status(word: Part<'_>, out: &mut Vec<Finding>) -> bool {
+    let code = number::int(word.text);
+    let right = code.map_or_else(|| number::is_signal(word.text), |code| (0..=255).contains(&code));
+    if !right {
+        let finding = refuse_word("unit/value-form", word, "an exit code from 0 to 255 or a signal");
+        out.push(finding.instead("write numbers and names of signals; names of exit codes came later"));
+    }
+    right
+}
+
+/// MountFlags= (`config_parse_exec_mount_flags`): the last flag wins. 219 compares `private` with all that is left of the line.
+fn mount_flags(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
+    let words: Vec<&str> = assignment.value.text.split([',', ' ']).filter(|word| !word.is_empty()).collect();
+    let last = words.len().saturating_sub(1);
+    let ends_bare = |word: &str| assignment.value.text.ends_with(word);
+    let right = |(at, word): (usize, &&str)| match *word {
+        "shared" | "slave" => true,
+        "private" => at == last && ends_bare("private"),
+        _ => false,
+    };
+    if words.iter().enumerate().all(right) {
+        return 1;
+    }
+    out.push(refuse(
+        "unit/value-word",
+        assignment.key,
+        assignment.value,
+        "shared, slave or private, one of them alone",
+    ));
+    0
+}

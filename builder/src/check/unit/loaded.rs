@@ -1,0 +1,63 @@
+//! A unit as 219 loads it: the lines of its own file, and those of its drop-ins.
+
+use super::super::text::Part;
+use super::Line;
+
+/// A place in one of the files.
+pub(super) type At<'a> = (usize, Part<'a>);
+
+/// A unit, with its drop-ins.
+#[derive(Debug, Default)]
+pub(super) struct Unit<'a> {
+    /// The headers of the sections, each with the file that has it.
+    pub(super) sections: Vec<At<'a>>,
+    /// The lines that 219 takes, in its order, each with the file that has it.
+    pub(super) lines: Vec<(usize, Line<'a>)>,
+    /// Whether its own file is among them; else only drop-ins are known.
+    pub(super) complete: bool,
+    /// Whether 219 refuses or masks it for what its own file is.
+    pub(super) void: bool,
+    /// A line of its own file that 219 drops, because the file ends within it.
+    pub(super) dropped: Option<(usize, std::ops::Range<usize>)>,
+}
+
+impl<'a> Unit<'a> {
+    /// The lines of a directive, since the last that empties it.
+    pub(super) fn all(&self, section: &str, key: &str) -> Vec<(usize, Line<'a>)> {
+        self.since_reset(section, &[key])
+    }
+
+    /// The lines of several directives, since the last of them that is empty and takes all of them back.
+    pub(super) fn since_reset(&self, section: &str, keys: &[&str]) -> Vec<(usize, Line<'a>)> {
+        let of_keys = |(_, line): &&(usize, Line<'_>)| {
+            line.assignment.section.text == section && keys.contains(&line.assignment.key.text)
+        };
+        let lines: Vec<_> = self.lines.iter().filter(of_keys).copied().collect();
+        let reset = lines.iter().rposition(|(_, line)| line.assignment.value.text.is_empty());
+        lines[reset.map_or(0, |at| at + 1)..].to_vec()
+    }
+
+    /// The last value of a directive.
+    pub(super) fn last(&self, section: &str, key: &str) -> Option<At<'a>> {
+        self.all(section, key).pop().map(|(file, line)| (file, line.assignment.value))
+    }
+
+    /// The words of all values of a directive. Dependencies cannot be taken back by an empty line.
+    pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = At<'a>> {
+        let matching = self
+            .lines
+            .iter()
+            .filter(move |(_, line)| line.assignment.section.text == section && line.assignment.key.text == key);
+        matching.flat_map(|(file, line)| line.assignment.value.words().map(move |word| (*file, word)))
+    }
+
+    /// The last value of a switch.
+    pub(super) fn switch(&self, section: &str, key: &str) -> Option<bool> {
+        super::super::systemd::number::boolean(self.last(section, key)?.1.text)
+    }
+
+    /// Where a section begins that the unit's files have.
+    pub(super) fn section(&self, name: &str) -> Option<At<'a>> {
+        self.sections.iter().find(|(_, section)| section.text == name).copied()
+    }
+}
