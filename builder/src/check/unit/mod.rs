@@ -16,6 +16,8 @@ mod order;
 mod plain;
 mod read;
 mod service;
+#[cfg(test)]
+mod tests;
 mod together;
 mod value;
 mod verify;

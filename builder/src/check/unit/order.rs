@@ -14,6 +14,8 @@ const BOOT: &[(&str, &[&str])] = &[
     ("sysinit.target", SYSINIT),
     ("local-fs.target", &["local-fs-pre.target", "systemd-remount-fs.service"]),
     ("remote-fs.target", &["remote-fs-pre.target"]),
+    // By systemd-tmpfiles-clean.timer.
+    ("timers.target", &["sysinit.target"]),
     ("sockets.target", &["systemd-journald.socket", "systemd-udevd-control.socket", "systemd-udevd-kernel.socket"]),
     ("systemd-journal-flush.service", &["systemd-journald.service", "systemd-remount-fs.service"]),
     ("systemd-tmpfiles-setup.service", &["local-fs.target", "systemd-journal-flush.service"]),
@@ -65,8 +67,11 @@ const BARE: [&str; 17] = [
     "umount.target",
 ];
 
-/// Who waits for whom, and where that is said.
-type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Option<(usize, Range<usize>)>>>;
+/// Where an ordering is said, if it is said anywhere.
+type Said = Option<(usize, Range<usize>)>;
+
+/// Which unit waits for which.
+type Waits<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Said>>;
 
 /// What a unit waits for, and what waits for it, without its saying so (`*_add_default_dependencies` in src/core/*.c).
 fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'static str]) {
@@ -82,6 +87,21 @@ fn defaults(id: &str, unit: &Unit<'_>) -> (&'static [&'static str], &'static [&'
         Some("swap") => (&[], &["swap.target", "umount.target"]),
         _ => (&[], &[]),
     }
+}
+
+/// The unit that a timer, a path or a socket starts, and where that is said.
+fn triggered(id: &str, unit: &Unit<'_>) -> Option<(String, Said)> {
+    let (base, kind) = id.rsplit_once('.')?;
+    let (section, key) = match kind {
+        "timer" => ("Timer", "Unit"),
+        "path" => ("Path", "Unit"),
+        "socket" if unit.switch("Socket", "Accept") != Some(true) => ("Socket", "Service"),
+        _ => return None,
+    };
+    Some(match unit.last(section, key) {
+        Some((file, name)) => (name.text.to_owned(), Some((file, name.span()))),
+        None => (format!("{base}.service"), unit.section(section).map(|(file, section)| (file, section.span()))),
+    })
 }
 
 fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
@@ -113,6 +133,15 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
             for later in later {
                 add(later, name, None);
             }
+        }
+    }
+    for (name, unit) in units {
+        // It comes before the unit that it triggers, which matters where something else starts that as well.
+        if let Some((started, place)) = triggered(name, unit)
+            && let Some((own, other)) = units.get_key_value(started.as_str())
+            && ["WantedBy", "RequiredBy"].iter().any(|key| other.words("Install", key).next().is_some())
+        {
+            waits.entry(own).or_default().entry(name).or_insert(place);
         }
     }
     // A target waits for what it wants, unless it comes before that already (`unit_add_default_target_dependency`).

@@ -92,7 +92,7 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
     };
     let (file, line) =
         unit.lines.iter().filter(of_trigger).nth(1).filter(|(file, _)| is_drop_in(&files[*file].path))?;
-    let finding = Finding::error("unit/no-effect", line.assignment.value, "a second Unit=");
+    let finding = Finding::error("unit/unit-name", line.assignment.value, "a second Unit=");
     Some((
         *file,
         finding.does("219 takes the first, in the unit itself, and ignores this line").instead("change it there"),

@@ -79,7 +79,7 @@ pub(super) const KEPT: &str = "219 says so, and keeps these two characters";
 pub(super) fn unresolved(assignment: &Assignment<'_>, letter: char) -> Finding {
     let at = assignment.value.text.find(&format!("%{letter}")).unwrap_or(0);
     let finding = Finding::error(
-        "unit/specifier",
+        "unit/unresolved-specifier",
         assignment.value.cut(at..at + 1 + letter.len_utf8()),
         format!("systemd 219 cannot resolve %{letter} here"),
     );

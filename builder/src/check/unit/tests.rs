@@ -1,0 +1,148 @@
+//! The verdicts of the real systemd 219 in ../verdicts: builder says an error where 219 refuses or ignores, and only there.
+
+use std::collections::BTreeSet;
+
+use super::super::rules::{self, RuleKind};
+use super::super::{File, check as check_files};
+use super::*;
+
+const VALUES: &str = include_str!("../verdicts/values.txt");
+const COMMANDS: &str = include_str!("../verdicts/commands.txt");
+const UNITS: &str = include_str!("../verdicts/units.txt");
+
+/// The name of a unit that has a section.
+fn unit_with(section: &str) -> &'static str {
+    match section {
+        "Mount" => "a-b.mount",
+        "Automount" => "a-b.automount",
+        "Swap" => "dev-x.swap",
+        "Slice" => "zz.slice",
+        "Timer" => "fz.timer",
+        "Path" => "fz.path",
+        "Socket" => "fz.socket",
+        "Scope" => "fz.scope",
+        "BusName" => "fz.busname",
+        _ => "fz.service",
+    }
+}
+
+/// The lines of a table: its headers, and the verdicts below each.
+fn table(text: &'static str) -> impl Iterator<Item = (&'static str, char, &'static str)> {
+    let mut header = "";
+    text.lines().filter(|line| !line.starts_with("# ")).filter_map(move |line| {
+        if let Some((verdict @ ("a " | "r " | "c "), value)) = line.split_at_checked(2) {
+            return Some((header, verdict.chars().next()?, value));
+        }
+        header = line;
+        None
+    })
+}
+
+fn line_of(finding: &Finding, text: &str) -> usize {
+    finding.diagnostic.position(text).0
+}
+
+/// Where 219 refuses or ignores a line, or takes it, by a finding.
+fn refuses(finding: &Finding) -> bool {
+    rules::kind(finding.rule) == RuleKind::Parser && finding.stops(false)
+}
+
+#[test]
+fn every_value_is_judged_as_219_judges_it() {
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (directive, verdict, value) in table(VALUES) {
+        let (section, key) = directive.split_once('.').unwrap();
+        let path = format!("/etc/systemd/system/{}", unit_with(section));
+        let findings = check(&path, &format!("[{section}]\n{key}={value}\n"));
+        let said = match (findings.iter().any(refuses), findings.iter().any(|f| f.rule == "unit/compiled-out")) {
+            (true, _) => 'r',
+            (false, true) => 'c',
+            (false, false) => 'a',
+        };
+        if said != verdict {
+            wrong.push(format!("{directive}={value}: 219 says {verdict}, builder {said}"));
+        }
+        seen.insert(known::UNITS[section][key]);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let forms = known::UNITS.iter().filter(|(section, _)| **section != "Install").flat_map(|(_, keys)| keys.values());
+    let unseen: Vec<_> = forms.filter(|form| !seen.contains(**form)).collect();
+    assert!(unseen.is_empty(), "no verdict for {unseen:?}");
+}
+
+#[test]
+fn every_command_line_is_judged_as_219_judges_it() {
+    let mut wrong = Vec::new();
+    for (kind, verdict, value) in table(COMMANDS) {
+        let first = if kind == "oneshot" { "ExecStart=/bin/true\n" } else { "" };
+        let text = format!("[Service]\nType={kind}\n{first}ExecStart={value}\n");
+        let file = File { shown: "x".into(), path: "/etc/systemd/system/ex.service".into(), text: &text, mode: None };
+        let said = check_files(&[file], false).remove(0).iter().any(refuses);
+        if said != (verdict == 'r') {
+            wrong.push(format!("{kind} {value}: 219 says {verdict}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A unit and its drop-ins, each with the lines that 219 logs something of.
+struct Case {
+    refused: bool,
+    files: Vec<(&'static str, BTreeSet<usize>, &'static str)>,
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for part in UNITS.split("==> ").skip(1) {
+        let (header, text) = part.split_once(" <==\n").unwrap();
+        let (name, words) = header.split_once(' ').unwrap();
+        let lines = words.split(' ').filter_map(|word| word.parse().ok()).collect();
+        if !name.contains('/') {
+            cases.push(Case { refused: words.starts_with("refused"), files: Vec::new() });
+        }
+        cases.last_mut().unwrap().files.push((name, lines, text));
+    }
+    cases
+}
+
+/// Findings of the whole unit; they have no line of which 219 would log something.
+const OF_THE_UNIT: [&str; 3] = ["unit/refused", "unit/second-command", "unit/continuation"];
+
+#[test]
+fn every_unit_is_judged_as_219_judges_it() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let file = |(name, _, text): &(&str, _, &'static str)| {
+            let path = format!("/etc/systemd/system/{name}");
+            File { shown: path.clone(), path, text, mode: None }
+        };
+        let files: Vec<File<'_>> = case.files.iter().map(file).collect();
+        let all = check_files(&files, false);
+        let own = all[0].iter().chain(all.iter().flatten()).filter(|finding| refuses(finding));
+        let refused = own.clone().any(|finding| finding.diagnostic.label.contains("refuses to load the unit"));
+        if refused != case.refused {
+            wrong.push(format!("{}: 219 refuses: {}\n{}", case.files[0].0, case.refused, case.files[0].2));
+        }
+        let unread = all[0].iter().any(|finding| ["unit/no-assignment", "unit/section-header"].contains(&finding.rule));
+        for ((name, lines, text), findings) in case.files.iter().zip(&all) {
+            let stop = findings.iter().filter(|finding| finding.diagnostic.label.starts_with("219 reads no further"));
+            let stop = stop.chain(findings.iter().filter(|finding| finding.rule == "unit/section-header"));
+            let stop = stop.chain(findings.iter().filter(|finding| finding.rule == "unit/no-assignment"));
+            let stop = stop.map(|finding| line_of(finding, text)).min().unwrap_or(usize::MAX);
+            let mut said: BTreeSet<usize> = findings
+                .iter()
+                .filter(|finding| refuses(finding) && !OF_THE_UNIT.contains(&finding.rule))
+                .map(|finding| line_of(finding, text))
+                .filter(|line| *line <= stop)
+                .collect();
+            if unread && name.contains('/') {
+                said.clear();
+            }
+            if said != *lines {
+                wrong.push(format!("{name}: 219 logs {lines:?}, builder {said:?}\n{text}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
