@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::File;
 use super::finding::Finding;
 use super::known;
+use super::systemd::words::strip;
 use super::text::Part;
 
 /// etcd's ports: clients, peers, metrics.
@@ -23,19 +24,27 @@ struct Setting<'a> {
 
 fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {
     let mut settings = Vec::new();
-    for line in Part::whole(text).lines().map(Part::trim) {
+    for line in Part::whole(text).split('\n').map(strip) {
+        if line.text.len() > LONGEST {
+            out.push(
+                Finding::error("sysctl/no-assignment", line, format!("a line of more than {LONGEST} bytes"))
+                    .does("219 reads it in pieces, and takes each for a line")
+                    .instead("write a shorter one"),
+            );
+            continue;
+        }
         if line.text.is_empty() || line.text.starts_with(['#', ';']) {
             continue;
         }
         let Some((key, value)) = line.split_once('=') else {
             out.push(
                 Finding::error("sysctl/no-assignment", line, "neither a comment nor KEY = VALUE")
-                    .does("ignored, with an error in the journal")
+                    .does("219 ignores the line, and systemd-sysctl fails")
                     .instead("write KEY = VALUE; there are no continued lines"),
             );
             continue;
         };
-        let (key, value) = (key.trim(), value.trim());
+        let (key, value) = (strip(key), strip(value));
         // A first separator that is a slash makes slashes the separators and dots a part of names.
         let slashes = key.text.find(['/', '.']).is_some_and(|at| key.text[at..].starts_with('/'));
         let swap = |c| match c {
@@ -65,10 +74,10 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             let finding = if first.value.text == setting.value.text {
                 Finding::warning("sysctl/twice", setting.place, message).does("to the same value")
             } else {
-                Finding::error("sysctl/twice", setting.place, message)
-                    .does(format!("the first value, {}, is lost", first.value.text))
+                Finding::warning("sysctl/twice", setting.place, message)
+                    .does(format!("this line replaces the first value, {}", first.value.text))
             };
-            out.push(finding.instead("take one of the lines away"));
+            out.push(finding.instead("remove one of the lines"));
         }
     }
     let number = |key: &str| seen.get(key).and_then(|setting| setting.value.text.parse::<u64>().ok());
@@ -114,6 +123,24 @@ pub(super) fn is(path: &str) -> bool {
         || (path.contains("/sysctl.d/") && path.rsplit_once('.').is_some_and(|(_, kind)| kind == "conf"))
 }
 
+/// What to do so that one file is read after another. No name sorts behind /etc/sysctl.conf, which is read last.
+fn later_name(own: &str, other: &str) -> String {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    if other == "/etc/sysctl.conf" {
+        return "remove the line from /etc/sysctl.conf, or set it there: 219 reads that file last".to_owned();
+    }
+    let (own, other) = (name(own), name(other));
+    let bare = own.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+    let later = ["95-", "99-zz-", "zz-"].map(|prefix| format!("{prefix}{bare}"));
+    match later.iter().find(|name| **name > other) {
+        Some(later) => format!("rename {own} to {later}, which sorts behind {other}"),
+        None => format!("set it in {other}, which sorts behind all names like {own}"),
+    }
+}
+
+/// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
+const LONGEST: usize = 2046;
+
 /// What a file sets in vain, because a later one sets it again: in the order of the file names, whatever the folder, and
 /// /etc/sysctl.conf last.
 pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
@@ -136,12 +163,12 @@ pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)>
             let later = set.iter().filter(|(rank, _, key, _)| *key == setting.key && *rank > own);
             let last = later.max_by(|a, b| a.0.cmp(&b.0));
             if let Some((_, other, _, value)) = last.filter(|(.., value)| *value != setting.value.text) {
-                let message = format!("{} comes later and sets {} to {value}", other, setting.key);
+                let message = format!("{other} is read later and sets {} to {value}", setting.key);
                 out.push((
                     *index,
                     Finding::warning("sysctl/overridden", setting.place, message)
-                        .does("this value is lost")
-                        .instead("give the file a name that sorts behind, as 95-own.conf"),
+                        .does("the later value replaces this one")
+                        .instead(later_name(&file.path, other)),
                 ));
             }
             if tuned && known::SYSCTL_TUNED.contains(setting.key.as_str()) {
@@ -158,4 +185,30 @@ pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)>
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files<'a>(own: &str, other: &str) -> [File<'a>; 2] {
+        let file = |path: &str, text| File { shown: path.to_owned(), path: path.to_owned(), text, mode: None };
+        [file(own, "vm.swappiness = 1\n"), file(other, "vm.swappiness = 10\n")]
+    }
+
+    #[test]
+    fn a_file_renamed_as_the_hint_says_is_not_overridden() {
+        for (own, other) in
+            [("00-a.conf", "50-b.conf"), ("95-own.conf", "96-b.conf"), ("a.conf", "b.conf"), ("99-a.conf", "99-b.conf")]
+        {
+            let (own, other) = (format!("/etc/sysctl.d/{own}"), format!("/usr/lib/sysctl.d/{other}"));
+            let found = together(&files(&own, &other), false);
+            assert_eq!(found.len(), 1, "{own} {other}");
+            let hint = found[0].1.diagnostic.help.clone().unwrap();
+            let later = hint.split(" to ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+            let moved = files(&format!("/etc/sysctl.d/{later}"), &other);
+            let again = together(&moved, false).into_iter().filter(|(index, _)| *index == 0);
+            assert_eq!(again.count(), 0, "{hint}");
+        }
+    }
 }

@@ -7,7 +7,16 @@ use super::super::known;
 use super::Setting;
 
 /// Keys that are there once a module is loaded; their names cannot be checked.
-const MODULES: [(&str, &str); 7] = [
+const MODULES: [(&str, &str); 16] = [
+    ("dev.ipmi.", "ipmi_poweroff"),
+    ("dev.parport.", "parport"),
+    ("kernel.hyperv_record_panic_msg", "hv_vmbus"),
+    ("net.dccp.", "dccp"),
+    ("net.rds.", "rds"),
+    ("net.ipv4.netfilter.", "nf_conntrack_ipv4"),
+    ("net.ipv4.vs.", "ip_vs"),
+    ("net.sctp.", "sctp"),
+    ("fs.binfmt_misc.", "binfmt_misc"),
     ("net.bridge.", "br_netfilter"),
     ("net.netfilter.", "nf_conntrack"),
     ("net.nf_conntrack_", "nf_conntrack"),

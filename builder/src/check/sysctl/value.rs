@@ -2,6 +2,7 @@
 
 use super::super::finding::Finding;
 use super::super::known;
+use super::super::systemd::number;
 use super::Setting;
 use super::key::in_table;
 
@@ -23,7 +24,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
         let finding = Finding::error("sysctl/comment-behind", place, "there are no comments behind a value");
         return Some(
             finding
-                .does("it is written into the key with the value, and the kernel refuses both")
+                .does("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
                 .instead("move it to a line of its own"),
         );
     }
@@ -32,7 +33,9 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
             wrong("this is no list of ports".into(), "the kernel refuses it", "ports and ranges, as in 2379-2381,10250")
         });
     }
-    let numbers: Option<Vec<i64>> = value.words().map(|word| word.text.parse().ok()).collect();
+    // The kernel reads 0x10 as 16 and 010 as 8 (proc_get_long of kernel/sysctl.c).
+    let numbers: Option<Vec<i64>> =
+        value.words().map(|word| number::long(word.text).filter(|_| !word.text.starts_with('+'))).collect();
     let Some(numbers) = numbers else {
         return wrong(
             format!("{} takes numbers", setting.key),

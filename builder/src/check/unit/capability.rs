@@ -39,7 +39,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         }
         let upper = name.to_ascii_uppercase();
         if upper == "CAP_AUDIT_READ" {
-            // systemd's own journald unit names it; whether 7.9's knows the name depends on the headers of its build.
+            // 219's own journald unit names it, so that it does no harm anywhere.
             let finding = Finding::warning("unit/capability", place, "kernel 3.10 has no CAP_AUDIT_READ");
             out.push(finding.does("it is neither given nor kept").instead("remove it"));
             continue;
