@@ -1,0 +1,106 @@
+//! The arguments of lines of tmpfiles.d, by their types (src/tmpfiles/tmpfiles.c).
+
+use super::super::finding::Finding;
+use super::super::systemd::number::scan;
+use super::super::systemd::words::Extract;
+use super::super::text::Part;
+
+const RULE: &str = "tmpfiles/argument";
+
+/// What is wrong with the argument of a line of this type.
+pub(super) fn check(letter: char, kind: Part<'_>, argument: Option<Part<'_>>) -> Option<Finding> {
+    let needed = |instead: &str| {
+        let finding = Finding::error(RULE, kind, format!("a line of type {letter} needs an argument"));
+        Some(finding.does("219 ignores the line").instead(instead))
+    };
+    match (letter, argument) {
+        ('w', None) => needed("write the text behind the age"),
+        ('b' | 'c', None) => needed("write MAJOR:MINOR behind the age"),
+        ('t' | 'T', None) => needed("write NAME=VALUE behind the age"),
+        ('a' | 'A', None) => needed("write an ACL behind the age, as in u:etcd:r-x"),
+        ('h' | 'H', None) => needed("write attributes behind the age, as in +C"),
+        ('d' | 'v' | 'e' | 'D' | 'p' | 'x' | 'X' | 'r' | 'R' | 'm' | 'z' | 'Z', Some(argument)) => {
+            let message = format!("a line of type {letter} takes no argument");
+            Some(Finding::warning(RULE, argument, message).does("219 ignores it, and warns").instead("remove it"))
+        }
+        ('C', Some(argument)) if !unquoted(argument.text).starts_with('/') => {
+            Some(wrong(argument, "an absolute path", "write the path to copy from, beginning with /"))
+        }
+        ('b' | 'c', Some(argument)) if !is_device(unquoted(argument.text)) => {
+            Some(wrong(argument, "MAJOR:MINOR", "write two numbers, as in 1:3"))
+        }
+        ('h' | 'H', Some(argument)) => attributes(argument),
+        ('a' | 'A', Some(argument)) => acl(argument),
+        ('t' | 'T', Some(argument)) => extended(argument),
+        _ => None,
+    }
+}
+
+fn wrong(argument: Part<'_>, what: &str, instead: &str) -> Finding {
+    let finding = Finding::error(RULE, argument, format!("`{}` is not {what}", argument.text));
+    finding.does("219 ignores the line").instead(instead)
+}
+
+/// Without the quotes around it (`unquote`).
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+/// Two numbers, as sscanf reads them with `%u:%u`; it sees no further.
+fn is_device(text: &str) -> bool {
+    let minor = scan(text, 10).and_then(|major| major.rest.strip_prefix(':'));
+    minor.and_then(|minor| scan(minor, 10)).is_some()
+}
+
+fn attributes(argument: Part<'_>) -> Option<Finding> {
+    let text = unquoted(argument.text);
+    let letters = text.strip_prefix(['+', '-', '=']).unwrap_or(text);
+    let right = letters.chars().all(|c| "ASDacdeijsutTC".contains(c)) && (!letters.is_empty() || text == "=");
+    (!right).then(|| wrong(argument, "a set of attributes", "write +, - or =, and letters of chattr(1), as in +C"))
+}
+
+/// An ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). Whether its users exist is not known here.
+fn acl(argument: Part<'_>) -> Option<Finding> {
+    let entries = unquoted(argument.text).split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
+    let plain = |entry: &'_ str| -> bool {
+        let entry = entry.strip_prefix("default:").or_else(|| entry.strip_prefix("d:")).unwrap_or(entry);
+        let mut fields = entry.split(':').map(str::trim);
+        let (tag, second, third) = (fields.next().unwrap_or_default(), fields.next(), fields.next());
+        let permissions = match (tag, second, third) {
+            ("u" | "user" | "g" | "group", Some(_), third) => third,
+            ("m" | "mask" | "o" | "other", Some(""), Some(third)) => Some(third),
+            ("m" | "mask" | "o" | "other", second, None) => second,
+            _ => None,
+        };
+        fields.next().is_none() && permissions.is_some_and(is_permissions)
+    };
+    let any = entries.clone().next().is_some();
+    let right = any && entries.clone().all(plain);
+    (!right).then(|| wrong(argument, "an ACL", "write entries as in u:etcd:r-x,d:g:etcd:r--, separated by commas"))
+}
+
+/// Each of r, w and x once, or - in its place.
+fn is_permissions(text: &str) -> bool {
+    let once = |c: char| text.matches(c).count() <= 1;
+    (1..=3).contains(&text.len()) && text.chars().all(|c| "rwx-".contains(c)) && ['r', 'w', 'x'].into_iter().all(once)
+}
+
+/// Extended attributes: 219 ignores a word that is none.
+fn extended(argument: Part<'_>) -> Option<Finding> {
+    let mut words =
+        Extract::quoted(argument.from(usize::from(unquoted(argument.text).len() < argument.text.len())), " \t\n\r");
+    loop {
+        let (word, place) = match words.next() {
+            Ok(Some(word)) => word,
+            Ok(None) => return None,
+            Err(rest) => {
+                let finding = Finding::error(RULE, rest, "a quote that is not closed, or a \\ at the end");
+                return Some(finding.does("219 ignores everything from here on").instead("close the quote"));
+            }
+        };
+        if !word.split_once('=').is_some_and(|(name, value)| !name.is_empty() && !value.is_empty()) {
+            let finding = Finding::error(RULE, place, format!("`{}` is not NAME=VALUE", place.text));
+            return Some(finding.does("219 ignores the word").instead("write NAME=VALUE, as in user.comment=\"a b\""));
+        }
+    }
+}
