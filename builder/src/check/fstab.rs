@@ -5,10 +5,15 @@ mod options;
 use std::collections::BTreeMap;
 
 use super::finding::Finding;
+use super::systemd::time;
+use super::systemd::words::{bare, clean_path, strip};
 use super::text::Part;
 use options::{GENERIC, SYSTEMD, XFS, is_allocsize, known_to_xfs, xfs_only};
 
 pub(super) use options::only_at_first_mount;
+
+/// Options of systemd whose value is a time.
+const TIMES: [&str; 2] = ["x-systemd.device-timeout", "x-systemd.idle-timeout"];
 
 /// One line of the table.
 struct Entry<'a> {
@@ -19,35 +24,38 @@ struct Entry<'a> {
     pass: Option<Part<'a>>,
 }
 
+/// What is wrong with a table. At boot systemd reads it with getmntent(3), which fills what a line lacks
+/// (src/fstab-generator/fstab-generator.c); mount(8) reads it with libmount (util-linux 2.23.2, libmount/src/tab_parse.c).
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    for line in
-        Part::whole(text).lines().map(Part::trim).filter(|line| !line.text.is_empty() && !line.text.starts_with('#'))
-    {
-        let fields: Vec<Part<'_>> = line.words().collect();
-        let [source, target, kind, options, rest @ ..] = &fields[..] else {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for line in Part::whole(text).split('\n').map(strip) {
+        if line.text.is_empty() || line.text.starts_with('#') {
+            continue;
+        }
+        let fields: Vec<Part<'_>> = bare(line).collect();
+        let [source, target, rest @ ..] = &fields[..] else {
+            let finding =
+                Finding::error("fstab/fields", line, "a line has a device, a mount point, a type and options");
             out.push(
-                Finding::error("fstab/fields", line, "a line has device, mount point, type and options")
-                    .does("ignored, and the volume is not mounted")
+                finding
+                    .does("219 ignores the line: the volume is not mounted")
                     .instead("write four fields and 0 0; a space within one is \\040"),
             );
             continue;
         };
-        if rest.len() > 2 && !rest[2].text.starts_with('#') {
-            out.push(
-                Finding::error("fstab/fields", rest[2], "more than six fields")
-                    .does("ignored")
-                    .instead("a space within a field is \\040"),
-            );
-        }
+        let field = |index: usize| rest.get(index).copied().unwrap_or(line.from(line.text.len()));
         let entry =
-            Entry { source: *source, target: *target, kind: *kind, options: *options, pass: rest.get(1).copied() };
-        if let Some(before) = seen.insert(target.text, source.text).filter(|_| target.text.starts_with('/')) {
+            Entry { source: *source, target: *target, kind: field(0), options: field(1), pass: rest.get(3).copied() };
+        out.extend(count(line, rest));
+        // Two lines for one path become one unit; swap has no path but its own.
+        let path = if entry.kind.text == "swap" { source.text } else { target.text };
+        let before = path.starts_with('/').then(|| seen.insert(clean_path(path), source.text)).flatten();
+        if let Some(before) = before {
             out.push(
-                Finding::error("fstab/twice", *target, format!("{} has a line already, for {before}", target.text))
-                    .does("219 takes the first and drops the other")
-                    .instead("take one away"),
+                Finding::error("fstab/twice", *target, format!("{path} has a line already, for {before}"))
+                    .does("219 keeps the first line, and ignores this one")
+                    .instead("remove one of them"),
             );
         }
         check_entry(&entry, &mut out);
@@ -55,12 +63,41 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
+/// How many fields there are, and whether the last two are numbers. systemd takes a line that mount(8) cannot read.
+fn count(line: Part<'_>, rest: &[Part<'_>]) -> Option<Finding> {
+    let unreadable = |place: Part<'_>, message: &str, instead: &str| {
+        let finding = Finding::warning("fstab/fields", place, message);
+        Some(finding.does("219 mounts the volume at boot, and mount(8) ignores the line").instead(instead.to_owned()))
+    };
+    // A type and options may be missing, but not both for mount(8).
+    if rest.is_empty() {
+        return unreadable(line, "a line without a type", "write a type, or auto");
+    }
+    let numbers = rest.iter().skip(2).take(2);
+    if let Some(word) = numbers.clone().find(|word| !word.text.chars().all(|c| c.is_ascii_digit())) {
+        return unreadable(
+            *word,
+            "the fifth and the sixth field are numbers",
+            "write 0 0; a space within a field is \\040",
+        );
+    }
+    let more = rest.get(4).filter(|more| !more.text.starts_with('#'))?;
+    let finding = Finding::warning("fstab/fields", *more, "more than six fields");
+    Some(finding.does("the rest of the line is ignored").instead("a space within a field is \\040"))
+}
+
 fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     let (target, kind) = (entry.target, entry.kind.text);
-    if !target.text.starts_with('/') && kind != "swap" && !["none", "swap"].contains(&target.text) {
+    if !target.text.contains('/') && kind != "swap" {
         out.push(
-            Finding::error("fstab/mount-point", target, "a mount point begins with /")
-                .does("ignored")
+            Finding::error("fstab/mount-point", target, format!("`{}` is not a mount point", target.text))
+                .does("219 ignores the line: the volume is not mounted")
+                .instead(format!("write /{}", target.text)),
+        );
+    } else if !target.text.starts_with('/') && kind != "swap" {
+        out.push(
+            Finding::warning("fstab/mount-point", target, "a mount point begins with /")
+                .does("219 mounts at the path below /, and mount(8) below its own folder")
                 .instead(format!("write /{}", target.text)),
         );
     }
@@ -68,7 +105,7 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
         out.push(
             Finding::warning("fstab/mount-point", target, "a / at the end of a mount point")
                 .does("other programs compare the text and miss it")
-                .instead("take it away"),
+                .instead("remove it"),
         );
     }
     let name = entry.source.text.strip_prefix("/dev/").unwrap_or_default();
@@ -106,23 +143,37 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
 fn check_option(entry: &Entry<'_>, option: Part<'_>, out: &mut Vec<Finding>) {
     let name = option.text.split('=').next().unwrap_or_default();
     let (root, xfs) = (entry.target.text == "/", entry.kind.text == "xfs");
+    if root && ["noauto", "nofail", "x-systemd.automount"].contains(&name) {
+        let finding = Finding::warning("fstab/option", option, format!("{name} has no meaning for /"));
+        out.push(finding.does("219 ignores it, and warns").instead("remove it"));
+    }
+    if let (true, Some((_, value))) = (TIMES.contains(&name), option.split_once('=')) {
+        out.extend(time::sec(value.text).is_none().then(|| {
+            Finding::error("fstab/option", value, format!("`{}` is not a time", value.text))
+                .does("219 ignores the option")
+                .instead("write a time, as in 30s")
+        }));
+    }
+    if entry.options.text.is_empty() {
+        return;
+    }
     if option.text.is_empty() {
         out.push(
             Finding::warning("fstab/option", entry.options, "an empty option: two commas, or one at the end")
-                .does("ignored")
-                .instead("take the comma away"),
+                .does("it is ignored")
+                .instead("remove the comma"),
         );
     } else if name.starts_with("x-systemd.") && !SYSTEMD.contains(&name) {
         out.push(
             Finding::error("fstab/option", option, format!("219 does not know {name}"))
-                .does("ignored")
+                .does("219 ignores it")
                 .instead("it came later: write a .mount unit, or x-systemd.requires= where that will do"),
         );
     } else if xfs && name == "nobarrier" {
         out.push(
             Finding::error("fstab/nobarrier", option, "nobarrier lets the disk hold back what fsync promised")
                 .does("a power cut can lose writes that etcd acknowledged")
-                .instead("take it away"),
+                .instead("remove it"),
         );
     } else if xfs && name == "allocsize" && !is_allocsize(option.text) {
         out.push(
@@ -145,14 +196,12 @@ fn check_option(entry: &Entry<'_>, option: Part<'_>, out: &mut Vec<Finding>) {
         out.push(
             Finding::error("fstab/option", option, format!("{} has no option {name}: XFS has it", entry.kind.text))
                 .does("the volume is not mounted, and the boot stops in emergency mode")
-                .instead("take it away"),
+                .instead("remove it"),
         );
     } else if xfs && !known_to_xfs(name) {
         let finding = Finding::error("fstab/option", option, format!("XFS on 3.10 has no option {name}"))
             .does("the volume is not mounted, and the boot stops in emergency mode");
         let near = recipes::diagnostic::nearest(name, GENERIC.iter().chain(XFS).copied());
-        out.push(
-            finding.instead(near.map_or_else(|| "take it away".to_owned(), |near| format!("did you mean {near}?"))),
-        );
+        out.push(finding.instead(near.map_or_else(|| "remove it".to_owned(), |near| format!("did you mean {near}?"))));
     }
 }
