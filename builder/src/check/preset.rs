@@ -4,6 +4,7 @@
 use super::File;
 use super::finding::Finding;
 use super::known;
+use super::systemd::words::{bare, strip};
 use super::text::Part;
 use super::unit;
 
@@ -13,17 +14,16 @@ const LAST: &str = "99-default-disable.preset";
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let late = path.rsplit('/').next().is_some_and(|name| name > LAST);
-    for line in Part::whole(text)
-        .lines()
-        .map(Part::trim)
-        .filter(|line| !line.text.is_empty() && !line.text.starts_with(['#', ';']))
-    {
-        let words: Vec<Part<'_>> = line.words().collect();
+    for line in Part::whole(text).split('\n').map(strip) {
+        if line.text.starts_with(['#', ';']) {
+            continue;
+        }
+        let words: Vec<Part<'_>> = bare(line).collect();
         let [verb, rest @ ..] = &words[..] else { continue };
         if !["enable", "disable"].contains(&verb.text) {
             let finding =
                 Finding::error("preset/verb", *verb, format!("219 does not know `{}` in a preset", verb.text))
-                    .does("the line is ignored");
+                    .does("219 ignores the line");
             out.push(finding.instead(if verb.text == "ignore" {
                 "ignore came later: leave the unit out"
             } else {
@@ -42,13 +42,13 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         if let Some(extra) = rest.get(1) {
             out.push(
                 Finding::error("preset/pattern", *extra, "more than one name in a line")
-                    .does("taken for one name, with the space in it")
+                    .does("219 takes them for one name with a blank in it")
                     .instead("write a line for each; instances of templates by their full names"),
             );
         }
-        if !pattern.text.contains(['.', '*', '?']) {
+        if !pattern.text.contains(['.', '*', '?', '[']) {
             out.push(
-                Finding::error("preset/pattern", *pattern, format!("`{}` is no name of a unit", pattern.text))
+                Finding::error("preset/pattern", *pattern, format!("`{}` is not the name of a unit", pattern.text))
                     .does("no unit has this name")
                     .instead(format!("write {}.service", pattern.text)),
             );
@@ -64,8 +64,8 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     out
 }
 
-/// What `*`, `?` stand for in fnmatch(3); brackets are not used in names of units. A pattern with many stars would be
-/// tried in more ways than there is time for, and fits nothing here.
+/// fnmatch(3) with FNM_NOESCAPE: `*`, `?` and `[a-z]`. A pattern with many stars would be tried in more ways than there is
+/// time for, and fits nothing here.
 fn fits(pattern: &str, name: &str) -> bool {
     let stars = pattern.chars().filter(|c| *c == '*').count();
     stars <= 4 && name.len() <= 256 && rest_fits(pattern, name)
@@ -74,15 +74,32 @@ fn fits(pattern: &str, name: &str) -> bool {
 fn rest_fits(pattern: &str, name: &str) -> bool {
     let mut letters = pattern.chars();
     let (first, mut own) = (letters.next(), name.chars());
+    let rest = letters.as_str();
     match first {
         None => name.is_empty(),
-        Some('*') => {
-            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| rest_fits(letters.as_str(), &name[at..]))
-        }
-        Some(c) => {
-            own.next().is_some_and(|found| (c == '?' || c == found) && rest_fits(letters.as_str(), own.as_str()))
-        }
+        Some('*') => name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| rest_fits(rest, &name[at..])),
+        Some(c) => own.next().is_some_and(|found| {
+            let (fits, rest) = match set(rest).filter(|_| c == '[') {
+                Some((set, rest)) => (is_in(set, found), rest),
+                None => (c == '?' || c == found, rest),
+            };
+            fits && rest_fits(rest, own.as_str())
+        }),
     }
+}
+
+/// The characters of a set up to its ], which may be the first of them; and the pattern behind it.
+fn set(pattern: &str) -> Option<(&str, &str)> {
+    let skip = usize::from(pattern.starts_with(['!', '^']));
+    let end = pattern.char_indices().skip(skip + 1).find(|(_, c)| *c == ']')?.0;
+    Some((&pattern[..end], &pattern[end + 1..]))
+}
+
+fn is_in(set: &str, found: char) -> bool {
+    let members = set.strip_prefix(['!', '^']).unwrap_or(set);
+    let letters: Vec<char> = members.chars().collect();
+    let range = |three: &[char]| three[1] == '-' && (three[0]..=three[2]).contains(&found);
+    (letters.contains(&found) || letters.windows(3).any(range)) == (members.len() == set.len())
 }
 
 pub(super) fn is(path: &str) -> bool {
@@ -129,6 +146,10 @@ mod tests {
             ("a.*", "a.timer", true),
             ("a?.service", "ab.service", true),
             ("a.service", "b.service", false),
+            ("[a-c]?.service", "bx.service", true),
+            ("[!a-c]?.service", "bx.service", false),
+            ("[].service", "[].service", true),
+            ("[]x].service", "].service", true),
         ] {
             assert_eq!(super::fits(pattern, name), expected, "{pattern} {name}");
         }
