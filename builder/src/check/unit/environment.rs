@@ -8,6 +8,8 @@ use super::assignment::{Assignment, refuse_word};
 use super::context::Context;
 use super::list::{quote, words};
 
+const WITHIN: &str = "219 knows a quote only where a word begins: write \"NAME=a b\", not NAME=\"a b\"";
+
 fn is_environment_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
@@ -37,11 +39,14 @@ fn expanded<'a>(assignment: &Assignment<'a>, context: &Context, out: &mut Vec<Fi
 
 pub(super) fn assignments(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let right = |word: Part<'_>| is_environment(&unescape(word.text));
+    let within = ["=\"", "='"].iter().any(|quote| assignment.value.text.contains(quote));
     let wrong = |place: Part<'_>, shown: &str| {
         let finding = Finding::error("unit/environment", place, format!("`{shown}` is not NAME=VALUE"));
-        finding
-            .does("219 ignores the word")
-            .instead("write NAME=VALUE; with blanks in it \"NAME=a b\", the quotes around both")
+        finding.does("219 ignores the word").instead(if within {
+            WITHIN
+        } else {
+            "write NAME=VALUE; with blanks in it \"NAME=a b\", the quotes around both"
+        })
     };
     match expanded(assignment, context, out) {
         None => words(assignment.value, out, |word, out| {

@@ -14,6 +14,14 @@ use super::{capability, cpus, exec, expanded, hint, list, plain};
 pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let (key, value) = (assignment.key.text, assignment.value);
     specifiers(form, key, value, out);
+    if key.starts_with("Smack") {
+        let finding = Finding::warning(
+            "unit/no-effect",
+            assignment.key,
+            format!("{key}= has no effect: CentOS 7's kernel has no SMACK"),
+        );
+        out.push(finding.instead("remove it; SELinuxContext= sets a label of SELinux"));
+    }
     match form {
         "exec" => exec::check(assignment, out),
         "cpus" => cpus::check(assignment, context, out),
