@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
+
 use super::super::rules::{self, RuleKind};
 use super::super::{File, check as check_files};
 use super::*;
@@ -145,4 +147,28 @@ fn every_unit_is_judged_as_219_judges_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+proptest! {
+    /// Any value of any directive is judged without a panic, and every place is within the file.
+    #[test]
+    fn no_value_makes_a_checker_panic(
+        which in any::<prop::sample::Index>(),
+        value in r#"([-+~!|@%"'\\;:,./=0-9a-zIhuéKMGs \t\u{a0}\u{fdd0}\u{1}]|inf|%I|\\x|\[::|0x|99999999999){0,24}"#,
+    ) {
+        let all: Vec<(&str, &str)> =
+            known::UNITS.iter().flat_map(|(section, keys)| keys.keys().map(move |key| (*section, *key))).collect();
+        let (section, key) = *which.get(&all);
+        let text = format!("[{section}]\n{key}={value}\n{key}=\n");
+        for id in [unit_with(section), "fz@.service", "fz@-a\\x2db.socket"] {
+            let path = format!("/etc/systemd/system/{id}");
+            let file = File { shown: path.clone(), path, text: &text, mode: None };
+            for finding in check_files(&[file], true).remove(0) {
+                let span = finding.diagnostic.span.clone();
+                prop_assert!(span.start <= span.end && span.end <= text.len(), "{finding:?} in {text:?}");
+                prop_assert!(rules::index(finding.rule).is_some());
+                prop_assert!(!finding.diagnostic.render("x", &text, false).is_empty());
+            }
+        }
+    }
 }
