@@ -158,6 +158,9 @@ fn running_member(host: &Host) -> Result<()> {
     // The process that systemd started as firstboot is etcd now, and has one filter more than systemd, which has the bed's.
     let program = host.check(&["readlink", &format!("/proc/{}/exe", pid.trim())])?;
     ensure!(program.trim() == "/usr/local/bin/etcd", "the main process of etcd.service is {program}");
+    let named =
+        host.check(&["journalctl", "-q", "-o", "cat", "--unit=etcd.service", "--identifier=etcd", "-n", "1"])?;
+    ensure!(!named.is_empty(), "the journal does not call etcd by its name");
     let filters = |status: &str| -> Result<u32> {
         let line = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
         Ok(line.context("the kernel does not count filters")?.trim().parse()?)

@@ -17,9 +17,10 @@ pub(crate) const SECCOMP: [&str; 4] =
     ["SystemCallFilter", "SystemCallArchitectures", "SystemCallErrorNumber", "RestrictAddressFamilies"];
 
 /// Words of `[Service]` that protect nothing, and would keep a probe from running to its end.
-const NO_PROTECTION: [&str; 13] = [
+const NO_PROTECTION: [&str; 15] = [
     "Type",
     "EnvironmentFile",
+    "PermissionsStartOnly",
     "TimeoutStartSec",
     "Restart",
     "RestartSec",
@@ -27,6 +28,7 @@ const NO_PROTECTION: [&str; 13] = [
     "RemainAfterExit",
     "StartLimitInterval",
     "StandardOutput",
+    "SyslogIdentifier",
     "OOMScoreAdjust",
     "Nice",
     "IOSchedulingClass",
