@@ -4,7 +4,7 @@
 //! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its address; `barrier` sees to
 //! it that its cluster begins once, `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes
 //! one out and `rejoin` lets it back, `rotation` replaces a CA; `snapshot` takes, checks and keeps snapshots, `restore` takes all members to one;
-//! `journal` remembers, and `explain` tells it; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
+//! `journal` remembers, and `explain` tells it; `exec` keeps etcd from system calls that it does not need; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
 //! and to etcd.
 
 // Tests put damaged files there on purpose.
@@ -14,6 +14,7 @@ mod arp;
 mod barrier;
 mod change;
 mod etcd;
+mod exec;
 mod exit;
 mod explain;
 mod files;
@@ -71,6 +72,8 @@ enum Command {
     Image,
     /// Take, check and keep snapshots
     Snapshot(snapshot::Options),
+    /// Become a program that can make only the system calls of a server: how the units start etcd and the scheduled snapshot
+    Exec(exec::Options),
     /// Print the node document of a vfat disk
     #[command(hide = true)]
     Seed { disk: PathBuf },
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Image => stamp::prove().map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
+        Command::Exec(options) => exec::run(&options).map(|()| None),
         Command::Seed { disk } => metadata::print_seed(&disk).map(|()| None),
     };
     match outcome {

@@ -9,7 +9,7 @@ use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::need::{self, Need};
-use crate::run;
+use crate::{kernel, run};
 
 /// How much of a console a failure shows.
 const CONSOLE_TAIL: usize = 60;
@@ -39,6 +39,9 @@ pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
 ///
 /// `trials` is a function since what it finds out must be found out inside the run.
 pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
+    if let Some(code) = kernel::launch() {
+        return code;
+    }
     let mut arguments = Arguments::from_args();
     // Hosts and builds share two cores with etcd's timeouts: side by side they would only disturb each other.
     arguments.test_threads.get_or_insert(1);

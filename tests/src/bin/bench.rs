@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use tests::bench;
+use tests::kernel;
 use tests::run;
 
 /// What can be measured.
@@ -74,6 +75,9 @@ const PARTS: [Part; 10] = [
 ];
 
 fn main() -> ExitCode {
+    if let Some(code) = kernel::launch() {
+        return code;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // The measurement of one command must have no other children, and no namespace of its own.

@@ -9,12 +9,15 @@ use anyhow::{Result, bail, ensure};
 use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
 use tests::host::Host;
 use tests::need::{self, Need};
-use tests::{base, etcd, programs, run};
+use tests::{base, etcd, kernel, programs, run};
 
 const NEEDS: [Need; 5] = [Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 fn main() -> ExitCode {
+    if let Some(code) = kernel::launch() {
+        return code;
+    }
     let outcome = run::enter().and_then(|_| demo());
     run::leave();
     match outcome {

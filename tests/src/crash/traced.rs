@@ -41,7 +41,7 @@ impl Traced {
         }
     }
 
-    /// Puts its unit on a host that is off. Units that are there start under the tracer, and so ptrace is allowed;
+    /// Puts its unit on a host that is off. Units that are there start under the tracer;
     /// firstboot again at once when it was killed, and whoever is stopped is so at once.
     pub(super) fn install(self, host: &Host) -> Result<()> {
         let name = self.name();
@@ -65,4 +65,4 @@ impl Traced {
     }
 }
 
-const ADDITION: &str = "NotifyAccess=all\nKillSignal=SIGKILL\nSystemCallFilter=\nExecStart=\n";
+const ADDITION: &str = "NotifyAccess=all\nKillSignal=SIGKILL\nExecStart=\n";

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::Host;
+use crate::kernel;
 use crate::process::{self, Ran};
 
 /// What a login's PATH is.
@@ -16,7 +17,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 impl Host {
     /// A command that will run on the host, in all its namespaces, with a login's PATH and nothing else.
     pub fn command(&self, program: &[&str]) -> Result<Command> {
-        let mut command = Command::new("nsenter");
+        let mut command = kernel::command("nsenter", &self.ported)?;
         command
             .args(["--all", "--target", &self.init()?.to_string(), "--", "/usr/bin/env", "-i"])
             .args([&format!("PATH={PATH}"), "HOME=/root", "LANG=C.UTF-8"])

@@ -1,5 +1,7 @@
 //! A real systemd host: an overlay on some root, booted by systemd-nspawn in the host's network namespace.
 //!
+//! Its kernel has no system call that is newer than 3.10 (see [`crate::kernel`]), and its systemd no seccomp, as on CentOS 7.9.
+//!
 //! What is missing against a machine: `CAP_SYS_RESOURCE` and `CAP_SYS_TIME`, a writable /proc/sys outside net.*,
 //! SELinux, a kernel of its own. [`Host::pull_the_plug`] ends all processes at one instant, but what they wrote
 //! without fsync survives, since the kernel goes on: losing that takes a virtual machine.
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::harness::tail;
+use crate::kernel::Ported;
 use crate::network::{Link, Network};
 use crate::overlay::Overlay;
 use crate::run;
@@ -34,6 +37,7 @@ pub struct Host {
     machine: Option<Machine>,
     overlay: Overlay,
     arguments: Vec<String>,
+    ported: Vec<Ported>,
     console: PathBuf,
     link: Link,
     network: Network,
@@ -51,7 +55,8 @@ impl Host {
         let overlay = Overlay::new(name, lower)?;
         let run = run::current()?;
         let console = run.consoles().join(format!("{}-{name}", run.number()));
-        Ok(Host { machine: None, overlay, arguments: Vec::new(), console, link, network: network.clone() })
+        let ported = vec![Ported::Seccomp, Ported::Getrandom];
+        Ok(Host { machine: None, overlay, arguments: Vec::new(), ported, console, link, network: network.clone() })
     }
 
     /// Its name.
@@ -77,6 +82,11 @@ impl Host {
     /// One more argument for nspawn from the next boot on, such as `--bind=/dev/loop0` or `--capability=CAP_SYS_TIME`.
     pub fn nspawn_argument(&mut self, argument: impl Into<String>) {
         self.arguments.push(argument.into());
+    }
+
+    /// From the next boot on its kernel has, of what is newer than 3.10, nothing but what firstboot cannot do without.
+    pub fn as_old_as_can_be(&mut self) {
+        self.ported = vec![Ported::Seccomp];
     }
 
     /// Makes a file or folder of the bed's visible in the host from the next boot on.
@@ -114,7 +124,14 @@ impl Host {
     /// Switches the host on. It returns as soon as its first process is there.
     pub fn boot(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} is on already", self.name());
-        let machine = Machine::boot(self.name(), &self.root(), &self.link.namespace, &self.arguments, &self.console);
+        let machine = Machine::boot(
+            self.name(),
+            &self.root(),
+            &self.link.namespace,
+            &self.arguments,
+            &self.ported,
+            &self.console,
+        );
         self.machine =
             Some(machine.with_context(|| format!("{} does not boot:\n{}", self.name(), self.console_tail()))?);
         Ok(())

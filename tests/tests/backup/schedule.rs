@@ -57,7 +57,8 @@ fn once() -> Result<()> {
     let mut down = bed.hosts.remove(at);
     for host in &bed.hosts {
         // Not half a minute for each that is passed over.
-        let sooner = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot snapshot --scheduled --spread 1\n";
+        let sooner = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot exec --sockets inet \
+                      /usr/local/bin/firstboot snapshot --scheduled --spread 1\n";
         host.write("/etc/systemd/system/firstboot-snapshot.service.d/sooner.conf", sooner, 0o644)?;
         host.check(&["systemctl", "daemon-reload"])?;
     }

@@ -3,6 +3,7 @@
 mod cluster;
 mod files;
 mod install;
+mod kernel;
 mod killed;
 
 use std::process::ExitCode;
@@ -14,5 +15,8 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [files::trials(), install::trials(), cluster::trials(), killed::trials()].into_iter().flatten().collect()
+    [files::trials(), kernel::trials(), install::trials(), cluster::trials(), killed::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

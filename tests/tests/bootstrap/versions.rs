@@ -1,24 +1,29 @@
-//! The whole way with other versions of etcd: first boot, writes, a lost disk, rebuild, reboot.
+//! A whole life with each version of etcd: first boot, writes, a lost disk, rebuild, reboot, snapshot, restore, leave. The hosts'
+//! kernel has no call that is newer than 3.10 but the one that firstboot needs, not even those that 7.9 has (see
+//! [`tests::kernel`]).
 //!
 //! `ETCD_VERSION=3.6.14 cargo test --test bootstrap --test crash` runs all the rest with another version, too.
 
-use anyhow::{Result, ensure};
+use std::{fs, thread};
+
+use anyhow::{Result, anyhow, ensure};
 use libtest_mimic::Trial;
 use tests::client::{self, Client, Writers};
-use tests::cluster::{boot_all, status, wait_healthy};
+use tests::cluster::{boot_all, etcdctl, status, wait_healthy};
 use tests::etcd;
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE};
+use crate::bed::{Bed, NEEDS, PATIENCE, listed};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |version: &str, test| {
         let needs = [NEEDS, &[etcd::need(version)]].concat();
-        trial(&format!("etcd_{}_from_first_boot_to_rebuild", version.replace('.', "_")), &needs, test)
+        trial(&format!("etcd_{}_lives_a_whole_life_on_an_old_kernel", version.replace('.', "_")), &needs, test)
     };
     vec![
         way("3.4.23", || path("3.4.23")),
+        way("3.5.1", || path("3.5.1")),
         way("3.5.33", || path("3.5.33")),
         way("3.6.14", || path("3.6.14")),
         way("3.7.1", || path("3.7.1")),
@@ -27,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn path(version: &str) -> Result<()> {
     let mut bed = Bed::with_etcd(version, 3)?;
+    bed.hosts.iter_mut().for_each(Host::as_old_as_can_be);
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
     for host in &bed.hosts {
@@ -59,5 +65,38 @@ fn path(version: &str) -> Result<()> {
     let after = client::insist(|| client.members(addresses[0]))?;
     let new = after.iter().filter(|member| !before.contains(member)).count();
     ensure!(after.len() == 3 && new == 1 && !after.iter().any(|member| member.is_learner), "{before:?}\n{after:?}");
+    restored(&bed.hosts)?;
+    left(&bed.hosts)
+}
+
+/// A snapshot, from which a throw-away etcd starts and then all members.
+fn restored(hosts: &[Host]) -> Result<()> {
+    const SNAPSHOT: &str = "/root/life.db";
+    etcdctl(&hosts[0], "put life before")?;
+    hosts[0].check(&["firstboot", "snapshot", SNAPSHOT])?;
+    hosts[0].check(&["firstboot", "snapshot", "verify", "--boot", SNAPSHOT])?;
+    etcdctl(&hosts[0], "put life after")?;
+    let bytes = fs::read(hosts[0].path(SNAPSHOT))?;
+    thread::scope(|scope| {
+        let restore = |host: &Host| -> Result<String> {
+            host.write(SNAPSHOT, &bytes, 0o600)?;
+            host.check(&["firstboot", "restore", SNAPSHOT])
+        };
+        let running: Vec<_> = hosts.iter().map(|host| scope.spawn(move || restore(host))).collect();
+        running.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("a restore panicked"))?.map(drop))
+    })?;
+    for host in hosts {
+        wait_healthy(host, 3, PATIENCE)?;
+        let value = etcdctl(host, "get life --print-value-only")?;
+        ensure!(value.trim() == "before", "{} has {value:?}", host.name());
+    }
+    Ok(())
+}
+
+/// The last member leaves; the others go on.
+fn left(hosts: &[Host]) -> Result<()> {
+    hosts[2].check(&["firstboot", "leave"])?;
+    ensure!(listed(&hosts[0], hosts[2].name())?.is_none(), "{} is still a member", hosts[2].name());
+    etcdctl(&hosts[0], "put life on")?;
     Ok(())
 }

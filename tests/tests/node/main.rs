@@ -1,6 +1,7 @@
 //! What a node lets be done to it, and what not: each protection of its units is tried out, each port is knocked at.
 
 mod bed;
+mod calls;
 mod firewall;
 mod names;
 mod protections;

@@ -6,12 +6,21 @@ use anyhow::{Context as _, Result, ensure};
 use tests::host::Host;
 
 const PROBE: &str = include_str!("probe.py");
+const UNIT: &str = "etcd-image-probe";
+
+/// Stands for `firstboot exec` and its options before a unit's program: it protects as a directive does.
+pub(crate) const EXEC: &str = "firstboot exec";
+
+/// What systemd 219 of CentOS 7 takes and does nothing about, since it is built without seccomp
+/// (load-fragment-gperf.gperf.m4).
+pub(crate) const SECCOMP: [&str; 4] =
+    ["SystemCallFilter", "SystemCallArchitectures", "SystemCallErrorNumber", "RestrictAddressFamilies"];
 
 /// Words of `[Service]` that protect nothing, and would keep a probe from running to its end.
-const NO_PROTECTION: [&str; 14] = [
+const NO_PROTECTION: [&str; 15] = [
     "Type",
     "EnvironmentFile",
-    "ExecStart",
+    "PermissionsStartOnly",
     "TimeoutStartSec",
     "Restart",
     "RestartSec",
@@ -19,20 +28,23 @@ const NO_PROTECTION: [&str; 14] = [
     "RemainAfterExit",
     "StartLimitInterval",
     "StandardOutput",
+    "SyslogIdentifier",
     "OOMScoreAdjust",
     "Nice",
     "IOSchedulingClass",
     "IOSchedulingPriority",
 ];
 
-/// The `[Service]` lines of a unit that make its sandbox.
+/// What makes a unit's sandbox: lines of `[Service]`, and how its program is started.
 #[derive(Debug, Clone)]
 pub(crate) struct Sandbox {
     unit: String,
     lines: Vec<String>,
+    /// `firstboot exec` with its options, or nothing: what stands before the program.
+    exec: String,
 }
 
-/// What became of each attempt, as the probe tells it: `done`, `refused ERRNO`, `killed SIGNAL`.
+/// What became of each attempt: `done` or `refused ERRNO`, as the probe tells it.
 pub(crate) type Answers = BTreeMap<String, String>;
 
 impl Sandbox {
@@ -42,59 +54,74 @@ impl Sandbox {
         let (_, service) = text.split_once("[Service]\n").context("no [Service]")?;
         let service = service.split("\n[").next().unwrap_or_default();
         let lines = service.lines().filter(|line| line.contains('=') && !line.starts_with('#'));
-        let lines = lines.filter(|line| !NO_PROTECTION.contains(&name(line))).map(str::to_owned).collect();
-        Ok(Self { unit: unit.to_owned(), lines })
+        let start = lines.clone().find_map(|line| line.strip_prefix("ExecStart=")).context("no ExecStart=")?;
+        let words = start.split(' ').skip(1).take_while(|word| !word.starts_with('/'));
+        let exec = match start.strip_prefix("/usr/local/bin/firstboot exec ") {
+            Some(_) => format!("/usr/local/bin/firstboot {} ", words.collect::<Vec<_>>().join(" ")),
+            None => String::new(),
+        };
+        let protects = |line: &&str| !name(line).starts_with("Exec") && !NO_PROTECTION.contains(&name(line));
+        let lines = lines.filter(protects).map(str::to_owned).collect();
+        Ok(Self { unit: unit.to_owned(), lines, exec })
     }
 
-    /// Its directives' names, each once.
+    /// Its directives' names, each once; [`EXEC`] is one.
     pub(crate) fn directives(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.lines.iter().map(|line| name(line)).collect();
+        names.extend((!self.exec.is_empty()).then_some(EXEC));
         names.sort_unstable();
         names.dedup();
         names
     }
 
-    /// What a directive says, on all its lines.
-    pub(crate) fn words(&self, directive: &str) -> Vec<&str> {
-        let lines = self.lines.iter().filter(|line| name(line) == directive);
-        lines.flat_map(|line| line[directive.len() + 1..].trim_start_matches('~').split_whitespace()).collect()
-    }
-
     /// The same without some directives.
     pub(crate) fn without(&self, directives: &[&str]) -> Self {
         let lines = self.lines.iter().filter(|line| !directives.contains(&name(line))).cloned().collect();
-        Self { unit: self.unit.clone(), lines }
+        let exec = if directives.contains(&EXEC) { String::new() } else { self.exec.clone() };
+        Self { unit: self.unit.clone(), lines, exec }
     }
 
-    /// The same with another line for a directive.
-    pub(crate) fn with(&self, line: &str) -> Self {
-        let mut changed = self.without(&[name(line)]);
-        changed.lines.push(line.to_owned());
-        changed
+    /// The signal that kills a program that is started in it; none if the program ends well.
+    pub(crate) fn killer_of(&self, host: &Host, program: &str) -> Result<Option<i32>> {
+        self.write(host, program)?;
+        let started = host.run(&["systemctl", "start", UNIT])?;
+        if started.success() {
+            return Ok(None);
+        }
+        let shown = host.check(&["systemctl", "show", "--property=ExecMainCode,ExecMainStatus", UNIT])?;
+        host.check(&["systemctl", "reset-failed", UNIT])?;
+        // CLD_KILLED of waitid(2).
+        let killer = shown.trim().strip_prefix("ExecMainCode=2\nExecMainStatus=");
+        Ok(Some(killer.with_context(|| format!("{program} was not killed: {shown}\n{}", started.stderr))?.parse()?))
     }
 
-    /// Makes attempts in it.
+    /// Makes attempts in it, in one process and in this order.
     pub(crate) fn try_out(&self, host: &Host, attempts: &[String]) -> Result<Answers> {
-        let unit = "etcd-image-probe";
-        let words = attempts.join(" ");
-        let text = format!(
-            "[Service]\nType=oneshot\nExecStart=/usr/bin/python3 /usr/local/lib/probe.py {words}\n{}\n",
-            self.lines.join("\n")
-        );
         host.write("/usr/local/lib/probe.py", PROBE, 0o644)?;
-        host.write(&format!("/etc/systemd/system/{unit}.service"), text, 0o644)?;
-        host.check(&["systemctl", "daemon-reload"])?;
-        let cursor = host.sh("journalctl --sync; journalctl -n 0 --show-cursor -q | sed 's/-- cursor: //'")?.ok()?;
-        let started = host.run(&["systemctl", "start", unit])?;
-        let query = format!("journalctl --sync; journalctl -q -o cat -u {unit} --after-cursor='{}'", cursor.trim());
-        let said = host.sh(&query)?.ok()?;
+        let said = self.start(host, &format!("/usr/bin/python3 /usr/local/lib/probe.py {}", attempts.join(" ")))?;
         let mut answers = Answers::new();
         for attempt in attempts {
             let line = said.lines().find_map(|line| line.strip_prefix(attempt.as_str())?.strip_prefix(' '));
-            ensure!(line.is_some(), "no answer for {attempt} in {}:\n{}\n{said}", self.unit, started.stderr);
+            ensure!(line.is_some(), "no answer for {attempt} in {}:\n{said}", self.unit);
             answers.insert(attempt.clone(), line.unwrap_or_default().to_owned());
         }
         Ok(answers)
+    }
+
+    /// Starts a program in it, and gives what its journal has of it, however it ended.
+    fn start(&self, host: &Host, program: &str) -> Result<String> {
+        self.write(host, program)?;
+        let cursor = host.sh("journalctl --sync; journalctl -n 0 --show-cursor -q | sed 's/-- cursor: //'")?.ok()?;
+        host.run(&["systemctl", "start", UNIT])?;
+        let query = format!("journalctl --sync; journalctl -q -o cat -u {UNIT} --after-cursor='{}'", cursor.trim());
+        host.sh(&query)?.ok()
+    }
+
+    /// Writes a unit with this sandbox and this program.
+    fn write(&self, host: &Host, program: &str) -> Result<()> {
+        let text = format!("[Service]\nType=oneshot\nExecStart={}{program}\n{}\n", self.exec, self.lines.join("\n"));
+        host.write(&format!("/etc/systemd/system/{UNIT}.service"), text, 0o644)?;
+        host.check(&["systemctl", "daemon-reload"]).map(drop)
     }
 }
 

@@ -1,0 +1,148 @@
+//! The filter of system calls, made from the table calls.txt.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::libc;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+/// Every system call of the kernel, with what becomes of it.
+const CALLS: &str = include_str!("calls.txt");
+
+/// A kind of sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sockets {
+    /// TCP and UDP, over IPv4 and IPv6
+    Inet,
+    /// UNIX sockets: systemd, the journal
+    Unix,
+    /// Routes and interfaces, to read
+    Netlink,
+}
+
+/// What calls.txt says of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Allow,
+    Match,
+    Refuse,
+}
+
+/// What a program may do that may open these kinds of sockets.
+///
+/// The filter names what is allowed. It can, since the answer to all else is ENOSYS: Go and Rust take it for a kernel that is
+/// older than the call and use an older one. The kernel kills a program that makes a call of another architecture.
+pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
+    let mut rules = BTreeMap::new();
+    for (number, name, verdict) in calls()? {
+        match verdict {
+            Verdict::Allow => rules.insert(number, Vec::new()),
+            Verdict::Match => match matches(name, sockets)? {
+                // A call without rules would be allowed whatever its arguments are.
+                none if none.is_empty() => None,
+                some => rules.insert(number, some),
+            },
+            Verdict::Refuse => None,
+        };
+    }
+    let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    Ok(SeccompFilter::new(rules, refused, SeccompAction::Allow, TargetArch::x86_64)?.try_into()?)
+}
+
+/// The lines of calls.txt: number, name, verdict.
+fn calls() -> Result<Vec<(i64, &'static str, Verdict)>> {
+    let mut calls = Vec::new();
+    for line in CALLS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (verdict, named) = line.split_once(' ').with_context(|| format!("calls.txt: no call in {line:?}"))?;
+        let verdict = match verdict {
+            "allow" => Verdict::Allow,
+            "match" => Verdict::Match,
+            "refuse" => Verdict::Refuse,
+            _ => bail!("calls.txt: expected allow, match or refuse, found {verdict:?}"),
+        };
+        for call in named.split(' ') {
+            let (number, name) = call.split_once(':').with_context(|| format!("calls.txt: no number in {call:?}"))?;
+            calls.push((number.parse().with_context(|| format!("calls.txt: {call:?}"))?, name, verdict));
+        }
+    }
+    Ok(calls)
+}
+
+/// With which arguments a call is allowed: the conditions of one rule must all hold, and one rule is enough.
+fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
+    let prot = |flag: i32| bits(2, flag, 0);
+    match name {
+        // Not both written and executed.
+        "mmap" => vec![rule([prot(libc::PROT_WRITE)]), rule([prot(libc::PROT_EXEC)])],
+        // The kernel maps a static program's code itself, and a dynamic linker's maps it as it is to be.
+        "mprotect" => vec![rule([prot(libc::PROT_EXEC)])],
+        "ioctl" => {
+            let requests =
+                [libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
+            requests.into_iter().map(|request| rule([is(1, request)])).collect()
+        }
+        "clone" => {
+            let namespaces = libc::CLONE_NEWNS
+                | libc::CLONE_NEWCGROUP
+                | libc::CLONE_NEWUTS
+                | libc::CLONE_NEWIPC
+                | libc::CLONE_NEWUSER
+                | libc::CLONE_NEWPID
+                | libc::CLONE_NEWNET;
+            vec![rule([bits(0, libc::CLONE_THREAD, libc::CLONE_THREAD), bits(0, namespaces, 0)])]
+        }
+        "socket" => sockets.iter().flat_map(|kind| openable(*kind)).collect(),
+        "socketpair" => vec![rule([is(0, libc::AF_UNIX)])],
+        _ => bail!("calls.txt: {name} is to match, and nothing says which arguments"),
+    }
+    .into_iter()
+    .collect()
+}
+
+/// The sockets of a kind, by domain, type and protocol.
+fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
+    // The kernel takes flags together with the type (include/linux/net.h, SOCK_TYPE_MASK).
+    let of_type = |number: i32| bits(1, 0xf, number);
+    match kind {
+        Sockets::Unix => vec![rule([is(0, libc::AF_UNIX)])],
+        Sockets::Netlink => vec![rule([is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)])],
+        Sockets::Inet => {
+            let protocols = [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)];
+            let domains = [libc::AF_INET, libc::AF_INET6].into_iter();
+            domains
+                .flat_map(|domain| {
+                    protocols.into_iter().flat_map(move |(kind, protocol)| {
+                        // 0 is the type's own protocol.
+                        [0, protocol].map(|protocol| rule([is(0, domain), of_type(kind), is(2, protocol)]))
+                    })
+                })
+                .collect()
+        }
+    }
+}
+
+fn rule<const N: usize>(conditions: [Result<SeccompCondition>; N]) -> Result<SeccompRule> {
+    Ok(SeccompRule::new(conditions.into_iter().collect::<Result<_>>()?)?)
+}
+
+/// An argument is this number.
+fn is<T: TryInto<u64>>(argument: u8, number: T) -> Result<SeccompCondition> {
+    condition(argument, SeccompCmpOp::Eq, number)
+}
+
+/// Of these bits of an argument those are set that are set in `value`.
+fn bits(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition> {
+    condition(argument, SeccompCmpOp::MaskedEq(mask.try_into().context("a mask")?), value)
+}
+
+/// All arguments that are looked at are ints, or flags of which no higher bits are defined.
+fn condition<T: TryInto<u64>>(argument: u8, operator: SeccompCmpOp, value: T) -> Result<SeccompCondition> {
+    let value = value.try_into().ok().context("a negative number")?;
+    ensure!(u32::try_from(value).is_ok(), "{value:#x} has more than 32 bits");
+    Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
+}
+
+#[cfg(test)]
+mod tests;

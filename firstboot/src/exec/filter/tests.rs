@@ -1,0 +1,62 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[test]
+fn the_table_has_each_call_of_the_kernel_once() -> Result<()> {
+    let calls = calls()?;
+    let numbers: BTreeSet<i64> = calls.iter().map(|(number, ..)| *number).collect();
+    let names: BTreeSet<&str> = calls.iter().map(|(_, name, _)| *name).collect();
+    assert_eq!(numbers.len(), calls.len());
+    assert_eq!(names.len(), calls.len());
+    let ported_back = [314, 315, 316, 317, 318, 319, 320, 321, 323, 324, 326, 329, 330, 331];
+    assert_eq!(numbers, (0..=313).chain(ported_back).collect());
+    Ok(())
+}
+
+/// A wrong number would allow another call. The C library knows the numbers as well.
+#[test]
+fn numbers_are_those_of_the_names() -> Result<()> {
+    let calls = calls()?;
+    let known = [
+        ("read", libc::SYS_read),
+        ("mmap", libc::SYS_mmap),
+        ("mprotect", libc::SYS_mprotect),
+        ("ioctl", libc::SYS_ioctl),
+        ("socket", libc::SYS_socket),
+        ("socketpair", libc::SYS_socketpair),
+        ("clone", libc::SYS_clone),
+        ("ptrace", libc::SYS_ptrace),
+        ("mount", libc::SYS_mount),
+        ("keyctl", libc::SYS_keyctl),
+        ("unshare", libc::SYS_unshare),
+        ("perf_event_open", libc::SYS_perf_event_open),
+        ("finit_module", libc::SYS_finit_module),
+        ("getrandom", libc::SYS_getrandom),
+        ("bpf", libc::SYS_bpf),
+        ("userfaultfd", libc::SYS_userfaultfd),
+        ("pkey_free", libc::SYS_pkey_free),
+    ];
+    for (name, number) in known {
+        assert!(calls.iter().any(|call| (call.0, call.1) == (number, name)), "{name} is not {number}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_filter_fits_into_the_kernel_s_limit_whatever_the_sockets() -> Result<()> {
+    // BPF_MAXINSNS (include/uapi/linux/bpf_common.h).
+    for sockets in [&[][..], &[Sockets::Inet], &[Sockets::Inet, Sockets::Unix, Sockets::Netlink]] {
+        assert!(compile(sockets)?.len() < 4096, "{sockets:?}");
+    }
+    Ok(())
+}
+
+/// Without a rule for it a call is allowed with any argument.
+#[test]
+fn without_a_kind_of_sockets_none_can_be_opened() -> Result<()> {
+    assert!(matches("socket", &[])?.is_empty());
+    let with = compile(&[Sockets::Inet])?.len();
+    assert!(compile(&[])?.len() < with);
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Hosts see the kernel and the systemd of CentOS 7.9, as far as system calls go.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::base;
+use tests::harness::trial;
+use tests::host::Host;
+use tests::kernel::{LAST, Ported};
+use tests::need::Need;
+use tests::network::Network;
+
+const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network];
+const PATIENCE: Duration = Duration::from_secs(60);
+const DBUS: &str = "systemctl is-active --quiet dbus.service";
+const SERVICE: &[&str] = &["systemd-run", "--quiet", "--pipe", "--wait"];
+const PROBE: &str = include_str!("calls.py");
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("hosts_have_no_system_call_newer_than_3_10_and_a_systemd_without_seccomp", NEEDS, kernel)]
+}
+
+fn kernel() -> Result<()> {
+    let network = Network::new()?;
+    let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
+    host.write("/usr/local/lib/calls.py", PROBE, 0o644)?;
+    host.boot()?;
+    host.wait_for(DBUS, PATIENCE)?;
+    newer(&host, &[Ported::Seccomp, Ported::Getrandom])?;
+    // The calls of 3.10 are there. These do no harm, and no kernel leaves them out.
+    for (first, last) in [(4, 10), (305, 309)] {
+        let all: Vec<u32> = (first..=last).collect();
+        ensure!(present(&host, &[], first, last)? == all, "not all of {first} to {last} are there");
+    }
+
+    // systemd 219 of CentOS 7 takes these and does nothing.
+    let refuse = ["SystemCallFilter=~uname", "RestrictAddressFamilies=AF_UNIX", "SystemCallArchitectures=native"];
+    let properties = refuse.map(|word| format!("--property={word}"));
+    let mut command = SERVICE.to_vec();
+    command.extend(properties.iter().map(String::as_str));
+    command.extend(["python3", "-c", "import os, socket; os.uname(); socket.socket(socket.AF_INET)"]);
+    host.check(&command)?;
+
+    host.pull_the_plug()?;
+    host.as_old_as_can_be();
+    host.boot()?;
+    host.wait_for(DBUS, PATIENCE)?;
+    newer(&host, &[Ported::Seccomp])
+}
+
+/// A service and a command on a host have these of the newer calls and no other.
+fn newer(host: &Host, left: &[Ported]) -> Result<()> {
+    let left: Vec<u32> = left.iter().map(|call| *call as u32).collect();
+    for through in [SERVICE, &[]] {
+        // No number above 470 is given yet (Linux 6.18).
+        let there = present(host, through, LAST + 1, 600)?;
+        ensure!(there == left, "newer than 3.10 and there are {there:?}, not {left:?}");
+    }
+    Ok(())
+}
+
+/// Which of these calls the kernel has for a command on a host.
+fn present(host: &Host, through: &[&str], first: u32, last: u32) -> Result<Vec<u32>> {
+    let (first, last) = (first.to_string(), last.to_string());
+    let probe = ["python3", "/usr/local/lib/calls.py", &first, &last];
+    let said = host.check(&[through, &probe].concat())?;
+    Ok(said.lines().map(str::parse).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,156 @@
+//! What `firstboot exec` allows and what not, from within: a program in the place of etcd, behind the filter that etcd has.
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+use tests::host::Host;
+use tests::kernel::LAST;
+
+use crate::sandbox::{EXEC, Sandbox};
+
+/// What `firstboot exec` lets no program do, in numbers of x86-64 Linux.
+pub(crate) const SERVER_ONLY: [&str; 15] = [
+    // Packets; AF_ALG; AF_VSOCK; raw IP; SCTP and DCCP, whose modules a socket would load.
+    "opened=17=3=0",
+    "opened=38=5=0",
+    "opened=40=1=0",
+    "opened=2=3=1",
+    "opened=2=1=132",
+    "opened=10=6=33",
+    // Of netlink all but routes: the firewall, audit, udev's events.
+    "opened=16=3=12",
+    "opened=16=3=9",
+    "opened=16=3=15",
+    "pair=2",
+    // A page written and executed, at once and one after the other.
+    "memory=7",
+    "memory=3=5",
+    // Another process, and one with a host name of its own.
+    "process=0",
+    "process=0x4000000",
+    // A character as if typed into a terminal, TIOCSTI.
+    "request=0x5412",
+];
+
+/// What it forbids the snapshot besides: systemd's and the journal's sockets, and routes.
+pub(crate) const INTERNET_ONLY: [&str; 3] = ["opened=1=1=0", "opened=1=2=0", "opened=16=3=0"];
+
+/// What it allows: what a server opens.
+const SERVER: [&str; 9] = [
+    "opened=2=1=0",
+    "opened=2=1=6",
+    "opened=2=2=17",
+    "opened=10=1=0",
+    // With SOCK_NONBLOCK and SOCK_CLOEXEC.
+    "opened=10=0x80802=0",
+    "pair=1",
+    "memory=3",
+    "memory=3=1",
+    // FIONBIO.
+    "request=0x5421",
+];
+
+/// What `firstboot exec` does with each system call of the kernel.
+const CALLS: &str = include_str!("../../../firstboot/src/exec/calls.txt");
+
+/// Refused calls that may show nothing: Linux 6 has them no more, never had them, or is built without modules, kexec, ports.
+const SILENT: [&str; 23] = [
+    "uselib",
+    "_sysctl",
+    "create_module",
+    "get_kernel_syms",
+    "query_module",
+    "nfsservctl",
+    "getpmsg",
+    "putpmsg",
+    "afs_syscall",
+    "tuxcall",
+    "security",
+    "epoll_ctl_old",
+    "epoll_wait_old",
+    "vserver",
+    "set_thread_area",
+    "get_thread_area",
+    "lookup_dcookie",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "kexec_load",
+    "iopl",
+    "ioperm",
+];
+
+/// What [`crate::protections`] does not try: everything that is allowed, and the calls one by one.
+pub(crate) fn check(host: &Host, sandbox: &Sandbox) -> Result<()> {
+    allowed(host, sandbox)?;
+    refused_calls(host, sandbox)?;
+    other_architecture(host, sandbox)
+}
+
+/// What a server does is done.
+fn allowed(host: &Host, sandbox: &Sandbox) -> Result<()> {
+    for (attempt, found) in sandbox.try_out(host, &SERVER.map(str::to_owned))? {
+        ensure!(found == "done", "`{attempt}` is {found}");
+    }
+    Ok(())
+}
+
+/// Every call that calls.txt refuses is refused, and by nothing else.
+fn refused_calls(host: &Host, sandbox: &Sandbox) -> Result<()> {
+    const NONE: &str = "refused ENOSYS";
+    let refused = CALLS.lines().filter_map(|line| line.strip_prefix("refuse ")).flat_map(|calls| calls.split(' '));
+    let calls: Vec<(&str, &str)> = refused.filter_map(|call| call.split_once(':')).collect();
+    ensure!(calls.len() > 100, "only {} calls are refused", calls.len());
+    let attempts: Vec<String> = calls.iter().map(|(number, _)| format!("call={number}")).collect();
+    for (attempt, found) in sandbox.try_out(host, &attempts)? {
+        ensure!(found == NONE, "{attempt} is {found}");
+    }
+    // The bed's own kernel has no call that is newer than 3.10. fork and vfork would do what they are for.
+    let shows = |call: &&(&str, &str)| {
+        let (number, name) = *call;
+        number.parse().is_ok_and(|number: u32| number <= LAST) && !SILENT.contains(name) && !name.ends_with("fork")
+    };
+    let attempts: Vec<String> = calls.iter().filter(shows).map(|(number, _)| format!("call={number}")).collect();
+    let without = sandbox.without(&[EXEC]).try_out(host, &attempts)?;
+    let silent: Vec<&String> = without.iter().filter(|(_, found)| *found == NONE).map(|(attempt, _)| attempt).collect();
+    ensure!(silent.is_empty(), "refused without firstboot exec as well, so that they show nothing: {silent:?}");
+    Ok(())
+}
+
+/// A program for another architecture is killed by its first system call: their numbers mean other calls.
+fn other_architecture(host: &Host, sandbox: &Sandbox) -> Result<()> {
+    host.write("/opt/probe/i386", I386, 0o755)?;
+    let killer = sandbox.killer_of(host, "/opt/probe/i386")?;
+    ensure!(killer == Some(Signal::SIGSYS as i32), "killed by {killer:?}");
+    let killer = sandbox.without(&[EXEC]).killer_of(host, "/opt/probe/i386")?;
+    ensure!(killer.is_none(), "without firstboot exec killed by {killer:?}");
+    Ok(())
+}
+
+/// A program for i386 that ends well: ELF header, program header, `exit(0)` by `int 0x80`.
+const I386: [u8; 91] = {
+    let mut file = [0; 91];
+    let parts: [(usize, &[u8]); 9] = [
+        (0, b"\x7fELF\x01\x01\x01"),
+        (16, &[2, 0, 3, 0, 1, 0, 0, 0]),
+        // Entry, program headers; their size and number.
+        (24, &[0x54, 0x80, 0x04, 0x08, 52, 0, 0, 0]),
+        (40, &[52, 0, 32, 0, 1, 0]),
+        (52, &[1, 0, 0, 0]),
+        // Loaded from the file's start, to be read and executed.
+        (60, &[0, 0x80, 0x04, 0x08, 0, 0x80, 0x04, 0x08]),
+        (68, &[91, 0, 0, 0, 91, 0, 0, 0, 5, 0, 0, 0, 0, 0x10, 0, 0]),
+        (84, &[0x31, 0xdb, 0x31, 0xc0, 0x40]),
+        (89, &[0xcd, 0x80]),
+    ];
+    let mut part = 0;
+    while part < parts.len() {
+        let (at, bytes) = parts[part];
+        let mut byte = 0;
+        while byte < bytes.len() {
+            file[at + byte] = bytes[byte];
+            byte += 1;
+        }
+        part += 1;
+    }
+    file
+};
