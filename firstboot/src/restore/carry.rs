@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::build::{self, Build};
 use super::{aside, exchange};
 use crate::barrier::{self, Agreed, Epoch, Errand, Lives, Past, SetAside, Task};
+use crate::data;
 use crate::files;
 use crate::identity::Identity;
 use crate::journal::{Event, Exchange, Journal, Told};
@@ -152,11 +153,13 @@ fn agree(
             let Start { token, members, .. } = Start::new_cluster(&identity.cluster, &epoch.token, epoch.lives.keys());
             let member = Some(barrier::member_id(&own.peer_url(), &token));
             let (from, revision) = (build::folder(&token), build::revision(epoch.task, source));
-            Exchange { from, aside, token, members, cluster: epoch.cluster_id, member, revision }
+            let data = Some(data::known(&from)?);
+            Exchange { from, aside, token, members, cluster: epoch.cluster_id, member, revision, data }
         }
-        (Task::Rollback { .. }, None, Some(SetAside { path, begun, cluster, member, revision })) => {
+        (Task::Rollback { .. }, None, Some(SetAside { path, begun, cluster, member, revision, .. })) => {
             let Start { token, members, .. } = begun;
-            Exchange { from: path, aside, token, members, cluster, member, revision }
+            let data = Some(data::known(&path)?);
+            Exchange { from: path, aside, token, members, cluster, member, revision, data }
         }
         (task, ..) => return Err(anyhow!("a bug: told to {task}, without what that takes")),
     };

@@ -4,6 +4,7 @@
 mod bed;
 mod clock;
 mod disasters;
+mod emptied;
 mod growing;
 mod leave;
 mod load;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             rebuild::trials(),
             leave::trials(),
             rejoin::trials(),
+            emptied::trials(),
             growing::trials(),
             moved::trials(),
             rotation::trials(),
