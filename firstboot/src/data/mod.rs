@@ -19,13 +19,13 @@ use std::path::Path;
 use anyhow::Result;
 
 pub(crate) use accept::accept;
-#[cfg(test)]
-pub(crate) use inode::Directories;
 pub(crate) use inode::Inode;
 pub(crate) use judge::{Expected, Ids, Known, Lost, Verdict, judge};
 pub(crate) use observe::{Contents, Seen, contents, flush_log};
 pub(crate) use prepare::prepare;
 pub(crate) use progress::Progress;
+#[cfg(test)]
+pub(crate) use {inode::Directories, log::Log};
 
 use crate::paths;
 
