@@ -18,6 +18,7 @@ pub mod etcd;
 pub mod harness;
 pub mod host;
 pub mod installer;
+pub mod linear;
 pub mod lossy;
 pub mod need;
 pub mod network;
