@@ -13,6 +13,7 @@
 mod arp;
 mod barrier;
 mod change;
+mod compare;
 mod data;
 mod etcd;
 mod exit;

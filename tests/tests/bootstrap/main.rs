@@ -1,6 +1,7 @@
 //! A cluster begins once, whatever happens meanwhile: the bootstrap barrier, and the way back, on real
 //! hosts.
 
+mod apart;
 mod bed;
 mod clock;
 mod disasters;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             leave::trials(),
             rejoin::trials(),
             emptied::trials(),
+            apart::trials(),
             growing::trials(),
             moved::trials(),
             rotation::trials(),
