@@ -163,6 +163,12 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     folder.file(&name)
 }
 
+/// Makes a file for reading and writing, narrow. Nothing may have the name yet.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    let (folder, name) = dir::entry(path)?;
+    folder.create(&name)
+}
+
 /// Of the file at a path, which changes when the file is replaced or rewritten.
 pub(crate) fn stamp(path: &Path) -> Result<Stamp> {
     let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));

@@ -74,8 +74,13 @@ impl About {
 
     /// Whether root, or who runs this, alone can make entries in the directory.
     pub(super) fn only_we_write(&self) -> bool {
+        self.is_ours() && self.mode & 0o022 == 0
+    }
+
+    /// Whether it is root's, or of who runs this.
+    pub(super) fn is_ours(&self) -> bool {
         let (user, _) = self.owner;
-        (user == 0 || user == nix::unistd::geteuid().as_raw()) && self.mode & 0o022 == 0
+        user == 0 || user == nix::unistd::geteuid().as_raw()
     }
 
     /// What changes when the file is replaced or rewritten.

@@ -200,9 +200,11 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
             Err(Errno::ENOENT) if is_last => return Ok((at, Some(name))),
             next => next?,
         };
-        match About::of(&fstat(&next)?).kind {
+        let there = About::of(&fstat(&next)?);
+        match there.kind {
             Kind::Link if !is_last || last == Last::Target => {
-                if !About::of(&fstat(&at)?).only_we_write() {
+                // The directory may have become root's after another user had made a link in it.
+                if !there.is_ours() || !About::of(&fstat(&at)?).only_we_write() {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,
                         format!("{} is a link that another user can have made, and is not followed", name.display()),

@@ -35,6 +35,11 @@ pub(super) enum Outcome {
 
 /// Goes on with what was begun before a power cut, if anything was.
 pub(crate) fn take_up(identity: &Identity, journal: &mut Journal) -> Result<()> {
+    let folder = Path::new(paths::RESTORE);
+    // Earlier versions kept it where etcd could exchange it; nothing in one that is not root's was made by firstboot.
+    if files::look(folder)?.is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory) {
+        files::remove_all(folder)?;
+    }
     if Past::of(journal).told.is_none() {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 mod bed;
 mod firewall;
 mod names;
+mod planted;
 mod protections;
 mod rules;
 mod sandbox;
@@ -13,7 +14,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        let all = [names::trials(), protections::trials(), firewall::trials(), ssh::trials(), selinux::trials()];
+        let all = [
+            names::trials(),
+            protections::trials(),
+            firewall::trials(),
+            ssh::trials(),
+            selinux::trials(),
+            planted::trials(),
+        ];
         all.into_iter().flatten().collect()
     })
 }

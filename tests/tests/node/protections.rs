@@ -44,7 +44,7 @@ const COMMON: [Case; 4] = [
 ];
 
 const ETCD: [Case; 11] = [
-    case("UMask", &["shared=/var/lib/etcd"], "refused EACCES"),
+    case("UMask", &["shared=/var/lib/etcd/data"], "refused EACCES"),
     // AF_PACKET; whoever may not use it for want of a capability gets another answer.
     case("RestrictAddressFamilies", &["family=17"], "refused EAFNOSUPPORT"),
     Case {
@@ -57,7 +57,7 @@ const ETCD: [Case; 11] = [
     PROTECT_SYSTEM,
     case("ProtectHome", &["read=/home/probe/file", "read=/run/user/probe"], "refused EACCES"),
     READ_ONLY,
-    case("ReadWriteDirectories", &["create=/var/lib/etcd"], "done"),
+    case("ReadWriteDirectories", &["create=/var/lib/etcd/data"], "done"),
     case(
         "InaccessibleDirectories",
         &["read=/boot/probe", "read=/etc/ssh/probe", "read=/var/lib/firstboot/probe", "read=/var/backups/probe"],

@@ -8,10 +8,13 @@ use tests::host::Host;
 const PROBE: &str = include_str!("probe.py");
 
 /// Words of `[Service]` that protect nothing, and would keep a probe from running to its end.
-const NO_PROTECTION: [&str; 14] = [
+const NO_PROTECTION: [&str; 17] = [
     "Type",
     "EnvironmentFile",
     "ExecStart",
+    "ExecStartPre",
+    "ExecStopPost",
+    "PermissionsStartOnly",
     "TimeoutStartSec",
     "Restart",
     "RestartSec",

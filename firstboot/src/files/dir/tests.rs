@@ -181,6 +181,10 @@ fn a_link_of_roots_is_followed_and_one_of_anybody_elses_is_not() {
         assert!(error.contains("a link that another user can have made"), "{error}");
     }
     assert!(files::read(closed.join("itself")).is_err());
+    if geteuid().is_root() {
+        std::os::unix::fs::lchown(closed.join("link"), Some(450), Some(450)).unwrap();
+        assert!(files::read(closed.join("link/inner")).is_err(), "it was made before the folder was root's");
+    }
     assert_eq!(files::read_if_there(closed.join("absent/inner")).unwrap(), None);
 }
 
