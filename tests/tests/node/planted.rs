@@ -66,16 +66,15 @@ run firstboot guard --stopped
 run firstboot run
 run firstboot restore --list
 run firstboot restore --prune 0
-run firstboot restore /root/snapshot.db --deadline 20
-run firstboot restore --rollback --deadline 20
+case $AT in */aside | */restore | */data)
+    run firstboot restore /root/snapshot.db --deadline 20
+    run firstboot restore --rollback --deadline 20 ;;
+esac
 [ $hung = 0 ]";
 
-/// As it was, for the next one.
-const CLEAR: &str =
-    "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /var/lib/firstboot/journal 2> /dev/null
-find /var/lib/etcd -mindepth 1 -delete
-cp -a /root/journal /var/lib/firstboot/journal && cp -a /root/volume/. /var/lib/etcd/
-rm -rf /run/firstboot/ready; systemctl reset-failed";
+/// As it was, for the next one. The data is a copy, and the journal one of an earlier version, which goes by the ids in the log.
+const CLEAR: &str = "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /run/firstboot/ready
+cp -a /root/volume /var/lib/etcd && cp -a /root/journal /var/lib/firstboot/journal; systemctl reset-failed";
 
 fn layout() -> Result<()> {
     let bed = Bed::new("", "")?;
@@ -123,8 +122,9 @@ fn planted() -> Result<()> {
     host.check(&[
         "sh",
         "-c",
-        "systemctl stop firstboot etcd && cp -a /var/lib/etcd /root/volume && cp -a /var/lib/firstboot/journal /root/",
+        "systemctl stop firstboot etcd && cp -a /var/lib/etcd /root/volume && sed '/data-made/d; /data-begun/d' /var/lib/firstboot/journal > /root/journal",
     ])?;
+    host.sh(CLEAR)?;
     let before = outside(host)?;
     for path in PATHS {
         for (kind, plant) in KINDS {
@@ -137,14 +137,9 @@ fn planted() -> Result<()> {
             host.sh(CLEAR)?;
         }
     }
-    // Nothing of it was needed: what was there before is a member's data still.
+    // What each attack began from is a member's data.
     host.check(&["systemctl", "start", "firstboot"])?;
-    etcd_answers(host).context("the volume that was kept is of no use: nothing was proved")
-}
-
-fn etcd_answers(host: &Host) -> Result<()> {
-    host.run(&["firstboot", "run", "--accept-data"])?;
-    wait_healthy(host, 1, PATIENCE)?;
+    wait_healthy(host, 1, PATIENCE).context("the volume that was kept is of no use: nothing was proved")?;
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }
