@@ -21,8 +21,10 @@ pub(crate) enum Change {
     Hostname(String),
     /// An interface gets the node's address.
     Interface(Interface),
-    /// SELinux labels below a path are set to what the policy says.
-    Relabel(PathBuf),
+    /// The SELinux labels of these paths are set to what the policy says, and of nothing below them.
+    Relabel(Vec<PathBuf>),
+    /// The same for all that lies below it.
+    RelabelAll(PathBuf),
 }
 
 impl Change {
@@ -35,7 +37,11 @@ impl Change {
                 nix::unistd::sethostname(name).with_context(|| format!("cannot set the host name {name}"))
             }
             Self::Interface(interface) => interface.bring_up(),
-            Self::Relabel(path) => run("restorecon", &["-R", "-F", &path.display().to_string()]),
+            Self::Relabel(paths) => {
+                let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+                run("restorecon", &[&["-F"], &paths.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat())
+            }
+            Self::RelabelAll(path) => run("restorecon", &["-R", "-F", &path.display().to_string()]),
         }
     }
 }
@@ -55,7 +61,11 @@ impl fmt::Display for Change {
             Self::Interface(interface) => {
                 write!(f, "address {}/{} on {}", interface.address, interface.prefix, interface.name)
             }
-            Self::Relabel(path) => write!(f, "SELinux labels of {}", path.display()),
+            Self::Relabel(paths) => {
+                let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+                write!(f, "SELinux labels of {}", paths.join(", "))
+            }
+            Self::RelabelAll(path) => write!(f, "SELinux labels of {} and all that lies in it", path.display()),
         }
     }
 }

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
+use crate::data::Known;
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Exchange, Line, lines};
 use crate::say::show;
@@ -145,6 +146,16 @@ fn sentence(event: &Event) -> String {
         Event::Join { members, .. } => {
             format!("etcd was to join the cluster that lives, as one of {}.", count(members.len()))
         }
+        Event::DataMade { .. } => "An empty data directory was made for etcd's first start.".to_owned(),
+        Event::DataBegun(known) => {
+            let Known { member, cluster, .. } = known;
+            format!(
+                "etcd had made its log, as the member {member:x} of the cluster {cluster:x}; only that data may be this member."
+            )
+        }
+        Event::DataAccepted => {
+            "The operator said that etcd's data directory holds this member's newest data.".to_owned()
+        }
         Event::Promote { member } => {
             format!("etcd ran as the learner {member:x}, which was to have its vote as soon as it was in sync.")
         }
@@ -189,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::barrier::{Lives, Nonce, Task};
+    use crate::data::{Directories, Inode};
     use crate::journal;
     use crate::machine::Machine;
     use crate::rotation::Name;
@@ -208,7 +220,10 @@ mod tests {
             cluster: 0xc,
             member: None,
             revision: 7,
+            data: None,
         };
+        let [data, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
+        let known = Known { directories: Directories { data, member, snap, wal }, member: 0xab, cluster: 0xc };
         vec![
             (Event::Accepted { name: name.clone(), machine: Machine::default() }, "accepted as etcd-3"),
             (Event::Without { names: BTreeSet::from([name]) }, "without etcd-3"),
@@ -228,6 +243,9 @@ mod tests {
             (Event::Add { cluster: 0xc }, "cluster c as a learner"),
             (Event::Added { member: 0xab }, "added as the member ab"),
             (Event::Join { token, members: [members.clone(), members].concat() }, "one of 2 members"),
+            (Event::DataMade { directory: Inode::numbered(1) }, "An empty data directory was made"),
+            (Event::DataBegun(known), "as the member ab of the cluster c"),
+            (Event::DataAccepted, "holds this member's newest data"),
             (Event::Promote { member: 0xab }, "learner ab"),
             (Event::Trust { authorities: [Name::of("a"), Name::of("b")].into() }, "to trust a, b"),
             (Event::Show { authorities: [Name::of("b")].into() }, "others trusted b"),

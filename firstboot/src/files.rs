@@ -1,16 +1,21 @@
-//! The one door to the disk: whatever is written here is whole and durable, or not there at all.
+//! The one door to the disk. What is written here is whole and durable, or not there at all; and what lies where another
+//! user can write is never reached over a link of that user's (`dir`).
 
+mod about;
+mod dir;
 pub(crate) mod part;
+mod tree;
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use nix::unistd::{Gid, Uid, chown, fchown};
 use recipes::Sha256;
-use serde::{Deserialize, Serialize};
+
+pub(crate) use about::{About, Kind, Stamp};
+pub(crate) use dir::Dir;
 
 /// User and group of etcd, fixed by the kickstart so that the same image fits every node.
 pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
@@ -46,45 +51,49 @@ impl Wanted {
 
     /// Whether the disk holds it already, to the byte, the mode and the owner.
     pub(crate) fn stands(&self) -> Result<bool> {
-        let Some(meta) = metadata(&self.path)? else { return Ok(false) };
-        if !meta.is_file() {
-            bail!("{} is not a regular file; move it away", self.path.display());
+        let Some(there) = look(&self.path)? else { return Ok(false) };
+        if there.kind != Kind::File {
+            bail!("{} is {}, not a regular file; move it away", self.path.display(), there.kind);
         }
-        let same_meta = meta.mode() & 0o7777 == self.mode && (meta.uid(), meta.gid()) == self.owner;
-        Ok(same_meta && meta.len() == self.content.len() as u64 && read(&self.path)? == self.content)
+        let same = there.mode == self.mode && there.owner == self.owner && there.links == 1;
+        Ok(same && there.size == self.content.len() as u64 && read(&self.path)? == self.content)
     }
 
     /// Writes it: a file of another name in the same folder, narrow from its creation on, flushed, then renamed
     /// over the old one, then the folder flushed. XFS would otherwise leave an empty file after a power cut.
     pub(crate) fn write(&self) -> Result<()> {
-        let (folder, temp) = beside(&self.path)?;
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp)?;
-            file.write_all(&self.content)?;
-            fchown(&file, Some(Uid::from_raw(self.owner.0)), Some(Gid::from_raw(self.owner.1)))?;
-            file.set_permissions(fs::Permissions::from_mode(self.mode))?;
-            file.sync_all()?;
-            fs::rename(&temp, &self.path)?;
-            sync(folder)
+            let (folder, name) = dir::entry(&self.path)?;
+            let temp = successor(&name);
+            // What a crash left. It is never written on: it may have a second name.
+            folder.remove(&temp)?;
+            let mut file = folder.create(&temp)?;
+            let mut written = || -> io::Result<()> {
+                file.write_all(&self.content)?;
+                dir::own(&file, self.owner, self.mode)?;
+                file.sync_all()?;
+                folder.rename(&temp, &folder, &name)?;
+                folder.sync()
+            };
+            written().inspect_err(|_| {
+                let _ = folder.remove(&temp);
+            })
         };
-        write().with_context(|| format!("cannot write {}", self.path.display())).inspect_err(|_| {
-            let _ = fs::remove_file(&temp);
-        })
+        write().with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
-/// A name for a file's unfinished successor. It is always the same, so that a crash leaves one at most, which the
-/// next attempt overwrites.
-fn beside(path: &Path) -> Result<(&Path, PathBuf)> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        bail!("{} names no file", path.display());
-    };
-    Ok((folder, folder.join(format!(".{}.new", name.to_string_lossy()))))
+/// The name of a file's unfinished successor. It is always the same, so that a crash leaves one at most.
+fn successor(name: &OsStr) -> OsString {
+    let mut temp = OsString::from(".");
+    temp.push(name);
+    temp.push(".new");
+    temp
 }
 
 /// Makes what was done to a folder's entries durable.
 pub(crate) fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    Dir::open(folder)?.sync()
 }
 
 /// A folder as it shall be.
@@ -103,98 +112,116 @@ impl Folder {
 
     /// Whether it is there, with this mode and owner.
     pub(crate) fn stands(&self) -> Result<bool> {
-        let Some(meta) = metadata(&self.path)? else { return Ok(false) };
-        if !meta.is_dir() {
-            bail!("{} is not a folder; move it away", self.path.display());
+        let Some(there) = look(&self.path)? else { return Ok(false) };
+        if there.kind != Kind::Directory {
+            bail!("{} is {}, not a folder; move it away", self.path.display(), there.kind);
         }
-        Ok(meta.mode() & 0o7777 == self.mode && (meta.uid(), meta.gid()) == self.owner)
+        Ok(there.mode == self.mode && there.owner == self.owner)
     }
 
-    /// Makes it, or mends its mode and owner. What lies in it is not touched.
+    /// Makes it, and those above it that are not there, or mends its mode and owner. What lies in it is not touched.
     pub(crate) fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
-            if !self.path.is_dir() {
-                fs::create_dir_all(&self.path)?;
-            }
-            chown(&self.path, Some(Uid::from_raw(self.owner.0)), Some(Gid::from_raw(self.owner.1)))?;
-            fs::set_permissions(&self.path, fs::Permissions::from_mode(self.mode))?;
-            sync(&self.path)?;
-            self.path.parent().map_or(Ok(()), sync)
+            let (parent, name) = entry_in_new(&self.path)?;
+            let folder = match parent.look(&name)? {
+                None => parent.make(&name)?,
+                Some(_) => parent.sub(&name)?,
+            };
+            folder.own(self.owner, self.mode)?;
+            folder.sync()?;
+            parent.sync()
         };
         make().with_context(|| format!("cannot make the folder {}", self.path.display()))
     }
 }
 
-/// Which file something is: whoever replaces or rewrites it changes this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+/// The folder that a path's last name lies in, made where it is not there, and that name.
+fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
+    match dir::entry(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found,
+    }
+    let above = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    let (parent, name) = entry_in_new(above)?;
+    parent.make(&name)?;
+    parent.sync()?;
+    dir::entry(path)
 }
 
-impl Stamp {
-    /// Of the file at a path.
-    pub(crate) fn of(path: &Path) -> Result<Self> {
-        let meta = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
-        Ok(Self {
-            inode: meta.ino(),
-            size: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        })
+/// What a path names, without following a link at its end; `None` where nothing is.
+pub(crate) fn look(path: &Path) -> Result<Option<About>> {
+    let looked = dir::entry(path).and_then(|(folder, name)| folder.look(&name));
+    match looked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        looked => looked.with_context(|| format!("cannot look at {}", path.display())),
     }
+}
+
+/// Opens a regular file for reading, and nothing else.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let (folder, name) = dir::target(path)?;
+    folder.file(&name)
+}
+
+/// Makes a file for reading and writing, narrow. Nothing may have the name yet.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    let (folder, name) = dir::entry(path)?;
+    folder.create(&name)
+}
+
+/// Of the file at a path, which changes when the file is replaced or rewritten.
+pub(crate) fn stamp(path: &Path) -> Result<Stamp> {
+    let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));
+    let there = looked.and_then(|there| there.ok_or_else(|| io::ErrorKind::NotFound.into()));
+    Ok(there.with_context(|| format!("cannot look at {}", path.display()))?.stamp())
 }
 
 /// Whether anything is at a path.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
-    Ok(metadata(path)?.is_some())
+    Ok(look(path)?.is_some())
 }
 
-/// Gives a folder's new name to it, durably: both folders that hold the names are flushed.
+/// Gives a folder or file another name, durably: both folders that hold the names are flushed.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     let rename = || -> io::Result<()> {
-        fs::rename(from, to)?;
-        [from, to].into_iter().filter_map(Path::parent).try_for_each(sync)
+        let ((old, name), (new, new_name)) = (dir::entry(from)?, dir::entry(to)?);
+        old.rename(&name, &new, &new_name)?;
+        new.sync()?;
+        old.sync()
     };
     rename().with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-/// Gives a folder and all that lies in it to an owner, narrow, and makes all of it durable.
+/// Gives a folder and all that lies in it to an owner, narrow, and makes all of it durable. Only root may be able to reach it.
 pub(crate) fn settle(folder: &Path, owner: (u32, u32)) -> Result<()> {
-    let own = |path: &Path, mode: u32| -> io::Result<()> {
-        let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
-        fchown(&file, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1)))?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.sync_all()
-    };
-    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    for entry in entries.with_context(|| format!("cannot look into {}", folder.display()))? {
-        let path = entry.path();
-        if entry.file_type()?.is_dir() {
-            settle(&path, owner)?;
-        } else {
-            own(&path, 0o600).with_context(|| format!("cannot settle {}", path.display()))?;
-        }
-    }
-    own(folder, 0o700).with_context(|| format!("cannot settle {}", folder.display()))
+    let settled = Dir::open(folder).and_then(|folder| folder.settle(owner));
+    settled.with_context(|| format!("cannot settle {}", folder.display()))
 }
 
 /// Removes a folder with all that lies in it, if it is there.
 pub(crate) fn remove_all(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
+    let removed = dir::entry(folder).and_then(|(parent, name)| parent.remove_all(&name));
+    absent_or(removed).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
+/// Removes a file, if it is there.
+pub(crate) fn remove(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&name));
+    absent_or(removed).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+fn absent_or(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
 /// The SHA-256 of a file of any size.
 pub(crate) fn digest(path: &Path) -> Result<Sha256> {
     let hash = || -> io::Result<Sha256> {
-        let mut file = File::open(path)?;
+        let mut file = open(path)?;
         let mut hasher = ring::digest::Context::new(&ring::digest::SHA256);
         let mut buffer = vec![0; 1 << 20];
         loop {
@@ -210,46 +237,32 @@ pub(crate) fn digest(path: &Path) -> Result<Sha256> {
     hash().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// What is at a path, without following a link at its end; `None` where nothing is.
-fn metadata(path: &Path) -> Result<Option<fs::Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) => Ok(Some(meta)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
-    }
-}
-
-/// Removes a file, if it is there.
-pub(crate) fn remove(path: impl AsRef<Path>) -> Result<()> {
-    let path = path.as_ref();
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A whole file.
 pub(crate) fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    whole(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A whole file, or `None` where there is none.
 pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     let path = path.as_ref();
-    match fs::read(path) {
+    match whole(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
+fn whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open(path)?.read_to_end(&mut content)?;
+    Ok(content)
+}
+
 /// A file from outside that must not fill the memory: at most `limit` bytes.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));
+    let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));
     read.with_context(|| format!("cannot read {}", path.display()))?;
     if content.len() as u64 > limit {
         bail!("{} is larger than {limit} bytes; it is not what it should be", path.display());
@@ -258,44 +271,4 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn own() -> (u32, u32) {
-        (Uid::current().as_raw(), Gid::current().as_raw())
-    }
-
-    #[test]
-    fn what_was_written_stands_and_is_narrow() {
-        let folder = tempfile::tempdir().unwrap();
-        let wanted = Wanted::new(folder.path().join("key"), "secret").mode(0o600, own());
-        assert!(!wanted.stands().unwrap());
-        wanted.write().unwrap();
-        assert!(wanted.stands().unwrap());
-        assert_eq!(fs::metadata(&wanted.path).unwrap().mode() & 0o7777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary file is gone");
-    }
-
-    #[test]
-    fn another_mode_or_content_does_not_stand() {
-        let folder = tempfile::tempdir().unwrap();
-        let wanted = Wanted::new(folder.path().join("a"), "x").mode(0o640, own());
-        wanted.write().unwrap();
-        assert!(!wanted.clone().mode(0o600, own()).stands().unwrap());
-        assert!(!Wanted { content: b"y".to_vec(), ..wanted }.stands().unwrap());
-    }
-
-    #[test]
-    fn a_link_in_the_way_is_refused_and_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        let error = Wanted::new(&path, "x").stands().unwrap_err();
-        assert!(error.to_string().contains("not a regular file"), "{error}");
-    }
-
-    #[test]
-    fn a_flood_is_cut_off() {
-        assert!(read_bounded(Path::new("/dev/zero"), 1000).unwrap_err().to_string().contains("larger than 1000"));
-    }
-}
+mod tests;

@@ -1,25 +1,33 @@
 //! Whether etcd on this node is a healthy member.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::barrier::Past;
+use crate::data::{self, Contents, Progress, Seen, Verdict, contents, judge};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal};
 use crate::pause::pause;
 use crate::say::say;
-use crate::{paths, rebuild};
+use crate::{paths, rebuild, release, run};
 
 /// While it is not: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
+/// Between two looks for etcd's first log: from then on etcd may soon vote.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Waits until etcd on this node is a healthy member, a learner with its vote, and writes it down.
 ///
 /// # Errors
 /// Refused, where the others say that it is no member any more; not ready, after so long.
 pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
+    let begun = Instant::now();
+    until_begun(identity, journal, patience)?;
+    let patience = patience.saturating_sub(begun.elapsed());
     let credentials = Credentials::installed()?;
     let learner = rebuild::learner(journal)?;
     let vote = async {
@@ -44,6 +52,37 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
     Ok(())
 }
 
+/// Waits until etcd has made its log, where it has none yet, and writes down which data is the member's. A learner gets its
+/// vote after that: whatever a voter acknowledges, its data is known by then.
+fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
+    let begun = Instant::now();
+    while Past::of(journal).data.is_none() {
+        let past = Past::of(journal);
+        if contents(Path::new(paths::DATA))? == Contents::Log {
+            let seen = Seen::at(Path::new(paths::DATA))?;
+            match judge(&past.expected(&identity.node.name), &seen, None) {
+                Verdict::Begun(known) => {
+                    journal.add(Event::DataBegun(known))?;
+                    let (Some(life), Ok(log)) = (past.nonce, seen.log) else { continue };
+                    Progress::starting(life, log).write()?;
+                }
+                Verdict::Lost(why) => return Err(not_ready(format!("{}: {why}", paths::DATA))),
+                _ => {}
+            }
+        }
+        if begun.elapsed() >= patience {
+            return Err(not_ready(format!(
+                "etcd on this node has not begun after {} s. See `journalctl -u etcd`",
+                patience.as_secs()
+            )));
+        }
+        std::thread::sleep(LOOK);
+    }
+    let past = Past::of(journal);
+    release::renew(&past.expected(&identity.node.name))?;
+    past.begun.iter().try_for_each(|start| run::configure(identity, &past, start))
+}
+
 /// Looks at etcd on this node until it has a quorum behind it, and gives the ids of its cluster and member.
 async fn become_healthy(
     identity: &Identity,
@@ -60,6 +99,9 @@ async fn become_healthy(
             Err(error) => error,
         };
         if asked.elapsed() > BETWEEN_ROLL_CALLS {
+            if !data::is_in_place(&Past::of(journal).expected(&identity.node.name))? {
+                return Err(not_ready(format!("{} is not the data that etcd had when it started", paths::DATA)));
+            }
             if let Some(why) = rebuild::removed(identity, journal, credentials, BETWEEN_ROLL_CALLS).await? {
                 return Err(refused(why));
             }

@@ -1,6 +1,7 @@
 //! One firstboot at a time works on a node.
 
 use std::fs::File;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use nix::fcntl::{Flock, FlockArg};
@@ -14,6 +15,12 @@ use crate::paths;
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
 impl Lock {
+    /// Whether a firstboot works on the node at this moment.
+    pub(crate) fn is_held() -> bool {
+        let Ok(file) = files::open(Path::new(paths::LOCK)) else { return false };
+        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+    }
+
     /// Takes it, or says that another has it.
     pub(crate) fn take() -> Result<Self> {
         Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;

@@ -3,7 +3,7 @@
 //! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
 //! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its address; `barrier` sees to
 //! it that its cluster begins once, `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes
-//! one out and `rejoin` lets it back, `rotation` replaces a CA; `snapshot` takes, checks and keeps snapshots, `restore` takes all members to one;
+//! one out and `rejoin` lets it back, `data` judges etcd's data and `guard` does so each time etcd starts, `rotation` replaces a CA; `snapshot` takes, checks and keeps snapshots, `restore` takes all members to one;
 //! `journal` remembers, and `explain` tells it; `exec` keeps etcd from system calls that it does not need; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
 //! and to etcd.
 
@@ -13,11 +13,14 @@
 mod arp;
 mod barrier;
 mod change;
+mod compare;
+mod data;
 mod etcd;
 mod exec;
 mod exit;
 mod explain;
 mod files;
+mod guard;
 mod health;
 mod identity;
 mod journal;
@@ -74,6 +77,9 @@ enum Command {
     Snapshot(snapshot::Options),
     /// Become a program that can make only the system calls of a server: how the units start etcd and the scheduled snapshot
     Exec(exec::Options),
+    /// Judge etcd's data before etcd starts: etcd.service runs this
+    #[command(hide = true)]
+    Guard(guard::Options),
     /// Print the node document of a vfat disk
     #[command(hide = true)]
     Seed { disk: PathBuf },
@@ -94,6 +100,7 @@ fn main() -> ExitCode {
         Command::Image => stamp::prove().map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
         Command::Exec(options) => exec::run(&options).map(|()| None),
+        Command::Guard(options) => guard::run(&options).map(|()| None),
         Command::Seed { disk } => metadata::print_seed(&disk).map(|()| None),
     };
     match outcome {

@@ -37,12 +37,14 @@ pub(crate) const TLS: &str = "/etc/etcd/tls";
 pub(crate) const CLIENT_PORT: u16 = 2379;
 /// Where etcd on this node serves this node.
 pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
-/// The volume of etcd.
+/// The volume of etcd. Its root is root's: only the data directory in it is etcd's.
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
 /// etcd's data: below the volume, whose root may hold a lost+found and what was set aside.
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
 /// Which life of the disk this is, on etcd's volume and not beside the journal: so that it is lost with the data.
 pub(crate) const LIFE: &str = "/var/lib/etcd/firstboot-life";
+/// How far etcd's log went when etcd last started and stopped.
+pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
 /// What was put aside; nothing of it is ever deleted.
 pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
 /// Where snapshots lie by default, and where one that goes to an object store is held until every page was walked.

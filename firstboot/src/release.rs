@@ -2,19 +2,38 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
+use crate::data::Expected;
 use crate::files::{self, Folder, Wanted};
 use crate::{paths, systemd};
 
 const UNIT: &str = "etcd.service";
 
-/// Says that etcd may start. It is started by hand too, for the case that systemd passed it over in an earlier try.
-pub(crate) fn release() -> Result<()> {
+/// Says that etcd may start on data like this. It is started by hand too, for the case that systemd passed it over in an
+/// earlier try.
+pub(crate) fn release(expected: &Expected) -> Result<()> {
     Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;
-    Wanted::new(paths::READY, "").write()?;
+    renew(expected)?;
     systemd::ready();
     systemd::start(UNIT)
+}
+
+/// Says on what data etcd may start from now on.
+pub(crate) fn renew(expected: &Expected) -> Result<()> {
+    let permit = Wanted::new(paths::READY, serde_json::to_vec(expected)?);
+    if permit.stands()? { Ok(()) } else { permit.write() }
+}
+
+/// On what data etcd may start in this boot; `None` where it may not.
+pub(crate) fn permit() -> Result<Option<Expected>> {
+    let Some(bytes) = files::read_if_there(paths::READY)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} cannot be read", paths::READY))
+}
+
+/// Whether etcd runs.
+pub(crate) fn runs() -> Result<bool> {
+    Ok(is_given() && systemd::main_process(UNIT)?.is_some())
 }
 
 /// Whether it was said in this boot that etcd may start.

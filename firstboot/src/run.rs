@@ -17,7 +17,7 @@ use crate::machine::Machine;
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{health, leave, metadata, paths, rebuild, rejoin, release, restore, rotation, stamp};
+use crate::{data, health, leave, metadata, paths, rebuild, rejoin, release, restore, rotation, stamp};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -34,6 +34,10 @@ pub(crate) struct Options {
     /// Join the cluster again, as a new member, after this node left or was removed. Its old data is put aside
     #[arg(long, conflicts_with_all = ["dry_run", "without"])]
     rejoin: bool,
+    /// Take etcd's data directory as it is for this member's newest, as after moving it to another disk. Older data may lose
+    /// what clients were told is kept
+    #[arg(long, conflicts_with_all = ["dry_run", "without", "rejoin"])]
+    accept_data: bool,
 }
 
 /// Runs the whole way: image, identity, host, bootstrap barrier, etcd, health.
@@ -43,6 +47,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if options.rejoin {
         return rejoin::record();
+    }
+    if options.accept_data {
+        return data::accept();
     }
     if options.dry_run {
         return plan(&identify()?.0);
@@ -97,11 +104,13 @@ fn become_the_member(options: &Options) -> Result<()> {
     let doubt = asked.as_ref().map_or(Ok(None), Asked::all)?;
     let start = start?;
     rebuild::dispel(&identity, &journal, doubt)?;
-    configure(&identity, &start)?;
+    configure(&identity, &Past::of(&journal), &start)?;
+    data::prepare(&mut journal)?;
+    let expected = Past::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let Word::Leave(member) = Past::of(&journal).word {
         // Power was lost while it was being removed. Until it is, the others may need it for their quorum.
-        release::release()?;
+        release::release(&expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left(member))),
             Err(error) if Past::of(&journal).word == Word::None => say(format!("{error:#}")),
@@ -111,7 +120,7 @@ fn become_the_member(options: &Options) -> Result<()> {
         if !release::is_given() {
             rebuild::still_wanted(&identity, &journal)?;
         }
-        release::release()?;
+        release::release(&expected)?;
     }
     health::wait(&identity, &mut journal, patience)?;
     rotation::complete(&mut identity, &mut journal)
@@ -124,9 +133,10 @@ fn plan(identity: &Identity) -> Result<()> {
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
     let journal = Journal::look(paths::JOURNAL)?;
-    let begun = Past::of(&journal).begun;
-    if let Some(start) = &begun {
-        changes.extend(conf(identity, start)?);
+    let past = Past::of(&journal);
+    let begun = &past.begun;
+    if let Some(start) = begun {
+        changes.extend(conf(identity, &past, start)?);
     }
     for change in &changes {
         println!("would do: {change}");
@@ -185,12 +195,15 @@ pub(crate) fn accept(identity: &Identity, machine: &Machine, journal: &mut Journ
     Ok(())
 }
 
-fn conf(identity: &Identity, start: &Start) -> Result<Option<Change>> {
+/// etcd's configuration. Once etcd has its log nothing may begin by it any more.
+fn conf(identity: &Identity, past: &Past, start: &Start) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
     let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+    let start = if past.data.is_some() { &start.used_up(own) } else { start };
     crate::change::file(etcd_conf::wanted(own, &cluster.etcd, start))
 }
 
-fn configure(identity: &Identity, start: &Start) -> Result<()> {
-    conf(identity, start)?.iter().try_for_each(make)
+/// Writes it, where it is not as it should be.
+pub(crate) fn configure(identity: &Identity, past: &Past, start: &Start) -> Result<()> {
+    conf(identity, past, start)?.iter().try_for_each(make)
 }

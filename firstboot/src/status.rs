@@ -14,6 +14,7 @@ use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use crate::compare::{Compared, Voter, compare};
 use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
@@ -29,6 +30,9 @@ pub(crate) struct Options {
     /// For programs
     #[arg(long)]
     json: bool,
+    /// Compare the members' data whatever its size. Each member takes in no write meanwhile, for about 2 s for each GiB
+    #[arg(long)]
+    compare: bool,
 }
 
 /// One member as it answered.
@@ -51,6 +55,8 @@ struct Row {
     certificate_until: Option<String>,
     /// Whether it is in the cluster's own member list; what the recipe alone says, where nobody could be asked for that.
     member: bool,
+    /// Whether its data differs from what the majority of members has, or from the others' where there is no majority.
+    apart: bool,
     /// Whether an operator left it out when the cluster began, by this node's journal.
     without: bool,
     errors: Vec<String>,
@@ -80,6 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         }
         roster.compare(&mut rows, &cluster.members, &without());
         rows.extend(ask_all(roster.strangers(&rows), &credentials).await.into_iter().map(roster::note));
+        compare_data(&mut rows, &credentials, options.compare).await;
         (rows, backup::Backup::ask(&cluster, &credentials).await)
     });
     if options.json {
@@ -163,10 +170,36 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     }
 }
 
+/// Holds the data of all voters that are well against each other.
+async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: bool) {
+    let voter = |row: &&Row| row.healthy && row.member && !row.learner;
+    let voters: Vec<Voter> = rows
+        .iter()
+        .filter(voter)
+        .map(|row| Voter {
+            name: row.name.clone(),
+            endpoint: row.endpoint.clone(),
+            revision: row.revision,
+            size: row.db_size,
+        })
+        .collect();
+    let compared = compare(&voters, credentials, any_size).await;
+    for row in rows.iter_mut().filter(|row| voters.iter().any(|voter| voter.name == row.name)) {
+        if let Some(why) = compared.apart(&row.name) {
+            (row.healthy, row.apart) = (false, true);
+            row.errors.push(why);
+        }
+        if let Compared::Unknown(why) = &compared {
+            row.notes.push(format!("its data was not compared: {why}"));
+        }
+    }
+}
+
 fn verdict(rows: &[Row]) -> Option<Exit> {
     // A learner has no vote; it counts among those that are to be well, and not for the quorum.
     let voters = rows.iter().filter(|row| row.member && !row.learner);
-    let (voters, well) = (voters.clone().count(), voters.filter(|row| row.healthy).count());
+    // One whose data differs still votes.
+    let (voters, well) = (voters.clone().count(), voters.filter(|row| row.healthy || row.apart).count());
     if rows.iter().all(|row| row.healthy && !row.learner) {
         None
     } else if well > voters / 2 {
@@ -206,6 +239,9 @@ mod tests {
         assert_eq!(verdict(&[row("a", false)]), Some(Exit::NoQuorum));
         let learner = Row { learner: true, ..row("b", true) };
         assert_eq!(verdict(&[row("a", true), learner]), Some(Exit::Degraded));
+        let apart = |name| Row { apart: true, ..row(name, false) };
+        assert_eq!(verdict(&[row("a", true), row("b", true), apart("c")]), Some(Exit::Degraded));
+        assert_eq!(verdict(&[apart("a"), apart("b")]), Some(Exit::Degraded), "they have a quorum, and different data");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Plain etcd: a machine installed from the image as it would be without firstboot, set up as the guide says. What
 //! firstboot does is measured against it, and what it prevents is shown by it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::Result;
 
@@ -39,9 +40,12 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
     let conf: Vec<String> = pairs.iter().map(|(key, value)| format!("ETCD_{key}={value}\n")).collect();
     host.write("/etc/etcd/etcd.conf", conf.concat(), 0o644)?;
     let unit = host.read("/etc/systemd/system/etcd.service")?;
-    let unit = unit.replace("ConditionPathExists=/run/firstboot/ready\n", "").replace("firstboot.service", "");
-    host.write("/etc/systemd/system/etcd.service", unit, 0o644)?;
+    let unit: Vec<&str> = unit.lines().filter(|line| !line.contains("/firstboot")).collect();
+    host.write("/etc/systemd/system/etcd.service", unit.join("\n").replace("firstboot.service", ""), 0o644)?;
     fs::remove_file(host.path("/etc/systemd/system/multi-user.target.wants/firstboot.service"))?;
+    // The root of the volume is root's: tmpfiles.d sees to that at each boot.
+    fs::create_dir_all(host.path("/var/lib/etcd/data"))?;
+    fs::set_permissions(host.path("/var/lib/etcd/data"), Permissions::from_mode(0o700))?;
     let owned = [host.path("/etc/etcd/tls"), host.path("/var/lib/etcd")].map(|path| path.display().to_string());
     process::check("chown", &["-R", "450:450", &owned[0], &owned[1]])?;
     Ok(())

@@ -19,6 +19,7 @@ pub mod harness;
 pub mod host;
 pub mod installer;
 pub mod kernel;
+pub mod linear;
 pub mod lossy;
 pub mod need;
 pub mod network;

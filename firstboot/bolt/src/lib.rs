@@ -11,6 +11,7 @@
 mod bitmap;
 mod fault;
 mod freelist;
+mod get;
 mod meta;
 mod node;
 mod read;
@@ -18,6 +19,7 @@ mod tree;
 mod walk;
 
 pub use fault::{Fault, Faults};
+pub use get::get;
 pub use meta::Meta;
 pub use read::ReadAt;
 pub use walk::{Entry, Form, Path, Place, Report, Visit, check};

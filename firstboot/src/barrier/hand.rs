@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
+use crate::files;
+
 /// What is read at a time. It comes from the page cache, since it has just been verified.
 const CHUNK: usize = 256 << 10;
 
@@ -21,7 +23,7 @@ pub(crate) struct Rest {
 impl Rest {
     /// Of the file at a path; none where it has no such place.
     pub(crate) fn of(path: &Path, from: u64) -> io::Result<Option<Self>> {
-        let mut file = File::open(path)?;
+        let mut file = files::open(path)?;
         let length = file.metadata()?.len();
         if from > length {
             return Ok(None);

@@ -22,7 +22,6 @@ mod waiting;
 mod without;
 mod words;
 
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -39,16 +38,17 @@ pub(crate) use ids::member_id;
 pub(crate) use listen::PORT as PEER_PORT;
 pub(crate) use past::{Past, SetAside, Word};
 pub(crate) use task::{Task, short};
-pub(crate) use volume::{Data, aside, data, put_aside};
+pub(crate) use volume::{Volume, aside, put_aside, volume};
 pub(crate) use without::{objection, record as go_without};
 #[cfg(test)]
 pub(crate) use {past::tests::restored, tls::server, volume::mark};
 
+use crate::data;
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal};
 use crate::paths;
-use crate::rebuild::{Rebuild, Round};
+use crate::rebuild::{self, Rebuild, Round};
 use crate::release;
 use crate::say::say;
 use crate::steps::etcd_conf::Start;
@@ -67,20 +67,28 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Refused where there is data that is not known.
 pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let past = Past::of(journal);
-    let mut data = volume::data(Path::new(paths::DATA))?;
     if past.word == Word::Rejoin {
         release::halt()?;
-    } else if data != Data::Whole {
-        release::withdraw()?;
-        data = volume::data(Path::new(paths::DATA))?;
     }
-    match standing(&past, data, volume::volume(past.nonce)?) {
-        Standing::Member(start) => Ok(start),
+    let life = match stand(identity, &past)? {
+        Standing::Member { start, begun } => {
+            if let Some(known) = begun {
+                journal.add(Event::DataBegun(known))?;
+            }
+            // An operator may have moved the data to a new volume by hand.
+            past.nonce.map_or(Ok(()), volume::mark)?;
+            return Ok(start);
+        }
         Standing::Again { start, aside } => {
             if aside {
                 put_half_born_aside(journal)?;
             }
-            Ok(start)
+            return Ok(start);
+        }
+        Standing::Lost(why) => {
+            rebuild::until_missed(identity, &past, &why)?;
+            put_aside("lost", journal)?;
+            None
         }
         Standing::Empty { life, aside } => {
             match (aside, past.word == Word::Rejoin) {
@@ -88,30 +96,56 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
                 (true, true) => put_aside("removed", journal)?,
                 (true, false) => put_half_born_aside(journal)?,
             }
-            let nonce = match life {
-                // Whoever began it may have been killed before the mark was on the disk.
-                Some(nonce) => volume::mark(nonce).map(|()| nonce)?,
-                None => begin_life(journal)?,
-            };
-            let memory = past.memory(&identity.cluster, &identity.node.name, nonce);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let agreed = runtime.block_on(agree(identity, journal, memory, None))?;
-            // With it the port is closed, and every connection to it: etcd needs it.
-            drop(runtime);
-            match agreed {
-                Agreed::Join(start) => Ok(start),
-                Agreed::On(epoch) => {
-                    let start = begin(identity, journal, &epoch)?;
-                    turn::wait(identity, &epoch)?;
-                    Ok(start)
-                }
-                Agreed::Not(why) => Err(why),
-                Agreed::Left => bail!("a bug: nobody may leave the bootstrap barrier"),
-            }
+            life
         }
         Standing::Unknown(why) => {
-            Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)))
+            return Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)));
         }
+    };
+    begin_or_join(identity, journal, life)
+}
+
+/// Where this node stands. An etcd that was let go in this boot and is not on the member's data is stopped.
+fn stand(identity: &Identity, past: &Past) -> Result<Standing> {
+    let expected = past.expected(&identity.node.name);
+    // What runs was judged when it started, and its data cannot be judged while it writes.
+    if release::runs()? && data::is_in_place(&expected)? {
+        let start = past.begun.clone().context("a bug: etcd's data is known, and it was never to begin")?;
+        return Ok(Standing::Member { start, begun: None });
+    }
+    let judge = || -> Result<Standing> {
+        let (contents, verdict) = data::look(&expected)?;
+        Ok(standing(past, contents, verdict, volume::volume(past.nonce)?))
+    };
+    let standing = judge()?;
+    if matches!(standing, Standing::Member { .. }) {
+        return Ok(standing);
+    }
+    release::withdraw()?;
+    judge()
+}
+
+/// The way of a node without data: it begins a cluster with all others, or joins the one that lives.
+fn begin_or_join(identity: &Identity, journal: &mut Journal, life: Option<Nonce>) -> Result<Start> {
+    let nonce = match life {
+        // Whoever began it may have been killed before the mark was on the disk.
+        Some(nonce) => volume::mark(nonce).map(|()| nonce)?,
+        None => begin_life(journal)?,
+    };
+    let memory = Past::of(journal).memory(&identity.cluster, &identity.node.name, nonce);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let agreed = runtime.block_on(agree(identity, journal, memory, None))?;
+    // With it the port is closed, and every connection to it: etcd needs it.
+    drop(runtime);
+    match agreed {
+        Agreed::Join(start) => Ok(start),
+        Agreed::On(epoch) => {
+            let start = begin(identity, journal, &epoch)?;
+            turn::wait(identity, &epoch)?;
+            Ok(start)
+        }
+        Agreed::Not(why) => Err(why),
+        Agreed::Left => bail!("a bug: nobody may leave the bootstrap barrier"),
     }
 }
 

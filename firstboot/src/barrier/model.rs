@@ -252,6 +252,7 @@ fn low_byte(nonce: Nonce) -> u8 {
 
 mod explore;
 mod faults;
+mod members;
 mod node;
 mod table;
 mod tests;

@@ -11,6 +11,7 @@ use super::decide::Memory;
 use super::epoch::{Epoch, Lives, Nonce};
 use super::ids;
 use super::task::Task;
+use crate::data::{Expected, Ids, Inode, Known};
 use crate::journal::{Entry, Event, Exchange, Journal, Told};
 use crate::rotation::Name;
 use crate::steps::etcd_conf::Start;
@@ -32,6 +33,12 @@ pub(crate) struct Past {
     pub(crate) begun: Option<Start>,
     /// The member that this life was added as to a living cluster.
     pub(crate) added: Option<u64>,
+    /// The cluster that it was to be added to.
+    pub(crate) joining: Option<u64>,
+    /// The empty directory that was made for etcd's first start in this life.
+    pub(crate) made: Option<Inode>,
+    /// etcd's data, since etcd has made its log.
+    pub(crate) data: Option<Known>,
     /// The member that etcd on this disk is, or was when it was last asked.
     pub(crate) member: Option<u64>,
     /// The cluster that etcd on this disk belongs to, or did when it was last asked.
@@ -81,6 +88,8 @@ pub(crate) struct SetAside {
     pub(crate) member: Option<u64>,
     /// The revision that it began from.
     pub(crate) revision: u64,
+    /// Which directories it is.
+    pub(crate) data: Option<Known>,
 }
 
 impl Past {
@@ -116,6 +125,10 @@ impl Past {
                 Event::Join { token, members } => {
                     past.begun = Some(Start { state: "existing", token: token.clone(), members: members.clone() });
                 }
+                Event::Add { cluster } => past.joining = Some(*cluster),
+                Event::DataMade { directory } => (past.made, past.data) = (Some(*directory), None),
+                Event::DataBegun(known) => past.data = Some(*known),
+                Event::DataAccepted => (past.made, past.data) = (None, None),
                 Event::Added { member } => (past.added, past.member) = (Some(*member), Some(*member)),
                 Event::Healthy { cluster, member } => {
                     (past.healthy, past.cluster, past.member) = (true, Some(*cluster), Some(*member));
@@ -136,7 +149,6 @@ impl Past {
                 Event::Accepted { .. }
                 | Event::Aside { .. }
                 | Event::Remove { .. }
-                | Event::Add { .. }
                 | Event::Promote { .. }
                 | Event::Trust { .. } => {}
             }
@@ -147,7 +159,7 @@ impl Past {
     /// The data that was there is set aside, and the other is etcd's.
     fn exchanged(&mut self) {
         self.told = None;
-        let Some(Exchange { aside, token, members, cluster, member, revision, .. }) = self.exchange.take() else {
+        let Some(Exchange { aside, token, members, cluster, member, revision, data, .. }) = self.exchange.take() else {
             return;
         };
         // `existing`: should the data be lost before etcd first runs, it must not begin with an empty one as a member
@@ -161,13 +173,31 @@ impl Past {
         let old_cluster = old_cluster
             .or_else(|| begun_as.map(|start| ids::cluster_id(urls(start).iter().map(String::as_str), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        (self.healthy, self.added, self.word) = (false, None, Word::None);
+        (self.healthy, self.added, self.joining, self.word) = (false, None, None, Word::None);
+        let old_data = std::mem::replace(&mut self.data, data);
+        self.made = None;
         self.set_aside = match (aside, before, old_cluster) {
             (Some(path), Some(begun), Some(cluster)) => {
-                Some(SetAside { path, begun, cluster, member: old_member, revision: old_revision })
+                Some(SetAside { path, begun, cluster, member: old_member, revision: old_revision, data: old_data })
             }
             _ => None,
         };
+    }
+
+    /// What etcd's data on the node of this name is to be.
+    pub(crate) fn expected(&self, name: &Label) -> Expected {
+        let begun = self.begun.as_ref().filter(|start| start.state == "new" && !start.token.is_empty());
+        let urls = |start: &Start| start.members.iter().map(|(_, url)| url.clone()).collect::<Vec<_>>();
+        let own = |start: &Start| {
+            let own = start.members.iter().find(|(other, _)| other == name.as_str());
+            own.map(|(_, url)| ids::member_id(url, &start.token))
+        };
+        let cluster = |start: &Start| ids::cluster_id(urls(start).iter().map(String::as_str), &start.token);
+        let ids = Ids {
+            member: self.member.or_else(|| begun.and_then(own)),
+            cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
+        };
+        Expected { life: self.nonce, made: self.made, known: self.data, ids }
     }
 
     /// What a node that was told something remembers.
@@ -200,95 +230,4 @@ impl Past {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::volume::{Data, Volume};
-    use super::*;
-
-    fn past(events: Vec<Event>) -> Past {
-        Past::from(&events.into_iter().map(|event| Entry { at: 0, event }).collect::<Vec<_>>())
-    }
-
-    /// A member of the cluster 1 that was told to restore, and did: it is one of the cluster 2 now.
-    pub(crate) fn restored() -> Vec<Event> {
-        let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
-        let snapshot = recipes::Sha256::of(b"s");
-        let told = Told {
-            nonce: Nonce::of(2),
-            task: Task::Restore { snapshot, seen: Some(5) },
-            without: BTreeSet::new(),
-            source: None,
-            until: 0,
-        };
-        let exchange = Exchange {
-            from: "/new".into(),
-            aside: Some("/aside/1".into()),
-            token: "r".to_owned(),
-            members: members.clone(),
-            cluster: 2,
-            member: Some(20),
-            revision: 9,
-        };
-        let lives = Lives::from([("a".parse().unwrap(), Nonce::of(2))]);
-        vec![
-            Event::Life { nonce: Nonce::of(1) },
-            Event::Bootstrap { token: "t".to_owned(), members },
-            Event::Healthy { cluster: 1, member: 10 },
-            Event::Ready { lives: lives.clone(), task: Task::New },
-            Event::Told(Box::new(told.clone())),
-            Event::Ready { lives, task: told.task },
-            Event::Exchange(Box::new(exchange)),
-            Event::Exchanged,
-        ]
-    }
-
-    #[test]
-    fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
-        let past = past(restored());
-        assert!(past.told.is_none() && past.exchange.is_none() && !past.healthy);
-        assert_eq!((past.cluster, past.member, past.revision), (Some(2), Some(20), 9));
-        let aside = past.set_aside.clone().unwrap();
-        assert_eq!((aside.path, aside.cluster, aside.member), ("/aside/1".into(), 1, Some(10)));
-        assert_eq!((aside.begun.state, aside.begun.token.as_str()), ("new", "t"));
-        // Its data lost, it must not begin as an empty member whose log the others take for theirs.
-        for data in [Data::Empty, Data::HalfBorn] {
-            let standing = standing(&past, data, Volume::Known);
-            assert_eq!(standing, Standing::Empty { life: None, aside: data == Data::HalfBorn });
-        }
-    }
-
-    #[test]
-    fn until_it_is_exchanged_it_is_what_it_was() {
-        let events = restored();
-        for (cut, told, ready, exchange) in [(5, true, 0, false), (6, true, 1, false), (7, true, 1, true)] {
-            let mut events = events[..cut].to_vec();
-            let now = past(events.clone());
-            assert_eq!((now.told.is_some(), now.told_ready.len(), now.exchange.is_some()), (told, ready, exchange));
-            assert_eq!((now.cluster, now.member, now.healthy), (Some(1), Some(10), true));
-            events.push(Event::GivenUp);
-            let after = past(events);
-            assert!(after.told.is_none() && after.exchange.is_none());
-            assert_eq!(after.begun, now.begun);
-        }
-    }
-
-    #[test]
-    fn the_operators_word_holds_until_it_is_carried_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(folder.path().join("journal")).unwrap();
-        let mut after = |event| {
-            journal.add(event).unwrap();
-            Past::of(&journal)
-        };
-        after(Event::Life { nonce: Nonce::of(1) });
-        after(Event::Join { token: "t".into(), members: vec![] });
-        after(Event::Healthy { cluster: 1, member: 2 });
-        assert_eq!(after(Event::Leave { member: 2 }).word, Word::Leave(2));
-        assert_eq!(after(Event::Stay { member: 2 }).word, Word::None);
-        after(Event::Leave { member: 2 });
-        assert_eq!(after(Event::Left { member: 2 }).word, Word::Left(2));
-        let again = after(Event::Rejoin { member: 2 });
-        assert_eq!((again.word, again.nonce, again.begun), (Word::Rejoin, Some(Nonce::of(1)), None));
-        let new = after(Event::Life { nonce: Nonce::of(3) });
-        assert_eq!((new.word, new.member), (Word::None, None));
-    }
-}
+pub(super) mod tests;

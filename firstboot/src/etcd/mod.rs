@@ -16,7 +16,7 @@ use tonic_prost::ProstCodec;
 use crate::{files, paths};
 pub(crate) use claim::Claim;
 pub(crate) use shared::Lease;
-pub(crate) use wire::{AlarmMember, Member, SnapshotResponse, StatusResponse};
+pub(crate) use wire::{AlarmMember, HashKv, Member, SnapshotResponse, StatusResponse};
 
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,6 +69,14 @@ impl Client {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
+        self.call_within(PATIENCE, path, request).await
+    }
+
+    async fn call_within<Q, A>(&self, patience: Duration, path: &'static str, request: Q) -> Result<A>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<Q, A> = ProstCodec::default();
         let answer = async {
@@ -77,15 +85,20 @@ impl Client {
                 .await
                 .map_err(|status| anyhow!("{}", status.message()))
         };
-        match tokio::time::timeout(PATIENCE, answer).await {
+        match tokio::time::timeout(patience, answer).await {
             Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("no answer within {} s", patience.as_secs()),
         }
     }
 
     /// What the member says of itself.
     pub(crate) async fn status(&self) -> Result<StatusResponse> {
         self.call("/etcdserverpb.Maintenance/Status", wire::StatusRequest {}).await
+    }
+
+    /// The hash over all that the member has up to a revision. It takes in nothing meanwhile.
+    pub(crate) async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
+        self.call_within(patience, "/etcdserverpb.Maintenance/HashKV", wire::HashKvRequest { revision }).await
     }
 
     /// The members, as this one knows them; where `linearizable`, as a quorum does (3.5 and later).

@@ -42,6 +42,24 @@ pub(crate) struct StatusResponse {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct HashKvRequest {
+    #[prost(int64, tag = "1")]
+    pub(crate) revision: i64,
+}
+
+/// etcd's hash over all keys with their history, from the compacted revision up to the one that was asked for.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct HashKv {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(uint32, tag = "2")]
+    pub(crate) hash: u32,
+    /// -1 where nothing was compacted.
+    #[prost(int64, tag = "3")]
+    pub(crate) compact_revision: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct MemberListRequest {
     #[prost(bool, tag = "1")]
     pub(crate) linearizable: bool,

@@ -1,21 +1,24 @@
-//! A file that takes long to write: it grows under a name of its own and gets its real one when it is whole.
+//! A file that takes long to write: it grows under a temporary name and gets its real one when it is whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::sync;
+use super::about::About;
+use super::dir::{self, Dir};
 use crate::exit::not_ready;
 
 /// The unfinished file. It is gone when this is dropped; what a crash left behind, the next one here removes.
 #[derive(Debug)]
 pub(crate) struct Part {
+    folder: Dir,
+    name: OsString,
     path: PathBuf,
-    /// From then on another may use the path.
+    /// From then on another may use the name.
     gone: bool,
     /// Locked, so that a second one can tell a file that grows from one that was left behind.
     file: Flock<File>,
@@ -24,39 +27,20 @@ pub(crate) struct Part {
 impl Part {
     /// Begins one in a folder, as `.NAME.part`.
     pub(crate) fn begin(folder: &Path, name: &str) -> Result<Self> {
-        let path = folder.join(format!(".{name}.part"));
-        // Bounded: each turn that does not end here saw another process come or go.
-        for _ in 0..10 {
-            let begun = Self::attempt(&path).with_context(|| format!("cannot write {}", path.display()))?;
-            if let Some(part) = begun {
-                return Ok(part);
+        let name = OsString::from(format!(".{name}.part"));
+        let path = folder.join(&name);
+        let begin = || -> Result<(Dir, Flock<File>)> {
+            let folder = Dir::open(folder)?;
+            // Bounded: each turn that does not end here saw another process come or go.
+            for _ in 0..10 {
+                if let Some(file) = attempt(&folder, &name)? {
+                    return Ok((folder, file));
+                }
             }
-        }
-        bail!("{} comes and goes: who else writes there?", path.display())
-    }
-
-    fn attempt(path: &Path) -> Result<Option<Self>> {
-        let open = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
-        let (file, fresh) = match open {
-            Ok(file) => (file, true),
-            // It is never written on: where a crash came between two names of one file it is a snapshot by now.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match File::open(path) {
-                Ok(file) => (file, false),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error.into()),
-            },
-            Err(error) => return Err(error.into()),
+            bail!("it comes and goes: who else writes there?")
         };
-        let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-            return Err(not_ready("another firstboot is writing it"));
-        };
-        let still_there = fs::symlink_metadata(path)
-            .is_ok_and(|there| file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino())));
-        match (still_there, fresh) {
-            (true, true) => Ok(Some(Self { path: path.to_owned(), gone: false, file })),
-            (true, false) => Ok(fs::remove_file(path).map(|()| None)?),
-            (false, _) => Ok(None),
-        }
+        let (folder, file) = begin().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { folder, name, path, gone: false, file })
     }
 
     /// The file, to be written and read.
@@ -64,7 +48,7 @@ impl Part {
         &self.file
     }
 
-    /// Where it grows.
+    /// Where it grows. For messages only.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -73,25 +57,51 @@ impl Part {
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
         // A link and not a rename: it never replaces, on any kernel (renameat2 is not whole in 3.10).
         let mut link = || -> io::Result<()> {
-            fs::hard_link(&self.path, target)?;
-            fs::remove_file(&self.path)?;
+            let (folder, name) = dir::entry(target)?;
+            self.folder.link(&self.name, &folder, &name)?;
+            self.folder.remove(&self.name)?;
             self.gone = true;
-            target.parent().map_or(Ok(()), sync)
+            folder.sync()
         };
         link().with_context(|| format!("cannot name it {}", target.display()))
+    }
+}
+
+/// One try to make the file, or to remove one that was left behind.
+fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
+    let (file, fresh) = match folder.create(name) {
+        Ok(file) => (file, true),
+        // It is never written on: where a crash came between two names of one file it is a snapshot by now.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file(name) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        },
+        Err(error) => return Err(error.into()),
+    };
+    let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+        return Err(not_ready("another firstboot is writing it"));
+    };
+    let own = About::of(&nix::sys::stat::fstat(&*file)?);
+    let still_there = folder.look(name)?.is_some_and(|there| there.is_same(&own));
+    match (still_there, fresh) {
+        (true, true) => Ok(Some(file)),
+        (true, false) => Ok(folder.remove(name).map(|()| None)?),
+        (false, _) => Ok(None),
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.gone {
-            let _ = fs::remove_file(&self.path);
+            let _ = self.folder.remove(&self.name);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write as _;
 
     use super::*;

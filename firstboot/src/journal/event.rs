@@ -7,6 +7,7 @@ use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::barrier::{Lives, Nonce, Task};
+use crate::data::{Inode, Known};
 use crate::files::Stamp;
 use crate::machine::Machine;
 use crate::rotation::Name;
@@ -69,6 +70,15 @@ pub(crate) enum Event {
         /// All members with their peer URLs, this one among them.
         members: Vec<(String, String)>,
     },
+    /// An empty directory was made for etcd's first start.
+    DataMade {
+        /// Which one.
+        directory: Inode,
+    },
+    /// etcd has made its log in it: from now on these directories are the member's data.
+    DataBegun(Known),
+    /// The operator said that the data directory as it is now is this member's newest.
+    DataAccepted,
     /// This node shall have a vote.
     Promote {
         /// Its id.
@@ -173,4 +183,7 @@ pub(crate) struct Exchange {
     pub(crate) member: Option<u64>,
     /// The revision that it goes on from.
     pub(crate) revision: u64,
+    /// Which directories it is. Journals of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<Known>,
 }

@@ -25,7 +25,7 @@ use crate::steps::etcd_conf::Start;
 use plan::{Plan, plan};
 use streams::Streams;
 pub(crate) use vote::{learner, vote};
-pub(crate) use wanted::{dispel, removed, still_wanted};
+pub(crate) use wanted::{dispel, removed, still_wanted, until_missed};
 
 /// What came of one round.
 #[derive(Debug)]

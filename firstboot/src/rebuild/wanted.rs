@@ -12,10 +12,12 @@ use super::pulse::{self, Pulse, Verdict};
 use super::{Patience, Streams, observe, plan};
 use crate::arp::{self, Doubt};
 use crate::barrier::{Asker, Past};
+use crate::data::Lost;
 use crate::etcd::Credentials;
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::Journal;
+use crate::paths;
 use crate::say::say;
 
 /// How long each of the others has to answer, before etcd starts.
@@ -29,6 +31,47 @@ const SILENCES: u32 = 5;
 pub(crate) fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
     let past = Past::of(journal);
     if past.member.is_some() { settle(identity, &past, None, None) } else { Ok(()) }
+}
+
+/// Waits until the others, a quorum of this node's cluster, can do without the member that this node was; then its data may be
+/// put aside. Nobody else runs as that member.
+///
+/// # Errors
+/// Refused, where this node is the only member, and where the others say that its member is none any more.
+pub(crate) fn until_missed(identity: &Identity, past: &Past, why: &Lost) -> Result<()> {
+    if identity.cluster.members.len() == 1 {
+        return Err(refused(format!(
+            "{why}. This node is its cluster's only member, so no other can give it the data. Put the data back, or restore a \
+             snapshot (`firstboot restore`). If what lies in {} is this member's newest data, say so: `firstboot run \
+             --accept-data`",
+            paths::DATA
+        )));
+    }
+    say(format!("{why}. etcd must not start on it"));
+    settle(identity, past, None, None)?;
+    let credentials = Credentials::installed()?;
+    let asker = Asker::new(&identity.cluster, &identity.tls)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut told = false;
+    loop {
+        let (peers, _) = runtime.block_on(observe::others(identity, &asker, &credentials, ANSWER));
+        if let Some(why) = not_of_them(&peers, past) {
+            return Err(refused(why));
+        }
+        if !peers.is_empty() {
+            return Ok(());
+        }
+        if !told {
+            say(format!(
+                "{why}. Waiting until the other members have a quorum: then this node joins them as a new member, and its \
+                 data is kept in {}. If what lies in {} is this member's newest data, say so: `firstboot run --accept-data`",
+                paths::ASIDE,
+                paths::DATA
+            ));
+            told = true;
+        }
+        sleep(ANSWER);
+    }
 }
 
 /// Finds out whether a copy of this machine runs in its place, where there is reason to think so. While etcd here is off,

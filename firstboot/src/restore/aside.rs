@@ -1,15 +1,15 @@
 //! What was set aside: kept until an operator says that it is old enough to go.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use time::PrimitiveDateTime;
 use time::macros::format_description;
 
-use crate::barrier::{Data, Past, SetAside, data};
+use crate::barrier::{Past, SetAside};
+use crate::data;
 use crate::exit::refused;
-use crate::files;
+use crate::files::{self, Dir};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::paths;
@@ -26,10 +26,22 @@ struct Aside {
 /// That it is there, and is what etcd can go on with.
 pub(super) fn check(set_aside: &SetAside) -> Result<()> {
     let path = &set_aside.path;
-    if data(path)? == Data::Whole {
-        return Ok(());
+    let Ok(now) = data::known(path) else {
+        return Err(refused(format!(
+            "{} holds no data of etcd's any more, so there is nothing to return to",
+            path.display()
+        )));
+    };
+    match &set_aside.data {
+        Some(then) if (then.member, then.cluster) != (now.member, now.cluster) => {
+            Err(refused(format!("{} holds the data of another member", path.display())))
+        }
+        Some(then) => match then.directories.exchanged(&now.directories) {
+            Some(what) => Err(refused(format!("{}: {what} is not the one that was set aside", path.display()))),
+            None => Ok(()),
+        },
+        None => Ok(()),
     }
-    Err(refused(format!("{} holds no data of etcd's any more, so there is nothing to return to", path.display())))
 }
 
 /// Lists all of it, oldest first.
@@ -38,7 +50,8 @@ pub(super) fn list(journal: &Journal) -> Result<String> {
     let mut lines = Vec::new();
     for aside in all()? {
         let at = aside.at.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))?;
-        let mib = size(&aside.path)? >> 20;
+        let size = Dir::open(&aside.path).and_then(|folder| folder.size());
+        let mib = size.with_context(|| format!("cannot look into {}", aside.path.display()))? >> 20;
         let cluster = journal.entries.iter().enumerate().rev().find_map(|(number, entry)| match &entry.event {
             Event::Exchange(exchange) if exchange.aside.as_ref() == Some(&aside.path) => {
                 Past::from(&journal.entries[..number]).cluster
@@ -72,9 +85,9 @@ fn all() -> Result<Vec<Aside>> {
     if !files::exists(folder)? {
         return Ok(Vec::new());
     }
-    let entries = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    let entries = entries.with_context(|| format!("cannot look into {}", folder.display()))?;
-    let mut all: Vec<Aside> = entries.into_iter().filter_map(|entry| parse(entry.path())).collect();
+    let names = Dir::open(folder).and_then(|folder| folder.names());
+    let names = names.with_context(|| format!("cannot look into {}", folder.display()))?;
+    let mut all: Vec<Aside> = names.into_iter().filter_map(|name| parse(folder.join(name))).collect();
     all.sort_by_key(|aside| aside.at);
     Ok(all)
 }
@@ -86,16 +99,6 @@ fn parse(path: PathBuf) -> Option<Aside> {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     let at = PrimitiveDateTime::parse(time, format).ok()?;
     Some(Aside { path, at })
-}
-
-fn size(folder: &Path) -> Result<u64> {
-    let entries = fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    let mut total = 0;
-    for entry in entries.with_context(|| format!("cannot look into {}", folder.display()))? {
-        let meta = entry.metadata()?;
-        total += if meta.is_dir() { size(&entry.path())? } else { meta.len() };
-    }
-    Ok(total)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use recipes::cluster::Member;
 use recipes::{ClusterDocument, EtcdVersion};
 
 use crate::barrier::{Epoch, Task, member_id, short};
-use crate::files::{self, ETCD, Folder, ROOT, Stamp};
+use crate::files::{self, Dir, ETCD, Folder, Kind, ROOT};
 use crate::journal::Source;
 use crate::paths;
 use crate::say::say;
@@ -117,7 +117,7 @@ impl Build {
     /// That the snapshot is still the one that was verified.
     fn same_file(&self) -> Result<()> {
         let Source { path, sha256, stamp, .. } = &self.source;
-        if Stamp::of(path)? == *stamp {
+        if files::stamp(path)? == *stamp {
             return Ok(());
         }
         let now = files::digest(path)?;
@@ -159,13 +159,16 @@ pub(super) fn clear() -> Result<()> {
     if !files::exists(folder)? {
         return Ok(());
     }
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot look into {}", folder.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files::remove_all(&path)?;
+    let clear = || -> std::io::Result<()> {
+        let dir = Dir::open(folder)?;
+        for name in dir.names()? {
+            if dir.look(&name)?.is_some_and(|there| there.kind == Kind::Directory) {
+                dir.remove_all(&name)?;
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    clear().with_context(|| format!("cannot clear {}", folder.display()))
 }
 
 #[cfg(test)]
@@ -192,7 +195,7 @@ mod tests {
             sha256: Sha256::of(b"s"),
             revision: 50,
             digest: true,
-            stamp: Stamp::of(Path::new("/")).unwrap(),
+            stamp: files::stamp(Path::new("/etc/passwd")).unwrap(),
         };
         let restore = |seen| Task::Restore { snapshot: source.sha256, seen };
         assert_eq!(revision(restore(Some(70)), &source), 70 + MARGIN);

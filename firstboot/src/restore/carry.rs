@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 use super::build::{self, Build};
 use super::{aside, exchange};
 use crate::barrier::{self, Agreed, Epoch, Errand, Lives, Past, SetAside, Task};
+use crate::data;
 use crate::files;
 use crate::identity::Identity;
 use crate::journal::{Event, Exchange, Journal, Told};
@@ -34,6 +35,11 @@ pub(super) enum Outcome {
 
 /// Goes on with what was begun before a power cut, if anything was.
 pub(crate) fn take_up(identity: &Identity, journal: &mut Journal) -> Result<()> {
+    let folder = Path::new(paths::RESTORE);
+    // Earlier versions kept it where etcd could exchange it; nothing in one that is not root's was made by firstboot.
+    if files::look(folder)?.is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory) {
+        files::remove_all(folder)?;
+    }
     if Past::of(journal).told.is_none() {
         return Ok(());
     }
@@ -152,11 +158,13 @@ fn agree(
             let Start { token, members, .. } = Start::new_cluster(&identity.cluster, &epoch.token, epoch.lives.keys());
             let member = Some(barrier::member_id(&own.peer_url(), &token));
             let (from, revision) = (build::folder(&token), build::revision(epoch.task, source));
-            Exchange { from, aside, token, members, cluster: epoch.cluster_id, member, revision }
+            let data = Some(data::known(&from)?);
+            Exchange { from, aside, token, members, cluster: epoch.cluster_id, member, revision, data }
         }
-        (Task::Rollback { .. }, None, Some(SetAside { path, begun, cluster, member, revision })) => {
+        (Task::Rollback { .. }, None, Some(SetAside { path, begun, cluster, member, revision, .. })) => {
             let Start { token, members, .. } = begun;
-            Exchange { from: path, aside, token, members, cluster, member, revision }
+            let data = Some(data::known(&path)?);
+            Exchange { from: path, aside, token, members, cluster, member, revision, data }
         }
         (task, ..) => return Err(anyhow!("a bug: told to {task}, without what that takes")),
     };

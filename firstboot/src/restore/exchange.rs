@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::files::{self, ETCD, Folder};
+use crate::files::{self, Folder, ROOT};
 use crate::journal::Exchange;
 use crate::paths;
 
@@ -33,7 +33,7 @@ fn left(from: bool, data: bool, aside: Option<bool>) -> Result<Left, &'static st
 
 /// Does what is left of it.
 pub(super) fn finish(exchange: &Exchange) -> Result<()> {
-    finish_at(exchange, Path::new(paths::DATA), Path::new(paths::ASIDE), ETCD)
+    finish_at(exchange, Path::new(paths::DATA), Path::new(paths::ASIDE), ROOT)
 }
 
 fn finish_at(exchange: &Exchange, data: &Path, asides: &Path, owner: (u32, u32)) -> Result<()> {
@@ -101,6 +101,7 @@ mod tests {
                         cluster: 1,
                         member: None,
                         revision: 0,
+                        data: None,
                     };
                     if renames >= 1 && had_data {
                         fs::rename(at("data"), at("aside/old")).unwrap();
@@ -138,6 +139,7 @@ mod tests {
             cluster: 1,
             member: None,
             revision: 0,
+            data: None,
         };
         assert!(finish_at(&exchange, &at("data"), &at("aside"), (0, 0)).is_err());
         undo_at(&exchange, &at("data")).unwrap();

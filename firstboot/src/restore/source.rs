@@ -1,6 +1,5 @@
 //! Where the snapshot comes from, and that it is one. etcd runs all this while.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use recipes::EtcdVersion;
 use super::spool::Spool;
 use super::{Options, fetch};
 use crate::exit::refused;
-use crate::files::{self, Stamp};
+use crate::files;
 use crate::identity::Identity;
 use crate::journal::Source;
 use crate::say::say;
@@ -25,7 +24,7 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
         (None, Some(peer)) => fetch::from(identity, peer, patience)?,
         (None, None) => return Err(refused("neither a snapshot nor a member to fetch it from was given")),
     };
-    let stamp = Stamp::of(&path)?;
+    let stamp = files::stamp(&path)?;
     let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
     say(format!("verifying {}", path.display()));
     let verified = verify::verify(&path, hash)?;
@@ -41,9 +40,9 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
     let remote = path.to_str().map(|text| Remote::of(text, backup)).transpose()?.flatten();
     let stored = match &remote {
         Some(remote) => fetch::over_there(remote, patience)?,
-        None => std::fs::canonicalize(path).with_context(|| format!("cannot read {}", path.display()))?,
+        None => std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))?,
     };
-    let file = File::open(&stored).with_context(|| format!("cannot open {}", stored.display()))?;
+    let file = files::open(&stored).with_context(|| format!("cannot open {}", stored.display()))?;
     if !is_encoded(&file).with_context(|| format!("cannot read {}", stored.display()))? {
         return Ok(stored);
     }

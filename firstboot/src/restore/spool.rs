@@ -1,8 +1,7 @@
 //! The snapshot that a restore keeps for itself while it runs: fetched, or out of a stored file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -11,7 +10,7 @@ use ring::digest::{Context as Hasher, SHA256};
 
 use super::build;
 use crate::exit::refused;
-use crate::files::{self, Folder, ROOT};
+use crate::files::{self, Dir, Folder, ROOT};
 use crate::paths;
 
 /// How often it is asked whether there is room for what comes: etcd still runs, on the same volume.
@@ -30,9 +29,14 @@ impl Spool {
     pub(super) fn begin(name: &str) -> Result<Self> {
         Folder::new(paths::RESTORE, 0o700, ROOT).make()?;
         let unfinished = Path::new(paths::RESTORE).join(format!("{name}.part"));
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
-        let file = file.with_context(|| format!("cannot write {}", unfinished.display()))?;
+        let begin = || -> io::Result<File> {
+            let folder = Dir::open(Path::new(paths::RESTORE))?;
+            let name = unfinished.file_name().unwrap_or_default();
+            // What a crash left.
+            folder.remove(name)?;
+            folder.create(name)
+        };
+        let file = begin().with_context(|| format!("cannot write {}", unfinished.display()))?;
         Ok(Self { unfinished, file, hasher: Hasher::new(&SHA256), length: 0, checked: 0 })
     }
 

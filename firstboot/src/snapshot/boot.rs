@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::verify::Verified;
 use crate::exit::{not_ready, refused};
+use crate::files;
 
 /// etcd wants `host:port` of every URL, and takes it as the socket's name in its working folder.
 const CLIENT: &str = "localhost:1";
@@ -157,9 +158,9 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // An etcd that was just killed may still be making a file.
         for again in (0..20).rev() {
-            match fs::remove_dir_all(&self.0) {
+            match files::remove_all(&self.0) {
                 Err(_) if again > 0 => std::thread::sleep(Duration::from_millis(100)),
-                Err(error) => eprintln!("firstboot: cannot remove {}: {error}", self.0.display()),
+                Err(error) => eprintln!("firstboot: {error:#}"),
                 Ok(()) => return,
             }
         }
@@ -209,7 +210,7 @@ struct Running {
 impl Running {
     fn start(etcd: &Path, folder: &Path, limit: Duration) -> Result<Self> {
         let log = folder.join("log");
-        let output = File::create(&log)?;
+        let output = files::create(&log)?;
         let client = format!("unix://{CLIENT}");
         let mut command = command(Path::new("/usr/bin/timeout"), folder);
         command.arg("--kill-after=5").arg(limit.as_secs().to_string()).arg(etcd).args(member());

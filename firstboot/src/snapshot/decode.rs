@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::age::{self, Identities, Opener};
 use crate::exit::refused;
+use crate::files;
 
 /// How zstd's frames begin.
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -42,7 +43,7 @@ pub(crate) fn is_encoded(file: &File) -> io::Result<bool> {
 
 /// Writes the snapshot that a stored file holds. What was written is good for nothing unless this went well.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut stored = BufReader::with_capacity(PIECE, file);
     let opened: Box<dyn Read> = if kind(&mut stored)? == Kind::Age {
         let Some(identity) = identity else {

@@ -1,6 +1,6 @@
 //! A folder with snapshots.
 
-use std::fs;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::manifest::{self, Manifest};
 use super::place::{Found, is_snapshot};
-use crate::files;
+use crate::files::{self, About, Dir, Kind};
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -16,22 +16,28 @@ pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
     pub(super) fn list(&self) -> Result<Vec<Found>> {
-        let entries = match fs::read_dir(&self.0) {
+        let listed = || -> io::Result<Vec<(OsString, About)>> {
+            let folder = Dir::open(&self.0)?;
+            let mut listed = Vec::new();
+            for name in folder.names()? {
+                // One that is pruned at this moment by another is not there any more.
+                listed.extend(folder.look(&name)?.map(|about| (name, about)));
+            }
+            Ok(listed)
+        };
+        let listed = match listed() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.with_context(|| format!("cannot list {}", self.0.display()))?,
         };
         let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry.with_context(|| format!("cannot list {}", self.0.display()))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            // One that is pruned at this moment by another is not there any more.
-            let Ok(about) = entry.metadata() else { continue };
-            if is_snapshot(&name) && about.is_file() {
-                let manifest = files::read_bounded(&beside(&entry.path()), manifest::LIMIT).ok();
+        for (name, about) in listed {
+            let Ok(name) = name.into_string() else { continue };
+            if is_snapshot(&name) && about.kind == Kind::File {
+                let manifest = files::read_bounded(&beside(&self.0.join(&name)), manifest::LIMIT).ok();
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
                 // A copy under another name is not the one that the manifest is about.
                 let manifest = manifest.filter(|manifest| manifest.file == name);
-                found.push(Found { name, size: about.len(), manifest });
+                found.push(Found { name, size: about.size, manifest });
             }
         }
         Ok(found)

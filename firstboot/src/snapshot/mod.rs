@@ -6,6 +6,7 @@
 //! What is stored may be compressed and, by `age`, encrypted: `encode` does it and `decode` undoes it.
 
 mod age;
+mod agreement;
 mod boot;
 mod bucket;
 pub(crate) mod decode;
@@ -60,26 +61,25 @@ enum Command {
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     match &options.command {
         None => interruptible(take::run(&options.take)),
-        Some(Command::Verify(options)) => return verify::run(options),
-        Some(Command::List(options)) => interruptible(list::run(options)),
-        Some(Command::Prune(options)) => interruptible(prune::run(options)),
-    }?;
-    Ok(None)
+        Some(Command::Verify(options)) => verify::run(options),
+        Some(Command::List(options)) => interruptible(async { list::run(options).await.map(|()| None) }),
+        Some(Command::Prune(options)) => interruptible(async { prune::run(options).await.map(|()| None) }),
+    }
 }
 
 /// Does some work until it is done, or until a signal says to stop: then what was half-made is gone, and the program ends
 /// with the signal's code.
-fn interruptible(work: impl Future<Output = Result<()>>) -> Result<()> {
+fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Option<Exit>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         let ended = tokio::select! {
-            done = work => done.map(|()| None),
-            _ = interrupt.recv() => Ok(Some(130)),
-            _ = terminate.recv() => Ok(Some(143)),
-            _ = hangup.recv() => Ok(Some(129)),
+            done = work => done.map(Ok),
+            _ = interrupt.recv() => Ok(Err(130)),
+            _ = terminate.recv() => Ok(Err(143)),
+            _ = hangup.recv() => Ok(Err(129)),
         };
         undo::done().await;
         ended
@@ -87,8 +87,8 @@ fn interruptible(work: impl Future<Output = Result<()>>) -> Result<()> {
     // Work of other threads ends with the program; its files are gone with the future that was dropped.
     runtime.shutdown_background();
     match outcome? {
-        None => Ok(()),
-        Some(code) => {
+        Ok(exit) => Ok(exit),
+        Err(code) => {
             eprintln!("firstboot: stopped; what was half-made is removed");
             std::process::exit(code)
         }

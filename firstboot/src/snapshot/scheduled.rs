@@ -11,15 +11,16 @@ use anyhow::Result;
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
+use super::agreement::Agreement;
 use super::list::now;
 use super::manifest::{Manifest, stamp};
 use super::place::Place;
 use super::prune::prune;
 use super::source::Source;
-use super::take::{describe, host, take};
+use super::take::{describe, host, judge, take};
 use super::target::Target;
 use crate::etcd::{Claim, Client, Credentials};
-use crate::exit::{not_ready, refused};
+use crate::exit::{Exit, not_ready, refused};
 use crate::identity;
 use crate::say::say;
 
@@ -80,7 +81,7 @@ fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Lab
 }
 
 /// Takes the snapshot of the present slot, unless another member has.
-pub(super) async fn run(spread: Duration) -> Result<()> {
+pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let backup = cluster.backup.as_ref();
     let backup = backup.ok_or_else(|| refused("the recipe of this image has no [backup]: there is no schedule"))?;
@@ -99,6 +100,7 @@ pub(super) async fn run(spread: Duration) -> Result<()> {
         ));
         tokio::time::sleep(turn).await;
     }
+    let mut exit = None;
     while now() < slot + backup.schedule.period() {
         let source = Source::at(None, &credentials).await?;
         let (record, _) = match read(&source.client).await {
@@ -106,19 +108,30 @@ pub(super) async fn run(spread: Duration) -> Result<()> {
             Err(error) => {
                 // Without a quorum nothing can be agreed on, and a snapshot is worth most: better one too many.
                 say(format!("the other members cannot be asked ({error:#}): this one takes its own"));
-                let manifest = take(&cluster, &target, &source).await?;
+                let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
+                let exit = judge(&agreement, &source, false)?;
+                let manifest = take(&cluster, &target, &source, &agreement).await?;
                 say(describe(&target.place, &manifest));
-                return Ok(());
+                return Ok(exit);
             }
         };
         if let Some(record) = record.filter(|record| record.slot >= slot) {
             say(format!("the snapshot of {} was taken by {}: {}", stamp(slot), record.host, record.file));
-            return Ok(());
+            return Ok(exit);
         }
         if let Some(claim) = Claim::get(&source.client, CLAIM, host()).await? {
-            let done = claim.hold(work(&cluster, &target, &source, slot)).await;
+            let work = async {
+                // One whose data differs leaves it to another.
+                let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
+                let exit = judge(&agreement, &source, false)?;
+                let done = work(&cluster, &target, &source, &agreement, slot).await?;
+                Ok::<_, anyhow::Error>((done, exit))
+            };
+            let done = claim.hold(work).await;
             claim.end().await;
-            if done? {
+            let (done, so) = done?;
+            if done {
+                exit = so;
                 prune(&target.place, &cluster.name, backup.keep, false).await?;
             }
             continue;
@@ -129,12 +142,18 @@ pub(super) async fn run(spread: Duration) -> Result<()> {
 }
 
 /// Takes it and tells the others; `false`: another was faster.
-async fn work(cluster: &recipes::ClusterDocument, target: &Target, source: &Source, slot: u64) -> Result<bool> {
+async fn work(
+    cluster: &recipes::ClusterDocument,
+    target: &Target,
+    source: &Source,
+    agreement: &Agreement,
+    slot: u64,
+) -> Result<bool> {
     // Between the last look and the claim another may have come to its end.
     if read(&source.client).await?.0.is_some_and(|record| record.slot >= slot) {
         return Ok(false);
     }
-    let manifest = take(cluster, target, source).await?;
+    let manifest = take(cluster, target, source, agreement).await?;
     say(describe(&target.place, &manifest));
     record(&source.client, &Record::of(slot, &target.place, &manifest)).await?;
     Ok(true)

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use recipes::ClusterDocument;
 
+use super::agreement::Agreement;
 use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::{not_ready, refused};
 
@@ -38,8 +39,12 @@ impl Source {
         Ok(source)
     }
 
-    /// The best of all members.
-    pub(super) async fn any(cluster: &ClusterDocument, credentials: &Credentials) -> Result<Self> {
+    /// The best of all members that have what the majority has.
+    pub(super) async fn any(
+        cluster: &ClusterDocument,
+        credentials: &Credentials,
+        agreement: &Agreement,
+    ) -> Result<Self> {
         let mut found = Vec::new();
         let mut silent = Vec::new();
         for member in &cluster.members {
@@ -49,6 +54,9 @@ impl Source {
                 anyhow::Ok(source)
             };
             match asked.await {
+                Ok(source) if agreement.has_majority() && agreement.apart(&source).is_some() => {
+                    silent.extend(agreement.apart(&source));
+                }
                 Ok(source) => found.push(source),
                 Err(error) => silent.push(format!("{}: {error:#}", member.name)),
             }

@@ -34,6 +34,13 @@ impl Start {
         let members = members.map(|member| (member.name.to_string(), member.peer_url())).collect();
         Self { state: "new", token: token.to_owned(), members }
     }
+
+    /// The same for a member that has its log, which is all that etcd goes by then. Should the log be gone, etcd is to join a
+    /// cluster in which it knows nobody to ask, and so ends: "cannot fetch cluster info from peer urls"
+    /// (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
+    pub(crate) fn used_up(&self, own: &Member) -> Self {
+        Self { state: "existing", token: self.token.clone(), members: vec![(own.name.to_string(), own.peer_url())] }
+    }
 }
 
 /// The file as it shall be.

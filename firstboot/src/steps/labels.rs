@@ -8,16 +8,22 @@ fn enforced() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Labels for a folder that was made elsewhere than in a step.
+/// Labels for a folder that was made elsewhere than in a step, and all that lies in it. Only root may be able to go there:
+/// restorecon goes by paths, and another user could exchange a folder on the way for a link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
-    enforced().then(|| Change::Relabel(folder.to_owned()))
+    enforced().then(|| Change::RelabelAll(folder.to_owned()))
+}
+
+/// The label for one path.
+pub(crate) fn one(path: &Path) -> Option<Change> {
+    enforced().then(|| Change::Relabel(vec![path.to_owned()]))
 }
 
 /// Labels for the paths that the changes touch, where the kernel runs with SELinux. restorecon asks the
 /// policy: 7.9's own has no type of etcd's (selinux-policy 3.13.1, file_contexts), the recipe's `[selinux] module` adds them.
-pub(super) fn plan(changes: &[Change]) -> Vec<Change> {
+pub(super) fn plan(changes: &[Change]) -> Option<Change> {
     if !enforced() {
-        return Vec::new();
+        return None;
     }
     let touched = changes.iter().filter_map(|change| match change {
         Change::File(file) => Some(file.path.clone()),
@@ -26,7 +32,6 @@ pub(super) fn plan(changes: &[Change]) -> Vec<Change> {
     });
     let mut paths: Vec<PathBuf> = touched.collect();
     paths.sort();
-    // One pass over a folder covers what lies in it.
-    paths.dedup_by(|inner, outer| inner.starts_with(&*outer));
-    paths.into_iter().map(Change::Relabel).collect()
+    paths.dedup();
+    (!paths.is_empty()).then_some(Change::Relabel(paths))
 }

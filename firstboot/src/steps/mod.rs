@@ -7,12 +7,14 @@ pub(crate) mod labels;
 pub(crate) mod network;
 pub(crate) mod tls;
 
+use std::path::Path;
+
 use anyhow::Result;
 #[cfg(test)]
 pub(crate) use tls::tests::{issued, issued_in};
 
 use crate::change::{Change, folder};
-use crate::files::{ETCD, Folder, ROOT};
+use crate::files::{self, ETCD, Folder, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
@@ -25,10 +27,20 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     changes.extend(host::hosts(identity)?);
     changes.extend(folder(Folder::new("/etc/etcd", 0o755, ROOT))?);
     changes.extend(tls::install(&identity.tls)?);
-    // Only its root: what lies in it is etcd's.
-    changes.extend(folder(Folder::new(paths::VOLUME, 0o700, ETCD))?);
+    changes.extend(volume()?);
     let labels = labels::plan(&changes);
     changes.extend(labels);
+    Ok(changes)
+}
+
+/// The volume of etcd is root's, and etcd may look into it; what was put aside is root's alone. In earlier versions both were
+/// etcd's, and etcd could put a link in the place of anything there: that is refused, and never followed.
+fn volume() -> Result<Vec<Change>> {
+    let mut changes: Vec<Change> = folder(Folder::new(paths::VOLUME, 0o750, (0, ETCD.1)))?.into_iter().collect();
+    let aside = Path::new(paths::ASIDE);
+    if files::exists(aside)? {
+        changes.extend(folder(Folder::new(aside, 0o700, ROOT))?);
+    }
     Ok(changes)
 }
 

@@ -3,6 +3,7 @@
 //! It speaks etcd's JSON gateway, whose answer to a write says whether it was done, over connections that stay open:
 //! etcdctl would spend more on its start than on the write.
 
+mod registers;
 mod voters;
 mod writers;
 
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Provisioning;
 
+pub use registers::{Histories, Registers};
 pub use voters::Voters;
 pub use writers::{Writers, Written};
 

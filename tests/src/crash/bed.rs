@@ -134,6 +134,19 @@ impl Bed {
         self.provisioning.tell(host, host.name())
     }
 
+    /// An operator, or an accident, removes a member's data, and its etcd dies.
+    pub fn empty(&self, at: usize) -> Result<()> {
+        let script = "rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd.service || true";
+        self.hosts[at].sh(script)?.ok().map(drop)
+    }
+
+    /// The same; and etcd is started again, whose guard calls firstboot. Returns when firstboot has begun.
+    pub fn call_firstboot(&self, at: usize) -> Result<()> {
+        self.empty(at)?;
+        self.hosts[at].check(&["systemctl", "restart", "--no-block", "etcd.service"])?;
+        self.hosts[at].wait_for("! systemctl is-active --quiet firstboot.service", PATIENCE)
+    }
+
     /// All hosts are given the documents of the CA that replaces the one they began with.
     pub fn tell_anew(&self) -> Result<()> {
         self.hosts.iter().try_for_each(|host| tell(host, &self.rotated, host.name()))
@@ -192,6 +205,10 @@ impl Bed {
         }
         for host in &self.hosts {
             wait_healthy(host, 3, PATIENCE)?;
+        }
+        // etcd may have called it once more meanwhile.
+        for host in &self.hosts {
+            wait_finished(host)?;
         }
         let mut tokens = Vec::new();
         for host in &self.hosts {

@@ -101,6 +101,8 @@ pub enum Blow {
     Power(Loss),
     /// So do all three.
     AllPower(Loss),
+    /// firstboot is killed, the victim's data is removed, and its etcd dies.
+    Empty,
 }
 
 /// How often a point is looked for that a run did not come by.
@@ -193,7 +195,8 @@ fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Blow, wanted: &
     let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).context("preparing")?;
     bed.settle();
-    let order = if blow == Blow::Kill { Order::Kill(point.clone()) } else { Order::Hold(point.clone()) };
+    let order =
+        if matches!(blow, Blow::Kill | Blow::Empty) { Order::Kill(point.clone()) } else { Order::Hold(point.clone()) };
     order.give(&folder)?;
     (scenario.begin)(bed)?;
     let reached = bed.comes_by(scenario.victim, scenario.traced)?;
@@ -203,7 +206,8 @@ fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Blow, wanted: &
     match blow {
         Blow::Power(loss) if reached => bed.power_cut(&[scenario.victim], loss)?,
         Blow::AllPower(loss) if reached => bed.power_cut(&[0, 1, 2], loss)?,
-        Blow::Kill | Blow::Power(_) | Blow::AllPower(_) => {}
+        Blow::Empty if reached => bed.empty(scenario.victim)?,
+        Blow::Kill | Blow::Power(_) | Blow::AllPower(_) | Blow::Empty => {}
     }
     (scenario.end)(bed)?;
     let now = bed.state(scenario.victim)?;

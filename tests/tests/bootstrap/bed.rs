@@ -52,7 +52,12 @@ impl Bed {
             let end = text.find("[network]").context("the demo's recipe has no [network]")?;
             text.insert_str(end, &node);
         }
-        self.build(&text)?;
+        self.grow_from(&text, count)
+    }
+
+    /// Builds the image anew from this recipe, and installs new nodes from it until there are so many.
+    pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
+        self.build(recipe)?;
         for number in self.hosts.len() + 1..=count {
             self.hosts.push(self.provisioning.machine(&format!("etcd-{number}"))?);
             self.reinstall(number - 1)?;

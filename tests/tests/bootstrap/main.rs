@@ -1,9 +1,11 @@
 //! A cluster begins once, whatever happens meanwhile: the bootstrap barrier, and the way back, on real
 //! hosts.
 
+mod apart;
 mod bed;
 mod clock;
 mod disasters;
+mod emptied;
 mod growing;
 mod leave;
 mod load;
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
             rebuild::trials(),
             leave::trials(),
             rejoin::trials(),
+            emptied::trials(),
+            apart::trials(),
             growing::trials(),
             moved::trials(),
             rotation::trials(),

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
-use tests::crash::bed::Bed;
+use tests::crash::bed::{Bed, Traced};
 use tests::crash::scenarios;
-use tests::crash::sweep::{Blow, Report, list, sweep};
+use tests::crash::sweep::{Blow, Report, Scenario, list, sweep};
 use tests::harness::trial;
 use tests::lossy::Loss;
 use tests::need::Need;
@@ -22,12 +22,21 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("firstboot_killed_at_any_point_finishes_the_same_job", NEEDS, killed),
         trial("power_lost_at_any_point_with_all_that_was_not_flushed", &with_fuse, power_lost),
+        trial("data_removed_at_any_point_is_rebuilt", NEEDS, emptied),
     ]
 }
 
 fn killed() -> Result<()> {
     let settings = Settings::read()?;
-    run(&mut Bed::on(tracer())?, &settings, |_| Blow::Kill)
+    run(&mut Bed::on(tracer())?, &settings, &scenarios::ALL, |_| Blow::Kill)
+}
+
+/// An operator or an accident removes the data at a moment that nobody chose. Who leaves wants to keep it.
+fn emptied() -> Result<()> {
+    let settings = Settings::read()?;
+    let comes: Vec<Scenario> =
+        scenarios::ALL.into_iter().filter(|scenario| scenario.traced == Traced::Firstboot).collect();
+    run(&mut Bed::on(tracer())?, &settings, &comes, |_| Blow::Empty)
 }
 
 fn power_lost() -> Result<()> {
@@ -38,7 +47,7 @@ fn power_lost() -> Result<()> {
         let loss = losses[number % losses.len()];
         if number % 3 == 2 { Blow::AllPower(loss) } else { Blow::Power(loss) }
     };
-    run(&mut Bed::lossy(tracer())?, &settings, blow)
+    run(&mut Bed::lossy(tracer())?, &settings, &scenarios::ALL, blow)
 }
 
 /// What of the sweep a run takes, from the environment.
@@ -82,10 +91,10 @@ impl Settings {
     }
 }
 
-fn run(bed: &mut Bed, settings: &Settings, blow: impl Fn(usize) -> Blow) -> Result<()> {
+fn run(bed: &mut Bed, settings: &Settings, scenarios: &[Scenario], blow: impl Fn(usize) -> Blow) -> Result<()> {
     let mut total = Report::default();
     let mut known = 0;
-    for scenario in scenarios::ALL.iter().filter(|scenario| scenario.name.contains(&settings.only)) {
+    for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(&settings.only)) {
         let (points, wanted) = list(bed, scenario)?;
         known += points.len();
         println!("{}: {} points", scenario.name, points.len());

@@ -4,6 +4,7 @@ mod bed;
 mod calls;
 mod firewall;
 mod names;
+mod planted;
 mod protections;
 mod rules;
 mod sandbox;
@@ -14,7 +15,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        let all = [names::trials(), protections::trials(), firewall::trials(), ssh::trials(), selinux::trials()];
+        let all = [
+            names::trials(),
+            protections::trials(),
+            firewall::trials(),
+            ssh::trials(),
+            selinux::trials(),
+            planted::trials(),
+        ];
         all.into_iter().flatten().collect()
     })
 }

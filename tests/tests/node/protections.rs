@@ -55,7 +55,7 @@ const ETCD: [Case; 11] = [
     PROTECT_SYSTEM,
     case("ProtectHome", &["read=/home/probe/file", "read=/run/user/probe"], "refused EACCES"),
     READ_ONLY,
-    case("ReadWriteDirectories", &["create=/var/lib/etcd"], "done"),
+    case("ReadWriteDirectories", &["create=/var/lib/etcd/data"], "done"),
     case(
         "InaccessibleDirectories",
         &["read=/boot/probe", "read=/etc/ssh/probe", "read=/var/lib/firstboot/probe", "read=/var/backups/probe"],
@@ -72,7 +72,7 @@ const ETCD: [Case; 11] = [
 
 /// firstboot sets the same mask for itself.
 const UMASK: Case =
-    Case { directive: "UMask", beside: &[EXEC], attempts: &["shared=/var/lib/etcd"], answer: "refused EACCES" };
+    Case { directive: "UMask", beside: &[EXEC], attempts: &["shared=/var/lib/etcd/data"], answer: "refused EACCES" };
 
 /// ReadOnlyDirectories=/ forbids it as well.
 const PROTECT_SYSTEM: Case = Case {

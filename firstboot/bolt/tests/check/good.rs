@@ -66,3 +66,17 @@ fn buckets_may_lie_in_buckets() {
     assert_eq!(report.faults.first(), []);
     assert_eq!(seen, ["a/b/c/key=value"]);
 }
+
+#[test]
+fn a_value_is_found_by_its_bucket_and_key() {
+    let (_, bytes, _) = sample(true);
+    let get = |bucket: &str, key: &str| bolt::get(&bytes[..], bytes.len() as u64, bucket.as_bytes(), key.as_bytes());
+    for (key, value) in [("a1", &b"one"[..]), ("a2", b"two"), ("b1", "x".repeat(3000).as_bytes())] {
+        assert_eq!(get("tree", key).unwrap().as_deref(), Some(value), "{key}");
+    }
+    for (bucket, key) in [("tree", "a3"), ("tree", "0"), ("tree", "z"), ("tree", "b2"), ("empty", "a1"), ("none", "a1")]
+    {
+        assert_eq!(get(bucket, key).unwrap(), None, "{bucket}/{key}");
+    }
+    assert!(bolt::get(&[0; 5000][..], 5000, b"tree", b"a1").is_err());
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::client::{self, Client, Voters, Writers};
+use tests::client::{self, Client, Registers, Voters, Writers};
 use tests::cluster::{boot_all, wait_healthy};
 use tests::harness::trial;
 
@@ -60,6 +60,7 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     let client = Client::new(&bed.provisioning)?;
     let prefix = format!("lap {seed}/");
     let writers = Writers::start(&client, &addresses, &prefix);
+    let registers = Registers::start(&client, &addresses, &format!("{prefix}register/"));
     let voters = Voters::watch(&client, &addresses);
     let mut random = fastrand::Rng::with_seed(seed);
     for number in 1..=rounds {
@@ -68,7 +69,9 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
         rebuild(bed, &writers, &round).with_context(|| format!("round {number}, SEED={seed}: {round:?}"))?;
         println!("round {number:>2}: {round} {:.1} s", begun.elapsed().as_secs_f64());
     }
-    let (written, mut windows) = (writers.stop()?, voters.stop(bed.hosts.len())?);
+    let (written, histories) = (writers.stop()?, registers.stop()?);
+    let mut windows = voters.stop(bed.hosts.len())?;
+    histories.check().context("reads, writes and compare-and-sets are not linearizable")?;
 
     for address in &addresses {
         let found = client::insist(|| client.all(*address, &prefix))?;
@@ -85,11 +88,12 @@ fn lap(bed: &mut Bed, rounds: usize, seed: u64) -> Result<()> {
     windows.sort();
     let (one, all) = written.longest_gaps();
     println!(
-        "{} writes acknowledged and kept on all members, {} not acknowledged, in {:.0} s\n\
+        "{} writes acknowledged and kept on all members, {} not acknowledged, in {:.0} s; {} operations linearizable\n\
          longest gap: {:.2} s for one writer, {:.2} s for all; two voters for {:.0?} in the middle, {:.0?} at most",
         written.count(),
         written.failed,
         begun.elapsed().as_secs_f64(),
+        histories.count(),
         one.as_secs_f64(),
         all.as_secs_f64(),
         windows.get(windows.len() / 2).copied().unwrap_or_default(),

@@ -1,0 +1,101 @@
+//! One value, by its bucket and its key: a few pages are read, and no other is looked at.
+
+use std::io;
+
+use crate::HEADER;
+use crate::fault::Faults;
+use crate::meta;
+use crate::node::{Header, Node};
+use crate::read::{ReadAt, u64_at};
+use crate::walk::Form;
+
+/// No tree is as deep as this.
+const DEEPEST: usize = 64;
+/// No page with its overflow is as long as this where buckets and small values are looked up.
+const LONGEST: u64 = 16 << 20;
+/// A bucket as a value: root page (8), sequence (8); where the root is 0, a leaf page follows.
+const BUCKET: usize = 16;
+
+/// The value of a key in one of the outermost buckets of a database that nobody writes to; `None` where there is no such
+/// bucket or key.
+///
+/// # Errors
+/// Where the file cannot be read, or a page on the way is not as bbolt writes it.
+pub fn get<R: ReadAt + ?Sized>(file: &R, len: u64, bucket: &[u8], key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let Some(meta) = meta::find(file, len, Form::Live, &mut Faults::default())? else {
+        return Err(damaged("neither meta page is valid"));
+    };
+    let size = u64::from(meta.page_size);
+    let pages = Pages { file, size, count: meta.pages.min(len / size) };
+    let Some((true, value)) = pages.find(meta.root, bucket)? else { return Ok(None) };
+    if value.len() < BUCKET {
+        return Err(damaged("a bucket is too short"));
+    }
+    let found = match u64_at(&value, 0) {
+        0 => leaf(&value[BUCKET..], key)?,
+        root => pages.find(root, key)?,
+    };
+    Ok(found.filter(|(is_bucket, _)| !is_bucket).map(|(_, value)| value))
+}
+
+/// A value, and whether it is a bucket.
+type Found = Option<(bool, Vec<u8>)>;
+
+struct Pages<'f, R: ReadAt + ?Sized> {
+    file: &'f R,
+    size: u64,
+    count: u64,
+}
+
+impl<R: ReadAt + ?Sized> Pages<'_, R> {
+    /// Looks for a key in the tree below a page.
+    fn find(&self, root: u64, key: &[u8]) -> io::Result<Found> {
+        let mut id = root;
+        for _ in 0..DEEPEST {
+            let bytes = self.load(id)?;
+            let node = Node::parse(&bytes).map_err(|(_, expected, found)| damaged(&format!("{expected}: {found}")))?;
+            if !node.is_branch() {
+                return Ok(search(&node, key));
+            }
+            // The last child whose keys begin at or below the key.
+            let after = (0..node.count()).find(|at| node.key(*at) > key).unwrap_or(node.count());
+            let Some(child) = after.checked_sub(1) else { return Ok(None) };
+            id = node.child(child);
+        }
+        Err(damaged("its tree is too deep"))
+    }
+
+    fn load(&self, id: u64) -> io::Result<Vec<u8>> {
+        if id < 2 || id >= self.count {
+            return Err(damaged("a page is out of range"));
+        }
+        let mut head = [0; HEADER];
+        self.file.read_exact_at(&mut head, id * self.size)?;
+        let header = Header::parse(&head);
+        let pages = u64::from(header.overflow) + 1;
+        if header.id != id || !header.is_node() || pages > self.count - id || pages * self.size > LONGEST {
+            return Err(damaged("a page is not the one that it should be"));
+        }
+        let mut bytes = vec![0; usize::try_from(pages * self.size).unwrap_or(0)];
+        self.file.read_exact_at(&mut bytes, id * self.size)?;
+        Ok(bytes)
+    }
+}
+
+/// Looks for a key in a bucket that lies in its parent's page.
+fn leaf(bytes: &[u8], key: &[u8]) -> io::Result<Found> {
+    if bytes.len() < HEADER {
+        return Err(damaged("a bucket's page is too short"));
+    }
+    let node = Node::parse(bytes).map_err(|(_, expected, found)| damaged(&format!("{expected}: {found}")))?;
+    if node.is_branch() { Err(damaged("a bucket's page is not a leaf")) } else { Ok(search(&node, key)) }
+}
+
+fn search(node: &Node<'_>, key: &[u8]) -> Found {
+    let at = (0..node.count()).find(|at| node.key(*at) == key)?;
+    Some((node.is_bucket(at), node.value(at).to_vec()))
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("not a database as bbolt writes it: {what}"))
+}

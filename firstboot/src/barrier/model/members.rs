@@ -1,0 +1,246 @@
+//! A model checker for members whose data is emptied, exchanged for an older copy of itself, or for another's, at any moment and
+//! with any others down: no write that a client was told is kept may ever be missing where a leader is elected.
+//!
+//! Raft is reduced to what matters here. A log is a list of writes. A majority of the voters that run can elect the one with the
+//! newest log; that one adds a write, and the write is acknowledged once a majority has it. A member that is added takes the
+//! leader's log, and has its vote then. The rules of the node are the real ones: `judge` lets etcd start or not, and
+//! `standing` says how firstboot goes on.
+//!
+//! Not in it: what etcd votes for between the instant at which its first log is there and the one, some milliseconds later, at
+//! which firstboot has written that down. Here both are one instant.
+
+use crate::barrier::past::Standing;
+use crate::data::{Expected, Seen, Verdict, judge};
+use node::{Disk, Node};
+
+/// Writes, each by its number: a higher one was written under a later or the same leader.
+type Entries = Vec<u8>;
+/// A node and which of the members that it was in turn.
+type Member = (u8, u8);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct World {
+    nodes: Vec<Node>,
+    /// Which member of each node is a voter.
+    voters: Vec<Option<u8>>,
+    /// How often each node became a member.
+    members: Vec<u8>,
+    acknowledged: Entries,
+    left: Budget,
+}
+
+/// What may still befall them, in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Budget {
+    /// Writes.
+    pub(super) writes: u8,
+    /// Data that is removed, or exchanged for a copy or for another's.
+    pub(super) losses: u8,
+    /// Copies that are made.
+    pub(super) copies: u8,
+    /// etcd that is killed.
+    pub(super) kills: u8,
+    /// Nodes that go off.
+    pub(super) offs: u8,
+}
+
+/// Whether etcd may start.
+pub(super) type Guard = fn(&Expected, &Seen) -> bool;
+
+/// The real one.
+pub(super) const GUARD: Guard = |expected, seen| judge(expected, seen, None) == Verdict::Intact;
+
+impl World {
+    fn new(count: u8, left: Budget) -> Self {
+        let node = |number| Node {
+            on: true,
+            running: Some(Vec::new()),
+            disk: Disk::Data { inode: 0, member: (number, 0), entries: Vec::new() },
+            known: Some((0, (number, 0))),
+            permit: Some((0, (number, 0))),
+            copy: None,
+            inodes: 0,
+        };
+        Self {
+            nodes: (0..count).map(node).collect(),
+            voters: vec![Some(0); usize::from(count)],
+            members: vec![0; usize::from(count)],
+            acknowledged: Vec::new(),
+            left,
+        }
+    }
+
+    /// The voters that run, each with its log. etcd knows itself by its log; what the node was before is no matter to it.
+    fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
+    }
+
+    fn votes(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        node.running.is_some() && self.voters[at].is_some() && node.runs_as() == self.voters[at].map(|nth| (at, nth))
+    }
+
+    fn quorum(&self) -> usize {
+        self.voters.iter().flatten().count() / 2 + 1
+    }
+
+    /// All majorities of voters that run, and, with the least and the most of them, who leads.
+    fn majorities(&self) -> Vec<(usize, Vec<usize>)> {
+        let (running, quorum) = (self.running(), self.quorum());
+        let mut found = Vec::new();
+        for bits in 0_u32..1 << running.len() {
+            let some: Vec<usize> =
+                running.iter().enumerate().filter(|(nth, _)| bits >> nth & 1 == 1).map(|(_, at)| *at).collect();
+            if some.len() == quorum || some.len() == running.len() && some.len() > quorum {
+                let newest = some.iter().copied().max_by_key(|at| {
+                    let entries = self.nodes[*at].running.clone().unwrap_or_default();
+                    (entries.last().copied(), entries.len())
+                });
+                found.extend(newest.map(|leader| (leader, some)));
+            }
+        }
+        found
+    }
+
+    /// What the leader of some majority has; an error where that is not all that was acknowledged.
+    fn led(&self, leader: usize) -> Result<Entries, String> {
+        let entries = self.nodes[leader].running.clone().unwrap_or_default();
+        let lost: Vec<&u8> = self.acknowledged.iter().filter(|write| !entries.contains(write)).collect();
+        if lost.is_empty() {
+            Ok(entries)
+        } else {
+            Err(format!("n{leader} leads, and has not the writes {lost:?}: {self:?}"))
+        }
+    }
+
+    fn writes(&self) -> Result<Vec<Self>, String> {
+        let mut next = Vec::new();
+        for (leader, majority) in self.majorities() {
+            let mut entries = self.led(leader)?;
+            if self.left.writes == 0 {
+                continue;
+            }
+            let mut after = self.clone();
+            after.left.writes -= 1;
+            let write = u8::try_from(self.acknowledged.len()).unwrap_or_default();
+            entries.push(write);
+            after.acknowledged.push(write);
+            for at in &majority {
+                after.nodes[*at].takes(&entries);
+            }
+            next.push(after);
+        }
+        Ok(next)
+    }
+
+    /// firstboot on a node that waits to be taken in again, once a majority of the others can do it: its old member is removed, and
+    /// another joins with the leader's log. Two steps, for a node may go off in between.
+    fn rebuild(&self, at: usize) -> Result<Vec<Self>, String> {
+        let mut next = Vec::new();
+        for (leader, majority) in self.majorities() {
+            let entries = self.led(leader)?;
+            let mut after = self.clone();
+            // The change of members is an entry like others: a majority has all that is before it.
+            for at in &majority {
+                after.nodes[*at].takes(&entries);
+            }
+            if after.voters[at].take().is_none() {
+                after.members[at] += 1;
+                let member = (u8::try_from(at).unwrap_or_default(), after.members[at]);
+                after.voters[at] = Some(after.members[at]);
+                let node = &mut after.nodes[at];
+                let inode = node.new_inode();
+                node.disk = Disk::Data { inode, member, entries: entries.clone() };
+                (node.known, node.permit) = (Some((inode, member)), Some((inode, member)));
+                node.running = Some(entries);
+            }
+            next.push(after);
+        }
+        Ok(next)
+    }
+
+    /// All that can happen next.
+    fn next(&self, guard: Guard) -> Result<Vec<Self>, String> {
+        let mut next = self.writes()?;
+        for at in 0..self.nodes.len() {
+            next.extend(self.befalls(at));
+            let node = &self.nodes[at];
+            if !node.on || node.running.is_some() {
+                continue;
+            }
+            if let Some(started) = node.start(guard) {
+                let mut after = self.clone();
+                after.nodes[at] = started;
+                next.push(after);
+            }
+            match node.stands() {
+                Standing::Member { .. } if node.permit != node.known => {
+                    let mut after = self.clone();
+                    after.nodes[at].permit = node.known;
+                    next.push(after);
+                }
+                Standing::Member { .. } => {}
+                Standing::Empty { .. } | Standing::Lost(_) => next.extend(self.rebuild(at)?),
+                other => return Err(format!("n{at} is to go on as {other:?}: {self:?}")),
+            }
+        }
+        Ok(next)
+    }
+
+    /// What others do to a node.
+    fn befalls(&self, at: usize) -> Vec<Self> {
+        let mut next = Vec::new();
+        let mut with = |change: &dyn Fn(&mut Self)| {
+            let mut after = self.clone();
+            change(&mut after);
+            next.push(after);
+        };
+        let node = &self.nodes[at];
+        if self.left.kills > 0 && node.running.is_some() {
+            with(&|after| {
+                after.left.kills -= 1;
+                after.nodes[at].running = None;
+            });
+        }
+        if self.left.offs > 0 && node.on {
+            with(&|after| {
+                after.left.offs -= 1;
+                let node = &mut after.nodes[at];
+                (node.on, node.running, node.permit) = (false, None, None);
+            });
+        }
+        if !node.on {
+            with(&|after| after.nodes[at].on = true);
+        }
+        if self.left.copies > 0
+            && let Disk::Data { member, entries, .. } = &node.disk
+        {
+            with(&|after| {
+                after.left.copies -= 1;
+                after.nodes[at].copy = Some((*member, entries.clone()));
+            });
+        }
+        if self.left.losses > 0 {
+            if node.disk != Disk::Nothing {
+                with(&|after| {
+                    after.left.losses -= 1;
+                    after.nodes[at].disk = Disk::Nothing;
+                });
+            }
+            let others = self.nodes.iter().filter_map(|node| node.copy.clone());
+            for (member, entries) in others {
+                with(&|after| {
+                    after.left.losses -= 1;
+                    let node = &mut after.nodes[at];
+                    let inode = node.new_inode();
+                    node.disk = Disk::Data { inode, member, entries: entries.clone() };
+                });
+            }
+        }
+        next
+    }
+}
+
+mod explore;
+mod node;
+mod tests;

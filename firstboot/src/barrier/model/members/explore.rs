@@ -1,0 +1,59 @@
+//! Takes the orders of events: every one, or many at random.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::{Budget, Guard, World};
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Explored {
+    pub(super) states: usize,
+    /// States in which a member was rebuilt.
+    pub(super) rebuilt: usize,
+    /// The first thing that must not be, if it is.
+    pub(super) violation: Option<String>,
+}
+
+/// Takes every order of events.
+pub(super) fn every(count: u8, left: Budget, guard: Guard) -> Explored {
+    let first = World::new(count, left);
+    let mut known = HashSet::from([first.clone()]);
+    let mut open = VecDeque::from([first]);
+    let mut found = Explored::default();
+    while let Some(world) = open.pop_front() {
+        found.rebuilt += usize::from(world.members.iter().any(|nth| *nth > 0));
+        match world.next(guard) {
+            Ok(next) => open.extend(next.into_iter().filter(|next| known.insert(next.clone()))),
+            Err(violation) => {
+                found.violation = Some(violation);
+                break;
+            }
+        }
+    }
+    found.states = known.len();
+    found
+}
+
+/// Takes many orders of events, drawn at random. The same every time.
+pub(super) fn some(count: u8, walks: u32, left: Budget, guard: Guard) -> Explored {
+    let mut found = Explored::default();
+    // A xorshift generator (Marsaglia, 2003).
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..walks {
+        let mut world = World::new(count, left);
+        for _ in 0..200 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let mut next = match world.next(guard) {
+                Ok(next) => next,
+                Err(violation) => return Explored { violation: Some(violation), ..found },
+            };
+            let Some(count) = u64::try_from(next.len()).ok().filter(|count| *count > 0) else { break };
+            world = next.swap_remove(usize::try_from(random % count).unwrap_or_default());
+            found.states += 1;
+        }
+        found.rebuilt += usize::from(world.members.iter().any(|nth| *nth > 0));
+    }
+    found
+}

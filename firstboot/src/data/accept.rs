@@ -1,0 +1,38 @@
+//! `firstboot run --accept-data`: an operator who moved etcd's data to another disk says that it is this member's newest. The
+//! directories are other ones then, and nothing on the node can tell a copy of now from one of last week.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::judge::{Expected, Verdict, judge};
+use super::observe::Seen;
+use crate::barrier::Past;
+use crate::exit::refused;
+use crate::journal::{Event, Journal};
+use crate::operator::{self, UNIT};
+use crate::say::say;
+use crate::{files, paths, release, run};
+
+/// Writes that down, if the data is this member's at all; firstboot.service then goes on with it.
+pub(crate) fn accept() -> Result<()> {
+    let (identity, _) = run::identify()?;
+    operator::with_journal(|journal: &mut Journal| {
+        let past = Past::of(journal);
+        if past.begun.is_none() {
+            return Err(refused("etcd has not begun on this disk, so no data is known to be this member's"));
+        }
+        release::halt()?;
+        let known = past.expected(&identity.node.name);
+        let ids = known.known.map_or(known.ids, |known| known.ids());
+        match judge(&Expected { ids, ..Expected::default() }, &Seen::at(Path::new(paths::DATA))?, None) {
+            Verdict::Begun(_) => {}
+            Verdict::Lost(why) => return Err(refused(format!("{}: {why}", paths::DATA))),
+            _ => return Err(refused(format!("{} has no write-ahead log", paths::DATA))),
+        }
+        files::remove(paths::PROGRESS)?;
+        journal.add(Event::DataAccepted)
+    })?;
+    say(format!("etcd goes on with the data in {}; `systemctl status {UNIT}` shows how", paths::DATA));
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! etcd's write-ahead log, as far as it says whose it is and how far the member came. Only its last file is read: each
+//! begins with the ids and the hard state (server/storage/wal/wal.go, cut), and etcd itself reads all of them anyway.
+//!
+//! A record is a length of 8 bytes, whose highest byte tells how much fills it up to a multiple of 8, and a protocol buffer
+//! with a checksum over all records since the file's beginning (encoder.go, decoder.go; the same from 3.4 to 3.7).
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+/// What the log says at its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Log {
+    /// The member's id.
+    pub(crate) member: u64,
+    /// The cluster's id.
+    pub(crate) cluster: u64,
+    /// The newest term it knew. It never goes back.
+    pub(crate) term: u64,
+    /// For whom it voted in that term.
+    pub(crate) vote: u64,
+    /// Up to where it knew entries to be committed. It never goes back.
+    pub(crate) commit: u64,
+    /// The last entry.
+    pub(crate) last: u64,
+    /// The checksum over the last file's records.
+    pub(crate) checksum: u32,
+}
+
+/// `walpb.Record`.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Record {
+    #[prost(int64, tag = "1")]
+    kind: i64,
+    #[prost(uint32, tag = "2")]
+    checksum: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    data: Vec<u8>,
+}
+
+/// `etcdserverpb.Metadata`.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct Metadata {
+    #[prost(uint64, tag = "1")]
+    member: u64,
+    #[prost(uint64, tag = "2")]
+    cluster: u64,
+}
+
+/// `raftpb.Entry`, without its content.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct Entry {
+    #[prost(uint64, tag = "3")]
+    index: u64,
+}
+
+/// `raftpb.HardState`.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct HardState {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    vote: u64,
+    #[prost(uint64, tag = "3")]
+    commit: u64,
+}
+
+/// `walpb.Snapshot`.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct Snapshot {
+    #[prost(uint64, tag = "1")]
+    index: u64,
+}
+
+const METADATA: i64 = 1;
+const ENTRY: i64 = 2;
+const STATE: i64 = 3;
+const CHECKSUM: i64 = 4;
+const SNAPSHOT: i64 = 5;
+
+/// The number of a file of the log and the index of its first entry, by its name (`walName`).
+pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
+    let (number, index) = name.strip_suffix(".wal")?.split_once('-')?;
+    let hex = |digits: &str| (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten();
+    Some((hex(number)?, hex(index)?))
+}
+
+impl Log {
+    /// Reads the last file of a log, whose first entry has this index. What follows a record that is cut short or damaged does
+    /// not count, as for etcd.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or does not begin as etcd's do.
+    pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        let mut file = BufReader::with_capacity(256 << 10, file);
+        file.seek(SeekFrom::Start(0))?;
+        let mut log = Self { last: first.saturating_sub(1), ..Self::default() };
+        let (mut begun, mut left) = (false, length);
+        while let Some(record) = next(&mut file, &mut left)? {
+            if record.kind == CHECKSUM {
+                if begun && record.checksum != log.checksum {
+                    break;
+                }
+                log.checksum = record.checksum;
+                continue;
+            }
+            let checksum = crc32c::crc32c_append(log.checksum, &record.data);
+            if checksum != record.checksum || log.take(&record).is_none() {
+                break;
+            }
+            log.checksum = checksum;
+            begun |= record.kind == METADATA;
+        }
+        if begun {
+            Ok(log)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "it does not begin as etcd's log does"))
+        }
+    }
+
+    fn take(&mut self, record: &Record) -> Option<()> {
+        let data = record.data.as_slice();
+        match record.kind {
+            METADATA => {
+                let Metadata { member, cluster } = Metadata::decode(data).ok()?;
+                (self.member, self.cluster) = (member, cluster);
+            }
+            // An entry replaces all from its index on that were there before.
+            ENTRY => self.last = Entry::decode(data).ok()?.index,
+            STATE => {
+                let HardState { term, vote, commit } = HardState::decode(data).ok()?;
+                (self.term, self.vote, self.commit) = (term, vote, commit);
+            }
+            SNAPSHOT => self.last = self.last.max(Snapshot::decode(data).ok()?.index),
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// The next record; `None` at the end of what is whole.
+fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
+    let mut head = [0; 8];
+    if *left < 8 {
+        return Ok(None);
+    }
+    file.read_exact(&mut head)?;
+    let head = u64::from_le_bytes(head);
+    let bytes = head & !(0xff << 56);
+    let filling = if head >> 63 == 1 { head >> 56 & 7 } else { 0 };
+    *left -= 8;
+    // The file is made longer than it is: zeros follow.
+    if head == 0 || bytes + filling > *left {
+        return Ok(None);
+    }
+    let mut data = vec![0; usize::try_from(bytes + filling).unwrap_or(usize::MAX)];
+    file.read_exact(&mut data)?;
+    *left -= bytes + filling;
+    data.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+    Ok(Record::decode(data.as_slice()).ok())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// A log as etcd writes it.
+    pub(crate) struct Writer {
+        pub(crate) bytes: Vec<u8>,
+        checksum: u32,
+    }
+
+    impl Writer {
+        pub(crate) fn new(member: u64, cluster: u64) -> Self {
+            let mut writer = Self { bytes: Vec::new(), checksum: 0 };
+            writer.record(CHECKSUM, &[]);
+            writer.record(METADATA, &Metadata { member, cluster }.encode_to_vec());
+            writer.record(SNAPSHOT, &Snapshot { index: 0 }.encode_to_vec());
+            writer
+        }
+
+        fn record(&mut self, kind: i64, data: &[u8]) {
+            self.checksum = crc32c::crc32c_append(self.checksum, data);
+            let record = Record { kind, checksum: self.checksum, data: data.to_vec() }.encode_to_vec();
+            let filling = (8 - record.len() % 8) % 8;
+            let mut head = record.len() as u64;
+            if filling != 0 {
+                head |= (0x80 | filling as u64) << 56;
+            }
+            self.bytes.extend(head.to_le_bytes());
+            self.bytes.extend(record);
+            self.bytes.resize(self.bytes.len() + filling, 0);
+        }
+
+        pub(crate) fn entry(&mut self, index: u64) -> &mut Self {
+            self.record(ENTRY, &Entry { index }.encode_to_vec());
+            self
+        }
+
+        pub(crate) fn state(&mut self, term: u64, vote: u64, commit: u64) -> &mut Self {
+            self.record(STATE, &HardState { term, vote, commit }.encode_to_vec());
+            self
+        }
+
+        /// With what etcd allocates ahead.
+        pub(crate) fn file(&self, ahead: usize) -> Vec<u8> {
+            let mut bytes = self.bytes.clone();
+            bytes.resize(bytes.len() + ahead, 0);
+            bytes
+        }
+    }
+
+    fn read(bytes: &[u8], first: u64) -> io::Result<Log> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Log::read(file, first)
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_read() {
+        let mut writer = Writer::new(7, 9);
+        writer.entry(1).entry(2).state(2, 7, 1).entry(3).entry(4).entry(3).state(3, 8, 2);
+        let log = read(&writer.file(1000), 0).unwrap();
+        let expected = Log { member: 7, cluster: 9, term: 3, vote: 8, commit: 2, last: 3, checksum: writer.checksum };
+        assert_eq!(log, expected, "the entry 3 was written again, and 4 is gone with it");
+        assert_eq!(read(&Writer::new(7, 9).file(64), 50).unwrap().last, 49, "a file just begun follows the one before");
+    }
+
+    #[test]
+    fn wherever_it_is_cut_or_damaged_what_was_whole_before_counts() {
+        let mut writer = Writer::new(7, 9);
+        let begun = writer.bytes.len();
+        let mut ends = vec![(begun, 0)];
+        for index in 1..20 {
+            writer.entry(index).state(1, 7, index);
+            ends.push((writer.bytes.len(), index));
+        }
+        for cut in 0..=writer.bytes.len() {
+            let commit = ends.iter().rev().find(|(end, _)| *end <= cut).map_or(0, |(_, commit)| *commit);
+            // Where the file was made longer than it was, zeros follow, and may be all that a record lacked.
+            let torn = [&writer.bytes[..cut], &[0; 512]].concat();
+            for (bytes, most) in [(&torn[..cut], commit), (&torn, commit + 1)] {
+                match read(bytes, 0) {
+                    Ok(log) => assert!((commit..=most).contains(&log.commit), "cut at {cut}: {log:?}"),
+                    Err(_) => assert!(cut < begun, "cut at {cut}"),
+                }
+            }
+        }
+        for at in begun..writer.bytes.len() {
+            let mut damaged = writer.bytes.clone();
+            damaged[at] ^= 1;
+            let log = read(&damaged, 0).unwrap();
+            assert!(log.commit < 19 || log.checksum != writer.checksum || log.last <= 19, "damaged at {at}");
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        for bytes in [&[][..], &[0xff; 64], &[1, 0, 0, 0, 0, 0, 0, 0x87], b"nothing of etcd's"] {
+            assert!(read(bytes, 0).is_err());
+        }
+        assert_eq!(parse_name("0000000000000001-00000000000000ff.wal"), Some((1, 255)));
+        for name in ["1-2.wal", "0.tmp", "0000000000000001-00000000000000ff.wal.broken", ".wal"] {
+            assert_eq!(parse_name(name), None, "{name}");
+        }
+    }
+}

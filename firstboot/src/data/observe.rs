@@ -1,0 +1,209 @@
+//! What lies at the data directory. etcd must not run meanwhile, or what is read may be half of what it writes.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::inode::{Directories, Inode};
+use super::log::{self, Log};
+use crate::files::{Dir, Kind};
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    /// Nothing.
+    Empty,
+    /// Something, but no write-ahead log: etcd never took part in anything with it. It makes the log in a folder of
+    /// another name, which it renames when the log is whole (server/storage/wal/wal.go, Create).
+    NoLog,
+    /// A write-ahead log.
+    Log,
+}
+
+/// All that the judgement needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) contents: Contents,
+    /// `data` itself; `None` where it is not there.
+    pub(crate) data: Option<Inode>,
+    /// All directories of a member; `None` where one is missing.
+    pub(crate) directories: Option<Directories>,
+    /// The end of the log, or why there is none.
+    pub(crate) log: Result<Log, String>,
+    /// The index of the last entry that the database has taken in, or why that is not known.
+    pub(crate) applied: Result<u64, String>,
+}
+
+impl Seen {
+    /// Looks at a data directory.
+    pub(crate) fn at(folder: &Path) -> Result<Self> {
+        let look = || -> io::Result<Self> {
+            let Some(data) = open(folder)? else { return Ok(Self::nothing()) };
+            let (own, contents) = (Inode::of(&data)?, contents_of(&data)?);
+            Ok(Self {
+                contents,
+                data: Some(own),
+                directories: directories(&data, own)?,
+                log: log(&data).map_err(|error| error.to_string()),
+                applied: applied(&data).map_err(|error| error.to_string()),
+            })
+        };
+        look().with_context(|| format!("cannot look into {}", folder.display()))
+    }
+
+    fn nothing() -> Self {
+        let missing = || "it is not there".to_owned();
+        Self { contents: Contents::Empty, data: None, directories: None, log: Err(missing()), applied: Err(missing()) }
+    }
+}
+
+/// How much lies in a data directory.
+pub(crate) fn contents(folder: &Path) -> Result<Contents> {
+    let look = || open(folder)?.map_or(Ok(Contents::Empty), |data| contents_of(&data));
+    look().with_context(|| format!("cannot look into {}", folder.display()))
+}
+
+/// Flushes the newest file of the log: etcd may have been killed before it had.
+pub(crate) fn flush_log(folder: &Path) -> Result<()> {
+    let flush = || -> io::Result<()> {
+        let (wal, name, _) = newest(&Dir::open(folder)?)?;
+        wal.file(&name)?.sync_all()
+    };
+    flush().with_context(|| format!("cannot flush the log in {}", folder.display()))
+}
+
+/// The directories of the member in a data directory, while etcd may run on it; `None` where one is missing.
+pub(crate) fn directories_of(folder: &Path) -> Result<Option<Directories>> {
+    let look = || match open(folder)? {
+        None => Ok(None),
+        Some(data) => directories(&data, Inode::of(&data)?),
+    };
+    look().with_context(|| format!("cannot look into {}", folder.display()))
+}
+
+fn open(folder: &Path) -> io::Result<Option<Dir>> {
+    some(Dir::open(folder))
+}
+
+/// A part of the member that is missing, or is not a directory, is not there.
+fn some(dir: io::Result<Dir>) -> io::Result<Option<Dir>> {
+    match dir {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        dir => dir.map(Some),
+    }
+}
+
+fn below(data: &Dir, names: &[&str]) -> io::Result<Option<Dir>> {
+    let Some((first, rest)) = names.split_first() else { return Ok(None) };
+    match (some(data.sub(OsStr::new(first)))?, rest) {
+        (Some(dir), []) => Ok(Some(dir)),
+        (Some(dir), rest) => below(&dir, rest),
+        (None, _) => Ok(None),
+    }
+}
+
+fn contents_of(data: &Dir) -> io::Result<Contents> {
+    let wal = below(data, &["member", "wal"])?.map_or(Ok(Vec::new()), |wal| wal.names())?;
+    if wal.iter().any(|name| Path::new(name).extension().is_some_and(|extension| extension == "wal")) {
+        return Ok(Contents::Log);
+    }
+    // Where the directory is a volume's root it has this from the start.
+    let something = data.names()?.iter().any(|name| name != "lost+found");
+    Ok(if something { Contents::NoLog } else { Contents::Empty })
+}
+
+fn directories(data: &Dir, own: Inode) -> io::Result<Option<Directories>> {
+    let inode = |names: &[&str]| below(data, names)?.map(|dir| Inode::of(&dir)).transpose();
+    let all = (inode(&["member"])?, inode(&["member", "snap"])?, inode(&["member", "wal"])?);
+    Ok(match all {
+        (Some(member), Some(snap), Some(wal)) => Some(Directories { data: own, member, snap, wal }),
+        _ => None,
+    })
+}
+
+/// The end of the log.
+fn log(data: &Dir) -> io::Result<Log> {
+    let (wal, name, first) = newest(data)?;
+    let read = wal.file(&name).and_then(|file| Log::read(file, first));
+    read.map_err(|error| other(&format!("member/wal/{}: {error}", name.display())))
+}
+
+/// The newest file of the log, with its directory and the index of its first entry. Files are numbered without a gap
+/// (server/storage/wal/util.go, isValidSeq).
+fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
+    let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is not there"))?;
+    let mut files: Vec<(u64, u64, OsString)> = Vec::new();
+    for name in wal.names()? {
+        if let Some((number, first)) = name.to_str().and_then(log::parse_name) {
+            files.push((number, first, name));
+        }
+    }
+    files.sort();
+    if files.windows(2).any(|pair| pair[0].0 + 1 != pair[1].0) {
+        return Err(other("a file of member/wal is missing"));
+    }
+    let (_, first, name) = files.pop().ok_or_else(|| other("member/wal has no file"))?;
+    Ok((wal, name, first))
+}
+
+/// How far the database is: its bucket `meta` has the key `consistent_index` (server/storage/schema/schema.go).
+fn applied(data: &Dir) -> io::Result<u64> {
+    let snap = below(data, &["member", "snap"])?.ok_or_else(|| other("member/snap is not there"))?;
+    let found = snap.look(OsStr::new("db"))?.filter(|there| there.kind == Kind::File);
+    let Some(about) = found else { return Err(other("member/snap/db is not there")) };
+    let value = snap.file(OsStr::new("db")).and_then(|file| bolt::get(&file, about.size, b"meta", b"consistent_index"));
+    let value = value.map_err(|error| other(&format!("member/snap/db: {error}")))?;
+    // Before the first entry there is none.
+    let index = value.and_then(|value| value.as_slice().try_into().ok()).map(u64::from_be_bytes);
+    Ok(index.unwrap_or_default())
+}
+
+fn other(what: &str) -> io::Error {
+    io::Error::other(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_a_whole_log_makes_a_member() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        assert_eq!(contents(&path).unwrap(), Contents::Empty);
+        fs::create_dir_all(path.join("lost+found")).unwrap();
+        assert_eq!(contents(&path).unwrap(), Contents::Empty);
+        for half in ["member/snap", "member/wal.tmp", "member/wal"] {
+            fs::create_dir_all(path.join(half)).unwrap();
+            assert_eq!(contents(&path).unwrap(), Contents::NoLog, "{half}");
+        }
+        fs::write(path.join("member/wal/0.tmp"), "").unwrap();
+        assert_eq!(contents(&path).unwrap(), Contents::NoLog);
+        fs::write(path.join("member/wal/0000000000000000-0000000000000000.wal"), "").unwrap();
+        assert_eq!(contents(&path).unwrap(), Contents::Log);
+    }
+
+    #[test]
+    fn a_gap_in_the_log_and_a_missing_database_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        fs::create_dir_all(path.join("member/wal")).unwrap();
+        fs::create_dir_all(path.join("member/snap")).unwrap();
+        let file = |number: u64, first: u64| path.join(format!("member/wal/{number:016x}-{first:016x}.wal"));
+        let mut writer = log::tests::Writer::new(7, 9);
+        writer.entry(41).state(2, 7, 40);
+        fs::write(file(4, 41), writer.file(4096)).unwrap();
+        let seen = Seen::at(&path).unwrap();
+        assert!(seen.directories.is_some());
+        assert_eq!(seen.log.map(|log| (log.member, log.last, log.commit)), Ok((7, 41, 40)));
+        assert_eq!(seen.applied, Err("member/snap/db is not there".to_owned()));
+        fs::write(file(2, 3), "").unwrap();
+        assert_eq!(Seen::at(&path).unwrap().log, Err("a file of member/wal is missing".to_owned()));
+        fs::remove_dir_all(path.join("member/snap")).unwrap();
+        assert_eq!(Seen::at(&path).unwrap().directories, None);
+    }
+}

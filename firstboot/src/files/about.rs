@@ -1,0 +1,115 @@
+//! What the file system says of one file or directory.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use nix::sys::stat::{FileStat, SFlag};
+use serde::{Deserialize, Serialize};
+
+/// What something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A FIFO, a device or a socket.
+    Special,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "a regular file",
+            Self::Directory => "a directory",
+            Self::Link => "a link",
+            Self::Special => "a FIFO, a device or a socket",
+        })
+    }
+}
+
+/// What is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct About {
+    pub(crate) kind: Kind,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    pub(crate) size: u64,
+    /// How many names it has.
+    pub(crate) links: u64,
+    pub(crate) inode: u64,
+    device: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl About {
+    pub(super) fn of(stat: &FileStat) -> Self {
+        let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFREG => Kind::File,
+            SFlag::S_IFDIR => Kind::Directory,
+            SFlag::S_IFLNK => Kind::Link,
+            _ => Kind::Special,
+        };
+        Self {
+            kind,
+            mode: stat.st_mode & 0o7777,
+            owner: (stat.st_uid, stat.st_gid),
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            links: stat.st_nlink,
+            inode: stat.st_ino,
+            device: stat.st_dev,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+
+    /// Whether both are of one file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.device, self.inode, self.kind) == (other.device, other.inode, other.kind)
+    }
+
+    /// Whether root, or who runs this, alone can make entries in the directory.
+    pub(super) fn only_we_write(&self) -> bool {
+        self.is_ours() && self.mode & 0o022 == 0
+    }
+
+    /// Whether it is root's, or of who runs this.
+    pub(super) fn is_ours(&self) -> bool {
+        let (user, _) = self.owner;
+        user == 0 || user == nix::unistd::geteuid().as_raw()
+    }
+
+    /// What changes when the file is replaced or rewritten.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { inode: self.inode, size: self.size, modified: self.modified, changed: self.changed }
+    }
+}
+
+/// Which file something is: whoever replaces or rewrites it changes this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The generation of an inode, which tells it from an earlier one of the same number: XFS gives a new directory the number of
+/// one that was just removed. `None` where the file system does not tell.
+pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
+    let mut generation: nix::libc::c_long = 0;
+    // XFS and ext4 fill an int; the rest of the long stays 0 (kernel 3.10, xfs_file_ioctl and ext4_ioctl).
+    #[expect(unsafe_code, reason = "no crate has this call; the kernel writes one number, for which there is room")]
+    let answer = unsafe { get_version(fd.as_fd().as_raw_fd(), &raw mut generation) };
+    answer.ok()?;
+    u32::try_from(generation & 0xffff_ffff).ok()
+}
+
+nix::ioctl_read! {
+    /// `FS_IOC_GETVERSION` (linux/fs.h).
+    get_version, b'v', 1, nix::libc::c_long
+}

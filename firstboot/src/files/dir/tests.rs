@@ -1,0 +1,244 @@
+//! Whatever another user plants where firstboot works, nothing of it is followed, nothing outside changes, and nothing waits.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::{geteuid, mkfifo};
+
+use super::*;
+use crate::files::tree::DEEPEST;
+use crate::files::{self, Folder, Wanted, part::Part};
+
+/// What can stand in the place of a file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Planted {
+    LinkToFile,
+    LinkToFolder,
+    DanglingLink,
+    HardLink,
+    Fifo,
+    Device,
+    Folder,
+    File,
+}
+
+const ALL: [Planted; 8] = [
+    Planted::LinkToFile,
+    Planted::LinkToFolder,
+    Planted::DanglingLink,
+    Planted::HardLink,
+    Planted::Fifo,
+    Planted::Device,
+    Planted::Folder,
+    Planted::File,
+];
+
+/// A folder that another user may write in, and what lies outside of it.
+struct Bed {
+    root: tempfile::TempDir,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let bed = Self { root: tempfile::tempdir().unwrap() };
+        fs::create_dir(bed.volume()).unwrap();
+        fs::create_dir(bed.outside("folder")).unwrap_or_default();
+        fs::create_dir_all(bed.outside("folder")).unwrap();
+        fs::write(bed.outside("folder/inner"), "inner").unwrap();
+        fs::write(bed.outside("file"), "precious").unwrap();
+        // Anyone can write there.
+        fs::set_permissions(bed.volume(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        bed
+    }
+
+    fn volume(&self) -> PathBuf {
+        self.root.path().join("volume")
+    }
+
+    fn outside(&self, name: &str) -> PathBuf {
+        self.root.path().join("outside").join(name)
+    }
+
+    /// Puts it at a place in the volume; `false` where this user cannot make such a thing.
+    fn plant(&self, planted: Planted, at: &Path) -> bool {
+        match planted {
+            Planted::LinkToFile => symlink(self.outside("file"), at).unwrap(),
+            Planted::LinkToFolder => symlink(self.outside("folder"), at).unwrap(),
+            Planted::DanglingLink => symlink(self.outside("made"), at).unwrap(),
+            Planted::HardLink => fs::hard_link(self.outside("file"), at).unwrap(),
+            Planted::Fifo => mkfifo(at, Mode::from_bits_truncate(0o666)).unwrap(),
+            Planted::Device => {
+                let made = mknod(at, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5));
+                return geteuid().is_root() && made.is_ok();
+            }
+            Planted::Folder => {
+                fs::create_dir(at).unwrap();
+                fs::write(at.join("inner"), "its own").unwrap();
+            }
+            Planted::File => fs::write(at, "its own").unwrap(),
+        }
+        true
+    }
+
+    /// All that lies outside, to the owner, the mode and the content.
+    fn picture(&self) -> Vec<(PathBuf, u32, u32, u64, String)> {
+        let mut picture = Vec::new();
+        let mut open = vec![self.root.path().join("outside")];
+        while let Some(path) = open.pop() {
+            let about = fs::symlink_metadata(&path).unwrap();
+            if about.is_dir() {
+                open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+            let content = if about.is_file() { fs::read_to_string(&path).unwrap() } else { String::new() };
+            // A hard link changes how many names a file has.
+            picture.push((path, about.mode(), about.uid(), about.ino(), content));
+        }
+        picture.sort();
+        picture
+    }
+}
+
+/// One thing that firstboot does with a path.
+type Deed = (&'static str, fn(&Path) -> bool);
+
+/// Each says whether it was done, whether with what is there or in its place.
+const DEEDS: [Deed; 13] = [
+    ("read a file", |at| files::read(at).is_ok()),
+    ("read a file that may be missing", |at| files::read_if_there(at).is_ok_and(|found| found.is_some())),
+    ("read a part of a file", |at| files::read_bounded(at, 100).is_ok()),
+    ("hash a file", |at| files::digest(at).is_ok()),
+    ("see whether a file is as it should be", |at| Wanted::new(at, "precious").stands().unwrap_or(false)),
+    ("write a file", |at| Wanted::new(at, "new").mode(0o600, own()).write().is_ok()),
+    ("begin a file that grows", |at| {
+        let name = at.file_name().unwrap().to_str().unwrap().trim_start_matches('.').trim_end_matches(".part");
+        Part::begin(at.parent().unwrap(), name).is_ok()
+    }),
+    ("make a folder", |at| Folder::new(at, 0o750, own()).make().is_ok()),
+    ("see whether a folder is as it should be", |at| Folder::new(at, 0o750, own()).stands().unwrap_or(false)),
+    ("give a folder to an owner", |at| files::settle(at, own()).is_ok()),
+    ("list a folder", |at| Dir::open(at).and_then(|dir| dir.names()).is_ok()),
+    ("move it away", |at| files::rename(at, &at.with_file_name("moved")).is_ok()),
+    ("remove all of it", |at| files::remove_all(at).is_ok()),
+];
+
+fn own() -> (u32, u32) {
+    (geteuid().as_raw(), nix::unistd::getegid().as_raw())
+}
+
+/// Does it in a thread: what waits for somebody to write to a FIFO is an error of the test, and no end of it.
+fn in_time<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (send, done) = mpsc::channel();
+    std::thread::spawn(move || send.send(act()));
+    done.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("{what}: it hangs"))
+}
+
+#[test]
+fn whatever_is_planted_nothing_outside_changes_and_nothing_hangs() {
+    for (what, deed) in DEEDS {
+        for planted in ALL {
+            // The name itself, the one that a file has until it is whole, and a folder on the way.
+            for (place, at) in
+                [("x", "x"), (".x.new", "x"), (".x.part", ".x.part"), ("x", "x/inner"), ("x", "x/deep/inner")]
+            {
+                let bed = Bed::new();
+                if !bed.plant(planted, &bed.volume().join(place)) {
+                    continue;
+                }
+                let before = bed.picture();
+                let said = format!("{what} at {at}, {planted:?} at {place}");
+                let path = bed.volume().join(at);
+                let done = in_time(&said, move || deed(&path));
+                assert_eq!(bed.picture(), before, "{said}: something outside has changed (done: {done})");
+                let through_a_link = at.starts_with("x/")
+                    && matches!(planted, Planted::LinkToFile | Planted::LinkToFolder | Planted::DanglingLink);
+                let nothing_there = what == "remove all of it" || what == "see whether a file is as it should be";
+                assert!(
+                    !(through_a_link && done) || nothing_there && planted == Planted::DanglingLink,
+                    "{said}: it was followed"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_link_of_roots_is_followed_and_one_of_anybody_elses_is_not() {
+    let bed = Bed::new();
+    let closed = bed.root.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    for folder in [&closed, &bed.volume()] {
+        symlink(bed.outside("folder"), folder.join("link")).unwrap();
+        symlink("link", folder.join("link-to-link")).unwrap();
+        symlink("itself", folder.join("itself")).unwrap();
+    }
+    for name in ["link/inner", "link-to-link/inner", "link/../folder/inner"] {
+        assert_eq!(files::read(closed.join(name)).unwrap(), b"inner", "{name}");
+        let error = format!("{:#}", files::read(bed.volume().join(name)).unwrap_err());
+        assert!(error.contains("a link that another user can have made"), "{error}");
+    }
+    assert!(files::read(closed.join("itself")).is_err());
+    if geteuid().is_root() {
+        std::os::unix::fs::lchown(closed.join("link"), Some(450), Some(450)).unwrap();
+        assert!(files::read(closed.join("link/inner")).is_err(), "it was made before the folder was root's");
+    }
+    assert_eq!(files::read_if_there(closed.join("absent/inner")).unwrap(), None);
+}
+
+#[test]
+fn an_exchange_between_two_looks_is_noticed_or_harmless() {
+    let bed = Bed::new();
+    let at = bed.volume().join("x");
+    let before = bed.picture();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let (outside, planted) = (bed.outside("folder"), at.clone());
+    let attacker = std::thread::spawn(move || {
+        let aside = planted.with_file_name("aside");
+        while stopped.try_recv().is_err() {
+            let _ = fs::create_dir(&planted);
+            let _ = fs::write(planted.join("inner"), "its own");
+            let _ = fs::rename(&planted, &aside);
+            let _ = symlink(&outside, &planted);
+            let _ = fs::remove_file(&planted);
+            let _ = fs::remove_dir_all(&aside);
+        }
+    });
+    for _ in 0..800 {
+        let _ = files::remove_all(&at);
+        let _ = files::settle(&at, own());
+        let _ = Wanted::new(at.join("inner"), "new").mode(0o600, own()).write();
+        let _ = Folder::new(&at, 0o700, own()).make();
+    }
+    stop.send(()).unwrap();
+    attacker.join().unwrap();
+    assert_eq!(bed.picture(), before, "something outside has changed");
+}
+
+#[test]
+fn all_that_lies_in_a_folder_is_counted_and_removed_but_not_endlessly() {
+    let bed = Bed::new();
+    let at = bed.volume().join("deep");
+    let mut path = at.clone();
+    for _ in 0..DEEPEST - 2 {
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "12345").unwrap();
+        path.push("d");
+    }
+    assert_eq!(Dir::open(&at).unwrap().size().unwrap(), 5 * (DEEPEST as u64 - 2));
+    files::remove_all(&at).unwrap();
+    assert!(!at.exists());
+    fs::create_dir_all((0..DEEPEST + 5).fold(at.clone(), |path, _| path.join("d"))).unwrap();
+    assert!(files::remove_all(&at).is_err() && Dir::open(&at).unwrap().size().is_err());
+}
+
+#[test]
+fn a_second_name_keeps_a_file_from_being_given_away() {
+    let bed = Bed::new();
+    let tree = bed.volume().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::hard_link(bed.outside("file"), tree.join("file")).unwrap();
+    assert!(format!("{:#}", files::settle(&tree, own()).unwrap_err()).contains("has a second name"));
+}

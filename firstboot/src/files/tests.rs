@@ -1,0 +1,48 @@
+//! Files are whole, narrow and what they should be.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use nix::unistd::{Gid, Uid};
+
+use super::*;
+
+fn own() -> (u32, u32) {
+    (Uid::current().as_raw(), Gid::current().as_raw())
+}
+
+#[test]
+fn what_was_written_stands_and_is_narrow() {
+    let folder = tempfile::tempdir().unwrap();
+    let wanted = Wanted::new(folder.path().join("key"), "secret").mode(0o600, own());
+    assert!(!wanted.stands().unwrap());
+    wanted.write().unwrap();
+    assert!(wanted.stands().unwrap());
+    assert_eq!(fs::metadata(&wanted.path).unwrap().mode() & 0o7777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary file is gone");
+}
+
+#[test]
+fn another_mode_or_content_does_not_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let wanted = Wanted::new(folder.path().join("a"), "x").mode(0o640, own());
+    wanted.write().unwrap();
+    assert!(!wanted.clone().mode(0o600, own()).stands().unwrap());
+    assert!(!Wanted { content: b"y".to_vec(), ..wanted }.stands().unwrap());
+}
+
+#[test]
+fn a_link_in_the_way_is_refused_and_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+    let error = Wanted::new(&path, "x").stands().unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn a_flood_is_cut_off() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(1 << 40).unwrap();
+    assert!(read_bounded(file.path(), 1000).unwrap_err().to_string().contains("larger than 1000"));
+}

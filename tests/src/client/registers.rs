@@ -1,0 +1,180 @@
+//! Clients that read, write and compare-and-set a few keys all the time, and remember when they did what and what they saw.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use super::Client;
+use crate::linear::{Deed, Operation, check};
+
+/// Between two operations of one client.
+const BETWEEN: Duration = Duration::from_millis(10);
+/// So many operations are done on one key before the next one's turn comes: what is not answered stays possible for ever, and
+/// makes the search for an order longer.
+const EACH: u64 = 60;
+/// Two clients for each member: one writes while another reads.
+const CLIENTS: usize = 2;
+
+/// Running clients.
+#[derive(Debug)]
+pub struct Registers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Vec<(u64, Operation)>>>,
+}
+
+/// What all of them did, key by key.
+#[derive(Debug)]
+pub struct Histories(BTreeMap<u64, Vec<Operation>>);
+
+/// What they share.
+struct Shared {
+    client: Client,
+    prefix: String,
+    begun: Instant,
+    /// How many operations were begun; the key follows from it.
+    count: AtomicU64,
+    /// The last value that was written: each is written once.
+    values: AtomicU64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Registers {
+    /// Each client begins with a member of its own, and goes on to the next when that does not answer.
+    pub fn start(client: &Client, members: &[Ipv4Addr], prefix: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared {
+            client: client.clone(),
+            prefix: prefix.to_owned(),
+            begun: Instant::now(),
+            count: AtomicU64::new(0),
+            values: AtomicU64::new(0),
+            stop: stop.clone(),
+        });
+        let begin = |number: usize| {
+            let (shared, members) = (shared.clone(), members.to_vec());
+            thread::spawn(move || shared.work(number, &members))
+        };
+        Self { stop, threads: (0..members.len() * CLIENTS).map(begin).collect() }
+    }
+
+    /// Stops them.
+    pub fn stop(self) -> Result<Histories> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut histories: BTreeMap<u64, Vec<Operation>> = BTreeMap::new();
+        for thread in self.threads {
+            for (key, operation) in thread.join().map_err(|_| anyhow!("a client panicked"))? {
+                histories.entry(key).or_default().push(operation);
+            }
+        }
+        Ok(Histories(histories))
+    }
+}
+
+impl Shared {
+    fn work(&self, number: usize, members: &[Ipv4Addr]) -> Vec<(u64, Operation)> {
+        let (mut done, mut at) = (Vec::new(), number);
+        // What it saw last: an exchange of anything else is always refused.
+        let mut last = (0, None);
+        let mut random = fastrand::Rng::new();
+        while !self.stop.load(Ordering::Relaxed) {
+            let key = self.count.fetch_add(1, Ordering::Relaxed) / EACH;
+            if last.0 != key {
+                last = (key, None);
+            }
+            let value = self.values.fetch_add(1, Ordering::Relaxed) + 1;
+            let deed = match random.u8(..4) {
+                0 | 1 => Deed::Read(None),
+                2 => Deed::Write(value),
+                _ => Deed::Exchange(last.1, value),
+            };
+            let begun = self.now();
+            let answer = self.client.register(members[at % members.len()], &format!("{}{key}", self.prefix), deed);
+            let ended = self.now();
+            if let Ok(deed) = answer {
+                last.1 = match deed {
+                    Deed::Read(value) | Deed::Refused(_, value) => value,
+                    Deed::Write(value) | Deed::Exchange(_, value) => Some(value),
+                };
+                done.push((key, Operation { client: number, begun, ended: Some(ended), deed }));
+            } else {
+                at += 1;
+                if !matches!(deed, Deed::Read(_)) {
+                    done.push((key, Operation { client: number, begun, ended: None, deed }));
+                }
+            }
+            sleep(BETWEEN);
+        }
+        done
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Client {
+    /// Does that to a key by this member, and says what came of it. After an error it may have been done all the same.
+    fn register(&self, member: Ipv4Addr, key: &str, deed: Deed) -> Result<Deed> {
+        let name = BASE64.encode(key);
+        let put = |value: u64| json!({ "key": name, "value": BASE64.encode(value.to_string()) });
+        match deed {
+            Deed::Read(_) => Ok(Deed::Read(value_in(&self.call(member, "kv/range", &json!({ "key": name }))?)?)),
+            Deed::Write(value) => {
+                let done: Value = self.call(member, "kv/put", &put(value))?;
+                ensure!(done["header"]["revision"].is_string(), "a write without a revision: {done}");
+                Ok(deed)
+            }
+            Deed::Exchange(expected, value) => {
+                let compare = match expected {
+                    None => json!({ "key": name, "target": "VERSION", "result": "EQUAL", "version": "0" }),
+                    Some(expected) => json!({
+                        "key": name, "target": "VALUE", "result": "EQUAL", "value": BASE64.encode(expected.to_string())
+                    }),
+                };
+                let request = json!({
+                    "compare": [compare],
+                    "success": [{ "requestPut": put(value) }],
+                    "failure": [{ "requestRange": { "key": name } }],
+                });
+                let done: Value = self.call(member, "kv/txn", &request)?;
+                if done["succeeded"] == true {
+                    return Ok(deed);
+                }
+                ensure!(done["header"]["revision"].is_string(), "an exchange without a revision: {done}");
+                Ok(Deed::Refused(expected, value_in(&done["responses"][0]["response_range"])?))
+            }
+            Deed::Refused(..) => bail!("nobody asks to be refused"),
+        }
+    }
+}
+
+/// The value in the answer to a range.
+fn value_in(answer: &Value) -> Result<Option<u64>> {
+    ensure!(answer.is_object(), "no answer to a range: {answer}");
+    let Some(pair) = answer["kvs"].get(0) else { return Ok(None) };
+    let text = BASE64.decode(pair["value"].as_str().unwrap_or_default())?;
+    Ok(Some(String::from_utf8(text)?.parse().with_context(|| format!("{pair} is no value of ours"))?))
+}
+
+impl Histories {
+    /// How many operations were answered.
+    pub fn count(&self) -> usize {
+        self.0.values().flatten().filter(|operation| operation.ended.is_some()).count()
+    }
+
+    /// Each key's history is linearizable.
+    pub fn check(&self) -> Result<()> {
+        for (key, history) in &self.0 {
+            check(history).map_err(|why| anyhow!("the key {key}: {why}"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! An operator or an accident empties, exchanges or damages the data of a member that was healthy. etcd must never begin
+//! under the old member's id on such data, however it is started (etcd-io/etcd#2780, #8486, #10817).
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::client::{self, Client};
+use tests::cluster::{boot_all, wait_healthy};
+use tests::etcd::need;
+use tests::harness::trial;
+use tests::host::Host;
+
+use crate::bed::{Bed, NEEDS, PATIENCE, copy, listed};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let way = |what: &str, version: &str, test| {
+        let needs = [NEEDS, &[need(version)]].concat();
+        trial(&format!("etcd_{}_{what}", version.replace('.', "_")), &needs, test)
+    };
+    let rebuilt = "an_emptied_member_is_rebuilt_and_never_begins_under_its_old_id";
+    let kept = "ten_writes_survive_an_emptied_member_and_a_partition";
+    vec![
+        way(rebuilt, "3.5.1", || emptied("3.5.1")),
+        way(rebuilt, "3.6.14", || emptied("3.6.14")),
+        way(kept, "3.5.1", || ten_writes("3.5.1")),
+        way(kept, "3.6.14", || ten_writes("3.6.14")),
+    ]
+}
+
+/// Three members, of which the third was rebuilt once: its etcd.conf is that of a member that joined.
+fn rebuilt_once(version: &str) -> Result<Bed> {
+    let mut bed = Bed::with_etcd(version, 3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    bed.hosts[2].pull_the_plug()?;
+    bed.replace_disk(2)?;
+    bed.hosts[2].boot()?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    bed.hosts[2].wait_for("systemctl is-active --quiet firstboot", PATIENCE)?;
+    Ok(bed)
+}
+
+/// Ways to lose a member's data, as an operator types them. /root/copy is an older copy of it, and /root/other a copy of another
+/// member's. After each, etcd is started by hand, or systemd starts it again.
+const WAYS: [(&str, &str); 11] = [
+    ("removed while stopped", "systemctl stop etcd; rm -rf data; systemctl start --no-block etcd"),
+    ("removed, and killed", "rm -rf data; systemctl kill --signal=KILL etcd"),
+    ("emptied, and killed", "rm -rf data/*; systemctl kill --signal=KILL etcd"),
+    ("the log removed", "systemctl stop etcd; rm -rf data/member/wal; systemctl restart --no-block etcd"),
+    ("the log emptied, and killed", "rm -rf data/member/wal/*; systemctl kill --signal=KILL etcd"),
+    ("the database removed", "systemctl stop etcd; rm data/member/snap/db; systemctl start --no-block etcd"),
+    ("the database emptied, and killed", "truncate -s 0 data/member/snap/db; systemctl kill --signal=KILL etcd"),
+    ("the snapshots removed", "systemctl stop etcd; rm -rf data/member/snap; systemctl start --no-block etcd"),
+    ("exchanged for an older copy", "systemctl stop etcd; rm -rf data; cp -a /root/copy data; systemctl start --no-block etcd"),
+    (
+        "an older copy in the same directories",
+        "systemctl stop etcd; for d in wal snap; do rm -f data/member/$d/*; cp -a /root/copy/member/$d/. data/member/$d; done
+         systemctl start --no-block etcd",
+    ),
+    ("exchanged for another's", "systemctl stop etcd; rm -rf data; cp -a /root/other data; systemctl start --no-block etcd"),
+];
+
+fn emptied(version: &str) -> Result<()> {
+    let bed = rebuilt_once(version)?;
+    let client = Client::new(&bed.provisioning)?;
+    let mut keys = 0;
+    for (what, script) in WAYS {
+        let host = &bed.hosts[2];
+        host.check(&["sh", "-c", "rm -rf /root/copy /root/other; cp -a /var/lib/etcd/data /root/copy"])?;
+        copy(&bed.hosts[0].path("/var/lib/etcd/data"), &host.path("/root/other"))?;
+        keys += 10;
+        for key in keys - 10..keys {
+            client::insist(|| client.put(bed.hosts[0].address(), &format!("kept/{key}"), "v"))?;
+        }
+        let begun = Instant::now();
+        lose(&bed, &format!("cd /var/lib/etcd; {script}")).with_context(|| what.to_owned())?;
+        println!("{what}: a healthy member again after {:.1?}", begun.elapsed());
+        let found = client::insist(|| client.all(host.address(), "kept/"))?;
+        ensure!(found.len() == keys, "{what}: of {keys} keys {} are there", found.len());
+    }
+    Ok(())
+}
+
+/// The third loses its data so. It comes back as another member, by itself.
+pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
+    let host = &bed.hosts[2];
+    let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+    host.sh(script)?;
+    let end = Instant::now() + PATIENCE;
+    while listed(&bed.hosts[0], "etcd-3").ok().flatten().is_none_or(|(id, _)| id == old) {
+        ensure!(Instant::now() < end, "etcd-3 is still the member {old}\n{}", journals(host)?);
+        sleep(Duration::from_millis(100));
+    }
+    wait_healthy(host, 3, PATIENCE)?;
+    host.wait_for("systemctl is-active --quiet firstboot", PATIENCE)?;
+    let log = host.journal("etcd")?;
+    ensure!(!log.contains("tocommit("), "etcd began with an empty log under an old id:\n{log}");
+    Ok(())
+}
+
+fn journals(host: &Host) -> Result<String> {
+    let tail = |unit| Ok::<_, anyhow::Error>(tests::harness::tail(&host.journal(unit)?, 20));
+    Ok(format!("firstboot:\n{}\netcd:\n{}", tail("firstboot")?, tail("etcd")?))
+}
+
+/// Ten writes that 2 and 3 acknowledged while 1 was off. 3 loses its data; 2 is cut off, and 1 comes back first. 1 and 3
+/// have none of the ten: they must not be a quorum.
+fn ten_writes(version: &str) -> Result<()> {
+    let mut bed = rebuilt_once(version)?;
+    let client = Client::new(&bed.provisioning)?;
+    let [first, second, _] = [0, 1, 2].map(|at: usize| bed.hosts[at].address());
+    client::insist(|| client.put(first, "before", "v"))?;
+    bed.hosts[0].pull_the_plug()?;
+    for number in 0..10 {
+        client::insist(|| client.put(second, &format!("acknowledged/{number}"), "v"))?;
+    }
+    bed.hosts[2].sh("rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd")?;
+    bed.provisioning.network.cut("etcd-2")?;
+    bed.hosts[0].boot()?;
+    // Longer than systemd waits to start etcd again, and than an election takes.
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        let written = client.put(first, "after", "v");
+        ensure!(written.is_err(), "1 and 3 acknowledged a write, and have none of the ten");
+        sleep(Duration::from_millis(500));
+    }
+    bed.provisioning.network.heal("etcd-2")?;
+    for host in &bed.hosts {
+        wait_healthy(host, 3, PATIENCE)?;
+    }
+    for host in &bed.hosts {
+        let found = client::insist(|| client.all(host.address(), "acknowledged/"))?;
+        ensure!(found.len() == 10, "of ten acknowledged writes {} has {}", host.name(), found.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Whatever etcd's user plants on etcd's volume, root's firstboot follows nothing of it, changes nothing outside, and waits for
+//! nothing.
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+
+use crate::bed::{Bed, NEEDS, PATIENCE};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("etcd_can_write_nowhere_on_its_volume_but_in_its_data", NEEDS, layout),
+        trial("whatever_is_planted_on_etcds_volume_is_not_followed", NEEDS, planted),
+    ]
+}
+
+/// What lies outside, and who etcd is.
+const PREPARE: &str = "set -e
+mkdir -p /outside/folder && echo precious > /outside/file && echo inner > /outside/folder/inner
+chmod 0640 /outside/file && chmod 0750 /outside/folder
+. /etc/profile.d/etcdctl.sh && etcdctl put answer 42 && etcdctl snapshot save /root/snapshot.db";
+
+/// Ways to plant something at $AT, done by etcd's user.
+const KINDS: [(&str, &str); 8] = [
+    ("a link to a file", "ln -s /outside/file $AT"),
+    ("a link to a folder", "ln -s /outside/folder $AT"),
+    ("a dangling link", "ln -s /outside/made $AT"),
+    ("a hard link", "echo own > $AT.first && ln $AT.first $AT"),
+    ("a FIFO", "mkfifo -m 0666 $AT"),
+    (
+        "a socket",
+        "python3 -c 'import os,socket; socket.socket(socket.AF_UNIX).bind(os.environ[\"AT\"])' 2> /dev/null || mkfifo $AT",
+    ),
+    ("a folder", "mkdir $AT && echo own > $AT/inner && ln -s /outside/folder $AT/link"),
+    ("a file", "echo own > $AT"),
+];
+
+/// Every path that firstboot touches where etcd can write, or could in earlier versions.
+const PATHS: [&str; 11] = [
+    "/var/lib/etcd/aside",
+    "/var/lib/etcd/restore",
+    "/var/lib/etcd/data",
+    "/var/lib/etcd/firstboot-life",
+    "/var/lib/etcd/.firstboot-life.new",
+    "/var/lib/etcd/firstboot-progress",
+    "/var/lib/etcd/.firstboot-progress.new",
+    "/var/lib/etcd/data/member",
+    "/var/lib/etcd/data/member/wal",
+    "/var/lib/etcd/data/member/snap",
+    "/var/lib/etcd/data/member/snap/db",
+];
+
+/// Puts something in the place of a path as etcd's user, on a volume as earlier versions left it, and has firstboot do all that
+/// it does there. 124 is what timeout says of a command that hangs.
+const ATTACK: &str = "systemctl stop firstboot etcd
+chown etcd:etcd /var/lib/etcd && chmod 0700 /var/lib/etcd
+[ ! -e $AT ] || mv $AT /root/kept
+setpriv --reuid=450 --regid=450 --clear-groups sh -c \"$PLANT\" || exit 99
+hung=0
+run() { timeout 40 \"$@\"; [ $? != 124 ] || hung=1; }
+run systemctl start firstboot
+run firstboot guard
+run firstboot guard --stopped
+run firstboot run
+run firstboot restore --list
+run firstboot restore --prune 0
+case $AT in */aside | */restore | */data)
+    run firstboot restore /root/snapshot.db --deadline 20
+    run firstboot restore --rollback --deadline 20 ;;
+esac
+[ $hung = 0 ]";
+
+/// As it was, for the next one. The data is a copy, and the journal one of an earlier version, which goes by the ids in the log.
+const CLEAR: &str = "systemctl stop firstboot etcd; rm -rf /var/lib/etcd /root/kept /run/firstboot/ready
+cp -a /root/volume /var/lib/etcd && cp -a /root/journal /var/lib/firstboot/journal; systemctl reset-failed";
+
+fn layout() -> Result<()> {
+    let bed = Bed::new("", "")?;
+    let host = &bed.host;
+    let modes =
+        host.check(&["stat", "-c", "%a %U:%G", "/var/lib/etcd", "/var/lib/etcd/data", "/var/lib/etcd/firstboot-life"])?;
+    ensure!(modes.lines().eq(["750 root:etcd", "700 etcd:etcd", "644 root:root"]), "{modes}");
+    for attempt in [
+        "touch /var/lib/etcd/x",
+        "ln -s /etc /var/lib/etcd/aside",
+        "mv /var/lib/etcd/data /var/lib/etcd/x",
+        "rm /var/lib/etcd/firstboot-life",
+    ] {
+        let tried = host.run(&["setpriv", "--reuid=450", "--regid=450", "--clear-groups", "sh", "-c", attempt])?;
+        ensure!(!tried.success(), "etcd's user can {attempt}");
+    }
+
+    // A volume as earlier versions left it is taken over.
+    host.check(&[
+        "sh",
+        "-c",
+        "systemctl stop firstboot etcd; mkdir -p /var/lib/etcd/aside/before-restore-20261122T101112Z",
+    ])?;
+    host.check(&[
+        "sh",
+        "-c",
+        "chown etcd:etcd /var/lib/etcd /var/lib/etcd/aside && chmod 0700 /var/lib/etcd /var/lib/etcd/aside",
+    ])?;
+    // And so is a journal that knows nothing of the data.
+    host.check(&["sed", "-i", "/\"data-made\"\\|\"data-begun\"/d", "/var/lib/firstboot/journal"])?;
+    host.check(&["sh", "-c", "rm /var/lib/etcd/firstboot-progress /run/firstboot/ready; systemctl start firstboot"])?;
+    wait_healthy(host, 1, PATIENCE)?;
+    let modes =
+        host.check(&["stat", "-c", "%a %U:%G", "/var/lib/etcd", "/var/lib/etcd/aside", "/var/lib/etcd/data"])?;
+    ensure!(modes.lines().eq(["750 root:etcd", "700 root:root", "700 etcd:etcd"]), "{modes}");
+    let journal = host.read("/var/lib/firstboot/journal")?;
+    ensure!(journal.contains("\"data-begun\""), "{journal}");
+    Ok(())
+}
+
+fn planted() -> Result<()> {
+    let bed = Bed::new("", "")?;
+    let host = &bed.host;
+    host.check(&["sh", "-c", PREPARE])?;
+    host.check(&[
+        "sh",
+        "-c",
+        "systemctl stop firstboot etcd && cp -a /var/lib/etcd /root/volume && sed '/data-made/d; /data-begun/d' /var/lib/firstboot/journal > /root/journal",
+    ])?;
+    host.sh(CLEAR)?;
+    let before = outside(host)?;
+    for path in PATHS {
+        for (kind, plant) in KINDS {
+            let script = format!("export AT={path} PLANT='{}'\n{ATTACK}", plant.replace('\'', "'\\''"));
+            let ran = host.sh(&script)?;
+            let what = format!("{kind} at {path}");
+            ensure!(ran.code() != 99, "{what} could not be planted: {ran:?}");
+            ensure!(ran.success(), "{what}: something hangs: {ran:?}");
+            ensure!(outside(host)? == before, "{what}: something outside has changed: {ran:?}\n{}", outside(host)?);
+            host.sh(CLEAR)?;
+        }
+    }
+    // What each attack began from is a member's data.
+    host.check(&["systemctl", "start", "firstboot"])?;
+    wait_healthy(host, 1, PATIENCE).context("the volume that was kept is of no use: nothing was proved")?;
+    ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
+    Ok(())
+}
+
+/// All that lies outside, and the folders of the system that a link could lead to.
+fn outside(host: &Host) -> Result<String> {
+    host.check(&["sh", "-c", "find /outside /etc /root -maxdepth 1 -printf '%p %y %m %U:%G\\n' | grep -v '^/root/kept' | sort; cat /outside/file /outside/folder/*"])
+}
