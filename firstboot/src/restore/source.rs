@@ -4,8 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use recipes::EtcdVersion;
+use anyhow::{Context as _, Result};
 
 use super::spool::Spool;
 use super::{Options, fetch};
@@ -16,7 +15,7 @@ use crate::journal::Source;
 use crate::say::say;
 use crate::snapshot::decode::{decode, is_encoded};
 use crate::snapshot::remote::Remote;
-use crate::snapshot::verify::{self, Digest, Hash, Verified};
+use crate::snapshot::verify::{self, Digest, Hash};
 
 /// The snapshot on this node's disk, verified.
 pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) -> Result<Source> {
@@ -29,7 +28,9 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
     let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
     say(format!("verifying {}", path.display()));
     let verified = verify::verify(&path, hash)?;
-    check_version(&path, &verified, identity.cluster.etcd.version)?;
+    if let Some(why) = verified.objection_of(identity.cluster.etcd.version) {
+        return Err(refused(format!("{}: {why}", path.display())));
+    }
     let revision = u64::try_from(verified.revision).context("the snapshot has a negative revision")?;
     say(format!("{} is good: revision {revision}", path.display()));
     Ok(Source { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
@@ -55,21 +56,4 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
         files::remove(&stored)?;
     }
     Ok(plain)
-}
-
-/// An older etcd does not know what a newer one wrote.
-fn check_version(path: &Path, verified: &Verified, runs: EtcdVersion) -> Result<()> {
-    let Some(wrote) = verified.storage_version.as_deref().and_then(|version| version.parse::<EtcdVersion>().ok())
-    else {
-        return Ok(());
-    };
-    ensure!(
-        wrote.minor <= runs.minor,
-        refused(format!(
-            "{} was made by etcd 3.{}, and this image has {runs}, which cannot read that",
-            path.display(),
-            wrote.minor
-        ))
-    );
-    Ok(())
 }
