@@ -13,7 +13,7 @@ use crate::files::{self, Stamp};
 use crate::identity::Identity;
 use crate::journal::Source;
 use crate::say::say;
-use crate::snapshot::decode::{decode, is_encoded};
+use crate::snapshot::decode::{Locked, decode, is_encoded};
 use crate::snapshot::remote::Remote;
 use crate::snapshot::verify::{self, Digest, Hash};
 
@@ -45,12 +45,15 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
         None => std::fs::canonicalize(path).with_context(|| format!("cannot read {}", path.display()))?,
     };
     let file = File::open(&stored).with_context(|| format!("cannot open {}", stored.display()))?;
-    if !is_encoded(&file).with_context(|| format!("cannot read {}", stored.display()))? {
+    if !is_encoded(&stored, &file)? {
         return Ok(stored);
     }
     say(format!("reading the snapshot out of {}", path.display()));
     let mut spool = Spool::begin("decoded")?;
-    decode(&stored, options.identity.as_deref(), &mut spool)?;
+    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| match error.downcast::<Locked>() {
+        Ok(locked) => refused(locked.to_string()),
+        Err(error) => error,
+    })?;
     let plain = spool.finish(None)?;
     if remote.is_some() {
         files::remove(&stored)?;

@@ -208,7 +208,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let beside = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let room = options.dir.as_deref().unwrap_or(beside);
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let encoded = is_encoded(&file).with_context(|| format!("cannot read {}", path.display()))?;
+    let encoded = is_encoded(path, &file)?;
     if encoded {
         // Nobody else sees it, and it is gone with this process.
         file = Part::begin(room, "firstboot-verify")?.file().try_clone().context("cannot hold a file open")?;
