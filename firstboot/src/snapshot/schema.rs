@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         let compacted = self.meta.compacted();
         self.history.check(compacted, faults);
         self.auth.finish(faults);
-        for expected in [self.meta.objection(), self.versions_objection()].into_iter().flatten() {
+        for expected in [self.meta.objection(self.history.newest()), self.versions_objection()].into_iter().flatten() {
             faults.add(None, 0, format!("{expected} (bucket `meta`)"), "something else");
         }
         let version = |minor| format!("3.{minor}.0");

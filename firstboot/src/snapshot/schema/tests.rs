@@ -74,7 +74,11 @@ fn contents_are_counted() {
 fn a_member_starts_no_lower_than_history_was_compacted() {
     for (compacted, stands) in [(9, 9), (4, 5)] {
         let (five, record, compacted) = (revision(5, 0, ""), record(5, 5, 1), revision(compacted, 0, ""));
-        let entries = [("key", &five[..], &record[..]), ("meta", b"scheduledCompactRev", &compacted)];
+        let entries = [
+            ("key", &five[..], &record[..]),
+            ("meta", b"scheduledCompactRev", &compacted),
+            ("meta", b"finishedCompactRev", &compacted),
+        ];
         let (contents, faults) = read(&with(&entries));
         assert_eq!((contents.revision, faults), (stands, vec![]));
     }
@@ -117,6 +121,7 @@ fn what_is_wrong_is_said_with_its_place_and_without_its_contents() {
         ("members_removed", b"1", b"", "the word `removed`"),
         ("meta", b"term", b"1", "8 bytes that are 1 or more"),
         ("meta", b"finishedCompactRev", b"1", "17 bytes"),
+        ("meta", b"scheduledCompactRev", &revision(9, 0, ""), "a compaction under way up to a revision that there is"),
         ("meta", b"surprise", b"1", "a key that etcd 3.4 to 3.7 knows"),
         ("meta", b"term", &[1; 8], "`consistent_index`, for there is a `term`"),
         ("cluster", b"clusterVersion", b"3x", "3.MINOR.0"),
