@@ -14,8 +14,8 @@ use crate::identity::Identity;
 use crate::journal::Source;
 use crate::say::say;
 use crate::snapshot::decode::{Locked, decode, is_encoded};
+use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
-use crate::snapshot::verify::{self, Digest, Hash};
 
 /// The snapshot on this node's disk, verified.
 pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) -> Result<Source> {
@@ -27,7 +27,7 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
     let stamp = Stamp::of(&path)?;
     let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
     say(format!("verifying {}", path.display()));
-    let verified = verify::verify(&path, hash)?;
+    let verified = examine::verify(&path, hash)?;
     if let Some(why) = verified.objection_of(identity.cluster.etcd.version) {
         return Err(refused(format!("{}: {why}", path.display())));
     }
