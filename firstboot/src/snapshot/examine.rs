@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -14,6 +15,7 @@ use recipes::Sha256;
 use ring::digest;
 use serde::Serialize;
 
+use super::encode::finished;
 use super::folder::beside;
 use super::manifest::{self, Manifest};
 use super::schema::{Contents, Reader};
@@ -193,24 +195,43 @@ struct Digests {
     right: bool,
 }
 
+/// So much is read at a time, and so many of them are between the disk and the digest.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
+
 impl Digests {
+    /// Reads in one thread and digests in another: the digest takes the longest of all, and waits for nothing else.
     fn of(file: &File, pages: u64, size: u64) -> io::Result<Self> {
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut buffer = vec![0; 256 << 10];
-        let mut at = 0;
-        while at < pages {
-            let piece = usize::try_from(pages - at).unwrap_or(buffer.len()).min(buffer.len());
-            file.read_exact_at(&mut buffer[..piece], at)?;
-            context.update(&buffer[..piece]);
-            at += piece as u64;
-        }
-        let trailer = &mut buffer[..usize::try_from(size - pages).unwrap_or(0)];
-        file.read_exact_at(trailer, pages)?;
+        let lost = || io::Error::other("the thread that makes the digest died");
+        let mut context = thread::scope(|scope| {
+            let (full, filled) = mpsc::sync_channel::<Vec<u8>>(PIECES);
+            let (back, empty) = mpsc::channel();
+            (0..PIECES).for_each(|_| drop(back.send(Vec::with_capacity(PIECE))));
+            let digesting = scope.spawn(move || {
+                let mut context = digest::Context::new(&digest::SHA256);
+                for piece in filled {
+                    context.update(&piece);
+                    // Nobody takes it back when all is read.
+                    let _ = back.send(piece);
+                }
+                context
+            });
+            let mut at = 0;
+            while at < pages {
+                let mut piece = empty.recv().map_err(|_| lost())?;
+                piece.resize(usize::try_from(pages - at).unwrap_or(PIECE).min(PIECE), 0);
+                file.read_exact_at(&mut piece, at)?;
+                at += piece.len() as u64;
+                full.send(piece).map_err(|_| lost())?;
+            }
+            drop(full);
+            digesting.join().map_err(|_| lost())
+        })?;
+        let mut trailer = vec![0; usize::try_from(size - pages).unwrap_or(0)];
+        file.read_exact_at(&mut trailer, pages)?;
         let right = context.clone().finish().as_ref() == trailer;
-        context.update(trailer);
-        let mut whole = [0; 32];
-        whole.copy_from_slice(context.finish().as_ref());
-        Ok(Self { whole: Sha256::new(whole), right })
+        context.update(&trailer);
+        Ok(Self { whole: finished(context), right })
     }
 }
 
