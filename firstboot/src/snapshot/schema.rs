@@ -54,6 +54,8 @@ pub(crate) struct Contents {
     pub(crate) storage_version: Option<String>,
     /// The lowest version of the members, as the cluster has agreed on.
     pub(crate) cluster_version: Option<String>,
+    /// The version to which the cluster was being downgraded.
+    pub(crate) downgrade: Option<String>,
     /// The members of the cluster it was taken from, learners too.
     pub(crate) members: Vec<Member>,
     /// Whether clients must authenticate.
@@ -72,10 +74,18 @@ pub(crate) struct Contents {
 impl Contents {
     /// Why an etcd of this version does not start from it.
     ///
-    /// 3.6 and later refuse what a later minor has written, and 3.4 does from 3.4.31 on. The others read it: each minor
-    /// was started on what each other one wrote.
+    /// 3.6 and later refuse what a later minor has written, and 3.4 does from 3.4.31 on; 3.5 refuses a cluster that is being
+    /// downgraded to another minor. All else starts: each minor was started on what each other one wrote.
     pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
+        if etcd.minor == 5
+            && let Some(target) = minor(&self.downgrade).filter(|target| *target != 5)
+        {
+            return Some(format!(
+                "its cluster was being downgraded to etcd 3.{target}, and etcd {etcd} does not start from that. Take a \
+                 snapshot after the downgrade"
+            ));
+        }
         let wrote = minor(&self.storage_version).max(minor(&self.cluster_version).filter(|minor| *minor >= 6))?;
         let reads = match (etcd.minor, etcd.patch) {
             (4, patch) if patch >= 31 => 5,
@@ -84,7 +94,8 @@ impl Contents {
         };
         (wrote > reads).then(|| {
             format!(
-                "etcd 3.{wrote} wrote it, and etcd {etcd} does not start from that. Restore it with an image that has                  etcd 3.{wrote}, and downgrade the cluster then"
+                "etcd 3.{wrote} wrote it, and etcd {etcd} does not start from that. Restore it with an image that has \
+                 etcd 3.{wrote}, and downgrade the cluster then"
             )
         })
     }
@@ -147,6 +158,7 @@ impl<'a> Reader<'a> {
         contents.term = self.meta.term.unwrap_or(0);
         contents.storage_version = self.meta.storage.map(version);
         contents.cluster_version = self.cluster.minor.map(version);
+        contents.downgrade = self.cluster.downgrade.map(version);
         contents.auth_enabled = self.auth.enabled;
         self.contents
     }
@@ -155,7 +167,7 @@ impl<'a> Reader<'a> {
     /// 3.6 does not start where either is above its own.
     fn versions_objection(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
-        let differ = cluster.is_some() && self.meta.storage != cluster && !self.cluster.downgrading;
+        let differ = cluster.is_some() && self.meta.storage != cluster && self.cluster.downgrade.is_none();
         differ.then_some("`storageVersion` as `clusterVersion`; or it is taken while etcd was upgraded: take another")
     }
 

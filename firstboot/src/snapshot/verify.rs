@@ -120,19 +120,28 @@ fn table(verified: &Verified, booted: Option<&Booted>) -> String {
         Digest::Wrong => "WRONG",
         Digest::Absent => "absent",
     };
+    let auth = match (verified.auth_enabled, verified.users) {
+        (true, _) => "on",
+        (false, 0) => "off",
+        (false, _) => "off, though there are users",
+    };
     let mut rows = vec![
         ("revision", format!("{revision}, compacted up to {compacted}")),
         ("keys", format!("{keys} with their history, hash {hash:08x}")),
         ("raft", format!("index {index}, term {term}")),
         ("storage version", storage_version.clone().unwrap_or_else(|| "none (before 3.6)".to_owned())),
         ("members", members.join(", ")),
-        ("auth", if verified.auth_enabled { "on" } else { "off" }.to_owned()),
+        ("auth", auth.to_owned()),
         ("leases", leases.to_string()),
         ("pages", format!("{} of {} bytes, {} in use", verified.pages, verified.page_size, verified.used)),
         ("size", format!("{} bytes", verified.size)),
         ("digest at its end", digest.to_owned()),
         ("sha256", verified.sha256.to_string()),
     ];
+    if verified.alarms > 0 {
+        let alarms = format!("{}; etcd refuses writes, or everything, until they are disarmed", verified.alarms);
+        rows.push(("alarms", alarms));
+    }
     if let Some(Booted { etcd, live_keys, hash_kv, milliseconds }) = booted {
         rows.push((
             "booted",

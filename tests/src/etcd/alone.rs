@@ -49,7 +49,8 @@ impl Alone {
         let mut alone =
             Alone { folder: folder.to_owned(), version: version.to_owned(), process: Tied::spawn(&etcd, &log)? };
         let begun = Instant::now();
-        while !alone.get("/health").is_ok_and(|body| body.contains("true")) {
+        // With an alarm it serves, too.
+        while !alone.get("/health?exclude=NOSPACE&exclude=CORRUPT").is_ok_and(|body| body.contains("true")) {
             let ended = alone.process.ended()?;
             if ended.is_some() || begun.elapsed() > patience {
                 let log = fs::read_to_string(folder.join("log")).unwrap_or_default();

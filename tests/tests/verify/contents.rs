@@ -10,6 +10,9 @@ use crate::image::{Image, PAGE};
 /// Keys and values.
 pub(crate) type Bucket = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// An element of a leaf: its flags, key and value.
+type Element = (u32, Vec<u8>, Vec<u8>);
+
 /// Buckets by their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents(pub(crate) BTreeMap<Vec<u8>, Bucket>);
@@ -41,7 +44,7 @@ impl Contents {
     /// Writes them as bbolt would: leaves in order, then what points to them.
     pub(crate) fn image(&self) -> Image {
         let mut pages = Pages(vec![0; 2 * PAGE]);
-        let root: Vec<(u32, Vec<u8>, Vec<u8>)> = self
+        let root: Vec<Element> = self
             .0
             .iter()
             .map(|(name, bucket)| {
@@ -77,7 +80,7 @@ struct Pages(Vec<u8>);
 
 impl Pages {
     fn bucket(&mut self, bucket: &Bucket) -> usize {
-        let mut leaves: Vec<Vec<(u32, Vec<u8>, Vec<u8>)>> = vec![Vec::new()];
+        let mut leaves: Vec<Vec<Element>> = vec![Vec::new()];
         let mut size = 0;
         for (key, value) in bucket {
             let own = 16 + key.len() + value.len();
@@ -98,7 +101,7 @@ impl Pages {
         level[0].1
     }
 
-    fn leaf(&mut self, elements: &[(u32, Vec<u8>, Vec<u8>)]) -> usize {
+    fn leaf(&mut self, elements: &[Element]) -> usize {
         let (mut table, mut data) = (Vec::new(), Vec::new());
         for (index, (flags, key, value)) in elements.iter().enumerate() {
             table.extend(flags.to_le_bytes());

@@ -10,9 +10,12 @@ use super::Member;
 pub(super) struct Cluster {
     /// 3.MINOR.0.
     pub(super) minor: Option<u64>,
-    /// Whether a downgrade is under way (from 3.5 on).
-    pub(super) downgrading: bool,
+    /// The minor to which a downgrade is under way (from 3.5 on).
+    pub(super) downgrade: Option<u64>,
 }
+
+/// The newest minor whose database is known here.
+const NEWEST: u64 = 7;
 
 impl Cluster {
     /// A key of `cluster`; gives what is wrong with it.
@@ -23,11 +26,12 @@ impl Cluster {
                 self.minor.is_none().then_some("a cluster version, 3.MINOR.0")
             }
             b"downgrade" => match serde_json::from_slice::<Downgrade>(value) {
-                Ok(Downgrade { target, enabled }) if !enabled || minor(target.as_bytes()).is_some() => {
-                    self.downgrading = enabled;
-                    None
+                Ok(Downgrade { target, enabled }) => {
+                    self.downgrade = minor(target.as_bytes()).filter(|_| enabled);
+                    (enabled && self.downgrade.is_none())
+                        .then_some("a downgrade with a target version, for it is enabled")
                 }
-                _ => Some("a downgrade in JSON, with a target version if it is enabled"),
+                Err(_) => Some("a downgrade in JSON"),
             },
             _ => Some("`clusterVersion` or `downgrade`"),
         }
@@ -43,12 +47,12 @@ struct Downgrade {
     enabled: bool,
 }
 
-/// The minor version in `3.MINOR.0`, as etcd writes the versions of cluster and storage.
+/// The minor version in `3.MINOR.0`, as etcd up to 3.7 writes the versions of cluster and storage.
 pub(super) fn minor(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let minor = text.strip_prefix("3.")?.strip_suffix(".0")?;
     let number = minor.parse().ok()?;
-    (minor == u64::to_string(&number)).then_some(number)
+    (number <= NEWEST && minor == u64::to_string(&number)).then_some(number)
 }
 
 /// A member's ID as a key: hexadecimal, as Go prints it (types.ID).
@@ -104,16 +108,16 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_etcd_writes_them() {
-        assert_eq!((minor(b"3.0.0"), minor(b"3.6.0"), minor(b"3.10.0")), (Some(0), Some(6), Some(10)));
-        for wrong in ["", "3.6", "3.6.1", "2.6.0", "3.06.0", "3.+6.0", "3.6.0 ", "3x6.0", "v3.6.0", "3..0"] {
+        assert_eq!((minor(b"3.0.0"), minor(b"3.6.0"), minor(b"3.7.0")), (Some(0), Some(6), Some(7)));
+        for wrong in ["", "3.6", "3.8.0", "3.6.1", "2.6.0", "3.06.0", "3.+6.0", "3.6.0 ", "3x6.0", "v3.6.0", "3..0"] {
             assert_eq!(minor(wrong.as_bytes()), None, "{wrong}");
         }
         let mut cluster = Cluster::default();
         assert_eq!(cluster.setting(b"clusterVersion", b"3.5.0"), None);
         assert_eq!(cluster.setting(b"downgrade", br#"{"target-version":"","enabled":false}"#), None);
-        assert_eq!((cluster.minor, cluster.downgrading), (Some(5), false));
+        assert_eq!((cluster.minor, cluster.downgrade), (Some(5), None));
         assert_eq!(cluster.setting(b"downgrade", br#"{"target-version":"3.5.0","enabled":true}"#), None);
-        assert!(cluster.downgrading);
+        assert_eq!(cluster.downgrade, Some(5));
         for (key, value) in [
             (&b"clusterVersion"[..], &b"3.5.x"[..]),
             (b"clusterVersioo", b"3.5.0"),

@@ -173,6 +173,12 @@ fn an_etcd_that_does_not_start_from_it_is_named() {
             assert!(objection(etcd).unwrap().contains(etcd), "{etcd} {contents:?}");
         }
     }
+    let downgrade = |target: &str| Contents { downgrade: Some(target.into()), ..wrote(6, 6) };
+    let objection = |target, etcd: &str| downgrade(target).objection_of(etcd.parse().unwrap());
+    assert!(objection("3.6.0", "3.5.35").unwrap().contains("downgraded to etcd 3.6"));
+    for (target, etcd) in [("3.5.0", "3.5.35"), ("3.6.0", "3.6.16"), ("3.6.0", "3.7.3")] {
+        assert_eq!(objection(target, etcd), None, "{target} {etcd}");
+    }
 }
 
 proptest! {
