@@ -38,7 +38,10 @@ crash-sweep: tools build
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo 'skipped: cargo-deny is not installed'; fi
+	@if ! command -v cargo-deny >/dev/null; then echo 'skipped: dependencies: cargo-deny is not installed'; \
+	else cargo deny check bans licenses sources && if cargo deny fetch db >/dev/null 2>&1; \
+		then cargo deny check --disable-fetch advisories; \
+		else echo 'skipped: advisories: github.com/rustsec/advisory-db cannot be fetched'; fi; fi
 
 bench: tools build
 	cargo run --locked -q --release -p tests --bin bench

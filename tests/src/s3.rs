@@ -33,6 +33,8 @@ pub enum Fault {
     Half(u32),
     /// Everything that goes up takes so much longer for each request.
     Slow(Duration),
+    /// The server does what a request whose first line has this word in it asks for, and the answer takes so much longer.
+    SlowAnswer(&'static str, Duration),
     /// The digest of what is stored is given as another.
     Lie,
     /// What is read back has its last byte flipped, and no digest is given.
@@ -170,6 +172,8 @@ fn pass(mut client: TcpStream, faults: &Mutex<Vec<Fault>>) -> io::Result<()> {
     server.write_all(&body)?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
+    let slow = due.iter().find_map(|fault| if let Fault::SlowAnswer(_, pause) = fault { Some(*pause) } else { None });
+    slow.into_iter().for_each(sleep);
     if due.iter().any(|fault| matches!(fault, Fault::Truncate(_))) {
         answer.truncate(20);
     }
@@ -207,7 +211,11 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 /// The faults that this request suffers; those with a count are counted down.
 fn due(faults: &mut Vec<Fault>, head: &str) -> Vec<Fault> {
-    let concerns = |fault: &Fault| !matches!(fault, Fault::Status500(method, _) if !head.starts_with(method));
+    let concerns = |fault: &Fault| match fault {
+        Fault::Status500(method, _) => head.starts_with(method),
+        Fault::SlowAnswer(word, _) => head.lines().next().is_some_and(|line| line.contains(word)),
+        _ => true,
+    };
     let now = faults.iter().filter(|fault| concerns(fault)).copied().collect();
     for fault in faults.iter_mut().filter(|fault| concerns(fault)) {
         if let Fault::Status500(_, times) | Fault::Truncate(times) = fault {

@@ -1,36 +1,71 @@
 //! A set of page ids.
 
-/// One bit for each page.
-#[derive(Debug)]
-pub(crate) struct Bitmap(Vec<u64>);
+use std::collections::BTreeMap;
+
+/// Words in one chunk.
+const WORDS: usize = 16;
+/// Ids in one chunk.
+const CHUNK: u64 = 64 * WORDS as u64;
+
+/// One bit for each page. Only chunks with an id in them take memory, so a file that merely says that it is long costs
+/// nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Bitmap(BTreeMap<u64, [u64; WORDS]>);
 
 impl Bitmap {
-    /// An empty set for ids below `pages`.
-    pub(crate) fn new(pages: u64) -> Self {
-        let words = usize::try_from(pages.div_ceil(64)).expect("a file's pages fit the address space, a bit each");
-        Self(vec![0; words])
-    }
-
     /// Puts an id in; says whether it was not in before.
     pub(crate) fn insert(&mut self, id: u64) -> bool {
         let (word, bit) = place(id);
-        let new = self.0[word] & bit == 0;
-        self.0[word] |= bit;
+        let chunk = self.0.entry(id / CHUNK).or_insert([0; WORDS]);
+        let new = chunk[word] & bit == 0;
+        chunk[word] |= bit;
         new
     }
 
-    /// Whether an id is in; one that is out of range is not.
+    /// Whether an id is in.
     pub(crate) fn contains(&self, id: u64) -> bool {
         let (word, bit) = place(id);
-        self.0.get(word).is_some_and(|found| found & bit != 0)
+        self.0.get(&(id / CHUNK)).is_some_and(|chunk| chunk[word] & bit != 0)
     }
 
     /// How many are in.
     pub(crate) fn count(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+        self.0.values().flat_map(|chunk| chunk.iter()).map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// The lowest id in the set that is not below this one.
+    pub(crate) fn next(&self, from: u64) -> Option<u64> {
+        self.0.range(from / CHUNK..).find_map(|(chunk, words)| {
+            let start = chunk * CHUNK;
+            let first = from.saturating_sub(start);
+            (first..CHUNK).find(|at| words[place(*at).0] & place(*at).1 != 0).map(|at| start + at)
+        })
     }
 }
 
+/// The word of the chunk, and the bit of the word.
 fn place(id: u64) -> (usize, u64) {
-    (usize::try_from(id / 64).unwrap_or(usize::MAX), 1 << (id % 64))
+    // Below WORDS, so it fits.
+    (usize::try_from(id / 64).unwrap_or(usize::MAX) % WORDS, 1 << (id % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_far_apart_take_little_memory_and_are_found_in_order() {
+        let mut set = Bitmap::default();
+        let ids = [0, 63, 64, CHUNK - 1, CHUNK, 1 << 51];
+        assert!(ids.iter().all(|id| set.insert(*id)) && !set.insert(64));
+        assert_eq!((set.count(), set.0.len()), (6, 3));
+        let mut found = Vec::new();
+        let mut from = 0;
+        while let Some(id) = set.next(from) {
+            found.push(id);
+            from = id + 1;
+        }
+        assert_eq!(found, ids);
+        assert!(set.contains(CHUNK) && !set.contains(CHUNK + 1) && !set.contains(1 << 40));
+    }
 }

@@ -23,7 +23,7 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     used: &mut Bitmap,
     faults: &mut Faults,
 ) -> io::Result<Bitmap> {
-    let mut free = Bitmap::new(pages);
+    let mut free = Bitmap::default();
     if id < 2 || id >= pages {
         faults.add(
             None,
@@ -54,9 +54,6 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
         );
         return Ok(free);
     }
-    for page in id..id + span {
-        used.insert(page);
-    }
     let (skip, count) = match header.count {
         OVERFULL => (HEADER as u64 + 8, u64_at(&first, HEADER)),
         count => (HEADER as u64, u64::from(count)),
@@ -71,11 +68,19 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
         );
         return Ok(free);
     }
+    // bbolt takes the pages for the list out of the list, so the list may be that much shorter than its pages allow.
+    let needed = (skip + count * 8) / size + 1;
+    if span > needed + 1 + span / 64 {
+        let expected = format!("an overflow of {} pages, for the list has {count} pages in it", needed - 1);
+        faults.add(Some(id), start + 12, expected, header.overflow.to_string());
+        return Ok(free);
+    }
     let mut piece = vec![0; PIECE];
     let mut before = 1;
     let mut at = start + skip;
     let end = at + count * 8;
-    while at < end {
+    // A list with so much wrong in it is no list; the rest of it may be as long as the file says that it is.
+    while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;
         for (index, word) in (0..).zip(bytes.chunks_exact(8)) {
@@ -94,6 +99,9 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
             before = page;
         }
         at += bytes.len() as u64;
+    }
+    if at >= end {
+        (id..id + span).for_each(|page| _ = used.insert(page));
     }
     Ok(free)
 }

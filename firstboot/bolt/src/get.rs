@@ -92,8 +92,8 @@ fn leaf(bytes: &[u8], key: &[u8]) -> io::Result<Found> {
 }
 
 fn search(node: &Node<'_>, key: &[u8]) -> Found {
-    let at = (0..node.count()).find(|at| node.key(*at) == key)?;
-    Some((node.is_bucket(at), node.value(at).to_vec()))
+    let found = (0..node.count()).map(|at| node.pair(at)).find(|pair| pair.key == key)?;
+    Some((found.is_bucket, found.value.to_vec()))
 }
 
 fn damaged(what: &str) -> io::Error {

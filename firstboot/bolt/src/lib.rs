@@ -5,8 +5,9 @@
 //! a B+tree itself. Only the meta pages have a checksum, so everything else is held against what bbolt's writer does
 //! without exception: the file is either as bbolt wrote it, or [`check`] says where it is not.
 //!
-//! The file is never mapped: a page that the disk cannot give is an error here and not a signal, and memory stays at
-//! a bit or two for each page and the few pages from the root to the one looked at.
+//! The file is never mapped: a page that the disk cannot give is an error here and not a signal. Memory stays at a bit
+//! or two for each page in use and the few pages from the root to the one looked at, however long the file says that it
+//! is.
 
 mod bitmap;
 mod fault;
@@ -20,7 +21,7 @@ mod walk;
 
 pub use fault::{Fault, Faults};
 pub use get::get;
-pub use meta::Meta;
+pub use meta::{META_PAGES, Meta, stated_length};
 pub use read::ReadAt;
 pub use walk::{Entry, Form, Path, Place, Report, Visit, check};
 

@@ -98,16 +98,46 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
             faults.add(Some(number), offset, expected, found);
         }
     }
-    if let (Form::Snapshot, [first, second]) = (form, metas.as_slice()) {
-        // One transaction is streamed: both pages say the same, and the second has the number before.
-        let expected = Meta { txid: first.txid.wrapping_sub(1), ..first.clone() };
-        if *second != expected {
-            let at = u64::from(first.page_size);
-            faults.add(Some(1), at, "the first meta page's fields and the transaction before", format!("{second:?}"));
+    if let [first, second] = metas.as_slice() {
+        let at = u64::from(first.page_size);
+        if let Some(expected) = disagreement(form, first, second) {
+            faults.add(Some(1), at, expected, format!("{second:?}, and the first is {first:?}"));
         }
     }
-    Ok(metas.into_iter().reduce(|a, b| if b.txid > a.txid { b } else { a }))
+    Ok(metas.into_iter().reduce(newer))
 }
+
+fn newer(a: Meta, b: Meta) -> Meta {
+    if b.txid > a.txid { b } else { a }
+}
+
+/// What two valid meta pages of one file must agree on, and do not.
+fn disagreement(form: Form, first: &Meta, second: &Meta) -> Option<&'static str> {
+    // bbolt streams one transaction: both pages have its fields, and the second has the transaction id before.
+    let streamed = Meta { txid: first.txid.wrapping_sub(1), ..first.clone() };
+    match form {
+        Form::Snapshot => (*second != streamed).then_some("the first meta page's fields and the transaction before"),
+        Form::Live => {
+            // The pages take turns. In a file that was streamed before it lived, the page that is written first may be
+            // the newer one, so that there are two transactions between them. A file never has fewer pages than before.
+            let (old, new) = if first.txid > second.txid { (second, first) } else { (first, second) };
+            let fits = (1..=2).contains(&(new.txid - old.txid)) && new.pages >= old.pages;
+            let fits = fits && new.page_size == old.page_size;
+            (!fits).then_some("a meta page from one or two transactions before or after the first one's")
+        }
+    }
+}
+
+/// The length of the database that begins with these bytes, as its meta pages say; nothing where neither is valid. The
+/// bytes must reach to the end of the second meta page: [`META_PAGES`] do.
+pub fn stated_length(begin: &[u8]) -> Option<u64> {
+    let mut faults = Faults::default();
+    let meta = find(begin, begin.len() as u64, Form::Live, &mut faults).ok()??;
+    meta.pages.checked_mul(u64::from(meta.page_size))
+}
+
+/// So many bytes hold both meta pages, however large a page is.
+pub const META_PAGES: usize = (1 << 16) + LENGTH;
 
 /// A page that should be a meta page.
 struct Page {

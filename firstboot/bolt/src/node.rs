@@ -90,6 +90,20 @@ pub(crate) struct Node<'a> {
     bytes: &'a [u8],
     kind: u16,
     count: usize,
+    /// Where the last element ends.
+    end: usize,
+}
+
+/// One element of a leaf.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair<'a> {
+    /// Byte of the page at which the key begins.
+    pub(crate) at: usize,
+    pub(crate) key: &'a [u8],
+    /// It begins where the key ends.
+    pub(crate) value: &'a [u8],
+    /// Whether the value is a bucket.
+    pub(crate) is_bucket: bool,
 }
 
 impl<'a> Node<'a> {
@@ -103,29 +117,29 @@ impl<'a> Node<'a> {
                 format!("at most {} elements, for there is no room for more", (bytes.len() - HEADER) / ELEMENT);
             return Err((10, expected, count.to_string()));
         }
-        let node = Self { bytes, kind: header.kind, count };
+        let mut node = Self { bytes, kind: header.kind, count, end: header.table_end() };
         let mut next = header.table_end() as u64;
         let mut before: Option<&[u8]> = None;
         for index in 0..count {
-            let at = HEADER + index * ELEMENT;
+            let row = HEADER + index * ELEMENT;
             let element = Element::parse(header.kind, bytes, index);
             if element.start != next {
                 let expected = format!("{} at byte {next} of the page", name(index, "key"));
-                return Err((at, expected, element.start.to_string()));
+                return Err((row, expected, element.start.to_string()));
             }
             next = element.start + element.key + element.value;
             if next > bytes.len() as u64 {
                 let expected = format!("{} inside the page's {} bytes", name(index, "end"), bytes.len());
-                return Err((at, expected, next.to_string()));
+                return Err((row, expected, next.to_string()));
             }
             if element.key == 0 {
-                return Err((at, format!("{} not empty", name(index, "key")), "length 0".to_owned()));
+                return Err((row, format!("{} not empty", name(index, "key")), "length 0".to_owned()));
             }
             if element.flags > BUCKET {
-                return Err((at, format!("{} 0 or 1", name(index, "flags")), format!("{:#x}", element.flags)));
+                return Err((row, format!("{} 0 or 1", name(index, "flags")), format!("{:#x}", element.flags)));
             }
             if header.kind == BRANCH && node.child(index) < 2 {
-                return Err((at + 8, name(index, "page to be 2 or more"), node.child(index).to_string()));
+                return Err((row + 8, name(index, "page to be 2 or more"), node.child(index).to_string()));
             }
             let key = node.key(index);
             if let Some(before) = before
@@ -136,6 +150,7 @@ impl<'a> Node<'a> {
             }
             before = Some(key);
         }
+        node.end = at(next);
         Ok(node)
     }
 
@@ -158,15 +173,17 @@ impl<'a> Node<'a> {
         &self.bytes[at(element.start)..at(element.start + element.key)]
     }
 
-    /// A leaf's value.
-    pub(crate) fn value(&self, index: usize) -> &'a [u8] {
+    /// A leaf's element.
+    pub(crate) fn pair(&self, index: usize) -> Pair<'a> {
         let element = Element::parse(self.kind, self.bytes, index);
-        &self.bytes[at(element.start + element.key)..at(element.start + element.key + element.value)]
+        let (start, middle) = (at(element.start), at(element.start + element.key));
+        let value = &self.bytes[middle..middle + at(element.value)];
+        Pair { at: start, key: &self.bytes[start..middle], value, is_bucket: element.flags & BUCKET != 0 }
     }
 
-    /// Whether a leaf's value is a bucket.
-    pub(crate) fn is_bucket(&self, index: usize) -> bool {
-        Element::parse(self.kind, self.bytes, index).flags & BUCKET != 0
+    /// All keys and values, each value behind its key.
+    pub(crate) fn data(&self) -> &'a [u8] {
+        &self.bytes[HEADER + self.count * ELEMENT..self.end]
     }
 
     /// The page that a branch's element points to.

@@ -5,24 +5,24 @@ use std::io;
 use crate::HEADER;
 use crate::bitmap::Bitmap;
 use crate::fault::{Faults, shown};
-use crate::node::{self, Header, Node};
-use crate::read::{ReadAt, u64_at};
+use crate::node::{self, Header, Node, Pair};
+use crate::read::{Pages, ReadAt, u64_at};
 use crate::walk::{Entry, Path, Place, Visit};
 
 /// No tree is as deep as this, buckets within buckets counted: a page has room for dozens of keys, and bbolt splits
 /// it in halves.
 const DEEPEST: usize = 64;
-/// No page with its overflow is as long as this: etcd takes requests of 1.5 MiB, and of more only where it is told to.
-const LONGEST: u64 = 256 << 20;
+/// The pages from the root to the one looked at are together no longer than this. Two records fit into one page, so none
+/// of up to 32 MiB is refused: etcd takes requests of 1.5 MiB, and warns where it is told to take more than 10 MiB.
+const LONGEST: u64 = 64 << 20;
 /// Buffers up to this length are used again.
 const SPARE: usize = 64 << 10;
 /// A bucket as a value: root page (8), sequence (8); where the root is 0, a leaf page follows.
 const BUCKET: usize = 16;
 
 pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
-    pub(crate) file: &'w R,
+    pub(crate) pages: Pages<'w, R>,
     pub(crate) size: u64,
-    pub(crate) pages: u64,
     pub(crate) used: Bitmap,
     pub(crate) free: Option<Bitmap>,
     pub(crate) faults: Faults,
@@ -31,6 +31,8 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
     pub(crate) visit: &'w mut dyn Visit,
     /// Buffers of pages that were done with.
     pub(crate) spare: Vec<Vec<u8>>,
+    /// The bytes of the pages from the root to the one looked at.
+    pub(crate) held: u64,
 }
 
 /// What a page's place in the tree says about it.
@@ -55,6 +57,11 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         self.page(id, Expected { from, min: None, max: None, depth: 0, bucket: None })
     }
 
+    /// The ids below which pages exist.
+    fn end(&self) -> u64 {
+        self.pages.end() / self.size
+    }
+
     fn wrong(&mut self, at: Place, expected: impl Into<String>, found: impl Into<String>) {
         self.complete = false;
         self.faults.add(Some(at.page), at.offset, expected, found);
@@ -63,13 +70,17 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     fn page(&mut self, id: u64, expected: Expected<'_>) -> io::Result<()> {
         let mut bytes = self.spare.pop().unwrap_or_default();
         if self.load(&mut bytes, id, expected)? {
+            let length = bytes.len() as u64;
+            self.held += length;
             let start = Place { page: id, offset: id * self.size };
             match Node::parse(&bytes) {
                 Ok(node) => self.node(node, start, expected)?,
                 Err((at, expected, found)) => self.wrong(inside(start, at), expected, found),
             }
+            self.held -= length;
         }
         if bytes.capacity() <= SPARE {
+            bytes.clear();
             self.spare.push(bytes);
         }
         Ok(())
@@ -77,8 +88,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
 
     /// Reads a branch or leaf page with its overflow, if it can be one and nobody else has it.
     fn load(&mut self, bytes: &mut Vec<u8>, id: u64, expected: Expected<'_>) -> io::Result<bool> {
-        if id < 2 || id >= self.pages {
-            self.wrong(expected.from, format!("a page from 2 to {}", self.pages.saturating_sub(1)), id.to_string());
+        if id < 2 || id >= self.end() {
+            self.wrong(expected.from, format!("a page from 2 to {}", self.end().saturating_sub(1)), id.to_string());
             return Ok(false);
         }
         if expected.depth > DEEPEST {
@@ -91,7 +102,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         }
         bytes.resize(usize::try_from(self.size).unwrap_or(0), 0);
         let start = Place { page: id, offset: id * self.size };
-        self.file.read_exact_at(bytes, start.offset)?;
+        self.pages.read(bytes, start.offset)?;
         let header = Header::parse(bytes);
         if header.id != id {
             self.wrong(start, format!("the page's id, {id}"), header.id.to_string());
@@ -115,8 +126,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Place) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
-        if span > self.pages - start.page {
-            let most = self.pages - start.page - 1;
+        if span > self.end() - start.page {
+            let most = self.end() - start.page - 1;
             self.wrong(at, format!("an overflow of at most {most} pages"), header.overflow.to_string());
             return Ok(false);
         }
@@ -137,8 +148,9 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             self.wrong(at, expected, header.overflow.to_string());
             return Ok(false);
         }
-        if span * self.size > LONGEST {
-            self.wrong(at, format!("a page of at most {LONGEST} bytes"), (span * self.size).to_string());
+        let held = self.held + span * self.size;
+        if held > LONGEST {
+            self.wrong(at, format!("pages of at most {LONGEST} bytes from the root to here"), held.to_string());
             return Ok(false);
         }
         let mut own = true;
@@ -154,11 +166,13 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    fn extend(&self, bytes: &mut Vec<u8>, to: usize, start: Place) -> io::Result<()> {
+    fn extend(&mut self, bytes: &mut Vec<u8>, to: usize, start: Place) -> io::Result<()> {
         let from = bytes.len();
         if to > from {
+            // No more than it takes: of a long page twice its length is a lot.
+            bytes.reserve_exact(to - from);
             bytes.resize(to, 0);
-            self.file.read_exact_at(&mut bytes[from..], start.offset + from as u64)?;
+            self.pages.read(&mut bytes[from..], start.offset + from as u64)?;
         }
         Ok(())
     }
@@ -207,6 +221,9 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             );
             return Ok(());
         }
+        if let (false, Some(bucket)) = (node.is_branch(), expected.bucket) {
+            self.visit.data(bucket, node.data());
+        }
         for index in 0..=last {
             if node.is_branch() {
                 let max = if index < last { Some(node.key(index + 1)) } else { expected.max };
@@ -214,16 +231,16 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
                 let below = Expected { from, min: Some(node.key(index)), max, depth: expected.depth + 1, ..expected };
                 self.page(node.child(index), below)?;
             } else {
-                self.element(&node, index, start, expected)?;
+                self.pair(node.pair(index), start, expected)?;
             }
         }
         Ok(())
     }
 
-    fn element(&mut self, node: &Node<'_>, index: usize, start: Place, expected: Expected<'_>) -> io::Result<()> {
-        let (key, value) = (node.key(index), node.value(index));
-        let place = inside(start, node.key_at(index));
-        if !node.is_bucket(index) {
+    fn pair(&mut self, pair: Pair<'_>, start: Place, expected: Expected<'_>) -> io::Result<()> {
+        let Pair { key, value, .. } = pair;
+        let place = inside(start, pair.at);
+        if !pair.is_bucket {
             match expected.bucket {
                 Some(bucket) => self.visit.entry(&Entry { bucket, key, value, place }, &mut self.faults),
                 None => self.wrong(place, "nothing but buckets outside of buckets", format!("the key {}", shown(key))),
@@ -247,10 +264,10 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
                 );
                 return Ok(());
             }
-            self.visit.bucket(&path);
+            self.visit.bucket(&path, place, &mut self.faults);
             return self.page(root, below);
         }
-        self.visit.bucket(&path);
+        self.visit.bucket(&path, place, &mut self.faults);
         self.inline(&value[BUCKET..], Place { offset: at.offset + BUCKET as u64, ..at }, below)
     }
 

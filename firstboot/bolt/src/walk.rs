@@ -5,7 +5,7 @@ use std::io;
 use crate::bitmap::Bitmap;
 use crate::fault::Faults;
 use crate::meta::{self, Meta};
-use crate::read::ReadAt;
+use crate::read::{Pages, ReadAt};
 use crate::tree::Tree;
 use crate::{HEADER, freelist};
 
@@ -51,8 +51,10 @@ pub struct Entry<'a> {
 
 /// Who is shown everything on the way, in the order of the keys.
 pub trait Visit {
-    /// A bucket begins.
-    fn bucket(&mut self, _bucket: &Path<'_>) {}
+    /// A bucket begins. What is wrong with its name by a higher law is added to the faults.
+    fn bucket(&mut self, _bucket: &Path<'_>, _place: Place, _faults: &mut Faults) {}
+    /// The keys and values of one leaf page, each value behind its key, in order: what a hash over all of them is made of.
+    fn data(&mut self, _bucket: &Path<'_>, _bytes: &[u8]) {}
     /// A key with its value. What is wrong with them by a higher law is added to the faults.
     fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults);
     /// So many bytes of pages were looked at so far.
@@ -83,7 +85,7 @@ pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: Form, visit: &mut dyn
     };
     let size = u64::from(meta.page_size);
     let pages = length(&meta, len, form, &mut faults);
-    let mut used = Bitmap::new(pages);
+    let mut used = Bitmap::default();
     for id in 0..pages.min(2) {
         used.insert(id);
     }
@@ -92,11 +94,12 @@ pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: Form, visit: &mut dyn
         None => None,
     };
     let complete = pages == meta.pages;
-    let mut tree = Tree { file, size, pages, used, free, faults, complete, looked_at: 2, visit, spare: Vec::new() };
+    let pages = Pages::of(file, pages * size);
+    let mut tree = Tree { pages, size, used, free, faults, complete, looked_at: 2, visit, spare: Vec::new(), held: 0 };
     tree.root(meta.root)?;
     let Tree { used, free, mut faults, complete, .. } = tree;
     if let Some(free) = free.filter(|_| complete) {
-        left_over(&used, &free, pages, size, &mut faults);
+        left_over(&used, &free, meta.pages, size, &mut faults);
     }
     Ok(Report { meta: Some(meta), used: used.count(), complete, faults })
 }
@@ -124,14 +127,14 @@ fn length(meta: &Meta, len: u64, form: Form, faults: &mut Faults) -> u64 {
 
 /// Pages that are neither reachable nor free: runs of them, so that one fault names many.
 fn left_over(used: &Bitmap, free: &Bitmap, pages: u64, size: u64, faults: &mut Faults) {
-    let lost = |id: &u64| !used.contains(*id) && !free.contains(*id);
     let mut id = 2;
     while id < pages {
-        let run = (id..pages).take_while(lost).count() as u64;
-        if run > 0 {
+        let next = [used.next(id), free.next(id)].into_iter().flatten().min().unwrap_or(pages).min(pages);
+        if next > id {
+            let run = next - id;
             let pages = if run == 1 { "page".to_owned() } else { format!("{run} pages from here on") };
             faults.add(Some(id), id * size, format!("{pages} reachable or in the freelist"), "neither");
         }
-        id += run.max(1);
+        id = next + 1;
     }
 }

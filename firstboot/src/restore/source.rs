@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use recipes::EtcdVersion;
+use anyhow::{Context as _, Result};
 
 use super::spool::Spool;
 use super::{Options, fetch};
@@ -13,9 +12,9 @@ use crate::files;
 use crate::identity::Identity;
 use crate::journal::Source;
 use crate::say::say;
-use crate::snapshot::decode::{decode, is_encoded};
+use crate::snapshot::decode::{Locked, decode, is_encoded};
+use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
-use crate::snapshot::verify::{self, Digest, Hash, Verified};
 
 /// The snapshot on this node's disk, verified.
 pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) -> Result<Source> {
@@ -27,8 +26,10 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
     let stamp = files::stamp(&path)?;
     let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
     say(format!("verifying {}", path.display()));
-    let verified = verify::verify(&path, hash)?;
-    check_version(&path, &verified, identity.cluster.etcd.version)?;
+    let verified = examine::verify(&path, hash)?;
+    if let Some(why) = verified.objection_of(identity.cluster.etcd.version) {
+        return Err(refused(format!("{}: {why}", path.display())));
+    }
     let revision = u64::try_from(verified.revision).context("the snapshot has a negative revision")?;
     say(format!("{} is good: revision {revision}", path.display()));
     Ok(Source { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
@@ -43,32 +44,18 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
         None => std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))?,
     };
     let file = files::open(&stored).with_context(|| format!("cannot open {}", stored.display()))?;
-    if !is_encoded(&file).with_context(|| format!("cannot read {}", stored.display()))? {
+    if !is_encoded(&stored, &file)? {
         return Ok(stored);
     }
     say(format!("reading the snapshot out of {}", path.display()));
     let mut spool = Spool::begin("decoded")?;
-    decode(&stored, options.identity.as_deref(), &mut spool)?;
+    decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| match error.downcast::<Locked>() {
+        Ok(locked) => refused(locked.to_string()),
+        Err(error) => error,
+    })?;
     let plain = spool.finish(None)?;
     if remote.is_some() {
         files::remove(&stored)?;
     }
     Ok(plain)
-}
-
-/// An older etcd does not know what a newer one wrote.
-fn check_version(path: &Path, verified: &Verified, runs: EtcdVersion) -> Result<()> {
-    let Some(wrote) = verified.storage_version.as_deref().and_then(|version| version.parse::<EtcdVersion>().ok())
-    else {
-        return Ok(());
-    };
-    ensure!(
-        wrote.minor <= runs.minor,
-        refused(format!(
-            "{} was made by etcd 3.{}, and this image has {runs}, which cannot read that",
-            path.display(),
-            wrote.minor
-        ))
-    );
-    Ok(())
 }

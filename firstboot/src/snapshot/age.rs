@@ -5,6 +5,8 @@
 //! A header gives each recipient the file's key; a MAC by that key binds the header. Then come chunks of 64 KiB, each
 //! sealed with its number and with whether it is the last, so that none can be changed, moved, left out or added.
 
+mod header;
+
 use std::fmt;
 use std::io::{self, BufRead, Error, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt as _;
@@ -25,12 +27,12 @@ use crate::files;
 /// What a file begins with.
 pub(super) const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 const LABEL: &[u8] = b"age-encryption.org/v1/X25519";
+/// What a recipient takes of the header; the MAC takes less.
+const STANZA: u64 = 99;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
-/// No header is as large, nor any file of identities.
+/// No file of identities is as large.
 const LIMIT: u64 = 256 << 10;
-/// Characters in a line of a stanza's body.
-const COLUMNS: usize = 64;
 
 type FileKey = [u8; 16];
 
@@ -124,6 +126,9 @@ pub(super) struct Sealer<W> {
 
 impl<W: Write> Sealer<W> {
     pub(super) fn begin(recipients: &[Recipient], mut to: W) -> io::Result<Self> {
+        if recipients.len() as u64 > header::LIMIT / STANZA - 1 {
+            return Err(Error::other(format!("{} recipients are more than a header has room for", recipients.len())));
+        }
         let random = SystemRandom::new();
         let draw = |out: &mut [u8]| random.fill(out).map_err(|_| Error::other("the kernel gives no random bytes"));
         let (mut file_key, mut nonce) = ([0; 16], [0; 16]);
@@ -197,7 +202,7 @@ pub(super) struct Opener<R> {
 
 impl<R: BufRead> Opener<R> {
     pub(super) fn begin(mut from: R, identities: &Identities) -> io::Result<Self> {
-        let file_key = unlock(&mut from, identities)?;
+        let file_key = header::unlock(&mut from, identities)?;
         let mut nonce = [0; 16];
         from.read_exact(&mut nonce)?;
         let chunks = payload(&file_key, &nonce)?;
@@ -240,76 +245,6 @@ impl<R: BufRead> Read for Opener<R> {
         self.given += count;
         Ok(count)
     }
-}
-
-/// The file's key, from its header.
-fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
-    let mut header = Header { from: from.take(LIMIT), read: Vec::new() };
-    if header.line()?.as_bytes() != &MAGIC[..MAGIC.len() - 1] {
-        return Err(wrong("it does not begin as age's files do"));
-    }
-    let mut found = None;
-    let given = loop {
-        let line = header.line()?;
-        if let Some(mac) = line.strip_prefix("--- ") {
-            break decoded::<32>(mac)?;
-        }
-        let words = line.strip_prefix("-> ").ok_or_else(|| wrong("a line of its header is no stanza"))?;
-        let body = header.body()?;
-        // Other kinds are for others.
-        if let ("X25519", share) = words.split_once(' ').unwrap_or((words, "")) {
-            let (share, body) = (decoded::<32>(share)?, decoded::<32>(&body)?);
-            found = found.or(identities.0.iter().find_map(|own| opened(*own, &share, body)));
-        }
-    };
-    let file_key = found.ok_or_else(|| wrong("it was not encrypted for any of these identities"))?;
-    let end = header.read.len() - " \n".len() - BASE64.encode(given).len();
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &derived(&file_key, &[], b"header"));
-    hmac::verify(&key, &header.read[..end], &given).map_err(|_| wrong("its header is damaged"))?;
-    Ok(file_key)
-}
-
-/// The file's key, if a stanza is for this identity.
-fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> Option<FileKey> {
-    let recipient = x25519(own, X25519_BASEPOINT_BYTES);
-    let key = aead(&wrapping(own, *share, share, &recipient)?).ok()?;
-    let open = key.open_in_place(zero(), Aad::empty(), &mut body).ok()?;
-    FileKey::try_from(&*open).ok()
-}
-
-/// A header that is being read.
-struct Header<R> {
-    from: io::Take<R>,
-    /// All of it up to here.
-    read: Vec<u8>,
-}
-
-impl<R: BufRead> Header<R> {
-    fn line(&mut self) -> io::Result<String> {
-        let start = self.read.len();
-        self.from.read_until(b'\n', &mut self.read)?;
-        let line = self.read[start..].strip_suffix(b"\n").ok_or_else(|| wrong("its header has no end"))?;
-        String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is no text"))
-    }
-
-    /// A stanza's: full lines and a shorter one.
-    fn body(&mut self) -> io::Result<String> {
-        let mut body = String::new();
-        loop {
-            let line = self.line()?;
-            body.push_str(&line);
-            match line.len() {
-                0..COLUMNS => return Ok(body),
-                COLUMNS => {}
-                _ => return Err(wrong("a line of its header is too long")),
-            }
-        }
-    }
-}
-
-fn decoded<const N: usize>(text: &str) -> io::Result<[u8; N]> {
-    let bytes = BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| wrong("its header has a key of another length or with other letters"))
 }
 
 fn wrong(why: &str) -> Error {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::verify::Verified;
+use super::examine::Verified;
 use crate::exit::{not_ready, refused};
 use crate::files;
 

@@ -16,6 +16,7 @@ use object_store::signer::{SignedUrlOptions, Signer as _};
 use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig};
 use recipes::Sha256;
 use recipes::backup::S3;
+use reqwest::redirect::{Action, Attempt, Policy};
 use ring::digest;
 use url::Url;
 
@@ -40,7 +41,7 @@ const RETRIES: RetryConfig = RetryConfig {
 const SIGNED: Duration = Duration::from_secs(300);
 
 /// The prefix.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     pub(super) store: Arc<AmazonS3>,
     pub(super) http: reqwest::Client,
@@ -61,7 +62,21 @@ impl HttpConnector for Connector {
 /// The client for all that snapshots come from and go to.
 pub(super) fn client() -> Result<reqwest::Client> {
     let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(PATIENCE);
-    http.build().context("no https client can be made")
+    http.redirect(Policy::custom(redirected)).build().context("no https client can be made")
+}
+
+/// Follows a server to another address, but never from https to what anyone on the way can read and change.
+fn redirected(attempt: Attempt<'_>) -> Action {
+    const MOST: usize = 10;
+    let secured = attempt.previous().iter().any(|url| url.scheme() == "https");
+    match attempt.url().scheme() {
+        "http" if secured => {
+            let to = attempt.url().host_str().unwrap_or_default().to_owned();
+            attempt.error(format!("it redirects from https to plain http at {to}, which firstboot does not follow"))
+        }
+        _ if attempt.previous().len() > MOST => attempt.error("it redirects again and again"),
+        _ => attempt.follow(),
+    }
 }
 
 impl Bucket {

@@ -1,20 +1,39 @@
 //! The snapshot in a stored file, whatever was done to it when it was stored.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::age::{self, Identities, Opener};
 use crate::exit::refused;
 use crate::files;
 
-/// How zstd's frames begin.
+/// How zstd's frames begin, and those that it skips but for their first byte's lower half (RFC 8878).
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// The window that a decompressor makes room for, as a power of two: a file from elsewhere must not fill the memory.
-const WINDOW: u32 = 23;
+const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
+/// The window that a decompressor makes room for, as a power of two: what `zstd -d` takes unless it is told otherwise. A
+/// file from elsewhere must not fill the memory.
+const WINDOW: u32 = 27;
 const PIECE: usize = 128 << 10;
+/// How far a file says what it is.
+const BEGIN: usize = 64;
+
+/// Formats that firstboot does not read: how they begin, what they are called, what gives the snapshot.
+const FOREIGN: [(&[u8], &str, &str); 9] = [
+    (&[0x1f, 0x8b], "compressed by gzip", "gunzip it"),
+    (b"PK\x03\x04", "a zip archive", "unzip it"),
+    (&[0xfd, b'7', b'z', b'X', b'Z', 0], "compressed by xz", "unxz it"),
+    (b"BZh", "compressed by bzip2", "bunzip2 it"),
+    (&[0x04, 0x22, 0x4d, 0x18], "compressed by lz4", "`lz4 -d` it"),
+    (b"-----BEGIN AGE ENCRYPTED FILE-----", "encrypted by age, in armor", "decrypt it by `age -d -i KEY`"),
+    (b"-----BEGIN PGP MESSAGE-----", "encrypted by gpg", "decrypt it by `gpg -d`"),
+    (b"Salted__", "encrypted by openssl", "decrypt it by `openssl enc -d`"),
+    (b"{", "JSON, as the manifest beside a snapshot", "name the snapshot"),
+];
 
 /// What a file is, by how it begins; its name may be another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,164 +41,147 @@ enum Kind {
     Plain,
     Zstd,
     Age,
+    /// What it is, and what to do.
+    Foreign(&'static str, &'static str),
 }
 
-fn kind(from: &mut impl BufRead) -> io::Result<Kind> {
-    let begin = from.fill_buf()?;
-    Ok(match begin {
-        _ if begin.starts_with(age::MAGIC) => Kind::Age,
-        _ if begin.starts_with(ZSTD) => Kind::Zstd,
-        _ => Kind::Plain,
-    })
+impl Kind {
+    fn of(begin: &[u8]) -> Self {
+        if begin.starts_with(age::MAGIC) {
+            return Self::Age;
+        }
+        let skipped = begin.first().is_some_and(|byte| byte & 0xF0 == 0x50) && begin[1..].starts_with(SKIPPED);
+        if begin.starts_with(ZSTD) || skipped {
+            return Self::Zstd;
+        }
+        let foreign = FOREIGN.iter().find(|(magic, ..)| begin.starts_with(magic));
+        foreign.map_or(Self::Plain, |(_, what, remedy)| Self::Foreign(what, remedy))
+    }
+
+    /// Refuses what firstboot does not read.
+    fn known(self, path: &Path) -> Result<Self> {
+        let Self::Foreign(what, remedy) = self else { return Ok(self) };
+        let path = path.display();
+        Err(refused(format!("{path} is {what}, and firstboot reads zstd and age's binary format: {remedy} first")))
+    }
 }
 
-/// Whether the file is something else than the snapshot itself.
-pub(crate) fn is_encoded(file: &File) -> io::Result<bool> {
-    use std::os::unix::fs::FileExt as _;
-    let mut begin = vec![0; age::MAGIC.len()];
-    let read = file.read_at(&mut begin, 0)?;
-    Ok(kind(&mut &begin[..read])? != Kind::Plain)
+/// The file is encrypted, and no key was given that opens it. That says nothing against the file.
+#[derive(Debug)]
+pub(crate) struct Locked(String);
+
+impl fmt::Display for Locked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Locked {}
+
+/// Whether the file is something else than the snapshot itself, and [`decode`] reads it.
+pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
+    let mut begin = [0; BEGIN];
+    let read = file.read_at(&mut begin, 0).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Kind::of(&begin[..read]).known(path)? != Kind::Plain)
 }
 
 /// Writes the snapshot that a stored file holds. What was written is good for nothing unless this went well.
+///
+/// # Errors
+/// [`Locked`] where another key, or any, is needed.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut stored = BufReader::with_capacity(PIECE, file);
-    let opened: Box<dyn Read> = if kind(&mut stored)? == Kind::Age {
-        let Some(identity) = identity else {
-            bail!(refused(format!("{} is encrypted: name the file with the secret key by --identity", path.display())))
-        };
-        let identities = Identities::read(identity)?;
-        Box::new(Opener::begin(stored, &identities).map_err(|error| damaged(path, error))?)
-    } else {
-        Box::new(stored)
+    let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;
+    let mut stated = Stated::default();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let count = plain.read(&mut piece).map_err(|error| damaged(path, error))?;
+        stated.next(&piece[..count]).map_err(|why| refused(format!("{} {why}", path.display())))?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&piece[..count]).context("cannot write the snapshot")?;
+    }
+}
+
+/// Undoes what was done to it.
+fn open(path: &Path, mut stored: BufReader<File>, identity: Option<&Path>) -> Result<Box<dyn Read>> {
+    let opened: Box<dyn Read> = match Kind::of(stored.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
+        Kind::Age => Box::new(unlocked(path, stored, identity)?),
+        _ => Box::new(stored),
     };
     let mut opened = BufReader::with_capacity(PIECE, opened);
-    let mut plain: Box<dyn Read> = match kind(&mut opened).map_err(|error| damaged(path, error))? {
+    Ok(match Kind::of(opened.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
         Kind::Zstd => {
             let mut larger = zstd::Decoder::with_buffer(opened)?;
             larger.window_log_max(WINDOW)?;
             Box::new(larger)
         }
         _ => Box::new(opened),
+    })
+}
+
+fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Result<Opener<R>> {
+    let shown = path.display();
+    let Some(identity) = identity else {
+        let why = format!("{shown} is encrypted: name the file with the secret key by --identity");
+        return Err(Locked(why).into());
     };
-    let mut piece = vec![0; PIECE];
-    loop {
-        match plain.read(&mut piece).map_err(|error| damaged(path, error))? {
-            0 => return Ok(()),
-            count => to.write_all(&piece[..count]).context("cannot write the snapshot")?,
+    let identities = Identities::read(identity).map_err(|error| Locked(format!("{error:#}")))?;
+    Opener::begin(stored, &identities).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => {
+            Locked(format!("{} does not open {shown}: {error}. Name another file by --identity", identity.display()))
+                .into()
         }
-    }
+        _ => damaged(path, error),
+    })
 }
 
 fn damaged(path: &Path, error: io::Error) -> anyhow::Error {
+    let text = error.to_string();
     match error.raw_os_error() {
         Some(_) => anyhow::Error::from(error).context(format!("cannot read {}", path.display())),
         None if error.kind() == ErrorKind::UnexpectedEof => {
             refused(format!("{} is no good snapshot: it ends too soon", path.display()))
         }
-        None => refused(format!("{} is no good snapshot: {error}", path.display())),
+        // As libzstd names it (ZSTD_error_frameParameter_windowTooLarge).
+        None if text.contains("too much memory") => refused(format!(
+            "{} was compressed with a window of more than 128 MiB: decompress it by `zstd -d --long=31` first",
+            path.display()
+        )),
+        None => refused(format!("{} is no good snapshot: {text}", path.display())),
+    }
+}
+
+/// Holds what comes out of a stored file against what its first pages state: a few bytes may hold more than any disk.
+#[derive(Debug, Default)]
+struct Stated {
+    begin: Vec<u8>,
+    limit: Option<u64>,
+    length: u64,
+}
+
+impl Stated {
+    /// Takes note of the next bytes; none are the end.
+    fn next(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.length += bytes.len() as u64;
+        let Some(limit) = self.limit else {
+            self.begin.extend_from_slice(bytes);
+            if self.begin.len() >= bolt::META_PAGES || bytes.is_empty() {
+                let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
+                let stated =
+                    stated.ok_or("holds no snapshot: neither of its first two pages is a meta page of bbolt's")?;
+                // The file of a database that lived is longer than its pages: bbolt makes it grow in large steps.
+                self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));
+            }
+            return Ok(());
+        };
+        if self.length > limit {
+            return Err(format!("holds more than {limit} bytes, and its first pages state less than half of that"));
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-    use std::sync::{Arc, Mutex};
-
-    use proptest::prelude::*;
-    use recipes::backup::{Backup, Keep, S3};
-
-    use super::super::age::tests::{PUBLIC, SECRET};
-    use super::super::encode::{Encoding, Sink, Stored};
-    use super::*;
-
-    /// Bytes that both hands hold.
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Sink for Shared {
-        fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
-            Ok(None)
-        }
-    }
-
-    fn encoded(plain: &[u8], compress: bool, encrypt: bool) -> Vec<u8> {
-        let age = if encrypt { vec![PUBLIC.parse().unwrap()] } else { Vec::new() };
-        let backup = Backup {
-            schedule: "hourly".parse().unwrap(),
-            destination: "/var/backups/etcd".parse().unwrap(),
-            keep: Keep::default(),
-            compress,
-            age,
-            s3: S3::default(),
-        };
-        let out = Shared::default();
-        let mut sink = Encoding::of(Some(&backup)).before(Box::new(out.clone())).unwrap();
-        sink.write_all(plain).unwrap();
-        let stored = sink.finish().unwrap();
-        let bytes = out.0.lock().unwrap().clone();
-        if let Some(stored) = stored {
-            assert_eq!((stored.size, stored.sha256), (bytes.len() as u64, recipes::Sha256::of(&bytes)));
-        }
-        bytes
-    }
-
-    fn decoded(stored: &[u8], identity: bool) -> Result<Vec<u8>> {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, key) = (folder.path().join("x"), folder.path().join("key"));
-        std::fs::write(&file, stored).unwrap();
-        std::fs::write(&key, SECRET.as_str()).unwrap();
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let mut plain = Vec::new();
-        decode(&file, identity.then_some(&*key), &mut plain).map(|()| plain)
-    }
-
-    const WAYS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
-
-    #[test]
-    fn what_was_encoded_comes_back() {
-        for (compress, encrypt) in WAYS {
-            for size in [0, 1, 65_536, 1_000_003] {
-                let plain: Vec<u8> = (0..size).map(|at: usize| u8::try_from(at / 7 % 256).unwrap()).collect();
-                let stored = encoded(&plain, compress, encrypt);
-                assert_eq!(decoded(&stored, true).unwrap(), plain, "{compress} {encrypt} {size}");
-                assert!(!compress || size < 65_536 || stored.len() < size / 2);
-            }
-        }
-        let error = decoded(&encoded(b"x", true, true), false).unwrap_err().to_string();
-        assert!(error.contains("--identity"), "{error}");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
-
-        #[test]
-        fn nothing_of_it_may_be_missing_or_changed(
-            plain in prop::collection::vec(any::<u8>(), 100..5000), way in 1..4usize,
-            at in any::<prop::sample::Index>(), bit in 0..8u8,
-        ) {
-            let (compress, encrypt) = WAYS[way];
-            let stored = encoded(&plain, compress, encrypt);
-            let at = at.index(stored.len());
-            let mut flipped = stored.clone();
-            flipped[at] ^= 1 << bit;
-            // By its first bytes it may be no such file at all; then the walk over its pages refuses it.
-            if at >= age::MAGIC.len() {
-                prop_assert!(decoded(&stored[..at], true).is_err());
-                // zstd has bits that mean nothing.
-                let came = decoded(&flipped, true);
-                prop_assert!(came.is_err() || !encrypt && came.unwrap() == plain);
-            }
-        }
-    }
-}
+mod tests;

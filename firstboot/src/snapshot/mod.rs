@@ -11,6 +11,7 @@ mod boot;
 mod bucket;
 pub(crate) mod decode;
 mod encode;
+pub(crate) mod examine;
 mod flushed;
 mod folder;
 mod follow;
@@ -28,7 +29,7 @@ mod take;
 mod target;
 mod undo;
 mod upload;
-pub(crate) mod verify;
+mod verify;
 
 use std::future::Future;
 

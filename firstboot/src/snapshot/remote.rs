@@ -81,7 +81,9 @@ impl Remote {
 
     /// Without the address: it may have a signature in it.
     fn trouble(&self, error: reqwest::Error) -> anyhow::Error {
-        not_ready(format!("{self}: {:#}", anyhow::Error::from(error.without_url())))
+        let redirect = error.is_redirect();
+        let why = format!("{self}: {:#}", anyhow::Error::from(error.without_url()));
+        if redirect { refused(why) } else { not_ready(why) }
     }
 }
 

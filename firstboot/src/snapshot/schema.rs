@@ -1,12 +1,39 @@
 //! What etcd keeps in its database: which buckets, what their keys and values look like (etcd's server/storage/schema
 //! and mvcc), and what a snapshot's contents come to.
 
+mod auth;
+mod cluster;
+mod history;
+mod lease;
+mod meta;
 pub(super) mod record;
+mod wire;
 
-use bolt::{Entry, Faults, Path, Visit};
+use bolt::{Entry, Faults, Path, Place, Visit};
+use recipes::EtcdVersion;
 use serde::Serialize;
 
+use auth::Auth;
+use cluster::Cluster;
+use history::History;
+use meta::Meta;
 use record::{Record, Revision};
+
+/// etcd's buckets. Each etcd makes all of them when it starts; but `etcdutl snapshot restore` of 3.5 leaves `cluster` out.
+const BUCKETS: [&[u8]; 10] = [
+    b"alarm",
+    b"auth",
+    b"authRoles",
+    b"authUsers",
+    b"cluster",
+    b"key",
+    b"lease",
+    b"members",
+    b"members_removed",
+    b"meta",
+];
+/// So many members are listed; no cluster has as many.
+const MEMBERS: usize = 1000;
 
 /// What a database holds, counted while it is walked.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +52,10 @@ pub(crate) struct Contents {
     pub(crate) term: u64,
     /// From 3.6 on.
     pub(crate) storage_version: Option<String>,
+    /// The lowest version of the members, as the cluster has agreed on.
+    pub(crate) cluster_version: Option<String>,
+    /// The version to which the cluster was being downgraded.
+    pub(crate) downgrade: Option<String>,
     /// The members of the cluster it was taken from, learners too.
     pub(crate) members: Vec<Member>,
     /// Whether clients must authenticate.
@@ -40,6 +71,36 @@ pub(crate) struct Contents {
     pub(crate) compacting: bool,
 }
 
+impl Contents {
+    /// Why an etcd of this version does not start from it.
+    ///
+    /// 3.6 and later refuse what a later minor has written, and 3.4 does from 3.4.31 on; 3.5 refuses a cluster that is being
+    /// downgraded to another minor. All else starts: each minor was started on what each other one wrote.
+    pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
+        let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
+        if etcd.minor == 5
+            && let Some(target) = minor(&self.downgrade).filter(|target| *target != 5)
+        {
+            return Some(format!(
+                "its cluster was being downgraded to etcd 3.{target}, and etcd {etcd} does not start from that. Take a \
+                 snapshot after the downgrade"
+            ));
+        }
+        let wrote = minor(&self.storage_version).max(minor(&self.cluster_version).filter(|minor| *minor >= 6))?;
+        let reads = match (etcd.minor, etcd.patch) {
+            (4, patch) if patch >= 31 => 5,
+            (4 | 5, _) => u64::MAX,
+            (minor, _) => minor,
+        };
+        (wrote > reads).then(|| {
+            format!(
+                "etcd 3.{wrote} wrote it, and etcd {etcd} does not start from that. Restore it with an image that has \
+                 etcd 3.{wrote}, and downgrade the cluster then"
+            )
+        })
+    }
+}
+
 /// A member as etcd stored it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Member {
@@ -53,159 +114,142 @@ pub(crate) struct Member {
 /// Looks at every key on the walk.
 pub(crate) struct Reader<'a> {
     contents: Contents,
-    seen: Seen,
-    scheduled: i64,
-    finished: i64,
+    /// Which of [`BUCKETS`] were there.
+    seen: [bool; BUCKETS.len()],
+    auth: Auth,
+    cluster: Cluster,
+    history: History,
+    meta: Meta,
     progress: &'a mut dyn FnMut(u64),
-}
-
-/// The buckets without which it is not etcd's.
-#[derive(Debug, Default)]
-struct Seen {
-    key: bool,
-    meta: bool,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that tells how many bytes it has behind it.
     pub(crate) fn new(progress: &'a mut dyn FnMut(u64)) -> Self {
-        Self { contents: Contents::default(), seen: Seen::default(), scheduled: 0, finished: 0, progress }
+        Self {
+            contents: Contents::default(),
+            seen: [false; BUCKETS.len()],
+            auth: Auth::default(),
+            cluster: Cluster::default(),
+            history: History::default(),
+            meta: Meta::default(),
+            progress,
+        }
     }
 
     /// What it comes to, once all was seen.
     pub(crate) fn finish(mut self, faults: &mut Faults) -> Contents {
-        for (name, seen) in [("key", self.seen.key), ("meta", self.seen.meta)] {
-            if !seen {
-                faults.add(None, 0, format!("etcd's bucket `{name}`"), "no such bucket");
-            }
+        for (name, _) in BUCKETS.iter().zip(self.seen).filter(|(name, seen)| !seen && **name != b"cluster") {
+            faults.add(None, 0, format!("etcd's bucket `{}`", String::from_utf8_lossy(name)), "no such bucket");
         }
-        let Contents { revision, compacted, compacting, .. } = &mut self.contents;
-        *compacted = self.scheduled.max(self.finished);
-        *compacting = self.scheduled > self.finished;
+        let compacted = self.meta.compacted();
+        self.history.check(compacted, faults);
+        self.auth.finish(faults);
+        for expected in [self.meta.objection(self.history.newest()), self.versions_objection()].into_iter().flatten() {
+            faults.add(None, 0, format!("{expected} (bucket `meta`)"), "something else");
+        }
+        let version = |minor| format!("3.{minor}.0");
+        let contents = &mut self.contents;
+        contents.compacted = compacted;
+        contents.compacting = self.meta.compacting();
         // As etcd does: the first revision is 1, and history that was compacted away has been.
-        *revision = (*revision).max(*compacted).max(1);
+        contents.revision = self.history.newest().max(compacted).max(1);
+        contents.index = self.meta.index.unwrap_or(0);
+        contents.term = self.meta.term.unwrap_or(0);
+        contents.storage_version = self.meta.storage.map(version);
+        contents.cluster_version = self.cluster.minor.map(version);
+        contents.downgrade = self.cluster.downgrade.map(version);
+        contents.auth_enabled = self.auth.enabled;
         self.contents
     }
 
-    fn meta(&mut self, entry: &Entry<'_>, wrong: &mut Wrong<'_>) {
-        let number = || <[u8; 8]>::try_from(entry.value).ok().map(u64::from_be_bytes);
-        match entry.key {
-            b"consistent_index" => match number() {
-                Some(index) => self.contents.index = index,
-                None => wrong.value("consistent_index of 8 bytes"),
-            },
-            b"term" => match number() {
-                Some(term) => self.contents.term = term,
-                None => wrong.value("term of 8 bytes"),
-            },
-            b"scheduledCompactRev" | b"finishedCompactRev" => match Revision::parse(entry.value) {
-                Some(revision) if !revision.deletion => {
-                    let to = if entry.key[0] == b's' { &mut self.scheduled } else { &mut self.finished };
-                    *to = revision.main;
-                }
-                _ => wrong.value("a compacted revision of 17 bytes"),
-            },
-            b"storageVersion" => match std::str::from_utf8(entry.value) {
-                Ok(version) => self.contents.storage_version = Some(version.to_owned()),
-                Err(_) => wrong.value("a storage version in text"),
-            },
-            b"confState" if serde_json::from_slice::<serde_json::Value>(entry.value).is_err() => {
-                wrong.value("raft's confState in JSON");
-            }
-            _ => {}
-        }
+    /// From 3.6 on etcd brings the storage to the cluster's version as soon as that changes (etcdserver/version/monitor.go).
+    /// 3.6 does not start where either is above its own.
+    fn versions_objection(&self) -> Option<&'static str> {
+        let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
+        let differ = cluster.is_some() && self.meta.storage != cluster && self.cluster.downgrade.is_none();
+        differ.then_some("`storageVersion` as `clusterVersion`; or it is taken while etcd was upgraded: take another")
     }
 
-    fn revision(&mut self, entry: &Entry<'_>, wrong: &mut Wrong<'_>) {
-        let Some(revision) = Revision::parse(entry.key) else {
-            return wrong.key("a revision: 17 bytes, or 18 for a deletion");
-        };
-        self.contents.revision = revision.main;
-        // `etcdutl snapshot restore --bump-revision` puts a revision with nothing in it.
+    fn revision(&mut self, entry: &Entry<'_>) -> Result<(), &'static str> {
+        let revision = Revision::parse(entry.key).filter(|revision| revision.main > 0);
+        let revision = revision.ok_or("a revision: 17 bytes, or 18 for a deletion")?;
+        self.history.next(revision, entry.place);
         if entry.value.is_empty() && !revision.deletion {
-            return;
+            self.history.empty(revision, entry.place);
+            return Ok(());
         }
-        let Some(record) = Record::parse(entry.value) else {
-            return wrong.value("a key with its value, as etcd encodes it");
-        };
-        if record.key.is_empty() {
-            return wrong.value("a key that is not empty");
-        }
-        if revision.deletion {
-            if record != (Record { key: record.key, ..Record::default() }) {
-                wrong.value("nothing but the key, for it was deleted");
-            }
-        } else if record.modified != revision.main {
-            wrong.value(&format!("mod_revision {}, as the entry's key says", revision.main));
-        } else if !(1..=record.modified).contains(&record.created) || record.version < 1 {
-            wrong.value("a create_revision from 1 to the mod_revision, and a version of 1 or more");
-        }
+        let record = Record::parse(entry.value).ok_or("a key with its value, as etcd encodes it")?;
+        record.objection(revision).map_or(Ok(()), Err)
     }
 
-    fn member(&mut self, entry: &Entry<'_>, wrong: &mut Wrong<'_>) {
-        #[derive(serde::Deserialize)]
-        struct Stored {
-            id: u64,
-            #[serde(default)]
-            name: String,
-            #[serde(default, rename = "peerURLs")]
-            peer_urls: Option<Vec<String>>,
-            #[serde(default, rename = "clientURLs")]
-            client_urls: Option<Vec<String>>,
-            #[serde(default, rename = "isLearner")]
-            learner: bool,
+    fn member(&mut self, entry: &Entry<'_>) -> Result<(), &'static str> {
+        let member = cluster::member(entry.key, entry.value)?;
+        if self.contents.members.len() == MEMBERS {
+            return Err("no more than 1000 members");
         }
-        let id = std::str::from_utf8(entry.key).ok().and_then(|key| u64::from_str_radix(key, 16).ok());
-        let Ok(stored) = serde_json::from_slice::<Stored>(entry.value) else {
-            return wrong.value("a member in JSON");
+        self.contents.members.push(member);
+        Ok(())
+    }
+
+    /// What is wrong with an entry.
+    fn objection(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
+        let Entry { key, value, .. } = *entry;
+        let count = match entry.bucket.name {
+            b"key" => return self.revision(entry).err(),
+            b"members" => return self.member(entry).err(),
+            b"members_removed" => return cluster::removed_objection(key, value),
+            b"meta" => return self.meta.setting(key, value),
+            b"cluster" => return self.cluster.setting(key, value),
+            b"auth" => return self.auth.setting(key, value),
+            b"authUsers" => &mut self.contents.users,
+            b"authRoles" => &mut self.contents.roles,
+            b"alarm" => &mut self.contents.alarms,
+            b"lease" => &mut self.contents.leases,
+            _ => return Some("one of the buckets that etcd 3.4 to 3.7 has"),
         };
-        if id != Some(stored.id) {
-            return wrong.key(&format!("the member's ID, {:x}", stored.id));
+        *count += 1;
+        match entry.bucket.name {
+            b"authUsers" => self.auth.user(key, value),
+            b"authRoles" => self.auth.role(key, value),
+            b"alarm" => lease::alarm_objection(key, value),
+            _ => lease::objection(key, value),
         }
-        self.contents.members.push(Member {
-            id: stored.id,
-            name: stored.name,
-            peer_urls: stored.peer_urls.unwrap_or_default(),
-            client_urls: stored.client_urls.unwrap_or_default(),
-            learner: stored.learner,
-        });
     }
 }
 
 impl Visit for Reader<'_> {
-    fn bucket(&mut self, bucket: &Path<'_>) {
+    fn bucket(&mut self, bucket: &Path<'_>, place: Place, faults: &mut Faults) {
         if bucket.parent.is_some() {
             return;
         }
         self.contents.hash = crc32c::crc32c_append(self.contents.hash, bucket.name);
-        self.seen.key |= bucket.name == b"key";
-        self.seen.meta |= bucket.name == b"meta";
+        match BUCKETS.iter().position(|name| *name == bucket.name) {
+            Some(at) => self.seen[at] = true,
+            None => faults.add(
+                Some(place.page),
+                place.offset,
+                "a bucket that etcd 3.4 to 3.7 has",
+                format!("one with a name of {} bytes", bucket.name.len()),
+            ),
+        }
+    }
+
+    fn data(&mut self, bucket: &Path<'_>, bytes: &[u8]) {
+        if bucket.parent.is_none() {
+            self.contents.hash = crc32c::crc32c_append(self.contents.hash, bytes);
+        }
     }
 
     fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults) {
-        let wrong = &mut Wrong { entry, faults };
-        if entry.bucket.parent.is_some() {
-            return wrong.key("no bucket within a bucket");
-        }
-        self.contents.keys += 1;
-        self.contents.hash = crc32c::crc32c_append(self.contents.hash, entry.key);
-        self.contents.hash = crc32c::crc32c_append(self.contents.hash, entry.value);
-        match entry.bucket.name {
-            b"key" => self.revision(entry, wrong),
-            b"meta" => self.meta(entry, wrong),
-            b"members" => self.member(entry, wrong),
-            b"auth" if entry.key == b"authEnabled" => self.contents.auth_enabled = entry.value == [1],
-            b"authUsers" => self.contents.users += 1,
-            b"authRoles" => self.contents.roles += 1,
-            b"alarm" => self.contents.alarms += 1,
-            b"lease" => {
-                self.contents.leases += 1;
-                let id = <[u8; 8]>::try_from(entry.key).ok().map(i64::from_be_bytes);
-                if id.is_none() || record::lease(entry.value) != id {
-                    wrong.value("a lease with the ID that its key says");
-                }
-            }
-            _ => {}
+        let objection = if entry.bucket.parent.is_some() {
+            Some("no bucket within a bucket")
+        } else {
+            self.contents.keys += 1;
+            self.objection(entry)
+        };
+        if let Some(expected) = objection {
+            note(entry, expected, faults);
         }
     }
 
@@ -214,33 +258,12 @@ impl Visit for Reader<'_> {
     }
 }
 
-/// Where a fault is noted that the pages' own rules do not know.
-struct Wrong<'a> {
-    entry: &'a Entry<'a>,
-    faults: &'a mut Faults,
-}
-
-impl Wrong<'_> {
-    fn key(&mut self, expected: &str) {
-        self.note(0, expected, self.entry.key);
-    }
-
-    fn value(&mut self, expected: &str) {
-        self.note(self.entry.key.len(), expected, self.entry.value);
-    }
-
-    // The contents may be secret: of a value no more than its length is shown.
-    fn note(&mut self, after: usize, expected: &str, found: &[u8]) {
-        let Entry { bucket, place, .. } = self.entry;
-        let bucket = String::from_utf8_lossy(bucket.name);
-        let expected = format!("{expected} (bucket `{bucket}`)");
-        self.faults.add(
-            Some(place.page),
-            place.offset + after as u64,
-            expected,
-            format!("{} other bytes", found.len()),
-        );
-    }
+/// A fault that the pages' own rules do not know. The contents may be secret: no more than their length is shown.
+fn note(entry: &Entry<'_>, expected: &str, faults: &mut Faults) {
+    let Entry { bucket, key, value, place } = entry;
+    let bucket = String::from_utf8_lossy(bucket.name);
+    let found = format!("a key of {} bytes with {} bytes of value", key.len(), value.len());
+    faults.add(Some(place.page), place.offset, format!("{expected} (bucket `{bucket}`)"), found);
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use recipes::ClusterDocument;
 use super::agreement::Agreement;
 use super::bucket::Bucket;
 use super::encode::{Encoding, Sink, Stored};
+use super::examine::{self, Hash, Verified};
 use super::flushed::Flushed;
 use super::follow::follow;
 use super::list::now;
@@ -20,7 +21,6 @@ use super::scheduled;
 use super::source::Source;
 use super::target::{self, Target};
 use super::upload::Upload;
-use super::verify::{self, Hash, Verified};
 use crate::etcd::Credentials;
 use crate::exit::{Exit, refused};
 use crate::files::part::Part;
@@ -140,7 +140,7 @@ async fn save(folder: &Path, about: &About<'_>) -> Result<Manifest> {
     let (received, verified, stored) = if about.encoding.is_none() {
         let received = receive(&about.source.client, kept, |size| room(&[folder], size)).await?;
         let stored = received.as_it_came();
-        let (verified, flushed) = tokio::join!(walked(hold()?, &received, about.name), flush(hold()?));
+        let (verified, flushed) = tokio::join!(walked(hold()?, &received, about), flush(hold()?));
         flushed.with_context(unwritten)?;
         (received, verified?, stored)
     } else {
@@ -169,7 +169,7 @@ async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
     bucket.vacant(name).await?;
     let how = upload.complete(stored.size, stored.sha256).await?;
     let manifest = about.manifest(&received, stored, verified, how);
-    bucket.put(&format!("{name}{}", super::manifest::SUFFIX), &manifest.text()?).await?;
+    upload.keep(&format!("{name}{}", super::manifest::SUFFIX), manifest.text()?).await?;
     Ok(manifest)
 }
 
@@ -182,7 +182,7 @@ async fn by_spool(about: &About<'_>, sink: Box<dyn Sink>, also: Option<&Path>) -
     let folders: Vec<&Path> = also.into_iter().chain([Path::new(paths::BACKUPS)]).collect();
     let come = async {
         let received = receive(&about.source.client, Box::new(spooled), |size| room(&folders, size)).await?;
-        let verified = walked(spool, &received, about.name).await?;
+        let verified = walked(spool, &received, about).await?;
         Ok((received, verified))
     };
     let made = async {
@@ -194,12 +194,22 @@ async fn by_spool(about: &About<'_>, sink: Box<dyn Sink>, also: Option<&Path>) -
     Ok((received, verified, stored))
 }
 
-/// Walks every page.
-async fn walked(file: File, received: &Received, name: &str) -> Result<Verified> {
+/// Walks every page. What the member said of itself before must be in it: a page that is lost may leave older ones that
+/// fit together.
+async fn walked(file: File, received: &Received, about: &About<'_>) -> Result<Verified> {
     let hash = Hash::Known(received.sha256);
-    let examined = tokio::task::spawn_blocking(move || verify::examine(&file, hash, &mut |_| ())).await;
+    let examined = tokio::task::spawn_blocking(move || examine::examine(&file, hash, &mut |_| ())).await;
     let examined = examined.map_err(|_| anyhow!("the pages could not be walked"))??;
-    examined.good(Path::new(name)).context("etcd sent a database that is damaged")
+    let verified = examined.good(Path::new(about.name)).context("etcd sent a database that is damaged")?;
+    let header = about.source.status.header.unwrap_or_default();
+    if verified.revision < header.revision {
+        return Err(refused(format!(
+            "etcd sent a database that is damaged: the member {:x} at {} was at revision {} before, and the database ends \
+             at {}. Take the snapshot from another member: --from-any",
+            header.member_id, about.source.endpoint, header.revision, verified.revision
+        )));
+    }
+    Ok(verified)
 }
 
 /// All that a manifest says besides what the stream and the pages say.

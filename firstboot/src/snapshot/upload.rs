@@ -1,5 +1,7 @@
-//! A multipart upload that grows with the stream. The object is there only after [`Upload::complete`].
+//! A multipart upload that grows with the stream. The object is there only after [`Upload::complete`], and stays only
+//! after [`Upload::keep`].
 
+use std::future::Future;
 use std::io::{self, Write};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,6 +13,7 @@ use recipes::Sha256;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
+use tokio::task::JoinHandle;
 
 use super::bucket::{Bucket, Parts};
 use super::encode::{Sink, Stored};
@@ -101,13 +104,26 @@ impl Sink for Inlet {
     }
 }
 
-/// An upload that has begun.
-#[derive(Debug)]
+/// What the store has of an upload that did not come to its end.
+enum Left {
+    Nothing,
+    /// Parts, which no list shows and which cost money.
+    Parts(Box<dyn MultipartUpload>),
+    /// An object that is not known to be good.
+    Object,
+}
+
+/// A request goes on although nobody waits for it any more: only its answer says what the store has then.
+enum State {
+    Known(Left),
+    Asked(JoinHandle<(Left, Result<()>)>),
+}
+
+/// An upload. In whatever way it ends before [`Upload::keep`], the store forgets it.
 pub(super) struct Upload<'a> {
     bucket: &'a Bucket,
     name: String,
-    /// Gone when it is an object, or is no more.
-    multipart: Option<Box<dyn MultipartUpload>>,
+    state: State,
     parts: Parts,
     incoming: mpsc::UnboundedReceiver<Part>,
     back: mpsc::UnboundedSender<BytesMut>,
@@ -115,16 +131,32 @@ pub(super) struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     pub(super) async fn begin(bucket: &'a Bucket, name: &str) -> Result<(Self, Inlet)> {
-        let begun = bucket.store.put_multipart(&bucket.path(name)).await;
-        let multipart = begun.map_err(|error| bucket.trouble("write to", &error))?;
         let (inlet, incoming, back) = Inlet::new();
-        let (name, multipart) = (name.to_owned(), Some(multipart));
-        Ok((Self { bucket, name, multipart, parts: Parts::new(), incoming, back }, inlet))
+        let state = State::Known(Left::Nothing);
+        let mut upload = Self { bucket, name: name.to_owned(), state, parts: Parts::new(), incoming, back };
+        let (bucket, path) = (bucket.clone(), bucket.path(name));
+        let begun = async move {
+            match bucket.store.put_multipart(&path).await {
+                Ok(multipart) => (Left::Parts(multipart), Ok(())),
+                Err(error) => (Left::Nothing, Err(bucket.trouble("write to", &error))),
+            }
+        };
+        upload.ask(begun).await?;
+        Ok((upload, inlet))
+    }
+
+    /// Makes a request, and waits for its answer. Where this is dropped while it waits, the state has the request.
+    async fn ask(&mut self, request: impl Future<Output = (Left, Result<()>)> + Send + 'static) -> Result<()> {
+        self.state = State::Asked(tokio::spawn(request));
+        let State::Asked(asked) = &mut self.state else { bail!("a bug: there is no request") };
+        let (left, answer) = asked.await.context("a request to the store was lost")?;
+        self.state = State::Known(left);
+        answer
     }
 
     /// Uploads what comes, until the inlet is closed.
     pub(super) async fn run(&mut self) -> Result<()> {
-        let Some(multipart) = &mut self.multipart else { bail!("a bug: the upload is over") };
+        let State::Known(Left::Parts(multipart)) = &mut self.state else { bail!("a bug: the upload is over") };
         let mut on_their_way = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -146,33 +178,56 @@ impl<'a> Upload<'a> {
     }
 
     /// Makes it an object, and has the store prove what it has.
-    pub(super) async fn complete(mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
-        let Some(mut multipart) = self.multipart.take() else { bail!("a bug: the upload is over") };
-        let done = multipart.complete().await;
-        if done.is_err() {
-            self.multipart = Some(multipart);
-        }
-        done.map_err(|error| self.bucket.trouble("write to", &error))?;
-        let checked = self.bucket.check(&self.name, size, sha256, &self.parts).await;
-        if checked.is_err() {
-            // What is not as it was sent must not look like a snapshot.
-            let removed = self.bucket.remove(&self.name).await;
-            removed.context("what was uploaded is not as it was sent, and cannot be removed either")?;
-        }
-        checked
+    pub(super) async fn complete(&mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
+        let State::Known(Left::Parts(mut parts)) = std::mem::replace(&mut self.state, State::Known(Left::Nothing))
+        else {
+            bail!("a bug: the upload is over")
+        };
+        let bucket = self.bucket.clone();
+        let completed = async move {
+            match parts.complete().await {
+                Ok(_) => (Left::Object, Ok(())),
+                Err(error) => (Left::Parts(parts), Err(bucket.trouble("write to", &error))),
+            }
+        };
+        self.ask(completed).await?;
+        self.bucket.check(&self.name, size, sha256, &self.parts).await
+    }
+
+    /// Puts what belongs to the object beside it. From then on it is kept.
+    pub(super) async fn keep(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
+        let (bucket, beside) = (self.bucket.clone(), beside.to_owned());
+        let put = async move { (Left::Object, bucket.put(&beside, &content).await) };
+        self.ask(put).await?;
+        self.state = State::Known(Left::Nothing);
+        Ok(())
     }
 }
 
-/// In whatever way it ends that is not an object: the store forgets the parts, which no list shows and which cost money.
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
-        if let Some(mut multipart) = self.multipart.take() {
-            undo::begin(async move {
-                if let Err(error) = multipart.abort().await {
-                    eprintln!("firstboot: the unfinished upload could not be taken back: {error}");
-                }
-            });
+        let state = std::mem::replace(&mut self.state, State::Known(Left::Nothing));
+        if let State::Known(Left::Nothing) = state {
+            return;
         }
+        let (bucket, name) = (self.bucket.clone(), std::mem::take(&mut self.name));
+        undo::begin(async move {
+            let left = match state {
+                State::Known(left) => left,
+                State::Asked(asked) => asked.await.map_or(Left::Nothing, |(left, _)| left),
+            };
+            let undone = match left {
+                Left::Nothing => Ok(()),
+                Left::Parts(mut parts) => {
+                    parts.abort().await.map_err(|error| bucket.trouble("abort an upload to", &error))
+                }
+                // What is not known to be as it was sent must not look like a snapshot.
+                Left::Object => bucket.remove(&name).await,
+            };
+            if let Err(error) = undone {
+                eprintln!("firstboot: what was uploaded could not be taken back: {error:#}");
+            }
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 //! the schedule is kept whoever is down.
 
 mod bed;
+mod lost;
 mod schedule;
 mod sealed;
 mod store;

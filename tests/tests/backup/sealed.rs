@@ -94,9 +94,17 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
         ensure!(ran.code() == 3 && ran.stderr.contains(why) && ran.stdout.is_empty(), "{ran:?} / {why}");
         Ok(())
     };
-    refused(host.run(&["firstboot", "snapshot", "verify", FILE])?, "--identity")?;
+    // What cannot be read is not found bad.
+    let locked = |ran: Ran, why: &str| -> Result<()> {
+        ensure!(
+            ran.code() == 1 && ran.stderr.contains(why) && !ran.stderr.contains("no good snapshot"),
+            "{ran:?} / {why}"
+        );
+        Ok(())
+    };
+    locked(host.run(&["firstboot", "snapshot", "verify", FILE])?, "--identity")?;
     host.write(KEY, fs::read(secret)?, 0o644)?;
-    refused(verify(FILE, KEY)?, "chmod 600")?;
+    locked(verify(FILE, KEY)?, "chmod 600")?;
     fs::set_permissions(host.path(KEY), fs::Permissions::from_mode(0o600))?;
     let well = host.check(&["firstboot", "snapshot", "verify", FILE, "--identity", KEY, "--boot"])?;
     ensure!(well.contains("booted"), "{well}");
@@ -104,7 +112,9 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
     host.write("/root/second", fs::read(other)?, 0o600)?;
     verify(FILE, "/root/second")?.ok()?;
     host.write("/root/third", fs::read(keys("three")?.0)?, 0o600)?;
-    refused(verify(FILE, "/root/third")?, "not encrypted for any")?;
+    locked(verify(FILE, "/root/third")?, "/root/third does not open")?;
+    let restore = ["firstboot", "restore", FILE, "--identity", "/root/third"];
+    refused_restore(host, &restore, "/root/third does not open")?;
     let whole = fs::read(host.path(FILE))?;
     for damaged in [whole[..whole.len() - 1].to_vec(), whole[..whole.len() / 2].to_vec(), flipped(&whole)] {
         host.write("/root/damaged.db.zst.age", damaged, 0o600)?;
@@ -150,24 +160,45 @@ fn unfinished(bed: &Bed) -> Result<usize> {
     Ok(said.matches("<Upload>").count())
 }
 
-/// ^C leaves no parts that nobody sees and somebody pays for.
+/// What the store has: uploads that are not over, and objects.
+fn stored(bed: &Bed) -> Result<(usize, usize)> {
+    let mut curl = bed.provisioning.network.world().command("curl");
+    let said = process::run(curl.args(["-sSf", "-m", "30", "http://127.0.0.1:9000/backups"]))?.ok()?;
+    Ok((unfinished(bed)?, said.matches("<Key>").count()))
+}
+
+/// ^C leaves no parts that no list shows and that cost money, and no object without its manifest: neither where they are
+/// on their way, nor where the store has done what it was asked for and its answer is on the way.
 fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
     let host = &bed.hosts[0];
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
-        store.fault(Fault::Slow(Duration::from_secs(2)));
+    let before = stored(bed)?;
+    let two = Duration::from_secs(2);
+    let begun: fn((usize, usize), (usize, usize)) -> bool = |before, now| now.0 > before.0;
+    let object: fn((usize, usize), (usize, usize)) -> bool = |before, now| now.1 > before.1;
+    for (signal, code, fault, until) in [
+        ("-INT", 130, Fault::Slow(two), begun),
+        ("-TERM", 143, Fault::Slow(two), begun),
+        // The answer has the upload's id.
+        ("-INT", 130, Fault::SlowAnswer("?uploads", 2 * two), begun),
+        // The object is there, and firstboot does not know it.
+        ("-INT", 130, Fault::SlowAnswer("POST /backups/etcd/", 2 * two), object),
+        // It is there, and its manifest is not.
+        ("-TERM", 143, Fault::SlowAnswer(".age.json", 2 * two), object),
+    ] {
+        store.fault(fault);
         let mut command = host.command(&["firstboot", "snapshot"])?;
         let child = command.stderr(Stdio::piped()).spawn().context("cannot start firstboot")?;
         let end = Instant::now() + PATIENCE;
-        while unfinished(bed)? == 0 {
-            ensure!(Instant::now() < end, "no upload was begun");
+        while !until(before, stored(bed)?) {
+            ensure!(Instant::now() < end, "nothing was stored");
             sleep(Duration::from_millis(20));
         }
         host.check(&["pkill", signal, "-x", "firstboot"])?;
         let output = child.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         store.heal();
-        ensure!(output.status.code() == Some(code) && !said.contains("could not"), "{output:?}");
-        ensure!(unfinished(bed)? == 0, "the parts are left");
+        ensure!(output.status.code() == Some(code) && !said.contains("could not"), "{fault:?}: {output:?}");
+        ensure!(stored(bed)? == before, "{fault:?}: {:?} are left of what were {before:?}", stored(bed)?);
     }
     ensure!(list(host, PLACE)?.len() == 1);
     Ok(())
@@ -197,10 +228,20 @@ fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
 
 /// A server with a certificate, which knows nothing of ranges and has no manifest.
 fn from_a_server(bed: &Bed) -> Result<()> {
-    const SERVE: &str = "import http.server, ssl, sys
+    // What lies under /away/ is by its word on a plain server, what lies under /moved/ here.
+    const SERVE: &str = "import http.server, ssl
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        for begin, to in (('/away/', 'http://10.101.15.1:9444/'), ('/moved/', 'https://10.101.15.1:9443/')):
+            if self.path.startswith(begin):
+                self.send_response(302)
+                self.send_header('Location', to + self.path[len(begin):])
+                self.send_header('Content-Length', '0')
+                return self.end_headers()
+        super().do_GET()
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain('cert.pem', 'key.pem')
-server = http.server.HTTPServer(('10.101.15.1', 9443), http.server.SimpleHTTPRequestHandler)
+server = http.server.HTTPServer(('10.101.15.1', 9443), Handler)
 server.socket = context.wrap_socket(server.socket, server_side=True)
 server.serve_forever()";
     const REQUEST: &str = "[req]
@@ -221,7 +262,7 @@ basicConstraints = critical, CA:FALSE
     let mut python = world.command("python3");
     let _server = Tied::spawn(python.args(["-c", SERVE]).current_dir(&folder), &fs::File::create(folder.join("log"))?)?;
     etcdctl(host, "put answer 44")?;
-    let restore = "SSL_CERT_FILE=/root/cert.pem firstboot restore https://10.101.15.1:9443/theirs.db.age";
+    let restore = "SSL_CERT_FILE=/root/cert.pem firstboot restore https://10.101.15.1:9443";
     let end = Instant::now() + PATIENCE;
     while !process::run(world.command("curl").args(["-sk", "-o", "/dev/null", "https://10.101.15.1:9443/"]))?.success()
     {
@@ -230,7 +271,9 @@ basicConstraints = critical, CA:FALSE
     }
     let stranger = host.run(&["firstboot", "restore", "https://10.101.15.1:9443/theirs.db.age", "--deadline", "1"])?;
     ensure!(stranger.code() == 4 && stranger.stderr.contains("certificate"), "{stranger:?}");
-    let said = host.sh(&format!("{restore} --identity {KEY}"))?.ok()?;
+    let away = host.sh(&format!("{restore}/away/theirs.db.age --identity {KEY}"))?;
+    ensure!(away.code() == 3 && away.stderr.contains("from https to plain http"), "{away:?}");
+    let said = host.sh(&format!("{restore}/moved/theirs.db.age --identity {KEY}"))?.ok()?;
     ensure!(said.contains("no manifest beside it"), "{said}");
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())

@@ -11,6 +11,7 @@ use tests::harness::trial;
 use tests::host::Host;
 
 use crate::bed::{Bed, NEEDS, PATIENCE, far, fill, good, list, names};
+use crate::lost::lost_pages;
 
 const OWN: &str = "/var/backups/etcd";
 
@@ -23,6 +24,7 @@ fn all() -> Result<()> {
     let mut bed = Bed::new(3, &format!("{}\n[backup.keep]\nhourly = 1\ndaily = 0\nweekly = 0\nmonthly = 0", far()))?;
     bed.boot()?;
     let host = &bed.hosts[0];
+    lost_pages(host)?;
     fill(host, 12)?;
     under_writes(host)?;
     pruned(host)?;

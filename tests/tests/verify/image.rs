@@ -82,6 +82,13 @@ impl Image {
     pub(crate) fn set_meta(&mut self, field: usize, number: usize) {
         for at in [16, PAGE + 16] {
             self.set_long(at + field, number);
+        }
+        self.sum_metas();
+    }
+
+    /// Makes the checksums of both meta pages right.
+    pub(crate) fn sum_metas(&mut self) {
+        for at in [16, PAGE + 16] {
             let sum = self.0[at..at + 56]
                 .iter()
                 .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));

@@ -1,7 +1,10 @@
 //! `firstboot snapshot verify` on snapshots that real etcds made, whole and damaged, against what etcdutl says of them.
 
+mod contents;
 mod corpus;
+mod damage;
 mod image;
+mod live;
 mod made;
 mod mutated;
 mod random;
@@ -10,5 +13,10 @@ mod whole;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::harness::main(|| [whole::trials(), corpus::trials(), mutated::trials()].into_iter().flatten().collect())
+    tests::harness::main(|| {
+        [whole::trials(), corpus::trials(), damage::trials(), live::trials(), mutated::trials()]
+            .into_iter()
+            .flatten()
+            .collect()
+    })
 }

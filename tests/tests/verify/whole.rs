@@ -15,7 +15,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_snapshot_of_3_4_23_is_good_and_says_what_etcdctl_says", &[etcd::need("3.4.23")], || good("3.4.23")),
         trial("a_snapshot_of_3_5_1_is_good_and_says_what_etcdutl_says", &[etcd::need("3.5.1")], || good("3.5.1")),
-        trial("a_snapshot_of_3_6_14_is_good_and_says_what_etcdutl_says", &[etcd::need("3.6.14")], || good("3.6.14")),
+        trial("a_snapshot_of_3_6_16_is_good_and_says_what_etcdutl_says", &[etcd::need("3.6.16")], || good("3.6.16")),
+        trial("a_snapshot_of_3_7_3_is_good_and_says_what_etcdutl_says", &[etcd::need("3.7.3")], || good("3.7.3")),
         trial("a_database_without_its_digest_needs_to_be_allowed", &[etcd::need("3.5.1")], without_digest),
     ]
 }
@@ -28,13 +29,18 @@ fn good(version: &str) -> Result<()> {
     for name in ["hash", "revision"] {
         ensure!(own[name] == their[name], "{name}: {own:#} against {their:#}");
     }
-    // 3.6 counts keys that are there, the others count all entries.
-    if version != "3.6.14" {
+    // From 3.6 on it counts keys that are there, and before all entries.
+    let storage = match version {
+        "3.6.16" => "3.6.0".into(),
+        "3.7.3" => "3.7.0".into(),
+        _ => Value::Null,
+    };
+    if storage.is_null() {
         ensure!(own["keys"] == their["totalKey"], "{own:#} against {their:#}");
     }
     ensure!(own["compacted"] == 6 && own["leases"] == 1 && own["users"] == 1, "{own:#}");
     ensure!(own["members"][0]["name"] == "alone", "{own:#}");
-    ensure!(own["storage_version"] == if version == "3.6.14" { "3.6.0".into() } else { Value::Null }, "{own:#}");
+    ensure!(own["storage_version"] == storage, "{own:#}");
     booted(version, &path)
 }
 

@@ -2,8 +2,8 @@
 
 use bolt::Form;
 
-use crate::writer::{NONE, PAGE, Writer, bucket, pair};
-use crate::{faults, look, sample};
+use crate::writer::{NONE, PAGE, Writer, bucket, inline, meta, pair};
+use crate::{Seen, faults, look, sample};
 
 #[test]
 fn every_key_of_every_bucket_is_shown_in_order() {
@@ -79,4 +79,56 @@ fn a_value_is_found_by_its_bucket_and_key() {
         assert_eq!(get(bucket, key).unwrap(), None, "{bucket}/{key}");
     }
     assert!(bolt::get(&[0; 5000][..], 5000, b"tree", b"a1").is_err());
+}
+
+#[test]
+fn a_leaf_s_data_is_all_its_keys_and_values_in_order() {
+    let mut writer = Writer::new();
+    let first = writer.leaf(&[pair("a1", "one"), pair("a2", "")]);
+    let second = writer.leaf(&[pair("b", &"x".repeat(3000))]);
+    let branch = writer.branch(&[(b"a1", first), (b"b", second)]);
+    let root = writer.leaf(&[bucket("big", branch), inline("empty", &[]), inline("small", &[pair("in", "side")])]);
+    let bytes = writer.finish(root, NONE);
+    let mut seen = Seen::default();
+    bolt::check(&bytes[..], bytes.len() as u64, Form::Snapshot, &mut seen).unwrap();
+    assert_eq!(seen.data, [b"a1onea2b", &[b'x'; 3000][..], b"inside"].concat());
+    assert_eq!(seen.data, seen.entries);
+}
+
+#[test]
+fn the_meta_pages_of_a_file_that_lived_are_of_transactions_in_a_row() {
+    let (_, bytes, places) = sample(false);
+    let pages = (bytes.len() / PAGE) as u64;
+    // After `bolt` has streamed the file, the page that is written next may be the newer one.
+    for (txid, pages, good) in [
+        (6, pages, true),
+        (8, pages, true),
+        (5, pages, true),
+        (5, pages - 1, true),
+        (9, pages, true),
+        (7, pages, false),
+        (4, pages, false),
+        (10, pages, false),
+        (6, pages + 1, false),
+    ] {
+        let mut live = bytes.clone();
+        let page = meta(1, places.root, NONE, pages, txid);
+        live[PAGE..PAGE + page.len()].copy_from_slice(&page);
+        let faults = look(&live, Form::Live).0.faults;
+        let found = faults.first().iter().any(|fault| fault.to_string().contains("one or two transactions"));
+        assert_eq!(!found, good, "{txid} {pages}: {:?}", faults.first());
+    }
+}
+
+#[test]
+fn the_first_pages_say_how_long_a_database_is() {
+    let (_, bytes, _) = sample(true);
+    assert_eq!(bolt::stated_length(&bytes), Some(bytes.len() as u64));
+    let mut torn = bytes.clone();
+    torn[60] ^= 1;
+    assert_eq!(bolt::stated_length(&torn), Some(bytes.len() as u64));
+    torn[PAGE + 60] ^= 1;
+    assert_eq!(bolt::stated_length(&torn), None);
+    assert_eq!(bolt::stated_length(&vec![0; bolt::META_PAGES]), None);
+    assert_eq!(bolt::stated_length(&[]), None);
 }

@@ -3,6 +3,7 @@
 mod damage;
 mod good;
 mod random;
+mod sparse;
 mod writer;
 
 use bolt::{Entry, Faults, Form, Path, Report, Visit};
@@ -11,10 +12,21 @@ use writer::{Element, NONE, Writer, bucket, inline, pair};
 
 /// Collects `bucket/key=value`.
 #[derive(Debug, Default)]
-struct Seen(Vec<String>);
+struct Seen {
+    pairs: Vec<String>,
+    /// What the entries come to, and what the leaves did.
+    entries: Vec<u8>,
+    data: Vec<u8>,
+}
 
 impl Visit for Seen {
+    fn data(&mut self, _: &Path<'_>, bytes: &[u8]) {
+        self.data.extend_from_slice(bytes);
+    }
+
     fn entry(&mut self, entry: &Entry<'_>, _: &mut Faults) {
+        self.entries.extend_from_slice(entry.key);
+        self.entries.extend_from_slice(entry.value);
         let mut path = String::new();
         let mut bucket: Option<&Path<'_>> = Some(entry.bucket);
         while let Some(here) = bucket {
@@ -22,7 +34,7 @@ impl Visit for Seen {
             bucket = here.parent;
         }
         let value = if entry.value.len() > 20 { format!("{} bytes", entry.value.len()) } else { lossy(entry.value) };
-        self.0.push(format!("{path}{}={value}", lossy(entry.key)));
+        self.pairs.push(format!("{path}{}={value}", lossy(entry.key)));
     }
 }
 
@@ -33,7 +45,7 @@ fn lossy(bytes: &[u8]) -> String {
 fn look(bytes: &[u8], form: Form) -> (Report, Vec<String>) {
     let mut seen = Seen::default();
     let report = bolt::check(bytes, bytes.len() as u64, form, &mut seen).expect("bytes in memory can be read");
-    (report, seen.0)
+    (report, seen.pairs)
 }
 
 /// What is wrong with a snapshot.

@@ -86,16 +86,95 @@ fn what_the_age_program_seals_opens_here() {
     }
 }
 
+/// A file for [`OWN`] with these stanzas beside its own, and a MAC that is right. `own` may spoil its own stanza.
+fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
+    let (file_key, ephemeral) = ([3; 16], [9; 32]);
+    let recipient = x25519(OWN, X25519_BASEPOINT_BYTES);
+    let share = x25519(ephemeral, X25519_BASEPOINT_BYTES);
+    let mut body = file_key.to_vec();
+    let key = aead(&wrapping(ephemeral, recipient, &share, &recipient).unwrap()).unwrap();
+    key.seal_in_place_append_tag(zero(), Aad::empty(), &mut body).unwrap();
+    let stanza = own(format!("-> X25519 {}\n{}\n", BASE64.encode(share), BASE64.encode(body)));
+    let header = format!("age-encryption.org/v1\n{more}{stanza}---");
+    let tag = BASE64.encode(mac(&file_key, header.as_bytes()));
+    let mut sealer = Sealer { to: Vec::new(), chunks: payload(&file_key, &[5; 16]).unwrap(), filling: Vec::new() };
+    sealer.write_all(b"plain").unwrap();
+    [format!("{header} {tag}\n").as_bytes(), &[5; 16], &sealer.finish().unwrap()].concat()
+}
+
 #[test]
-fn stanzas_of_other_kinds_are_for_others() {
-    let file = sealed(b"x", &[&PUBLIC]);
-    let text = String::from_utf8_lossy(&file).into_owned();
-    let header: Vec<&str> = text.lines().take(3).collect();
-    // The MAC is of the whole header: what was put in is found, and not stumbled over.
-    let more = format!("{}\n-> odd-grease a b\n{}\n\n{}\n{}\n", header[0], "A".repeat(64), header[1], header[2]);
-    let rest = header.iter().map(|line| line.len() + 1).sum::<usize>();
-    let error = opened(&[more.as_bytes(), &file[rest..]].concat(), &SECRET).unwrap_err().to_string();
-    assert!(error.contains("its header is damaged"), "{error}");
+fn stanzas_of_other_kinds_are_for_others_and_must_be_stanzas() {
+    let full = "A".repeat(64);
+    for good in [
+        "-> odd-grease a b\nAAAA\n".to_owned(),
+        "-> ! #$%&\n\n".to_owned(),
+        format!("-> long\n{full}\n{full}\n\n"),
+        format!("-> long\n{full}\nAAAA\n"),
+    ] {
+        assert_eq!(opened(&with(&good, |own| own), &SECRET).unwrap(), b"plain", "{good}");
+    }
+    for bad in [
+        "-> \n\n".to_owned(),
+        "->\n\n".to_owned(),
+        "->  two-spaces\n\n".to_owned(),
+        "-> space-behind \n\n".to_owned(),
+        "-> b\u{e9}\n\n".to_owned(),
+        "-> tab\there\n\n".to_owned(),
+        "-> carriage-return\r\n\n".to_owned(),
+        "-> padded\nAAA=\n".to_owned(),
+        "-> not-canonical\nAAB\n".to_owned(),
+        "-> letters\n!!!!\n".to_owned(),
+        format!("-> no-last-line\n{full}\n"),
+        format!("-> too-long\n{full}A\n\n"),
+        "-> short\nAAAA\nAAAA\n".to_owned(),
+        "no stanza\n\n".to_owned(),
+        "-> scrypt AAAAAAAAAAAAAAAAAAAAAA 10\nAAAA\n".to_owned(),
+    ] {
+        let error = opened(&with(&bad, |own| own), &SECRET).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "{bad}: {error}");
+    }
+}
+
+#[test]
+fn its_own_stanza_must_be_one() {
+    assert_eq!(opened(&with("", |own| own), &SECRET).unwrap(), b"plain");
+    let zeros = BASE64.encode([0; 32]);
+    for spoil in [
+        |own: String| own.replace("X25519 ", "X25519 more "),
+        |own: String| own.replacen('\n', " more\n", 1),
+        |own: String| own.replacen('\n', "\nAAAA", 1),
+        |own: String| own.replacen("X25519 ", "X25519 A", 1),
+    ] {
+        let error = opened(&with("", spoil), &SECRET).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+    }
+    // A share by which every identity has the same secret.
+    let low = with("", |own| format!("-> X25519 {zeros}\n{}", own.split_once('\n').unwrap().1));
+    assert!(opened(&low, &SECRET).unwrap_err().to_string().contains("no key's"));
+}
+
+/// The secret key is not the file's: that says nothing against the file.
+#[test]
+fn a_wrong_identity_is_told_from_a_damaged_header() {
+    let error = opened(&sealed(b"x", &[OTHER, OTHER]), &SECRET).unwrap_err();
+    assert!(error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("2 recipients"), "{error}");
+    let phrase =
+        "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 10\nAAAA\n--- ".to_owned() + &BASE64.encode([0; 32]);
+    let error = opened((phrase + "\n").as_bytes(), &SECRET).unwrap_err();
+    assert!(error.kind() == ErrorKind::PermissionDenied && error.to_string().contains("passphrase"), "{error}");
+}
+
+/// As many bytes as 3,000 recipients take.
+#[test]
+fn a_long_header_opens_and_one_that_would_not_is_not_written() {
+    assert_eq!(
+        opened(&with(&format!("-> x {}\n\n", "y".repeat(90)).repeat(3_000), |own| own), &SECRET).unwrap(),
+        b"plain"
+    );
+    let error = Sealer::begin(&vec![OTHER.parse().unwrap(); 43_000], Vec::new()).err().unwrap();
+    assert!(error.to_string().contains("43000 recipients"), "{error}");
+    let endless = "age-encryption.org/v1\n".to_owned() + &"-> x\n\n".repeat(1 << 20);
+    assert!(opened(endless.as_bytes(), &SECRET).unwrap_err().to_string().contains("longer than 4 MiB"));
 }
 
 #[test]

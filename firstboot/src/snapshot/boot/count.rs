@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use bolt::{Entry, Faults, Form, Visit};
 
+use crate::snapshot::examine::{Digest, TRAILER, Verified};
 use crate::snapshot::schema::record::{Record, Revision};
-use crate::snapshot::verify::{Digest, TRAILER, Verified};
 
 /// Keys held in memory at one time, a digest of each: the file is walked once for every so many.
 const AT_ONCE: u64 = 200_000;

@@ -1,6 +1,6 @@
-//! The keys and values of etcd's buckets, as bytes (mvcc/revision.go; api/mvccpb/kv.proto; lease/leasepb/lease.proto).
+//! The keys and values of the bucket `key` (mvcc/revision.go, api/mvccpb/kv.proto).
 
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use super::wire::{Fields, Malformed};
 
 /// A key of the bucket `key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +21,7 @@ impl Revision {
         };
         let number = |at: usize| bytes[at..at + 8].try_into().ok().map(i64::from_be_bytes);
         let (main, sub) = (number(0)?, number(9)?);
-        (bytes[8] == b'_' && main > 0 && sub >= 0).then_some(Self { main, sub, deletion })
+        (bytes[8] == b'_' && main >= 0 && sub >= 0).then_some(Self { main, sub, deletion })
     }
 }
 
@@ -37,46 +37,43 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads mvccpb.KeyValue, and nothing but its six fields.
+    /// Reads mvccpb.KeyValue.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        Self::read(bytes).ok()
+    }
+
+    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut record = Self::default();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (field, kind) = decode_key(&mut rest).ok()?;
-            match (field, kind) {
-                (1, WireType::LengthDelimited) => record.key = take(&mut rest)?,
-                (2, WireType::Varint) => record.created = number(&mut rest)?,
-                (3, WireType::Varint) => record.modified = number(&mut rest)?,
-                (4, WireType::Varint) => record.version = number(&mut rest)?,
-                (5, WireType::LengthDelimited) => record.value = take(&mut rest)?.len(),
-                (6, WireType::Varint) => record.lease = number(&mut rest)?,
-                _ => return None,
+        let mut fields = Fields::of(bytes, 0);
+        while let Some((field, value)) = fields.next()? {
+            match field {
+                1 => record.key = value.some_bytes()?,
+                2 => record.created = value.number()?.cast_signed(),
+                3 => record.modified = value.number()?.cast_signed(),
+                4 => record.version = value.number()?.cast_signed(),
+                5 => record.value = value.some_bytes()?.len(),
+                6 => record.lease = value.number()?.cast_signed(),
+                _ => return Err(Malformed),
             }
         }
-        Some(record)
+        Ok(record)
     }
-}
 
-/// The ID in a lease's value.
-pub(crate) fn lease(bytes: &[u8]) -> Option<i64> {
-    let mut id = 0;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match decode_key(&mut rest).ok()? {
-            (1, WireType::Varint) => id = number(&mut rest)?,
-            (field, kind) => skip_field(kind, field, &mut rest, DecodeContext::default()).ok()?,
+    /// What is wrong with it as the record of this revision.
+    pub(crate) fn objection(&self, revision: Revision) -> Option<&'static str> {
+        let Self { created, modified, version, .. } = *self;
+        if self.key.is_empty() {
+            return Some("a key that is not empty");
         }
+        if revision.deletion {
+            let deleted = Record { key: self.key, ..Record::default() };
+            return (*self != deleted).then_some("nothing but the key, for it was deleted");
+        }
+        if modified != revision.main {
+            return Some("the mod_revision that the entry's key has");
+        }
+        // Each put makes the version one higher, and takes a revision.
+        let fits = created >= 1 && version >= 1 && version - 1 <= modified - created;
+        (!fits).then_some("a create_revision from 1 on, and no higher a version than the mod_revision allows")
     }
-    Some(id)
-}
-
-fn number(rest: &mut &[u8]) -> Option<i64> {
-    decode_varint(rest).ok().map(u64::cast_signed)
-}
-
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
-    let (taken, left) = rest.split_at_checked(length)?;
-    *rest = left;
-    Some(taken)
 }

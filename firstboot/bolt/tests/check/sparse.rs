@@ -1,0 +1,113 @@
+//! Files that are long and hold next to nothing: neither memory nor time goes by the length that a file has or states.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bolt::{Form, ReadAt};
+
+use crate::Seen;
+use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
+
+/// A file with holes, which counts the bytes that are read from it.
+#[derive(Debug, Default)]
+struct Sparse {
+    pages: BTreeMap<u64, Vec<u8>>,
+    read: AtomicUsize,
+}
+
+impl ReadAt for Sparse {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read.fetch_add(buffer.len(), Ordering::Relaxed);
+        for (at, byte) in (offset..).zip(buffer) {
+            let page = self.pages.get(&(at / PAGE as u64));
+            *byte = page.and_then(|page| page.get(usize::try_from(at % PAGE as u64).unwrap())).copied().unwrap_or(0);
+        }
+        Ok(())
+    }
+}
+
+impl Sparse {
+    /// The pages of a file, the first so many of which are stated to exist.
+    fn of(bytes: &[u8], root: u64, freelist: u64, stated: u64) -> Self {
+        let mut pages: BTreeMap<u64, Vec<u8>> = (0..).zip(bytes.chunks(PAGE).map(<[u8]>::to_vec)).collect();
+        for (id, txid) in [(0, 7), (1, 6)] {
+            pages.insert(id, meta(id, root, freelist, stated, txid));
+        }
+        Self { pages, read: AtomicUsize::new(0) }
+    }
+
+    /// What is wrong with it, and how much was read to find it.
+    fn check(&self, stated: u64, form: Form) -> (Vec<String>, usize) {
+        let report = bolt::check(self, stated * PAGE as u64, form, &mut Seen::default()).unwrap();
+        (report.faults.first().iter().map(ToString::to_string).collect(), self.read.load(Ordering::Relaxed))
+    }
+}
+
+/// Page ids of a file as long as a file can be.
+const STATED: u64 = 1 << 50;
+
+#[test]
+fn a_long_file_with_a_small_tree_is_read_as_a_small_one() {
+    let mut writer = Writer::new();
+    let leaf = writer.leaf(&[pair("a", "b")]);
+    let root = writer.leaf(&[bucket("tree", leaf)]);
+    let bytes = writer.finish(root, NONE);
+    let (faults, read) = Sparse::of(&bytes, root, NONE, STATED).check(STATED, Form::Live);
+    assert_eq!((faults, read < 1 << 20), (vec![], true), "{read} bytes were read");
+}
+
+#[test]
+fn lost_pages_are_counted_without_a_look_at_each() {
+    let mut writer = Writer::new();
+    let root = writer.leaf(&[]);
+    let freelist = writer.freelist(&[]);
+    let bytes = writer.finish(root, freelist);
+    let (faults, _) = Sparse::of(&bytes, root, freelist, STATED).check(STATED, Form::Live);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains(&format!("{} pages from here on", STATED - 4)), "{faults:?}");
+}
+
+#[test]
+fn a_freelist_of_holes_ends_soon() {
+    let mut writer = Writer::new();
+    let root = writer.leaf(&[]);
+    let freelist = writer.freelist(&vec![7; 0x1_0000]);
+    let mut bytes = writer.finish(root, freelist);
+    let at = usize::try_from(freelist).unwrap() * PAGE;
+    // It states 2^39 free pages, and as many pages as such a list takes.
+    bytes[at + 12..at + 16].fill(0xFF);
+    bytes[at + 16..at + 24].copy_from_slice(&((1_u64 << 39) - 4).to_le_bytes());
+    bytes.truncate(at + PAGE);
+    let (faults, read) = Sparse::of(&bytes, root, freelist, STATED).check(STATED, Form::Live);
+    assert!(faults.len() == bolt::Faults::KEPT && read < 1 << 20, "{} faults, {read} bytes", faults.len());
+}
+
+/// Each page is in itself as bbolt writes it, but for the length of its one value.
+#[test]
+fn long_pages_within_long_pages_are_refused() {
+    let mut bytes = Writer::new().finish(2, NONE);
+    let long = 40_u32 << 20;
+    let span = u64::from(long) / PAGE as u64;
+    let mut file = Sparse::of(&bytes, 2, NONE, STATED);
+    for nth in 0..10 {
+        let id = 2 + nth * span;
+        bytes = Vec::new();
+        bytes.extend(id.to_le_bytes());
+        bytes.extend(2_u16.to_le_bytes());
+        bytes.extend(2_u16.to_le_bytes());
+        bytes.extend(u32::try_from(span - 1).unwrap().to_le_bytes());
+        // A bucket, and a value that makes the page long.
+        for word in [1_u32, 32, 1, 16, 0, 33, 1, long - 48 - 18 - 1] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.push(b'a');
+        bytes.extend((id + span).to_le_bytes());
+        bytes.extend([0; 8]);
+        bytes.push(b'b');
+        file.pages.insert(id, bytes);
+    }
+    let (faults, read) = file.check(STATED, Form::Live);
+    assert!(faults.iter().any(|fault| fault.contains("from the root to here")), "{faults:?}");
+    assert!(read < 100 << 20, "{read}");
+}

@@ -1,0 +1,124 @@
+//! The header of an age file: stanzas, each of which has the file's key for one recipient, and a MAC over all of them.
+
+use std::io::{self, BufRead, Error, ErrorKind, Read as _};
+
+use base64::Engine as _;
+use ring::aead::Aad;
+use ring::hmac;
+use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
+
+use super::{BASE64, FileKey, Identities, MAGIC, aead, derived, wrapping, wrong, zero};
+
+/// The longest header that is read, and written: it has room for 40,000 recipients.
+pub(super) const LIMIT: u64 = 4 << 20;
+/// Characters in a line of a stanza's body.
+const COLUMNS: usize = 64;
+
+/// The file's key.
+///
+/// # Errors
+/// [`ErrorKind::PermissionDenied`] where the header is good and none of the identities opens it.
+pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
+    let mut header = Header { from: from.by_ref().take(LIMIT), read: Vec::new() };
+    if header.line()?.as_bytes() != &MAGIC[..MAGIC.len() - 1] {
+        return Err(wrong("it does not begin as age's files do"));
+    }
+    let (mut found, mut stanzas, mut passphrase) = (None, 0, false);
+    let given = loop {
+        let line = header.line()?;
+        if let Some(mac) = line.strip_prefix("--- ") {
+            break decoded::<32>(mac)?;
+        }
+        let Stanza { kind, arguments, body } = header.stanza(&line)?;
+        stanzas += 1;
+        passphrase |= kind == "scrypt";
+        // Other kinds are for others.
+        if kind == "X25519" {
+            let [share] = arguments[..] else { return Err(wrong("its header has a stanza with other arguments")) };
+            let (share, body) = (decoded::<32>(share)?, <[u8; 32]>::try_from(body));
+            let body = body.map_err(|_| wrong("its header has a key of another length"))?;
+            for own in &identities.0 {
+                found = found.or(opened(*own, &share, body)?);
+            }
+        }
+    };
+    if passphrase && stanzas > 1 {
+        return Err(wrong("its header has a passphrase beside other recipients"));
+    }
+    let denied = || {
+        let why = if passphrase {
+            "it is encrypted with a passphrase, which firstboot does not ask for".to_owned()
+        } else {
+            format!("it was not encrypted for any of these identities, but for {stanzas} recipients")
+        };
+        Error::new(ErrorKind::PermissionDenied, why)
+    };
+    let file_key = found.ok_or_else(denied)?;
+    let end = header.read.len() - " \n".len() - BASE64.encode(given).len();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &derived(&file_key, &[], b"header"));
+    hmac::verify(&key, &header.read[..end], &given).map_err(|_| wrong("its header is damaged"))?;
+    Ok(file_key)
+}
+
+/// The file's key, if a stanza is for this identity.
+fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Option<FileKey>> {
+    let recipient = x25519(own, X25519_BASEPOINT_BYTES);
+    let key = wrapping(own, *share, share, &recipient);
+    let key = aead(&key.ok_or_else(|| wrong("its header has a share that is no key's"))?)?;
+    let open = key.open_in_place(zero(), Aad::empty(), &mut body);
+    Ok(open.ok().and_then(|open| FileKey::try_from(&*open).ok()))
+}
+
+/// What one recipient needs.
+struct Stanza<'l> {
+    kind: &'l str,
+    arguments: Vec<&'l str>,
+    body: Vec<u8>,
+}
+
+/// A header that is being read.
+struct Header<R> {
+    from: io::Take<R>,
+    /// All of it up to here.
+    read: Vec<u8>,
+}
+
+impl<R: BufRead> Header<R> {
+    fn line(&mut self) -> io::Result<String> {
+        let start = self.read.len();
+        self.from.read_until(b'\n', &mut self.read)?;
+        if self.from.limit() == 0 {
+            return Err(wrong("its header is longer than 4 MiB"));
+        }
+        let line = self.read[start..].strip_suffix(b"\n").ok_or_else(|| wrong("its header has no end"))?;
+        String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is no text"))
+    }
+
+    /// The stanza that begins with this line: words of visible characters, and lines of base64, of which all but the last
+    /// are full.
+    fn stanza<'l>(&mut self, line: &'l str) -> io::Result<Stanza<'l>> {
+        let words = line.strip_prefix("-> ").ok_or_else(|| wrong("a line of its header is no stanza"))?;
+        let mut arguments: Vec<&str> = words.split(' ').collect();
+        if !arguments.iter().all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(wrong("a stanza of its header has an argument that is none"));
+        }
+        let kind = arguments.remove(0);
+        let mut body = String::new();
+        loop {
+            let line = self.line()?;
+            body.push_str(&line);
+            match line.len() {
+                0..COLUMNS => break,
+                COLUMNS => {}
+                _ => return Err(wrong("a line of its header is too long")),
+            }
+        }
+        let body = BASE64.decode(&body).map_err(|_| wrong("a stanza of its header is not in base64"))?;
+        Ok(Stanza { kind, arguments, body })
+    }
+}
+
+fn decoded<const N: usize>(text: &str) -> io::Result<[u8; N]> {
+    let bytes = BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| wrong("its header has a key of another length or with other letters"))
+}

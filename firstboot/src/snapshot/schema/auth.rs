@@ -1,0 +1,178 @@
+//! The buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
+//!
+//! etcd reads `auth` only where it has exactly the bytes that it looks for: whatever else stands there leaves the cluster
+//! without authentication. So all that etcd keeps true of these buckets is held against what they contain.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+
+use bolt::Faults;
+
+use super::wire::{Fields, Malformed, Value};
+
+/// The user and the role without whom etcd does not switch authentication on.
+const ROOT: &[u8] = b"root";
+/// So many roles are remembered, as a hash each. With more of them it is not checked that users have none that is missing.
+const REMEMBERED: usize = 1 << 17;
+
+/// What was seen so far. `authRoles` comes before `authUsers`.
+#[derive(Debug, Default)]
+pub(super) struct Auth {
+    pub(super) enabled: bool,
+    revision: bool,
+    /// Whether the user `root` has the role `root`.
+    root: bool,
+    hasher: RandomState,
+    roles: HashSet<u64>,
+}
+
+/// Permission's types: READ, WRITE, READWRITE.
+const TYPES: u64 = 3;
+
+impl Auth {
+    /// A key of `auth`; gives what is wrong with it.
+    pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
+        match (key, value) {
+            (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
+            (b"authEnabled", _) => return Some("authEnabled as one byte, 0 or 1"),
+            (b"authRevision", value) => {
+                self.revision = true;
+                let revision = <[u8; 8]>::try_from(value).map_or(0, u64::from_be_bytes);
+                return (revision == 0).then_some("authRevision as 8 bytes that are 1 or more");
+            }
+            _ => return Some("`authEnabled` or `authRevision`"),
+        }
+        None
+    }
+
+    /// A key of `authRoles`; gives what is wrong with it.
+    pub(super) fn role(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
+        if self.roles.len() < REMEMBERED {
+            self.roles.insert(self.hasher.hash_one(key));
+        }
+        let Ok((name, ordered)) = role(value) else { return Some("a role, as etcd encodes it") };
+        match () {
+            () if name != key => Some("a role with the name that its key is"),
+            () if !ordered => Some("a role's permissions in the order of their keys"),
+            () => None,
+        }
+    }
+
+    /// A key of `authUsers`; gives what is wrong with it.
+    pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
+        let user = User::read(value);
+        // One fault for one cause: a `root` that cannot be read is not missing too.
+        self.root |= key == ROOT && user.as_ref().map_or(true, |user| user.roles.contains(&ROOT));
+        let Ok(user) = user else { return Some("a user, as etcd encodes it") };
+        let known = |role: &&[u8]| *role == ROOT || self.roles.contains(&self.hasher.hash_one(*role));
+        match () {
+            () if user.name != key => Some("a user with the name that its key is"),
+            () if !user.password.is_empty() && !is_bcrypt(user.password) => {
+                Some("a user's password as bcrypt hashes it")
+            }
+            // etcd looks for a role by halves.
+            () if !user.roles.is_sorted_by(|a, b| a < b) => Some("a user's roles in ascending order"),
+            () if self.roles.len() < REMEMBERED && !user.roles.iter().all(known) => {
+                Some("a user's roles in `authRoles`")
+            }
+            () => None,
+        }
+    }
+
+    /// What must be there, once all was seen.
+    pub(super) fn finish(&self, faults: &mut Faults) {
+        if !self.revision {
+            faults.add(None, 0, "the key `authRevision` (bucket `auth`)", "no such key");
+        }
+        if self.enabled && !self.root {
+            let expected = "the user `root` with the role `root`, for authentication is on (bucket `authUsers`)";
+            faults.add(None, 0, expected, "no such user");
+        }
+    }
+}
+
+/// A role's name, and whether its permissions are in order.
+fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
+    let (mut name, mut before, mut ordered): (_, &[u8], _) = (&[][..], &[], true);
+    let mut fields = Fields::of(bytes, 2);
+    while let Some((field, value)) = fields.next()? {
+        match field {
+            1 => name = value.some_bytes()?,
+            2 => {
+                let key = permission(value)?;
+                ordered &= before <= key;
+                before = key;
+            }
+            _ => return Err(Malformed),
+        }
+    }
+    Ok((name, ordered))
+}
+
+/// A permission's key. Before 3.5.2 etcd took any, the empty one too, and any end.
+fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
+    let mut key = &[][..];
+    let mut fields = Fields::of(value.bytes()?, 0);
+    while let Some((field, value)) = fields.next()? {
+        match field {
+            1 if value.number()? < TYPES => {}
+            2 => key = value.some_bytes()?,
+            3 => drop(value.some_bytes()?),
+            _ => return Err(Malformed),
+        }
+    }
+    Ok(key)
+}
+
+/// A user.
+#[derive(Debug, Default)]
+struct User<'a> {
+    name: &'a [u8],
+    password: &'a [u8],
+    roles: Vec<&'a [u8]>,
+}
+
+impl<'a> User<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut user = Self::default();
+        let mut fields = Fields::of(bytes, 3);
+        while let Some((field, value)) = fields.next()? {
+            match field {
+                1 => user.name = value.some_bytes()?,
+                2 => user.password = value.some_bytes()?,
+                // A string, and 3.7 reads none that is not UTF-8.
+                3 => user.roles.push(value.some_bytes().and_then(text)?),
+                4 => options(value.bytes()?)?,
+                _ => return Err(Malformed),
+            }
+        }
+        Ok(user)
+    }
+}
+
+/// Whether it has no password; a boolean.
+fn options(bytes: &[u8]) -> Result<(), Malformed> {
+    let mut fields = Fields::of(bytes, 0);
+    while let Some(field) = fields.next()? {
+        if field != (1, Value::Number(1)) {
+            return Err(Malformed);
+        }
+    }
+    Ok(())
+}
+
+fn text(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    std::str::from_utf8(bytes).map(|_| bytes).map_err(|_| Malformed)
+}
+
+/// `$2a$`, two digits of cost, `$`, 22 characters of salt and 31 of the hash (golang.org/x/crypto/bcrypt).
+fn is_bcrypt(hash: &[u8]) -> bool {
+    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+    let Some((head, rest)) = hash.split_at_checked(7) else { return false };
+    let [b'$', b'2', b'a' | b'b' | b'y', b'$', tens, ones, b'$'] = head else { return false };
+    let cost = tens.is_ascii_digit() && ones.is_ascii_digit() && (b"04"..=b"31").contains(&&[*tens, *ones]);
+    cost && rest.len() == 53 && rest.iter().all(letter)
+}
+
+#[cfg(test)]
+mod tests;

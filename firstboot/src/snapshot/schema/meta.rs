@@ -1,0 +1,176 @@
+//! The bucket `meta` (storage/schema/cindex.go, confstate.go and version.go; mvcc/store.go).
+
+use serde::Deserialize;
+
+use super::cluster::minor;
+use super::record::Revision;
+
+/// What `meta` says.
+#[derive(Debug, Default)]
+pub(super) struct Meta {
+    pub(super) index: Option<u64>,
+    pub(super) term: Option<u64>,
+    scheduled: Option<i64>,
+    finished: Option<i64>,
+    /// 3.MINOR.0, from 3.6 on.
+    pub(super) storage: Option<u64>,
+}
+
+/// raftpb.ConfState.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "what is read is only that it can be")]
+struct ConfState {
+    voters: Vec<u64>,
+    #[serde(default)]
+    learners: Vec<u64>,
+    #[serde(default)]
+    voters_outgoing: Vec<u64>,
+    #[serde(default)]
+    learners_next: Vec<u64>,
+    auto_leave: bool,
+}
+
+impl Meta {
+    /// A key of `meta`; gives what is wrong with it.
+    pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
+        let number = || <[u8; 8]>::try_from(value).ok().map(u64::from_be_bytes).filter(|number| *number > 0);
+        let revision = || Revision::parse(value).filter(|revision| !revision.deletion && revision.sub == 0);
+        let is_read = match key {
+            b"consistent_index" => {
+                self.index = number();
+                self.index.is_some()
+            }
+            b"term" => {
+                self.term = number();
+                self.term.is_some()
+            }
+            b"scheduledCompactRev" => {
+                self.scheduled = revision().map(|revision| revision.main);
+                self.scheduled.is_some()
+            }
+            b"finishedCompactRev" => {
+                self.finished = revision().map(|revision| revision.main);
+                self.finished.is_some()
+            }
+            b"storageVersion" => {
+                // Before 3.6 there was none.
+                self.storage = minor(value).filter(|minor| *minor >= 6);
+                self.storage.is_some()
+            }
+            b"confState" => serde_json::from_slice::<ConfState>(value).is_ok_and(|state| !state.voters.is_empty()),
+            _ => return Some("a key that etcd 3.4 to 3.7 knows"),
+        };
+        if is_read {
+            return None;
+        }
+        Some(match key {
+            b"storageVersion" => "a storage version, 3.MINOR.0 from 3.6.0 on",
+            b"confState" => "raft's confState in JSON, with a voter",
+            b"consistent_index" | b"term" => "8 bytes that are 1 or more",
+            _ => "a compacted revision of 17 bytes",
+        })
+    }
+
+    /// The revision up to which history was compacted, or is being compacted; 0 if it never was.
+    pub(super) fn compacted(&self) -> i64 {
+        self.scheduled.max(self.finished).unwrap_or(0)
+    }
+
+    /// Whether a compaction was under way.
+    pub(super) fn compacting(&self) -> bool {
+        self.scheduled > self.finished
+    }
+
+    /// What does not fit together, or not to the newest revision of which there is a record.
+    pub(super) fn objection(&self, newest: i64) -> Option<&'static str> {
+        match () {
+            () if self.finished > self.scheduled => Some("a compaction that was scheduled before it was finished"),
+            // A compaction goes from old to new, and is finished by what removes the last. (Where that is a deletion,
+            // and as many go at a time as there are, 3.4 and 3.5 write the end a moment later.)
+            () if self.compacting() && self.scheduled > Some(newest) => Some(
+                "a compaction under way up to a revision that there is; or it is taken while it ended: take another",
+            ),
+            () if self.term.is_some() && self.index.is_none() => Some("`consistent_index`, for there is a `term`"),
+            // From 3.5 on etcd writes both together.
+            () if self.storage.is_some() && self.term.is_none() => Some("`term`, for there is a `storageVersion`"),
+            () => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn revision(main: i64, sub: i64) -> Vec<u8> {
+        [&main.to_be_bytes()[..], b"_", &sub.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn settings_are_read_as_etcd_writes_them() {
+        let mut meta = Meta::default();
+        for (key, value) in [
+            (&b"consistent_index"[..], &12_u64.to_be_bytes()[..]),
+            (b"term", &2_u64.to_be_bytes()),
+            (b"scheduledCompactRev", &revision(9, 0)),
+            // `etcdctl compaction 0` is a compaction.
+            (b"finishedCompactRev", &revision(0, 0)),
+            (b"storageVersion", b"3.6.0"),
+            (b"confState", br#"{"voters":[1,2],"learners":[3],"auto_leave":false}"#),
+        ] {
+            assert_eq!(meta.setting(key, value), None, "{key:?}");
+        }
+        assert_eq!((meta.compacted(), meta.compacting(), meta.objection(9)), (9, true, None));
+        for (key, value) in [
+            (&b"consistent_index"[..], &[0; 8][..]),
+            (b"consistent_index", &[1; 7]),
+            (b"teri", &[1; 8]),
+            (b"term", &[1; 9]),
+            (b"scheduledCompactRev", &revision(9, 1)),
+            (b"scheduledCompactRev", &[1; 17]),
+            (b"finishedCompactRev", &revision(-1, 0)),
+            (b"storageVersion", b"3.4.0"),
+            (b"storageVersion", b"2.6.0"),
+            (b"storageVersion", b""),
+            (b"confState", br#"{"voters":[],"auto_leave":false}"#),
+            (b"confState", br#"{"voterr":[1],"auto_leave":false}"#),
+            (b"confState", b"{}"),
+        ] {
+            assert!(Meta::default().setting(key, value).is_some(), "{key:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn settings_fit_together() {
+        let with = |keys: &[&str]| {
+            let mut meta = Meta::default();
+            for key in keys {
+                let value = match *key {
+                    "storageVersion" => b"3.6.0".to_vec(),
+                    "finishedCompactRev" | "scheduledCompactRev" => revision(9, 0),
+                    _ => vec![1; 8],
+                };
+                assert_eq!(meta.setting(key.as_bytes(), &value), None);
+            }
+            meta.objection(9)
+        };
+        for good in
+            [&[][..], &["consistent_index"], &["consistent_index", "term", "storageVersion"], &["scheduledCompactRev"]]
+        {
+            assert_eq!(with(good), None, "{good:?}");
+        }
+        for wrong in [&["term"][..], &["consistent_index", "storageVersion"], &["finishedCompactRev"]] {
+            assert!(with(wrong).is_some(), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(key in "consistent_index|scheduledCompactRev|storageVersion|confState|x", value in prop::collection::vec(any::<u8>(), 0..40)) {
+            let _ = Meta::default().setting(key.as_bytes(), &value);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Protocol buffers, as etcd's encoders write them and no other way: fields in ascending order, none with the value that
+//! a missing one has, each number in as few bytes as it takes (gogo/protobuf in etcd 3.4 to 3.6, google.golang.org's
+//! in 3.7). So a bit that changes in a tag or a length shows, although a decoder would skip what it does not know.
+
+/// A field's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+impl<'a> Value<'a> {
+    pub(super) fn number(self) -> Result<u64, Malformed> {
+        if let Self::Number(number) = self { Ok(number) } else { Err(Malformed) }
+    }
+
+    /// Bytes, which may be none: a message that a message holds, and one of several texts.
+    pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
+        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(Malformed) }
+    }
+
+    /// Bytes of a field that is there only where it has any.
+    pub(super) fn some_bytes(self) -> Result<&'a [u8], Malformed> {
+        self.bytes().and_then(|bytes| if bytes.is_empty() { Err(Malformed) } else { Ok(bytes) })
+    }
+}
+
+/// The fields of a message, one after the other.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    rest: &'a [u8],
+    last: u64,
+    repeated: u64,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a message in which the one with this number may come several times; 0: none may.
+    pub(super) fn of(bytes: &'a [u8], repeated: u64) -> Self {
+        Self { rest: bytes, last: 0, repeated }
+    }
+
+    /// The next field's number and value.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Malformed> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let tag = number(&mut self.rest)?;
+        let field = tag >> 3;
+        if field < self.last || field == 0 || field == self.last && field != self.repeated {
+            return Err(Malformed);
+        }
+        self.last = field;
+        let value = match tag & 7 {
+            0 => Value::Number(
+                number(&mut self.rest).and_then(|number| if number == 0 { Err(Malformed) } else { Ok(number) })?,
+            ),
+            2 => {
+                let length = usize::try_from(number(&mut self.rest)?).map_err(|_| Malformed)?;
+                let (taken, left) = self.rest.split_at_checked(length).ok_or(Malformed)?;
+                self.rest = left;
+                Value::Bytes(taken)
+            }
+            _ => return Err(Malformed),
+        };
+        Ok(Some((field, value)))
+    }
+}
+
+/// A number in as few bytes as it takes.
+fn number(rest: &mut &[u8]) -> Result<u64, Malformed> {
+    let mut number = 0;
+    for (index, byte) in (0..10).zip(rest.iter()) {
+        let bits = u64::from(byte & 0x7F);
+        // The tenth byte has room for one bit.
+        if index == 9 && bits > 1 {
+            break;
+        }
+        number |= bits << (7 * index);
+        if byte & 0x80 == 0 {
+            if bits == 0 && index > 0 {
+                break;
+            }
+            *rest = &rest[index + 1..];
+            return Ok(number);
+        }
+    }
+    Err(Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(bytes: &[u8], repeated: u64) -> Result<Vec<(u64, Value<'_>)>, Malformed> {
+        let mut fields = Fields::of(bytes, repeated);
+        let mut found = Vec::new();
+        while let Some(field) = fields.next()? {
+            found.push(field);
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn fields_are_read_in_order_and_only_in_order() {
+        let (one, two) = ((1, Value::Number(300)), (2, Value::Bytes(b"ab")));
+        assert_eq!(all(&[0x08, 0xAC, 2, 0x12, 2, b'a', b'b'], 0), Ok(vec![one, two]));
+        assert_eq!(all(&[0x12, 2, b'a', b'b', 0x12, 0], 2), Ok(vec![two, (2, Value::Bytes(b""))]));
+        for wrong in [
+            &[0x12, 2, b'a', b'b', 0x12, 0][..],                     // twice
+            &[0x12, 0, 0x08, 1],                                     // descending
+            &[0x08, 0],                                              // a default
+            &[0x08, 0x80, 0],                                        // a number in more bytes than it takes
+            &[0x88, 0, 1],                                           // a tag in more bytes than it takes
+            &[0x08],                                                 // cut short
+            &[0x12, 3, b'a', b'b'],                                  // cut short
+            &[0x0D, 0, 0, 0, 0],                                     // a kind that etcd does not use
+            &[0x00, 1],                                              // field 0
+            &[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2], // more than 64 bits
+        ] {
+            assert_eq!(all(wrong, 0), Err(Malformed), "{wrong:?}");
+        }
+        assert_eq!(
+            all(&[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1], 0),
+            Ok(vec![(1, Value::Number(u64::MAX))])
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_and_what_it_reads_is_all_there_is(
+            bytes in proptest::collection::vec(any::<u8>(), 0..60), repeated in 0..4u64,
+        ) {
+            if let Ok(fields) = all(&bytes, repeated) {
+                let mut again = Vec::new();
+                for (field, value) in fields {
+                    match value {
+                        Value::Number(number) => {
+                            prost::encoding::encode_varint(field << 3, &mut again);
+                            prost::encoding::encode_varint(number, &mut again);
+                        }
+                        Value::Bytes(content) => {
+                            prost::encoding::encode_varint(field << 3 | 2, &mut again);
+                            prost::encoding::encode_varint(content.len() as u64, &mut again);
+                            again.extend_from_slice(content);
+                        }
+                    }
+                }
+                prop_assert_eq!(again, bytes);
+            }
+        }
+    }
+}
