@@ -16,7 +16,7 @@ pub use etcd::Etcd;
 pub use files::{Files, LocalFile, OverlayFile};
 pub use install::{Install, Partitions};
 pub use node::{Cluster, Node};
-pub use policy::{Firewall, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
+pub use policy::{AuthorityFiles, Firewall, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
 pub use values::{Base, CryptHash, Host, Package, Size, SshKey, Word};
 
 use crate::backup::Backup;

@@ -2,6 +2,7 @@
 
 use ipnet::Ipv4Net;
 
+use super::files::LocalFile;
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource, Network};
 use crate::diagnostic::Diagnostic;
@@ -86,14 +87,23 @@ impl SelinuxMode {
 /// The authority and the lifetimes of what it signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// The files of an authority of one's own, certificate and key, from the recipe's folder.
-    pub authority: Option<(String, String)>,
+    /// The files of the operator's own authority.
+    pub authority: Option<AuthorityFiles>,
     /// How long the authority lives, in days.
     pub authority_days: u32,
     /// How long a node's certificates live, in days.
     pub certificate_days: u32,
     /// A certificate with fewer days left is issued anew by the next build.
     pub renew_before_days: u32,
+}
+
+/// The files of an authority, which may lie anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityFiles {
+    /// `ca-cert`: its certificate.
+    pub cert: LocalFile,
+    /// `ca-key`: its private key.
+    pub key: LocalFile,
 }
 
 fn values<T>(found: Option<Vec<At<T>>>) -> Option<Vec<T>> {
@@ -190,7 +200,10 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
         authority_days: days("ca-days", 1..=36_500, 3_650),
         certificate_days: days("certificate-days", 1..=3_650, 1_095),
         renew_before_days: days("renew-before-days", 0..=3_650, 90),
-        authority: cert.clone().zip(key.clone()).map(|(cert, key)| (cert.value, key.value)),
+        authority: cert.clone().zip(key.clone()).map(|(cert, key)| AuthorityFiles {
+            cert: LocalFile { source: cert.value, span: cert.span },
+            key: LocalFile { source: key.value, span: key.span },
+        }),
     };
     if let Some(table) = table {
         match (&cert, &key) {
