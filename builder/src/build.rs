@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use recipes::{NodeDocument, PublicKey, Recipe, Sha256};
+use recipes::{NodeDocument, PublicKey, Recipe, Sha256, upgrade};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -87,7 +87,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     outlives(&cache, &place, "--cache")?;
     outlives(&pki_folder, &place, "--pki")?;
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
-    output::check(&place, &options.replaceable(pki::trust(&pki_folder)))?;
+    let replaced = output::check(&place, &options.replaceable(pki::trust(&pki_folder)))?;
+    if let Some(obstacle) = replaced.and_then(|etcd| upgrade::step(etcd, recipe.etcd.settings.version)) {
+        let path = place.display();
+        progress.say(&format!(
+            "warning: no node of the image that {path} holds can be replaced by one of the new: {obstacle}"
+        ));
+    }
     let (firstboot, firstboot_input) = firstboot(options)?;
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 

@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use recipes::EtcdVersion;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -55,10 +56,12 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Outpu
     move |source| OutputError::Io { doing, path, source }
 }
 
-/// Refuses a place where an output may not lie.
-pub(crate) fn check(target: &Path, replaceable: &Replaceable) -> Result<(), OutputError> {
+/// Refuses a place where an output may not lie. Gives the version of etcd in the output that lies there.
+pub(crate) fn check(target: &Path, replaceable: &Replaceable) -> Result<Option<EtcdVersion>, OutputError> {
     let refused = |(found, remedy)| OutputError::Refused { path: target.to_owned(), found, remedy };
-    judge(&look(target)?, replaceable).map_err(refused)
+    let found = look(target)?;
+    judge(&found, replaceable).map_err(refused)?;
+    Ok(found.etcd())
 }
 
 /// An output that is being written. Dropped before [`Output::commit`], it leaves nothing behind.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use recipes::EtcdVersion;
 use serde::Deserialize;
 
 use super::{OutputError, io_error};
@@ -46,6 +47,7 @@ impl Replaceable {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Manifest {
     trust: Option<String>,
+    etcd: Option<EtcdVersion>,
     recipe: Option<RecipeName>,
 }
 
@@ -62,6 +64,16 @@ pub(super) enum Found {
     File,
     /// A folder: the names in it, and the manifest if one is where an output has it.
     Folder(Vec<String>, Option<Manifest>),
+}
+
+impl Found {
+    /// The version of etcd in an output.
+    pub(super) fn etcd(&self) -> Option<EtcdVersion> {
+        match self {
+            Self::Folder(_, Some(manifest)) => manifest.etcd,
+            _ => None,
+        }
+    }
 }
 
 /// Why what was found may not be replaced, with the remedy.

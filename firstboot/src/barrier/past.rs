@@ -5,7 +5,7 @@ mod standing;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use recipes::{ClusterDocument, Label};
+use recipes::{ClusterDocument, EtcdVersion, Label};
 
 use super::decide::Memory;
 use super::epoch::{Epoch, Lives, Nonce};
@@ -36,6 +36,8 @@ pub(crate) struct Past {
     pub(crate) member: Option<u64>,
     /// The cluster that etcd on this disk belongs to, or did when it was last asked.
     pub(crate) cluster: Option<u64>,
+    /// The version of etcd that used the data last.
+    pub(crate) etcd: Option<EtcdVersion>,
     /// Whether etcd ever was a healthy member since.
     pub(crate) healthy: bool,
     /// The revision that this node's data began from, where it is a restored one.
@@ -81,6 +83,8 @@ pub(crate) struct SetAside {
     pub(crate) member: Option<u64>,
     /// The revision that it began from.
     pub(crate) revision: u64,
+    /// The version of etcd that used it last.
+    pub(crate) etcd: Option<EtcdVersion>,
 }
 
 impl Past {
@@ -120,6 +124,7 @@ impl Past {
                 Event::Healthy { cluster, member } => {
                     (past.healthy, past.cluster, past.member) = (true, Some(*cluster), Some(*member));
                 }
+                Event::Uses { etcd } => past.etcd = Some(*etcd),
                 Event::Told(told) => (past.told, past.told_ready) = (Some((**told).clone()), Vec::new()),
                 Event::GivenUp => (past.told, past.exchange) = (None, None),
                 Event::Exchange(exchange) => past.exchange = Some((**exchange).clone()),
@@ -147,7 +152,7 @@ impl Past {
     /// The data that was there is set aside, and the other is etcd's.
     fn exchanged(&mut self) {
         self.told = None;
-        let Some(Exchange { aside, token, members, cluster, member, revision, .. }) = self.exchange.take() else {
+        let Some(Exchange { from, aside, token, members, cluster, member, revision }) = self.exchange.take() else {
             return;
         };
         // `existing`: should the data be lost before etcd first runs, it must not begin with an empty one as a member
@@ -161,10 +166,13 @@ impl Past {
         let old_cluster = old_cluster
             .or_else(|| begun_as.map(|start| ids::cluster_id(urls(start).iter().map(String::as_str), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
+        // Data that was set aside comes back as it was; other data is made anew, and no etcd has used it.
+        let returns = self.set_aside.as_ref().filter(|before| before.path == from);
+        let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
         (self.healthy, self.added, self.word) = (false, None, Word::None);
         self.set_aside = match (aside, before, old_cluster) {
             (Some(path), Some(begun), Some(cluster)) => {
-                Some(SetAside { path, begun, cluster, member: old_member, revision: old_revision })
+                Some(SetAside { path, begun, cluster, member: old_member, revision: old_revision, etcd: old_etcd })
             }
             _ => None,
         };
@@ -232,6 +240,7 @@ pub(super) mod tests {
         vec![
             Event::Life { nonce: Nonce::of(1) },
             Event::Bootstrap { token: "t".to_owned(), members },
+            Event::Uses { etcd: "3.5.1".parse().unwrap() },
             Event::Healthy { cluster: 1, member: 10 },
             Event::Ready { lives: lives.clone(), task: Task::New },
             Event::Told(Box::new(told.clone())),
@@ -249,6 +258,7 @@ pub(super) mod tests {
         let aside = past.set_aside.clone().unwrap();
         assert_eq!((aside.path, aside.cluster, aside.member), ("/aside/1".into(), 1, Some(10)));
         assert_eq!((aside.begun.state, aside.begun.token.as_str()), ("new", "t"));
+        assert_eq!((past.etcd, aside.etcd.map(|etcd| etcd.patch)), (None, Some(1)));
         // Its data lost, it must not begin as an empty member whose log the others take for theirs.
         for data in [Data::Empty, Data::HalfBorn] {
             let standing = standing(&past, data, Volume::Known);
@@ -259,7 +269,7 @@ pub(super) mod tests {
     #[test]
     fn until_it_is_exchanged_it_is_what_it_was() {
         let events = restored();
-        for (cut, told, ready, exchange) in [(5, true, 0, false), (6, true, 1, false), (7, true, 1, true)] {
+        for (cut, told, ready, exchange) in [(6, true, 0, false), (7, true, 1, false), (8, true, 1, true)] {
             let mut events = events[..cut].to_vec();
             let now = past(events.clone());
             assert_eq!((now.told.is_some(), now.told_ready.len(), now.exchange.is_some()), (told, ready, exchange));

@@ -154,7 +154,7 @@ fn agree(
             let (from, revision) = (build::folder(&token), build::revision(epoch.task, source));
             Exchange { from, aside, token, members, cluster: epoch.cluster_id, member, revision }
         }
-        (Task::Rollback { .. }, None, Some(SetAside { path, begun, cluster, member, revision })) => {
+        (Task::Rollback { .. }, None, Some(SetAside { path, begun, cluster, member, revision, .. })) => {
             let Start { token, members, .. } = begun;
             Exchange { from: path, aside, token, members, cluster, member, revision }
         }
