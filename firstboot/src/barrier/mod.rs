@@ -17,6 +17,7 @@ mod past;
 mod task;
 mod tls;
 mod turn;
+mod unproven;
 mod volume;
 mod waiting;
 mod without;

@@ -4,6 +4,7 @@
 mod bed;
 mod clock;
 mod disasters;
+mod flood;
 mod growing;
 mod leave;
 mod load;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         let subjects = [
             waiting::trials(),
             clock::trials(),
+            flood::trials(),
             disasters::trials(),
             stranger::trials(),
             twin::trials(),

@@ -74,7 +74,7 @@ fn upgrade() -> Result<()> {
 }
 
 /// Between two steps there is more than a log keeps, so that each new member begins with a snapshot.
-const BETWEEN: usize = 3000;
+const BETWEEN: usize = 2000;
 
 /// With the log compacted, nodes of 3.5.1 replaced by ones of 3.6.14 lose the quorum: the second one takes a member for a
 /// learner, and no third can be added (etcd-io/etcd#19557; seen in every run of etcd alone).
