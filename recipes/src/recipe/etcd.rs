@@ -35,8 +35,10 @@ fn warn_of_faults(table: &Table<'_>, at: &At<EtcdVersion>) {
 
 pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     let Some(table) = root.table("etcd") else {
-        let help = "it needs a `version` and the `sha256` of its release tarball";
-        root.report(Diagnostic::error(0..0, "the section [etcd] is missing").help(help));
+        if !root.has_like("etcd") {
+            let help = "it needs a `version` and the `sha256` of its release tarball";
+            root.report(Diagnostic::error(0..0, "the section [etcd] is missing").help(help));
+        }
         return None;
     };
     let version = table.required::<EtcdVersion>("version", "the release to install");

@@ -1,10 +1,8 @@
-//! The sections that say what a node does and whom it believes: time, tuning, firewall, SELinux, TLS, metadata.
-
-use ipnet::Ipv4Net;
+//! The sections that say what a node does and whom it believes: time, tuning, SELinux, TLS, metadata.
 
 use super::files::LocalFile;
 use super::values::{Base, Host, Word};
-use crate::cluster::{MetadataPolicy, MetadataSource, Network};
+use crate::cluster::{MetadataPolicy, MetadataSource};
 use crate::diagnostic::Diagnostic;
 use crate::reader::{At, Table};
 
@@ -43,17 +41,6 @@ impl Profile {
             Self::Etcd => "etcd",
         }
     }
-}
-
-/// Who may connect to what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Firewall {
-    /// To 2379.
-    pub clients: Vec<Ipv4Net>,
-    /// To 2380 (and 2379).
-    pub peers: Vec<Ipv4Net>,
-    /// To 22.
-    pub admins: Vec<Ipv4Net>,
 }
 
 /// How SELinux guards a node.
@@ -150,27 +137,6 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
     let sysctl = sysctl.collect();
     table.finish();
     Tuning { profile: profile.map_or(Profile::Etcd, |at| at.value), sysctl }
-}
-
-/// By default all are whoever is on the nodes' network. Peers, too: a member whose image was built before the cluster
-/// grew must let the new ones in.
-pub(super) fn read_firewall(root: &Table<'_>, network: Option<&Network>) -> Option<Firewall> {
-    let table = root.table("firewall");
-    let table = table.as_ref();
-    let read = |key| {
-        let list = table.and_then(|table| table.list::<Ipv4Net>(key))?;
-        for at in list.iter().filter(|at| at.value != at.value.trunc()) {
-            let finding = Diagnostic::error(at.span.clone(), format!("{} has bits beyond its prefix", at.value));
-            root.report(finding.help(format!("did you mean {}?", at.value.trunc())));
-        }
-        Some(list.into_iter().map(|at| at.value).collect::<Vec<_>>())
-    };
-    let (clients, peers, admins) = (read("clients"), read("peers"), read("admins"));
-    if let Some(table) = table {
-        table.finish();
-    }
-    let all = || network.map(|network| vec![network.cidr]);
-    Some(Firewall { clients: clients.or_else(all)?, peers: peers.or_else(all)?, admins: admins.or_else(all)? })
 }
 
 pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
