@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use recipes::{NodeDocument, PublicKey, Recipe, Sha256};
+use recipes::{NodeDocument, PublicKey, Recipe, Sha256, upgrade};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::check::{self, Ready};
 use crate::manifest::{self, About, FileDigest};
-use crate::output::{self, Output};
+use crate::output::{self, Output, Replaceable};
 use crate::overlay::{self, Packed, Source};
 use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
 use crate::release::{self, Binaries, Progress, Wanted};
@@ -20,6 +20,7 @@ use crate::tree::Tree;
 use crate::{elf, newfile, nodes, render, say};
 
 /// What the command line says.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The recipe, a TOML file
@@ -27,6 +28,9 @@ pub(crate) struct Options {
     /// The folder to write; an earlier output there is replaced as a whole
     #[arg(long, default_value = "out")]
     out: PathBuf,
+    /// Replace an output there that was built with another PKI folder, as that of another cluster is
+    #[arg(long)]
+    replace: bool,
     /// The folder of the cluster's certificates and keys; made and filled where missing [default: OUT.pki]
     #[arg(long)]
     pki: Option<PathBuf>,
@@ -53,6 +57,13 @@ pub(crate) struct Options {
     json: bool,
 }
 
+impl Options {
+    /// Which earlier output may be replaced by one that is signed with this key.
+    fn replaceable(&self, key: Option<PublicKey>) -> Replaceable {
+        if self.replace { Replaceable::Any } else { Replaceable::SignedBy(key.map(|key| key.id())) }
+    }
+}
+
 /// What was built, for people and programs.
 #[derive(Debug, Serialize)]
 struct Summary {
@@ -70,12 +81,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
     let Ready { text, recipe, brought } = check::recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
-    // Before anything is fetched: a folder that may not be replaced will not be in the end either.
-    let place = output::check(&options.out)?;
+    let place = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
     let pki_folder = options.pki.clone().unwrap_or_else(|| beside(&place));
     outlives(&cache, &place, "--cache")?;
     outlives(&pki_folder, &place, "--pki")?;
+    // Before anything is fetched: a folder that may not be replaced will not be in the end either.
+    let replaced = output::check(&place, &options.replaceable(pki::trust(&pki_folder)))?;
+    if let Some(obstacle) = replaced.and_then(|etcd| upgrade::step(etcd, recipe.etcd.settings.version)) {
+        let path = place.display();
+        progress.say(&format!(
+            "warning: no node of the image that {path} holds can be replaced by one of the new: {obstacle}"
+        ));
+    }
     let (firstboot, firstboot_input) = firstboot(options)?;
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 
@@ -85,7 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         progress.say(&event.to_string());
     }
 
-    let output = Output::begin(&options.out)?;
+    let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
     let image = output.path().join("image");
     make_public(&image)?;
     let tree = Tree::new(&recipe, brought, &binaries, firstboot, pki.trust())?;
@@ -176,17 +194,9 @@ fn fetch(
 }
 
 fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
-    let here = options.recipe.parent().unwrap_or(Path::new("."));
-    let authority = match &recipe.tls.authority {
-        Some((cert, key)) => Authority::Given { cert: here.join(cert), key: here.join(key) },
-        None => Authority::Own,
-    };
-    let lifetimes = Lifetimes {
-        authority: recipe.tls.authority_days,
-        certificate: recipe.tls.certificate_days,
-        renew_before: recipe.tls.renew_before_days,
-    };
-    Ok(pki::open(folder, &authority, lifetimes, OffsetDateTime::now_utc())?)
+    let authority = Authority::of(&recipe.tls, options.recipe.parent().unwrap_or(Path::new(".")));
+    let (cluster, lifetimes) = (pki::Cluster::from(recipe), Lifetimes::from(&recipe.tls));
+    Ok(pki::open(folder, &cluster, &authority, lifetimes, OffsetDateTime::now_utc())?)
 }
 
 /// Who each node is.

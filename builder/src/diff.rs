@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Result;
+use recipes::upgrade;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
@@ -25,8 +26,11 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// The name of the difference between two versions of etcd.
+const ETCD: &str = "etcd";
+
 /// What is otherwise.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Difference {
     /// A path on the node, or a name of something else.
     what: String,
@@ -39,6 +43,9 @@ struct Difference {
     /// Of a text: the lines that went, with `-`, and those that came, with `+`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<String>,
+    /// What is to be known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 /// Compares two images; says by the exit code whether anything differs.
@@ -58,17 +65,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn differences(old: &Image, new: &Image) -> Vec<Difference> {
     let pairs = [
-        ("etcd", old.manifest.etcd.to_string(), new.manifest.etcd.to_string()),
+        (ETCD, old.manifest.etcd.to_string(), new.manifest.etcd.to_string()),
         ("builder", old.manifest.builder.clone(), new.manifest.builder.clone()),
         ("the key that is trusted", old.manifest.trust.clone(), new.manifest.trust.clone()),
     ];
     let differ = pairs.into_iter().filter(|(_, old, new)| old != new);
     let mut out: Vec<Difference> = differ
-        .map(|(what, old, new)| Difference { what: what.to_owned(), old: Some(old), new: Some(new), lines: Vec::new() })
+        .map(|(what, old, new)| Difference {
+            what: what.to_owned(),
+            old: Some(old),
+            new: Some(new),
+            ..Difference::default()
+        })
         .collect();
+    let obstacle = upgrade::step(old.manifest.etcd, new.manifest.etcd);
+    if let (Some(etcd), Some(obstacle)) = (out.iter_mut().find(|difference| difference.what == ETCD), obstacle) {
+        etcd.warning = Some(format!("no node can be replaced by one of the new image: {obstacle}"));
+    }
     let lines = lines(&kickstart(old), &kickstart(new));
     if !lines.is_empty() {
-        out.push(Difference { what: "centos7.ks".to_owned(), old: None, new: None, lines });
+        out.push(Difference { what: "centos7.ks".to_owned(), lines, ..Difference::default() });
     }
     let (ours, theirs) = (entries(old), entries(new));
     let paths: BTreeSet<&str> = ours.keys().chain(theirs.keys()).copied().collect();
@@ -82,7 +98,8 @@ fn differences(old: &Image, new: &Image) -> Vec<Difference> {
             _ => Vec::new(),
         };
         let describe = |entry: Option<&OverlayEntry>| entry.map(|entry| describe(entry, lines.is_empty()));
-        Some(Difference { what: format!("/{path}"), old: describe(before), new: describe(after), lines: lines.clone() })
+        let (old, new) = (describe(before), describe(after));
+        Some(Difference { what: format!("/{path}"), old, new, lines, warning: None })
     }));
     out
 }
@@ -138,6 +155,9 @@ impl fmt::Display for Difference {
             (Some(old), None) => writeln!(f, ": gone, it was {old}")?,
             _ => writeln!(f)?,
         }
+        if let Some(warning) = &self.warning {
+            writeln!(f, "  warning: {warning}")?;
+        }
         self.lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
@@ -162,12 +182,14 @@ mod tests {
     fn each_kind_of_difference_has_its_line() {
         let shown = |old: Option<&str>, new: Option<&str>, lines: &[&str]| {
             let [old, new] = [old, new].map(|side| side.map(str::to_owned));
-            Difference { what: "/x".into(), old, new, lines: lines.iter().map(ToString::to_string).collect() }
-                .to_string()
+            let lines = lines.iter().map(ToString::to_string).collect();
+            Difference { what: "/x".into(), old, new, lines, warning: None }.to_string()
         };
         assert_eq!(shown(Some("0644 0:0"), Some("0600 0:0"), &[]), "/x: 0644 0:0 -> 0600 0:0\n");
         assert_eq!(shown(None, Some("0644 0:0"), &[]), "/x: new, 0644 0:0\n");
         assert_eq!(shown(Some("0644 0:0"), None, &[]), "/x: gone, it was 0644 0:0\n");
         assert_eq!(shown(Some("0644 0:0"), Some("0644 0:0"), &["-a", "+b"]), "/x\n  -a\n  +b\n");
+        let warned = Difference { what: ETCD.into(), warning: Some("w".into()), ..Difference::default() };
+        assert_eq!(warned.to_string(), "etcd\n  warning: w\n");
     }
 }

@@ -3,6 +3,7 @@
 //! `build` is the flow: `check` the recipe and what it renders, `release` (what upstream made, verified), `render` (what the node gets,
 //! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `output` (in its place).
 
+mod assign;
 mod build;
 mod check;
 mod diff;
@@ -65,6 +66,8 @@ enum Command {
 enum PkiCommand {
     /// List every certificate: whose, for which names, until when
     Show(show::PkiOptions),
+    /// Record that a PKI folder belongs to a recipe's cluster, after the cluster got another name or other addresses
+    Assign(assign::Options),
     /// Make the next CA, beside the one that the nodes trust. The next build issues their certificates anew by it
     Rotate(rotate::RotateOptions),
     /// Have the CA before trusted no longer, once every node has a document of a build since `rotate`
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options),
         Command::Verify(options) => show::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => show::pki(&options),
+        Command::Pki(PkiCommand::Assign(options)) => assign::run(&options),
         Command::Pki(PkiCommand::Rotate(options)) => rotate::rotate(&options),
         Command::Pki(PkiCommand::Retire(options)) => rotate::retire(&options),
     };

@@ -7,6 +7,7 @@
 //! ```
 
 mod beside;
+mod found;
 mod interrupt;
 
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -14,17 +15,16 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use recipes::EtcdVersion;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+pub(crate) use found::Replaceable;
 pub(crate) use interrupt::clean_up_on_interrupt;
 
 use beside::{recover, replace};
+use found::{judge, look};
 use interrupt::{discard, lock};
-
-/// What lies at the top of an output. A folder with anything else in it is not replaced: what a person has
-/// put there, a PKI above all, would be gone.
-const OURS: [&str; 3] = ["image", "nodes", "pxe"];
 
 /// Why the output cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -56,69 +56,19 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Outpu
     move |source| OutputError::Io { doing, path, source }
 }
 
-/// What was found where the output shall be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
-    Nothing,
-    Root,
-    File,
-    /// A folder: the names in it, and whether a manifest is where an output has it.
-    Folder(Vec<String>, bool),
-}
-
-fn judge(found: &Found) -> Result<(), (String, &'static str)> {
-    match found {
-        Found::Nothing => Ok(()),
-        Found::Root => Err(("the root of the file system is no place for an output".to_owned(), "name a folder")),
-        Found::File => Err(("it is a file, expected a folder".to_owned(), "name another folder, or remove it")),
-        Found::Folder(names, _) if names.is_empty() => Ok(()),
-        Found::Folder(_, false) => Err((
-            "it is not empty, and no output of an earlier build (no image/manifest.json in it)".to_owned(),
-            "name a new or an empty folder",
-        )),
-        Found::Folder(names, true) => match names.iter().find(|name| !OURS.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(strange) => Err((
-                format!("`{strange}` in it is not the builder's, and the folder is replaced as a whole"),
-                "move it to another place, or name another folder",
-            )),
-        },
-    }
-}
-
-fn look(target: &Path) -> Result<Found, OutputError> {
-    match fs::symlink_metadata(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
-        Err(error) => Err(io_error("look at it", target)(error)),
-        Ok(_) if target.parent().is_none() => Ok(Found::Root),
-        Ok(found) if !found.is_dir() => Ok(Found::File),
-        Ok(_) => {
-            let entries = fs::read_dir(target).map_err(io_error("list it", target))?;
-            let names: Result<Vec<_>, _> =
-                entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect();
-            let mut names = names.map_err(io_error("list it", target))?;
-            names.sort();
-            Ok(Found::Folder(names, target.join("image/manifest.json").is_file()))
-        }
-    }
-}
-
-/// Where an output named so will lie; an error where one may not lie.
-pub(crate) fn check(target: &Path) -> Result<PathBuf, OutputError> {
-    let target = resolve(target)?;
-    may_replace(&target)?;
-    Ok(target)
-}
-
-fn may_replace(target: &Path) -> Result<(), OutputError> {
+/// Refuses a place where an output may not lie. Gives the version of etcd in the output that lies there.
+pub(crate) fn check(target: &Path, replaceable: &Replaceable) -> Result<Option<EtcdVersion>, OutputError> {
     let refused = |(found, remedy)| OutputError::Refused { path: target.to_owned(), found, remedy };
-    judge(&look(target)?).map_err(refused)
+    let found = look(target)?;
+    judge(&found, replaceable).map_err(refused)?;
+    Ok(found.etcd())
 }
 
 /// An output that is being written. Dropped before [`Output::commit`], it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Output {
     target: PathBuf,
+    replaceable: Replaceable,
     temp: PathBuf,
     mode: u32,
     _alive: File,
@@ -127,11 +77,12 @@ pub(crate) struct Output {
 impl Output {
     /// Begins an output that shall take the place of `target`: checks that it may, removes what dead builds
     /// have left beside it, and makes the folder to write into.
-    pub(crate) fn begin(target: &Path) -> Result<Self, OutputError> {
-        let target = check(target)?;
+    pub(crate) fn begin(target: &Path, replaceable: Replaceable) -> Result<Self, OutputError> {
+        let target = resolve(target)?;
+        check(&target, &replaceable)?;
         let _turn = turn(&target)?;
         recover(&target)?;
-        may_replace(&target)?;
+        check(&target, &replaceable)?;
         let temp = sibling(&target, &format!("new-{}", serial()));
         // Registered before it exists: a signal between the two finds nothing to remove, which is no harm.
         lock().push(temp.clone());
@@ -140,7 +91,7 @@ impl Output {
             discard(&temp);
         }
         let (mode, alive) = result?;
-        Ok(Self { target, temp, mode, _alive: alive })
+        Ok(Self { target, replaceable, temp, mode, _alive: alive })
     }
 
     /// The folder to write into.
@@ -155,7 +106,7 @@ impl Output {
         fs::set_permissions(&self.temp, permissions).map_err(io_error("set its mode", &self.temp))?;
         let _turn = turn(&self.target)?;
         // Once more: the build took its time, and somebody may have put something there.
-        may_replace(&self.target)?;
+        check(&self.target, &self.replaceable)?;
         {
             // A signal waits here, so that what it removes is always the one that is not in place.
             let _no_signal = lock();
@@ -173,7 +124,7 @@ impl Drop for Output {
 }
 
 /// The place itself, with its links followed, so that what is exchanged is the folder and not a link to it.
-fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
+pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     let refused =
         |found: &str, remedy| Err(OutputError::Refused { path: target.to_owned(), found: found.to_owned(), remedy });
     match target.canonicalize() {

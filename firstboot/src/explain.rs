@@ -175,6 +175,7 @@ fn sentence(event: &Event) -> String {
         Event::Rejoin { member } => format!(
             "The operator said that this node, which had been the member {member:x}, shall join its cluster again."
         ),
+        Event::Uses { etcd } => format!("The data was to be used by etcd {etcd}."),
         Event::Aside { path } => format!("The data directory was to be put aside as {}.", path.display()),
         Event::Healthy { cluster, member } => {
             format!("etcd was well, with a quorum behind it: the member {member:x} of the cluster {cluster:x}.")
@@ -254,6 +255,7 @@ mod tests {
             (Event::Left { member: 0xab }, "etcd was to stay down"),
             (Event::Rejoin { member: 0xab }, "been the member ab, shall join"),
             (Event::Aside { path: "/var/lib/etcd/aside/x".into() }, "aside as /var/lib/etcd/aside/x"),
+            (Event::Uses { etcd: "3.5.1".parse().unwrap() }, "used by etcd 3.5.1"),
             (Event::Healthy { cluster: 0xc, member: 0xab }, "member ab of the cluster c"),
         ]
     }

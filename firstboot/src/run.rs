@@ -110,7 +110,7 @@ fn become_the_member(options: &Options) -> Result<()> {
     let patience = Duration::from_secs(options.deadline);
     if let Word::Leave(member) = Past::of(&journal).word {
         // Power was lost while it was being removed. Until it is, the others may need it for their quorum.
-        release::release(&expected)?;
+        let_etcd_go(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left(member))),
             Err(error) if Past::of(&journal).word == Word::None => say(format!("{error:#}")),
@@ -120,10 +120,20 @@ fn become_the_member(options: &Options) -> Result<()> {
         if !release::is_given() {
             rebuild::still_wanted(&identity, &journal)?;
         }
-        release::release(&expected)?;
+        let_etcd_go(&identity, &mut journal, &expected)?;
     }
     health::wait(&identity, &mut journal, patience)?;
     rotation::complete(&mut identity, &mut journal)
+}
+
+/// Lets etcd start. Which version uses the data is written down first: what the next one may be depends on it. One that was
+/// let go earlier in this boot is what it was then.
+fn let_etcd_go(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
+    let etcd = identity.cluster.etcd.version;
+    if !release::is_given() && Past::of(journal).etcd != Some(etcd) {
+        journal.add(Event::Uses { etcd })?;
+    }
+    release::release(expected)
 }
 
 /// Prints what a run would change.

@@ -1,5 +1,6 @@
 //! `firstboot status`: every member of the cluster, asked one by one (the guide's steps 4.1.1 and 4.1.2).
 
+mod agreement;
 mod backup;
 mod expiry;
 mod pace;
@@ -15,7 +16,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::compare::{Compared, Voter, compare};
-use crate::etcd::{Client, Credentials, StatusResponse};
+use crate::etcd::{self, Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::say::show;
@@ -60,6 +61,9 @@ struct Row {
     /// Whether an operator left it out when the cluster began, by this node's journal.
     without: bool,
     errors: Vec<String>,
+    /// The members as this one knows them; none where it did not answer.
+    #[serde(skip)]
+    list: Vec<etcd::Member>,
     /// What should be known of it and is nothing to be mended.
     notes: Vec<String>,
 }
@@ -86,6 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         }
         roster.compare(&mut rows, &cluster.members, &without());
         rows.extend(ask_all(roster.strangers(&rows), &credentials).await.into_iter().map(roster::note));
+        agreement::check(&mut rows);
         compare_data(&mut rows, &credentials, options.compare).await;
         (rows, backup::Backup::ask(&cluster, &credentials).await)
     });
@@ -126,7 +131,9 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         let status = client.status().await?;
         let health = if status.is_learner { Ok(()) } else { client.healthy().await };
         let alarms = client.alarms().await.unwrap_or_default();
-        Ok::<_, anyhow::Error>((status, health, alarms))
+        // As it knows them itself: read through raft, every member would say what the leader does.
+        let list = client.members(false).await.unwrap_or_default();
+        Ok::<_, anyhow::Error>((status, health, alarms, list))
     };
     let answers = answers.await;
     let (round_trip_ms, until) = if answers.is_ok() {
@@ -134,16 +141,16 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     } else {
         (None, None)
     };
-    let (status, mut errors) = match answers {
-        Ok((status, health, alarms)) => {
+    let (status, mut errors, list) = match answers {
+        Ok((status, health, alarms, list)) => {
             let own = status.header.as_ref().map(|header| header.member_id);
             let alarms = alarms.iter().filter(|alarm| Some(alarm.member_id) == own);
             let named = alarms.map(|alarm| if alarm.alarm == 1 { "alarm NOSPACE" } else { "alarm CORRUPT" }.to_owned());
             let mut errors: Vec<String> = status.errors.iter().cloned().chain(named).collect();
             errors.extend(health.err().map(|error| format!("{error:#}")));
-            (Some(status), errors)
+            (Some(status), errors, list)
         }
-        Err(error) => (None, vec![format!("{error:#}")]),
+        Err(error) => (None, vec![format!("{error:#}")], Vec::new()),
     };
     errors.dedup();
     let answered = status.is_some();
@@ -165,6 +172,7 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         certificate_until: until.map(date),
         member: true,
         errors,
+        list,
         notes: expiry::advice(until, UnixTime::now()).into_iter().collect(),
         ..Row::default()
     }
@@ -200,7 +208,7 @@ fn verdict(rows: &[Row]) -> Option<Exit> {
     let voters = rows.iter().filter(|row| row.member && !row.learner);
     // One whose data differs still votes.
     let (voters, well) = (voters.clone().count(), voters.filter(|row| row.healthy || row.apart).count());
-    if rows.iter().all(|row| row.healthy && !row.learner) {
+    if rows.iter().all(|row| row.healthy && row.errors.is_empty() && !row.learner) {
         None
     } else if well > voters / 2 {
         Some(Exit::Degraded)

@@ -64,7 +64,7 @@ fn a_journal_that_says_everything_twice_says_the_same() {
         Event::Trust { authorities: [Name::of("a"), Name::of("b")].into() },
         Event::Show { authorities: [Name::of("b")].into() },
     ];
-    for events in [history, restored(), [&restored()[..7], &[Event::GivenUp]].concat()] {
+    for events in [history, restored(), [&restored()[..8], &[Event::GivenUp]].concat()] {
         for end in 0..=events.len() {
             let past = |times| {
                 let events = events[..end].iter().flat_map(|event| std::iter::repeat_n(event, times));

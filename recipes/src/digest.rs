@@ -42,6 +42,9 @@ impl FromStr for Sha256 {
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let wrong = |found: String| DigestError { found };
+        if text.starts_with("sha256:") {
+            return Err(wrong("`sha256:` before them: leave that out".to_owned()));
+        }
         if text.len() != 64 {
             return Err(wrong(format!("{} characters", text.chars().count())));
         }

@@ -13,6 +13,7 @@ mod reader;
 pub mod recipe;
 pub mod recipient;
 pub mod schedule;
+pub mod upgrade;
 pub mod version;
 
 pub use backup::Backup;

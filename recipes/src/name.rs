@@ -11,12 +11,18 @@ pub enum NameError {
     /// Nothing between two dots, or nothing at all.
     #[error("a name must not be empty")]
     Empty,
+    /// A dot at an end, or two in a row.
+    #[error("`{0}` must not begin or end with a dot, nor have two in a row")]
+    Dots(String),
     /// A label of more than 63 or a name of more than 253 octets (RFC 1123, 2.1; RFC 1035, 2.3.4).
     #[error("`{0}` is too long: a label has at most 63 characters, a whole name 253")]
     TooLong(String),
     /// A character that RFC 1123, 2.1 does not allow.
     #[error("`{1}` is not allowed in `{0}`: a host name has a-z, 0-9 and `-` (RFC 1123)")]
     Character(String, char),
+    /// Several labels where one is expected.
+    #[error("`{0}` has a dot: expected a short name; the domain stands in [cluster] as `domain`")]
+    Long(String),
     /// A hyphen at an end.
     #[error("`{0}` must not begin or end with `-` (RFC 1123)")]
     Hyphen(String),
@@ -34,6 +40,9 @@ fn check_label(label: &str) -> Result<(), NameError> {
     }
     // Upper case is refused and not folded: certificates, etcd's member names and host names would
     // otherwise differ in case and some readers compare bytes.
+    if label.contains('.') {
+        return Err(NameError::Long(label.to_owned()));
+    }
     if let Some(c) = label.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
         return Err(NameError::Character(label.to_owned(), c));
     }
@@ -104,6 +113,9 @@ name!(
     |text| {
         if text.len() > 253 {
             return Err(NameError::TooLong(text.to_owned()));
+        }
+        if !text.is_empty() && text.split('.').any(str::is_empty) {
+            return Err(NameError::Dots(text.to_owned()));
         }
         text.split('.').try_for_each(check_label)?;
         let last = text.rsplit('.').next().unwrap_or_default();

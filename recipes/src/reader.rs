@@ -2,6 +2,9 @@
 //! reading, so that a file's mistakes come all at once. serde's derive stops at the first, hence this.
 
 mod findings;
+mod own;
+mod syntax;
+mod types;
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -14,6 +17,8 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::{Diagnostic, nearest};
 
 pub(crate) use findings::{At, Findings};
+pub(crate) use own::Entry;
+pub(crate) use syntax::explain;
 
 /// One table of the file. It knows which of its keys were asked for; the others are mistakes.
 #[derive(Debug)]
@@ -22,13 +27,22 @@ pub(crate) struct Table<'a> {
     header: Range<usize>,
     entries: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
+    /// Keys that are reported already.
+    rejected: RefCell<Vec<&'static str>>,
     findings: &'a Findings,
 }
 
 impl<'a> Table<'a> {
     /// The file itself.
     pub(crate) fn root(entries: &'a DeTable<'a>, findings: &'a Findings) -> Self {
-        Self { name: String::new(), header: 0..0, entries, asked: RefCell::default(), findings }
+        Self {
+            name: String::new(),
+            header: 0..0,
+            entries,
+            asked: RefCell::default(),
+            rejected: RefCell::default(),
+            findings,
+        }
     }
 
     /// Where the table begins: the place to blame for what it lacks.
@@ -46,14 +60,17 @@ impl<'a> Table<'a> {
         self.findings.add(diagnostic);
     }
 
+    /// Reports a key that people look for here, and that has its place elsewhere.
+    pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
+        if let Some((found, _)) = self.entries.get_key_value(key) {
+            self.rejected.borrow_mut().push(key);
+            self.findings.add(Diagnostic::error(found.span(), message.to_owned()).help(help));
+        }
+    }
+
     fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.borrow_mut().push(key);
         self.entries.get(key)
-    }
-
-    fn wrong_type(&self, key: &str, expected: &str, found: &Spanned<DeValue<'_>>) {
-        let message = format!("`{key}` must be {expected}, not {}", type_of(found.get_ref()));
-        self.findings.add(Diagnostic::error(found.span(), message).label(format!("expected {expected}")));
     }
 
     /// A text, taken as it is.
@@ -171,63 +188,9 @@ impl<'a> Table<'a> {
         value.map(|value| At { value: *value, span: found.span() })
     }
 
-    /// Every entry of a table whose keys are the user's own, as texts or numbers.
-    pub(crate) fn pairs(&self, key: &'static str) -> Vec<(At<String>, At<String>)> {
-        let Some(found) = self.get(key) else { return Vec::new() };
-        let Some(table) = found.get_ref().as_table() else {
-            self.wrong_type(key, "a table", found);
-            return Vec::new();
-        };
-        let read = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
-            let name: &std::borrow::Cow<'_, str> = name.get_ref();
-            let text = match value.get_ref() {
-                DeValue::String(text) => text.to_string(),
-                DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
-                _ => {
-                    self.wrong_type(name, "a string or a whole number", value);
-                    return None;
-                }
-            };
-            Some((name.to_string(), text, value.span()))
-        };
-        let names: Vec<_> = table.iter().map(|(name, _)| name.span()).collect();
-        let values = table.iter().map(read);
-        names
-            .into_iter()
-            .zip(values)
-            .filter_map(|(span, read)| {
-                let (name, value, value_span) = read?;
-                Some((At { value: name, span }, At { value, span: value_span }))
-            })
-            .collect()
-    }
-
     /// A list of texts, taken as they are.
     pub(crate) fn texts(&self, key: &'static str) -> Vec<At<String>> {
         self.list(key).unwrap_or_default()
-    }
-
-    /// Every entry of a table whose keys are the user's own: each a text or a table.
-    pub(crate) fn entries(&self, key: &'static str) -> Vec<(At<String>, Entry<'a>)> {
-        let Some(found) = self.get(key) else { return Vec::new() };
-        let Some(table) = found.get_ref().as_table() else {
-            self.wrong_type(key, "a table", found);
-            return Vec::new();
-        };
-        let read = |(name, value): (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
-            let entry = match value.get_ref() {
-                DeValue::String(text) => Entry::Text(At { value: text.to_string(), span: value.span() }),
-                DeValue::Table(entries) => {
-                    Entry::Table(self.child(format!("\"{}\"", name.get_ref()), value.span(), entries))
-                }
-                _ => {
-                    self.wrong_type(name.get_ref(), "a string or a table", value);
-                    return None;
-                }
-            };
-            Some((At { value: name.get_ref().to_string(), span: name.span() }, entry))
-        };
-        table.iter().filter_map(read).collect()
     }
 
     /// A table in this one.
@@ -262,8 +225,20 @@ impl<'a> Table<'a> {
         items.iter().filter_map(read).collect()
     }
 
+    /// Whether the table has this key, or one that was probably meant for it and is reported as unknown.
+    pub(crate) fn has_like(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
+    }
+
     fn child(&self, name: String, header: Range<usize>, entries: &'a DeTable<'a>) -> Table<'a> {
-        Table { name, header, entries, asked: RefCell::default(), findings: self.findings }
+        Table {
+            name,
+            header,
+            entries,
+            asked: RefCell::default(),
+            rejected: RefCell::default(),
+            findings: self.findings,
+        }
     }
 
     /// Reports every key that nobody asked for.
@@ -271,7 +246,7 @@ impl<'a> Table<'a> {
         let asked = self.asked.borrow();
         for (key, _) in self.entries {
             let name: &str = key.get_ref();
-            if asked.contains(&name) {
+            if asked.contains(&name) || self.rejected.borrow().contains(&name) {
                 continue;
             }
             let place = if self.name.is_empty() { "a recipe".to_owned() } else { self.name.clone() };
@@ -282,26 +257,5 @@ impl<'a> Table<'a> {
             };
             self.findings.add(finding);
         }
-    }
-}
-
-/// A value of a table with the user's own keys.
-#[derive(Debug)]
-pub(crate) enum Entry<'a> {
-    /// A text.
-    Text(At<String>),
-    /// A table.
-    Table(Table<'a>),
-}
-
-fn type_of(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a point",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
     }
 }

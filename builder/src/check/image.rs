@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use recipes::recipe::{AuthorityFiles, Tls};
 use recipes::{Diagnostic, Recipe, Severity, Sha256};
+use time::OffsetDateTime;
 
 use super::finding::Finding;
 use super::report::{Report, Told};
 use super::{File, Kind, check_with_bash};
 use crate::files::{self, Brought};
+use crate::pki::{self, Authority, Lifetimes};
 use crate::{reading, render};
 
 /// A recipe that passed.
@@ -37,8 +40,10 @@ pub(super) fn look(path: &Path) -> Result<(Report, Option<Ready>)> {
     let mut told = Vec::new();
     let mut ready = None;
     if let Some(recipe) = reading.recipe {
-        let (brought, wrong) = files::read(&recipe, path.parent().unwrap_or(Path::new("")));
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let (brought, wrong) = files::read(&recipe, folder);
         own.extend(wrong);
+        own.extend(authority(&recipe.tls, folder));
         told = rendered(&recipe, &brought, &mut own)?;
         ready = Some(Ready { text: text.clone(), recipe, brought });
     }
@@ -47,6 +52,23 @@ pub(super) fn look(path: &Path) -> Result<(Report, Option<Ready>)> {
     let findings = own.into_iter().map(|diagnostic| Finding { rule: "recipe", diagnostic }).collect();
     told.insert(0, Told { shown: path.display().to_string(), text, findings });
     Ok((Report(told), ready.filter(|_| !failed)))
+}
+
+/// What is wrong with the files of the recipe's own CA.
+fn authority(tls: &Tls, folder: &Path) -> Vec<Diagnostic> {
+    let (Some(AuthorityFiles { cert, key }), authority) = (&tls.authority, Authority::of(tls, folder)) else {
+        return Vec::new();
+    };
+    match authority.check(Lifetimes::from(tls), OffsetDateTime::now_utc()) {
+        Ok(events) => {
+            let warning = |event: pki::Event| Diagnostic::warning(cert.span.clone(), event.to_string());
+            events.into_iter().map(warning).collect()
+        }
+        Err(error) => {
+            let place = if error.path() == folder.join(&key.source) { key } else { cert };
+            vec![Diagnostic::error(place.span.clone(), error.to_string())]
+        }
+    }
 }
 
 /// Every file of the node, checked. What is wrong with bringing a file at all is told in the recipe.

@@ -10,8 +10,12 @@ fn write(output: &Output, content: &str) {
     fs::write(output.path().join("image/manifest.json"), content).unwrap();
 }
 
+fn begin(target: &Path) -> Result<Output, OutputError> {
+    Output::begin(target, Replaceable::Any)
+}
+
 fn build(target: &Path, content: &str) -> Result<(), OutputError> {
-    let output = Output::begin(target)?;
+    let output = begin(target)?;
     write(&output, content);
     output.commit()
 }
@@ -44,7 +48,7 @@ fn a_failed_build_leaves_the_old_output_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     build(&target, "one").unwrap();
-    let output = Output::begin(&target).unwrap();
+    let output = begin(&target).unwrap();
     assert_eq!(fs::metadata(output.path()).unwrap().permissions().mode() & 0o777, 0o700);
     write(&output, "two");
     drop(output);
@@ -55,7 +59,7 @@ fn a_failed_build_leaves_the_old_output_and_nothing_else() {
 fn what_is_not_ours_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |target: &Path, expected: &str| {
-        let error = Output::begin(target).unwrap_err();
+        let error = begin(target).unwrap_err();
         assert!(matches!(error, OutputError::Refused { .. }), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     };
@@ -79,6 +83,29 @@ fn what_is_not_ours_is_never_replaced() {
 }
 
 #[test]
+fn an_output_of_another_pki_folder_is_replaced_only_when_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out");
+    build(&target, r#"{"trust": "aa", "recipe": {"name": "dev.toml", "size": 1}}"#).unwrap();
+    let own = |id: &str| Replaceable::SignedBy(Some(id.to_owned()));
+    for (other, words) in [(own("bb"), "has bb"), (Replaceable::SignedBy(None), "has none yet")] {
+        let error = Output::begin(&target, other).unwrap_err().to_string();
+        assert!(error.contains("from dev.toml") && error.contains("key aa") && error.contains(words), "{error}");
+        assert!(error.contains("--replace"), "{error}");
+    }
+    // Begun while there was none, or one of its own.
+    fs::rename(&target, dir.path().join("away")).unwrap();
+    let begun = Output::begin(&target, own("bb")).unwrap();
+    write(&begun, r#"{"trust": "bb"}"#);
+    fs::rename(dir.path().join("away"), &target).unwrap();
+    assert!(begun.commit().unwrap_err().to_string().contains("--replace"));
+    drop(Output::begin(&target, own("aa")).unwrap());
+    build(&target, "damaged").unwrap();
+    assert!(Output::begin(&target, own("aa")).unwrap_err().to_string().contains("(unreadable)"));
+    assert_eq!((content(&target).as_str(), names(dir.path())), ("damaged", vec!["out".to_owned()]));
+}
+
+#[test]
 fn a_link_to_an_output_stays_a_link() {
     let dir = tempfile::tempdir().unwrap();
     let (target, link) = (dir.path().join("out"), dir.path().join("link"));
@@ -93,7 +120,7 @@ fn a_link_to_an_output_stays_a_link() {
 fn leftovers_of_dead_builds_go_and_those_of_living_ones_stay() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
-    let living = Output::begin(&target).unwrap();
+    let living = begin(&target).unwrap();
     for name in [".out.new-999999999", ".out.new-1", ".other.new-1"] {
         fs::create_dir(dir.path().join(name)).unwrap();
     }
@@ -111,13 +138,13 @@ fn a_build_killed_between_two_renames_is_recovered_by_the_next() {
     let (target, aside) = (dir.path().join("out"), dir.path().join(".out.old-1"));
     build(&target, "one").unwrap();
     fs::rename(&target, &aside).unwrap();
-    drop(Output::begin(&target).unwrap());
+    drop(begin(&target).unwrap());
     assert_eq!((content(&target).as_str(), names(dir.path())), ("one", vec!["out".to_owned()]));
     fs::create_dir(&aside).unwrap();
-    drop(Output::begin(&target).unwrap());
+    drop(begin(&target).unwrap());
     assert_eq!(names(dir.path()), ["out"]);
     // And the two renames themselves, which no file system at hand needs.
-    let output = Output::begin(&target).unwrap();
+    let output = begin(&target).unwrap();
     write(&output, "two");
     replace_in_two(output.path(), &target).unwrap();
     drop(output);
@@ -157,7 +184,7 @@ fn a_full_disk_leaves_the_old_output() {
     let result = std::panic::catch_unwind(|| {
         let target = dir.path().join("out");
         build(&target, "one").unwrap();
-        let output = Output::begin(&target).unwrap();
+        let output = begin(&target).unwrap();
         write(&output, "two");
         let error = fs::write(output.path().join("image/overlay.tar.gz"), vec![0; 1 << 20]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
@@ -192,7 +219,7 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
         fs::remove_file(dir.path().join("begun")).unwrap();
         if signal == "KILL" {
             assert_eq!(names(dir.path()).len(), 2);
-            drop(Output::begin(&target).unwrap());
+            drop(begin(&target).unwrap());
         }
         assert_eq!((content(&target).as_str(), names(dir.path())), ("one", vec!["out".to_owned()]), "{signal}");
     }
@@ -203,7 +230,7 @@ fn an_interrupted_build_ends_with_130_and_leaves_the_old_output() {
 fn child() {
     let target = PathBuf::from(std::env::var_os("OUTPUT_TEST_TARGET").unwrap());
     clean_up_on_interrupt().unwrap();
-    let output = Output::begin(&target).unwrap();
+    let output = begin(&target).unwrap();
     write(&output, "two");
     fs::write(target.with_file_name("begun"), "").unwrap();
     // Writes without end, as a build does that is in the middle of something.

@@ -5,6 +5,7 @@ use std::time::Duration as StdDuration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _};
 use recipes::Sha256;
+use recipes::recipe::{AuthorityFiles, Tls};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use time::{Duration, OffsetDateTime};
 
@@ -29,40 +30,6 @@ pub(crate) enum Authority {
 /// How far before now a certificate begins: a node whose clock is late must still take it.
 const BACKDATE: Duration = Duration::hours(1);
 
-/// What is to be done for an authority, by what was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Make key and certificate.
-    Make,
-    /// A build was killed between the two: make the certificate for the key.
-    Finish,
-    /// Take both from the folder.
-    Keep,
-    /// Take the user's.
-    Take,
-    /// There is a certificate and no key: nothing is issued here.
-    Ready,
-}
-
-fn decide(authority: &Authority, cert: bool, key: bool, leaves: bool) -> Result<Step, (&'static str, &'static str)> {
-    match (authority, cert, key) {
-        (Authority::Given { .. }, _, true) => Err((
-            "the folder has an authority of its own, and another one is given",
-            "give another folder for the PKI, or leave the given authority out",
-        )),
-        (Authority::Given { .. }, _, false) => Ok(Step::Take),
-        // A new CA beside old certificates would cut every running member off at its next rebuild.
-        (Authority::Own, false, false) if leaves => Err((
-            "it is missing, while there are certificates of nodes that it has signed",
-            "restore ca.crt and ca.key from a backup; to begin a new cluster, give another folder",
-        )),
-        (Authority::Own, false, false) => Ok(Step::Make),
-        (Authority::Own, false, true) => Ok(Step::Finish),
-        (Authority::Own, true, true) => Ok(Step::Keep),
-        (Authority::Own, true, false) => Ok(Step::Ready),
-    }
-}
-
 /// The authorities that nodes trust, and the one that signs.
 #[derive(Debug)]
 pub(super) struct Signer {
@@ -74,67 +41,54 @@ pub(super) struct Signer {
     pub(super) issuer: Option<(Certificate, Issuer<'static, KeyPair>)>,
 }
 
-/// Finds the authority of a folder, or makes it.
-pub(super) fn open(
-    dir: &Path,
-    authority: &Authority,
-    lifetimes: Lifetimes,
-    now: OffsetDateTime,
-    events: &mut Vec<Event>,
-) -> Result<Signer, PkiError> {
-    let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
-    let leaves = dir.join("nodes").read_dir().is_ok_and(|mut nodes| nodes.next().is_some());
-    let step = decide(authority, cert.exists(), key.exists(), leaves)
-        .map_err(|(found, remedy)| PkiError::wrong(&key, found, remedy))?;
-    if step == Step::Make {
-        let pair = KeyPair::generate().map_err(PkiError::make(&key))?;
-        store::put(&key, pair.serialize_pem().as_bytes(), store::SECRET)?;
+impl Signer {
+    /// Reads and judges the files of an authority. Nothing is written.
+    pub(super) fn read(
+        cert: &Path,
+        key: Option<&Path>,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+        events: &mut Vec<Event>,
+    ) -> Result<Self, PkiError> {
+        let (pem, trusted) = read_cert(cert)?;
+        for certificate in &trusted {
+            check(cert, certificate, lifetimes, now, events)?;
+        }
+        let issuer = key.map(|key| issuer(key, cert, &trusted)).transpose()?;
+        Ok(Self { pem, trusted, issuer })
     }
-    if matches!(step, Step::Make | Step::Finish) {
-        let pair = read_key(&key)?;
-        let made = own(&pair, lifetimes.authority, now).map_err(PkiError::make(&cert))?;
-        store::put(&cert, made.pem().as_bytes(), store::PUBLIC)?;
-        events.push(Event::Made(cert.clone()));
-    }
-    if let (Step::Take, Authority::Given { cert: given, .. }) = (step, authority) {
-        take(given, &cert, now, events)?;
-    }
-    let key = match (step, authority) {
-        (Step::Ready, _) => None,
-        (_, Authority::Given { key, .. }) => Some(key.as_path()),
-        (_, Authority::Own) => Some(key.as_path()),
-    };
-    let (pem, trusted) = read_cert(&cert)?;
-    for certificate in &trusted {
-        check(&cert, certificate, lifetimes, now, events)?;
-    }
-    let issuer = key.map(|key| issuer(key, &cert, &trusted)).transpose()?;
-    Ok(Signer { pem, trusted, issuer })
 }
 
-/// Copies the given authority into the folder. One that is there already is replaced only by one that shares
-/// a certificate with it: nodes that trust the old file and nodes that trust the new one then have an
-/// authority in common, which is how a CA is changed under a running cluster.
-fn take(given: &Path, kept: &Path, now: OffsetDateTime, events: &mut Vec<Event>) -> Result<(), PkiError> {
-    let (pem, new) = read_cert(given)?;
-    if kept.exists() {
-        let (old_pem, old) = read_cert(kept)?;
-        if old_pem == pem {
-            return Ok(());
+impl Authority {
+    /// The one that a recipe in this folder names.
+    pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
+        match &tls.authority {
+            Some(AuthorityFiles { cert, key }) => {
+                Self::Given { cert: folder.join(&cert.source), key: folder.join(&key.source) }
+            }
+            None => Self::Own,
         }
-        if !new.iter().any(|certificate| old.contains(certificate)) {
-            return Err(PkiError::wrong(
-                kept,
-                format!("it is `{}`, and the given authority is `{}`", old[0].subject, new[0].subject),
-                "put both certificates into the given file while nodes change over, or give another folder",
-            ));
-        }
-        let aside = store::set_aside(kept, now)?;
-        events.push(Event::Replaced { path: kept.to_owned(), why: "another was given".to_owned(), kept: aside });
-    } else {
-        events.push(Event::Made(kept.to_owned()));
     }
-    store::put(kept, pem.as_bytes(), store::PUBLIC)
+
+    /// Judges the user's authority, if there is one, and gives what is worth a warning. Nothing is written.
+    pub(crate) fn check(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
+        let mut events = Vec::new();
+        self.read(lifetimes, now, &mut events)?;
+        Ok(events)
+    }
+
+    /// Reads and judges the user's authority, if there is one. Nothing is written.
+    pub(super) fn read(
+        &self,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<Signer>, PkiError> {
+        match self {
+            Self::Own => Ok(None),
+            Self::Given { cert, key } => Signer::read(cert, Some(key), lifetimes, now, events).map(Some),
+        }
+    }
 }
 
 pub(super) fn read_cert(path: &Path) -> Result<(String, Vec<Certificate>), PkiError> {
@@ -238,19 +192,6 @@ pub(super) fn serial() -> Result<rcgen::SerialNumber, rcgen::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_authority_is_made_once_and_never_guessed() {
-        let own = Authority::Own;
-        let given = Authority::Given { cert: "c".into(), key: "k".into() };
-        assert_eq!(decide(&own, false, false, false), Ok(Step::Make));
-        assert_eq!(decide(&own, false, true, false), Ok(Step::Finish));
-        assert_eq!(decide(&own, true, true, true), Ok(Step::Keep));
-        assert_eq!(decide(&own, true, false, true), Ok(Step::Ready));
-        assert!(decide(&own, false, false, true).unwrap_err().0.contains("missing"));
-        assert_eq!(decide(&given, false, false, true), Ok(Step::Take));
-        assert!(decide(&given, true, true, true).unwrap_err().0.contains("of its own"));
-    }
 
     #[test]
     fn serials_are_positive_and_sixteen_bytes() {

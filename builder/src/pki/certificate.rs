@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::AttributeTypeAndValue;
 
 /// One certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub(super) struct Certificate {
     pub(super) subject: String,
     pub(super) issuer: String,
     pub(super) common_name: Option<String>,
+    pub(super) organization: Option<String>,
     /// As in `DNS:localhost` and `IP:127.0.0.1`.
     pub(super) sans: BTreeSet<String>,
     /// As in `serverAuth`.
@@ -63,7 +65,8 @@ impl Certificate {
             der: der.to_vec(),
             subject: x509.subject().to_string(),
             issuer: x509.issuer().to_string(),
-            common_name: x509.subject().iter_common_name().next().and_then(|cn| cn.as_str().ok()).map(str::to_owned),
+            common_name: text(x509.subject().iter_common_name().next()),
+            organization: text(x509.subject().iter_organization().next()),
             sans: names.map(|ext| ext.value.general_names.iter().map(san).collect()).unwrap_or_default(),
             ekus: extended
                 .map(|ext| {
@@ -92,6 +95,10 @@ pub(super) fn utc(moment: OffsetDateTime) -> String {
     let moment = moment.to_offset(time::UtcOffset::UTC);
     let (date, (hour, minute, second)) = (moment.date(), moment.to_hms());
     format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+fn text(attribute: Option<&AttributeTypeAndValue<'_>>) -> Option<String> {
+    attribute.and_then(|attribute| attribute.as_str().ok()).map(str::to_owned)
 }
 
 fn san(name: &GeneralName<'_>) -> String {

@@ -57,6 +57,17 @@ pub(crate) enum PkiError {
 }
 
 impl PkiError {
+    /// The file or folder that is to blame.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. }
+            | Self::Wrong { path, .. }
+            | Self::Unfit { path, .. }
+            | Self::Busy { path, .. }
+            | Self::Make { path, .. } => path,
+        }
+    }
+
     /// For `map_err`: an operation on a path.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

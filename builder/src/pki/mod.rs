@@ -4,6 +4,7 @@
 //! ```text
 //! DIR/                0700
 //!   ca.crt            the authority, or several while one replaces another
+//!   cluster.json      the cluster that the folder belongs to
 //!   ca.key            0600; not there where the authority is the user's
 //!   signing.key       0600; ed25519, signs node documents and the manifest
 //!   signing.pub       what the image trusts
@@ -16,11 +17,14 @@
 mod authority;
 mod before;
 mod certificate;
+mod cluster;
 mod error;
 mod fit;
 mod issue;
+mod plan;
 mod rotate;
 mod show;
+mod signing;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -31,19 +35,21 @@ use std::time::Duration as Patience;
 
 use rcgen::KeyPair as IssuedKey;
 use recipes::node::{KeyPair, NodeTls};
+use recipes::recipe::Tls;
 use recipes::{PublicKey, SigningKey};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 
 pub(crate) use authority::Authority;
+pub(crate) use cluster::{Cluster, assign};
 pub(crate) use error::PkiError;
 pub(crate) use fit::{Misfit, Subject};
 pub(crate) use rotate::{retire, rotate};
 pub(crate) use show::{show, table};
+pub(crate) use signing::trust;
 
 use authority::Signer;
 use fit::{Measure, Role};
+use plan::Plan;
 
 /// How long certificates live, in days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +60,12 @@ pub(crate) struct Lifetimes {
     pub certificate: u32,
     /// A node's certificate that has less than this left is replaced by the next build.
     pub renew_before: u32,
+}
+
+impl From<&Tls> for Lifetimes {
+    fn from(tls: &Tls) -> Self {
+        Self { authority: tls.authority_days, certificate: tls.certificate_days, renew_before: tls.renew_before_days }
+    }
 }
 
 /// Something that a person who builds should know.
@@ -111,19 +123,28 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
 /// How long a build waits for another one to leave the folder: issuing takes milliseconds.
 const PATIENCE: Patience = Patience::from_secs(30);
 
-/// Opens a PKI folder: makes what is missing and checks what is there.
+/// Opens the PKI folder of a cluster: makes what is missing and checks what is there.
 pub(crate) fn open(
     dir: &Path,
+    cluster: &Cluster,
     authority: &Authority,
     lifetimes: Lifetimes,
     now: OffsetDateTime,
 ) -> Result<Pki, PkiError> {
+    let mut events = Vec::new();
+    let given = authority.read(lifetimes, now, &mut events)?;
     store::folder(dir)?;
     let lock = store::Lock::take(dir, PATIENCE)?;
     store::sweep(dir)?;
-    let mut events = Vec::new();
-    let signer = authority::open(dir, authority, lifetimes, now, &mut events)?;
-    let signing = open_signing(dir, &mut events)?;
+    // All is judged before anything is written: what a refused build leaves behind would be taken for good by the next.
+    let plan = Plan::of(dir, given, lifetimes, now, &mut events)?;
+    let record = cluster::check(dir, cluster, plan.is_ready_made())?;
+    let signing = signing::read(dir)?;
+    if let Some(record) = record {
+        cluster::record(dir, &record)?;
+    }
+    let signer = plan.carry_out(dir, lifetimes, now, &mut events)?;
+    let signing = signing::complete(dir, signing, &mut events)?;
     store::folder(&dir.join("nodes"))?;
     Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, _lock: lock })
 }
@@ -246,42 +267,4 @@ impl Pki {
         self.events.push(Event::Made(cert.to_owned()));
         Ok(KeyPair { cert: cert_pem, key: key_pem })
     }
-}
-
-fn open_signing(dir: &Path, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
-    let (key, public) = (dir.join("signing.key"), dir.join("signing.pub"));
-    if !key.exists() {
-        if public.exists() {
-            return Err(PkiError::wrong(
-                &key,
-                "it is missing, while images trust its public half, signing.pub",
-                "restore it from a backup; or remove signing.pub, and install every node from the new image",
-            ));
-        }
-        let made = SigningKey::generate()
-            .map_err(|error| PkiError::wrong(&key, error.to_string(), "build on a system with /dev/urandom"))?;
-        let made = IssuedKey::try_from(made.as_slice()).map_err(PkiError::make(&key))?;
-        store::put(&key, made.serialize_pem().as_bytes(), store::SECRET)?;
-        events.push(Event::Made(key.clone()));
-    }
-    let broken = |found: String| PkiError::wrong(&key, found, "restore it from a backup");
-    let pem = store::read_secret(&key)?.unwrap_or_default();
-    let signing = match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
-        Ok(PrivateKeyDer::Pkcs8(der)) => {
-            SigningKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|error| broken(error.to_string()))?
-        }
-        _ => return Err(broken("no PKCS #8 key in PEM".to_owned())),
-    };
-    match store::read(&public)? {
-        None => store::put(&public, format!("{}\n", signing.public()).as_bytes(), store::PUBLIC)?,
-        Some(text) if text.trim().parse::<PublicKey>().ok() == Some(signing.public()) => {}
-        Some(_) => {
-            return Err(PkiError::wrong(
-                &public,
-                format!("it is not the public half of signing.key, which is `{}`", signing.public()),
-                "restore the two files that belong together",
-            ));
-        }
-    }
-    Ok(signing)
 }

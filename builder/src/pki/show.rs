@@ -59,7 +59,8 @@ pub(super) fn leaves(dir: &Path) -> Result<Vec<PathBuf>, PkiError> {
     Ok(leaves)
 }
 
-fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
+/// The paths in a folder, sorted; none if there is no such folder.
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, PkiError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }

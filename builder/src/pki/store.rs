@@ -72,6 +72,13 @@ pub(super) fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> 
     sync_parent(path)
 }
 
+/// The same in the place of another, which is not kept.
+pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiError> {
+    let file = unfinished(path, bytes, mode)?;
+    file.persist(path).map_err(|error| PkiError::io("replace it", path)(error.error))?;
+    sync_parent(path)
+}
+
 /// The same in the place of another, which is kept under a name that says since when; gives that name. At every moment one of
 /// the two is there, whole.
 pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32, now: OffsetDateTime) -> Result<PathBuf, PkiError> {

@@ -7,7 +7,7 @@ use std::{fmt, io};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use recipes::cluster::Member;
 use recipes::node::NodeTls;
-use recipes::{ClusterDocument, Label, Sha256};
+use recipes::{ClusterDocument, EtcdVersion, Label, Sha256};
 use reqwest::header::{DATE, RANGE};
 use reqwest::{Response, StatusCode};
 use time::OffsetDateTime;
@@ -40,6 +40,8 @@ pub(crate) enum Heard {
 pub(crate) struct Asker {
     client: reqwest::Client,
     cluster: Label,
+    /// The version of this node's etcd.
+    etcd: EtcdVersion,
 }
 
 impl fmt::Display for Heard {
@@ -64,7 +66,7 @@ impl Asker {
             .timeout(PATIENCE)
             .pool_max_idle_per_host(1);
         let client = client.build().context("cannot make an http client with the peer certificate")?;
-        Ok(Self { client, cluster: cluster.name.clone() })
+        Ok(Self { client, cluster: cluster.name.clone(), etcd: cluster.etcd.version })
     }
 
     /// Asks one member, and lets it know whether there are news to be had in return. An answer that comes too late is
@@ -103,7 +105,7 @@ impl Asker {
             let Some(bytes) = bounded(answer, words::LIMIT).await? else {
                 return Ok(Heard::Stranger("its answer has no end".to_owned()));
             };
-            let words = words::read(&bytes, &self.cluster, &member.name);
+            let words = words::read(&bytes, &self.cluster, self.etcd, &member.name);
             return Ok(words.map_or_else(Heard::Stranger, Heard::Words));
         }
         // Not firstboot. etcd serves its member list there, with the cluster's id.

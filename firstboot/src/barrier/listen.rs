@@ -22,18 +22,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::hand::{self, Rest};
+use super::unproven::Unproven;
 use super::words;
 use crate::exit::not_ready;
 
 /// etcd's peer port.
 pub(crate) const PORT: u16 = 2380;
 
-/// For how long somebody may take to say what it wants.
+/// For how long a handshake may take: a peer that asks gives up after that time, too (`ask`).
+const HANDSHAKE: Duration = Duration::from_millis(1500);
+/// For how long a peer may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many may ask at a time: each peer needs one connection, and none may fill the memory.
-const CONNECTIONS: usize = 64;
+/// How many peers may be connected at a time: each needs one connection or two.
+const PEERS: usize = 64;
 
 /// What is answered, and what is known of those who asked.
 #[derive(Debug)]
@@ -108,16 +112,21 @@ impl Drop for Listener {
     }
 }
 
+/// Takes every connection at once: what waited in the kernel's queue would hold up the peers behind it.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, said: Arc<Said>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let (unproven, peers) = (Unproven::default(), Arc::new(Semaphore::new(PEERS)));
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
         match socket.accept().await {
             Ok((stream, from)) => {
-                let (tls, said) = (tls.clone(), said.clone());
-                tokio::spawn(async move {
-                    serve(stream, from.ip(), tls, &said).await;
-                    drop(place);
+                let (tls, said, peers, from) = (tls.clone(), said.clone(), peers.clone(), from.ip());
+                unproven.admit(from, |place| {
+                    tokio::spawn(async move {
+                        let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+                        drop(place);
+                        let Ok(_place) = peers.try_acquire() else { return };
+                        serve(stream, from, &said).await;
+                    })
+                    .abort_handle()
                 });
             }
             // Out of descriptors, or the connection was gone before it was taken.
@@ -126,10 +135,9 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, said: Arc<Said>) {
     }
 }
 
-/// Serves one connection. Whoever breaks it off or shows no certificate of the cluster's gets nothing, and no word in
-/// the log: a port scanner would fill it.
-async fn serve(stream: TcpStream, from: IpAddr, tls: TlsAcceptor, said: &Said) {
-    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await else { return };
+/// Serves one peer. Who breaks the connection off or shows no certificate of the cluster's does not come here, and gets no
+/// word in the log: a port scanner would fill it.
+async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, said: &Said) {
     let service = service_fn(move |request| {
         let response = respond(&request, from, said);
         async move { Ok::<_, Infallible>(response) }
@@ -175,4 +183,72 @@ fn hand_out(request: &Request<Incoming>, digest: &str, said: &Said) -> (StatusCo
 
 fn whole(bytes: Bytes) -> BoxBody<Bytes, io::Error> {
     Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as Silent;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::barrier::tls;
+
+    /// The loopback network is large: nobody else's port 2380 is there.
+    const OWN: Ipv4Addr = Ipv4Addr::new(127, 93, 80, 1);
+
+    /// Keeps 400 connections open that say nothing, all from one address. One that is cut off is opened again.
+    fn flood(over: &AtomicBool) {
+        let open = || Silent::connect_timeout(&SocketAddrV4::new(OWN, PORT).into(), Duration::from_secs(1)).ok();
+        let mut silent: Vec<Option<Silent>> = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            silent.retain(|stream| {
+                let Some(stream) = stream else { return false };
+                stream.set_nonblocking(true).is_ok()
+                    && stream.peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+            });
+            silent.resize_with(400, open);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// A peer that asks anew each time, from this address.
+    fn peer(identity: &crate::identity::Identity, from: Ipv4Addr) -> reqwest::Client {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client(&identity.tls).unwrap())
+            .resolve("localhost", SocketAddrV4::new(OWN, PORT).into())
+            .local_address(IpAddr::from(from))
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build()
+            .unwrap()
+    }
+
+    /// `ask` gives up after 1.5 s. Once the silent connections of one host kept a peer waiting for 6 to 13 s.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn silent_connections_keep_no_peer_waiting() {
+        let identity = crate::steps::issued();
+        let _listener = Listener::open(OWN, tls::server(&identity.tls).unwrap(), b"words".to_vec()).await.unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let flooding = std::thread::spawn({
+            let over = over.clone();
+            move || flood(&over)
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut slowest = Duration::ZERO;
+        // From an address of its own, and from the one that the flood comes from.
+        for from in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST] {
+            let peer = peer(&identity, from);
+            for _ in 0..20 {
+                let begun = Instant::now();
+                let answer = peer.get(format!("https://localhost:{PORT}{}", words::PATH)).send().await.unwrap();
+                assert_eq!(answer.text().await.unwrap(), "words");
+                slowest = slowest.max(begun.elapsed());
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        flooding.join().unwrap();
+        println!("the slowest answer came after {slowest:?}");
+        assert!(slowest < Duration::from_millis(1500), "{slowest:?}");
+    }
 }

@@ -17,6 +17,7 @@ mod past;
 mod task;
 mod tls;
 mod turn;
+mod unproven;
 mod volume;
 mod waiting;
 mod without;
@@ -181,8 +182,12 @@ pub(crate) async fn agree(
 ) -> Result<Agreed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
     let asker = Asker::new(cluster, &identity.tls)?;
-    let listener =
-        Listener::open(node.address, tls::server(&identity.tls)?, words::write(&cluster.name, &memory)).await?;
+    let listener = Listener::open(
+        node.address,
+        tls::server(&identity.tls)?,
+        words::write(&cluster.name, cluster.etcd.version, &memory),
+    )
+    .await?;
     if let Some((digest, path)) = errand.as_ref().and_then(|errand| errand.file.clone()) {
         listener.offer(digest, path);
     }
@@ -218,7 +223,7 @@ pub(crate) async fn agree(
                 // First on the disk, then told: who was ready stays ready.
                 journal.add(Event::Ready { lives, task })?;
                 memory.epochs.push(epoch);
-                listener.say(words::write(&cluster.name, &memory));
+                listener.say(words::write(&cluster.name, cluster.etcd.version, &memory));
             }
             Step::Start(id) => {
                 let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();

@@ -5,7 +5,7 @@ mod standing;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use recipes::{ClusterDocument, Label};
+use recipes::{ClusterDocument, EtcdVersion, Label};
 
 use super::decide::Memory;
 use super::epoch::{Epoch, Lives, Nonce};
@@ -43,6 +43,8 @@ pub(crate) struct Past {
     pub(crate) member: Option<u64>,
     /// The cluster that etcd on this disk belongs to, or did when it was last asked.
     pub(crate) cluster: Option<u64>,
+    /// The version of etcd that used the data last.
+    pub(crate) etcd: Option<EtcdVersion>,
     /// Whether etcd ever was a healthy member since.
     pub(crate) healthy: bool,
     /// The revision that this node's data began from, where it is a restored one.
@@ -90,6 +92,8 @@ pub(crate) struct SetAside {
     pub(crate) revision: u64,
     /// Which directories it is.
     pub(crate) data: Option<Known>,
+    /// The version of etcd that used it last.
+    pub(crate) etcd: Option<EtcdVersion>,
 }
 
 impl Past {
@@ -133,6 +137,7 @@ impl Past {
                 Event::Healthy { cluster, member } => {
                     (past.healthy, past.cluster, past.member) = (true, Some(*cluster), Some(*member));
                 }
+                Event::Uses { etcd } => past.etcd = Some(*etcd),
                 Event::Told(told) => (past.told, past.told_ready) = (Some((**told).clone()), Vec::new()),
                 Event::GivenUp => (past.told, past.exchange) = (None, None),
                 Event::Exchange(exchange) => past.exchange = Some((**exchange).clone()),
@@ -159,7 +164,8 @@ impl Past {
     /// The data that was there is set aside, and the other is etcd's.
     fn exchanged(&mut self) {
         self.told = None;
-        let Some(Exchange { aside, token, members, cluster, member, revision, data, .. }) = self.exchange.take() else {
+        let Some(Exchange { from, aside, token, members, cluster, member, revision, data }) = self.exchange.take()
+        else {
             return;
         };
         // `existing`: should the data be lost before etcd first runs, it must not begin with an empty one as a member
@@ -173,12 +179,16 @@ impl Past {
         let old_cluster = old_cluster
             .or_else(|| begun_as.map(|start| ids::cluster_id(urls(start).iter().map(String::as_str), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
+        // Data that was set aside comes back as it was; other data is made anew, and no etcd has used it.
+        let returns = self.set_aside.as_ref().filter(|before| before.path == from);
+        let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
         (self.healthy, self.added, self.joining, self.word) = (false, None, None, Word::None);
         let old_data = std::mem::replace(&mut self.data, data);
         self.made = None;
         self.set_aside = match (aside, before, old_cluster) {
             (Some(path), Some(begun), Some(cluster)) => {
-                Some(SetAside { path, begun, cluster, member: old_member, revision: old_revision, data: old_data })
+                let (member, revision, data, etcd) = (old_member, old_revision, old_data, old_etcd);
+                Some(SetAside { path, begun, cluster, member, revision, data, etcd })
             }
             _ => None,
         };

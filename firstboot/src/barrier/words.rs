@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use recipes::Label;
+use recipes::upgrade;
+use recipes::{EtcdVersion, Label};
 use serde::{Deserialize, Serialize};
 
 use super::decide::{Memory, Phase, Words};
@@ -33,10 +34,13 @@ struct Document {
     phase: Phase,
     without: BTreeSet<Label>,
     task: Task,
+    /// The version of its etcd; a firstboot of an earlier image does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    etcd: Option<EtcdVersion>,
 }
 
-/// What a node with this memory answers.
-pub(crate) fn write(cluster: &Label, memory: &Memory) -> Vec<u8> {
+/// What a node with this memory and this etcd answers.
+pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, memory: &Memory) -> Vec<u8> {
     let document = Document {
         format: FORMAT,
         cluster: cluster.clone(),
@@ -45,12 +49,14 @@ pub(crate) fn write(cluster: &Label, memory: &Memory) -> Vec<u8> {
         phase: memory.phase(),
         without: memory.without.clone(),
         task: memory.task,
+        etcd: Some(etcd),
     };
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
-/// What the member `name` of `cluster` answered, or why it is no answer of its.
-pub(crate) fn read(bytes: &[u8], cluster: &Label, name: &Label) -> Result<Words, String> {
+/// What the member `name` of `cluster` answered, or why it is no answer of its. One whose etcd cannot be in a cluster with
+/// the version `own` is not heard, so that no cluster is begun with both.
+pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label) -> Result<Words, String> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -59,10 +65,13 @@ pub(crate) fn read(bytes: &[u8], cluster: &Label, name: &Label) -> Result<Words,
     if of.format != FORMAT {
         return Err(format!("its firstboot speaks format {}, and this one {FORMAT}", of.format));
     }
-    let Document { cluster: theirs, name: own, nonce, phase, without, task, .. } =
+    let Document { cluster: theirs, name: said, nonce, phase, without, task, etcd, .. } =
         serde_json::from_slice(bytes).map_err(|error| format!("its answer cannot be read: {error}"))?;
-    if theirs != *cluster || own != *name {
-        return Err(format!("it says that it is {own} of {theirs}"));
+    if theirs != *cluster || said != *name {
+        return Err(format!("it says that it is {said} of {theirs}"));
+    }
+    if let Some(obstacle) = etcd.and_then(|etcd| upgrade::beside(own, "its image", etcd)) {
+        return Err(obstacle.to_string());
     }
     Ok(Words::Firstboot { nonce, phase, without, task })
 }
@@ -88,22 +97,31 @@ mod tests {
         };
         let (task, without) = (memory.task, memory.without.clone());
         let words = |phase| Words::Firstboot { nonce: Nonce::of(7), phase, without: without.clone(), task };
-        let written = write(&label("demo"), &memory);
+        let etcd = |text: &str| text.parse::<EtcdVersion>().unwrap();
+        let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
+        let written = write(&label("demo"), own, &memory);
         assert!(written.len() < LIMIT / 8);
-        assert_eq!(read(&written, &label("demo"), &label("a")), Ok(words(Phase::Empty)));
+        assert_eq!(read(&written, &label("demo"), own, &label("a")), Ok(words(Phase::Empty)));
         let epoch = Sha256::of(b"x");
         let ready = String::from_utf8(written.clone()).unwrap();
         let ready = ready.replace("\"empty\"", &format!("\"ready\",\"epoch\":\"{epoch}\""));
-        assert_eq!(read(ready.as_bytes(), &label("demo"), &label("a")), Ok(words(Phase::Ready { epoch })));
-        assert!(read(&written, &label("demo"), &label("b")).unwrap_err().contains("it is a of demo"));
-        assert!(read(&written, &label("x"), &label("a")).is_err());
+        assert_eq!(read(ready.as_bytes(), &label("demo"), own, &label("a")), Ok(words(Phase::Ready { epoch })));
+        assert!(read(&written, &label("demo"), own, &label("b")).unwrap_err().contains("it is a of demo"));
+        assert!(read(&written, &label("x"), own, &label("a")).is_err());
+        let why = read(&written, &label("demo"), none, &label("a")).unwrap_err();
+        assert!(why.contains("its image is etcd 3.5.1, and 3.6.14 cannot run beside it"), "{why}");
+        // An earlier image's firstboot says no version.
+        let mut earlier: serde_json::Value = serde_json::from_slice(&written).unwrap();
+        earlier.as_object_mut().unwrap().remove("etcd");
+        let earlier = serde_json::to_vec(&earlier).unwrap();
+        assert_eq!(read(&earlier, &label("demo"), none, &label("a")), Ok(words(Phase::Empty)));
     }
 
     #[test]
     fn other_formats_and_garbage_are_named() {
-        let a = label("a");
-        assert!(read(br#"{"format":2,"any":1}"#, &a, &a).unwrap_err().contains("format 2"));
-        assert!(read(b"<html>", &a, &a).unwrap_err().contains("not firstboot's"));
-        assert!(read(br#"{"format":1}"#, &a, &a).is_err());
+        let (a, own) = (label("a"), "3.5.1".parse().unwrap());
+        assert!(read(br#"{"format":2,"any":1}"#, &a, own, &a).unwrap_err().contains("format 2"));
+        assert!(read(b"<html>", &a, own, &a).unwrap_err().contains("not firstboot's"));
+        assert!(read(br#"{"format":1}"#, &a, own, &a).is_err());
     }
 }

@@ -39,6 +39,15 @@ pub(crate) struct StatusResponse {
     pub(crate) errors: Vec<String>,
     #[prost(bool, tag = "10")]
     pub(crate) is_learner: bool,
+    /// From 3.6 on.
+    #[prost(message, optional, tag = "13")]
+    pub(crate) downgrade_info: Option<DowngradeInfo>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct DowngradeInfo {
+    #[prost(bool, tag = "1")]
+    pub(crate) enabled: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

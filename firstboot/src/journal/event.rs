@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use recipes::{Label, Sha256};
+use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::barrier::{Lives, Nonce, Task};
@@ -40,6 +40,11 @@ pub(crate) enum Event {
         /// What they agree on.
         #[serde(default, skip_serializing_if = "Task::is_new")]
         task: Task,
+    },
+    /// etcd of this version shall use the data.
+    Uses {
+        /// The version.
+        etcd: EtcdVersion,
     },
     /// This node shall be an initial member of a new cluster with this token.
     Bootstrap {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
 use recipes::EtcdVersion;
 use recipes::cluster::Member;
+use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -38,7 +39,7 @@ pub(super) async fn all(
     Ok(Observed {
         name: node.name.clone(),
         peer_url: own.peer_url(),
-        minor: cluster.etcd.version.minor,
+        version: cluster.etcd.version,
         free: space.blocks_available() * space.fragment_size(),
         added,
         peers,
@@ -127,10 +128,12 @@ async fn one(
         Ok::<_, anyhow::Error>(Peer {
             name,
             cluster_id: header.cluster_id,
+            agreed: agreed(asker, &url).await,
+            downgrading: status.downgrade_info.is_some_and(|downgrade| downgrade.enabled),
             members: client.members(true).await?,
             member_id: header.member_id,
             index: status.raft_applied_index,
-            minor: version.minor,
+            version,
             database: u64::try_from(status.db_size).unwrap_or_default(),
             ahead,
             connected: connected(&metrics),
@@ -139,4 +142,14 @@ async fn one(
     };
     let peer = timeout_at(end, peer).await?.ok();
     Ok((header.cluster_id, peer))
+}
+
+/// The minor of the version that a cluster has agreed on; none before it has, and where it is not said.
+async fn agreed(asker: &Asker, url: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Versions {
+        etcdcluster: EtcdVersion,
+    }
+    let (page, _) = asker.page(url, "/version", LIMIT).await.ok()?;
+    Some(serde_json::from_str::<Versions>(&page).ok()?.etcdcluster.minor)
 }

@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recipes::Label;
+use recipes::upgrade::{self, ClusterVersions, Entry, Running};
+use recipes::{EtcdVersion, Label};
 
 use crate::etcd::Member;
 
@@ -26,8 +27,12 @@ pub(crate) struct Peer {
     pub(crate) member_id: u64,
     /// The newest raft entry it has applied.
     pub(crate) index: u64,
-    /// The minor version of its etcd.
-    pub(crate) minor: u64,
+    /// The version of its etcd.
+    pub(crate) version: EtcdVersion,
+    /// The minor of the version that the cluster has agreed on, as it knows it.
+    pub(crate) agreed: Option<u64>,
+    /// Whether a downgrade is in force.
+    pub(crate) downgrading: bool,
     /// The size of its database in bytes.
     pub(crate) database: u64,
     /// By how many seconds its clock is ahead of this node's.
@@ -43,8 +48,8 @@ pub(crate) struct Observed {
     pub(crate) name: Label,
     /// What it advertises to peers.
     pub(crate) peer_url: String,
-    /// The minor version of its etcd.
-    pub(crate) minor: u64,
+    /// The version of its etcd.
+    pub(crate) version: EtcdVersion,
     /// Bytes free for its data.
     pub(crate) free: u64,
     /// The member as which this life of its disk was added; it never started.
@@ -131,7 +136,12 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
 /// The members that this node was. A new image may have given it another address; etcd takes two members of one name for
 /// one with two of them.
 fn own<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
-    peer.members.iter().filter(|member| member.name == name || member.peer_urls.iter().any(|own| own == url)).collect()
+    peer.members.iter().filter(|member| own_names(member, name, url)).collect()
+}
+
+/// Whether a member has this name or this peer URL.
+fn own_names(member: &Member, name: &str, url: &str) -> bool {
+    member.name == name || member.peer_urls.iter().any(|own| own == url)
 }
 
 /// The member that a node of this name and peer URL was, if there is one and no more.
@@ -222,10 +232,8 @@ fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
 
 /// Why this node could not run as a member, if so.
 fn unfit(observed: &Observed) -> Option<String> {
-    let lowest = observed.peers.iter().map(|peer| peer.minor).min().unwrap_or_default();
-    // etcd joins members of its own minor and of the one below (server/etcdserver/api/rafthttp, cluster_util.go).
-    if !(lowest..=lowest + 1).contains(&observed.minor) {
-        return Some(format!("its etcd is 3.{lowest}, and this image's 3.{} cannot join that", observed.minor));
+    if let Some(why) = other_versions(observed) {
+        return Some(why);
     }
     // One that is off is its own matter; where all are, it is this node that is.
     let off = observed.peers.iter().map(|peer| peer.ahead).min_by_key(|ahead| ahead.abs()).unwrap_or_default();
@@ -245,6 +253,35 @@ fn unfit(observed: &Observed) -> Option<String> {
             mib(observed.free)
         )
     })
+}
+
+/// What the members say of the cluster's versions.
+pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
+    ClusterVersions {
+        members: peers.iter().map(|peer| Running { name: peer.name.clone(), version: peer.version }).collect(),
+        agreed: peers.iter().filter_map(|peer| peer.agreed).max(),
+        downgrading: peers.iter().any(|peer| peer.downgrading),
+    }
+}
+
+/// Why this node's etcd may not run beside that of the others, if so. A step to another minor is taken only where every
+/// member has said its version: one that is down may be too old.
+fn other_versions(observed: &Observed) -> Option<String> {
+    let (own, peers) = (observed.version, &observed.peers);
+    if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
+        return Some(obstacle.to_string());
+    }
+    let other = peers.iter().find(|peer| peer.version.minor != own.minor)?;
+    let heard: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
+    let replaced = |member: &Member| own_names(member, observed.name.as_str(), &observed.peer_url);
+    let silent = other.members.iter().find(|member| !heard.contains(&member.id) && !replaced(member))?;
+    Some(format!(
+        "{} runs etcd {}, this node is to run {own}, and {} does not answer: every member's version must be known before a \
+         step to another minor",
+        other.name,
+        other.version,
+        silent.title()
+    ))
 }
 
 /// `initial-cluster`. A member that never started has no name yet; any will do but this node's own, which etcd knows

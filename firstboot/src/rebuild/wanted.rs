@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use recipes::upgrade::{self, ClusterVersions, Entry};
 
 use super::plan::Peer;
 use super::pulse::{self, Pulse, Verdict};
@@ -30,6 +31,10 @@ const SILENCES: u32 = 5;
 /// then. Nobody has to answer: the first member of a rack that comes up finds nobody.
 pub(crate) fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
     let past = Past::of(journal);
+    let version = identity.cluster.etcd.version;
+    if let Some(obstacle) = upgrade::obstacle(version, Entry::Data(past.etcd), &ClusterVersions::default()) {
+        return Err(refused(format!("{obstacle}. etcd does not start, and the data is left as it is")));
+    }
     if past.member.is_some() { settle(identity, &past, None, None) } else { Ok(()) }
 }
 
@@ -105,6 +110,12 @@ fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<
         let (mut peers, clusters) = runtime.block_on(observe::others(identity, &asker, &credentials, ANSWER));
         if let Some(why) = not_of_them(&peers, past) {
             return Err(refused(why));
+        }
+        if past.member.is_some()
+            && let Some(obstacle) =
+                upgrade::obstacle(identity.cluster.etcd.version, Entry::Data(None), &plan::versions(&peers))
+        {
+            return Err(not_ready(format!("{obstacle}. etcd does not start")));
         }
         member = member.or_else(|| plan::listed(&peers, own.name.as_str(), &own.peer_url()));
         streams.judge(&mut peers, Instant::now());

@@ -7,6 +7,9 @@ use crate::reader::Table;
 use crate::recipient::Recipient;
 use crate::schedule::Schedule;
 
+/// What people call the keys of a store.
+const SECRETS: [&str; 4] = ["access-key", "secret-key", "access-key-id", "secret-access-key"];
+
 /// Where the unit that takes the snapshots cannot write, whatever the folder's owner and mode.
 const CLOSED: [&str; 13] = [
     "/boot",
@@ -42,13 +45,17 @@ pub(super) fn read(root: &Table<'_>) -> Option<Backup> {
     let keep = table.table("keep").map_or_else(Keep::default, |table| read_keep(&table));
     let s3 = table.table("s3");
     let bucket = destination.as_ref().is_some_and(|at| matches!(at.value, Destination::Bucket { .. }));
-    if let (Some(s3), false) = (&s3, bucket) {
-        s3.report(Diagnostic::error(s3.header(), "[backup.s3] without a destination that is s3://bucket/prefix/"));
+    // A destination that cannot be read may have been meant for one.
+    let readable = destination.is_some() || table.place("destination").is_none();
+    if let (Some(s3), false, true) = (&s3, bucket, readable) {
+        let finding = Diagnostic::error(s3.header(), "[backup.s3] without a destination that is s3://bucket/prefix/");
+        s3.report(finding.help("set `destination` under [backup], or remove this section"));
     }
+    let named = s3.as_ref().is_some_and(|s3| s3.place("endpoint").or_else(|| s3.place("region")).is_some());
     let s3 = s3.map(|table| read_s3(&table)).unwrap_or_default();
-    if bucket && s3.endpoint.is_none() && s3.region.is_none() {
-        let help = "Amazon's store is found by `region`, any other by `endpoint`";
-        table.report(Diagnostic::error(table.header(), "nobody knows where the bucket is").help(help));
+    if bucket && !named {
+        let finding = Diagnostic::error(table.header(), "the store of the bucket is not named");
+        table.report(finding.help("under [backup.s3], set `region` for Amazon's, `endpoint` for any other"));
     }
     table.finish();
     Some(Backup {
@@ -88,6 +95,10 @@ fn read_keep(table: &Table<'_>) -> Keep {
         monthly: number("monthly", default.monthly),
     };
     table.finish();
+    if [keep.hourly, keep.daily, keep.weekly, keep.monthly] == [0; 4] {
+        let finding = Diagnostic::error(table.header(), "no snapshot would be kept");
+        table.report(finding.help("keep at least one of an hour, a day, a week or a month"));
+    }
     keep
 }
 
@@ -96,6 +107,15 @@ fn read_s3(table: &Table<'_>) -> S3 {
     if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().scheme() == "http") {
         let finding = Diagnostic::warning(at.span.clone(), "plain http shows the snapshots to whoever listens");
         table.report(finding.help("use https"));
+    }
+    if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().path() != "/") {
+        let finding =
+            Diagnostic::error(at.span.clone(), "`endpoint` has a path").label("expected the store's address alone");
+        table.report(finding.help("the bucket stands in `destination`, as s3://bucket/prefix/"));
+    }
+    for key in SECRETS {
+        let message = "the store's keys do not stand in a recipe: the image is public";
+        table.reject(key, message, "docs/backup.md says where they lie on a node");
     }
     let region = table.value::<Word>("region");
     let path_style = table.boolean("path-style");

@@ -5,8 +5,8 @@ use url::Url;
 use super::values::{Base, Size};
 use crate::cluster::EtcdSettings;
 use crate::diagnostic::Diagnostic;
-use crate::reader::Table;
-use crate::{EtcdVersion, Sha256};
+use crate::reader::{At, Table};
+use crate::{EtcdVersion, Sha256, upgrade};
 
 /// The release of etcd, pinned, and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +23,28 @@ pub struct Etcd {
 const UPSTREAM: [&str; 2] =
     ["https://github.com/etcd-io/etcd/releases/download/", "https://storage.googleapis.com/etcd/"];
 
+/// Warns of a release that is known to damage data.
+fn warn_of_faults(table: &Table<'_>, at: &At<EtcdVersion>) {
+    let faults = upgrade::faults(at.value);
+    let Some(patch) = faults.iter().map(|fault| fault.fixed_in).max() else { return };
+    let what: Vec<&str> = faults.iter().map(|fault| fault.what).collect();
+    let message = format!("etcd {} is known to damage data: {}", at.value, what.join("; "));
+    let help = format!("take {} or later", EtcdVersion { patch, ..at.value });
+    table.report(Diagnostic::warning(at.span.clone(), message).help(help));
+}
+
 pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
     let Some(table) = root.table("etcd") else {
-        let help = "it needs a `version` and the `sha256` of its release tarball";
-        root.report(Diagnostic::error(0..0, "the section [etcd] is missing").help(help));
+        if !root.has_like("etcd") {
+            let help = "it needs a `version` and the `sha256` of its release tarball";
+            root.report(Diagnostic::error(0..0, "the section [etcd] is missing").help(help));
+        }
         return None;
     };
     let version = table.required::<EtcdVersion>("version", "the release to install");
+    if let Some(at) = &version {
+        warn_of_faults(&table, at);
+    }
     let sha256 = table.required::<Sha256>("sha256", "a version without its digest could be anything");
     let mirrors: Option<Vec<_>> = table.list::<Base>("mirrors");
     let number = |key, bounds, default: i64| table.integer(key, bounds).map_or(default, |at| at.value);

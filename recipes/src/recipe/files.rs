@@ -15,10 +15,10 @@ pub struct Files {
     pub post: Vec<LocalFile>,
 }
 
-/// A file beside the recipe.
+/// A file on the machine that builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Its path below the recipe's folder.
+    /// Its path, from the recipe's folder.
     pub source: String,
     /// Where the recipe names it.
     pub span: Range<usize>,

@@ -1,6 +1,7 @@
 //! `[install]`: what anaconda is told.
 
-use super::values::{Base, CryptHash, Package, Size, SshKey, Word};
+use super::ssh::SshKey;
+use super::values::{Base, CryptHash, Package, Size, Word};
 use crate::Sha256;
 use crate::diagnostic::Diagnostic;
 use crate::reader::{At, Table};
@@ -63,7 +64,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
         Some(trees) => trees,
         None => TREES.iter().map(|text| text.parse().ok()).collect::<Option<Vec<_>>>()?,
     };
-    if let (true, Some(table)) = (trees.is_empty(), table) {
+    if let Some(table) = table.filter(|table| table.count("trees") == Some(0)) {
         table.report(Diagnostic::error(table.header(), "`trees` is empty").help("leave it out to use CentOS's vault"));
     }
     let word = |key: &'static str, default: &str| {

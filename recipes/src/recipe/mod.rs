@@ -1,28 +1,34 @@
 //! The recipe: one TOML file that says what a cluster is.
 
+mod address;
 mod backup;
 mod etcd;
 mod files;
+mod firewall;
 mod install;
 mod node;
 mod policy;
+mod ssh;
 mod values;
 
 use std::ops::Range;
 
 use toml::de::DeTable;
 
+pub use address::{Address, NetworkRange};
 pub use etcd::Etcd;
 pub use files::{Files, LocalFile, OverlayFile};
+pub use firewall::Firewall;
 pub use install::{Install, Partitions};
 pub use node::{Cluster, Node};
-pub use policy::{Firewall, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
-pub use values::{Base, CryptHash, Host, Package, Size, SshKey, Word};
+pub use policy::{AuthorityFiles, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
+pub use ssh::SshKey;
+pub use values::{Base, CryptHash, Host, Package, Size, Word};
 
 use crate::backup::Backup;
 use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::reader::{Findings, Table};
+use crate::reader::{Findings, Table, explain};
 
 /// A cluster as its operator describes it. A recipe that exists has no error in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,11 +76,9 @@ pub struct Reading {
 pub fn read(text: &str) -> Reading {
     let (document, errors) = DeTable::parse_recoverable(text);
     let findings = Findings::default();
-    for error in &errors {
-        // A sentence of the TOML parser itself; its place is the whole file where it gives none.
-        let span = error.span().unwrap_or(0..0);
-        findings.add(Diagnostic::error(span, format!("this is not TOML: {}", error.message())));
-    }
+    let syntax: Vec<_> =
+        errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message().to_owned())).collect();
+    explain(text, &syntax).into_iter().for_each(|finding| findings.add(finding));
     // With its syntax broken a file's sections may be torn: what else were reported would be noise.
     let recipe = if errors.is_empty() { read_sections(&Table::root(document.get_ref(), &findings)) } else { None };
     let findings = findings.sorted();
@@ -85,13 +89,17 @@ pub fn read(text: &str) -> Reading {
 fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let cluster = node::read_cluster(root);
     let nodes = node::read_nodes(root);
+    if let Some(cluster) = &cluster {
+        node::check_names(root, cluster, &nodes);
+    }
     let network = node::read_network(root, &nodes);
     let etcd = etcd::read(root);
     let install = install::read(root);
     let (time, tuning) = (policy::read_time(root), policy::read_tuning(root));
-    let firewall = policy::read_firewall(root, network.as_ref());
+    let firewall = firewall::read(root, network.as_ref(), &nodes);
     let files = files::read(root);
     check_room(root, etcd.as_ref(), install.as_ref());
+    check_access(root, install.as_ref());
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
     let metadata = policy::read_metadata(root);
     let backup = backup::read(root);
@@ -113,6 +121,15 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
         backup,
         date,
     })
+}
+
+/// A machine without a key and without a password can only be installed anew.
+fn check_access(root: &Table<'_>, install: Option<&Install>) {
+    if install.is_some_and(|install| install.ssh_keys.is_empty() && install.root_password.is_none()) {
+        let place = root.place("install").unwrap_or(0..0);
+        let finding = Diagnostic::warning(place, "nobody can log in to the nodes: there is no key and no password");
+        root.report(finding.help("set `ssh-keys` under [install]; `builder init --ssh-key FILE` does"));
+    }
 }
 
 /// A database of its full quota must fit twice: a snapshot of the leader's arrives beside the old one.

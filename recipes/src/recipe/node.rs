@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
+use super::address::{Address, NetworkRange};
 use super::twice;
 use crate::cluster::{Network, NetworkMode};
 use crate::diagnostic::Diagnostic;
@@ -29,13 +30,17 @@ pub struct Node {
     pub address: Ipv4Addr,
     /// How to recognise it.
     pub machine: MachineMatch,
+    /// Where the recipe names it.
+    pub named: std::ops::Range<usize>,
 }
 
 pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
     let Some(table) = root.table("cluster") else {
-        root.report(
-            Diagnostic::error(0..0, "the section [cluster] is missing").help("it needs a `name` and a `domain`"),
-        );
+        // What stands there in its place is reported itself.
+        if !root.has_like("cluster") {
+            let finding = Diagnostic::error(0..0, "the section [cluster] is missing");
+            root.report(finding.help("it needs a `name` and a `domain`"));
+        }
         return None;
     };
     let name = table.required("name", "the cluster needs a name");
@@ -47,7 +52,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
 /// The nodes that can be read; each with its place.
 pub(super) fn read_nodes(root: &Table<'_>) -> Vec<At<Node>> {
     let tables = root.tables("node");
-    if tables.is_empty() {
+    if tables.is_empty() && !root.has_like("node") {
         root.report(Diagnostic::error(0..0, "no [[node]]").help("a cluster has one node at least, better three"));
     }
     let mut seen = HashMap::new();
@@ -70,7 +75,8 @@ pub(super) fn read_nodes(root: &Table<'_>) -> Vec<At<Node>> {
 
 fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<At<Node>> {
     let name: Option<At<Label>> = table.required("name", "every node needs a name");
-    let address: Option<At<Ipv4Addr>> = table.required("address", "every node needs an IPv4 address");
+    let address: Option<At<Address>> = table.required("address", "every node needs an IPv4 address");
+    let address = address.map(|at| At { value: at.value.0, span: at.span });
     let machine = (table.value("mac"), table.value("serial"), table.value("uuid"));
     table.finish();
 
@@ -98,7 +104,8 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<At
         serial: machine.1.map(|at| at.value),
         uuid: machine.2.map(|at| at.value),
     };
-    Some(At { value: Node { name: name?.value, address: address.value, machine }, span: address.span })
+    let At { value: name, span: named } = name?;
+    Some(At { value: Node { name, address: address.value, machine, named }, span: address.span })
 }
 
 /// Without a `cidr` the network is the /24 of the first node, as in the guide.
@@ -107,11 +114,26 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[At<Node>]) -> Option<Netwo
     let table = table.as_ref();
     let mode =
         table.and_then(|table| table.choice("mode", &[("dhcp", NetworkMode::Dhcp), ("static", NetworkMode::Static)]));
-    let written: Option<At<Ipv4Net>> = table.and_then(|table| table.value("cidr"));
-    let gateway: Option<At<Ipv4Addr>> = table.and_then(|table| table.value("gateway"));
-    let dns: Vec<At<Ipv4Addr>> = table.and_then(|table| table.list("dns")).unwrap_or_default();
+    let written: Option<At<NetworkRange>> = table.and_then(|table| table.value("cidr"));
+    let written = written.map(|at| At { value: at.value.0, span: at.span });
+    let gateway: Option<At<Address>> = table.and_then(|table| table.value("gateway"));
+    let gateway = gateway.map(|at| At { value: at.value.0, span: at.span });
+    let dns: Vec<At<Address>> = table.and_then(|table| table.list("dns")).unwrap_or_default();
+    let mode = mode.map_or(NetworkMode::Dhcp, |at| at.value);
     if let Some(table) = table {
+        if let (NetworkMode::Dhcp, Some(place)) = (mode, table.place("dns")) {
+            let finding = Diagnostic::warning(place, "`dns` has no effect: the name servers come by DHCP");
+            table.report(finding.help("leave it out, or set mode = \"static\""));
+        }
+        // One that cannot be read is reported, and nothing that follows from it.
+        if written.is_none() && table.place("cidr").is_some() {
+            table.finish();
+            return None;
+        }
         table.finish();
+    }
+    if let Some(at) = &written {
+        check_size(root, at);
     }
 
     let guessed = nodes.first().and_then(|node| Ipv4Net::new(node.value.address, 24).ok()).map(|net| net.trunc());
@@ -139,9 +161,38 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[At<Node>]) -> Option<Netwo
         }
     }
     Some(Network {
-        mode: mode.map_or(NetworkMode::Dhcp, |at| at.value),
+        mode,
         cidr,
         gateway: gateway.map(|at| at.value),
-        dns: dns.into_iter().map(|at| at.value).collect(),
+        dns: dns.into_iter().map(|at| at.value.0).collect(),
     })
+}
+
+/// By default whoever is on the nodes' network is let in, so that it must be one.
+fn check_size(root: &Table<'_>, cidr: &At<Ipv4Net>) {
+    let expected = match cidr.value.prefix_len() {
+        0..8 => "that is no network of machines, and by default all on it are let in",
+        32 => "that is one address, and by default nobody else is let in",
+        _ => return,
+    };
+    let finding = Diagnostic::error(cidr.span.clone(), format!("the network {} cannot be the nodes'", cidr.value));
+    root.report(finding.label(expected).help("write the network that the nodes are on, as in 10.0.0.0/24"));
+}
+
+/// Names that a node cannot have: etcd and its peers reach it by them.
+pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[At<Node>]) {
+    for node in nodes {
+        let (name, span) = (&node.value.name, node.value.named.clone());
+        if name.as_str() == "localhost" {
+            let finding = Diagnostic::error(span, "a node cannot be called localhost: every machine calls itself so");
+            root.report(finding.help("give it a name of its own, as in etcd-1"));
+            continue;
+        }
+        let fqdn = format!("{name}.{}", cluster.domain);
+        // Linux, HOST_NAME_MAX; RFC 5280, appendix A, for the common name of a certificate.
+        if fqdn.len() > 64 {
+            let message = format!("the full name {fqdn} has {} characters, and a host name at most 64", fqdn.len());
+            root.report(Diagnostic::error(span, message).help("shorten the name or the `domain` under [cluster]"));
+        }
+    }
 }

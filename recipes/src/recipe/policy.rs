@@ -1,9 +1,8 @@
-//! The sections that say what a node does and whom it believes: time, tuning, firewall, SELinux, TLS, metadata.
+//! The sections that say what a node does and whom it believes: time, tuning, SELinux, TLS, metadata.
 
-use ipnet::Ipv4Net;
-
+use super::files::LocalFile;
 use super::values::{Base, Host, Word};
-use crate::cluster::{MetadataPolicy, MetadataSource, Network};
+use crate::cluster::{MetadataPolicy, MetadataSource};
 use crate::diagnostic::Diagnostic;
 use crate::reader::{At, Table};
 
@@ -44,17 +43,6 @@ impl Profile {
     }
 }
 
-/// Who may connect to what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Firewall {
-    /// To 2379.
-    pub clients: Vec<Ipv4Net>,
-    /// To 2380 (and 2379).
-    pub peers: Vec<Ipv4Net>,
-    /// To 22.
-    pub admins: Vec<Ipv4Net>,
-}
-
 /// How SELinux guards a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selinux {
@@ -86,14 +74,23 @@ impl SelinuxMode {
 /// The authority and the lifetimes of what it signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// The files of an authority of one's own, certificate and key, from the recipe's folder.
-    pub authority: Option<(String, String)>,
+    /// The files of the operator's own authority.
+    pub authority: Option<AuthorityFiles>,
     /// How long the authority lives, in days.
     pub authority_days: u32,
     /// How long a node's certificates live, in days.
     pub certificate_days: u32,
     /// A certificate with fewer days left is issued anew by the next build.
     pub renew_before_days: u32,
+}
+
+/// The files of an authority, which may lie anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorityFiles {
+    /// `ca-cert`: its certificate.
+    pub cert: LocalFile,
+    /// `ca-key`: its private key.
+    pub key: LocalFile,
 }
 
 fn values<T>(found: Option<Vec<At<T>>>) -> Option<Vec<T>> {
@@ -142,27 +139,6 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
     Tuning { profile: profile.map_or(Profile::Etcd, |at| at.value), sysctl }
 }
 
-/// By default all are whoever is on the nodes' network. Peers, too: a member whose image was built before the cluster
-/// grew must let the new ones in.
-pub(super) fn read_firewall(root: &Table<'_>, network: Option<&Network>) -> Option<Firewall> {
-    let table = root.table("firewall");
-    let table = table.as_ref();
-    let read = |key| {
-        let list = table.and_then(|table| table.list::<Ipv4Net>(key))?;
-        for at in list.iter().filter(|at| at.value != at.value.trunc()) {
-            let finding = Diagnostic::error(at.span.clone(), format!("{} has bits beyond its prefix", at.value));
-            root.report(finding.help(format!("did you mean {}?", at.value.trunc())));
-        }
-        Some(list.into_iter().map(|at| at.value).collect::<Vec<_>>())
-    };
-    let (clients, peers, admins) = (read("clients"), read("peers"), read("admins"));
-    if let Some(table) = table {
-        table.finish();
-    }
-    let all = || network.map(|network| vec![network.cidr]);
-    Some(Firewall { clients: clients.or_else(all)?, peers: peers.or_else(all)?, admins: admins.or_else(all)? })
-}
-
 pub(super) fn read_selinux(root: &Table<'_>) -> Selinux {
     let mut selinux = Selinux { mode: SelinuxMode::Enforcing, module: false };
     let Some(table) = root.table("selinux") else { return selinux };
@@ -190,7 +166,10 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
         authority_days: days("ca-days", 1..=36_500, 3_650),
         certificate_days: days("certificate-days", 1..=3_650, 1_095),
         renew_before_days: days("renew-before-days", 0..=3_650, 90),
-        authority: cert.clone().zip(key.clone()).map(|(cert, key)| (cert.value, key.value)),
+        authority: cert.clone().zip(key.clone()).map(|(cert, key)| AuthorityFiles {
+            cert: LocalFile { source: cert.value, span: cert.span },
+            key: LocalFile { source: key.value, span: key.span },
+        }),
     };
     if let Some(table) = table {
         match (&cert, &key) {

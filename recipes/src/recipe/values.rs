@@ -33,8 +33,11 @@ impl FromStr for Size {
             "TiB" => 40,
             _ => return Err("expected a number and KiB, MiB, GiB or TiB, as in \"8 GiB\""),
         };
-        let number: u64 = number.parse().map_err(|_| "expected a number and a unit, as in \"8 GiB\"")?;
-        number.checked_mul(1 << shift).map(Self).ok_or("too large")
+        if number.is_empty() {
+            return Err("expected a number and a unit, as in \"8 GiB\"");
+        }
+        let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+        bytes.map(Self).ok_or("that is too large")
     }
 }
 
@@ -109,24 +112,6 @@ text!(
         let Some((_, hash)) = rest.and_then(|rest| rest.rsplit_once('$')) else { return false };
         let safe = |c: char| c.is_ascii_alphanumeric() || "./$=".contains(c);
         hash.len() >= 43 && text.chars().all(safe)
-    }
-);
-
-text!(
-    /// A public SSH key as in `authorized_keys`, of a type that CentOS 7's OpenSSH 7.4 knows (sshkey.c).
-    SshKey,
-    "expected a line from a .pub file: ssh-ed25519, ssh-rsa or ecdsa-sha2-nistp256/384/521, the key, a comment",
-    |text| {
-        const TYPES: [&str; 5] =
-            ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
-        let mut parts = text.splitn(3, ' ');
-        let (Some(kind), Some(key)) = (parts.next(), parts.next()) else { return false };
-        let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-        TYPES.contains(&kind)
-            && key.starts_with("AAAA")
-            && key.len() >= 60
-            && key.chars().all(base64)
-            && !text.chars().any(char::is_control)
     }
 );
 
@@ -222,14 +207,6 @@ mod tests {
         assert!("hunter2".parse::<CryptHash>().is_err());
         assert!(format!("$6$salt${}", "a".repeat(86)).parse::<CryptHash>().is_ok());
         assert!(format!("$6$salt${}'", "a".repeat(86)).parse::<CryptHash>().is_err());
-    }
-
-    #[test]
-    fn a_key_line_cannot_smuggle_a_second_line() {
-        let good = format!("ssh-ed25519 AAAA{} me@home, \"quoted\" $x", "C".repeat(64));
-        assert!(good.parse::<SshKey>().is_ok());
-        assert!(format!("{good}\n%post").parse::<SshKey>().is_err());
-        assert!("ssh-dss AAAAB3".parse::<SshKey>().is_err());
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Bed {
     pub(crate) provisioning: Provisioning,
     /// Of its etcd.
     pub(crate) version: String,
+    /// After so many entries etcd makes a snapshot of its log.
+    snapshot_count: usize,
 }
 
 impl Bed {
@@ -35,9 +37,15 @@ impl Bed {
 
     /// The same with another version of etcd than the suite is run for.
     pub(crate) fn with_etcd(version: &str, count: usize) -> Result<Self> {
+        // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any cluster that has lived.
+        Self::compacting(version, count, 1000)
+    }
+
+    /// The same, with a log that etcd compacts after so many entries.
+    pub(crate) fn compacting(version: &str, count: usize, snapshot_count: usize) -> Result<Self> {
         etcd::release(etcd::DEMO)?;
         let provisioning = Provisioning::new()?;
-        let mut bed = Self { hosts: Vec::new(), provisioning, version: version.to_owned() };
+        let mut bed = Self { hosts: Vec::new(), provisioning, version: version.to_owned(), snapshot_count };
         bed.grow(count)?;
         Ok(bed)
     }
@@ -45,8 +53,7 @@ impl Bed {
     /// Builds the image anew, with so many nodes, and installs the new ones from it.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
-        // Who joins gets a snapshot of the database soon, and not the whole log: so it is with any cluster that has lived.
-        text = text.replace("[etcd]\n", "[etcd]\nsnapshot-count = 1000\n");
+        text = text.replace("[etcd]\n", &format!("[etcd]\nsnapshot-count = {}\n", self.snapshot_count));
         for number in 4..=count {
             let node = format!("[[node]]\nname = \"etcd-{number}\"\naddress = \"10.101.15.{}\"\n\n", 100 + number);
             let end = text.find("[network]").context("the demo's recipe has no [network]")?;

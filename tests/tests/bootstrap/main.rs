@@ -6,6 +6,7 @@ mod bed;
 mod clock;
 mod disasters;
 mod emptied;
+mod flood;
 mod growing;
 mod leave;
 mod load;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         let subjects = [
             waiting::trials(),
             clock::trials(),
+            flood::trials(),
             disasters::trials(),
             stranger::trials(),
             twin::trials(),

@@ -45,5 +45,15 @@ fn compared() -> Result<()> {
     }
     let json: serde_json::Value = serde_json::from_str(&diff(&["--json"])?.stdout)?;
     ensure!(json[0]["what"] == "/etc/firstboot/cluster.json" && json[0]["lines"].is_array(), "{json:#}");
+    // A step that etcd cannot take is said before a node waits for it, also where the old image is about to be replaced.
+    let manifest = old.join("image/manifest.json");
+    let text = fs::read_to_string(&manifest)?;
+    fs::write(&manifest, text.replace("\"etcd\": \"3.5.99\"", "\"etcd\": \"3.7.1\""))?;
+    let words = ["etcd: 3.7.1 -> 3.5.99", "warning: no node can be replaced", "lets no minor be skipped"];
+    says(&diff(&[])?, 4, &words)?;
+    let json: serde_json::Value = serde_json::from_str(&diff(&["--json"])?.stdout)?;
+    ensure!(json[0]["warning"].as_str().is_some_and(|warning| warning.contains("3.7.1")), "{json:#}");
+    fs::copy(&manifest, new.join("image/manifest.json"))?;
+    says(&workshop.build(&[])?, 0, &["warning: no node of the image that", "lets no minor be skipped"])?;
     says(&builder(&["diff", "/nowhere"], &new)?, 1, &["/nowhere: no image/manifest.json"])
 }

@@ -3,19 +3,22 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::etcd;
 use tests::harness::trial;
+use tests::{process, programs};
 
-use crate::workshop::{Workshop, builder, says, snapshot};
+use crate::workshop::{Workshop, builder, names, says, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("an_authority_given_in_the_recipe_signs", &[], authority),
         trial("ready_certificates_are_taken_as_they_are", &[], ready),
         trial("a_lost_authority_is_never_made_anew", &[], lost),
+        trial("two_clusters_in_one_folder_do_not_share_an_authority", &[], two_clusters),
     ]
 }
 
@@ -36,16 +39,24 @@ fn authority() -> Result<()> {
     let workshop = Workshop::warm()?;
     let (cert, key) = (workshop.path("our-ca.crt"), workshop.path("our-ca.key"));
     pinned(&workshop, "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n")?;
-    workshop.refused(&[], &["our-ca.crt", "is not there", "put it there, in PEM"])?;
+    // `check` opens the files, too, and a build that is refused leaves no folder behind.
+    let refused = |words: &[&str]| -> Result<()> {
+        let words = [&["recipe.toml:"], words].concat();
+        says(&builder(&["check"], &workshop.path("recipe.toml"))?, 3, &words)?;
+        says(&workshop.build(&[])?, 3, &words)?;
+        let left = [names(&workshop.path("pki"))?, names(&workshop.path("out"))?];
+        ensure!(left.iter().all(Vec::is_empty), "left behind: {left:?}");
+        Ok(())
+    };
+    refused(&["our-ca.crt", "is not there", "put it there, in PEM"])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
-    workshop.refused(&[], &["our-ca.key", "is not there"])?;
+    refused(&["our-ca.key", "is not there", ":36:10"])?;
     copy(&other.pki().join("ca.key"), &key, 0o644)?;
-    workshop.refused(&[], &["our-ca.key", "its mode is 0644", "chmod 600"])?;
+    refused(&["our-ca.key", "its mode is 0644", "chmod 600"])?;
     copy(&other.pki().join("nodes/etcd-1/peer.key"), &key, 0o600)?;
-    workshop.refused(&[], &["our-ca.key", "it is not the key of", "belong together"])?;
+    refused(&["our-ca.key", "it is not the key of", "belong together"])?;
     copy(&other.pki().join("nodes/etcd-1/peer.crt"), &cert, 0o644)?;
-    // The folder holds the first one by now, which has nothing in common with this.
-    workshop.refused(&[], &["the given authority is `O=demo, CN=etcd-1.cluster.local`", "give another folder"])?;
+    refused(&["our-ca.crt", "is no authority (CA:TRUE, keyCertSign)"])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     copy(&other.pki().join("ca.key"), &key, 0o600)?;
     workshop.built()?;
@@ -101,7 +112,7 @@ fn lost() -> Result<()> {
     says(
         &workshop.build(&[])?,
         1,
-        &["ca.key", "it is missing, while there are certificates", "restore ca.crt and ca.key"],
+        &["ca.key", "it is missing, and the folder has signed", "restore ca.crt and ca.key"],
     )?;
     for name in ["ca.crt", "ca.key"] {
         fs::rename(workshop.path(name), workshop.pki().join(name))?;
@@ -115,4 +126,56 @@ fn lost() -> Result<()> {
     workshop.built()?;
     ensure!(snapshot(&workshop.out())? == out);
     Ok(())
+}
+
+/// The client certificate of the one cluster would be root in the other. The output of the one is not lost to the other
+/// either.
+fn two_clusters() -> Result<()> {
+    let workshop = Workshop::warm()?;
+    workshop.built()?;
+    let before = [snapshot(&workshop.pki())?, snapshot(&workshop.out())?];
+    let unchanged = || -> Result<()> {
+        ensure!(
+            [snapshot(&workshop.pki())?, snapshot(&workshop.out())?] == before,
+            "a refused build changed something"
+        );
+        Ok(())
+    };
+    let dev = fs::read_to_string(workshop.path("recipe.toml"))?;
+    let prod = dev.replace("name = \"demo\"", "name = \"prod\"").replace("name = \"etcd-", "name = \"prod-");
+    let moved = dev.replace("10.101.15.", "10.101.16.");
+    for other in [&prod, &moved] {
+        fs::write(workshop.path("recipe.toml"), other)?;
+        says(
+            &workshop.build(&[])?,
+            1,
+            &["this PKI folder belongs to the cluster `demo`", "name another folder by --pki"],
+        )?;
+        unchanged()?;
+    }
+    fs::write(workshop.path("recipe.toml"), &prod)?;
+    let own = || -> Result<Command> {
+        let mut command = Command::new(programs::builder()?);
+        command.arg("build").arg(workshop.path("recipe.toml")).arg("--out").arg(workshop.out());
+        command.arg("--pki").arg(workshop.path("pki/prod")).arg("--cache").arg(workshop.cache());
+        command.arg("--firstboot").arg(workshop.path("firstboot"));
+        Ok(command)
+    };
+    let words = ["it is an output of another PKI folder, from recipe.toml", "has none yet", "--replace"];
+    says(&process::run(&mut own()?)?, 1, &words)?;
+    unchanged()?;
+    ensure!(names(&workshop.path("pki"))? == ["pki"], "keys were made for an output that is refused");
+    process::run(own()?.arg("--replace"))?.ok()?;
+    ensure!(names(&workshop.out().join("nodes"))? == ["prod-1", "prod-2", "prod-3"]);
+    ensure!(snapshot(&workshop.pki())? == before[0]);
+    // Nobody has to be told twice.
+    process::run(&mut own()?)?.ok()?;
+
+    // A cluster that gets other addresses keeps its PKI when told to.
+    fs::write(workshop.path("recipe.toml"), &moved)?;
+    let recipe = workshop.path("recipe.toml").display().to_string();
+    let mut assign = Command::new(programs::builder()?);
+    assign.args(["pki", "assign"]).arg(workshop.pki()).arg(&recipe);
+    says(&process::run(&mut assign)?, 0, &["cluster.json", "the old one is"])?;
+    workshop.build(&["--replace"])?.ok().map(drop)
 }

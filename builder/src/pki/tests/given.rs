@@ -24,7 +24,7 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
     for key in keys {
         let folder = Folder::new();
         let Some(authority) = foreign_authority(folder.0.path(), "given", key) else { return };
-        let mut pki = open(&folder.path(), &authority, LIFETIMES, now()).unwrap();
+        let mut pki = open(&folder.path(), &cluster(), &authority, LIFETIMES, now()).unwrap();
         pki.node_tls(&Node::new("etcd-1").at(101)).unwrap();
         drop(pki);
         assert!(!folder.file("ca.key").exists());
@@ -49,7 +49,7 @@ fn an_authority_changes_only_by_way_of_both() {
     };
     let build = |cert: &Path, key: &Path| {
         let authority = Authority::Given { cert: cert.to_owned(), key: key.to_owned() };
-        let mut pki = open(&folder.path(), &authority, LIFETIMES, now())?;
+        let mut pki = open(&folder.path(), &cluster(), &authority, LIFETIMES, now())?;
         pki.node_tls(&Node::new("etcd-1").at(101))
     };
     build(&one, &one_key).unwrap();
@@ -65,6 +65,52 @@ fn an_authority_changes_only_by_way_of_both() {
     build(&both, &two_key).unwrap();
     assert_eq!(folder.leaf("server").issuer, "O=Example, CN=two");
     build(&two, &two_key).unwrap();
+}
+
+/// A certificate that is no CA's, a key of another, and a CA that has run out: each of them once spoiled the folder.
+#[test]
+fn an_authority_that_is_refused_leaves_nothing_behind() {
+    let folder = Folder::new();
+    let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let base = folder.0.path();
+    let Some(Authority::Given { cert, key: ca_key }) = foreign_authority(base, "good", key) else { return };
+    let Some(Authority::Given { key: other_key, .. }) = foreign_authority(base, "other", key) else { return };
+    let leaf = base.join("leaf.crt");
+    let leaf_key = base.join("leaf.key");
+    let args = ["req", "-x509", "-nodes", "-days", "9", "-newkey", "ed25519", "-subj", "/CN=leaf", "-addext"];
+    let more = ["basicConstraints=critical,CA:FALSE", "-out", leaf.to_str().unwrap(), "-keyout"];
+    openssl(&[&args[..], &more[..]].concat(), &[&leaf_key]);
+    let build = |cert: &Path, key: &Path, now| {
+        let authority = Authority::Given { cert: cert.to_owned(), key: key.to_owned() };
+        open(&folder.path(), &cluster(), &authority, LIFETIMES, now).map(drop).map_err(|error| error.to_string())
+    };
+    let broken = base.join("broken.crt");
+    fs::write(&broken, "nothing").unwrap();
+    for (cert, key, now, expected) in [
+        (&leaf, &leaf_key, now(), "is no authority"),
+        (&cert, &other_key, now(), "it is not the key of"),
+        (&cert, &ca_key, now() + Duration::days(1001), "expired on"),
+        (&broken, &ca_key, now(), "no certificate in it"),
+    ] {
+        let error = build(cert, key, now).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+        assert!(!folder.path().exists(), "{expected}: it left {:?}", folder.modes());
+    }
+    // What an earlier builder has left of such a build is no node's authority.
+    fs::create_dir(folder.path()).unwrap();
+    fs::copy(&leaf, folder.file("ca.crt")).unwrap();
+    build(&cert, &ca_key, now()).unwrap();
+    assert_eq!(fs::read(folder.file("ca.crt")).unwrap(), fs::read(&cert).unwrap());
+    // A folder with an authority of its own does not change hands.
+    let own = Folder::new();
+    own.node(now(), 101).unwrap();
+    let given = Authority::Given { cert: cert.clone(), key: ca_key.clone() };
+    let error = open(&own.path(), &cluster(), &given, LIFETIMES, now()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("has an authority of its own"), "{error}");
+    // In a folder that is in use a refused authority changes nothing.
+    let before = folder.modes();
+    build(&leaf, &leaf_key, now()).unwrap_err();
+    assert_eq!((folder.modes(), fs::read(folder.file("ca.crt")).unwrap()), (before, fs::read(&cert).unwrap()));
 }
 
 #[test]

@@ -1,3 +1,4 @@
+mod cluster;
 mod given;
 mod rotate;
 mod show;
@@ -32,10 +33,22 @@ impl Node {
         Self { cluster: "demo".parse().unwrap(), domain: "cluster.local".parse().unwrap(), name: name.parse().unwrap() }
     }
 
+    /// The cluster of this node alone.
+    fn cluster(&self, last: u8) -> Cluster {
+        let Self { cluster: name, domain, name: node } = self;
+        let nodes = [(node.clone(), [10, 101, 15, last].into())].into();
+        Cluster { name: name.clone(), domain: domain.clone(), nodes }
+    }
+
     fn at(&self, last: u8) -> Subject<'_> {
         let address = [10, 101, 15, last].into();
         Subject { cluster: &self.cluster, domain: &self.domain, name: &self.name, address }
     }
+}
+
+/// The cluster that most tests are about.
+fn cluster() -> Cluster {
+    Node::new("etcd-1").cluster(101)
 }
 
 /// A folder for a PKI, and what most tests do with it.
@@ -51,7 +64,7 @@ impl Folder {
     }
 
     fn open(&self, now: OffsetDateTime) -> Result<Pki, PkiError> {
-        open(&self.path(), &Authority::Own, LIFETIMES, now)
+        open(&self.path(), &cluster(), &Authority::Own, LIFETIMES, now)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -268,7 +281,7 @@ fn keys_are_for_the_owner_alone_under_any_umask() {
         for (name, mode) in modes {
             let expected = match Path::new(&name).extension().and_then(|e| e.to_str()) {
                 Some("key") => 0o600,
-                Some("crt" | "pub") => 0o644,
+                Some("crt" | "pub" | "json") => 0o644,
                 _ if name == ".lock" => mode & 0o600,
                 _ => 0o700,
             };
@@ -281,7 +294,7 @@ fn keys_are_for_the_owner_alone_under_any_umask() {
 #[ignore = "run by keys_are_for_the_owner_alone_under_any_umask, in a process of its own"]
 fn child() {
     let dir = PathBuf::from(std::env::var_os("PKI_TEST_FOLDER").unwrap()).join("pki");
-    let mut pki = open(&dir, &Authority::Own, LIFETIMES, now()).unwrap();
+    let mut pki = open(&dir, &cluster(), &Authority::Own, LIFETIMES, now()).unwrap();
     pki.node_tls(&Node::new("etcd-1").at(101)).unwrap();
 }
 

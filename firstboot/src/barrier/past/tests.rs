@@ -33,6 +33,7 @@ pub(crate) fn restored() -> Vec<Event> {
     vec![
         Event::Life { nonce: Nonce::of(1) },
         Event::Bootstrap { token: "t".to_owned(), members },
+        Event::Uses { etcd: "3.5.1".parse().unwrap() },
         Event::Healthy { cluster: 1, member: 10 },
         Event::Ready { lives: lives.clone(), task: Task::New },
         Event::Told(Box::new(told.clone())),
@@ -50,6 +51,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
     let aside = past.set_aside.clone().unwrap();
     assert_eq!((aside.path, aside.cluster, aside.member), ("/aside/1".into(), 1, Some(10)));
     assert_eq!((aside.begun.state, aside.begun.token.as_str()), ("new", "t"));
+    assert_eq!((past.etcd, aside.etcd.map(|etcd| etcd.patch)), (None, Some(1)));
     // Its data lost, it must not begin as an empty member whose log the others take for theirs.
     for (contents, verdict) in [(Contents::Empty, Verdict::Fresh), (Contents::NoLog, Verdict::CutShort)] {
         let standing = standing(&past, contents, verdict, Volume::Known);
@@ -60,7 +62,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
 #[test]
 fn until_it_is_exchanged_it_is_what_it_was() {
     let events = restored();
-    for (cut, told, ready, exchange) in [(5, true, 0, false), (6, true, 1, false), (7, true, 1, true)] {
+    for (cut, told, ready, exchange) in [(6, true, 0, false), (7, true, 1, false), (8, true, 1, true)] {
         let mut events = events[..cut].to_vec();
         let now = past(events.clone());
         assert_eq!((now.told.is_some(), now.told_ready.len(), now.exchange.is_some()), (told, ready, exchange));

@@ -23,7 +23,9 @@ fn observed() -> Observed {
         members: (1..=3).map(member).collect(),
         member_id: id,
         index: 100,
-        minor: 5,
+        version: "3.5.33".parse().unwrap(),
+        agreed: Some(5),
+        downgrading: false,
         database: 1 << 20,
         ahead: 0,
         connected: BTreeMap::from([(3 - id, 1)]),
@@ -31,7 +33,7 @@ fn observed() -> Observed {
     Observed {
         name: "etcd-3".parse().unwrap(),
         peer_url: "https://10.0.0.3:2380".into(),
-        minor: 5,
+        version: "3.5.33".parse().unwrap(),
         free: 1 << 40,
         added: None,
         peers: vec![peer(1), peer(2)],
@@ -120,16 +122,39 @@ fn learners_queue() {
 
 #[test]
 fn who_could_not_run_does_not_join() {
-    waits(|now| now.minor = 7, "its etcd is 3.5, and this image's 3.7 cannot join");
-    waits(|now| now.minor = 4, "3.4 cannot join");
     waits(|now| now.free = 100 << 20, "must be free here, and 100 are");
     waits(|now| now.peers.iter_mut().for_each(|peer| peer.ahead = -60), "the nearest by -60 s");
     let mut one_is_off = observed();
     one_is_off.peers[0].ahead = 60;
     assert_eq!(plan(&one_is_off), Plan::Remove(3));
-    let mut newer = observed();
-    newer.minor = 6;
-    assert_eq!(plan(&newer), Plan::Remove(3));
+}
+
+#[test]
+fn who_runs_another_etcd_joins_only_where_all_can_live_with_it() {
+    let version = |text: &str| text.parse().unwrap();
+    waits(|now| now.version = version("3.7.1"), "etcd-1 is etcd 3.5.33, and 3.7.1 cannot run beside it");
+    waits(|now| now.version = version("3.4.45"), "the cluster runs as etcd 3.5, and 3.4.45 is older");
+    let newer = |now: &mut Observed| now.version = version("3.6.14");
+    waits(
+        |now| {
+            newer(now);
+            now.peers[1].version = version("3.5.1");
+        },
+        "etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32 or later",
+    );
+    waits(|now| now.peers[0].downgrading = true, "a downgrade is in force");
+    let mut now = observed();
+    newer(&mut now);
+    assert_eq!(plan(&now), Plan::Remove(3));
+    // One of five that is down may be anything.
+    waits(
+        |now| {
+            newer(now);
+            members(now, &[1, 2, 3, 4, 5].map(member));
+            now.peers.push(Peer { member_id: 4, name: "etcd-4".into(), ..now.peers[1].clone() });
+        },
+        "etcd-5 does not answer: every member's version must be known",
+    );
 }
 
 proptest! {

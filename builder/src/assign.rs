@@ -1,0 +1,24 @@
+//! `builder pki assign`: a PKI folder serves another cluster, or the same one under new names.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use time::OffsetDateTime;
+
+use crate::{check, pki, say};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The folder of the cluster's certificates and keys
+    folder: PathBuf,
+    /// The recipe of the cluster
+    recipe: PathBuf,
+}
+
+/// Writes the record.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let recipe = check::recipe(&options.recipe, false)?.recipe;
+    let event = pki::assign(&options.folder, &pki::Cluster::from(&recipe), OffsetDateTime::now_utc())?;
+    Ok(say::result(format!("{event}\n"))?)
+}

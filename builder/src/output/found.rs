@@ -1,0 +1,125 @@
+//! What lies where an output shall be, and whether an output may take its place.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use recipes::EtcdVersion;
+use serde::Deserialize;
+
+use super::{OutputError, io_error};
+
+/// What lies at the top of an output. A folder with anything else in it is not replaced: what a person has
+/// put there, a PKI above all, would be gone.
+const OURS: [&str; 3] = ["image", "nodes", "pxe"];
+
+/// Which earlier output may be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Replaceable {
+    /// Any.
+    Any,
+    /// One whose nodes trust the key with this ID, so that it is of the same PKI folder, and thus of the same cluster.
+    /// Without an ID: none.
+    SignedBy(Option<String>),
+}
+
+impl Replaceable {
+    /// Refuses the output with this manifest.
+    fn judge(&self, manifest: &Manifest) -> Result<(), (String, &'static str)> {
+        let Self::SignedBy(own) = self else { return Ok(()) };
+        if manifest.trust.is_some() && manifest.trust == *own {
+            return Ok(());
+        }
+        let recipe = manifest.recipe.as_ref().map_or_else(String::new, |recipe| format!(", from {}", recipe.name));
+        let trust = manifest.trust.as_deref().unwrap_or("(unreadable)");
+        let own = own.as_ref().map_or_else(|| "has none yet".to_owned(), |own| format!("has {own}"));
+        Err((
+            format!(
+                "it is an output of another PKI folder{recipe}: its nodes trust the signing key {trust}, and the PKI folder \
+                 of this build {own}"
+            ),
+            "name another --out; or give the output there up, with its node documents, by --replace",
+        ))
+    }
+}
+
+/// As much of an output's manifest as tells whose it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Manifest {
+    trust: Option<String>,
+    etcd: Option<EtcdVersion>,
+    recipe: Option<RecipeName>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct RecipeName {
+    name: String,
+}
+
+/// What was found where the output shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    Root,
+    File,
+    /// A folder: the names in it, and the manifest if one is where an output has it.
+    Folder(Vec<String>, Option<Manifest>),
+}
+
+impl Found {
+    /// The version of etcd in an output.
+    pub(super) fn etcd(&self) -> Option<EtcdVersion> {
+        match self {
+            Self::Folder(_, Some(manifest)) => manifest.etcd,
+            _ => None,
+        }
+    }
+}
+
+/// Why what was found may not be replaced, with the remedy.
+pub(super) fn judge(found: &Found, replaceable: &Replaceable) -> Result<(), (String, &'static str)> {
+    match found {
+        Found::Nothing => Ok(()),
+        Found::Root => Err(("the root of the file system is no place for an output".to_owned(), "name a folder")),
+        Found::File => Err(("it is a file, expected a folder".to_owned(), "name another folder, or remove it")),
+        Found::Folder(names, _) if names.is_empty() => Ok(()),
+        Found::Folder(_, None) => Err((
+            "it is not empty, and no output of an earlier build (no image/manifest.json in it)".to_owned(),
+            "name a new or an empty folder",
+        )),
+        Found::Folder(names, Some(manifest)) => match names.iter().find(|name| !OURS.contains(&name.as_str())) {
+            None => replaceable.judge(manifest),
+            Some(strange) => Err((
+                format!("`{strange}` in it is not the builder's, and the folder is replaced as a whole"),
+                "move it to another place, or name another folder",
+            )),
+        },
+    }
+}
+
+/// Looks at a place.
+pub(super) fn look(target: &Path) -> Result<Found, OutputError> {
+    match fs::symlink_metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) => Err(io_error("look at it", target)(error)),
+        Ok(_) if target.parent().is_none() => Ok(Found::Root),
+        Ok(found) if !found.is_dir() => Ok(Found::File),
+        Ok(_) => {
+            let entries = fs::read_dir(target).map_err(io_error("list it", target))?;
+            let names: Result<Vec<_>, _> =
+                entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect();
+            let mut names = names.map_err(io_error("list it", target))?;
+            names.sort();
+            Ok(Found::Folder(names, manifest(&target.join("image/manifest.json"))?))
+        }
+    }
+}
+
+/// One that cannot be read tells nothing.
+fn manifest(path: &Path) -> Result<Option<Manifest>, OutputError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = fs::read(path).map_err(io_error("read it", path))?;
+    Ok(Some(serde_json::from_slice(&bytes).unwrap_or_default()))
+}

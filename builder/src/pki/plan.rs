@@ -1,0 +1,129 @@
+//! What a build does about the authority of its PKI folder: first judged, and written only when all of the folder is judged.
+
+use std::path::Path;
+
+use rcgen::KeyPair;
+use time::OffsetDateTime;
+
+use super::authority::{Signer, own, read_cert, read_key};
+use super::{Event, Lifetimes, PkiError, store};
+
+/// What becomes of a folder's authority: judged, and not yet written.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// Make one, with this key where a killed build has left it.
+    Make(Option<KeyPair>),
+    /// Leave the folder's as it is.
+    Keep(Signer),
+    /// Write the user's into the folder.
+    Take(Signer),
+}
+
+impl Plan {
+    /// Whether certificates are given ready-made.
+    pub(super) fn is_ready_made(&self) -> bool {
+        matches!(self, Self::Keep(Signer { issuer: None, .. }))
+    }
+
+    /// Judges what is there. Nothing is written.
+    pub(super) fn of(
+        dir: &Path,
+        given: Option<Signer>,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+        events: &mut Vec<Event>,
+    ) -> Result<Self, PkiError> {
+        let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        // The signing key is made after the authority and before the first certificate.
+        let used = dir.join("signing.key").exists()
+            || dir.join("signing.pub").exists()
+            || dir.join("nodes").read_dir().is_ok_and(|mut nodes| nodes.next().is_some());
+        let refused = |found: &str, remedy: &str| Err(PkiError::wrong(&key, found, remedy));
+        match (given, cert.exists(), key.exists()) {
+            (Some(_), _, true) => refused(
+                "the folder has an authority of its own, and another one is given",
+                "give another folder for the PKI, or leave the given authority out",
+            ),
+            (Some(signer), true, false) if used => {
+                may_replace(&cert, &signer)?;
+                Ok(Self::Take(signer))
+            }
+            // An authority that has signed nothing is what a failed build has left: no node trusts it.
+            (Some(signer), _, false) => Ok(Self::Take(signer)),
+            // A new CA beside old certificates would cut every running member off at its next rebuild.
+            (None, false, false) if used => refused(
+                "it is missing, and the folder has signed documents or certificates of nodes",
+                "restore ca.crt and ca.key from a backup; to begin a new cluster, give another folder",
+            ),
+            (None, false, false) => Ok(Self::Make(None)),
+            (None, false, true) => Ok(Self::Make(Some(read_key(&key)?))),
+            (None, true, has_key) => {
+                let key = has_key.then_some(key.as_path());
+                Signer::read(&cert, key, lifetimes, now, events).map(Self::Keep)
+            }
+        }
+    }
+
+    /// Writes what was planned.
+    pub(super) fn carry_out(
+        self,
+        dir: &Path,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+        events: &mut Vec<Event>,
+    ) -> Result<Signer, PkiError> {
+        let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        match self {
+            Self::Keep(signer) => Ok(signer),
+            Self::Take(signer) => {
+                take(&signer, &cert, now, events)?;
+                Ok(signer)
+            }
+            Self::Make(pair) => {
+                let pair = pair.map_or_else(|| make_key(&key), Ok)?;
+                let made = own(&pair, lifetimes.authority, now).map_err(PkiError::make(&cert))?;
+                store::put(&cert, made.pem().as_bytes(), store::PUBLIC)?;
+                events.push(Event::Made(cert.clone()));
+                Signer::read(&cert, Some(&key), lifetimes, now, events)
+            }
+        }
+    }
+}
+
+fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
+    let pair = KeyPair::generate().map_err(PkiError::make(path))?;
+    store::put(path, pair.serialize_pem().as_bytes(), store::SECRET)?;
+    Ok(pair)
+}
+
+/// Refuses to replace the authority of issued certificates by one that shares no certificate with it. If they share one,
+/// nodes that trust the old file and nodes that trust the new one have an authority in common, which is how a CA is
+/// changed under a running cluster.
+fn may_replace(kept: &Path, given: &Signer) -> Result<(), PkiError> {
+    let (old_pem, old) = read_cert(kept)?;
+    if old_pem == given.pem || given.trusted.iter().any(|certificate| old.contains(certificate)) {
+        return Ok(());
+    }
+    Err(PkiError::wrong(
+        kept,
+        format!("it is `{}`, and the given authority is `{}`", old[0].subject, given.trusted[0].subject),
+        "put both certificates into the given file while nodes change over, or give another folder",
+    ))
+}
+
+/// Copies the given authority into the folder, and keeps the one that was there under another name.
+fn take(given: &Signer, kept: &Path, now: OffsetDateTime, events: &mut Vec<Event>) -> Result<(), PkiError> {
+    let pem = given.pem.as_bytes();
+    match store::read(kept)? {
+        Some(old) if old == given.pem => {}
+        Some(_) => {
+            let aside = store::replace(kept, pem, store::PUBLIC, now)?;
+            events.push(Event::Replaced { path: kept.to_owned(), why: "another was given".to_owned(), kept: aside });
+        }
+        None => {
+            store::put(kept, pem, store::PUBLIC)?;
+            events.push(Event::Made(kept.to_owned()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The key that signs node documents and the manifest.
+
+use std::path::Path;
+
+use rcgen::KeyPair;
+use recipes::{PublicKey, SigningKey};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::{Event, PkiError, store};
+
+/// The private half, within the folder.
+const KEY: &str = "signing.key";
+/// The public half, which images trust.
+const PUBLIC: &str = "signing.pub";
+
+/// The public key of a folder, if it has one that can be read.
+pub(crate) fn trust(dir: &Path) -> Option<PublicKey> {
+    store::read(&dir.join(PUBLIC)).ok().flatten()?.trim().parse().ok()
+}
+
+/// Reads and judges the key; `None` if the folder has none yet. Nothing is written.
+pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
+    let (key, public) = (dir.join(KEY), dir.join(PUBLIC));
+    let Some(pem) = store::read_secret(&key)? else {
+        if public.exists() {
+            return Err(PkiError::wrong(
+                &key,
+                "it is missing, while images trust its public half, signing.pub",
+                "restore it from a backup; or remove signing.pub, and install every node from the new image",
+            ));
+        }
+        return Ok(None);
+    };
+    let signing = parse(&key, &pem)?;
+    match store::read(&public)? {
+        Some(text) if text.trim().parse::<PublicKey>().ok() != Some(signing.public()) => Err(PkiError::wrong(
+            &public,
+            format!("it is not the public half of signing.key, which is `{}`", signing.public()),
+            "restore the two files that belong together",
+        )),
+        _ => Ok(Some(signing)),
+    }
+}
+
+/// Makes the key if there is none, and its public half if a killed build has left it out.
+pub(super) fn complete(dir: &Path, found: Option<SigningKey>, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
+    let (key, public) = (dir.join(KEY), dir.join(PUBLIC));
+    let signing = match found {
+        Some(signing) => signing,
+        None => make(&key, events)?,
+    };
+    if !public.exists() {
+        store::put(&public, format!("{}\n", signing.public()).as_bytes(), store::PUBLIC)?;
+    }
+    Ok(signing)
+}
+
+fn make(key: &Path, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
+    let made = SigningKey::generate()
+        .map_err(|error| PkiError::wrong(key, error.to_string(), "build on a system with /dev/urandom"))?;
+    let pem = KeyPair::try_from(made.as_slice()).map_err(PkiError::make(key))?.serialize_pem();
+    store::put(key, pem.as_bytes(), store::SECRET)?;
+    events.push(Event::Made(key.to_owned()));
+    parse(key, &pem)
+}
+
+fn parse(key: &Path, pem: &str) -> Result<SigningKey, PkiError> {
+    let broken = |found: String| PkiError::wrong(key, found, "restore it from a backup");
+    match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
+        Ok(PrivateKeyDer::Pkcs8(der)) => {
+            SigningKey::from_pkcs8(der.secret_pkcs8_der()).map_err(|error| broken(error.to_string()))
+        }
+        _ => Err(broken("no PKCS #8 key in PEM".to_owned())),
+    }
+}

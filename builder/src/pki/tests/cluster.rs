@@ -1,0 +1,159 @@
+//! A folder serves one cluster and no other.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+
+fn other(change: impl FnOnce(&mut Cluster)) -> Cluster {
+    let mut cluster = cluster();
+    change(&mut cluster);
+    cluster
+}
+
+fn clusters() -> [(&'static str, Cluster); 3] {
+    [
+        ("another name", other(|cluster| cluster.name = "prod".parse().unwrap())),
+        ("another domain", other(|cluster| cluster.domain = "example.com".parse().unwrap())),
+        ("other addresses under default names", Node::new("etcd-1").cluster(201)),
+    ]
+}
+
+fn open_for(folder: &Folder, cluster: &Cluster) -> Result<Pki, PkiError> {
+    open(&folder.path(), cluster, &Authority::Own, LIFETIMES, now())
+}
+
+/// Every file below, with its content.
+fn contents(folder: &Folder) -> Vec<(String, Vec<u8>)> {
+    let files = folder.modes().into_iter().filter(|(name, _)| folder.file(name).is_file());
+    files.map(|(name, _)| (name.clone(), fs::read(folder.file(&name)).unwrap())).collect()
+}
+
+#[track_caller]
+fn refused(what: &str, folder: &Folder, cluster: &Cluster) -> String {
+    let before = contents(folder);
+    let error = open_for(folder, cluster).map(drop).unwrap_err().to_string();
+    assert!(error.contains("this PKI folder belongs to the cluster `demo`"), "{what}: {error}");
+    assert!(error.contains("--pki") && error.contains("builder pki assign"), "{what}: {error}");
+    assert_eq!(contents(folder), before, "{what}: a refused build wrote");
+    error
+}
+
+#[test]
+fn a_folder_refuses_another_cluster_and_stays_as_it_was() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    for (what, cluster) in clusters() {
+        let error = refused(what, &folder, &cluster);
+        assert!(error.contains(&cluster.to_string()), "{what}: {error}");
+    }
+    folder.node(now(), 101).unwrap();
+}
+
+#[test]
+fn a_cluster_that_changes_step_by_step_keeps_its_folder() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    let two: Ipv4Addr = [10, 101, 15, 102].into();
+    let mut grown = cluster();
+    grown.nodes.insert("etcd-2".parse().unwrap(), two);
+    open_for(&folder, &grown).unwrap();
+    // The first node moves: the second is known from the build before.
+    open_for(
+        &folder,
+        &other(|cluster| {
+            cluster.nodes =
+                [("etcd-1".parse().unwrap(), [10, 101, 15, 201].into()), ("etcd-2".parse().unwrap(), two)].into();
+        }),
+    )
+    .unwrap();
+    refused("the first build's record", &folder, &cluster());
+}
+
+#[test]
+fn a_folder_without_a_record_is_judged_by_its_certificates() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    for (what, cluster) in clusters() {
+        fs::remove_file(folder.file("cluster.json")).unwrap();
+        let before = contents(&folder);
+        let error = open_for(&folder, &cluster).map(drop).unwrap_err().to_string();
+        assert!(error.contains("this PKI folder belongs to the cluster") && error.contains(".crt"), "{what}: {error}");
+        assert_eq!(contents(&folder), before, "{what}: a refused build wrote");
+        open_for(&folder, &super::cluster()).unwrap();
+        assert!(folder.file("cluster.json").exists(), "{what}: it was not taken over");
+    }
+}
+
+#[test]
+fn a_folder_that_two_clusters_have_shared_is_refused_to_both() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    let (_, prod) = &clusters()[0];
+    // As a builder without records did it: the second cluster's node replaced the first one's certificates.
+    assign(&folder.path(), prod, now()).unwrap();
+    let mut pki = open_for(&folder, prod).unwrap();
+    let node = Node { cluster: prod.name.clone(), ..Node::new("etcd-1") };
+    fs::remove_dir_all(folder.file("nodes/etcd-1")).unwrap();
+    folder_of(&mut pki, &node, 101);
+    drop(pki);
+    let (name, pair) = ("nodes/etcd-1/server.crt.old-20270115T080000Z", Folder::new());
+    pair.node(now(), 101).unwrap();
+    fs::copy(pair.file("nodes/etcd-1/server.crt"), folder.file(name)).unwrap();
+    fs::remove_file(folder.file("cluster.json")).unwrap();
+    let errors = [&cluster(), prod].map(|cluster| open_for(&folder, cluster).map(drop).unwrap_err().to_string());
+    assert!(errors[0].contains("`prod`") && errors[1].contains("`demo`") && errors[1].contains(".old-"), "{errors:?}");
+}
+
+fn folder_of(pki: &mut Pki, node: &Node, last: u8) {
+    pki.node_tls(&node.at(last)).unwrap();
+}
+
+#[test]
+fn a_folder_that_has_issued_nothing_is_anybodys() {
+    let folder = Folder::new();
+    folder.open(now()).unwrap();
+    fs::remove_file(folder.file("cluster.json")).unwrap();
+    open_for(&folder, &clusters()[0].1).unwrap();
+    refused_by_prod(&folder);
+}
+
+fn refused_by_prod(folder: &Folder) {
+    let error = open_for(folder, &cluster()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("belongs to the cluster `prod`"), "{error}");
+}
+
+#[test]
+fn a_renamed_cluster_takes_its_folder_along_when_told_to() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    let (_, prod) = &clusters()[0];
+    let event = assign(&folder.path(), prod, now()).unwrap();
+    assert!(event.to_string().contains(".old-"), "{event}");
+    open_for(&folder, prod).unwrap();
+    refused_by_prod(&folder);
+    let error = assign(Path::new("/no/folder"), prod, now()).unwrap_err().to_string();
+    assert!(error.contains("no ca.crt"), "{error}");
+}
+
+#[test]
+fn a_damaged_record_is_named() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    fs::write(folder.file("cluster.json"), "{\"name\":").unwrap();
+    let error = open_for(&folder, &cluster()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("cluster.json") && error.contains("builder pki assign"), "{error}");
+}
+
+#[test]
+fn ready_made_certificates_tell_by_the_names_they_cover() {
+    let folder = Folder::new();
+    folder.node(now(), 101).unwrap();
+    fs::remove_file(folder.file("ca.key")).unwrap();
+    fs::remove_file(folder.file("cluster.json")).unwrap();
+    // Whoever issued them chose the organization.
+    open_for(&folder, &clusters()[0].1).unwrap();
+    fs::remove_file(folder.file("cluster.json")).unwrap();
+    let error = open_for(&folder, &clusters()[1].1).map(drop).unwrap_err().to_string();
+    assert!(error.contains("DNS:etcd-1.cluster.local"), "{error}");
+    assert!(!folder.file("cluster.json").exists());
+}

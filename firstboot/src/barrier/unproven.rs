@@ -1,0 +1,114 @@
+//! Connections that have shown no certificate yet. Anybody can open them, so their number is limited, and a flood of them
+//! must not keep a peer out. There is no list of addresses to let in: a peer may be behind a translator, or have got a new
+//! address. Instead the newest connection always finds room, and the oldest of the source with the most makes it. A peer's
+//! handshake takes milliseconds, so it is over before that many others have come from its own address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::AbortHandle;
+
+/// How many there may be: more than come in one burst while a peer shakes hands, and far fewer than the 1024 descriptors that
+/// systemd gives a service.
+const LIMIT: usize = 256;
+
+/// All of them, the oldest first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unproven(Arc<Mutex<List>>);
+
+#[derive(Debug, Default)]
+struct List {
+    next: u64,
+    all: Vec<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: u64,
+    from: IpAddr,
+    task: AbortHandle,
+}
+
+/// One of them, for as long as it shows no certificate. Dropped, it is none any more.
+#[derive(Debug)]
+pub(super) struct Place {
+    id: u64,
+    unproven: Unproven,
+}
+
+impl Unproven {
+    /// Takes a connection in, and cuts another off if there are too many. `serve` starts its task.
+    pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(Place) -> AbortHandle) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.all.len() >= LIMIT {
+            let sources: Vec<IpAddr> = list.all.iter().map(|connection| connection.from).collect();
+            list.all.remove(dispensable(&sources)).task.abort();
+        }
+        let id = list.next;
+        list.next += 1;
+        // The task may end on another thread at once: it waits for the lock then, and is removed after it was added.
+        let task = serve(Place { id, unproven: self.clone() });
+        list.all.push(Connection { id, from, task });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut list = self.unproven.0.lock().unwrap_or_else(PoisonError::into_inner);
+        list.all.retain(|connection| connection.id != self.id);
+    }
+}
+
+/// Which of these, the oldest first, is cut off: the oldest of the source that has the most.
+fn dispensable(sources: &[IpAddr]) -> usize {
+    let mut counts = HashMap::new();
+    for source in sources {
+        *counts.entry(source).or_insert(0_usize) += 1;
+    }
+    let most = counts.values().max().copied().unwrap_or_default();
+    sources.iter().position(|source| counts[source] == most).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn the_source_with_the_most_makes_room_and_its_oldest_first() {
+        let source = |last: u8| IpAddr::from(Ipv4Addr::new(10, 0, 0, last));
+        let at = |sources: &[u8]| dispensable(&sources.iter().map(|last| source(*last)).collect::<Vec<_>>());
+        assert_eq!(at(&[1, 2, 2, 3]), 1);
+        assert_eq!(at(&[1, 2, 3]), 0, "of many sources with one each the oldest");
+        assert_eq!(at(&[1, 2, 3, 3, 2, 3]), 2);
+        assert_eq!(at(&[7]), 0);
+    }
+
+    #[tokio::test]
+    async fn there_are_never_more_than_so_many_and_the_newest_is_in() {
+        let (unproven, peer) = (Unproven::default(), IpAddr::from([10, 0, 0, 2]));
+        let wait = |place: Place| {
+            tokio::spawn(async move {
+                let _place = place;
+                std::future::pending::<()>().await;
+            })
+            .abort_handle()
+        };
+        unproven.admit(peer, wait);
+        for _ in 0..3 * LIMIT {
+            unproven.admit(IpAddr::from([10, 0, 0, 1]), wait);
+            tokio::task::yield_now().await;
+        }
+        let list = || unproven.0.lock().unwrap();
+        assert_eq!(list().all.len(), LIMIT);
+        assert!(list().all[0].from == peer && !list().all[0].task.is_finished(), "the only one of its source stays");
+        // One that has shown its certificate, or has ended, is none of them any more.
+        list().all.iter().for_each(|connection| connection.task.abort());
+        for _ in 0..LIMIT {
+            tokio::task::yield_now().await;
+        }
+        assert!(list().all.is_empty(), "{:?}", list());
+    }
+}

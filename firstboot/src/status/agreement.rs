@@ -1,0 +1,146 @@
+//! Whether the members agree: each has a member list of its own, which others only believe to be the same, and a version
+//! of etcd that all others must be able to live with.
+
+use std::collections::BTreeSet;
+
+use recipes::EtcdVersion;
+use recipes::upgrade;
+
+use super::Row;
+use crate::etcd::Member;
+
+/// Says at a member what sets it apart from the others.
+pub(super) fn check(rows: &mut [Row]) {
+    lists(rows);
+    versions(rows);
+}
+
+/// What of a member matters: its id, whether it votes, and where it is.
+fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
+    list.iter().map(|member| (member.id, member.is_learner, member.peer_urls.as_slice())).collect()
+}
+
+/// Holds each list against the one that most members have; of two that are equally frequent, against the first.
+fn lists(rows: &mut [Row]) {
+    let heard = || rows.iter().filter(|row| !row.list.is_empty());
+    let count = |row: &&Row| heard().filter(|other| key(&other.list) == key(&row.list)).count();
+    let Some(most) = heard().map(|row| count(&row)).max() else { return };
+    let Some(usual) = heard().find(|row| count(row) == most) else { return };
+    let usual = usual.list.clone();
+    let names: Vec<String> = heard().filter(|row| key(&row.list) == key(&usual)).map(|row| row.name.clone()).collect();
+    for row in rows.iter_mut().filter(|row| !row.list.is_empty() && key(&row.list) != key(&usual)) {
+        let text = format!("its member list is not that of {}: {}", names.join(", "), differences(&usual, &row.list));
+        row.errors.push(text);
+    }
+}
+
+fn differences(usual: &[Member], own: &[Member]) -> String {
+    let find = |list: &'_ [Member], id| list.iter().find(|member| member.id == id).cloned();
+    let mut parts = Vec::new();
+    for member in own {
+        match find(usual, member.id) {
+            None => parts.push(format!("it has {} besides", describe(member))),
+            Some(other) if other != *member => {
+                // The name may be known to one of the two only.
+                let known = if member.name.is_empty() { &other } else { member };
+                parts.push(format!("it has {} as {}, they as {}", known.title(), role(member), role(&other)));
+            }
+            Some(_) => {}
+        }
+    }
+    let lacks = usual.iter().filter(|member| find(own, member.id).is_none());
+    parts.extend(lacks.map(|member| format!("it lacks {}", describe(member))));
+    parts.join("; ")
+}
+
+fn role(member: &Member) -> String {
+    let role = if member.is_learner { "a learner" } else { "a voter" };
+    format!("{role} at {}", member.peer_urls.join(", "))
+}
+
+fn describe(member: &Member) -> String {
+    format!("{}, {}", member.title(), role(member))
+}
+
+/// Names the first of the others that a member's etcd cannot run beside.
+fn versions(rows: &mut [Row]) {
+    let heard: Vec<(String, EtcdVersion)> =
+        rows.iter().filter_map(|row| Some((row.name.clone(), row.version.parse().ok()?))).collect();
+    for row in rows.iter_mut() {
+        let Ok(own) = row.version.parse() else { continue };
+        let obstacle = heard.iter().find_map(|(name, version)| upgrade::beside(own, name, *version));
+        row.errors.extend(obstacle.map(|obstacle| obstacle.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64) -> Member {
+        Member {
+            id,
+            name: format!("etcd-{id}"),
+            peer_urls: vec![format!("https://10.0.0.{id}:2380")],
+            ..Member::default()
+        }
+    }
+
+    fn row(id: u64, list: &[Member]) -> Row {
+        Row {
+            name: format!("etcd-{id}"),
+            version: "3.5.33".into(),
+            healthy: true,
+            member: true,
+            list: list.to_vec(),
+            ..Row::default()
+        }
+    }
+
+    fn errors(rows: &mut [Row]) -> Vec<String> {
+        check(rows);
+        rows.iter().map(|row| row.errors.join("; ")).collect()
+    }
+
+    #[test]
+    fn members_that_agree_have_nothing_to_be_said_about() {
+        let all = [1, 2, 3].map(member);
+        // One that has not heard the name of another yet has the same members.
+        let unnamed = [member(1), member(2), Member { name: String::new(), ..member(3) }];
+        let mut rows = [row(1, &all), row(2, &unnamed), row(3, &all), row(4, &[])];
+        assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
+    }
+
+    /// As etcd 3.6.14 has it beside 3.5.1 (etcd-io/etcd#19557): a voter is a learner again, and has lost its name.
+    #[test]
+    fn a_member_whose_list_differs_says_in_what() {
+        let all = [1, 2, 3].map(member);
+        let learner = Member { name: String::new(), is_learner: true, ..member(1) };
+        let mut rows = [row(1, &all), row(2, &[learner, member(2), member(3)]), row(3, &all)];
+        let said = errors(&mut rows);
+        let expected = "its member list is not that of etcd-1, etcd-3: it has etcd-1 as a learner at https://10.0.0.1:2380, \
+                        they as a voter at https://10.0.0.1:2380";
+        assert_eq!(said, ["", expected, ""]);
+        let mut rows = [row(1, &all), row(2, &[member(1), member(2), member(4)]), row(3, &all)];
+        let said = errors(&mut rows);
+        assert!(
+            said[1].contains("it has etcd-4, a voter at https://10.0.0.4:2380 besides; it lacks etcd-3"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn versions_that_cannot_be_together_are_named_on_both_sides() {
+        let all = [1, 2, 3].map(member);
+        let mut rows = [row(1, &all), Row { version: "3.5.1".into(), ..row(2, &all) }, row(3, &all)];
+        assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
+        rows[0].version = "3.6.14".into();
+        let said = errors(&mut rows);
+        assert!(said[0].contains("etcd-2 is etcd 3.5.1, and 3.6.14 cannot run beside it"), "{said:?}");
+        assert!(
+            said[1].contains("etcd-1 is etcd 3.6.14, and 3.5.1 cannot run beside it") && said[2].is_empty(),
+            "{said:?}"
+        );
+        assert_eq!(super::super::verdict(&rows), Some(crate::exit::Exit::Degraded));
+    }
+}

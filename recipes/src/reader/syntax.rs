@@ -1,0 +1,316 @@
+//! What the TOML parser says of a broken file, in words that help. It knows what it expected, and not what a person was
+//! about to write; the line itself mostly shows that.
+
+use std::ops::Range;
+
+use crate::diagnostic::Diagnostic;
+
+/// The findings for the parser's errors: one for each line, since the second on a line follows from the first.
+pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
+    let mut lines = Vec::new();
+    let mut headers = Vec::new();
+    let mut out = Vec::new();
+    for (span, message) in errors {
+        let line = Line::at(text, span.start);
+        if lines.contains(&line.start) {
+            continue;
+        }
+        lines.push(line.start);
+        if message.contains("duplicate key")
+            && let Some(name) = line.header()
+        {
+            if headers.contains(&name) {
+                continue;
+            }
+            headers.push(name);
+        }
+        out.push(one(text, &line, span, message));
+    }
+    out
+}
+
+fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagnostic {
+    if message.contains("duplicate key") {
+        return duplicate(text, line, span);
+    }
+    let error = |span: Range<usize>, message: &str| Diagnostic::error(span, message.to_owned());
+    if let Some((at, character)) = line.strange() {
+        let code = u32::from(character);
+        let place = line.start + at..line.start + at + character.len_utf8();
+        return match character {
+            '“' | '”' | '„' | '‘' | '’' | '«' | '»' => {
+                error(place, "a typographic quotation mark").help("write the plain one: \"")
+            }
+            '\r' => error(place, "a carriage return without a line feed after it")
+                .help("save the file with the line ends of one system, LF or CRLF"),
+            _ if character.is_control() => error(place, &format!("a control character, U+{code:04X}"))
+                .help("remove it, and save the file as UTF-8 text"),
+            _ => error(place, &format!("an invisible character, U+{code:04X}")).help("type a plain space in its place"),
+        };
+    }
+    if let Some(finding) = other_language(line) {
+        return finding;
+    }
+    if message.starts_with("missing comma") {
+        return error(span.clone(), "a comma is missing before this value").help("write a comma between two values");
+    }
+    match line.pair() {
+        Some((key, value)) => pair(line, key, value, span, message),
+        None => raw(span, message),
+    }
+}
+
+/// A line as another language has it.
+fn other_language(line: &Line<'_>) -> Option<Diagnostic> {
+    let trimmed = line.text.trim();
+    let error = |part: &str, message: &str, help: &str| {
+        Some(Diagnostic::error(line.place(part), message.to_owned()).help(help.to_owned()))
+    };
+    if trimmed.starts_with('{') || trimmed.starts_with("---") {
+        let help = "`builder init` writes a first recipe; docs/recipe.md has every key";
+        return error(&trimmed[..1], "this is JSON or YAML, and a recipe is TOML", help);
+    }
+    if trimmed.starts_with("//") || trimmed.starts_with("/*") || trimmed.starts_with("--") {
+        return error(&trimmed[..2], "a comment in TOML begins with #", "write # before the comment");
+    }
+    if let Some(item) = trimmed.strip_prefix("- ") {
+        let help = match item.split_once(':') {
+            Some((key, value)) => format!("write {}, below a line [[node]] if this is a node", written(key, value)),
+            None => format!("write a list as in key = [\"{}\"]", unquoted(item)),
+        };
+        return error(&trimmed[..1], "this is a list of YAML, and a recipe is TOML", &help);
+    }
+    let (key, value) = trimmed.split_once(':').filter(|_| !trimmed.contains('='))?;
+    let is_word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if is_word && value.trim().is_empty() {
+        return error(trimmed, "this is YAML, and a recipe is TOML", &format!("write [{key}] for a section"));
+    }
+    if is_word {
+        return error(trimmed, "expected `=` between a key and its value", &format!("write {}", written(key, value)));
+    }
+    None
+}
+
+fn unquoted(value: &str) -> &str {
+    value.trim().trim_matches(['"', '\''])
+}
+
+/// `key = "value"`.
+fn written(key: &str, value: &str) -> String {
+    format!("{} = \"{}\"", key.trim(), unquoted(value))
+}
+
+/// A line `key = value`.
+fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &str) -> Diagnostic {
+    let bare = |c: char| c.is_ascii_alphanumeric() || "_-. ".contains(c);
+    if !key.contains(['"', '\'']) && !key.chars().all(bare) {
+        let place = line.place(key);
+        let finding = Diagnostic::error(place, format!("the key `{key}` needs quotes"));
+        return finding.help(format!("write \"{key}\" = …"));
+    }
+    let quotes = value.matches('"').count();
+    if value.starts_with('"') && quotes == 1 {
+        return Diagnostic::error(line.place(value), "the quotation mark is not closed").help("end the text with \"");
+    }
+    // The value that is wrong may be one of several.
+    let word = line.word(span.start).unwrap_or(value);
+    if word.starts_with(['"', '\'', '[', '{']) || word.is_empty() {
+        return raw(span, message);
+    }
+    let (place, quoted) = (line.place(word), format!("\"{word}\""));
+    let lower = word.to_ascii_lowercase();
+    match lower.as_str() {
+        "true" | "false" => {
+            let message = format!("`{word}` must be in lower case");
+            Diagnostic::error(place, message).help(format!("write {lower}"))
+        }
+        "yes" | "on" | "no" | "off" => {
+            let meant = if matches!(lower.as_str(), "yes" | "on") { "true" } else { "false" };
+            let message = format!("`{word}` is neither true nor false, nor a text in quotes");
+            Diagnostic::error(place, message).help(format!("write {meant}; or {quoted} if a text is meant"))
+        }
+        _ => Diagnostic::error(place, format!("`{word}` needs quotes")).help(format!("write {quoted}")),
+    }
+}
+
+fn raw(span: &Range<usize>, message: &str) -> Diagnostic {
+    Diagnostic::error(span.clone(), format!("this is not TOML: {message}"))
+}
+
+/// A key or a section that is there twice; `[node]` counts as the first `[[node]]`.
+fn duplicate(text: &str, line: &Line<'_>, span: &Range<usize>) -> Diagnostic {
+    let mut section = "";
+    let mut first = None;
+    for (number, other) in text.lines().enumerate() {
+        let at = other.as_ptr() as usize - text.as_ptr() as usize;
+        let other = Line { text: other, start: at };
+        if at >= line.start {
+            break;
+        }
+        let same = match (line.header(), other.header()) {
+            (Some(own), Some(name)) => own == name,
+            (None, Some(_)) => {
+                (section, first) = (other.text, None);
+                false
+            }
+            (None, None) => line.key().is_some() && line.key() == other.key(),
+            (Some(_), None) => false,
+        };
+        if same && first.is_none() {
+            first = Some((number + 1, other.text.trim()));
+        }
+    }
+    let what = line.text.trim();
+    let finding = match (line.header(), line.key()) {
+        (Some(name), _) => {
+            let place = line.place(name);
+            match first {
+                Some((number, header)) if what.starts_with("[[") && !header.starts_with("[[") => {
+                    let message = format!("line {number} has [{name}], and this line has [[{name}]]");
+                    return Diagnostic::error(place, message)
+                        .help(format!("write [[{name}]] on line {number} as well"));
+                }
+                _ => Diagnostic::error(place, format!("the section [{name}] occurs twice")),
+            }
+        }
+        (None, Some(key)) => {
+            let section = if section.is_empty() { String::new() } else { format!(" in {section}") };
+            Diagnostic::error(line.place(key), format!("`{key}` is set twice{section}"))
+        }
+        (None, None) => return raw(span, "duplicate key"),
+    };
+    match first {
+        Some((number, _)) => finding.label(format!("line {number} has the first")).help("remove one of the two"),
+        None => finding,
+    }
+}
+
+/// One line of the file, without its end.
+struct Line<'a> {
+    text: &'a str,
+    /// Where it begins in the file.
+    start: usize,
+}
+
+impl<'a> Line<'a> {
+    fn at(text: &'a str, at: usize) -> Self {
+        let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let end = text[start..].find('\n').map_or(text.len(), |end| start + end);
+        let line = &text[start..end];
+        Self { text: line.strip_suffix('\r').unwrap_or(line), start }
+    }
+
+    /// Where a part of it stands in the file.
+    fn place(&self, part: &str) -> Range<usize> {
+        let at = self.start + (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        at..at + part.len()
+    }
+
+    /// The name in `[name]` or `[[name]]`.
+    fn header(&self) -> Option<&'a str> {
+        let text = self.text.trim();
+        let inner = text.strip_prefix("[[").or_else(|| text.strip_prefix('['))?;
+        Some(inner[..inner.find(']')?].trim())
+    }
+
+    /// Key and value of `key = value`; a comment behind the value is cut off.
+    fn pair(&self) -> Option<(&'a str, &'a str)> {
+        let (key, value) = self.text.split_once('=')?;
+        let value = value.trim();
+        let end = if value.starts_with(['"', '\'']) { value.len() } else { value.find('#').unwrap_or(value.len()) };
+        Some((key.trim(), value[..end].trim()))
+    }
+
+    fn key(&self) -> Option<&'a str> {
+        self.pair().map(|(key, _)| key)
+    }
+
+    /// The word that this place of the file is in, up to a comma, a bracket or the line's end.
+    fn word(&self, at: usize) -> Option<&'a str> {
+        let at = at.checked_sub(self.start).filter(|at| self.text.is_char_boundary(*at))?;
+        let begins = |c: char| "=,[{ \t".contains(c);
+        let start = self.text[..at].rfind(begins).map_or(0, |end| end + 1);
+        let rest = &self.text[start..];
+        let end = rest.find([',', ']', '}', '#']).unwrap_or(rest.len());
+        Some(rest[..end].trim())
+    }
+
+    /// The first character that no line of a recipe has outside of a text in quotes.
+    fn strange(&self) -> Option<(usize, char)> {
+        let mut quoted = false;
+        self.text.char_indices().find(|(_, c)| {
+            quoted ^= *c == '"';
+            let spaces = c.is_whitespace() && !matches!(c, ' ' | '\t');
+            let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}');
+            let marks = "“”„‘’«»".contains(*c);
+            !quoted && (spaces || invisible || marks || c.is_control() && *c != '\t')
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::recipe::read;
+
+    /// The first finding: the text that it marks, what it says, and its help.
+    fn said(text: &str) -> Vec<(String, String, String)> {
+        let marked = |finding: &crate::Diagnostic| text.get(finding.span.clone()).unwrap_or_default().to_owned();
+        let findings = read(text).findings;
+        findings
+            .into_iter()
+            .map(|f| (marked(&f), f.message.clone() + " | " + &f.label, f.help.unwrap_or_default()))
+            .collect()
+    }
+
+    #[test]
+    fn each_slip_is_answered_with_what_to_write() {
+        for (text, marked, message, help) in [
+            ("name = prod\n", "prod", "`prod` needs quotes", "write \"prod\""),
+            ("address = 10.20.30.11\n", "10.20.30.11", "needs quotes", "write \"10.20.30.11\""),
+            (
+                "mac = 52:54:00:aa:00:11 # its card\n",
+                "52:54:00:aa:00:11",
+                "needs quotes",
+                "write \"52:54:00:aa:00:11\"",
+            ),
+            ("dns = [10.0.0.1, \"10.0.0.2\"]\n", "10.0.0.1", "needs quotes", "write \"10.0.0.1\""),
+            ("a = { source = \"x\", mode = 0644 }\n", "0644", "needs quotes", "write \"0644\""),
+            ("module = True\n", "True", "lower case", "write true"),
+            ("module = yes\n", "yes", "neither true nor false", "write true; or \"yes\""),
+            ("// mine\n", "//", "a comment in TOML begins with #", "write #"),
+            ("-- mine\n", "--", "a comment in TOML begins with #", "write #"),
+            ("---\n", "-", "JSON or YAML", "builder init"),
+            ("- name: n1\n", "-", "a list of YAML", "write name = \"n1\", below a line [[node]]"),
+            ("cluster:\n", "cluster", "this is YAML", "write [cluster]"),
+            ("name: 'prod'\n", "name", "expected `=`", "write name = \"prod\""),
+            ("dns = [\"a\" \"b\"]\n", "\"b\"", "a comma is missing", "between two values"),
+            ("\"/etc/motd\" = { source = \"x\", mode = 0644 }\n", "0644", "needs quotes", "write \"0644\""),
+            ("{\"cluster\": {}}\n", "{", "JSON or YAML", "builder init"),
+            ("/etc/motd = \"motd\"\n", "/etc/motd", "needs quotes", "write \"/etc/motd\" ="),
+            ("name = “prod”\n", "“", "typographic", "the plain one"),
+            ("name =\u{a0}\"prod\"\n", "\u{a0}", "U+00A0", "plain space"),
+            ("a = 1\rb = 2\n", "\r", "carriage return", "LF or CRLF"),
+            ("a = 1\n\0\n", "\0", "U+0000", "UTF-8"),
+            ("name = \"prod\n", "\"prod", "not closed", "end the text"),
+            (
+                "[etcd]\nquota = \"1\"\nx = 1\nquota = \"2\"\n",
+                "quota",
+                "set twice in [etcd] | line 2 has the first",
+                "remove one",
+            ),
+            ("[a]\nx = 1\n[b]\nx = 1\n[a]\n", "a", "[a] occurs twice | line 1", "remove one"),
+            ("[node]\na = 1\n[[node]]\na = 2\n[[node]]\n", "node", "line 1 has [node]", "write [[node]] on line 1"),
+        ] {
+            let all = said(text);
+            let (found, what, how) = &all[0];
+            assert!(all.len() == 1, "{text:?}: {all:#?}");
+            assert!(found.starts_with(marked) && what.contains(message) && how.contains(help), "{text:?}: {all:#?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_as_the_parser_does() {
+        assert!(said("[cluster\n")[0].1.starts_with("this is not TOML"));
+    }
+}

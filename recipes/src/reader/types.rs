@@ -1,0 +1,56 @@
+//! A value of another type than its key takes: what was expected, what was found, and what to write.
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::Table;
+use crate::diagnostic::Diagnostic;
+
+impl Table<'_> {
+    pub(super) fn wrong_type(&self, key: &str, expected: &str, found: &Spanned<DeValue<'_>>) {
+        let message = format!("`{key}` must be {expected}, not {}", type_of(found.get_ref()));
+        let mut finding = Diagnostic::error(found.span(), message).label(format!("expected {expected}"));
+        if let Some(help) = remedy(key, expected, found.get_ref()) {
+            finding = finding.help(help);
+        }
+        self.findings.add(finding);
+    }
+}
+
+/// What to write instead, where that can be told.
+fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
+    let in_quotes = |text: &str| Some(format!("write {key} = \"{text}\""));
+    match found {
+        DeValue::String(text) if expected.contains("list") => Some(format!("write {key} = [\"{text}\"]")),
+        DeValue::String(text) if expected == "true or false" => {
+            let meant = matches!(&**text, "true" | "yes" | "on");
+            Some(format!("write {key} = {meant}, without quotes"))
+        }
+        DeValue::String(text) if expected == "a whole number" => {
+            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+            (!digits.is_empty()).then(|| format!("write {key} = {digits}, without quotes and without a unit"))
+        }
+        DeValue::Integer(number) if expected == "a string" => in_quotes(number.as_str()),
+        DeValue::Float(number) if expected == "a string" => in_quotes(number.as_str()),
+        DeValue::Boolean(value) if expected == "a string" => in_quotes(&value.to_string()),
+        DeValue::Table(_) if expected.contains("[[") => Some(format!("write [[{key}]], with two brackets, for each")),
+        DeValue::Array(_) if expected == "a table" => Some(format!("write [{key}], with one bracket, once")),
+        DeValue::Table(inner) if expected.contains("whole number") => {
+            let inner = inner.keys().next()?.get_ref();
+            Some(format!("a key with dots needs quotes: write \"{key}.{inner}\" = …"))
+        }
+        _ => None,
+    }
+}
+
+fn type_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,67 @@
+//! `[firewall]`: who may connect to what.
+
+use ipnet::Ipv4Net;
+
+use super::address::NetworkRange;
+use super::node::Node;
+use crate::cluster::Network;
+use crate::diagnostic::Diagnostic;
+use crate::reader::{At, Table};
+
+/// Who may connect to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Firewall {
+    /// To 2379.
+    pub clients: Vec<Ipv4Net>,
+    /// To 2380 (and 2379).
+    pub peers: Vec<Ipv4Net>,
+    /// To 22.
+    pub admins: Vec<Ipv4Net>,
+}
+
+/// Who each list lets in, for messages.
+const PORTS: [(&str, &str); 3] =
+    [("clients", "etcd, port 2379"), ("peers", "etcd's peers, port 2380"), ("admins", "ssh, port 22")];
+
+/// By default all are whoever is on the nodes' network. Peers, too: a member whose image was built before the cluster
+/// grew must let the new ones in.
+pub(super) fn read(root: &Table<'_>, network: Option<&Network>, nodes: &[At<Node>]) -> Option<Firewall> {
+    let table = root.table("firewall");
+    let read = |(key, what)| table.as_ref().and_then(|table| read_list(table, key, what));
+    let [clients, peers, admins] = PORTS.map(read);
+    if let Some(table) = &table {
+        if let Some(peers) = &peers {
+            check_peers(table, peers, nodes);
+        }
+        table.finish();
+    }
+    let all = || network.map(|network| vec![network.cidr]);
+    Some(Firewall { clients: clients.or_else(all)?, peers: peers.or_else(all)?, admins: admins.or_else(all)? })
+}
+
+fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv4Net>> {
+    let list = table.list::<NetworkRange>(key)?;
+    for At { value: NetworkRange(range), span } in &list {
+        if *range != range.trunc() {
+            let finding = Diagnostic::error(span.clone(), format!("{range} has bits beyond its prefix"));
+            table.report(finding.help(format!("did you mean {}?", range.trunc())));
+        } else if range.prefix_len() == 0 {
+            let finding = Diagnostic::warning(span.clone(), format!("{range} lets everybody in, to {what}"));
+            table.report(finding.help("name the networks that need it"));
+        }
+    }
+    Some(list.into_iter().map(|at| at.value.0).collect())
+}
+
+/// Members that the others' firewalls shut out can never join.
+fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[At<Node>]) {
+    let Some(place) = table.place("peers") else { return };
+    let shut_out =
+        nodes.iter().map(|node| &node.value).filter(|node| !peers.iter().any(|net| net.contains(&node.address)));
+    let names: Vec<String> = shut_out.map(|node| format!("{} ({})", node.name, node.address)).collect();
+    if !names.is_empty() {
+        let message = format!("`peers` shuts out {}", names.join(", "));
+        let finding = Diagnostic::error(place, message).label("the other members would not let it in");
+        table.report(finding.help("name every node's address, or the network that they are on"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Who opens connections to the barrier and says nothing keeps no member waiting.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::boot_all;
+use tests::harness::trial;
+use tests::network::Namespace;
+
+use crate::bed::{Bed, NEEDS};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("a_flood_of_silent_connections_does_not_hold_up_a_bootstrap", NEEDS, bootstrap)]
+}
+
+/// How many there are to each member.
+const SILENT: usize = 200;
+
+/// A flood, until it is dropped.
+struct Flood {
+    over: Arc<AtomicBool>,
+    /// How many connections came about.
+    opened: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// From one host to each of these.
+    fn begin(from: &Namespace, to: Vec<SocketAddr>) -> Result<Self> {
+        let (over, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let threads = from.within(|| {
+            let flood = |to| {
+                let (over, opened) = (over.clone(), opened.clone());
+                std::thread::spawn(move || flood(to, &over, &opened))
+            };
+            to.into_iter().map(flood).collect()
+        })?;
+        Ok(Self { over, opened, threads })
+    }
+
+    fn end(self) -> Result<usize> {
+        self.over.store(true, Ordering::Relaxed);
+        self.threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a flood panicked")))?;
+        Ok(self.opened.load(Ordering::Relaxed))
+    }
+}
+
+/// Opens as many as are lacking, again and again: what is cut off comes back.
+fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
+    let silent = |stream: &TcpStream| {
+        let heard = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+        heard.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    let mut all: Vec<TcpStream> = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        all.retain(silent);
+        while all.len() < SILENT
+            && let Ok(stream) = TcpStream::connect_timeout(&to, Duration::from_millis(200))
+        {
+            opened.fetch_add(1, Ordering::Relaxed);
+            all.push(stream);
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
+
+fn bootstrap() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    let to = bed.hosts.iter().map(|host| SocketAddr::from((host.address(), 2380))).collect();
+    let flood = Flood::begin(bed.provisioning.network.world(), to)?;
+    let begun = Instant::now();
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let (took, opened) = (begun.elapsed(), flood.end()?);
+    println!("power-on to a healthy cluster under {opened} silent connections: {took:.1?}");
+    ensure!(opened > 3 * SILENT, "there was no flood: {opened} connections");
+    for host in &bed.hosts {
+        let said = host.journal("firstboot")?;
+        ensure!(!said.contains("no answer in time"), "{} was kept waiting:\n{said}", host.name());
+    }
+    Ok(())
+}
