@@ -100,6 +100,7 @@ pub(crate) struct Pki {
     lifetimes: Lifetimes,
     now: OffsetDateTime,
     events: Vec<Event>,
+    is_new: bool,
     _lock: store::Lock,
 }
 
@@ -124,8 +125,10 @@ pub(crate) fn open(
     let mut events = Vec::new();
     let signer = authority::open(dir, authority, lifetimes, now, &mut events)?;
     let signing = open_signing(dir, &mut events)?;
-    store::folder(&dir.join("nodes"))?;
-    Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, _lock: lock })
+    let nodes = dir.join("nodes");
+    let is_new = !nodes.exists();
+    store::folder(&nodes)?;
+    Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, is_new, _lock: lock })
 }
 
 impl Pki {
@@ -137,6 +140,11 @@ impl Pki {
     /// Its public half, which goes into the image.
     pub(crate) fn trust(&self) -> PublicKey {
         self.signing.public()
+    }
+
+    /// Whether no node of the cluster had a certificate before.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// What was made or replaced so far, and what is worth a warning.
