@@ -14,7 +14,7 @@ use super::pages::{Reply, now, refused, text_reply};
 use super::record::{Installation, Next, Record, time};
 use super::refusal::Refusal;
 use super::site::Site;
-use super::who::{Source, describe, is_at, who};
+use super::who::{Source, is_at, who};
 
 /// What a machine that boots from the network is to do. Every answer is a script: to iPXE an error has no words.
 pub(super) fn boot_script(site: &Site, ask: &Ask) -> Result<Reply> {
@@ -142,11 +142,7 @@ pub(super) fn kickstart(site: &Site, ask: &Ask) {
         let node = match node {
             Ok(node) => node,
             Err(refusal) => {
-                let who = named.map_or_else(
-                    || describe(&ask.installer),
-                    |node| format!("a machine that says it is {}", node.name),
-                );
-                site.tell(ask, known, None, format!("takes the kickstart, as {who}; nothing is recorded: {refusal}"));
+                site.tell(ask, known, None, format!("takes the kickstart, and nothing is recorded: {refusal}"));
                 return Ok(());
             }
         };

@@ -94,14 +94,13 @@ pub(super) fn refused(refusal: &Refusal) -> Reply {
         reply.headers.push((RETRY_AFTER, HeaderValue::from_static("2")));
     }
     // Where the request itself is wrong it is not sure where the next one would begin.
-    reply.close = refusal.status == StatusCode::BAD_REQUEST;
+    reply.close = matches!(refusal.status, StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
     reply
 }
 
 fn not_allowed(allowed: &'static str) -> Reply {
     let mut reply = refused(&method_refused(allowed));
     reply.headers.push((ALLOW, HeaderValue::from_static(allowed)));
-    reply.close = true;
     reply
 }
 
