@@ -3,16 +3,16 @@
 mod arp;
 mod attack;
 mod bed;
+mod firmware;
 mod hand;
 mod load;
 mod once;
-mod pxe;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [hand::trials(), once::trials(), arp::trials(), attack::trials(), load::trials(), pxe::trials()]
+        [hand::trials(), once::trials(), arp::trials(), attack::trials(), load::trials(), firmware::trials()]
             .into_iter()
             .flatten()
             .collect()
