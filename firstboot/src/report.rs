@@ -28,6 +28,10 @@ pub(crate) fn report(stage: Stage, why: Option<&str>) {
 
 /// The address that the installation wrote.
 fn file() -> Result<Option<Url>> {
+    // A half-made system is not what it would be taken for: whoever reports from here is installed.
+    if files::read_if_there(paths::INSTALLED)?.is_none() {
+        return Ok(None);
+    }
     let Some(bytes) = files::read_if_there(paths::REPORT)? else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);
     let url: Url = text.trim().parse().with_context(|| format!("{} holds no URL", paths::REPORT))?;
