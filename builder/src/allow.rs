@@ -48,6 +48,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             all.join(", ")
         );
     }
+    if !cluster.record.reaches_back() {
+        say::note(format!(
+            "warning: {} is not the record that the cluster's first build began: is it the one that the server has (--state)?",
+            cluster.record.folder().display()
+        ));
+    }
     let _lock = cluster.record.lock()?;
     for name in names {
         if options.install {

@@ -2,15 +2,19 @@
 //! here, so that no page has to think of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 
 use hyper::header::{
     self, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, VIA,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
+use recipes::Mac;
 
+use super::log::Log;
+use super::origin::Origin;
 use super::refusal::Refusal;
-use super::who::Machine;
+use super::who::{Machine, Source};
 
 /// The longest body that is read: a report.
 pub(super) const BODY: usize = 4096;
@@ -44,6 +48,8 @@ pub(super) struct Ask {
     pub(super) conditions: Conditions,
     /// The body of a POST.
     pub(super) form: Vec<(String, String)>,
+    /// Where it comes from, once a page has asked for that.
+    source: OnceLock<Result<Source, Refusal>>,
 }
 
 /// Which part of a file is wanted, and when.
@@ -85,6 +91,7 @@ impl Ask {
                 if_modified_since: text(header::IF_MODIFIED_SINCE),
             },
             form: Vec::new(),
+            source: OnceLock::new(),
         })
     }
 
@@ -92,6 +99,22 @@ impl Ask {
     pub(super) fn with_body(mut self, body: &[u8]) -> Self {
         self.form = url::form_urlencoded::parse(body).into_owned().collect();
         self
+    }
+
+    /// Where the request comes from. The kernel is asked once.
+    ///
+    /// # Errors
+    /// Where that says nothing of the machine that asks.
+    pub(super) fn source(&self, log: &Log) -> Result<Source, Refusal> {
+        self.source.get_or_init(|| Source::find(self, log)).clone()
+    }
+
+    /// The network card that the request came from, where [`Ask::source`] found one.
+    pub(super) fn card(&self) -> Option<Mac> {
+        match self.source.get()?.as_ref().ok()?.origin {
+            Origin::Card(card) => Some(card),
+            Origin::NoCard | Origin::Routed | Origin::Local => None,
+        }
     }
 
     /// What the machine says of itself in its query.

@@ -1,4 +1,4 @@
-//! How many connections are open at once, and whose. Where all places are taken, the source that has most of them gives one up,
+//! How many connections are open at once, and whose. Where all slots are taken, the source that has most of them gives one up,
 //! its oldest: so that a machine that asks once is answered, whatever others do.
 
 use std::collections::{HashMap, VecDeque};
@@ -35,9 +35,9 @@ struct Entry {
     task: Option<AbortHandle>,
 }
 
-/// The place of one connection. Dropping it frees the place.
+/// The slot of one connection. Dropping it frees the slot.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     table: Arc<Mutex<Table>>,
     source: IpAddr,
     id: u64,
@@ -48,7 +48,7 @@ pub(super) struct Place {
 enum Verdict {
     Admit,
     /// Admit it, once this source has given up its oldest connection.
-    InPlaceOf(IpAddr),
+    InSlotOf(IpAddr),
     Refuse,
 }
 
@@ -66,31 +66,31 @@ impl Connections {
         Self(Arc::new(Mutex::new(table)))
     }
 
-    /// A place for a connection from an address; `None` where it has to be closed.
-    pub(super) fn admit(&self, from: IpAddr) -> Option<Place> {
+    /// A slot for a connection from an address; `None` where it has to be closed.
+    pub(super) fn admit(&self, from: IpAddr) -> Option<Slot> {
         let source = source(from);
         let mut table = lock(&self.0);
         match table.judge(source) {
             Verdict::Refuse => return None,
-            Verdict::InPlaceOf(other) => table.end_oldest(other),
+            Verdict::InSlotOf(other) => table.end_oldest(other),
             Verdict::Admit => {}
         }
         let id = table.next;
         table.next += 1;
         table.open += 1;
         table.by_source.entry(source).or_default().push_back(Entry { id, task: None });
-        Some(Place { table: Arc::clone(&self.0), source, id })
+        Some(Slot { table: Arc::clone(&self.0), source, id })
     }
 }
 
-impl Place {
+impl Slot {
     /// The task that serves the connection, so that it can be ended.
     pub(super) fn is_served_by(table: &Connections, source_of: IpAddr, id: u64, task: AbortHandle) {
         let mut table = lock(&table.0);
         let entries = table.by_source.get_mut(&source(source_of));
         match entries.and_then(|entries| entries.iter_mut().find(|entry| entry.id == id)) {
             Some(entry) => entry.task = Some(task),
-            // It gave up its place before it had begun, or is through already.
+            // It gave up its slot before it had begun, or is through already.
             None => task.abort(),
         }
     }
@@ -101,7 +101,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         lock(&self.table).remove(self.source, self.id);
     }
@@ -117,9 +117,9 @@ impl Table {
             return Verdict::Admit;
         }
         let largest = self.by_source.iter().max_by_key(|(_, entries)| entries.len());
-        // Among equals nobody gives way: places would only change hands.
+        // Equals do not give way to each other: slots would only change hands.
         match largest {
-            Some((other, entries)) if entries.len() > own + 1 => Verdict::InPlaceOf(*other),
+            Some((other, entries)) if entries.len() > own + 1 => Verdict::InSlotOf(*other),
             _ => Verdict::Refuse,
         }
     }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn one_source_has_half_of_the_places() {
+    fn one_source_has_half_of_the_slots() {
         let connections = Connections::with(8, 4);
         let greedy: Vec<_> = (0..8).map(|_| connections.admit(ip(1))).collect();
         assert_eq!(greedy.iter().flatten().count(), 4);
@@ -199,14 +199,14 @@ mod tests {
         assert!(late.is_some() && lock(&connections.0).by_source[&ip(1)].len() == 3);
         assert_eq!(lock(&connections.0).by_source[&ip(1)][0].id, most[1].id(), "the oldest went");
         drop(most);
-        assert_eq!(lock(&connections.0).open, 3, "a place that was given up is not freed twice");
+        assert_eq!(lock(&connections.0).open, 3, "a slot that was given up is not freed twice");
         drop((some, late));
         assert_eq!(lock(&connections.0).open, 0);
         assert!(lock(&connections.0).by_source.is_empty());
     }
 
     #[test]
-    fn equals_do_not_take_each_others_places() {
+    fn equals_do_not_take_each_others_slots() {
         let connections = Connections::with(2, 1);
         let _held = [connections.admit(ip(1)), connections.admit(ip(2))];
         assert!(connections.admit(ip(3)).is_none());

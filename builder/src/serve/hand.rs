@@ -9,34 +9,29 @@ use super::pages::{Reply, now, refused, text_reply};
 use super::record::{Handing, Installation, Record, time};
 use super::refusal::Refusal;
 use super::site::{self, Site};
-use super::who::{Source, who};
+use super::who::who;
 
 /// The document of the machine that asks.
 pub(super) fn document(site: &Site, ask: &Ask) -> Result<Reply> {
-    let source = match Source::of(ask) {
-        Ok(source) => source,
-        Err(refusal) => {
-            site.refuse(ask, None, &refusal);
-            return Ok(refused(&refusal));
-        }
-    };
     let cluster = site.cluster()?;
-    let handed = who(&cluster.nodes, &ask.machine(), source)
+    let handed = ask
+        .source(&site.log)
+        .and_then(|source| who(&cluster.nodes, &ask.machine(), source))
         .map_err(anyhow::Error::from)
-        .and_then(|node| hand(site, ask, source, &cluster.record, node));
+        .and_then(|node| hand(site, ask, &cluster.record, node));
     match handed {
         Ok(text) => Ok(text_reply(StatusCode::OK, text)),
         Err(error) => {
             let refusal = error.downcast::<Refusal>()?;
-            site.refuse(ask, Some(source), &refusal);
+            site.refuse(ask, &refusal);
             Ok(refused(&refusal))
         }
     }
 }
 
-fn hand(site: &Site, ask: &Ask, source: Source, record: &Record, node: &NodeDocument) -> Result<String> {
+fn hand(site: &Site, ask: &Ask, record: &Record, node: &NodeDocument) -> Result<String> {
     // A disk that is full has no room for a lock either.
-    let _lock = record.lock().inspect_err(|error| eprintln!("builder: {error:#}"));
+    let _lock = record.lock().inspect_err(|error| site.log.trouble(error));
     let name = &node.name;
     let installation = record.installation(name)?.unwrap_or_default();
     let handing = site.handing(record, name)?;
@@ -61,18 +56,24 @@ fn hand(site: &Site, ask: &Ask, source: Source, record: &Record, node: &NodeDocu
     let text = site::document(&site.out, name.as_str())?;
     handing.hand(installation.began, now);
     site.put_handing(record, name, &handing);
-    installed(record, node, installation, now);
-    site.tell(ask, Some(source), Some(name), "its document is handed out");
+    installed(site, record, node, installation, now);
+    site.tell(ask, Some(name), "its document is handed out");
     Ok(text)
 }
 
 /// Only an installed machine asks for its document: from now on iPXE leaves it alone, though its report was lost.
-fn installed(record: &Record, node: &NodeDocument, mut installation: Installation, now: std::time::SystemTime) {
+fn installed(
+    site: &Site,
+    record: &Record,
+    node: &NodeDocument,
+    mut installation: Installation,
+    now: std::time::SystemTime,
+) {
     if installation.installed.is_some() {
         return;
     }
     installation.document(now);
     if let Err(error) = record.put_installation(&node.name, &installation) {
-        eprintln!("builder: {error:#}");
+        site.log.trouble(&error);
     }
 }

@@ -14,7 +14,7 @@ use super::pages::{Reply, now, refused, text_reply};
 use super::record::{Installation, Next, Record, time};
 use super::refusal::Refusal;
 use super::site::Site;
-use super::who::{Source, is_at, who};
+use super::who::{is_at, who};
 
 /// What a machine that boots from the network is to do. Every answer is a script: to iPXE an error has no words.
 pub(super) fn boot_script(site: &Site, ask: &Ask) -> Result<Reply> {
@@ -22,13 +22,12 @@ pub(super) fn boot_script(site: &Site, ask: &Ask) -> Result<Reply> {
     if ask.query.is_empty() {
         return Ok(text_reply(StatusCode::OK, boot::who(&server)));
     }
-    let source = Source::of(ask);
-    let known = source.as_ref().ok().copied();
     let cluster = site.cluster()?;
-    let decided = source
+    let decided = ask
+        .source(&site.log)
         .and_then(|source| who(&cluster.nodes, &ask.machine(), source))
         .map_err(anyhow::Error::from)
-        .and_then(|node| decide(site, ask, known, &cluster.record, node, &server));
+        .and_then(|node| decide(site, ask, &cluster.record, node, &server));
     let script = match decided {
         Ok(script) => script,
         Err(error) => {
@@ -36,7 +35,7 @@ pub(super) fn boot_script(site: &Site, ask: &Ask) -> Result<Reply> {
             let asked = ask.word("again").and_then(|count| count.parse().ok()).unwrap_or_default();
             let again =
                 (refusal.status == StatusCode::SERVICE_UNAVAILABLE).then(|| boot::again(&server, asked)).flatten();
-            site.refuse(ask, known, &refusal);
+            site.refuse(ask, &refusal);
             again.unwrap_or_else(|| boot::leave(&refusal.why))
         }
     };
@@ -44,14 +43,7 @@ pub(super) fn boot_script(site: &Site, ask: &Ask) -> Result<Reply> {
 }
 
 /// The script for a node's machine.
-fn decide(
-    site: &Site,
-    ask: &Ask,
-    source: Option<Source>,
-    record: &Record,
-    node: &NodeDocument,
-    server: &str,
-) -> Result<String> {
+fn decide(site: &Site, ask: &Ask, record: &Record, node: &NodeDocument, server: &str) -> Result<String> {
     let name = &node.name;
     let tree = match &site.tree {
         Some(Tree::Url(url)) => url.url().to_string(),
@@ -62,9 +54,9 @@ fn decide(
             return Err(Refusal::forbidden("no-tree", why).into());
         }
     };
-    let _lock = record.lock().map_err(|error| unrecorded(name, &error))?;
-    let recorded = record.installation(name).map_err(|error| unrecorded(name, &error))?;
-    let handing = site.handing(record, name).map_err(|error| unrecorded(name, &error))?;
+    let _lock = record.lock().map_err(|error| unrecorded(site, name, &error))?;
+    let recorded = record.installation(name).map_err(|error| unrecorded(site, name, &error))?;
+    let handing = site.handing(record, name).map_err(|error| unrecorded(site, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
     let next = match &recorded {
         None if !record.reaches_back() => Next::Unknown,
@@ -80,14 +72,14 @@ fn decide(
             let token = token()?;
             installation.send(token.clone(), now());
             // A machine must not be wiped by what no one remembers.
-            record.put_installation(name, &installation).map_err(|error| unrecorded(name, &error))?;
+            record.put_installation(name, &installation).map_err(|error| unrecorded(site, name, &error))?;
             let last = site.retries.saturating_add(1);
-            site.tell(ask, source, Some(name), format!("is sent the installer, attempt {attempt} of {last}"));
+            site.tell(ask, Some(name), format!("is sent the installer, attempt {attempt} of {last}"));
             let attempt = (attempt, last);
             Ok(boot::install(Install { node: name, server, tree: &tree, token: &token, attempt, append: &site.append }))
         }
         Next::Disk(at) => {
-            site.tell(ask, source, Some(name), "was installed, and boots from its disk");
+            site.tell(ask, Some(name), "was installed, and boots from its disk");
             Ok(boot::leave(&format!("{name} was installed at {}. {again}", time::text(at))))
         }
         Next::Held => {
@@ -115,8 +107,8 @@ fn recorded_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }
 
-fn unrecorded(name: &Label, error: &anyhow::Error) -> anyhow::Error {
-    eprintln!("builder: {error:#}");
+fn unrecorded(site: &Site, name: &Label, error: &anyhow::Error) -> anyhow::Error {
+    site.log.trouble(error);
     let why = format!("{name} boots from its disk: the server cannot record an installation; its console says why");
     Refusal::forbidden("unrecorded", why).into()
 }
@@ -130,19 +122,17 @@ fn token() -> Result<String> {
 
 /// Records that the kickstart is fetched, where a node's machine does that. The kickstart itself is public.
 pub(super) fn kickstart(site: &Site, ask: &Ask) {
-    let source = Source::of(ask);
-    let known = source.as_ref().ok().copied();
     let note = || -> Result<()> {
         let cluster = site.cluster()?;
         let named = ask.word("node").and_then(|name| cluster.node(name));
-        let node = source.and_then(|source| match named {
+        let node = ask.source(&site.log).and_then(|source| match named {
             Some(node) => is_at(node, source).map(|()| node),
             None => who(&cluster.nodes, &ask.installer, source),
         });
         let node = match node {
             Ok(node) => node,
             Err(refusal) => {
-                site.tell(ask, known, None, format!("takes the kickstart, and nothing is recorded: {refusal}"));
+                site.tell(ask, None, format!("takes the kickstart, and nothing is recorded: {refusal}"));
                 return Ok(());
             }
         };
@@ -150,32 +140,29 @@ pub(super) fn kickstart(site: &Site, ask: &Ask) {
         let mut installation = cluster.record.installation(&node.name)?.unwrap_or_default();
         installation.kickstart(now());
         cluster.record.put_installation(&node.name, &installation)?;
-        site.tell(ask, known, Some(&node.name), "takes the kickstart");
+        site.tell(ask, Some(&node.name), "takes the kickstart");
         Ok(())
     };
     if let Err(error) = note() {
-        eprintln!("builder: {error:#}");
+        site.log.trouble(&error);
     }
 }
 
 /// Takes a machine's report of its stage.
 pub(super) fn report(site: &Site, ask: &Ask) -> Result<Reply> {
-    let source = Source::of(ask);
-    let known = source.as_ref().ok().copied();
     let cluster = site.cluster()?;
-    let taken =
-        source.map_err(anyhow::Error::from).and_then(|source| take(site, ask, source, &cluster.nodes, &cluster.record));
-    match taken {
+    match take(site, ask, &cluster.nodes, &cluster.record) {
         Ok(()) => Ok(text_reply(StatusCode::OK, "recorded".to_owned())),
         Err(error) => {
             let refusal = error.downcast::<Refusal>()?;
-            site.refuse(ask, known, &refusal);
+            site.refuse(ask, &refusal);
             Ok(refused(&refusal))
         }
     }
 }
 
-fn take(site: &Site, ask: &Ask, source: Source, nodes: &[NodeDocument], record: &Record) -> Result<()> {
+fn take(site: &Site, ask: &Ask, nodes: &[NodeDocument], record: &Record) -> Result<()> {
+    let source = ask.source(&site.log)?;
     let name = ask.word("node").unwrap_or_default();
     let Some(node) = nodes.iter().find(|node| node.name.as_str() == name) else {
         return Err(Refusal::unknown("unknown-machine", format!("no node of this cluster is called {name}")).into());
@@ -189,7 +176,7 @@ fn take(site: &Site, ask: &Ask, source: Source, nodes: &[NodeDocument], record: 
     let why = ask.field("why").map(str::trim).filter(|why| !why.is_empty()).map(printable);
     let name = &node.name;
     let later = |error: anyhow::Error| {
-        eprintln!("builder: {error:#}");
+        site.log.trouble(&error);
         Refusal::later("unrecorded", "the server cannot record it now. Report it again")
     };
     let _lock = record.lock().map_err(later)?;
@@ -200,6 +187,6 @@ fn take(site: &Site, ask: &Ask, source: Source, nodes: &[NodeDocument], record: 
     })?;
     record.put_installation(name, &installation).map_err(later)?;
     let reason = why.map_or_else(String::new, |why| format!(": {why}"));
-    site.tell(ask, Some(source), Some(name), format!("reports {stage}{reason}"));
+    site.tell(ask, Some(name), format!("reports {stage}{reason}"));
     Ok(())
 }

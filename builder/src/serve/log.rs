@@ -2,7 +2,7 @@
 //! disk by it, forge a line, or hold the server up where nobody reads it; and a disk that is full stops the log alone.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +18,8 @@ const LONGEST: usize = 400;
 const PERIOD: Duration = Duration::from_secs(10);
 const PER_SOURCE: u32 = 20;
 const PER_PERIOD: u32 = 400;
+/// The source of the server's own trouble.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
 
@@ -42,9 +44,16 @@ fn as_text<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok
     serializer.serialize_str(&time::text(*at))
 }
 
+/// What is written: an event on standard output, or what the server itself cannot do, on standard error.
+#[derive(Debug)]
+enum Entry {
+    Event(Line),
+    Trouble(String),
+}
+
 /// The way to the log.
 #[derive(Debug, Clone)]
-pub(super) struct Log(SyncSender<Line>);
+pub(super) struct Log(SyncSender<Entry>);
 
 impl Log {
     /// Starts the thread that writes; `json` for programs.
@@ -57,14 +66,19 @@ impl Log {
     /// Logs an event, or leaves it out where too many wait: no request waits for its log.
     pub(super) fn add(&self, mut line: Line) {
         line.what = printable(&line.what);
-        let _ = self.0.try_send(line);
+        let _ = self.0.try_send(Entry::Event(line));
+    }
+
+    /// Logs what the server itself cannot do: the disk is full, the output is damaged.
+    pub(super) fn trouble(&self, error: &anyhow::Error) {
+        let _ = self.0.try_send(Entry::Trouble(printable(&format!("{error:#}"))));
     }
 }
 
-fn write_all(lines: &Receiver<Line>, json: bool) {
+fn write_all(entries: &Receiver<Entry>, json: bool) {
     let mut budget = Budget::new(Instant::now());
     loop {
-        let received = lines.recv_timeout(PERIOD);
+        let received = entries.recv_timeout(PERIOD);
         if let Some(left_out) = budget.turn(Instant::now()) {
             let text = format!("{left_out} more lines were left out in {} s", PERIOD.as_secs());
             let json_line = format!("{{\"left-out\":{left_out}}}");
@@ -75,7 +89,8 @@ fn write_all(lines: &Receiver<Line>, json: bool) {
             });
         }
         match received {
-            Ok(line) if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) => {
+            Ok(Entry::Trouble(text)) if budget.allows(HERE, true) => say::trouble(&text),
+            Ok(Entry::Event(line)) if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) => {
                 // What cannot be written is lost: a full disk must not stop the server.
                 let _ = say::result(text(&line, json) + "\n");
             }

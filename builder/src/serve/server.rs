@@ -20,11 +20,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::ask::{Ask, BODY, Verb};
 use super::body::{Answer, Outbox};
-use super::connections::{Connections, Place};
+use super::connections::{Connections, Slot};
 use super::pages::{self, Content, Reply};
 use super::refusal::Refusal;
 use super::site::{Site, survey};
 use super::stream::{Patient, Plain};
+use crate::say;
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +36,8 @@ const HEADERS: usize = 100;
 
 /// Serves until the process is ended.
 pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAcceptor>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(16).enable_all().build()?;
     runtime.block_on(async {
         let mut listeners = Vec::new();
         for address in addresses {
@@ -43,17 +45,17 @@ pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAc
             match listener.with_context(|| format!("cannot listen on {address}")) {
                 Ok(listener) => listeners.push(listener),
                 // `localhost` on a host without IPv6.
-                Err(error) if address.is_ipv6() && !listeners.is_empty() => eprintln!("builder: {error:#}"),
+                Err(error) if address.is_ipv6() && !listeners.is_empty() => say::trouble(format!("{error:#}")),
                 Err(error) => return Err(error),
             }
         }
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
         for line in survey(&site.cluster()?, &bound) {
-            eprintln!("{line}");
+            say::note(line);
         }
         let (connections, scheme) = (Connections::new(), site.scheme);
         let names: Vec<String> = bound.iter().map(|address| format!("{scheme}://{address}/")).collect();
-        eprintln!("serving {} at {}", site.out.display(), names.join(" and "));
+        say::note(format!("serving {} at {}", site.out.display(), names.join(" and ")));
         let accepting: Vec<_> = listeners
             .into_iter()
             .map(|listener| tokio::spawn(accept(listener, Arc::clone(site), connections.clone(), tls.cloned())))
@@ -72,15 +74,15 @@ async fn accept(listener: TcpListener, site: Arc<Site>, connections: Connections
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        // One that has no place is closed at once.
-        let Some(place) = connections.admit(peer.ip()) else { continue };
-        let id = place.id();
-        let task = tokio::spawn(connection(stream, peer, Arc::clone(&site), tls.clone(), place));
-        Place::is_served_by(&connections, peer.ip(), id, task.abort_handle());
+        // One that gets no slot is closed at once.
+        let Some(slot) = connections.admit(peer.ip()) else { continue };
+        let id = slot.id();
+        let task = tokio::spawn(connection(stream, peer, Arc::clone(&site), tls.clone(), slot));
+        Slot::is_served_by(&connections, peer.ip(), id, task.abort_handle());
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, tls: Option<TlsAcceptor>, _place: Place) {
+async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, tls: Option<TlsAcceptor>, _slot: Slot) {
     let Ok(local) = stream.local_addr() else { return };
     // A small answer is not kept back for more.
     let _ = stream.set_nodelay(true);
@@ -139,7 +141,7 @@ async fn respond(
         Ok(ask) => match tokio::task::spawn_blocking(move || pages::answer(&site, &ask)).await {
             Ok(reply) => reply,
             Err(error) => {
-                eprintln!("builder: {error}");
+                say::trouble(error);
                 pages::refused(&Refusal::later("failed", "the server failed; its console says why"))
             }
         },

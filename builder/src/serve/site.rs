@@ -18,7 +18,6 @@ use super::log::{Line, Log};
 use super::origin::{Origin, origin};
 use super::record::{Handing, Record};
 use super::refusal::Refusal;
-use super::who::Source;
 
 /// The longest node document.
 const LIMIT: u64 = 1 << 20;
@@ -121,7 +120,8 @@ impl Site {
         match record.put_handing(node, handing) {
             Ok(()) => drop(unsaved.remove(node)),
             Err(error) => {
-                eprintln!("builder: {error:#}. It is remembered until this server ends");
+                self.log
+                    .trouble(&error.context("a document is handed out, and that is remembered until this server ends"));
                 let before = record.handing(node).unwrap_or_default();
                 unsaved.insert(node.clone(), (before, handing.clone()));
             }
@@ -138,29 +138,18 @@ impl Site {
     }
 
     /// Logs something that a node was given or that it reported.
-    pub(super) fn tell(&self, ask: &Ask, source: Option<Source>, node: Option<&Label>, what: impl Into<String>) {
-        self.line(ask, source, node, None, what.into());
+    pub(super) fn tell(&self, ask: &Ask, node: Option<&Label>, what: impl Into<String>) {
+        self.line(ask, node, None, what.into());
     }
 
     /// Logs a refusal.
-    pub(super) fn refuse(&self, ask: &Ask, source: Option<Source>, refusal: &Refusal) {
-        self.line(ask, source, None, Some(refusal.id), format!("refused: {}", refusal.why));
+    pub(super) fn refuse(&self, ask: &Ask, refusal: &Refusal) {
+        self.line(ask, None, Some(refusal.id), format!("refused: {}", refusal.why));
     }
 
-    fn line(
-        &self,
-        ask: &Ask,
-        source: Option<Source>,
-        node: Option<&Label>,
-        refused: Option<&'static str>,
-        what: String,
-    ) {
-        let card = source.and_then(|source| match source.origin {
-            Origin::Card(card) => Some(card),
-            Origin::NoCard | Origin::Routed | Origin::Local => None,
-        });
+    fn line(&self, ask: &Ask, node: Option<&Label>, refused: Option<&'static str>, what: String) {
         let node = node.map(ToString::to_string);
-        self.log.add(Line { time: SystemTime::now(), from: ask.from, card, node, refused, what });
+        self.log.add(Line { time: SystemTime::now(), from: ask.from, card: ask.card(), node, refused, what });
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use recipes::{FirmwareId, Mac, NodeDocument};
 
 use super::ask::Ask;
+use super::log::Log;
 use super::origin::{Origin, origin};
 use super::refusal::Refusal;
 
@@ -34,7 +35,7 @@ impl Source {
     ///
     /// # Errors
     /// Where that says nothing of the machine that asks.
-    pub(super) fn of(ask: &Ask) -> Result<Self, Refusal> {
+    pub(super) fn find(ask: &Ask, log: &Log) -> Result<Self, Refusal> {
         if let Some(name) = &ask.proxy {
             let why = format!(
                 "the request came through a proxy (it has {name}), which hides the machine: let machines connect to this \
@@ -47,7 +48,7 @@ impl Source {
             return Err(Refusal::forbidden("ipv6", why));
         };
         let origin = origin(local, address).map_err(|error| {
-            eprintln!("builder: cannot ask the kernel about {address}: {error}");
+            log.trouble(&anyhow::anyhow!("cannot ask the kernel about {address}: {error}"));
             Refusal::later("card-unknown", format!("the server cannot find out which machine has {address}. Ask again"))
         })?;
         Ok(Self { address, origin })
