@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, ensure};
 use recipes::{NodeDocument, PublicKey, Recipe, Sha256, upgrade};
@@ -16,6 +17,7 @@ use crate::output::{self, Output, Replaceable};
 use crate::overlay::{self, Packed, Source};
 use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
 use crate::release::{self, Binaries, Progress, Wanted};
+use crate::serve::record::Record;
 use crate::tree::Tree;
 use crate::{elf, newfile, nodes, render, say};
 
@@ -102,6 +104,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for event in pki.events() {
         progress.say(&event.to_string());
     }
+    if pki.is_new() {
+        let record = Record::new(&state_beside(&pki_folder), &recipe.cluster.name);
+        record.begin(SystemTime::now())?;
+        progress.say(&format!("{}: made; `builder serve` records there what was installed", record.folder().display()));
+    }
 
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
     let image = output.path().join("image");
@@ -147,6 +154,12 @@ fn beside(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".pki");
     out.with_file_name(name)
+}
+
+/// The default place of the server's records, beside the PKI: `out.pki` has `out.state` beside it.
+fn state_beside(pki: &Path) -> PathBuf {
+    let name = pki.file_name().unwrap_or_default().to_string_lossy();
+    pki.with_file_name(format!("{}.state", name.strip_suffix(".pki").unwrap_or(&name)))
 }
 
 /// Refuses a folder within the output, which the next build would take away with it.

@@ -3,6 +3,7 @@
 //! `build` is the flow: `check` the recipe and what it renders, `release` (what upstream made, verified), `render` (what the node gets,
 //! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `output` (in its place).
 
+mod allow;
 mod assign;
 mod build;
 mod check;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::Options),
     /// Serve an output over http: the image to all, each node's document to its machine, and iPXE what installs it
     Serve(serve::Options),
+    /// Let `serve` install machines again, or hand out their documents again
+    Allow(allow::Options),
     /// Say what one image has otherwise than another
     Diff(diff::Options),
     /// Compare every digest of an output again
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Plan(options) => plan::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Serve(options) => serve::run(&options),
+        Command::Allow(options) => allow::run(&options),
         Command::Diff(options) => diff::run(&options),
         Command::Verify(options) => show::verify(&options),
         Command::Pki(PkiCommand::Show(options)) => show::pki(&options),

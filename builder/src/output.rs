@@ -70,7 +70,6 @@ pub(crate) struct Output {
     target: PathBuf,
     replaceable: Replaceable,
     temp: PathBuf,
-    mode: u32,
     _alive: File,
 }
 
@@ -90,8 +89,7 @@ impl Output {
         if result.is_err() {
             discard(&temp);
         }
-        let (mode, alive) = result?;
-        Ok(Self { target, replaceable, temp, mode, _alive: alive })
+        Ok(Self { target, replaceable, temp, _alive: result? })
     }
 
     /// The folder to write into.
@@ -102,7 +100,8 @@ impl Output {
     /// Puts everything written on the disk, then in the place of the old output, in one step.
     pub(crate) fn commit(self) -> Result<(), OutputError> {
         sync(&self.temp)?;
-        let permissions = Permissions::from_mode(self.mode);
+        // Whatever the umask: a web server of another user reaches image/ through it, and nodes/ keeps everyone else out.
+        let permissions = Permissions::from_mode(0o755);
         fs::set_permissions(&self.temp, permissions).map_err(io_error("set its mode", &self.temp))?;
         let _turn = turn(&self.target)?;
         // Once more: the build took its time, and somebody may have put something there.
@@ -163,15 +162,14 @@ fn serial() -> String {
     }
 }
 
-/// Makes the folder and gives the mode it shall have in the end, which is the umask's matter.
-fn make(temp: &Path) -> Result<(u32, File), OutputError> {
-    DirBuilder::new().mode(0o755).create(temp).map_err(io_error("create it", temp))?;
-    let mode = fs::metadata(temp).map_err(io_error("look at it", temp))?.permissions().mode() & 0o755;
+/// Makes the folder, for the builder alone as long as it is written.
+fn make(temp: &Path) -> Result<File, OutputError> {
+    DirBuilder::new().mode(0o700).create(temp).map_err(io_error("create it", temp))?;
     fs::set_permissions(temp, Permissions::from_mode(0o700)).map_err(io_error("set its mode", temp))?;
     let alive = File::open(temp).map_err(io_error("open it", temp))?;
     match rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive) {
         // NFS locks no folders. There the process number alone has to tell.
-        Ok(()) | Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS) => Ok((mode | 0o700, alive)),
+        Ok(()) | Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOLCK | Errno::NOSYS) => Ok(alive),
         Err(error) => Err(io_error("lock it", temp)(error.into())),
     }
 }

@@ -1,4 +1,4 @@
-//! Results, on standard output.
+//! Results, on standard output, and trouble, on standard error.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -11,4 +11,15 @@ pub(crate) fn result(text: impl Display) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
     }
+}
+
+/// Prints a line for the operator on standard error. Where it cannot be printed, as on a full disk, the program goes on all the same: `eprintln!` would end
+/// it.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The same for what went wrong.
+pub(crate) fn trouble(text: impl Display) {
+    note(format_args!("builder: {text}"));
 }

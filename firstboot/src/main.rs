@@ -34,6 +34,7 @@ mod pause;
 mod rebuild;
 mod rejoin;
 mod release;
+mod report;
 mod restore;
 mod rotation;
 mod run;

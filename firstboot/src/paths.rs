@@ -8,6 +8,8 @@ pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
 /// The last thing that the kickstart writes: the digest of the overlay it unpacked and checked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
+/// The server to report to, with what proves whose report it is: written by the installation, 0600.
+pub(crate) const REPORT: &str = "/etc/firstboot/report";
 /// A node document put on the disk by whoever made it.
 pub(crate) const NODE_FILE: &str = "/etc/firstboot/node.json";
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use recipes::Label;
+use recipes::{Label, Stage};
 
 use crate::arp::{self, Asked};
 use crate::barrier::{self, Past, Word};
@@ -14,6 +14,7 @@ use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::lock::Lock;
 use crate::machine::Machine;
+use crate::report::report;
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
@@ -55,13 +56,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return plan(&identify()?.0);
     }
     let _lock = Lock::take()?;
-    become_the_member(options).inspect_err(|error| {
-        if code_of(error) == Exit::Refused
-            && let Err(error) = release::forbid()
-        {
-            eprintln!("firstboot: {error:#}");
+    match become_the_member(options) {
+        Ok(()) => report(Stage::Healthy, None),
+        Err(error) => {
+            if code_of(&error) == Exit::Refused {
+                if let Err(error) = release::forbid() {
+                    eprintln!("firstboot: {error:#}");
+                }
+                report(Stage::Refused, Some(&format!("{error:#}")));
+            }
+            return Err(error);
         }
-    })
+    }
+    Ok(())
 }
 
 /// What this node is, and who.

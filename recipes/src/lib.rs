@@ -13,6 +13,7 @@ mod reader;
 pub mod recipe;
 pub mod recipient;
 pub mod schedule;
+pub mod stage;
 pub mod upgrade;
 pub mod version;
 
@@ -28,4 +29,5 @@ pub use node::NodeDocument;
 pub use recipe::Recipe;
 pub use recipient::Recipient;
 pub use schedule::Schedule;
+pub use stage::Stage;
 pub use version::EtcdVersion;

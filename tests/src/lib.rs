@@ -24,6 +24,7 @@ pub mod lossy;
 pub mod need;
 pub mod network;
 pub mod overlay;
+pub mod packages;
 pub mod process;
 pub mod programs;
 pub mod run;

@@ -21,7 +21,7 @@ pub(super) fn discard(temp: &Path) {
 }
 
 /// From now on an interrupt (^C, SIGTERM, SIGHUP) ends the program as it should: what is half-written is
-/// removed, a line says so, and the exit code is 128 plus the signal's number (130 for ^C), as shells have it.
+/// removed, a line says so where there was any, and the exit code is 128 plus the signal's number (130 for ^C), as shells have it.
 /// To be called once, early in `main`.
 pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -38,7 +38,7 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             let place = if fs::rename(temp, &dead).is_ok() { &dead } else { temp };
             let _ = fs::remove_dir_all(place);
         }
-        eprintln!("interrupted: what was half-written is removed");
+        eprintln!("interrupted{}", if unfinished.is_empty() { "" } else { ": what was half-written is removed" });
         std::process::exit(128 + signal);
     })?;
     Ok(())

@@ -112,6 +112,7 @@ pub(crate) struct Pki {
     lifetimes: Lifetimes,
     now: OffsetDateTime,
     events: Vec<Event>,
+    is_new: bool,
     _lock: store::Lock,
 }
 
@@ -145,8 +146,10 @@ pub(crate) fn open(
     }
     let signer = plan.carry_out(dir, lifetimes, now, &mut events)?;
     let signing = signing::complete(dir, signing, &mut events)?;
-    store::folder(&dir.join("nodes"))?;
-    Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, _lock: lock })
+    let nodes = dir.join("nodes");
+    let is_new = !nodes.exists();
+    store::folder(&nodes)?;
+    Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, is_new, _lock: lock })
 }
 
 impl Pki {
@@ -158,6 +161,11 @@ impl Pki {
     /// Its public half, which goes into the image.
     pub(crate) fn trust(&self) -> PublicKey {
         self.signing.public()
+    }
+
+    /// Whether no node of the cluster had a certificate before.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// What was made or replaced so far, and what is worth a warning.

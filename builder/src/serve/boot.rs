@@ -1,25 +1,62 @@
-//! What iPXE is told: to install a node's machine that was not, and to leave every other one alone.
+//! The scripts for iPXE: who it is has to be said first; then the machine of a node that was not installed is installed, and every
+//! other boots from its disk.
+//!
+//! Each ends with `exit 1`, a failure: after a success UEFI's firmware stays in its setup menu, and after a failure it goes on
+//! to the next entry of its boot order, as BIOS does after both (tried with OVMF and SeaBIOS).
 
 use std::fmt::Write as _;
 
 use recipes::Label;
 
-/// What is said first, before it is known who asks: come again, and say who you are.
+/// The query by which a machine says who it is. `netX` is the card that iPXE booted from, which need not be the first;
+/// `:uristring` makes a value fit for a query (iPXE, settings).
+const WHO: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
+
+/// How often a machine asks again whose card is not known yet.
+const AGAIN: u32 = 5;
+
+/// One installation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Install<'a> {
+    pub(super) node: &'a Label,
+    /// This server's URL, with a slash at its end.
+    pub(super) server: &'a str,
+    /// The tree of CentOS 7.9, with a slash at its end.
+    pub(super) tree: &'a str,
+    /// Proves that a report belongs to this attempt.
+    pub(super) token: &'a str,
+    /// The number of the attempt and the last one that is made.
+    pub(super) attempt: (u32, u32),
+    /// More words for the installer's kernel.
+    pub(super) append: &'a str,
+}
+
+/// The first script: come again, and say who you are.
 pub(super) fn who(server: &str) -> String {
     // The whole URL: in one that begins with a name iPXE takes the first colon of the address for the end of a scheme.
-    // `:uristring` makes a value fit for a query (iPXE, settings).
-    format!("#!ipxe\nchain {server}boot.ipxe?mac=${{net0/mac}}&serial=${{serial:uristring}}&uuid=${{uuid}} || exit\n")
+    format!("#!ipxe\nchain {server}boot.ipxe?{WHO} || exit 1\n")
+}
+
+/// The same after a moment; `None` where that was done often enough.
+pub(super) fn again(server: &str, asked: u32) -> Option<String> {
+    let next = asked.checked_add(1).filter(|next| *next <= AGAIN)?;
+    Some(format!("#!ipxe\nsleep 2\nchain {server}boot.ipxe?{WHO}&again={next} || exit 1\n"))
 }
 
 /// Install this node's machine: from a tree of CentOS 7.9, by the kickstart of this server.
-pub(super) fn install(node: &Label, tree: &str, server: &str, append: &str) -> String {
-    let mut script = format!("#!ipxe\necho etcd-image: installing {node}, which wipes this machine's disk\n");
-    // `initrd=`: UEFI's kernels find it by its name. `inst.ks.sendmac`: by it the server knows whose kickstart it hands out.
-    let words = format!(
-        "initrd=initrd.img inst.ks={server}image/centos7.ks inst.ks.sendmac inst.stage2={tree} ip=dhcp inst.nosave=all_ks"
+pub(super) fn install(install: Install<'_>) -> String {
+    let Install { node, server, tree, token, attempt: (attempt, last), append } = install;
+    let mut script = format!(
+        "#!ipxe\necho etcd-image: installing {node} (attempt {attempt} of {last}), which wipes this machine's disk\n"
     );
-    let _ = writeln!(script, "kernel {tree}images/pxeboot/vmlinuz {} || exit", [&words, append].join(" ").trim_end());
-    let _ = writeln!(script, "initrd {tree}images/pxeboot/initrd.img || exit\nboot || exit");
+    // `initrd=`: UEFI's kernels find it by its name. `BOOTIF`: the installer uses the card that booted, by which this server
+    // knows the machine (anaconda, dracut/parse-anaconda-net.sh). The report is for the kickstart's scripts.
+    let words = format!(
+        "initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} inst.ks={server}image/centos7.ks?node={node} \
+         etcd-image.report={server}report?node={node}&token={token} inst.stage2={tree} ip=dhcp inst.nosave=all_ks"
+    );
+    let _ = writeln!(script, "kernel {tree}images/pxeboot/vmlinuz {} || exit 1", [&words, append].join(" ").trim_end());
+    let _ = writeln!(script, "initrd {tree}images/pxeboot/initrd.img || exit 1\nboot || exit 1");
     script
 }
 
@@ -28,7 +65,7 @@ pub(super) fn leave(why: &str) -> String {
     // A line of iPXE's: nothing that it would take for more than words.
     let words: String =
         why.chars().map(|c| if c.is_ascii_graphic() && !"${}|&;\\\"'".contains(c) { c } else { ' ' }).collect();
-    format!("#!ipxe\necho etcd-image: {words}\nexit\n")
+    format!("#!ipxe\necho etcd-image: {words}\nexit 1\n")
 }
 
 #[cfg(test)]
@@ -36,17 +73,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_installed_from_the_tree_by_the_kickstart() {
-        let script =
-            install(&"etcd-1".parse().unwrap(), "http://10.0.0.5/tree/", "http://10.0.0.5:8080/", "console=ttyS0");
+    fn a_node_is_installed_from_the_tree_by_the_kickstart_and_reports() {
+        let node = "etcd-1".parse().unwrap();
+        let script = install(Install {
+            node: &node,
+            server: "http://10.0.0.5:8080/",
+            tree: "http://10.0.0.5/tree/",
+            token: "abc",
+            attempt: (2, 4),
+            append: "console=ttyS0",
+        });
         let kernel = script.lines().find(|line| line.starts_with("kernel ")).unwrap();
         assert_eq!(
             kernel,
-            "kernel http://10.0.0.5/tree/images/pxeboot/vmlinuz initrd=initrd.img \
-             inst.ks=http://10.0.0.5:8080/image/centos7.ks inst.ks.sendmac inst.stage2=http://10.0.0.5/tree/ ip=dhcp \
-             inst.nosave=all_ks console=ttyS0 || exit"
+            "kernel http://10.0.0.5/tree/images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${netX/mac:hexhyp} \
+             inst.ks=http://10.0.0.5:8080/image/centos7.ks?node=etcd-1 \
+             etcd-image.report=http://10.0.0.5:8080/report?node=etcd-1&token=abc inst.stage2=http://10.0.0.5/tree/ ip=dhcp \
+             inst.nosave=all_ks console=ttyS0 || exit 1"
         );
-        assert!(script.starts_with("#!ipxe\n") && script.ends_with("boot || exit\n"), "{script}");
+        assert!(script.starts_with("#!ipxe\n") && script.contains("(attempt 2 of 4)"), "{script}");
+    }
+
+    #[test]
+    fn no_script_ends_in_success_which_would_stop_uefi_in_its_menu() {
+        let node = "etcd-1".parse().unwrap();
+        let all = Install { node: &node, server: "s/", tree: "t/", token: "", attempt: (1, 1), append: "" };
+        for script in [who("s/"), again("s/", 0).unwrap(), install(all), leave("why")] {
+            let exits: Vec<&str> = script.lines().filter(|line| line.contains("exit")).collect();
+            assert!(!exits.is_empty() && exits.iter().all(|line| line.ends_with("exit 1")), "{script}");
+            assert!(script.lines().last().unwrap().ends_with("exit 1"), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_machine_asks_again_a_bounded_number_of_times() {
+        assert!(again("s/", 0).unwrap().contains("&again=1 "));
+        assert_eq!(again("s/", AGAIN), None);
+        assert_eq!(again("s/", u32::MAX), None);
     }
 
     #[test]

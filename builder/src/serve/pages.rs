@@ -1,291 +1,119 @@
-//! What is served.
+//! The pages: which request gets which answer. All of it is plain functions that may wait for the disk.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::io;
+use std::time::SystemTime;
 
-use anyhow::{Context as _, Result};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use recipes::{Envelope, NodeDocument};
-use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use tower::ServiceExt as _;
-use tower_http::services::ServeDir;
+use anyhow::Result;
+use hyper::StatusCode;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 
-use super::record::{Gift, Record, is_open};
-use super::who::{Machine, No, Source, card, describe, who};
-use super::{Tree, boot};
-use crate::say;
+use super::ask::{Ask, Verb, method_refused};
+use super::files::{self, Piece};
+use super::hand;
+use super::install;
+use super::refusal::Refusal;
+use super::site::Site;
+use super::{Tree, board};
 
-/// Who asks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asker(pub(super) SocketAddr);
-
-/// What is served, and how.
+/// An answer.
 #[derive(Debug)]
-pub(super) struct Site {
-    /// The output: another build may replace it at any time.
-    pub(super) out: PathBuf,
-    /// What was given.
-    pub(super) record: Record,
-    /// For how long a document is handed out again.
-    pub(super) open: Duration,
-    /// What iPXE installs from.
-    pub(super) tree: Option<Tree>,
-    /// More words for the installer's kernel.
-    pub(super) append: String,
-    /// http or https.
-    pub(super) scheme: &'static str,
-    /// Whether it is told to programs.
-    pub(super) json: bool,
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) content: Content,
+    /// Whether the connection ends with it.
+    pub(super) close: bool,
 }
 
-/// One line of what happens.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    time: String,
-    from: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<&'a str>,
-    what: &'a str,
+/// What an answer holds.
+#[derive(Debug)]
+pub(super) enum Content {
+    Text(String),
+    File(Option<Piece>),
 }
 
-/// All pages.
-pub(super) fn router(site: Arc<Site>) -> Router {
-    let mut router = Router::new()
-        .route("/", get(board))
-        .route("/node.json", get(document))
-        .route("/boot.ipxe", get(boot_script))
-        .route("/image/centos7.ks", get(kickstart))
-        .nest_service("/image", ServeDir::new(site.out.join("image")));
-    if let Some(Tree::Folder(folder)) = &site.tree {
-        router = router.nest_service("/tree", ServeDir::new(folder));
-    }
-    router.with_state(site)
-}
-
-/// Which nodes there are, and what each was given.
-async fn board(State(site): State<Arc<Site>>) -> Response {
-    let table = || -> Result<String> {
-        let mut text = format!("{:<16}{:<17}{:<28}{:<28}\n", "NODE", "ADDRESS", "KICKSTART GIVEN", "DOCUMENT GIVEN");
-        for node in site.nodes()? {
-            let [kickstart, document] = [Gift::Kickstart, Gift::Document].map(|gift| {
-                let given = site.record.given(&node.name, gift).ok().flatten();
-                given.map_or_else(|| "-".to_owned(), date)
-            });
-            let _ =
-                writeln!(text, "{:<16}{:<17}{kickstart:<28}{document}", node.name.as_str(), node.address.to_string());
-        }
-        Ok(text)
+/// Answers a request.
+pub(super) fn answer(site: &Site, ask: &Ask) -> Reply {
+    let parts: Vec<&str> = ask.path.iter().map(String::as_str).collect();
+    let identity = |reply: &dyn Fn() -> Result<Reply>| match ask.verb {
+        Verb::Get => reply().unwrap_or_else(|error| failed(site, &error)),
+        // A HEAD would have to do what a GET does, to say what that would answer.
+        Verb::Head | Verb::Post => not_allowed("GET"),
     };
-    page(table().map(|text| (StatusCode::OK, text)))
-}
-
-/// The document of the machine that asks (firstboot's source `url`).
-async fn document(State(site): State<Arc<Site>>, request: Request) -> Response {
-    let Some((from, source)) = asks_from(&request) else { return no_address() };
-    let machine = asked(request.uri());
-    let answer = || -> Result<(StatusCode, String)> {
-        let nodes = site.nodes()?;
-        let node = match who(&nodes, &machine, source) {
-            Ok(node) => node,
-            Err(No::Unknown(why)) => return Ok((StatusCode::NOT_FOUND, site.no(from, None, &why)?)),
-            Err(No::Refused(why)) => return Ok((StatusCode::FORBIDDEN, site.no(from, None, &why)?)),
-        };
-        let (name, now) = (node.name.as_str(), SystemTime::now());
-        let given = site.record.given(&node.name, Gift::Document)?;
-        if let Some(since) = given.filter(|_| !is_open(given, now, site.open)) {
-            let folder = site.record.folder(&node.name);
-            let why = format!(
-                "the document of {name} was handed out at {}. Remove {} on the server to hand it out again",
-                date(since),
-                folder.display()
-            );
-            return Ok((StatusCode::FORBIDDEN, site.no(from, Some(name), &why)?));
-        }
-        let path = site.out.join("nodes").join(name).join("node.json");
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        site.record.give(&node.name, Gift::Document, now)?;
-        site.tell(from, Some(name), "its document is handed out")?;
-        Ok((StatusCode::OK, text))
-    };
-    page(answer())
-}
-
-/// What a machine that boots from the network is to do.
-async fn boot_script(State(site): State<Arc<Site>>, request: Request) -> Response {
-    let Some((from, source)) = asks_from(&request) else { return no_address() };
-    if request.uri().query().is_none() {
-        return page(site.own_url(request.headers()).map(|server| (StatusCode::OK, boot::who(&server))));
-    }
-    let machine = asked(request.uri());
-    let answer = || -> Result<(StatusCode, String)> {
-        let nodes = site.nodes()?;
-        let node = match who(&nodes, &machine, source) {
-            Ok(node) => node,
-            // It is no error: any machine of the network may come by here.
-            Err(No::Unknown(why) | No::Refused(why)) => {
-                return Ok((StatusCode::OK, boot::leave(&site.no(from, None, &why)?)));
+    match parts.as_slice() {
+        ["report"] if ask.verb == Verb::Post => install::report(site, ask).unwrap_or_else(|error| failed(site, &error)),
+        ["report"] => not_allowed("POST"),
+        ["node.json"] => identity(&|| hand::document(site, ask)),
+        ["boot.ipxe"] => identity(&|| install::boot_script(site, ask)),
+        _ if ask.verb == Verb::Post => not_allowed("GET, HEAD"),
+        [] => board::board(site).unwrap_or_else(|error| failed(site, &error)),
+        ["image", "centos7.ks"] => {
+            if ask.verb == Verb::Get {
+                install::kickstart(site, ask);
             }
-        };
-        let name = node.name.as_str();
-        if let Some(since) = site.record.given(&node.name, Gift::Kickstart)? {
-            let folder = site.record.folder(&node.name);
-            site.tell(from, Some(name), "it was installed, and boots from its disk")?;
-            let why = format!(
-                "{name} was installed at {}. Remove {} on the server to install it again",
-                date(since),
-                folder.display()
-            );
-            return Ok((StatusCode::OK, boot::leave(&why)));
+            public(site, ask, || files::open(&site.out, &ask.path))
         }
-        let server = site.own_url(request.headers())?;
-        let tree = match &site.tree {
-            Some(Tree::Url(url)) => url.url().to_string(),
-            Some(Tree::Folder(_)) => format!("{server}tree/"),
-            None => {
-                let why = "this server was started without --tree, and cannot install";
-                return Ok((StatusCode::OK, boot::leave(&site.no(from, Some(name), why)?)));
-            }
-        };
-        site.tell(from, Some(name), "it is told to install")?;
-        Ok((StatusCode::OK, boot::install(&node.name, &tree, &server, &site.append)))
-    };
-    page(answer())
-}
-
-/// The kickstart, which is for everybody. Whose machine takes it has its disk wiped by it: that is written down.
-async fn kickstart(State(site): State<Arc<Site>>, request: Request) -> Response {
-    if let (&Method::GET, Some((from, source))) = (request.method(), asks_from(&request)) {
-        let machine = installer(request.headers());
-        let note = || -> Result<()> {
-            let nodes = site.nodes()?;
-            let Ok(node) = who(&nodes, &machine, source) else {
-                return site.tell(from, None, &format!("the kickstart is taken by {}", describe(&machine)));
-            };
-            site.record.give(&node.name, Gift::Kickstart, SystemTime::now())?;
-            site.tell(from, Some(node.name.as_str()), "it takes the kickstart")
-        };
-        if let Err(error) = note() {
-            return page(Err(error));
-        }
-    }
-    let folder = ServeDir::new(site.out.join("image"));
-    let mut inner = Request::new(Body::empty());
-    *inner.method_mut() = request.method().clone();
-    *inner.uri_mut() = Uri::from_static("/centos7.ks");
-    *inner.headers_mut() = request.headers().clone();
-    match folder.oneshot(inner).await {
-        Ok(answer) => answer.into_response(),
-        Err(never) => match never {},
+        ["image", ..] => public(site, ask, || files::open(&site.out, &ask.path)),
+        ["tree", ..] => public(site, ask, || match &site.tree {
+            Some(Tree::Folder(folder)) => files::open(folder, &ask.path[1..]),
+            _ => Ok(None),
+        }),
+        _ => not_found(),
     }
 }
 
-impl Site {
-    /// The nodes of the output as it is now.
-    fn nodes(&self) -> Result<Vec<NodeDocument>> {
-        let folder = self.out.join("nodes");
-        let read = || fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>();
-        let mut nodes = Vec::new();
-        for entry in read().with_context(|| format!("cannot list {}", folder.display()))? {
-            let path = entry.path().join("node.json");
-            let read = || -> Result<NodeDocument> {
-                let envelope: Envelope = serde_json::from_slice(&fs::read(&path)?)?;
-                // By whom it is signed is the node's to judge, which knows by its image whom to trust.
-                Ok(serde_json::from_slice(&envelope.unverified()?)?)
-            };
-            nodes.push(read().with_context(|| format!("{} is no node document", path.display()))?);
+fn public(site: &Site, ask: &Ask, open: impl FnOnce() -> io::Result<Option<std::fs::File>>) -> Reply {
+    let name = ask.path.last().map(String::as_str).unwrap_or_default();
+    let found = open().and_then(|file| file.map(|file| files::answer(file, name, &ask.conditions)).transpose());
+    match found {
+        Ok(Some(answer)) => {
+            Reply { status: answer.status, headers: answer.headers, content: Content::File(answer.piece), close: false }
         }
-        nodes.sort_by(|one: &NodeDocument, other| one.name.cmp(&other.name));
-        Ok(nodes)
-    }
-
-    fn tell(&self, from: IpAddr, node: Option<&str>, what: &str) -> Result<()> {
-        let line = Line { time: date(SystemTime::now()), from, node, what };
-        let text = if self.json {
-            serde_json::to_string(&line)?
-        } else {
-            let node = node.map_or_else(String::new, |node| format!(" {node}:"));
-            format!("{} {from}{node} {what}", line.time)
-        };
-        Ok(say::result(text + "\n")?)
-    }
-
-    /// Tells why somebody gets nothing, and gives it back for the answer.
-    fn no(&self, from: IpAddr, node: Option<&str>, why: &str) -> Result<String> {
-        self.tell(from, node, &format!("refused: {why}"))?;
-        Ok(why.to_owned())
-    }
-
-    /// This server, as the one who asks calls it.
-    fn own_url(&self, headers: &HeaderMap) -> Result<String> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        // It becomes a word of a kernel line.
-        let fits = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-[]".contains(c));
-        let host = Some(host).filter(|_| fits).context("the request names no host")?;
-        Ok(format!("{}://{host}/", self.scheme))
+        Ok(None) => not_found(),
+        Err(error) => failed(site, &anyhow::Error::from(error).context(format!("cannot open {}", ask.path.join("/")))),
     }
 }
 
-fn page(answer: Result<(StatusCode, String)>) -> Response {
-    let (status, mut text) = answer.unwrap_or_else(|error| {
-        eprintln!("builder: {error:#}");
-        (StatusCode::INTERNAL_SERVER_ERROR, "the server failed; it says why on its console".to_owned())
-    });
+/// Words.
+pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    let mut response = (status, text).into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+    let headers = vec![
+        (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        // It is meant for who asked, and for now.
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Reply { status, headers, content: Content::Text(text), close: false }
 }
 
-fn no_address() -> Response {
-    page(Ok((StatusCode::FORBIDDEN, "nodes have IPv4 addresses".to_owned())))
+/// A refusal as an answer.
+pub(super) fn refused(refusal: &Refusal) -> Reply {
+    let mut reply = text_reply(refusal.status, refusal.to_string());
+    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers.push((RETRY_AFTER, HeaderValue::from_static("2")));
+    }
+    // Where the request itself is wrong it is not sure where the next one would begin.
+    reply.close = matches!(refusal.status, StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
+    reply
 }
 
-/// The address that a request comes from, and the card that has it.
-fn asks_from(request: &Request) -> Option<(IpAddr, Source)> {
-    let Asker(from) = request.extensions().get::<Asker>()?;
-    let address: Ipv4Addr = match from.ip().to_canonical() {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => return None,
-    };
-    let table = fs::read_to_string("/proc/net/arp").unwrap_or_default();
-    Some((IpAddr::V4(address), Source { address, card: card(&table, address) }))
+fn not_allowed(allowed: &'static str) -> Reply {
+    let mut reply = refused(&method_refused(allowed));
+    reply.headers.push((ALLOW, HeaderValue::from_static(allowed)));
+    reply
 }
 
-/// What a machine says of itself in a query.
-fn asked(uri: &Uri) -> Machine {
-    let pairs: Vec<_> = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).collect();
-    Machine::read(pairs.iter().map(|(key, value)| (&**key, &**value)))
+fn not_found() -> Reply {
+    text_reply(StatusCode::NOT_FOUND, "not found [not-found]".to_owned())
 }
 
-/// What anaconda's initramfs says of its machine, with `inst.ks.sendmac` and `inst.ks.sendsn`
-/// (dracut/anaconda-ks-sendheaders.sh).
-fn installer(headers: &HeaderMap) -> Machine {
-    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    let cards = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-rhn-provisioning-mac-"));
-    // `ens3 52:54:00:00:00:01`
-    let macs: Vec<String> =
-        cards.filter_map(|(_, value)| text(value).split_whitespace().nth(1).map(str::to_owned)).collect();
-    let serial = headers.get("x-system-serial-number").map(text);
-    let pairs =
-        macs.iter().map(|mac| ("mac", mac.as_str())).chain(serial.iter().map(|serial| ("serial", serial.as_str())));
-    Machine::read(pairs)
+fn failed(site: &Site, error: &anyhow::Error) -> Reply {
+    site.log.trouble(error);
+    text_reply(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its console says why [failed]".to_owned())
 }
 
-fn date(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time).replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    time.format(&Rfc3339).unwrap_or_default()
+/// Now, for records: one time for all that a request changes.
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
 }

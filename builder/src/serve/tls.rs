@@ -1,10 +1,11 @@
 //! The certificate that the server shows.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,14 +16,51 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(cert)?)
         .collect::<Result<_, _>>()
-        .with_context(|| format!("{} is no certificate in PEM", cert.display()))?;
+        .with_context(|| format!("{} is not a certificate in PEM", cert.display()))?;
+    private(key)?;
     let secret = PrivateKeyDer::from_pem_slice(&read(key)?);
-    let secret = secret.ok().with_context(|| format!("{} is no private key in PEM", key.display()))?;
+    let secret = secret.ok().with_context(|| format!("{} is not a private key in PEM", key.display()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, secret)
-        .with_context(|| format!("{} and {} do not do", cert.display(), key.display()))?;
+        .with_context(|| format!("{} and {} do not belong together", cert.display(), key.display()))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Refuses a key that users other than its owner can read or replace.
+fn private(key: &Path) -> Result<()> {
+    let about = fs::metadata(key).with_context(|| format!("cannot read {}", key.display()))?;
+    let mode = about.permissions().mode() & 0o7777;
+    let others = mode & 0o077;
+    ensure!(
+        others == 0,
+        "{}: its mode is {mode:04o}, so that users other than its owner can access it. Run `chmod {:o}` on it; if others may \
+         have read it, replace key and certificate",
+        key.display(),
+        mode & 0o700
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_others_can_access_is_refused_before_it_is_used() {
+        let root = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(["server".to_owned()]).unwrap();
+        let [cert, key] = ["server.crt", "server.key"].map(|name| root.path().join(name));
+        fs::write(&cert, pair.cert.pem()).unwrap();
+        fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        for (mode, good) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            match acceptor(&cert, &key) {
+                Ok(_) => assert!(good, "{mode:o}"),
+                Err(error) => assert!(!good && error.to_string().contains("chmod"), "{mode:o}: {error}"),
+            }
+        }
+    }
 }

@@ -1,8 +1,16 @@
 //! Which node a machine is, as a pure function: from what it says of itself and where it asks from.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use recipes::{FirmwareId, Mac, NodeDocument};
+
+use super::ask::Ask;
+use super::log::Log;
+use super::origin::{Origin, origin};
+use super::refusal::Refusal;
+
+/// More network cards than a machine has.
+const CARDS: usize = 64;
 
 /// What a machine says of itself; what it does not say is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,27 +27,42 @@ pub(super) struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) address: Ipv4Addr,
-    /// The card that has this address, where it is on a network of this host's own.
-    pub(super) card: Option<Mac>,
+    pub(super) origin: Origin,
 }
 
-/// Why a machine gets nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum No {
-    /// It is none of these nodes.
-    Unknown(String),
-    /// It says that it is one, and is not where that one is.
-    Refused(String),
+impl Source {
+    /// Where a request comes from.
+    ///
+    /// # Errors
+    /// Where that says nothing of the machine that asks.
+    pub(super) fn find(ask: &Ask, log: &Log) -> Result<Self, Refusal> {
+        if let Some(name) = &ask.proxy {
+            let why = format!(
+                "the request came through a proxy (it has {name}), which hides the machine: let machines connect to this \
+                 server directly"
+            );
+            return Err(Refusal::forbidden("proxied", why));
+        }
+        let (IpAddr::V4(address), IpAddr::V4(local)) = (ask.from, ask.local.ip().to_canonical()) else {
+            let why = "nodes have IPv4 addresses, and this request came by IPv6: use the server's IPv4 address";
+            return Err(Refusal::forbidden("ipv6", why));
+        };
+        let origin = origin(local, address).map_err(|error| {
+            log.trouble(&anyhow::anyhow!("cannot ask the kernel about {address}: {error}"));
+            Refusal::later("card-unknown", format!("the server cannot find out which machine has {address}. Ask again"))
+        })?;
+        Ok(Self { address, origin })
+    }
 }
 
 impl Machine {
-    /// From the parameters of a query; `mac` may come several times. What is no such thing is not there: firmware says odd
-    /// things of itself, and iPXE leaves empty what it does not know.
+    /// From the parameters of a query; `mac` may come several times. A value that does not identify a machine is left out:
+    /// firmware says odd things of itself, and iPXE leaves empty what it does not know.
     pub(super) fn read<'a>(query: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut machine = Self::default();
         for (key, value) in query {
             match key {
-                "mac" => machine.macs.extend(value.parse::<Mac>().ok()),
+                "mac" if machine.macs.len() < CARDS => machine.macs.extend(value.parse::<Mac>().ok()),
                 "serial" => machine.serial = value.parse().ok(),
                 "uuid" => machine.uuid = value.parse().ok(),
                 _ => {}
@@ -59,28 +82,54 @@ impl Machine {
 
 /// The node that a machine is.
 ///
-/// What it says of itself anybody can say. What a network of this host's own says of it, nobody there can without being
-/// noticed: the card that has its address must be the node's. Elsewhere it must have the node's address. A node that names no
-/// machine is known by its address alone, as on the node itself.
-pub(super) fn who<'a>(nodes: &'a [NodeDocument], machine: &Machine, source: Source) -> Result<&'a NodeDocument, No> {
+/// Any machine can say anything of itself, so [`is_at`] has the last word. A node that names no machine is known by its
+/// address alone, as on the node itself.
+pub(super) fn who<'a>(
+    nodes: &'a [NodeDocument],
+    machine: &Machine,
+    source: Source,
+) -> Result<&'a NodeDocument, Refusal> {
     let (named, unnamed): (Vec<&NodeDocument>, Vec<&NodeDocument>) =
         nodes.iter().partition(|node| !node.machine.is_empty());
     let named = named.into_iter().find(|node| machine.fits(node));
     let Some(node) = named.or_else(|| unnamed.into_iter().find(|node| node.address == source.address)) else {
-        return Err(No::Unknown(format!("no node of this cluster is {}", describe(machine))));
+        let why = format!("no node of this cluster is {}", describe(machine));
+        return Err(Refusal::unknown("unknown-machine", why));
     };
+    is_at(node, source).map(|()| node)
+}
+
+/// Whether a machine that says it is a node asks from where that node is.
+///
+/// On a network of this host's own the card that has its address must be the node's: another machine can take the node's
+/// address, but not without its own card answering for it. Behind a router it must have the node's address.
+pub(super) fn is_at(node: &NodeDocument, source: Source) -> Result<(), Refusal> {
     let (name, address) = (&node.name, source.address);
-    match (source.card, node.machine.mac) {
-        (Some(card), Some(mac)) if card != mac => Err(No::Refused(format!(
-            "it says that it is {name}, whose card is {mac}, and {address} is at {card}. The recipe's `mac` must be of the card \
-             by which the node reaches this server"
-        ))),
-        (Some(_), Some(_)) => Ok(node),
-        _ if node.address == address => Ok(node),
-        _ => Err(No::Refused(format!(
-            "it says that it is {name}, whose address is {}, and asks from {address}",
-            node.address
-        ))),
+    match (source.origin, node.machine.mac) {
+        (Origin::Local, _) => Err(Refusal::forbidden(
+            "this-host",
+            format!(
+                "it says that it is {name}, and asks from {address}, which is this server itself. A proxy or a forwarded port \
+                 hides the machine: let machines connect to this server directly"
+            ),
+        )),
+        (Origin::NoCard, _) => Err(Refusal::later(
+            "card-unknown",
+            format!("it says that it is {name}, and no network card has answered for {address} by ARP yet. Ask again"),
+        )),
+        (Origin::Card(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
+            "wrong-card",
+            format!(
+                "it says that it is {name}, whose card is {mac}, and {address} is at {card}. The recipe's `mac` must be of \
+                 the card by which the node reaches this server"
+            ),
+        )),
+        (Origin::Card(_), Some(_)) => Ok(()),
+        _ if node.address == address => Ok(()),
+        _ => Err(Refusal::forbidden(
+            "wrong-address",
+            format!("it says that it is {name}, whose address is {}, and asks from {address}", node.address),
+        )),
     }
 }
 
@@ -95,17 +144,6 @@ pub(super) fn describe(machine: &Machine) -> String {
     } else {
         format!("a machine with {}", all.join(", "))
     }
-}
-
-/// The card that has an address, by the kernel's table of neighbours (proc(5), /proc/net/arp).
-pub(super) fn card(table: &str, address: Ipv4Addr) -> Option<Mac> {
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let [found, _kind, flags, mac, ..] = fields[..] else { return None };
-        // ATF_COM: an answer came.
-        let complete = u32::from_str_radix(flags.strip_prefix("0x")?, 16).ok()? & 2 != 0;
-        (complete && found.parse() == Ok(address)).then(|| mac.parse().ok())?
-    })
 }
 
 #[cfg(test)]
@@ -132,49 +170,69 @@ mod tests {
         MachineMatch { mac: mac.parse().ok(), ..MachineMatch::default() }
     }
 
+    fn by_firmware() -> MachineMatch {
+        MachineMatch { serial: "S1".parse().ok(), uuid: "u-1".parse().ok(), mac: None }
+    }
+
     fn says(query: &[(&str, &str)]) -> Machine {
         Machine::read(query.iter().copied())
     }
 
     fn from(address: Ipv4Addr, card: &str) -> Source {
-        Source { address, card: card.parse().ok() }
+        Source { address, origin: card.parse().map_or(Origin::Routed, Origin::Card) }
     }
 
-    fn name<'a>(nodes: &'a [NodeDocument], machine: &Machine, source: Source) -> Result<&'a str, No> {
-        who(nodes, machine, source).map(|node| node.name.as_str())
+    fn name<'a>(nodes: &'a [NodeDocument], machine: &Machine, source: Source) -> Result<&'a str, &'static str> {
+        who(nodes, machine, source).map(|node| node.name.as_str()).map_err(|refusal| refusal.id)
     }
 
     #[test]
     fn a_machine_on_this_network_is_known_by_its_card_whatever_its_address() {
         let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, by_mac(TWO))];
         assert_eq!(name(&nodes, &says(&[("mac", TWO), ("mac", ONE)]), from(ELSEWHERE, ONE)), Ok("a"));
-        let no = name(&nodes, &says(&[("mac", ONE)]), from(AT, TWO)).unwrap_err();
-        assert!(matches!(&no, No::Refused(why) if why.contains(ONE) && why.contains(TWO)), "{no:?}");
-        let no = name(&nodes, &says(&[("mac", "52:54:00:00:00:09")]), from(AT, ONE)).unwrap_err();
-        assert!(matches!(&no, No::Unknown(why) if why.contains("00:09")), "{no:?}");
+        let no = who(&nodes, &says(&[("mac", ONE)]), from(AT, TWO)).unwrap_err();
+        assert!(no.id == "wrong-card" && no.why.contains(ONE) && no.why.contains(TWO), "{no:?}");
+        let no = who(&nodes, &says(&[("mac", "52:54:00:00:00:09")]), from(AT, ONE)).unwrap_err();
+        assert!(no.id == "unknown-machine" && no.why.contains("00:09"), "{no:?}");
     }
 
     #[test]
-    fn a_machine_behind_a_router_is_known_by_its_address_too() {
+    fn a_machine_behind_a_router_is_known_by_its_address() {
         let nodes = [node("a", 1, by_mac(ONE))];
         assert_eq!(name(&nodes, &says(&[("mac", ONE)]), from(AT, "")), Ok("a"));
-        let no = name(&nodes, &says(&[("mac", ONE)]), from(ELSEWHERE, "")).unwrap_err();
-        assert!(matches!(&no, No::Refused(why) if why.contains("10.0.0.99")), "{no:?}");
+        let no = who(&nodes, &says(&[("mac", ONE)]), from(ELSEWHERE, "")).unwrap_err();
+        assert!(no.id == "wrong-address" && no.why.contains("10.0.0.99"), "{no:?}");
+    }
+
+    #[test]
+    fn a_card_that_did_not_answer_proves_nothing_and_is_asked_again() {
+        let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, by_firmware()), node("c", 3, MachineMatch::default())];
+        let queries = [&[("mac", ONE)][..], &[("serial", "s1"), ("uuid", "u-1")], &[]];
+        for (query, last) in queries.iter().zip(1..) {
+            let source = Source { address: Ipv4Addr::new(10, 0, 0, last), origin: Origin::NoCard };
+            let no = who(&nodes, &says(query), source).unwrap_err();
+            assert_eq!((no.id, no.status.as_u16()), ("card-unknown", 503), "{query:?}");
+        }
+    }
+
+    #[test]
+    fn this_host_is_never_a_node() {
+        let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, MachineMatch::default())];
+        for (query, last) in [(&[("mac", ONE)][..], 1), (&[], 2)] {
+            let source = Source { address: Ipv4Addr::new(10, 0, 0, last), origin: Origin::Local };
+            assert_eq!(name(&nodes, &says(query), source), Err("this-host"));
+        }
     }
 
     #[test]
     fn all_that_the_recipe_names_must_fit() {
-        let machine = MachineMatch { serial: "S1".parse().ok(), uuid: "u-1".parse().ok(), mac: None };
-        let nodes = [node("a", 1, machine)];
+        let nodes = [node("a", 1, by_firmware())];
         assert_eq!(name(&nodes, &says(&[("serial", "s1"), ("uuid", "U-1"), ("mac", ONE)]), from(AT, ONE)), Ok("a"));
         for query in [&[("serial", "s1")][..], &[("serial", "s2"), ("uuid", "u-1")], &[]] {
-            assert!(matches!(name(&nodes, &says(query), from(AT, ONE)), Err(No::Unknown(_))), "{query:?}");
+            assert_eq!(name(&nodes, &says(query), from(AT, ONE)), Err("unknown-machine"), "{query:?}");
         }
         let all = [("serial", "s1"), ("uuid", "u-1")];
-        assert!(
-            matches!(name(&nodes, &says(&all), from(ELSEWHERE, ONE)), Err(No::Refused(_))),
-            "only its address tells"
-        );
+        assert_eq!(name(&nodes, &says(&all), from(ELSEWHERE, ONE)), Err("wrong-address"), "only its address tells");
     }
 
     #[test]
@@ -182,23 +240,19 @@ mod tests {
         let nodes = [node("a", 1, MachineMatch::default()), node("b", 2, by_mac(TWO))];
         assert_eq!(name(&nodes, &says(&[]), from(AT, ONE)), Ok("a"));
         assert_eq!(name(&nodes, &says(&[("mac", TWO)]), from(AT, TWO)), Ok("b"), "what is named goes first");
-        assert!(matches!(name(&nodes, &says(&[]), from(ELSEWHERE, "")), Err(No::Unknown(_))));
+        assert_eq!(name(&nodes, &says(&[]), from(ELSEWHERE, "")), Err("unknown-machine"));
     }
 
     #[test]
-    fn the_card_is_read_from_the_kernels_table() {
-        let table = "IP address       HW type     Flags       HW address            Mask     Device\n\
-                     10.0.0.1         0x1         0x2         52:54:00:00:00:01     *        br0\n\
-                     10.0.0.2         0x1         0x0         00:00:00:00:00:00     *        br0\n";
-        assert_eq!(card(table, AT), ONE.parse().ok());
-        assert_eq!(card(table, Ipv4Addr::new(10, 0, 0, 2)), None, "nobody answered");
-        assert_eq!(card(table, ELSEWHERE), None);
+    fn a_machine_has_no_more_cards_than_fit_into_a_log() {
+        let macs: Vec<String> = (0..2700).map(|n| format!("52:54:00:00:{:02x}:{:02x}", n / 256, n % 256)).collect();
+        let machine = Machine::read(macs.iter().map(|mac| ("mac", mac.as_str())));
+        assert_eq!(machine.macs.len(), CARDS);
     }
 
     proptest! {
         #[test]
-        fn no_table_and_no_query_is_too_odd(text in "[ -~\n]{0,200}", value in ".{0,60}") {
-            let _ = card(&text, AT);
+        fn no_query_is_too_odd(value in ".{0,60}") {
             let _ = says(&[("mac", &value), ("serial", &value), ("uuid", &value), (&value, &value)]);
         }
     }

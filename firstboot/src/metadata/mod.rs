@@ -9,6 +9,7 @@ mod place;
 mod smbios;
 mod url;
 
+pub(crate) use self::url::client as http_client;
 use anyhow::{Context as _, Result};
 pub(crate) use nocloud::print as print_seed;
 use recipes::Envelope;

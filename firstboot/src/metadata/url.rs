@@ -85,7 +85,7 @@ async fn reason(mut response: reqwest::Response) -> String {
 }
 
 /// No proxy: the answer would be about the proxy's machine. No redirect: an address that somebody else chooses.
-fn client() -> Result<reqwest::Client> {
+pub(crate) fn client() -> Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

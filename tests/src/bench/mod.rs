@@ -10,6 +10,7 @@ pub mod dirty;
 pub mod firstboot;
 pub mod rebuild;
 pub mod restore;
+pub mod serve;
 pub mod snapshot;
 pub mod upload;
 pub mod verify;

@@ -16,7 +16,7 @@ struct Part {
     run: fn(usize) -> Result<String>,
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part {
         name: "build",
         what: "builder build with a warm cache, against tar | gzip -6 of the same tree",
@@ -46,6 +46,12 @@ const PARTS: [Part; 10] = [
         what: "firstboot restore on one member, from stop to serving, against the guide's commands",
         runs: 3,
         run: bench::restore::run,
+    },
+    Part {
+        name: "serve",
+        what: "builder serve handing the overlay to 250 machines at once, against nginx",
+        runs: 5,
+        run: bench::serve::run,
     },
     Part {
         name: "snapshot",

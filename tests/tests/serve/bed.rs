@@ -1,14 +1,18 @@
-//! The builder that serves, and who asks it.
+//! The builder that serves, and the machines that ask it.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Provisioning;
 use tests::etcd;
-use tests::network::Namespace;
+use tests::network::{Link, Namespace};
 use tests::process::{self, Tied};
 use tests::programs::{self, recipe};
 use tests::run;
@@ -17,8 +21,33 @@ use tests::run;
 pub(crate) const SERVER: &str = "10.101.15.1:8081";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The demo's cluster, whose nodes are known by their cards, and ask the builder.
+/// The demo's cluster, whose nodes are known by their cards and ask the builder.
 pub(crate) fn built() -> Result<Provisioning> {
+    let copy = |from: &Path, to: &Path| process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()]);
+    let folder =
+        |ours: &Provisioning| Ok::<_, anyhow::Error>(ours.out().parent().context("out is in a folder")?.to_owned());
+    let made = ["out", "out.pki", "out.state"];
+    if let Some(kept) = BUILT.get() {
+        let ours = Provisioning::new()?;
+        for name in made {
+            copy(&kept.join(name), &folder(&ours)?.join(name))?;
+        }
+        return Ok(ours);
+    }
+    let ours = built_with(|last| format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n"))?;
+    let kept = run::current()?.folder("built")?;
+    for name in made {
+        copy(&folder(&ours)?.join(name), &kept.join(name))?;
+    }
+    let _ = BUILT.set(kept);
+    Ok(ours)
+}
+
+/// What the first [`built`] of this program made. The others copy it, since a build takes seconds.
+static BUILT: OnceLock<PathBuf> = OnceLock::new();
+
+/// The same with other words on the machine of the node whose address ends in that byte.
+pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
     let mut text = fs::read_to_string(recipe("demo"))?.replace(
@@ -27,7 +56,7 @@ pub(crate) fn built() -> Result<Provisioning> {
     );
     for last in [101, 102, 103] {
         let address = format!("address = \"10.101.15.{last}\"\n");
-        text = text.replace(&address, &format!("{address}mac = \"52:54:0a:65:0f:{last:02x}\"\n"));
+        text = text.replace(&address, &format!("{address}{}", machine(last)));
     }
     let path = run::current()?.folder("recipe")?.join("recipe.toml");
     fs::write(&path, text)?;
@@ -37,20 +66,31 @@ pub(crate) fn built() -> Result<Provisioning> {
 
 /// A running `builder serve`.
 pub(crate) struct Server {
-    _process: Tied,
+    process: Tied,
     log: PathBuf,
 }
 
 impl Server {
-    /// With these options besides.
-    pub(crate) fn start(provisioning: &Provisioning, options: &[&str]) -> Result<Self> {
+    /// It serves the output that was built, with these options besides.
+    pub(crate) fn start(ours: &Provisioning, options: &[&str]) -> Result<Self> {
+        Self::serve(ours, &ours.out(), &[&["--listen", SERVER], options].concat())
+    }
+
+    /// The same with another output, and all options.
+    pub(crate) fn serve(ours: &Provisioning, out: &Path, options: &[&str]) -> Result<Self> {
+        let mut builder = ours.network.world().command(&programs::builder()?.to_string_lossy());
+        builder.arg("serve").arg(out).args(options);
+        Self::run(&builder)
+    }
+
+    /// The same by a command line of the test's own.
+    pub(crate) fn run(command: &Command) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
-        let mut builder = provisioning.network.world().command(&programs::builder()?.to_string_lossy());
-        builder.arg("serve").arg(provisioning.out()).args(["--listen", SERVER]).args(options);
-        let server = Self { _process: Tied::spawn(&builder, &File::create(&log)?)?, log };
+        let mut server = Self { process: Tied::spawn(command, &File::create(&log)?)?, log };
         let end = Instant::now() + PATIENCE;
         while !server.said()?.contains("serving ") {
-            ensure!(Instant::now() < end, "builder serve does not begin:\n{}", server.said()?);
+            let over = server.process.ended()?.is_some() || Instant::now() >= end;
+            ensure!(!over, "builder serve does not begin:\n{}", server.said()?);
             sleep(Duration::from_millis(20));
         }
         Ok(server)
@@ -60,13 +100,112 @@ impl Server {
     pub(crate) fn said(&self) -> Result<String> {
         fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
+
+    /// Waits until it has said something: the log is written beside the answers.
+    pub(crate) fn says(&self, words: &str) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !self.said()?.contains(words) {
+            ensure!(Instant::now() < end, "the server does not say `{words}`:\n{}", self.said()?);
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends it a signal and gives its exit code.
+    pub(crate) fn end(mut self, signal: nix::sys::signal::Signal) -> Result<(Option<i32>, String)> {
+        // `setpriv` and `nsenter` become the builder: it has their process.
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.id())?), signal)?;
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(status) = self.process.ended()? {
+                return Ok((status.code(), self.said()?));
+            }
+            ensure!(Instant::now() < end, "the server goes on after {signal}");
+            sleep(Duration::from_millis(20));
+        }
+    }
 }
 
-/// The status and the text of a page, as somebody in a namespace gets it.
+/// The status and the text of a page, as a machine in a namespace gets it.
 pub(crate) fn ask(from: &Namespace, page: &str) -> Result<(u16, String)> {
+    curl(from, &[], &format!("http://{SERVER}/{page}"))
+}
+
+/// The same with options of curl's, and a whole URL.
+pub(crate) fn curl(from: &Namespace, options: &[&str], url: &str) -> Result<(u16, String)> {
     let mut curl = from.command("curl");
-    curl.args(["--silent", "--show-error", "--max-time", "10", "--write-out", "\n%{http_code}"]);
-    let said = process::run(curl.arg(format!("http://{SERVER}/{page}")))?.ok()?;
+    curl.args(["--silent", "--show-error", "--path-as-is", "--globoff", "--max-time", "10"]);
+    let said = process::run(curl.args(options).args(["--write-out", "\n%{http_code}"]).arg(url))?.ok()?;
     let (text, status) = said.rsplit_once('\n').context("curl says no status")?;
     Ok((status.parse()?, text.to_owned()))
+}
+
+/// Asks for something and expects an answer with this status and these words.
+pub(crate) fn expect(from: &Namespace, page: &str, status: u16, words: &str) -> Result<String> {
+    let (found, text) = ask(from, page)?;
+    ensure!(found == status && text.contains(words), "{page}: expected {status} with `{words}`, got {found}: {text}");
+    Ok(text)
+}
+
+/// What a node's machine asks for its document with.
+pub(crate) fn document_of(mac: &str) -> String {
+    format!("node.json?mac={}", mac.replace(':', "%3A"))
+}
+
+/// What iPXE on a machine asks for its script with.
+pub(crate) fn script_of(link: &Link) -> String {
+    format!("boot.ipxe?mac={}&serial=&uuid=", link.mac)
+}
+
+/// Reports a stage as a script that boots a machine was told to, from that machine.
+pub(crate) fn report(from: &Namespace, script: &str, stage: &str, why: &str) -> Result<(u16, String)> {
+    let url = report_url(script)?;
+    curl(from, &["--data-urlencode", &format!("stage={stage}"), "--data-urlencode", &format!("why={why}")], &url)
+}
+
+/// Where a script has the machine report to.
+pub(crate) fn report_url(script: &str) -> Result<String> {
+    let word = script.split_whitespace().find_map(|word| word.strip_prefix("etcd-image.report="));
+    Ok(word.with_context(|| format!("no report in {script}"))?.to_owned())
+}
+
+/// Whether a script installs.
+pub(crate) fn installs(script: &str) -> bool {
+    script.lines().any(|line| line.starts_with("kernel "))
+}
+
+/// Runs `builder allow` beside an output.
+pub(crate) fn allow(ours: &Provisioning, words: &[&str]) -> Result<String> {
+    let out = ours.out().to_string_lossy().into_owned();
+    programs::run_builder(&[&["allow", "--out", &out], words].concat())?.ok()
+}
+
+/// A connection to the server from a namespace.
+pub(crate) fn connect(from: &Namespace) -> Result<TcpStream> {
+    let server: SocketAddr = SERVER.parse()?;
+    let stream = from.within(move || TcpStream::connect_timeout(&server, Duration::from_secs(10)))??;
+    stream.set_read_timeout(Some(Duration::from_secs(15)))?;
+    Ok(stream)
+}
+
+/// What the server answers to these bytes, until it closes the connection or says nothing for a while.
+pub(crate) fn raw(from: &Namespace, request: &str) -> Result<String> {
+    let mut stream = connect(from)?;
+    stream.write_all(request.as_bytes())?;
+    read_all(&mut stream, Duration::from_secs(3))
+}
+
+/// All that comes until the end of the connection or a silence.
+pub(crate) fn read_all(stream: &mut TcpStream, silence: Duration) -> Result<String> {
+    stream.set_read_timeout(Some(silence))?;
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        all.extend_from_slice(&buffer[..count]);
+    }
+    Ok(String::from_utf8_lossy(&all).into_owned())
 }

@@ -1,26 +1,49 @@
-//! Documents go to their machines.
+//! From a machine that is switched on to a member: installed, reported, given its document.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{boot_all, wait_healthy};
+use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
-use tests::installer::{Installer, Machine, fetch};
+use tests::installer::{Installation, Installer, Machine, Outcome, fetch};
 use tests::need::Need;
 use tests::process;
 
-use crate::bed::{PATIENCE, SERVER, Server, ask, built};
+use crate::bed::{
+    PATIENCE, SERVER, Server, allow, ask, built, curl, document_of, expect, installs, report_url, script_of,
+};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip, Need::Curl];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("machines_become_their_nodes_by_the_builder_alone", NEEDS, cluster),
+        trial("an_installation_that_fails_says_why_and_is_tried_again", NEEDS, failed),
         trial("no_machine_gets_the_document_of_another", NEEDS, others),
+        trial("files_arrive_whole_by_http_and_https", NEEDS, whole),
         trial("documents_go_by_https_where_there_is_a_certificate", NEEDS, https),
     ]
+}
+
+/// The kernel's words in the script that iPXE on a machine is sent.
+fn words(host: &Host) -> Result<String> {
+    let script = expect(&host.link().namespace, &script_of(host.link()), 200, "kernel ")?;
+    let kernel = script.lines().find(|line| line.starts_with("kernel ")).unwrap_or_default();
+    Ok(kernel.trim_start_matches("kernel ").trim_end_matches(" || exit 1").to_owned())
+}
+
+/// Installs a machine by the kernel's words, as anaconda would.
+fn install(host: &Host, words: &str) -> Result<Installation> {
+    let machine = Machine { mac: Some(host.link().mac.clone()), serial: None };
+    let kickstart = fetch(words, &machine, &host.link().namespace)?;
+    Installer::new(&kickstart, &host.root()).cmdline(words).namespace(&host.link().namespace).run()
+}
+
+fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
+    let (_, board) = ask(ours.network.world(), "")?;
+    Ok(board.lines().find(|line| line.starts_with(node)).unwrap_or_default().to_owned())
 }
 
 /// From the network boot of three machines to a cluster; then one of them is lost, and comes back once the operator says so.
@@ -30,49 +53,72 @@ fn cluster() -> Result<()> {
     let server = Server::start(&ours, &["--open", "0", "--tree", &tree])?;
     let mut hosts =
         ["etcd-1", "etcd-2", "etcd-3"].map(|name| ours.machine(name)).into_iter().collect::<Result<Vec<_>>>()?;
-    let install = |host: &Host| -> Result<()> {
-        let boot = format!("boot.ipxe?mac={}", host.link().mac);
-        let (_, script) = ask(&host.link().namespace, &boot)?;
-        let kernel = script.lines().find(|line| line.starts_with("kernel ")).unwrap_or_default();
-        ensure!(kernel.contains(&format!("inst.ks=http://{SERVER}/image/centos7.ks")), "{script}");
-        let words = kernel.trim_start_matches("kernel ").trim_end_matches(" || exit");
-        let machine = Machine { mac: Some(host.link().mac.clone()), serial: None };
-        let kickstart = fetch(words, &machine, &host.link().namespace)?;
-        let installer = Installer::new(&kickstart, &host.root()).cmdline(words);
-        installer.namespace(&host.link().namespace).run()?.installed()?;
-        let (_, script) = ask(&host.link().namespace, &boot)?;
-        ensure!(
-            script.contains("was installed at") && !script.contains("kernel"),
-            "it would be installed again: {script}"
-        );
-        Ok(())
-    };
     for host in &mut hosts {
-        install(host)?;
+        let words = words(host)?;
+        install(host, &words)?.installed()?;
+        let line = line_of(&ours, host.name())?;
+        ensure!(line.contains(" installed "), "{line}");
+        let left = expect(&host.link().namespace, &script_of(host.link()), 200, "was installed at")?;
+        ensure!(!installs(&left), "it would be installed again: {left}");
+        let url = host.read("/etc/firstboot/report")?;
+        ensure!(url.trim() == report_url(&words)?, "{url}");
+        process::check("test", &["600", "=", &mode(&host.path("/etc/firstboot/report"))?])?;
         host.keep()?;
+    }
+    let said = server.said()?;
+    for stage in ["started", "installing", "installed"] {
+        ensure!(said.matches(&format!(": reports {stage}")).count() == 3, "{stage}:\n{said}");
     }
     boot_all(&mut hosts)?;
     for host in &hosts {
         wait_healthy(host, 3, PATIENCE)?;
+        server.says(&format!("{}: reports healthy", host.name()))?;
     }
-    let (_, board) = ask(ours.network.world(), "")?;
-    ensure!(board.lines().skip(1).all(|line| line.matches('T').count() == 2), "not all was given:\n{board}");
 
     let lost = &mut hosts[2];
     lost.pull_the_plug()?;
     lost.revert()?;
     lost.boot()?;
     let refused =
-        "journalctl -u firstboot | grep -q 'the document of etcd-3 was handed out at .* Remove .*out.served/etcd-3'";
+        "journalctl -u firstboot | grep -q 'was handed out at .* `builder allow etcd-3 --document` .*document-closed'";
     lost.wait_for(refused, PATIENCE)?;
     lost.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
-    let folder = ours.out().with_file_name("out.served").join("etcd-3");
-    fs::remove_dir_all(&folder)?;
+    server.says("etcd-3: reports refused: ")?;
+    let line = line_of(&ours, "etcd-3")?;
+    ensure!(line.contains(" refused ") && line.contains("document-closed"), "{line}");
+    allow(&ours, &["etcd-3", "--document"])?;
     lost.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_healthy(lost, 3, PATIENCE)?;
+    let left = expect(&lost.link().namespace, &script_of(lost.link()), 200, "was installed at")?;
+    ensure!(!installs(&left), "the remedy for the document reinstalls the machine: {left}");
     let said = server.said()?;
     ensure!(said.matches("etcd-3: its document is handed out").count() == 2, "{said}");
     ensure!(!said.contains("PRIVATE KEY"), "a key is in the log");
+    Ok(())
+}
+
+fn mode(path: &std::path::Path) -> Result<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(format!("{:o}", fs::metadata(path)?.permissions().mode() & 0o777))
+}
+
+fn failed() -> Result<()> {
+    let ours = built()?;
+    let tree = format!("http://{SERVER}/none/");
+    let server = Server::start(&ours, &["--tree", &tree])?;
+    let host = ours.machine("etcd-1")?;
+    // The overlay of another build, as from a stale mirror.
+    let overlay = ours.out().join("image/overlay.tar.gz");
+    let kept = fs::read(&overlay)?;
+    fs::write(&overlay, "another")?;
+    let ended = install(&host, &words(&host)?)?;
+    ensure!(matches!(ended.outcome, Outcome::PoweredOff(_)), "{:?}", ended.outcome);
+    server.says("etcd-1: reports failed: %post (fetch the overlay): no server has the overlay with sha256")?;
+    let line = line_of(&ours, "etcd-1")?;
+    ensure!(line.contains(" failed ") && line.contains("no server has the overlay"), "{line}");
+    fs::write(&overlay, kept)?;
+    install(&host, &words(&host)?)?.installed()?;
+    ensure!(line_of(&ours, "etcd-1")?.contains(" installed "), "{}", line_of(&ours, "etcd-1")?);
     Ok(())
 }
 
@@ -81,32 +127,45 @@ fn others() -> Result<()> {
     let server = Server::start(&ours, &[])?;
     let [one, two] = ["etcd-1", "etcd-2"].map(|name| ours.network.add(name));
     let (one, two) = (one?, two?);
-    let says = |mac: &str| format!("node.json?mac={}", mac.replace(':', "%3A"));
 
-    let (status, text) = ask(&one.namespace, &says(&two.mac))?;
+    let (status, text) = ask(&one.namespace, &document_of(&two.mac))?;
     ensure!(status == 403 && text.contains(&one.mac) && text.contains(&two.mac), "{status}: {text}");
-    let (status, text) = ask(&one.namespace, &says("52:54:00:00:00:09"))?;
-    ensure!(
-        status == 404 && text.contains("no node of this cluster is a machine with mac 52:54:00:00:00:09"),
-        "{text}"
-    );
-    let (status, _) = ask(&one.namespace, "node.json")?;
-    ensure!(status == 404, "who says nothing of itself gets {status}");
-    for page in
-        ["nodes/etcd-1/node.json", "image/../nodes/etcd-1/node.json", "image/%2e%2e/nodes/etcd-1/node.json", "image/"]
-    {
-        let (status, text) = ask(&one.namespace, page)?;
-        ensure!(status == 404 && !text.contains("payload"), "{page} is answered {status}");
-    }
+    expect(&one.namespace, &document_of("52:54:00:00:00:09"), 404, "mac 52:54:00:00:00:09 [unknown-machine]")?;
+    expect(&one.namespace, "node.json", 404, "[unknown-machine]")?;
 
-    let (status, text) = ask(&one.namespace, &says(&one.mac))?;
-    ensure!(status == 200 && text == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?, "{status}");
-    let (status, _) = ask(&one.namespace, &says(&one.mac))?;
-    ensure!(status == 200, "it was lost, perhaps, and is {status} when it is asked again");
-    let (status, kickstart) = ask(&one.namespace, "image/centos7.ks")?;
-    ensure!(status == 200 && kickstart == ours.kickstart()?, "{status}");
-    let said = server.said()?;
-    ensure!(said.contains("10.101.15.101 refused: it says that it is etcd-2"), "{said}");
+    let text = expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
+    ensure!(text == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?, "{text}");
+    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
+    server.says("[wrong-card]")?;
+    server.says("etcd-1: its document is handed out")?;
+    Ok(())
+}
+
+fn whole() -> Result<()> {
+    let ours = built()?;
+    let one = ours.network.add("etcd-1")?;
+    let image = ours.out().join("image");
+    let sums = fs::read_to_string(image.join("SHA256SUMS"))?;
+    let wanted = sums.lines().find(|line| line.ends_with("  overlay.tar.gz")).unwrap_or_default();
+    let own = ours.pki().join("nodes/etcd-1");
+    let [cert, key] = ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
+    for (scheme, options) in [("http", &[][..]), ("https", &["--tls-cert", &cert, "--tls-key", &key])] {
+        let _server = Server::start(&ours, options)?;
+        // Whole, resumed, in the middle, two files on one connection, and many at once.
+        let script = "set -eu; cd \"$(mktemp -d)\"; get() { curl -skS --fail --max-time 60 \"$@\"; }\n\
+             get -o whole \"$1/overlay.tar.gz\"\n\
+             head -c 1000000 whole > resumed; get -C - -o resumed \"$1/overlay.tar.gz\"; cmp whole resumed\n\
+             get -r 5-1048580 \"$1/overlay.tar.gz\" | cmp - <(tail -c +6 whole | head -c 1048576)\n\
+             get -r -7 \"$1/overlay.tar.gz\" | cmp - <(tail -c 7 whole)\n\
+             get -o a \"$1/centos7.ks\" -o b \"$1/overlay.tar.gz\" -o c \"$1/SHA256SUMS\"; cmp b whole; cmp c \"$2/SHA256SUMS\"\n\
+             for n in 1 2 3 4 5 6 7 8; do get -o \"many-$n\" \"$1/overlay.tar.gz\" & done; wait\n\
+             for n in 1 2 3 4 5 6 7 8; do cmp \"many-$n\" whole; done\n\
+             sha256sum whole; rm -rf \"$PWD\"";
+        let mut bash = one.namespace.command("bash");
+        bash.args(["-c", script, "bash", &format!("{scheme}://{SERVER}/image")]).arg(&image);
+        let said = process::run(&mut bash)?.ok()?;
+        ensure!(said.split(' ').next() == wanted.split(' ').next(), "{scheme}: {said} is not {wanted}");
+    }
     Ok(())
 }
 
@@ -116,16 +175,15 @@ fn https() -> Result<()> {
     let [cert, key] = ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());
     let server = Server::start(&ours, &["--json", "--tls-cert", &cert, "--tls-key", &key])?;
     let one = ours.network.add("etcd-1")?;
-    let mut curl = one.namespace.command("curl");
-    curl.args(["--silent", "--show-error", "--fail", "--max-time", "10"])
-        .arg("--cacert")
-        .arg(ours.pki().join("ca.crt"));
-    curl.args(["--connect-to", &format!("etcd-1:443:{SERVER}"), &format!("https://etcd-1/node.json?mac={}", one.mac)]);
-    let document = process::run(&mut curl)?.ok()?;
-    ensure!(document == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?, "{document}");
-    let (said, plain) = (server.said()?, ask(&one.namespace, "node.json"));
+    let ca = ours.pki().join("ca.crt").to_string_lossy().into_owned();
+    let to = format!("etcd-1:443:{SERVER}");
+    let url = format!("https://etcd-1/{}", document_of(&one.mac));
+    let (status, document) = curl(&one.namespace, &["--cacert", &ca, "--connect-to", &to], &url)?;
+    ensure!(status == 200 && document == fs::read_to_string(ours.out().join("nodes/etcd-1/node.json"))?, "{document}");
+    let plain = ask(&one.namespace, "node.json");
     ensure!(plain.is_err(), "plain http is answered: {plain:?}");
-    let line: serde_json::Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
-    ensure!(line["node"] == "etcd-1" && line["from"] == "10.101.15.101" && line["time"].is_string(), "{line}");
+    server.says("\"node\":\"etcd-1\"")?;
+    let line: serde_json::Value = serde_json::from_str(server.said()?.lines().last().unwrap_or_default())?;
+    ensure!(line["card"] == one.mac.as_str() && line["from"] == "10.101.15.101" && line["time"].is_string(), "{line}");
     Ok(())
 }

@@ -1,0 +1,69 @@
+//! `builder allow`: the operator's word that `builder serve` may install a machine again, or hand out its document again.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use recipes::Label;
+
+use crate::say;
+use crate::serve::Cluster;
+use crate::serve::record::{self, Handing, Installation};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The nodes
+    #[arg(required_unless_present = "all", value_name = "NAME")]
+    nodes: Vec<Label>,
+    /// All nodes of the output
+    #[arg(long, conflicts_with = "nodes")]
+    all: bool,
+    /// At its next boot from the network the machine is installed, which wipes its disk. It gets its document then, too
+    #[arg(long, required_unless_present = "document")]
+    install: bool,
+    /// The machine may fetch its document again
+    #[arg(long)]
+    document: bool,
+    /// The output that is served
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+    /// The folder of the server's records [default: OUT.state]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+/// Allows it. A server that runs takes it into account at once.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let out = options.out.canonicalize().with_context(|| format!("cannot find {}", options.out.display()))?;
+    let state = options.state.clone().unwrap_or_else(|| record::beside(&out));
+    let cluster = Cluster::read(&out, &state)?;
+    let known: Vec<Label> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+    let names = if options.all { &known } else { &options.nodes };
+    for name in names {
+        let all: Vec<&str> = known.iter().map(Label::as_str).collect();
+        ensure!(
+            cluster.node(name.as_str()).is_some(),
+            "{name} is not a node of {}, which has {}",
+            out.display(),
+            all.join(", ")
+        );
+    }
+    if !cluster.record.reaches_back() {
+        say::note(format!(
+            "warning: {} is not the record that the cluster's first build began: is it the one that the server has (--state)?",
+            cluster.record.folder().display()
+        ));
+    }
+    let _lock = cluster.record.lock()?;
+    for name in names {
+        if options.install {
+            cluster.record.put_installation(name, &Installation::allowed())?;
+            say::result(format!("{name}: installed at its next boot from the network, which wipes its disk\n"))?;
+        }
+        if options.document {
+            cluster.record.put_handing(name, &Handing::allowed())?;
+            say::result(format!("{name}: its document is handed out again\n"))?;
+        }
+    }
+    Ok(())
+}

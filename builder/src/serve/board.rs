@@ -1,0 +1,64 @@
+//! The table of nodes: which there are, and how far each is.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use hyper::StatusCode;
+use recipes::Label;
+
+use super::pages::{Reply, text_reply};
+use super::record::{Next, Record, time};
+use super::site::Site;
+
+/// What is shown of one node.
+#[derive(Debug, Default)]
+struct Row {
+    installation: Option<String>,
+    since: Option<String>,
+    tries: Option<String>,
+    document: Option<String>,
+    why: Option<String>,
+}
+
+/// The table.
+pub(super) fn board(site: &Site) -> Result<Reply> {
+    let cluster = site.cluster()?;
+    let mut text = line(["NODE", "ADDRESS", "INSTALLATION", "SINCE", "TRIES", "DOCUMENT", "WHY"]);
+    for node in &cluster.nodes {
+        // A record that cannot be read is shown in its node's line: the others matter as much.
+        let row = row(site, &cluster.record, &node.name)
+            .unwrap_or_else(|error| Row { why: Some(format!("{error:#}")), ..Row::default() });
+        let address = node.address.to_string();
+        let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let cells = [row.installation, row.since, row.tries, row.document].map(cell);
+        let [installation, since, tries, document] = &cells;
+        let why = row.why.unwrap_or_default();
+        text.push_str(&line([node.name.as_str(), &address, installation, since, tries, document, &why]));
+    }
+    Ok(text_reply(StatusCode::OK, text))
+}
+
+fn row(site: &Site, record: &Record, node: &Label) -> Result<Row> {
+    let document = site.handing(record, node)?.and_then(|handing| handing.first).map(time::text);
+    let Some(installation) = record.installation(node)? else {
+        return Ok(Row { document, ..Row::default() });
+    };
+    let last = installation.last.as_ref();
+    let step = last.map_or("allowed", |last| last.step.as_str());
+    let held = if installation.next(site.retries) == Next::Held { "held, " } else { "" };
+    Ok(Row {
+        installation: Some(format!("{held}{step}")),
+        since: last.map(|last| time::text(last.at)),
+        tries: Some(installation.attempts.to_string()),
+        document,
+        why: last.and_then(|last| last.why.clone()),
+    })
+}
+
+fn line([node, address, installation, since, tries, document, why]: [&str; 7]) -> String {
+    let mut text = String::new();
+    let _ = write!(text, "{node:<16}{address:<17}{installation:<36}{since:<22}{tries:<7}{document:<22}{why}");
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}

@@ -1,0 +1,127 @@
+//! The body of an answer: words, or a piece of a file. A file goes out by sendfile(2) where the connection can, because that
+//! takes a quarter of the time of reading and writing it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
+
+use super::files::Piece;
+
+/// How much of a file is read at once, where it has to be.
+const READ: u64 = 1 << 17;
+
+/// Stands for the bytes of a file in what hyper hands to the connection, which knows it by its address and sends the file.
+pub(super) static PLACEHOLDER: [u8; 1 << 20] = [0; 1 << 20];
+
+/// The files that a connection is to send, in the order of their placeholders.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outbox(Arc<Mutex<VecDeque<Piece>>>);
+
+impl Outbox {
+    pub(super) fn lock(&self) -> MutexGuard<'_, VecDeque<Piece>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Some bytes, or the placeholder of as many bytes of a file.
+#[derive(Debug)]
+pub(super) enum Data {
+    Bytes(Bytes),
+    File(u64),
+}
+
+impl Buf for Data {
+    fn remaining(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.remaining(),
+            Self::File(left) => usize::try_from(*left).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes.chunk(),
+            Self::File(_) => &PLACEHOLDER[..self.remaining().min(PLACEHOLDER.len())],
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.advance(count),
+            Self::File(left) => *left = left.saturating_sub(count as u64),
+        }
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Words.
+    Text(Bytes),
+    /// A file that the connection sends itself.
+    Sent(Option<Piece>, Outbox),
+    /// A file that is read, because it is encrypted on its way.
+    Read(Piece),
+}
+
+impl Answer {
+    pub(super) fn text(text: String) -> Self {
+        Self::Text(text.into())
+    }
+
+    fn left(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Sent(piece, _) => piece.as_ref().map_or(0, |piece| piece.length),
+            Self::Read(piece) => piece.length,
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Data;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Data>>>> {
+        if self.left() == 0 {
+            return Poll::Ready(None);
+        }
+        let data = match &mut *self {
+            Self::Text(text) => Data::Bytes(std::mem::take(text)),
+            // Only here, when hyper takes it: the answer to a HEAD is never taken, and would leave its file in the outbox.
+            Self::Sent(piece, outbox) => {
+                let length = piece.as_ref().map_or(0, |piece| piece.length);
+                outbox.lock().extend(piece.take());
+                Data::File(length)
+            }
+            Self::Read(piece) => Data::Bytes(read(piece)?),
+        };
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left())
+    }
+}
+
+/// The next bytes of a piece. They are in the page cache, as a rule, so that this does not wait.
+fn read(piece: &mut Piece) -> io::Result<Bytes> {
+    let mut buffer = vec![0; usize::try_from(piece.length.min(READ)).unwrap_or_default()];
+    let count = piece.file.read_at(&mut buffer, piece.start)?;
+    if count == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
+    }
+    buffer.truncate(count);
+    piece.start += count as u64;
+    piece.length -= count as u64;
+    Ok(buffer.into())
+}

@@ -1,0 +1,221 @@
+//! How many connections are open at once, and whose. Where all slots are taken, the source that has most of them gives one up,
+//! its oldest: so that a machine that asks once is answered, whatever others do.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::AbortHandle;
+
+/// The most connections at once.
+const TOTAL: usize = 1024;
+/// The most of them from one source.
+const SOURCE: usize = TOTAL / 2;
+/// Files that are open for other reasons than a connection.
+const OTHER_FILES: u64 = 64;
+
+/// All open connections.
+#[derive(Debug, Clone)]
+pub(super) struct Connections(Arc<Mutex<Table>>);
+
+#[derive(Debug)]
+struct Table {
+    total: usize,
+    source: usize,
+    open: usize,
+    next: u64,
+    by_source: HashMap<IpAddr, VecDeque<Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    /// Ends the connection's task; missing for the moment in which the task is started.
+    task: Option<AbortHandle>,
+}
+
+/// The slot of one connection. Dropping it frees the slot.
+#[derive(Debug)]
+pub(super) struct Slot {
+    table: Arc<Mutex<Table>>,
+    source: IpAddr,
+    id: u64,
+}
+
+/// What is to be done with a connection that has just come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Admit,
+    /// Admit it, once this source has given up its oldest connection.
+    InSlotOf(IpAddr),
+    Refuse,
+}
+
+impl Connections {
+    /// As many as this process may have files for.
+    pub(super) fn new() -> Self {
+        let files = raise_limit();
+        // A connection needs its socket and the file that it sends.
+        let total = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(TOTAL).clamp(2, TOTAL);
+        Self::with(total, SOURCE.min(total.div_ceil(2)))
+    }
+
+    fn with(total: usize, source: usize) -> Self {
+        let table = Table { total, source, open: 0, next: 0, by_source: HashMap::new() };
+        Self(Arc::new(Mutex::new(table)))
+    }
+
+    /// A slot for a connection from an address; `None` where it has to be closed.
+    pub(super) fn admit(&self, from: IpAddr) -> Option<Slot> {
+        let source = source(from);
+        let mut table = lock(&self.0);
+        match table.judge(source) {
+            Verdict::Refuse => return None,
+            Verdict::InSlotOf(other) => table.end_oldest(other),
+            Verdict::Admit => {}
+        }
+        let id = table.next;
+        table.next += 1;
+        table.open += 1;
+        table.by_source.entry(source).or_default().push_back(Entry { id, task: None });
+        Some(Slot { table: Arc::clone(&self.0), source, id })
+    }
+}
+
+impl Slot {
+    /// The task that serves the connection, so that it can be ended.
+    pub(super) fn is_served_by(table: &Connections, source_of: IpAddr, id: u64, task: AbortHandle) {
+        let mut table = lock(&table.0);
+        let entries = table.by_source.get_mut(&source(source_of));
+        match entries.and_then(|entries| entries.iter_mut().find(|entry| entry.id == id)) {
+            Some(entry) => entry.task = Some(task),
+            // It gave up its slot before it had begun, or is through already.
+            None => task.abort(),
+        }
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        lock(&self.table).remove(self.source, self.id);
+    }
+}
+
+impl Table {
+    fn judge(&self, source: IpAddr) -> Verdict {
+        let own = self.by_source.get(&source).map_or(0, VecDeque::len);
+        if own >= self.source {
+            return Verdict::Refuse;
+        }
+        if self.open < self.total {
+            return Verdict::Admit;
+        }
+        let largest = self.by_source.iter().max_by_key(|(_, entries)| entries.len());
+        // Equals do not give way to each other: slots would only change hands.
+        match largest {
+            Some((other, entries)) if entries.len() > own + 1 => Verdict::InSlotOf(*other),
+            _ => Verdict::Refuse,
+        }
+    }
+
+    fn end_oldest(&mut self, source: IpAddr) {
+        let Some(entry) = self.by_source.get_mut(&source).and_then(VecDeque::pop_front) else { return };
+        self.open -= 1;
+        if let Some(task) = entry.task {
+            task.abort();
+        }
+    }
+
+    fn remove(&mut self, source: IpAddr, id: u64) {
+        let Some(entries) = self.by_source.get_mut(&source) else { return };
+        let before = entries.len();
+        entries.retain(|entry| entry.id != id);
+        self.open -= before - entries.len();
+        if entries.is_empty() {
+            self.by_source.remove(&source);
+        }
+    }
+}
+
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who counts as one: an IPv4 address; of IPv6 the network of 64 bits, in which a machine has as many addresses as it wants.
+fn source(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(address) => {
+            let mut octets = address.octets();
+            octets[8..].fill(0);
+            IpAddr::V6(Ipv6Addr::from(octets))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// How many files this process may have open, after asking for as many as the system allows and all connections need.
+fn raise_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let needed = TOTAL as u64 * 2 + OTHER_FILES;
+    let current = limit.current.unwrap_or(u64::MAX);
+    let wanted = limit.maximum.unwrap_or(u64::MAX).min(needed).max(current);
+    if wanted > current && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).is_ok()
+    {
+        return wanted;
+    }
+    current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    #[test]
+    fn one_source_has_half_of_the_slots() {
+        let connections = Connections::with(8, 4);
+        let greedy: Vec<_> = (0..8).map(|_| connections.admit(ip(1))).collect();
+        assert_eq!(greedy.iter().flatten().count(), 4);
+        assert!(connections.admit(ip(2)).is_some());
+        drop(greedy);
+        assert!(connections.admit(ip(1)).is_some(), "what was dropped is free again");
+    }
+
+    #[test]
+    fn the_source_with_most_gives_way_to_one_that_has_few() {
+        let connections = Connections::with(6, 4);
+        let most: Vec<_> = (0..4).filter_map(|_| connections.admit(ip(1))).collect();
+        let some: Vec<_> = (0..2).filter_map(|_| connections.admit(ip(2))).collect();
+        let late = connections.admit(ip(3));
+        assert!(late.is_some() && lock(&connections.0).by_source[&ip(1)].len() == 3);
+        assert_eq!(lock(&connections.0).by_source[&ip(1)][0].id, most[1].id(), "the oldest went");
+        drop(most);
+        assert_eq!(lock(&connections.0).open, 3, "a slot that was given up is not freed twice");
+        drop((some, late));
+        assert_eq!(lock(&connections.0).open, 0);
+        assert!(lock(&connections.0).by_source.is_empty());
+    }
+
+    #[test]
+    fn equals_do_not_take_each_others_slots() {
+        let connections = Connections::with(2, 1);
+        let _held = [connections.admit(ip(1)), connections.admit(ip(2))];
+        assert!(connections.admit(ip(3)).is_none());
+    }
+
+    #[test]
+    fn a_machine_has_one_source_whatever_its_form() {
+        assert_eq!(source("::ffff:10.0.0.1".parse().unwrap()), ip(1));
+        assert_eq!(source("2001:db8::1:2:3:4".parse().unwrap()), source("2001:db8::9".parse().unwrap()));
+        assert_ne!(source("2001:db8:0:1::1".parse().unwrap()), source("2001:db8::1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,58 @@
+//! Where to listen: an address and a port, as the operator writes it.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+/// One place on the command line. `localhost` is two addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listen(pub(super) Vec<SocketAddr>);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self(vec![address]));
+        }
+        let expected = "expected ADDRESS:PORT as in 10.0.0.5:8080, [2001:db8::5]:8080, 0.0.0.0:8080 or localhost:8080";
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(format!("it has no port; {expected}"));
+        };
+        let port = port.parse().map_err(|_| format!("`{port}` is not a port; {expected}"))?;
+        if host.eq_ignore_ascii_case("localhost") {
+            return Ok(Self(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]));
+        }
+        // A name may change its address, and a machine may have several: which one is meant is for the operator to say.
+        Err(format!("`{host}` is not an address of this host; {expected}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_or_localhost_with_a_port() {
+        for (text, addresses) in [
+            ("10.0.0.5:80", &["10.0.0.5:80"][..]),
+            ("[::]:8080", &["[::]:8080"]),
+            ("localhost:8080", &["127.0.0.1:8080", "[::1]:8080"]),
+            ("LocalHost:1", &["127.0.0.1:1", "[::1]:1"]),
+        ] {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            assert_eq!(text.parse(), Ok(Listen(addresses)), "{text}");
+        }
+        for (text, words) in [
+            ("10.0.0.5", "no port"),
+            ("localhost", "no port"),
+            ("localhost:http", "`http` is not a port"),
+            ("localhost:70000", "`70000` is not a port"),
+            ("server:80", "`server` is not an address"),
+            (":80", "`` is not an address"),
+            ("::1:80", "`::1` is not an address"),
+        ] {
+            let error = text.parse::<Listen>().unwrap_err();
+            assert!(error.contains(words) && error.contains("expected ADDRESS:PORT"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What is logged: one bounded line of printable ASCII for each event, written by a thread of its own. No client can fill the
+//! disk by it, forge a line, or hold the server up where nobody reads it; and a disk that is full stops the log alone.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use recipes::Mac;
+use serde::Serialize;
+
+use super::record::time;
+use crate::say;
+
+/// The longest text in a line.
+const LONGEST: usize = 400;
+/// So many lines of one asker and of all are written in a period.
+const PERIOD: Duration = Duration::from_secs(10);
+const PER_SOURCE: u32 = 20;
+const PER_PERIOD: u32 = 400;
+/// The source of the server's own trouble.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// Lines that wait to be written.
+const QUEUE: usize = 1024;
+
+/// An event.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Line {
+    #[serde(serialize_with = "as_text")]
+    pub(super) time: SystemTime,
+    pub(super) from: IpAddr,
+    /// The network card that has the address, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) card: Option<Mac>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<String>,
+    /// The id of a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<&'static str>,
+    pub(super) what: String,
+}
+
+fn as_text<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time::text(*at))
+}
+
+/// What is written: an event on standard output, or what the server itself cannot do, on standard error.
+#[derive(Debug)]
+enum Entry {
+    Event(Line),
+    Trouble(String),
+}
+
+/// The way to the log.
+#[derive(Debug, Clone)]
+pub(super) struct Log(SyncSender<Entry>);
+
+impl Log {
+    /// Starts the thread that writes; `json` for programs.
+    pub(super) fn start(json: bool) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&receiver, json))?;
+        Ok(Self(sender))
+    }
+
+    /// Logs an event, or leaves it out where too many wait: no request waits for its log.
+    pub(super) fn add(&self, mut line: Line) {
+        line.what = printable(&line.what);
+        let _ = self.0.try_send(Entry::Event(line));
+    }
+
+    /// Logs what the server itself cannot do: the disk is full, the output is damaged.
+    pub(super) fn trouble(&self, error: &anyhow::Error) {
+        let _ = self.0.try_send(Entry::Trouble(printable(&format!("{error:#}"))));
+    }
+}
+
+fn write_all(entries: &Receiver<Entry>, json: bool) {
+    let mut budget = Budget::new(Instant::now());
+    loop {
+        let received = entries.recv_timeout(PERIOD);
+        if let Some(left_out) = budget.turn(Instant::now()) {
+            let text = format!("{left_out} more lines were left out in {} s", PERIOD.as_secs());
+            let json_line = format!("{{\"left-out\":{left_out}}}");
+            let _ = say::result(if json {
+                json_line + "\n"
+            } else {
+                format!("{} {text}\n", time::text(SystemTime::now()))
+            });
+        }
+        match received {
+            Ok(Entry::Trouble(text)) if budget.allows(HERE, true) => say::trouble(&text),
+            Ok(Entry::Event(line)) if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) => {
+                // What cannot be written is lost: a full disk must not stop the server.
+                let _ = say::result(text(&line, json) + "\n");
+            }
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn text(line: &Line, json: bool) -> String {
+    if json {
+        return serde_json::to_string(line).unwrap_or_default();
+    }
+    let card = line.card.map_or_else(String::new, |card| format!(" ({card})"));
+    let node = line.node.as_deref().map_or_else(String::new, |node| format!(" {node}:"));
+    let refused = line.refused.map_or_else(String::new, |id| format!(" [{id}]"));
+    format!("{} {}{card}{node} {}{refused}", time::text(line.time), line.from, line.what)
+}
+
+/// Text of printable ASCII, cut to what a line has room for.
+pub(super) fn printable(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if c == ' ' || c.is_ascii_graphic() {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+        if out.len() >= LONGEST {
+            out.truncate(LONGEST);
+            out.push_str("...");
+            break;
+        }
+    }
+    out
+}
+
+/// How many lines may still be written in this period.
+#[derive(Debug)]
+struct Budget {
+    since: Instant,
+    written: u32,
+    left_out: u32,
+    by_source: HashMap<IpAddr, u32>,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { since: now, written: 0, left_out: 0, by_source: HashMap::new() }
+    }
+
+    /// Begins a new period where the old one is over, and says how many lines that left out.
+    fn turn(&mut self, now: Instant) -> Option<u32> {
+        if now.duration_since(self.since) < PERIOD {
+            return None;
+        }
+        let left_out = self.left_out;
+        *self = Self::new(now);
+        (left_out > 0).then_some(left_out)
+    }
+
+    /// What was given to a node is logged however much others ask for.
+    fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
+        // Only what is written enters the table, so that the table is bounded, too.
+        let own = self.by_source.get(&from).copied().unwrap_or_default();
+        let allowed = own < PER_SOURCE && (to_a_node || self.written < PER_PERIOD);
+        if allowed {
+            self.by_source.insert(from, own + 1);
+            self.written += 1;
+        } else {
+            self.left_out += 1;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_printable_and_short() {
+        assert_eq!(printable("a\nb\u{202e}\x1b[2Jä"), "a\\nb\\u{202e}\\u{1b}[2J\\u{e4}");
+        let long = printable(&"\u{1f980}".repeat(10_000));
+        assert!(long.len() <= LONGEST + 3 && long.ends_with("..."), "{}", long.len());
+        assert_eq!(printable("etcd-1 is \"fine\" \\"), "etcd-1 is \"fine\" \\");
+    }
+
+    #[test]
+    fn one_asker_does_not_fill_the_log() {
+        let begun = Instant::now();
+        let mut budget = Budget::new(begun);
+        let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
+        assert_eq!((0..100).filter(|_| budget.allows(ip(1), false)).count(), PER_SOURCE as usize);
+        assert!(budget.allows(ip(2), false), "another asker has lines of its own");
+        assert_eq!(budget.turn(begun + Duration::from_secs(9)), None);
+        assert_eq!(budget.turn(begun + PERIOD), Some(80));
+        assert!(budget.allows(ip(1), false));
+    }
+
+    #[test]
+    fn many_askers_do_not_fill_the_log() {
+        let mut budget = Budget::new(Instant::now());
+        let askers = (0..=255).flat_map(|a| (0..=255).map(move |b| IpAddr::from([10, 0, a, b])));
+        assert_eq!(askers.filter(|ip| budget.allows(*ip, false)).count(), PER_PERIOD as usize);
+        assert!(budget.by_source.len() <= PER_PERIOD as usize);
+        assert!(budget.allows(IpAddr::from([10, 9, 9, 9]), true), "what a node was given is logged all the same");
+    }
+
+    #[test]
+    fn a_line_names_the_card_and_the_reason() {
+        let line = Line {
+            time: SystemTime::UNIX_EPOCH,
+            from: IpAddr::from([10, 0, 0, 1]),
+            card: "52:54:00:00:00:01".parse().ok(),
+            node: Some("etcd-1".to_owned()),
+            refused: Some("held"),
+            what: "no".to_owned(),
+        };
+        assert_eq!(text(&line, false), "1970-01-01T00:00:00Z 10.0.0.1 (52:54:00:00:00:01) etcd-1: no [held]");
+        let json: serde_json::Value = serde_json::from_str(&text(&line, true)).unwrap();
+        assert_eq!(json["card"], "52:54:00:00:00:01");
+        assert_eq!(json["time"], "1970-01-01T00:00:00Z");
+    }
+}

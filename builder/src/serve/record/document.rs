@@ -1,0 +1,75 @@
+//! The handing out of one node's document, as a pure state: for how long after the first time it is handed out again.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::time;
+
+/// What is recorded of a node's document. A node without a record was not given its document since the record began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Handing {
+    /// When it was handed out first, since that was last allowed.
+    #[serde(default, with = "time::option", skip_serializing_if = "Option::is_none")]
+    pub(crate) first: Option<SystemTime>,
+}
+
+impl Handing {
+    /// A document that the operator allowed to be handed out again.
+    pub(crate) fn allowed() -> Self {
+        Self::default()
+    }
+
+    /// Whether it may be handed out. It may for the whole `window` after the first time: the answer may be lost, or the
+    /// machine's power. A machine whose newest installation `began` after that has lost its document, and a new window begins.
+    pub(crate) fn is_open(&self, began: Option<SystemTime>, now: SystemTime, window: Duration) -> bool {
+        let Some(first) = self.since(began) else { return true };
+        // A clock that was set back closes nothing.
+        now.duration_since(first).unwrap_or_default() <= window
+    }
+
+    /// It is handed out.
+    pub(crate) fn hand(&mut self, began: Option<SystemTime>, now: SystemTime) {
+        self.first = Some(self.since(began).unwrap_or(now));
+    }
+
+    /// When it was handed out first since the newest installation began.
+    fn since(&self, began: Option<SystemTime>) -> Option<SystemTime> {
+        self.first.filter(|first| began.is_none_or(|began| began <= *first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(900);
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    #[test]
+    fn it_is_handed_out_again_until_the_window_closes() {
+        let mut handing = Handing::allowed();
+        assert!(handing.is_open(None, at(0), WINDOW));
+        handing.hand(None, at(0));
+        handing.hand(None, at(600));
+        assert_eq!(handing.first, Some(at(0)), "the first time counts");
+        assert!(handing.is_open(None, at(900), WINDOW));
+        assert!(!handing.is_open(None, at(901), WINDOW));
+        assert!(handing.is_open(None, at(0) - Duration::from_secs(5), WINDOW), "the clock was set back");
+    }
+
+    #[test]
+    fn a_machine_that_is_installed_again_gets_it_again() {
+        let mut handing = Handing::allowed();
+        handing.hand(Some(at(0)), at(10));
+        assert!(!handing.is_open(Some(at(0)), at(5000), WINDOW));
+        assert!(handing.is_open(Some(at(4000)), at(5000), WINDOW));
+        handing.hand(Some(at(4000)), at(5000));
+        assert!(handing.is_open(Some(at(4000)), at(5900), WINDOW));
+        assert!(!handing.is_open(Some(at(4000)), at(5901), WINDOW));
+    }
+}

@@ -1,0 +1,258 @@
+//! The installation of one node's machine, as a pure state: when it may begin, how far it is, what ends it.
+
+use std::time::SystemTime;
+
+use recipes::Stage;
+use serde::{Deserialize, Serialize};
+
+use super::time;
+
+/// What is recorded of a node's installation. A node without a record was not installed since the record began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Installation {
+    /// How often the machine was sent the installer since an installation was last allowed.
+    pub(crate) attempts: u32,
+    /// Proves that a report comes from the newest attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+    /// The last thing that happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<Event>,
+    /// When the newest attempt began.
+    #[serde(default, with = "time::option", skip_serializing_if = "Option::is_none")]
+    pub(crate) began: Option<SystemTime>,
+    /// When the installation was complete. It ends the installation: the machine boots from its disk from then on.
+    #[serde(default, with = "time::option", skip_serializing_if = "Option::is_none")]
+    pub(crate) installed: Option<SystemTime>,
+}
+
+/// Something that happened to an installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Event {
+    /// What.
+    pub(crate) step: Step,
+    /// When.
+    #[serde(with = "time")]
+    pub(crate) at: SystemTime,
+    /// Why, where something failed or was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
+}
+
+/// What the server saw, and what the machine reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Step {
+    /// iPXE was sent the script that installs.
+    Sent,
+    /// The kickstart was fetched for this node, by a machine that was sent the installer.
+    Kickstart,
+    /// The kickstart was fetched by the node's machine, which something else booted into the installer.
+    ByHand,
+    /// The node document was handed out, so that the machine is installed.
+    Document,
+    /// The machine reported a stage.
+    #[serde(untagged)]
+    Reported(Stage),
+}
+
+/// What a machine that boots from the network is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Install: this is the attempt with that number.
+    Install(u32),
+    /// Boot from the disk: it was installed at this time.
+    Disk(SystemTime),
+    /// Boot from the disk: every attempt was made and none was completed.
+    Held,
+    /// Boot from the disk: the record does not reach back to the node's first installation.
+    Unknown,
+}
+
+/// Why a report is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StaleReport;
+
+impl Installation {
+    /// An installation that the operator allowed.
+    pub(crate) fn allowed() -> Self {
+        Self::default()
+    }
+
+    /// What the machine is to do. `retries`: how often an installation that does not finish is tried again.
+    pub(crate) fn next(&self, retries: u32) -> Next {
+        match self.installed {
+            Some(at) => Next::Disk(at),
+            None if self.attempts > retries => Next::Held,
+            None => Next::Install(self.attempts + 1),
+        }
+    }
+
+    /// The machine is sent the installer.
+    pub(crate) fn send(&mut self, token: String, now: SystemTime) {
+        self.attempts += 1;
+        self.token = Some(token);
+        self.began = Some(now);
+        self.happened(Step::Sent, now, None);
+    }
+
+    /// Takes the report of a stage.
+    ///
+    /// # Errors
+    /// Where the token is not that of the newest attempt.
+    pub(crate) fn report(
+        &mut self,
+        token: &str,
+        stage: Stage,
+        why: Option<String>,
+        now: SystemTime,
+    ) -> Result<(), StaleReport> {
+        if self.token.as_deref() != Some(token) {
+            return Err(StaleReport);
+        }
+        // What is installed stays so, whatever is reported late.
+        if self.installed.is_some() && !stage.follows_installation() {
+            return Err(StaleReport);
+        }
+        if stage.follows_installation() {
+            self.installed.get_or_insert(now);
+        }
+        self.happened(Step::Reported(stage), now, why);
+        Ok(())
+    }
+
+    /// The node's kickstart was fetched. Without an attempt of this server's something else installs the machine and will
+    /// not report: the record must not let iPXE install over that.
+    pub(crate) fn kickstart(&mut self, now: SystemTime) {
+        if self.installed.is_none() && self.attempts == 0 {
+            self.began = Some(now);
+            self.installed = Some(now);
+            self.happened(Step::ByHand, now, None);
+        } else if self.installed.is_none() {
+            self.happened(Step::Kickstart, now, None);
+        }
+    }
+
+    /// The node document was handed out: only an installed system asks for it, so its report was lost, or something else
+    /// installed it.
+    pub(crate) fn document(&mut self, now: SystemTime) {
+        if self.installed.is_none() {
+            self.installed = Some(now);
+            self.happened(Step::Document, now, None);
+        }
+    }
+
+    fn happened(&mut self, step: Step, at: SystemTime, why: Option<String>) {
+        self.last = Some(Event { step, at, why });
+    }
+}
+
+impl Step {
+    /// The step in words, for the log and the table of nodes.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent the installer",
+            Self::Kickstart => "took the kickstart",
+            Self::ByHand => "took the kickstart, booted by hand",
+            Self::Document => "took its document",
+            Self::Reported(stage) => stage.as_str(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const RETRIES: u32 = 3;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+    }
+
+    #[test]
+    fn only_installed_ends_an_installation() {
+        for stage in [Stage::Started, Stage::Installing, Stage::Failed] {
+            let mut record = Installation::allowed();
+            record.send("t".to_owned(), at(0));
+            record.kickstart(at(1));
+            record.report("t", stage, None, at(2)).unwrap();
+            assert_eq!(record.next(RETRIES), Next::Install(2), "{stage}");
+        }
+        let mut record = Installation::allowed();
+        record.send("t".to_owned(), at(0));
+        record.report("t", Stage::Installed, None, at(5)).unwrap();
+        assert_eq!(record.next(RETRIES), Next::Disk(at(5)));
+        record.report("t", Stage::Healthy, None, at(9)).unwrap();
+        assert_eq!(record.next(RETRIES), Next::Disk(at(5)), "the first time counts");
+    }
+
+    #[test]
+    fn what_does_not_finish_is_tried_again_three_times_and_then_held() {
+        let mut record = Installation::allowed();
+        for attempt in 1..=4 {
+            assert_eq!(record.next(RETRIES), Next::Install(attempt));
+            record.send(format!("t{attempt}"), at(u64::from(attempt)));
+        }
+        assert_eq!(record.next(RETRIES), Next::Held);
+        record.report("t4", Stage::Failed, Some("no disk".to_owned()), at(9)).unwrap();
+        assert_eq!(record.next(RETRIES), Next::Held);
+        assert_eq!(record.last.unwrap().why.as_deref(), Some("no disk"));
+    }
+
+    #[test]
+    fn a_report_of_an_older_attempt_changes_nothing() {
+        let mut record = Installation::allowed();
+        assert_eq!(record.report("", Stage::Installed, None, at(0)), Err(StaleReport), "no attempt has an empty token");
+        record.send("one".to_owned(), at(0));
+        record.send("two".to_owned(), at(1));
+        let before = record.clone();
+        assert_eq!(record.report("one", Stage::Installed, None, at(2)), Err(StaleReport));
+        assert_eq!(record, before);
+    }
+
+    #[test]
+    fn a_late_report_does_not_undo_an_installation() {
+        let mut record = Installation::allowed();
+        record.send("t".to_owned(), at(0));
+        record.report("t", Stage::Installed, None, at(1)).unwrap();
+        assert_eq!(record.report("t", Stage::Failed, None, at(2)), Err(StaleReport));
+        assert_eq!(record.next(RETRIES), Next::Disk(at(1)));
+    }
+
+    #[test]
+    fn a_machine_that_took_its_document_is_installed() {
+        let mut record = Installation::allowed();
+        record.send("t".to_owned(), at(0));
+        record.document(at(7));
+        assert_eq!(record.next(RETRIES), Next::Disk(at(7)), "its report was lost");
+        let mut record = Installation::allowed();
+        record.document(at(7));
+        assert_eq!(record.next(RETRIES), Next::Disk(at(7)), "something else installed it");
+    }
+
+    #[test]
+    fn a_kickstart_that_was_taken_without_ipxe_counts_as_installed() {
+        let mut record = Installation::allowed();
+        record.kickstart(at(1));
+        assert_eq!(record.next(RETRIES), Next::Disk(at(1)));
+    }
+
+    #[test]
+    fn a_record_is_the_same_after_it_was_written() {
+        let mut record = Installation::allowed();
+        record.send("t".to_owned(), at(0));
+        record.report("t", Stage::Failed, Some("why".to_owned()), at(1)).unwrap();
+        let text = serde_json::to_string(&record).unwrap();
+        assert!(text.contains(r#""step":"failed""#), "{text}");
+        assert_eq!(serde_json::from_str::<Installation>(&text).unwrap(), record);
+        for step in [Step::Sent, Step::ByHand, Step::Kickstart, Step::Document, Step::Reported(Stage::Started)] {
+            let text = serde_json::to_string(&step).unwrap();
+            assert_eq!(serde_json::from_str::<Step>(&text).unwrap(), step, "{text}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What `builder serve` remembers of each node: how its installation went, and when its document was handed out. Two files for
+//! each, because an operator allows one or the other again.
+//!
+//! ```text
+//! STATE/CLUSTER/first-build        the record reaches back to the cluster's first build: who is not in it is new
+//! STATE/CLUSTER/NODE/install.json
+//! STATE/CLUSTER/NODE/document.json
+//! ```
+//!
+//! The folder belongs to the cluster and not to one output: another output, and a copy of an output on another host, must not
+//! have the machines of a running cluster installed again. So a node that a record does not know is installed only where the
+//! record reaches back to the first build, or where the operator allows it.
+
+mod document;
+mod install;
+pub(super) mod time;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use recipes::Label;
+use rustix::fs::FlockOperation;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
+
+pub(crate) use document::Handing;
+pub(crate) use install::{Installation, Next};
+
+/// The file that says that the record reaches back to the first build.
+const FIRST_BUILD: &str = "first-build";
+const INSTALL: &str = "install.json";
+const DOCUMENT: &str = "document.json";
+/// More than a record ever needs.
+const LIMIT: u64 = 1 << 16;
+
+/// The record of one cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    folder: PathBuf,
+}
+
+/// The default folder of records: `out` has `out.state` beside it, as its certificates have `out.pki`.
+pub(crate) fn beside(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".state");
+    out.with_file_name(name)
+}
+
+impl Record {
+    /// The record of a cluster in a folder of records. It need not be there.
+    pub(crate) fn new(state: &Path, cluster: &Label) -> Self {
+        Self { folder: state.join(cluster.as_str()) }
+    }
+
+    /// Begins the record of a cluster at its first build.
+    pub(crate) fn begin(&self, now: SystemTime) -> Result<()> {
+        make(&self.folder)?;
+        put(&self.folder, FIRST_BUILD, (time::text(now) + "\n").as_bytes())
+    }
+
+    /// Where it lies.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether a node without a record is new.
+    pub(crate) fn reaches_back(&self) -> bool {
+        self.folder.join(FIRST_BUILD).is_file()
+    }
+
+    /// How a node's installation went; `None` where nothing is recorded.
+    pub(crate) fn installation(&self, node: &Label) -> Result<Option<Installation>> {
+        self.read(node, INSTALL, "--install")
+    }
+
+    /// How a node's document was handed out; `None` where nothing is recorded.
+    pub(crate) fn handing(&self, node: &Label) -> Result<Option<Handing>> {
+        self.read(node, DOCUMENT, "--document")
+    }
+
+    /// Records an installation.
+    pub(crate) fn put_installation(&self, node: &Label, installation: &Installation) -> Result<()> {
+        self.write(node, INSTALL, installation)
+    }
+
+    /// Records how a document was handed out.
+    pub(crate) fn put_handing(&self, node: &Label, handing: &Handing) -> Result<()> {
+        self.write(node, DOCUMENT, handing)
+    }
+
+    /// Keeps every other process and thread from changing the record until the file is dropped.
+    pub(crate) fn lock(&self) -> Result<File> {
+        make(&self.folder)?;
+        let path = self.folder.join(".lock");
+        let lock = || -> io::Result<File> {
+            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+            Ok(file)
+        };
+        lock().with_context(|| format!("cannot lock {}", path.display()))
+    }
+
+    fn read<T: DeserializeOwned>(&self, node: &Label, name: &str, option: &str) -> Result<Option<T>> {
+        let path = self.folder.join(node.as_str()).join(name);
+        let bytes = match read_bounded(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let record = serde_json::from_slice(&bytes);
+        record
+            .map(Some)
+            .with_context(|| format!("{} is damaged; `builder allow {node} {option}` replaces it", path.display()))
+    }
+
+    fn write<T: Serialize>(&self, node: &Label, name: &str, record: &T) -> Result<()> {
+        let folder = self.folder.join(node.as_str());
+        make(&folder)?;
+        let mut text = serde_json::to_vec_pretty(record)?;
+        text.push(b'\n');
+        put(&folder, name, &text)
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes a folder for its owner alone: the tokens of running installations lie in it.
+fn make(folder: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))
+}
+
+/// Writes a file durably, in one step.
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let write = || -> io::Result<()> {
+        let mut file = NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(folder.join(name))?;
+        File::open(folder)?.sync_all()
+    };
+    write().with_context(|| format!("cannot write {}", folder.join(name).display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn record(root: &Path) -> Record {
+        Record::new(&beside(&root.join("out")), &"demo".parse().unwrap())
+    }
+
+    #[test]
+    fn installation_and_document_are_recorded_apart() {
+        let root = tempfile::tempdir().unwrap();
+        let record = record(root.path());
+        let node: Label = "etcd-1".parse().unwrap();
+        assert_eq!(record.installation(&node).unwrap(), None);
+        let now = SystemTime::now();
+        let mut installation = Installation::allowed();
+        installation.send("secret".to_owned(), now);
+        record.put_installation(&node, &installation).unwrap();
+        let mut handing = Handing::allowed();
+        handing.hand(None, now);
+        record.put_handing(&node, &handing).unwrap();
+        record.put_handing(&node, &Handing::allowed()).unwrap();
+        assert_eq!(record.installation(&node).unwrap(), Some(installation));
+        assert_eq!(record.handing(&node).unwrap(), Some(Handing::allowed()));
+        let mode = fs::metadata(root.path().join("out.state/demo/etcd-1")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "a token is for the node alone");
+    }
+
+    #[test]
+    fn only_the_first_build_begins_a_record_that_reaches_back() {
+        let root = tempfile::tempdir().unwrap();
+        let record = record(root.path());
+        record.put_installation(&"etcd-1".parse().unwrap(), &Installation::allowed()).unwrap();
+        assert!(!record.reaches_back());
+        record.begin(SystemTime::now()).unwrap();
+        assert!(record.reaches_back());
+    }
+
+    #[test]
+    fn a_damaged_record_is_named_with_the_command_that_replaces_it() {
+        let root = tempfile::tempdir().unwrap();
+        let record = record(root.path());
+        let node: Label = "etcd-1".parse().unwrap();
+        record.put_installation(&node, &Installation::allowed()).unwrap();
+        for damage in ["", "{", "{\"attempts\":-1}", "{\"attempts\":0,\"more\":1}"] {
+            fs::write(root.path().join("out.state/demo/etcd-1/install.json"), damage).unwrap();
+            let error = format!("{:#}", record.installation(&node).unwrap_err());
+            assert!(error.contains("install.json is damaged; `builder allow etcd-1 --install`"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Why a request gets nothing. Each reason has a fixed id, which tests and programs go by; the words may change.
+
+use hyper::StatusCode;
+
+/// A reason, in words for the machine that asked and for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The reason's name: lower case, with hyphens.
+    pub(super) id: &'static str,
+    /// The status of the answer. firstboot and the kickstart ask again after a 404 or a 503, and give up after a 403.
+    pub(super) status: StatusCode,
+    /// What is wrong and what to do.
+    pub(super) why: String,
+}
+
+impl Refusal {
+    /// No: asking again changes nothing.
+    pub(super) fn forbidden(id: &'static str, why: impl Into<String>) -> Self {
+        Self { id, status: StatusCode::FORBIDDEN, why: why.into() }
+    }
+
+    /// Not known here. A later build may know it.
+    pub(super) fn unknown(id: &'static str, why: impl Into<String>) -> Self {
+        Self { id, status: StatusCode::NOT_FOUND, why: why.into() }
+    }
+
+    /// Not now.
+    pub(super) fn later(id: &'static str, why: impl Into<String>) -> Self {
+        Self { id, status: StatusCode::SERVICE_UNAVAILABLE, why: why.into() }
+    }
+
+    /// The request itself is wrong.
+    pub(super) fn bad(id: &'static str, why: impl Into<String>) -> Self {
+        Self { id, status: StatusCode::BAD_REQUEST, why: why.into() }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} [{}]", self.why, self.id)
+    }
+}
+
+impl std::error::Error for Refusal {}

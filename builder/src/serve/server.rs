@@ -1,0 +1,179 @@
+//! Connections: taken, bounded in number and time, and answered.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::ask::{Ask, BODY, Verb};
+use super::body::{Answer, Outbox};
+use super::connections::{Connections, Slot};
+use super::pages::{self, Content, Reply};
+use super::refusal::Refusal;
+use super::site::{Site, survey};
+use super::stream::{Patient, Plain};
+use crate::say;
+
+/// How long a client may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest head of a request.
+const HEAD: usize = 16 << 10;
+/// The most headers in it: a machine sends one for each of its cards.
+const HEADERS: usize = 100;
+
+/// Serves until the process is ended.
+pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAcceptor>) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(16).enable_all().build()?;
+    runtime.block_on(async {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            let listener = TcpListener::bind(address).await;
+            match listener.with_context(|| format!("cannot listen on {address}")) {
+                Ok(listener) => listeners.push(listener),
+                // `localhost` on a host without IPv6.
+                Err(error) if address.is_ipv6() && !listeners.is_empty() => say::trouble(format!("{error:#}")),
+                Err(error) => return Err(error),
+            }
+        }
+        let bound = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
+        for line in survey(&site.cluster()?, &bound) {
+            say::note(line);
+        }
+        let (connections, scheme) = (Connections::new(), site.scheme);
+        let names: Vec<String> = bound.iter().map(|address| format!("{scheme}://{address}/")).collect();
+        say::note(format!("serving {} at {}", site.out.display(), names.join(" and ")));
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| tokio::spawn(accept(listener, Arc::clone(site), connections.clone(), tls.cloned())))
+            .collect();
+        for task in accepting {
+            task.await?;
+        }
+        Ok(())
+    })
+}
+
+async fn accept(listener: TcpListener, site: Arc<Site>, connections: Connections, tls: Option<TlsAcceptor>) {
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            // Too many files are open, most likely: others close theirs soon.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        // One that gets no slot is closed at once.
+        let Some(slot) = connections.admit(peer.ip()) else { continue };
+        let id = slot.id();
+        let task = tokio::spawn(connection(stream, peer, Arc::clone(&site), tls.clone(), slot));
+        Slot::is_served_by(&connections, peer.ip(), id, task.abort_handle());
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, tls: Option<TlsAcceptor>, _slot: Slot) {
+    let Ok(local) = stream.local_addr() else { return };
+    // A small answer is not kept back for more.
+    let _ = stream.set_nodelay(true);
+    let stream = Patient::new(stream);
+    match tls {
+        None => {
+            let outbox = Outbox::default();
+            serve(Plain::new(stream, outbox.clone()), site, peer, local, Some(outbox)).await;
+        }
+        Some(tls) => {
+            if let Ok(Ok(stream)) = timeout(PATIENCE, tls.accept(stream)).await {
+                serve(stream, site, peer, local, None).await;
+            }
+        }
+    }
+}
+
+/// Answers all requests of one connection. `outbox`: the connection can send files itself.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    site: Arc<Site>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    outbox: Option<Outbox>,
+) {
+    let service = service_fn(move |request| {
+        let (site, outbox) = (Arc::clone(&site), outbox.clone());
+        async move { Ok::<_, Infallible>(respond(request, site, peer, local, outbox).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_header_size(HEAD).max_headers(HEADERS);
+    // Bodies are written from where they are, not copied together: `stream::Plain` needs it.
+    server.writev(true);
+    // A client that goes away in the middle is its own matter.
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    site: Arc<Site>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    outbox: Option<Outbox>,
+) -> Response<Answer> {
+    let (head, body) = request.into_parts();
+    let ask = match Ask::read(&head, peer, local) {
+        Ok(ask) if ask.verb == Verb::Post => match timeout(PATIENCE, read(body)).await {
+            Ok(Some(body)) => Ok(ask.with_body(&body)),
+            _ => Err(Refusal::bad("body", format!("the body is cut short, or longer than {BODY} bytes"))),
+        },
+        other => other,
+    };
+    let reply = match ask {
+        Err(refusal) => pages::refused(&refusal),
+        // An answer may wait for the disk.
+        Ok(ask) => match tokio::task::spawn_blocking(move || pages::answer(&site, &ask)).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                say::trouble(error);
+                pages::refused(&Refusal::later("failed", "the server failed; its console says why"))
+            }
+        },
+    };
+    response(reply, outbox)
+}
+
+/// The whole of a short body.
+async fn read(body: Incoming) -> Option<Vec<u8>> {
+    let mut body = pin!(body);
+    let mut bytes = Vec::new();
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        bytes.extend_from_slice(&frame.ok()?.into_data().ok()?);
+        if bytes.len() > BODY {
+            return None;
+        }
+    }
+    Some(bytes)
+}
+
+fn response(reply: Reply, outbox: Option<Outbox>) -> Response<Answer> {
+    let body = match (reply.content, outbox) {
+        (Content::Text(text), _) => Answer::text(text),
+        (Content::File(piece), Some(outbox)) => Answer::Sent(piece, outbox),
+        (Content::File(Some(piece)), None) => Answer::Read(piece),
+        (Content::File(None), None) => Answer::text(String::new()),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = reply.status;
+    response.headers_mut().extend(reply.headers);
+    if reply.close {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

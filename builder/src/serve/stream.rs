@@ -1,0 +1,187 @@
+//! A connection that does not wait for ever, and one that sends files without reading them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::fs::sendfile;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::body::{Outbox, PLACEHOLDER};
+
+/// A client that takes nothing for so long is given up.
+const STALL: Duration = Duration::from_secs(20);
+/// So long a client may take for anything; after that it has to keep up a rate.
+const GRACE: Duration = Duration::from_secs(60);
+/// Bytes in a second: a modem's.
+const RATE: u64 = 4096;
+
+/// A connection whose client has to take what it is sent.
+#[derive(Debug)]
+pub(super) struct Patient {
+    inner: TcpStream,
+    since: Instant,
+    sent: u64,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    pub(super) fn new(inner: TcpStream) -> Self {
+        Self { inner, since: Instant::now(), sent: 0, stalled: None }
+    }
+
+    /// Counts what was sent, or waits, but not for ever.
+    fn progress(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match done {
+            Poll::Ready(Ok(count)) => {
+                self.stalled = None;
+                self.sent += count as u64;
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                let (since, sent) = (self.since, self.sent);
+                let timer = self.stalled.get_or_insert_with(|| {
+                    let slow = since + GRACE + Duration::from_secs(sent / RATE);
+                    Box::pin(sleep_until(slow.min(Instant::now() + STALL)))
+                });
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take what it is sent")))
+            }
+        }
+    }
+
+    /// An answer begins: the time until it counts from now.
+    fn restart(&mut self) {
+        (self.since, self.sent) = (Instant::now(), 0);
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let done = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.restart();
+        }
+        done
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.progress(cx, done)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let done = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.progress(cx, done)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// A plain connection, which sends the files in its outbox where hyper writes their placeholders. hyper never copies a body's
+/// bytes when the connection takes several slices at once, so that the placeholder arrives here by its own address; should it
+/// ever be copied, `poll_write` would send zeros, and the client's digest would not fit.
+#[derive(Debug)]
+pub(super) struct Plain {
+    inner: Patient,
+    outbox: Outbox,
+}
+
+impl Plain {
+    pub(super) fn new(inner: Patient, outbox: Outbox) -> Self {
+        Self { inner, outbox }
+    }
+
+    /// Sends at most so many bytes of the next file.
+    fn send_file(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        loop {
+            let ready = self.inner.inner.poll_write_ready(cx).map_ok(|()| 0);
+            if ready.is_pending() {
+                return self.inner.progress(cx, ready);
+            }
+            ready!(ready)?;
+            let mut outbox = self.outbox.lock();
+            let Some(piece) = outbox.front_mut() else {
+                return Poll::Ready(Err(io::Error::other("a placeholder without a file")));
+            };
+            let (socket, mut at) = (&self.inner.inner, piece.start);
+            let count = limit.min(usize::try_from(piece.length).unwrap_or(usize::MAX));
+            match socket.try_io(Interest::WRITABLE, || Ok(sendfile(socket, &*piece.file, Some(&mut at), count)?)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(sent) => {
+                    piece.start = at;
+                    piece.length -= sent as u64;
+                    if piece.length == 0 {
+                        outbox.pop_front();
+                    }
+                    drop(outbox);
+                    return self.inner.progress(cx, Poll::Ready(Ok(sent)));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// Whether a slice is a file's placeholder.
+fn is_placeholder(slice: &[u8]) -> bool {
+    PLACEHOLDER.as_ptr_range().contains(&slice.as_ptr())
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let bytes = bufs.iter().take_while(|slice| !is_placeholder(slice)).count();
+        if let Some(first) = bufs.first().filter(|_| bytes == 0) {
+            return self.send_file(cx, first.len());
+        }
+        Pin::new(&mut self.inner).poll_write_vectored(cx, &bufs[..bytes])
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

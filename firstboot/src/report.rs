@@ -1,0 +1,91 @@
+//! Tells the server that installed this machine how far it is: `healthy`, or `refused` and why. The installation wrote the
+//! server's address; a machine that was installed some other way tells no one.
+//!
+//! A report is a help for the operator and changes nothing on the node: a server that does not answer costs a few seconds.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use recipes::Stage;
+use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
+
+use crate::{files, metadata, paths};
+
+/// So long a report may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So much of a reason is told.
+const REASON: usize = 400;
+
+/// Reports a stage, where the installation named a server.
+pub(crate) fn report(stage: Stage, why: Option<&str>) {
+    match file().and_then(|url| url.map(|url| send(&url, stage, why).with_context(|| place(&url))).transpose()) {
+        Ok(_) => {}
+        // Not `say`: the newest line of `systemctl status` is what became of the node.
+        Err(error) => println!("{stage} was not reported: {error:#}"),
+    }
+}
+
+/// The address that the installation wrote.
+fn file() -> Result<Option<Url>> {
+    // A half-made system is not what it would be taken for: whoever reports from here is installed.
+    if files::read_if_there(paths::INSTALLED)?.is_none() {
+        return Ok(None);
+    }
+    let Some(bytes) = files::read_if_there(paths::REPORT)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    let url: Url = text.trim().parse().with_context(|| format!("{} holds no URL", paths::REPORT))?;
+    ensure!(matches!(url.scheme(), "http" | "https"), "{}: expected an http URL", paths::REPORT);
+    Ok(Some(url))
+}
+
+fn send(url: &Url, stage: Stage, why: Option<&str>) -> Result<()> {
+    let body = body(stage, why);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let request = metadata::http_client()?.post(url.clone()).timeout(PATIENCE);
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
+        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+        ensure!(answer.status().is_success(), "the server answers {}", answer.status());
+        Ok(())
+    })
+}
+
+fn body(stage: Stage, why: Option<&str>) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("stage", stage.as_str());
+    if let Some(why) = why {
+        form.append_pair("why", &why.chars().take(REASON).collect::<String>());
+    }
+    form.finish()
+}
+
+/// The address for messages: without its query, which proves whose report it is.
+fn place(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        let body = body(Stage::Refused, Some(&"ä&".repeat(1000)));
+        assert!(body.starts_with("stage=refused&why=%C3%A4%26%C3%A4%26"), "{body}");
+        let (_, why) = url::form_urlencoded::parse(body.as_bytes()).nth(1).unwrap();
+        assert_eq!(why.chars().count(), REASON);
+    }
+
+    #[test]
+    fn the_token_is_in_no_message() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url: Url = "http://10.0.0.5:8080/report?node=etcd-1&token=secret".parse().unwrap();
+        assert_eq!(place(&url), "http://10.0.0.5:8080/report");
+        // Nothing listens there: port 9 of this host is the discard service's.
+        let error = send(&"http://127.0.0.1:9/report?token=secret".parse().unwrap(), Stage::Healthy, None).unwrap_err();
+        assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+    }
+}

@@ -1,0 +1,85 @@
+//! How far a machine is on its way to a member, as it reports to the server that installs it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One stage. The kickstart's scripts report the first four, firstboot the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// `%pre` runs: the installer has booted.
+    Started,
+    /// `%pre` has chosen tree and disk; the disk is wiped from here on.
+    Installing,
+    /// The installation is complete and on the disk.
+    Installed,
+    /// The installation failed, for the reason that comes with it.
+    Failed,
+    /// firstboot has made the machine a healthy member.
+    Healthy,
+    /// firstboot refuses to start etcd, for the reason that comes with it.
+    Refused,
+}
+
+/// The text names no stage.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a stage: expected started, installing, installed, failed, healthy or refused")]
+pub struct StageError(String);
+
+impl Stage {
+    const ALL: [Self; 6] =
+        [Self::Started, Self::Installing, Self::Installed, Self::Failed, Self::Healthy, Self::Refused];
+
+    /// The stage's name in a report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Installing => "installing",
+            Self::Installed => "installed",
+            Self::Failed => "failed",
+            Self::Healthy => "healthy",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// True for a stage that only an installed system can reach.
+    pub fn follows_installation(self) -> bool {
+        matches!(self, Self::Installed | Self::Healthy | Self::Refused)
+    }
+}
+
+impl FromStr for Stage {
+    type Err = StageError;
+
+    fn from_str(text: &str) -> Result<Self, StageError> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == text).ok_or_else(|| StageError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_has_one_name_in_text_and_json() {
+        for stage in Stage::ALL {
+            assert_eq!(stage.as_str().parse(), Ok(stage));
+            assert_eq!(serde_json::to_string(&stage).unwrap(), format!("\"{stage}\""));
+        }
+        assert!("Installed".parse::<Stage>().unwrap_err().to_string().contains("expected started"));
+    }
+
+    #[test]
+    fn only_an_installed_system_proves_an_installation() {
+        let proven: Vec<_> = Stage::ALL.into_iter().filter(|stage| stage.follows_installation()).collect();
+        assert_eq!(proven, [Stage::Installed, Stage::Healthy, Stage::Refused]);
+    }
+}

@@ -1,0 +1,161 @@
+//! What `builder serve` takes to hand the overlay to many machines at once, against nginx as Debian configures it.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
+
+use super::{Row, median, table};
+use crate::cluster::Provisioning;
+use crate::network::Namespace;
+use crate::process::{Tied, children};
+use crate::{etcd, packages, programs, run};
+
+/// Machines that fetch it at once.
+const CLIENTS: usize = 250;
+const OURS: &str = "10.101.15.1:8081";
+const THEIRS: &str = "10.101.15.1:8082";
+
+/// Measures so many runs of each, in turns.
+pub fn run(runs: usize) -> Result<String> {
+    etcd::release(etcd::DEMO)?;
+    let provisioning = Provisioning::new()?;
+    provisioning.build(&programs::recipe("demo"))?;
+    let folder = run::current()?.folder("serve")?;
+    let (world, client) = (provisioning.network.world(), provisioning.network.add("client")?.namespace);
+    let mut builder = world.command(&programs::builder()?.to_string_lossy());
+    builder.arg("serve").arg(provisioning.out()).args(["--listen", OURS]);
+    let ours = Tied::spawn(&builder, &File::create(folder.join("log"))?)?;
+    let theirs = nginx(world, &provisioning.out(), &folder)?;
+    let size = fs::metadata(provisioning.out().join("image/overlay.tar.gz"))?.len();
+
+    let servers = [(OURS, &ours), (THEIRS, &theirs)];
+    for (address, _) in servers {
+        wait(world, address)?;
+        crowd(&client, address, 10, size)?;
+    }
+    let mut elapsed: [Vec<Duration>; 2] = Default::default();
+    let mut cpu: [Vec<Duration>; 2] = Default::default();
+    for _ in 0..runs {
+        for (nth, (address, server)) in servers.iter().enumerate() {
+            let before = cpu_of(server.id())?;
+            elapsed[nth].push(crowd(&client, address, CLIENTS, size)?);
+            cpu[nth].push(cpu_of(server.id())?.saturating_sub(before));
+        }
+    }
+    let ratio = median(cpu[0].clone()).as_secs_f64() / median(cpu[1].clone()).as_secs_f64();
+    let memory = [&ours, &theirs].map(|server| peak_kib(server.id()).unwrap_or_default() / 1024);
+    let rows = |[one, other]: [Vec<Duration>; 2], what: &str| {
+        let row = |name: &str, times| Row { name: format!("{name}, {what}"), times, bytes: None };
+        table(&[row("builder serve", one), row("nginx", other)])
+    };
+    Ok(format!(
+        "{}{}{CLIENTS} clients, {:.1} MB each, {runs} runs in turns; CPU ratio {ratio:.2}; peak memory {} MiB, nginx {} MiB\n",
+        rows(elapsed, "until all have it"),
+        rows(cpu, "CPU"),
+        megabytes(size),
+        memory[0],
+        memory[1],
+    ))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// nginx with the lines of Debian's nginx.conf that matter for files.
+fn nginx(world: &Namespace, out: &Path, folder: &Path) -> Result<Tied> {
+    let program = packages::unpacked("nginx")?.join("usr/sbin/nginx");
+    let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {}/{kind};\n", folder.display()))
+        .concat();
+    let conf = format!(
+        "daemon off;\nuser root;\nworker_processes auto;\npid {folder}/pid;\nerror_log stderr;\n\
+         events {{ worker_connections 768; }}\n\
+         http {{\n{paths}access_log {folder}/access;\nsendfile on;\ntcp_nopush on;\ntypes_hash_max_size 2048;\n\
+         server {{ listen {THEIRS}; root {}; }}\n}}\n",
+        out.display(),
+        folder = folder.display(),
+    );
+    let path = folder.join("nginx.conf");
+    fs::write(&path, conf)?;
+    let mut command = world.command(&program.to_string_lossy());
+    command.arg("-p").arg(folder).arg("-c").arg(&path);
+    Tied::spawn(&command, &File::create(folder.join("nginx"))?)
+}
+
+fn wait(from: &Namespace, address: &str) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let address = address.to_owned();
+        match from.within(move || TcpStream::connect(address))? {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() >= end => return Err(error).context("the server does not begin"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// How long it takes until so many clients have the overlay. They throw it away, so that their own part stays small.
+fn crowd(from: &Namespace, address: &str, clients: usize, size: u64) -> Result<Duration> {
+    let connect = || -> std::io::Result<Vec<TcpStream>> { (0..clients).map(|_| TcpStream::connect(address)).collect() };
+    let mut streams = from.within(connect)??;
+    let begun = Instant::now();
+    for stream in &mut streams {
+        stream.write_all(b"GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    }
+    let mut left: Vec<(TcpStream, u64)> = streams.into_iter().map(|stream| (stream, 0)).collect();
+    let mut buffer = vec![0; 1 << 20];
+    while !left.is_empty() {
+        let mut polled: Vec<PollFd> =
+            left.iter().map(|(stream, _)| PollFd::new(stream.as_fd(), PollFlags::POLLIN)).collect();
+        poll(&mut polled, PollTimeout::from(60_000_u16))?;
+        let ready: Vec<bool> = polled.iter().map(|one| one.any().unwrap_or_default()).collect();
+        let mut ready = ready.into_iter();
+        let mut error = None;
+        left.retain_mut(|(stream, got)| {
+            if !ready.next().unwrap_or_default() {
+                return true;
+            }
+            match recv(stream.as_raw_fd(), &mut buffer, MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT) {
+                Ok(0) if *got < size => error = Some(format!("a client has {got} bytes of {size}")),
+                Ok(0) => return false,
+                Ok(count) => *got += count as u64,
+                Err(Errno::EAGAIN) => {}
+                Err(errno) => error = Some(errno.to_string()),
+            }
+            error.is_none()
+        });
+        ensure!(error.is_none(), "{address}: {}", error.unwrap_or_default());
+    }
+    Ok(begun.elapsed())
+}
+
+/// The time that a process and its children have had.
+fn cpu_of(pid: u32) -> Result<Duration> {
+    let mut ticks = 0;
+    for pid in std::iter::once(pid).chain(children(pid)) {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        // proc(5): utime and stime, in ticks of 10 ms.
+        ticks += fields.get(11).context("stat")?.parse::<u64>()? + fields.get(12).context("stat")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+fn peak_kib(pid: u32) -> Option<u64> {
+    let peak = |pid: u32| -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    std::iter::once(pid).chain(children(pid)).map(peak).sum()
+}

@@ -1,0 +1,82 @@
+//! A disk that any firmware boots, and that says so on the first serial line: what an installation would leave.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use anyhow::Result;
+use tests::process;
+
+/// What the disk says.
+pub(super) const BOOTED: &str = "this is the disk";
+
+/// Makes it: a FAT of 16 bits with a boot sector for BIOS and an EFI application at UEFI's default path.
+pub(super) fn make(path: &Path) -> Result<()> {
+    File::create(path)?.set_len(16 << 20)?;
+    let shown = path.to_string_lossy();
+    process::check("mkfs.vfat", &["-F", "16", "-s", "4", &shown])?;
+    let application = path.with_extension("efi");
+    std::fs::write(&application, efi_application())?;
+    process::check("mmd", &["-i", &shown, "::/EFI", "::/EFI/BOOT"])?;
+    process::check("mcopy", &["-i", &shown, &application.to_string_lossy(), "::/EFI/BOOT/BOOTX64.EFI"])?;
+    let mut disk = OpenOptions::new().write(true).open(path)?;
+    // The sector begins with a jump over the file system's own 59 bytes.
+    disk.write_all(&[0xeb, 0x3c, 0x90])?;
+    disk.seek(SeekFrom::Start(0x3e))?;
+    disk.write_all(&boot_code())?;
+    Ok(())
+}
+
+/// At 0x7c3e, in real mode: every byte of the message to the port of the first serial line.
+fn boot_code() -> Vec<u8> {
+    let mut code = vec![
+        0x31, 0xc0, // xor ax, ax
+        0x8e, 0xd8, // mov ds, ax
+        0xfc, // cld
+        0xbe, 0x58, 0x7c, // mov si, 0x7c58: the message
+        0xba, 0xf8, 0x03, // mov dx, 0x3f8
+        0xac, // next: lodsb
+        0x84, 0xc0, // test al, al
+        0x74, 0xfe, // jz here, for ever
+        0xee, // out dx, al
+        0xeb, 0xf8, // jmp next
+    ];
+    code.resize(0x58 - 0x3e, 0x90);
+    code.extend(format!("\r\n{BOOTED}\r\n\0").bytes());
+    code
+}
+
+/// A PE32+ file of one section (UEFI 2.8, 2.1.1), which prints the message and stays.
+fn efi_application() -> Vec<u8> {
+    const TEXT: u32 = 0x1000;
+    let mut code = vec![
+        0x48, 0x83, 0xec, 0x28, // sub rsp, 40
+        0x48, 0x8b, 0x4a, 0x40, // mov rcx, [rdx + 64]: the system table's ConOut
+        0x48, 0x8d, 0x15, 5, 0, 0, 0, // lea rdx, [rip + 5]: the message
+        0xff, 0x51, 0x08, // call [rcx + 8]: OutputString
+        0xeb, 0xfe, // here: jmp here
+    ];
+    code.extend(format!("\r\n{BOOTED}\r\n\0").encode_utf16().flat_map(u16::to_le_bytes));
+    let mut out = vec![0; 0x400];
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"MZ");
+    put(0x3c, &0x40_u32.to_le_bytes());
+    put(0x40, b"PE\0\0\x64\x86\x01\0");
+    // The size of the optional header; executable, large addresses.
+    put(0x54, &0x70_u16.to_le_bytes());
+    put(0x56, &0x22_u16.to_le_bytes());
+    let header = 0x58;
+    put(header, &0x20b_u16.to_le_bytes());
+    for (at, value) in [(4, 0x200), (16, TEXT), (20, TEXT), (32, 0x1000), (36, 0x200), (56, 0x2000), (60, 0x200)] {
+        put(header + at, &u32::to_le_bytes(value));
+    }
+    // An EFI application, without data directories.
+    put(header + 68, &10_u16.to_le_bytes());
+    let section = header + 0x70;
+    put(section, b".text\0\0\0");
+    for (at, value) in [(8, 0x200), (12, TEXT), (16, 0x200), (20, 0x200), (36, 0x6000_0020)] {
+        put(section + at, &u32::to_le_bytes(value));
+    }
+    put(0x200, &code);
+    out
+}

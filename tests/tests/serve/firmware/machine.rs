@@ -1,0 +1,178 @@
+//! A virtual machine with real firmware, and the network that it boots from.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use tests::cluster::Provisioning;
+use tests::harness::tail;
+use tests::process::{self, Tied};
+use tests::{cache, packages, run};
+
+use super::disk;
+use crate::bed::{SERVER, Server};
+
+/// The card of etcd-1.
+pub(super) const MAC: &str = "52:54:0a:65:0f:65";
+const PATIENCE: Duration = Duration::from_secs(420);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Firmware {
+    /// SeaBIOS, which QEMU brings.
+    Bios,
+    /// OVMF.
+    Uefi,
+}
+
+fn ovmf() -> Result<PathBuf> {
+    Ok(packages::unpacked("ovmf")?.join("usr/share/OVMF"))
+}
+
+/// A machine that is off.
+#[derive(Debug)]
+pub(super) struct Machine {
+    folder: PathBuf,
+    firmware: Firmware,
+    /// iPXE is loaded by TFTP, and not in the card's ROM.
+    chained: bool,
+    /// Its cards, in the order of the bus; the last is on the network.
+    cards: Vec<String>,
+    /// More of QEMU's words.
+    more: Vec<String>,
+}
+
+impl Machine {
+    /// With an installed disk, one card and iPXE in its ROM.
+    pub(super) fn new(firmware: Firmware) -> Result<Self> {
+        let folder = run::current()?.folder("machine")?;
+        disk::make(&folder.join("disk"))?;
+        fs::copy(ovmf()?.join("OVMF_VARS_4M.fd"), folder.join("vars"))?;
+        Ok(Self { folder, firmware, chained: false, cards: vec![MAC.to_owned()], more: Vec::new() })
+    }
+
+    /// iPXE is loaded by TFTP.
+    pub(super) fn chained(mut self) -> Self {
+        self.chained = true;
+        self
+    }
+
+    /// With these cards; the last one is on the network, and boots.
+    pub(super) fn cards(mut self, cards: &[&str]) -> Self {
+        self.cards = cards.iter().map(|card| (*card).to_owned()).collect();
+        self
+    }
+
+    /// With more of QEMU's words.
+    pub(super) fn with(mut self, more: &[&str]) -> Self {
+        self.more.extend(more.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Switches it on until something holds of its console and of what the server said, and gives its console.
+    pub(super) fn run(
+        &self,
+        ours: &Provisioning,
+        server: &Server,
+        holds: impl Fn(&str, &str) -> bool,
+    ) -> Result<String> {
+        let console = self.folder.join("console");
+        let tap = ours.network.world().name();
+        if process::check("ip", &["-n", tap, "link", "show", "pxe0"]).is_err() {
+            process::check("ip", &["-n", tap, "tuntap", "add", "pxe0", "mode", "tap"])?;
+            process::check("ip", &["-n", tap, "link", "set", "pxe0", "master", "br0", "up"])?;
+        }
+        let mut qemu = ours.network.world().command("qemu-system-x86_64");
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768", "-nodefaults", "-display", "none"]);
+        qemu.args(["-serial", "stdio"]);
+        let path = |name: &str| self.folder.join(name).display().to_string();
+        match self.firmware {
+            Firmware::Bios => qemu.args(["-machine", "q35,graphics=off"]),
+            Firmware::Uefi => qemu.args(["-machine", "q35"]).args([
+                "-drive",
+                &format!("if=pflash,unit=0,format=raw,readonly=on,file={}/OVMF_CODE_4M.fd", ovmf()?.display()),
+                "-drive",
+                &format!("if=pflash,unit=1,format=raw,file={}", path("vars")),
+                // Its wait for an answer by IPv6 proves nothing here.
+                "-fw_cfg",
+                "name=opt/org.tianocore/IPv6PXESupport,string=n",
+            ]),
+        };
+        for (number, mac) in self.cards.iter().enumerate() {
+            let is_last = number + 1 == self.cards.len();
+            let backend = if is_last {
+                "tap,ifname=pxe0,script=no,downscript=no".to_owned()
+            } else {
+                "user,restrict=on".to_owned()
+            };
+            qemu.args(["-netdev", &format!("{backend},id=n{number}")]);
+            let rom = match (is_last, self.chained) {
+                (false, _) | (true, true) if self.firmware == Firmware::Uefi => ",romfile=",
+                _ => "",
+            };
+            let boots = if is_last { ",bootindex=1" } else { "" };
+            qemu.args(["-device", &format!("virtio-net-pci,netdev=n{number},mac={mac}{boots}{rom}")]);
+        }
+        qemu.args(["-drive", &format!("if=none,id=d,format=raw,file={}", path("disk"))]);
+        qemu.args(["-device", "virtio-blk-pci,drive=d,bootindex=2"]).args(&self.more);
+        let monitor = self.folder.join("monitor");
+        qemu.args(["-monitor", &format!("unix:{},server,nowait", monitor.display())]);
+        let mut machine = Tied::spawn(&qemu, &File::create(&console)?)?;
+        let begun = Instant::now();
+        let mut is_plugged = true;
+        loop {
+            let said = String::from_utf8_lossy(&fs::read(&console)?).into_owned();
+            let told = server.said()?;
+            // UEFI goes on to the disk, but tries every other protocol of the card before that: a minute each, unless its cable is
+            // out.
+            if is_plugged && said.contains("failed to start Boot") {
+                let cable = format!("set_link n{} off\n", self.cards.len() - 1);
+                UnixStream::connect(&monitor)?.write_all(cable.as_bytes())?;
+                is_plugged = false;
+            }
+            if holds(&said, &told) {
+                return Ok(said);
+            }
+            let over = machine.ended()?.is_some() || begun.elapsed() >= PATIENCE;
+            ensure!(!over, "its console:\n{}\nthe server:\n{told}", tail(&said, 60));
+            sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// dnsmasq by the lines of docs/operating.md, with this network's addresses in them.
+pub(super) fn dhcp(ours: &Provisioning) -> Result<Tied> {
+    let folder = run::current()?.folder("dhcp")?;
+    let tftp = folder.join("tftp");
+    fs::create_dir(&tftp)?;
+    for name in ["undionly.kpxe", "snponly.efi"] {
+        fs::copy(packages::unpacked("ipxe")?.join("usr/lib/ipxe").join(name), tftp.join(name))?;
+    }
+    let page = fs::read_to_string(cache::workspace().join("docs/operating.md"))?;
+    let lines =
+        page.split("```text\n").find_map(|block| block.split("```").next().filter(|block| block.contains("dhcp-boot")));
+    let lines = lines.context("docs/operating.md shows no dhcp-boot")?;
+    let own = lines
+        .replace("10.0.0.5:8080", SERVER)
+        .replace("52:54:00:00:00:11,10.0.0.11", &format!("{MAC},10.101.15.101"))
+        .replace("10.0.0.100,10.0.0.200", "10.101.15.150,10.101.15.160")
+        .replace("/srv/tftp", &tftp.to_string_lossy());
+    ensure!(!own.contains("10.0.0."), "docs/operating.md has an address that the test does not replace:\n{own}");
+    let conf = folder.join("dnsmasq.conf");
+    fs::write(&conf, own)?;
+    let mut dnsmasq = ours.network.world().command("dnsmasq");
+    dnsmasq.args([
+        "--keep-in-foreground",
+        "--port=0",
+        "--interface=br0",
+        "--user=root",
+        "--log-facility=-",
+        "--log-dhcp",
+    ]);
+    dnsmasq.arg(format!("--conf-file={}", conf.display()));
+    dnsmasq.arg(format!("--dhcp-leasefile={}", folder.join("leases").display()));
+    Tied::spawn(&dnsmasq, &File::create(folder.join("log"))?)
+}

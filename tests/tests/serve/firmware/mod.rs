@@ -1,0 +1,208 @@
+//! Real firmware: a machine boots from its network card, by iPXE in the card's ROM or loaded by TFTP, into the installer; and once
+//! it was installed, from its disk.
+
+mod disk;
+mod machine;
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::Provisioning;
+use tests::harness::trial;
+use tests::need::Need;
+use tests::process::Tied;
+use tests::{run, vm};
+
+use crate::bed::{Server, allow, ask, built, built_with, document_of, expect};
+use machine::{Firmware, Machine, dhcp};
+
+const NEEDS: &[Need] =
+    &[Need::Root, Need::Network, Need::Pip, Need::Curl, Need::Qemu, Need::Apt, Need::Dnsmasq, Need::Tun, Need::Fat];
+
+/// What the others need, which take minutes.
+const ASKED: &[Need] = &[
+    Need::Asked("ETCD_IMAGE_FIRMWARE"),
+    Need::Root,
+    Need::Network,
+    Need::Pip,
+    Need::Curl,
+    Need::Qemu,
+    Need::Apt,
+    Need::Dnsmasq,
+    Need::Tun,
+    Need::Fat,
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("bios_installs_once_and_boots_its_disk", NEEDS, bios),
+        trial("uefi_installs_once_and_boots_its_disk", NEEDS, uefi),
+        trial("bios_loads_ipxe_by_tftp", ASKED, bios_chained),
+        trial("uefi_has_ipxe_in_its_card", ASKED, uefi_rom),
+        trial("a_serial_number_is_known_to_bios", ASKED, bios_serial),
+        trial("a_uuid_is_known_to_uefi", ASKED, uefi_uuid),
+        trial("the_second_card_boots_bios", ASKED, bios_two_cards),
+        trial("the_second_card_boots_uefi", ASKED, uefi_two_cards),
+        trial("a_power_cut_after_the_kickstart_is_tried_again_and_then_held", ASKED, power_cut),
+        trial("an_expired_window_reinstalls_no_machine", ASKED, window),
+    ]
+}
+
+/// In the place of anaconda's initramfs: says what is on its line, fetches the kickstart and reports as the kickstart would, up to
+/// the stage that the test's word on the line names.
+const INSTALLER: &str = "#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys
+/bin/busybox mount -t proc proc /proc
+for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover virtio_net; do
+    if [ -e /modules/$module.ko ]; then /bin/busybox insmod /modules/$module.ko; fi
+done
+read -r line < /proc/cmdline
+echo \"on the line: $line\"
+last=installed
+for word in $line; do
+    case $word in
+        inst.ks=*) url=${word#inst.ks=} ;;
+        etcd-image.report=*) report=${word#etcd-image.report=} ;;
+        BOOTIF=*) card=${word#BOOTIF=01-} ;;
+        test.last=*) last=${word#test.last=} ;;
+    esac
+done
+for interface in /sys/class/net/eth*; do
+    /bin/busybox mount -t sysfs sysfs /sys 2>/dev/null
+done
+for interface in /sys/class/net/eth*; do
+    name=${interface##*/}
+    if [ \"$(/bin/busybox tr : - < $interface/address)\" = \"$card\" ]; then
+        /bin/busybox ip addr add 10.101.15.101/24 dev $name
+        /bin/busybox ip link set $name up
+    fi
+done
+/bin/busybox wget -q -O - \"$url\" | /bin/busybox head -1
+if [ $last = kickstart ]; then /bin/busybox reboot -f; fi
+for stage in started installing installed; do
+    /bin/busybox wget -q -O - --post-data \"stage=$stage\" \"$report\"
+    if [ $last = $stage ]; then break; fi
+done
+echo 'the installer has come to its end'
+/bin/busybox reboot -f
+";
+
+/// The tree that machines are installed from.
+fn tree() -> Result<std::path::PathBuf> {
+    let tree = run::current()?.folder("tree")?;
+    let images = tree.join("images/pxeboot");
+    fs::create_dir_all(&images)?;
+    vm::installer(&images, INSTALLER)?;
+    Ok(tree)
+}
+
+/// A server, with DHCP and TFTP beside it as docs/operating.md has them.
+struct Bed {
+    ours: Provisioning,
+    server: Server,
+    _dhcp: Tied,
+}
+
+impl Bed {
+    /// With these options of the server's besides.
+    fn new(ours: Provisioning, options: &[&str]) -> Result<Self> {
+        let tree = tree()?.to_string_lossy().into_owned();
+        let append: &[&str] = if options.contains(&"--append") { &[] } else { &["--append", "console=ttyS0"] };
+        let server = Server::start(&ours, &[&["--tree", &tree], append, options].concat())?;
+        let dhcp = dhcp(&ours)?;
+        Ok(Self { ours, server, _dhcp: dhcp })
+    }
+
+    /// Installs a machine that is empty, and boots its disk from then on.
+    fn install_once(&self, machine: &Machine) -> Result<()> {
+        let console = machine.run(&self.ours, &self.server, |console, _| console.contains(disk::BOOTED))?;
+        let said = self.server.said()?;
+        let line = console.lines().find(|line| line.contains("on the line: ")).unwrap_or_default();
+        ensure!(line.contains("inst.ks=http://10.101.15.1:8081/image/centos7.ks?node=etcd-1"), "{console}");
+        ensure!(console.contains("the installer has come to its end"), "{console}");
+        ensure!(said.matches("is sent the installer").count() == 1, "it was installed twice:\n{said}");
+        for words in
+            ["takes the kickstart", "reports started", "reports installed", "was installed, and boots from its disk"]
+        {
+            ensure!(said.contains(&format!("etcd-1: {words}")), "{words}:\n{said}");
+        }
+        let (_, board) = ask(self.ours.network.world(), "")?;
+        ensure!(board.lines().any(|line| line.starts_with("etcd-1") && line.contains("installed")), "{board}");
+        Ok(())
+    }
+}
+
+fn bios() -> Result<()> {
+    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Bios)?)
+}
+
+fn uefi() -> Result<()> {
+    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?.chained())
+}
+
+fn bios_chained() -> Result<()> {
+    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Bios)?.chained())
+}
+
+fn uefi_rom() -> Result<()> {
+    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?)
+}
+
+/// etcd-1 is known by this word alone, and its card is another than the recipe would have.
+fn by_firmware(word: &str) -> Result<Bed> {
+    Bed::new(built_with(|last| if last == 101 { format!("{word}\n") } else { String::new() })?, &[])
+}
+
+fn bios_serial() -> Result<()> {
+    let machine = Machine::new(Firmware::Bios)?.with(&["-smbios", "type=1,serial=SER 1/a"]);
+    by_firmware("serial = \"SER 1/a\"")?.install_once(&machine)
+}
+
+fn uefi_uuid() -> Result<()> {
+    let uuid = "4c4c4544-0042-3010-8052-b4c04f563232";
+    let machine = Machine::new(Firmware::Uefi)?.chained().with(&["-uuid", uuid]);
+    by_firmware(&format!("uuid = \"{uuid}\""))?.install_once(&machine)
+}
+
+/// The first card of the machine is on another network.
+const TWO_CARDS: [&str; 2] = ["52:54:00:00:00:aa", machine::MAC];
+
+fn bios_two_cards() -> Result<()> {
+    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Bios)?.cards(&TWO_CARDS))
+}
+
+fn uefi_two_cards() -> Result<()> {
+    Bed::new(built()?, &[])?.install_once(&Machine::new(Firmware::Uefi)?.chained().cards(&TWO_CARDS))
+}
+
+fn power_cut() -> Result<()> {
+    let bed = Bed::new(built()?, &["--retries", "1", "--append", "console=ttyS0 test.last=kickstart"])?;
+    let machine = Machine::new(Firmware::Bios)?;
+    let console = machine.run(&bed.ours, &bed.server, |console, _| console.contains(disk::BOOTED))?;
+    let said = bed.server.said()?;
+    ensure!(said.contains("attempt 1 of 2") && said.contains("attempt 2 of 2"), "{said}");
+    ensure!(said.matches("etcd-1: takes the kickstart").count() == 2 && said.contains("[held]"), "{said}");
+    ensure!(console.contains("etcd-1 is held after 2 attempts to install it"), "{console}");
+    allow(&bed.ours, &["etcd-1", "--install"])?;
+    machine.run(&bed.ours, &bed.server, |_, said| said.matches("attempt 1 of 2").count() == 2)?;
+    Ok(())
+}
+
+fn window() -> Result<()> {
+    let bed = Bed::new(built()?, &["--open", "0"])?;
+    let machine = Machine::new(Firmware::Bios)?;
+    bed.install_once(&machine)?;
+    // The installed system, in the machine's place.
+    let one = bed.ours.network.add("etcd-1")?;
+    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    expect(&one.namespace, &document_of(&one.mac), 403, "`builder allow etcd-1 --document`")?;
+    allow(&bed.ours, &["etcd-1", "--document"])?;
+    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
+    bed.ours.network.cut("etcd-1")?;
+    machine.run(&bed.ours, &bed.server, |console, _| console.contains(disk::BOOTED))?;
+    let said = bed.server.said()?;
+    ensure!(said.matches("is sent the installer").count() == 1, "the remedy for the document reinstalled it:\n{said}");
+    Ok(())
+}

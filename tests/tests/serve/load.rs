@@ -1,0 +1,122 @@
+//! Many clients, slow clients, clients that say nothing: a machine that asks once is answered all the same.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::Trial;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use tests::harness::trial;
+use tests::need::Need;
+use tests::network::Namespace;
+use tests::process;
+
+use crate::bed::{SERVER, Server, built, document_of, expect, read_all};
+
+const NEEDS: &[Need] = &[Need::Root, Need::Network, Need::Pip, Need::Curl];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("a_crowd_shuts_no_machine_out", NEEDS, crowd), trial("a_client_that_waits_is_given_up", NEEDS, slow)]
+}
+
+/// So many connections to the server from each of some addresses of a namespace, after each has said something.
+fn connections(from: &Namespace, addresses: &[String], each: usize, words: &str) -> Result<Vec<TcpStream>> {
+    let server: SocketAddr = SERVER.parse()?;
+    let addresses = addresses.to_vec();
+    let words = words.to_owned();
+    from.within(move || -> Result<Vec<TcpStream>> {
+        let SocketAddr::V4(server) = server else { unreachable!("it is IPv4") };
+        let mut all = Vec::new();
+        for address in &addresses {
+            for _ in 0..each {
+                let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+                let own: SocketAddr = format!("{address}:0").parse()?;
+                let SocketAddr::V4(own) = own else { unreachable!("it is IPv4") };
+                bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(own))?;
+                connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(server))?;
+                let mut stream = TcpStream::from(fd);
+                // The server may have ended it already.
+                let _ = stream.write_all(words.as_bytes());
+                all.push(stream);
+            }
+        }
+        Ok(all)
+    })?
+}
+
+fn crowd() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most.min(8192), most)?;
+    let ours = built()?;
+    let server = Server::start(&ours, &[])?;
+    let (one, crowd) = (ours.network.add("etcd-1")?, ours.network.add("crowd")?.namespace);
+    let mut addresses = Vec::new();
+    for last in 200..210 {
+        let address = format!("10.101.15.{last}");
+        process::check("ip", &["-n", crowd.name(), "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+        addresses.push(address);
+    }
+    let get = "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (what, from, each, words) in [
+        ("550 that do not read", &addresses[..1], 550, get),
+        ("2000 that say nothing", &addresses[..1], 2000, ""),
+        ("2000 of ten addresses that do not read", &addresses[..], 200, get),
+    ] {
+        let held = connections(&crowd, from, each, words)?;
+        for _ in 0..5 {
+            let begun = Instant::now();
+            expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
+            expect(&one.namespace, "image/SHA256SUMS", 200, "overlay")?;
+            ensure!(begun.elapsed() < Duration::from_secs(3), "{what}: answered after {:?}", begun.elapsed());
+        }
+        drop(held);
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id()))?;
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    let kib: u64 = peak.split_whitespace().nth(1).unwrap_or_default().parse()?;
+    ensure!(kib < 64 << 10, "2,000 connections take {peak}");
+    Ok(())
+}
+
+fn slow() -> Result<()> {
+    let ours = built()?;
+    let _server = Server::start(&ours, &[])?;
+    let one = ours.network.add("etcd-1")?;
+    let address = [one.address.to_string()];
+    let mut drip = connections(&one.namespace, &address, 1, "GET /")?.remove(0);
+    let mut silent = connections(&one.namespace, &address, 1, "")?.remove(0);
+    let mut body =
+        connections(&one.namespace, &address, 1, "POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")?
+            .remove(0);
+    let mut deaf =
+        connections(&one.namespace, &address, 1, "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\n")?.remove(0);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(14) {
+        // Always one more byte, and never an end.
+        let _ = drip.write_all(b"a");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let is_over = |stream: &mut TcpStream| -> Result<bool> {
+        stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let mut buffer = [0; 4096];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(false),
+                Err(_) => return Ok(true),
+            }
+        }
+    };
+    for (what, stream) in [("a head by drops", &mut drip), ("no head", &mut silent), ("half a body", &mut body)] {
+        ensure!(is_over(stream)?, "{what} is still waited for after 14 s");
+    }
+    while begun.elapsed() < Duration::from_secs(26) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let sent = read_all(&mut deaf, Duration::from_secs(2))?.len();
+    ensure!(sent < 20_000_000, "a client that does not read for 25 s has all {sent} bytes");
+    Ok(())
+}
