@@ -237,12 +237,7 @@ impl<'a> Table<'a> {
             self.wrong_type(key, "a table", found);
             return None;
         };
-        let name = if self.name.is_empty() {
-            format!("[{key}]")
-        } else {
-            format!("[{}.{key}]", self.name.trim_matches(['[', ']']))
-        };
-        Some(self.child(name, found.span(), entries))
+        Some(self.child(self.below(key), found.span(), entries))
     }
 
     /// A list of tables in this one.
@@ -257,9 +252,18 @@ impl<'a> Table<'a> {
                 self.wrong_type(key, "a table", item);
                 return None;
             };
-            Some(self.child(format!("[[{key}]]"), item.span(), entries))
+            Some(self.child(format!("[{}]", self.below(key)), item.span(), entries))
         };
         items.iter().filter_map(read).collect()
+    }
+
+    /// The name of a table in this one, as its header has it.
+    fn below(&self, key: &str) -> String {
+        if self.name.is_empty() {
+            format!("[{key}]")
+        } else {
+            format!("[{}.{key}]", self.name.trim_matches(['[', ']']))
+        }
     }
 
     fn child(&self, name: String, header: Range<usize>, entries: &'a DeTable<'a>) -> Table<'a> {

@@ -39,6 +39,7 @@ pub(super) fn look(path: &Path) -> Result<(Report, Option<Ready>)> {
     if let Some(recipe) = reading.recipe {
         let (brought, wrong) = files::read(&recipe, path.parent().unwrap_or(Path::new("")));
         own.extend(wrong);
+        own.extend(render::contradictions(&recipe)?);
         told = rendered(&recipe, &brought, &mut own)?;
         ready = Some(Ready { text: text.clone(), recipe, brought });
     }

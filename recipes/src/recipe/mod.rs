@@ -14,10 +14,10 @@ use toml::de::DeTable;
 
 pub use etcd::Etcd;
 pub use files::{Files, LocalFile, OverlayFile};
-pub use install::{Install, Partitions};
+pub use install::{Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone};
 pub use node::{Cluster, Node};
 pub use policy::{Firewall, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
-pub use values::{Base, CryptHash, Host, Package, Size, SshKey, Word};
+pub use values::{Base, CryptHash, Host, Size, SshKey, Word};
 
 use crate::backup::Backup;
 use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};
