@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use recipes::recipe::{Files, LocalFile};
+use recipes::recipe::{Files, LocalFile, Repo, RepoKey};
 use recipes::{Diagnostic, Recipe};
 
 /// Where the scripts of `post` lie on the node.
@@ -38,6 +38,11 @@ pub(crate) fn post_paths(files: &Files) -> impl Iterator<Item = String> {
     })
 }
 
+/// Where the key of a repository will lie, without the leading slash.
+pub(crate) fn key_path(repo: &Repo) -> String {
+    format!("etc/pki/rpm-gpg/RPM-GPG-KEY-{}", repo.name)
+}
+
 /// Units to be enabled or not as the presets say: those that lie where systemd finds them.
 pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
     const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
@@ -51,8 +56,12 @@ pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
 pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<Brought>, Vec<Diagnostic>) {
     let overlay = recipe.files.overlay.iter().map(|file| (file.path.clone(), file.mode, file.owner, &file.file));
     let post = post_paths(&recipe.files).zip(&recipe.files.post).map(|(path, file)| (path, 0o700, 0, file));
+    let keys = recipe.install.repos.iter().filter_map(|repo| match &repo.key {
+        Some(RepoKey::File(file)) => Some((key_path(repo), 0o644, 0, file)),
+        _ => None,
+    });
     let (mut brought, mut wrong) = (Vec::new(), Vec::new());
-    for (path, mode, owner, file) in overlay.chain(post) {
+    for (path, mode, owner, file) in overlay.chain(post).chain(keys) {
         match one(folder, file) {
             Ok(bytes) => {
                 let source = folder.join(&file.source);

@@ -3,6 +3,7 @@
 //! anything else stops the build.
 
 mod context;
+mod packages;
 mod quote;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -13,10 +14,13 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use recipes::{Recipe, Sha256};
 
 use self::context::Rendering;
+pub(crate) use self::packages::contradictions;
 
 /// The tree under kickstart/overlay/, as it stood when the builder was compiled.
 static OVERLAY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstart/overlay");
 const KICKSTART: &str = include_str!("../../kickstart/centos7.ks");
+/// What the kickstart's scripts include.
+static SCRIPTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../kickstart/scripts");
 const MODES: &str = include_str!("../../kickstart/modes");
 
 /// A file of the overlay, rendered.
@@ -99,6 +103,11 @@ fn render(name: &str, template: &str, context: &Value) -> Result<String, anyhow:
     environment.add_filter("ks", |text: String| quote::shell(&text).map(Value::from_safe_string));
     environment.add_filter("calendar", |text: String| quote::calendar(&text).map(Value::from_safe_string));
     environment.add_filter("lines", |text: String| Value::from_safe_string(text));
+    for script in SCRIPTS.files() {
+        let name = script.path().to_str().context("a path under kickstart/scripts is not UTF-8")?;
+        let text = script.contents_utf8().with_context(|| format!("kickstart/scripts/{name} is not UTF-8"))?;
+        environment.add_template(name, text)?;
+    }
     environment.add_template(name, template)?;
     let rendered = environment.get_template(name)?.render(context);
     rendered.map_err(|error| anyhow!("{error:#}"))

@@ -200,12 +200,7 @@ impl<'a> Table<'a> {
             self.wrong_type(key, "a table", found);
             return None;
         };
-        let name = if self.name.is_empty() {
-            format!("[{key}]")
-        } else {
-            format!("[{}.{key}]", self.name.trim_matches(['[', ']']))
-        };
-        Some(self.child(name, found.span(), entries))
+        Some(self.child(self.below(key), found.span(), entries))
     }
 
     /// A list of tables in this one.
@@ -220,7 +215,7 @@ impl<'a> Table<'a> {
                 self.wrong_type(key, "a table", item);
                 return None;
             };
-            Some(self.child(format!("[[{key}]]"), item.span(), entries))
+            Some(self.child(format!("[{}]", self.below(key)), item.span(), entries))
         };
         items.iter().filter_map(read).collect()
     }
@@ -228,6 +223,15 @@ impl<'a> Table<'a> {
     /// Whether the table has this key, or one that was probably meant for it and is reported as unknown.
     pub(crate) fn has_like(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
+    }
+
+    /// The name of a table in this one, as its header has it.
+    fn below(&self, key: &str) -> String {
+        if self.name.is_empty() {
+            format!("[{key}]")
+        } else {
+            format!("[{}.{key}]", self.name.trim_matches(['[', ']']))
+        }
     }
 
     fn child(&self, name: String, header: Range<usize>, entries: &'a DeTable<'a>) -> Table<'a> {

@@ -12,13 +12,16 @@ use recipes::{Envelope, SigningKey};
 use serde::Deserialize;
 
 use crate::host::Host;
-use crate::installer::{Installation, Installer};
+use crate::installer::{self, Installation, Installer};
 use crate::network::{Link, Network};
 use crate::server::FileServer;
 use crate::{base, etcd, process, programs, run};
 
 /// What a recipe's image and nodes are served at; the recipes of the tests say so too.
 const SERVER: &str = "10.101.15.1:8080";
+/// The tree that machines are installed from, below the server, and its updates.
+pub const TREE: &str = "centos/7.9.2009/os/x86_64";
+const UPDATES: &str = "centos/7.9.2009/updates/x86_64";
 /// Where the release mirror answers.
 const MIRROR: &str = "10.101.15.1:8379";
 
@@ -46,10 +49,9 @@ impl Provisioning {
         let network = Network::new()?;
         let folder = run::current()?.folder("provisioning")?;
         let www = folder.join("www");
-        // What anaconda would install from: the kickstart asks only whether a tree is there.
-        let tree = www.join("tree/repodata");
-        fs::create_dir_all(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
-        fs::write(tree.join("repomd.xml"), "<repomd/>\n")?;
+        // What anaconda would install from.
+        installer::write_tree(&www.join(TREE), &installer::PACKAGES)?;
+        installer::write_repository(&www.join(UPDATES), &["kernel"])?;
         symlink("../out/image", www.join("image"))?;
         let server = FileServer::start(network.world().listen(SERVER)?, &www)?;
         let mirror = etcd::mirror();
@@ -129,7 +131,7 @@ impl Provisioning {
     /// Runs the kickstart's scripts on a machine, as anaconda would, and says how it went.
     pub fn try_install(&self, host: &Host) -> Result<Installation> {
         Installer::new(&self.kickstart()?, &host.root())
-            .cmdline(&format!("inst.ks=http://{SERVER}/image/centos7.ks inst.stage2=http://{SERVER}/tree/"))
+            .cmdline(&format!("inst.ks=http://{SERVER}/image/centos7.ks inst.stage2=http://{SERVER}/{TREE}"))
             .namespace(&host.link().namespace)
             .run()
     }

@@ -48,6 +48,8 @@ pub enum Need {
     Fat,
     /// shellcheck.
     Shellcheck,
+    /// createrepo_c and rpmbuild, for a repository of packages.
+    Createrepo,
 }
 
 impl Need {
@@ -90,6 +92,7 @@ impl Need {
             Need::Strace => program("strace", "strace"),
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
             Need::Shellcheck => program("shellcheck", "shellcheck"),
+            Need::Createrepo => program("createrepo_c", "createrepo-c").or_else(|| program("rpmbuild", "rpm")),
             Need::Fuse => {
                 let there = Path::new("/dev/fuse").exists();
                 (!there).then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())

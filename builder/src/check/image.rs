@@ -44,6 +44,7 @@ pub(super) fn look(path: &Path) -> Result<(Report, Option<Ready>)> {
         let (brought, wrong) = files::read(&recipe, folder);
         own.extend(wrong);
         own.extend(authority(&recipe.tls, folder));
+        own.extend(render::contradictions(&recipe)?);
         told = rendered(&recipe, &brought, &mut own)?;
         ready = Some(Ready { text: text.clone(), recipe, brought });
     }

@@ -3,8 +3,11 @@
 use anyhow::Result;
 use recipes::backup::{self, Destination};
 use recipes::cluster::NetworkMode;
+use recipes::recipe::{self, RepoKey};
 use recipes::{ETCD_ID, Recipe, Sha256};
 use serde::Serialize;
+
+use super::packages;
 
 use crate::files;
 use crate::tuning::{self, Place, block, value};
@@ -53,8 +56,12 @@ struct Network {
 
 #[derive(Debug, Serialize)]
 struct Install {
+    family_name: &'static str,
     trees: Vec<String>,
     repomd_sha256: String,
+    /// The key of the trees' packages, on the node.
+    key: &'static str,
+    repos: Vec<Repo>,
     servers: Vec<String>,
     disk: String,
     boot_mb: u64,
@@ -63,13 +70,24 @@ struct Install {
     timezone: String,
     lang: String,
     keyboard: String,
-    ssh_keys: Vec<String>,
     root_password: String,
-    packages: Vec<String>,
     console: String,
+    // Whole lines.
+    ssh_keys: String,
+    packages: String,
+    excluded: String,
     /// Units and scripts of the user's.
     units: Vec<String>,
     post: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Repo {
+    name: String,
+    urls: Vec<String>,
+    repomd_sha256: String,
+    /// The file on the node; empty: there is none.
+    key: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,8 +168,11 @@ impl Rendering {
                 },
             },
             install: Install {
+                family_name: install.family.name(),
                 trees: texts(&install.trees),
                 repomd_sha256: text(install.repomd_sha256.as_ref()),
+                key: install.family.key(),
+                repos: install.repos.iter().map(repo).collect(),
                 servers: texts(&install.servers),
                 disk: text(install.disk.as_ref()),
                 boot_mb: install.partitions.boot.mib(),
@@ -160,10 +181,11 @@ impl Rendering {
                 timezone: install.timezone.to_string(),
                 lang: install.lang.to_string(),
                 keyboard: install.keyboard.to_string(),
-                ssh_keys: texts(&install.ssh_keys),
                 root_password: text(install.root_password.as_ref()),
-                packages: texts(&install.packages),
                 console: text(install.console.as_ref()),
+                ssh_keys: texts(&install.ssh_keys).join("\n"),
+                packages: packages::listed(recipe),
+                excluded: packages::excluded(recipe),
                 units: files::units(&recipe.files).map(str::to_owned).collect(),
                 post: files::post_paths(&recipe.files).collect(),
             },
@@ -179,6 +201,16 @@ impl Rendering {
             overlay: overlay.map(|digest| Digest { sha256: digest.to_string() }),
         })
     }
+}
+
+fn repo(repo: &recipe::Repo) -> Repo {
+    let key = match &repo.key {
+        None => String::new(),
+        Some(RepoKey::OnNode(path)) => path.clone(),
+        Some(RepoKey::File(_)) => format!("/{}", files::key_path(repo)),
+    };
+    let (name, urls) = (repo.name.to_string(), texts(&repo.urls));
+    Repo { name, urls, repomd_sha256: text(repo.repomd_sha256.as_ref()), key }
 }
 
 fn tuning(recipe: &Recipe) -> Result<Tuning> {

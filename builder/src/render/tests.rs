@@ -35,9 +35,11 @@ fn scripts(kickstart: &str) -> Vec<String> {
 }
 
 fn bash_accepts(script: &str) -> bool {
-    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    bash.wait().unwrap().success()
+    let said = bash.wait_with_output().unwrap();
+    // Of a heredoc that does not end it only warns.
+    said.status.success() && said.stderr.is_empty()
 }
 
 #[test]
@@ -103,20 +105,86 @@ fn the_kickstart_names_its_overlay_and_its_scripts_parse() {
     let text = kickstart(&recipe(""), Sha256::of(b"x")).unwrap();
     assert_eq!(text.matches(&Sha256::of(b"x").to_string()).count(), 3);
     let scripts = scripts(&text);
-    assert_eq!(scripts.len(), 6);
+    assert_eq!(scripts.len(), 5);
     assert!(scripts.iter().all(|script| bash_accepts(script)));
     assert!(!text.contains("PRIVATE KEY"));
 }
 
+/// The lines between two others.
+fn between<'t>(text: &'t str, first: &str, last: &str) -> Vec<&'t str> {
+    let lines = text.lines().skip_while(|line| *line != first).skip(1);
+    lines.take_while(|line| *line != last).collect()
+}
+
 #[test]
-fn quotes_and_dollars_in_a_key_line_stay_in_it() {
-    let key = format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} it's \\\"me\\\" $HOME `id` %end ü", "C".repeat(43));
-    let text = kickstart(&recipe(&format!("[install]\nssh-keys = [\"{key}\"]\n")), Sha256::of(b"")).unwrap();
-    let line = text.lines().find(|line| line.starts_with("sshkey ")).unwrap();
-    let script = format!("set -- {line}; printf %s \"$3\"");
-    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), key.replace("\\\"", "\""));
+fn each_key_is_a_line_of_roots_keys_whatever_stands_in_it() {
+    let one = format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} it's \\\"me\\\" $HOME `id` %end ü", "C".repeat(43));
+    let two = format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{} two", "D".repeat(43));
+    let text = kickstart(&recipe(&format!("[install]\nssh-keys = [\"{one}\", \"{two}\"]\n")), Sha256::of(b"")).unwrap();
+    let keys = between(&text, "cat > /root/.ssh/authorized_keys <<'KEYS'", "KEYS");
+    assert_eq!(keys, [one.replace("\\\"", "\""), two]);
+    assert!(!text.lines().any(|line| line.starts_with("sshkey ")), "two of them crash 7's parser");
     assert!(scripts(&text).iter().all(|script| bash_accepts(script)));
+}
+
+#[test]
+fn what_the_recipe_lists_is_not_left_out() {
+    let packages = |packages: &str| {
+        let text = kickstart(&recipe(&format!("[install]\npackages = {packages}\n")), Sha256::of(b"")).unwrap();
+        between(&text, "%packages", "%end").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let is = |lines: &[String], line: &str| lines.iter().any(|found| found == line);
+    let lines = packages("[\"lib*-devel\", \"@base\", \"postfix\", \"iwl7260-firmware\", \"glibc.i686\"]");
+    for line in ["lib*-devel", "@base", "postfix", "iwl7260-firmware", "glibc.i686", "-plymouth", "-tuned"] {
+        assert!(is(&lines, line), "{line} in {lines:?}");
+    }
+    assert!(!is(&lines, "-postfix") && !is(&lines, "-iwl*firmware"), "{lines:?}");
+    assert!(is(&packages("[]"), "-postfix"));
+    let wrong = contradictions(&recipe("[install]\npackages = [\"tmux\", \"tuned\"]\n")).unwrap();
+    assert!(
+        wrong.len() == 1 && wrong[0].message.contains("`tuned`") && wrong[0].label.contains("swappiness"),
+        "{wrong:?}"
+    );
+    let oracle = kickstart(&recipe("[install]\nfamily = \"oracle\"\n"), Sha256::of(b"")).unwrap();
+    assert!(oracle.lines().any(|line| line == "-kernel-uek") && oracle.contains("# Oracle Linux 7.9, unattended"));
+}
+
+#[test]
+fn a_node_has_the_repositories_of_its_installation() {
+    let own = "[[install.repo]]\nname = \"els\"\nurls = [\"http://a/els\", \"http://b/els\"]\nkey = \"els.asc\"\n\
+               [[install.repo]]\nname = \"more\"\nurls = [\"http://a/more\"]\n";
+    let recipe = recipe(own);
+    let repositories = file(&overlay(&recipe).unwrap(), "etc/yum.repos.d/etcd-image.repo");
+    for part in [
+        "[base]\nname=CentOS 7.9\nbaseurl=https://vault.centos.org/7.9.2009/os/x86_64/ https://",
+        "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7\n",
+        "[els]\nname=els\nbaseurl=http://a/els/ http://b/els/ \nfailovermethod=priority\ngpgcheck=1\n\
+         gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-els\n",
+        "[more]\nname=more\nbaseurl=http://a/more/ \nfailovermethod=priority\n# The recipe names no key.\ngpgcheck=0\n",
+    ] {
+        assert!(repositories.contains(part), "{part}\nin\n{repositories}");
+    }
+    let text = kickstart(&recipe, Sha256::of(b"")).unwrap();
+    assert!(text.contains("answers 'the repository els' '' 'http://a/els/' 'http://b/els/'"), "{text}");
+    assert!(text.contains("\nused els ''\nused more ''\n"));
+}
+
+/// Each of these lines is right by itself, and together with what anaconda does it ends or spoils the installation.
+#[test]
+fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
+    for mode in ["", "[network]\nmode = \"static\""] {
+        let text = GOOD.replace("[network]", if mode.is_empty() { "[network]" } else { mode });
+        let text = kickstart(&recipes::recipe::read(&text).recipe.unwrap(), Sha256::of(b"")).unwrap();
+        let commands: Vec<&str> = text.lines().take_while(|line| *line != "%packages").collect();
+        let is = |start: &str| commands.iter().any(|line| line.starts_with(start));
+        assert!(
+            is("timezone UTC --isUtc")
+                && !commands.iter().any(|line| line.starts_with("timezone") && line.contains("--nontp"))
+        );
+        assert!(is("poweroff") && !is("reboot"), "anaconda does it after an error as well");
+        assert!(!is("network"), "it would take the address of the kernel line away");
+        assert!(!is("sshkey") && !is("services"));
+    }
 }
 
 #[test]

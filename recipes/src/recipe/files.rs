@@ -52,7 +52,7 @@ pub(super) fn read(root: &Table<'_>) -> Files {
 }
 
 /// A path that stays below the recipe's folder. That no link leads out of it only the disk can say.
-fn local(table: &Table<'_>, text: At<String>) -> Option<LocalFile> {
+pub(super) fn local(table: &Table<'_>, text: At<String>) -> Option<LocalFile> {
     let At { value, span } = text;
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     if !value.split('/').all(plain) || value.contains(char::is_control) {

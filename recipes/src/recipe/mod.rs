@@ -19,11 +19,11 @@ pub use address::{Address, NetworkRange};
 pub use etcd::Etcd;
 pub use files::{Files, LocalFile, OverlayFile};
 pub use firewall::Firewall;
-pub use install::{Install, Partitions};
+pub use install::{Disk, Family, Install, Keymap, Locale, Package, Partitions, Repo, RepoKey, RepoName, Timezone};
 pub use node::{Cluster, Node};
 pub use policy::{AuthorityFiles, Profile, Selinux, SelinuxMode, Time, Tls, Tuning};
 pub use ssh::SshKey;
-pub use values::{Base, CryptHash, Host, Package, Size, Word};
+pub use values::{Base, CryptHash, Host, Size, Word};
 
 use crate::backup::Backup;
 use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};

@@ -84,18 +84,6 @@ text!(
 );
 
 text!(
-    /// A package, or a group of them, as a line of `%packages`.
-    Package,
-    "expected the name of a package, or @ and the name of a group",
-    |text| {
-        // What begins with `%` would be the section's end, with `-` an exclusion.
-        let name = text.strip_prefix('@').unwrap_or(text);
-        let safe = |c: char| c.is_ascii_alphanumeric() || "_.:+-*".contains(c);
-        name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() < 200 && name.chars().all(safe)
-    }
-);
-
-text!(
     /// A host that can be asked for something: a name or an address.
     Host,
     "expected a host name or an address",
@@ -189,16 +177,6 @@ mod tests {
         assert_eq!(Size(3 << 20).to_string(), "3 MiB");
         for bad in ["", "GiB", "8 GB", "-1", "99999999999 TiB", "1.5 GiB"] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_package_is_no_line_of_another_kind() {
-        for good in ["vim-enhanced", "@base", "libstdc++", "python3.6", "iwl*"] {
-            assert!(good.parse::<Package>().is_ok(), "{good}");
-        }
-        for bad in ["%end", "-tuned", "@", "@^minimal", "a b", "#x", "", "*"] {
-            assert!(bad.parse::<Package>().is_err(), "{bad}");
         }
     }
 

@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use tests::installer::{self, Disk, Hardware};
 use tests::{base, etcd, run};
 
 const USAGE: &str = "bed release VERSION [--out DIR]   make an etcd release in the mirror; print its path and sha256
 bed base                          make the base root; print its path
-bed reap                          remove what dead runs left";
+bed reap                          remove what dead runs left
+bed anaconda FILE [efi] [gpt] [NAME=BYTES]…
+                                  what the stand-in's model of anaconda does with a kickstart on such a machine; what it includes
+                                  from /tmp is looked for beside it";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +35,7 @@ fn act(words: &[&str]) -> Result<()> {
             Ok(())
         }
         ["reap"] => run::reap(),
+        ["anaconda", file, machine @ ..] => anaconda(file, machine),
         _ => bail!("what is to be done? The ways to call it:\n{USAGE}"),
     }
 }
@@ -47,5 +52,25 @@ fn release(version: &str, out: Option<PathBuf>) -> Result<()> {
         }
     };
     println!("{}  {}", made.sha256, path.display());
+    Ok(())
+}
+
+fn anaconda(file: &str, machine: &[&str]) -> Result<()> {
+    let (mut hardware, mut words) = (Hardware::with([]), "");
+    for word in machine {
+        match word.split_once('=') {
+            None if *word == "efi" => hardware.efi = true,
+            None if *word == "gpt" => words = "inst.gpt",
+            Some((name, bytes)) => hardware.disks.push(Disk::new(name, bytes.parse()?)),
+            None => bail!("{word} is neither efi nor gpt nor NAME=BYTES"),
+        }
+    }
+    let path = PathBuf::from(file);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
+    let included = |name: &str| {
+        let name = name.rsplit('/').next().unwrap_or(name);
+        std::fs::read_to_string(path.with_file_name(name)).ok()
+    };
+    print!("{}", installer::model(&text, &|name| Ok(included(name)), &hardware, words));
     Ok(())
 }

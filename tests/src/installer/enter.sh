@@ -2,13 +2,13 @@
 # Run as the first process of namespaces of its own: builds the installer's view on a machine around ROOT and runs
 # one script of a kickstart in it. What it mounts and starts ends with it.
 #
-#   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ [FILE PLACE]... -- PROGRAM...
+#   enter.sh ROOT TARGET IN STATUS CMDLINE SYSRQ HARDWARE [FILE PLACE]... -- PROGRAM...
 #
 # TARGET is laid on ROOT/mnt/sysimage, or is - where there is none yet; IN is the folder to chroot into, below ROOT;
-# STATUS gets PROGRAM's exit code; FILE is laid on ROOT/PLACE.
+# STATUS gets PROGRAM's exit code; HARDWARE has what the kernel and udev show of the machine; FILE is laid on ROOT/PLACE.
 set -eu
-root=$1 target=$2 into=$3 status=$4 cmdline=$5 sysrq=$6
-shift 6
+root=$1 target=$2 into=$3 status=$4 cmdline=$5 sysrq=$6 hardware=$7
+shift 7
 
 mount --make-rprivate /
 mount -t proc proc "$root/proc"
@@ -18,6 +18,8 @@ if [ -e "$root/proc/sysrq-trigger" ]; then
     mount --bind "$sysrq" "$root/proc/sysrq-trigger"
 fi
 mount -t sysfs -o ro sysfs "$root/sys"
+mount --bind "$hardware/block" "$root/sys/block"
+mount --bind "$hardware/firmware" "$root/sys/firmware"
 
 # None of the machine's disks is here: a script that partitions finds nothing to destroy.
 mount -t tmpfs -o mode=755 dev "$root/dev"
@@ -30,6 +32,9 @@ ln -s /proc/self/fd "$root/dev/fd"
 ln -s /proc/self/fd/0 "$root/dev/stdin"
 ln -s /proc/self/fd/1 "$root/dev/stdout"
 ln -s /proc/self/fd/2 "$root/dev/stderr"
+cp -a "$hardware/dev/." "$root/dev/"
+mkdir -p "$root/run/udev-of-the-bed"
+cp "$hardware/udev/"* "$root/run/udev-of-the-bed/" 2> /dev/null || true
 
 while [ "$1" != -- ]; do
     mount --bind "$1" "$root/$2"
@@ -40,7 +45,8 @@ shift
 if [ "$target" != - ]; then
     mkdir -p "$root/mnt/sysimage"
     mount --bind "$target" "$root/mnt/sysimage"
-    for folder in proc sys dev; do
+    # blivet, FSSet.mountFilesystems.
+    for folder in proc sys dev run; do
         mkdir -p "$root/mnt/sysimage/$folder"
         mount --rbind "$root/$folder" "$root/mnt/sysimage/$folder"
     done

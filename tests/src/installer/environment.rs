@@ -13,9 +13,8 @@ const PRESENT: &str = include_str!("el7-present.txt");
 
 /// What a script calls to end the machine's life.
 const POWER: &str = include_str!("power.sh");
-/// The machine's one disk, of the guide's size. None of the real machine's is to be seen.
-const LSBLK: &str =
-    "#!/bin/bash\n# NAME TYPE RM RO SIZE, as `lsblk --raw` prints them\necho sda disk 0 0 21474836480\n";
+/// What a script asks of udev.
+const UDEVADM: &str = include_str!("udevadm.sh");
 const POWER_NAMES: [&str; 5] = ["poweroff", "reboot", "halt", "shutdown", "systemctl"];
 
 const FOLDERS: [&str; 6] = ["bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"];
@@ -42,7 +41,7 @@ impl Environment {
         for name in POWER_NAMES {
             write_program(&programs.join(name), POWER)?;
         }
-        write_program(&programs.join("lsblk"), LSBLK)?;
+        write_program(&programs.join("udevadm"), UDEVADM)?;
         for folder in ["mnt/sysimage", "run", "tmp"] {
             fs::create_dir_all(root.join(folder)).with_context(|| format!("cannot make /{folder} in the installer"))?;
         }
@@ -51,6 +50,12 @@ impl Environment {
 
     pub(super) fn root(&self) -> PathBuf {
         self.0.root()
+    }
+
+    /// The unit that runs, if a script has started one.
+    pub(super) fn started(&self) -> Option<String> {
+        let units = fs::read_to_string(self.root().join("run/started")).ok()?;
+        units.lines().next().map(str::to_owned)
     }
 
     /// What was asked of the machine's power, if anything was.

@@ -160,6 +160,20 @@ impl Command {
 }
 
 impl Section {
+    /// What systemd runs when it stops a unit, as a script of the installer's.
+    pub(super) fn of_unit(unit: &str) -> Section {
+        Section {
+            place: unit.to_owned(),
+            kind: Kind::PreInstall,
+            options: BTreeMap::from([
+                ("--interpreter".into(), "/bin/bash".into()),
+                ("--log".into(), "/tmp/unit.log".into()),
+            ]),
+            arguments: Vec::new(),
+            body: format!("systemctl stop {unit}\n"),
+        }
+    }
+
     /// Whether a flag is given.
     pub fn has(&self, flag: &str) -> bool {
         self.options.contains_key(flag)

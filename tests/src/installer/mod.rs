@@ -1,17 +1,26 @@
 //! The stand-in for anaconda: carries a kickstart out on a root that is there already.
 //!
-//! Its scripts run in an environment that has what CentOS 7.9's installer has and no more: the programs, the PATH,
-//! bash as sh, a /proc/cmdline with the kernel's arguments, no name service, none of the machine's disks. What it
-//! does not do: partition, install packages, run %traceback and %onerror, which 7 does not run either when a %pre
-//! fails. Order, log files, modes and the copies of the kickstart follow anaconda 21.48.22.159.
+//! What anaconda does with each command is decided by a model of it (`anaconda`), function by function, and carried out in its order:
+//! %pre, storage, %pre-install, packages, configuration, %post, its exit handler. yum's requests are made, and their answers checked as
+//! yum does; no package is installed, and no disk is touched. %onerror and %traceback do not run, as on 7 in cmdline mode.
+//!
+//! Scripts run in an environment that has what CentOS 7.9's installer has and no more: the programs, the PATH, bash as sh, a
+//! /proc/cmdline with the kernel's arguments, the described disks, no name service. Order, log files, modes and the copies of the
+//! kickstart follow anaconda 21.48.22.159.
 
-mod commands;
+mod anaconda;
+mod carry;
 mod copies;
 mod environment;
 mod fetch;
+mod hardware;
 mod kickstart;
+mod log;
+mod outcome;
 mod script;
+mod tree;
 mod words;
+mod yum;
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -22,13 +31,20 @@ use anyhow::{Context as _, Result, bail};
 use crate::network::Namespace;
 use crate::run;
 
+pub use anaconda::{Effect, End, Partition, Plan, Selection, User};
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
+pub use hardware::{Disk, Hardware, Quirk};
 pub use kickstart::{Command, Include, Kickstart, Kind, Section};
+pub use outcome::Outcome;
 pub use script::{Ended, Script};
+pub use tree::{PACKAGES, write_repository, write_tree};
 
+use anaconda::{Data, Stop};
 use environment::Environment;
+use outcome::{Break, end};
 use script::Stage;
+use yum::Yum;
 
 /// An installation to be.
 #[derive(Debug, Clone)]
@@ -37,6 +53,7 @@ pub struct Installer {
     target: PathBuf,
     cmdline: String,
     namespace: Option<Namespace>,
+    hardware: Hardware,
     laid: Vec<(String, String)>,
     patience: Duration,
 }
@@ -48,19 +65,10 @@ pub struct Installation {
     pub outcome: Outcome,
     /// The kickstart as it was carried out, with what %pre made; empty, if it could not be read.
     pub kickstart: Kickstart,
-    /// The scripts that ran, in their order.
+    /// What anaconda did with it; empty, if it did not come to that.
+    pub plan: Plan,
+    /// The scripts that ran, in their order, with what ran when the machine went down.
     pub scripts: Vec<Script>,
-}
-
-/// How an installation ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// All went through; failures of scripts without --erroronfail are in the log.
-    Installed,
-    /// A script switched the machine off or had it reboot, in these words.
-    PoweredOff(String),
-    /// It stopped, for this reason: on 7 the machine now sits there and nobody is told.
-    Failed(String),
 }
 
 impl Installer {
@@ -71,6 +79,7 @@ impl Installer {
             target: target.to_path_buf(),
             cmdline: "initrd=initrd.img".into(),
             namespace: None,
+            hardware: Hardware::default(),
             laid: Vec::new(),
             patience: Duration::from_secs(300),
         }
@@ -87,6 +96,13 @@ impl Installer {
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Installer {
         self.namespace = Some(namespace.clone());
+        self
+    }
+
+    /// The machine's firmware and disks; a BIOS and one disk, if nothing is said.
+    #[must_use]
+    pub fn hardware(mut self, hardware: Hardware) -> Installer {
+        self.hardware = hardware;
         self
     }
 
@@ -117,6 +133,7 @@ impl Installer {
         let cmdline = work.join("cmdline");
         fs::write(&cmdline, format!("{}\n", self.cmdline))
             .with_context(|| format!("cannot write {}", cmdline.display()))?;
+        self.hardware.lay_out(&work.join("hardware"))?;
         let mut laid = Vec::new();
         for (number, (place, content)) in self.laid.iter().enumerate() {
             let file = work.join(format!("laid-{number}"));
@@ -131,49 +148,78 @@ impl Installer {
             work,
             deadline: Instant::now() + self.patience,
         };
-        let mut installation =
-            Installation { outcome: Outcome::Installed, kickstart: Kickstart::default(), scripts: Vec::new() };
-        if let Err(outcome) = self.steps(&stage, &mut installation)? {
-            installation.outcome = outcome;
-        }
+        let mut installation = Installation {
+            outcome: Outcome::Installed,
+            kickstart: Kickstart::default(),
+            plan: Plan::default(),
+            scripts: Vec::new(),
+        };
+        let ended = self.steps(&stage, &mut installation)?;
+        installation.outcome = end(&stage, &mut installation, ended)?;
         Ok(installation)
     }
 
-    /// The steps of anaconda in their order. The inner error is an outcome that ends the installation early.
-    fn steps(&self, stage: &Stage<'_>, installation: &mut Installation) -> Result<Result<(), Outcome>> {
+    /// The steps of anaconda in their order, each with its inner errors: what ended anaconda, or the machine.
+    fn steps(&self, stage: &Stage<'_>, installation: &mut Installation) -> Result<Result<(), Break>> {
         let root = stage.environment.root();
-        // The first reading takes the scripts only: what %pre is to make is not there yet.
-        let first = match Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok())) {
-            Ok(first) => first,
-            Err(error) => return Ok(Err(Outcome::Failed(format!("{error:#}")))),
-        };
-        if let Err(outcome) = scripts(stage, &first, Kind::Pre, installation)? {
-            return Ok(Err(outcome));
+        macro_rules! go_on {
+            ($step:expr) => {
+                match $step {
+                    Ok(value) => value,
+                    Err(error) => return Ok(Err(Break::from(error))),
+                }
+            };
         }
-        installation.kickstart = match Kickstart::parse(&self.text, &|file| included(&root, file).map(Some)) {
-            Ok(kickstart) => kickstart,
-            Err(error) => return Ok(Err(Outcome::Failed(format!("{error:#}")))),
-        };
-        let kickstart = installation.kickstart.clone();
-        if let Err(outcome) = scripts(stage, &kickstart, Kind::PreInstall, installation)? {
-            return Ok(Err(outcome));
+        // kickstart.py, preScriptPass: the first reading takes the scripts only, since what %pre is to make is not there yet.
+        let first = Kickstart::parse(&self.text, &|file| Ok(included(&root, file).ok()));
+        let first = go_on!(first.map_err(|error| Stop::Early(format!("{error:#}"))));
+        go_on!(scripts(stage, &first, Kind::Pre, installation)?.map_err(Break::early));
+        // parseKickstart.
+        let kickstart = Kickstart::parse(&self.text, &|file| included(&root, file).map(Some));
+        let kickstart = go_on!(kickstart.map_err(|error| Stop::Early(format!("{error:#}"))));
+        installation.kickstart = kickstart.clone();
+        let data = go_on!(Data::read(&kickstart, &self.hardware));
+        installation.plan.end = data.end;
+        // Here the program registers its exit handler. The spokes of storage, source and software follow.
+        let plan = go_on!(anaconda::plan(&kickstart, &self.hardware, &self.cmdline));
+        installation.plan = plan.clone();
+        let yum = Yum { namespace: self.namespace.as_ref(), root: &root };
+        let available = go_on!(yum.gather(&data)?.map_err(Stop::Late));
+        // install.py, doInstall.
+        carry::mount_points(&plan.partitions, &self.target)?;
+        go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
+        go_on!(available.select(&plan.software).map_err(Stop::Late));
+        yum.install()?;
+        // doConfiguration.
+        for effect in &plan.after {
+            let done = carry::out(effect, &self.target).with_context(|| format!("cannot carry out: {effect}"))?;
+            go_on!(done.map_err(Stop::Late));
         }
-        commands::carry_out(&kickstart.commands, &self.target)?;
-        if let Err(outcome) = scripts(stage, &kickstart, Kind::Post, installation)? {
-            return Ok(Err(outcome));
-        }
+        go_on!(scripts(stage, &kickstart, Kind::Post, installation)?);
         copies::leave_copies(&self.text, &self.cmdline, &root, &self.target)?;
         Ok(Ok(()))
+    }
+}
+
+/// What the model of anaconda says that it would do with a kickstart whose %pre has run, a line each; for tests that compare it with
+/// what anaconda said.
+pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str) -> String {
+    let kickstart = match Kickstart::parse(text, include) {
+        Ok(kickstart) => kickstart,
+        Err(error) => return format!("stops early: {error:#}\n"),
+    };
+    match anaconda::plan(&kickstart, hardware, words) {
+        Ok(plan) => plan.to_string(),
+        Err(Stop::Early(error)) => format!("stops early: {error}\n"),
+        Err(Stop::Late(error)) => format!("stops late: {error}\n"),
     }
 }
 
 impl Installation {
     /// All scripts' outputs, each under a line that says which it was.
     pub fn log(&self) -> String {
-        let parts = self
-            .scripts
-            .iter()
-            .map(|script| format!("--- {} at {}: {:?}\n{}", script.kind, script.place, script.ended, script.output));
+        let parts =
+            self.scripts.iter().map(|script| format!("--- {}: {:?}\n{}", script.name, script.ended, script.output));
         parts.collect()
     }
 
@@ -204,7 +250,7 @@ fn scripts(
     kickstart: &Kickstart,
     kind: Kind,
     installation: &mut Installation,
-) -> Result<Result<(), Outcome>> {
+) -> Result<Result<(), Break>> {
     for section in kickstart.sections(kind) {
         let script = stage.run(section, installation.scripts.len() + 1)?;
         let ended = script.ended.clone();
@@ -213,10 +259,10 @@ fn scripts(
             Ended::Exited(0) => {}
             Ended::Exited(code) if section.has("--erroronfail") => {
                 let reason = format!("{kind} at {} failed with exit code {code}", section.place);
-                return Ok(Err(Outcome::Failed(reason)));
+                return Ok(Err(Break::Stop(Stop::Late(reason))));
             }
             Ended::Exited(_) => {}
-            Ended::Power(words) => return Ok(Err(Outcome::PoweredOff(words))),
+            Ended::Power(words) => return Ok(Err(Break::Power(words))),
         }
     }
     Ok(Ok(()))

@@ -1,16 +1,38 @@
 #!/bin/bash
-# Stands in the installer for poweroff, reboot, halt, shutdown and systemctl: says what was asked for and goes no
-# further, as nothing goes further on a machine that is switched off. The bed sees the file and ends the installation.
+# Stands in the installer for poweroff, reboot, halt, shutdown and systemctl. It says what was asked of the machine's power and goes
+# no further, as nothing goes further on a machine that is switched off: the bed sees the file and ends the installation. Of
+# systemd it does what a kickstart needs: it starts and stops the units that lie in /run/systemd/system.
 name=${0##*/}
+units=/run/systemd/system
 if [ "$name" = systemctl ]; then
-    asked=no
+    words=()
     for word; do
-        case $word in poweroff | reboot | halt | kexec) asked=yes ;; esac
+        case $word in
+            poweroff | reboot | halt | kexec) words=(power) && break ;;
+            -*) ;;
+            *) words+=("$word") ;;
+        esac
     done
-    if [ "$asked" = no ]; then
-        echo "systemctl $*: the stand-in for the installer runs no systemd" >&2
-        exit 1
-    fi
+    case ${words[0]-} in
+        power) ;;
+        daemon-reload) exit ;;
+        start)
+            # Those of the installer itself are only told of.
+            if [ -e "$units/${words[1]}" ]; then echo "${words[1]}" >> /run/started; fi
+            exit
+            ;;
+        stop)
+            if ! grep -qxF "${words[1]}" /run/started 2> /dev/null; then exit 5; fi
+            sed -i "/^${words[1]}\$/d" /run/started
+            stop=$(sed -n 's/^ExecStop=//p' "$units/${words[1]}")
+            if [ -n "$stop" ]; then exec bash -c "exec $stop"; fi
+            exit
+            ;;
+        *)
+            echo "systemctl $*: the stand-in for the installer runs no systemd" >&2
+            exit 1
+            ;;
+    esac
 fi
 echo "$name $*" > /run/power.part
 mv /run/power.part /run/power

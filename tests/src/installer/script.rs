@@ -31,7 +31,7 @@ pub(super) struct Stage<'a> {
     pub(super) namespace: Option<&'a Namespace>,
     /// Files laid over others: what, and where in the root.
     pub(super) laid: &'a [(PathBuf, String)],
-    /// A folder of the installation's own, outside of all roots; holds `cmdline`.
+    /// A folder of the installation's own, outside of all roots; holds `cmdline` and `hardware`.
     pub(super) work: &'a Path,
     pub(super) deadline: Instant,
 }
@@ -48,10 +48,8 @@ pub enum Ended {
 /// A script that was run.
 #[derive(Debug, Clone)]
 pub struct Script {
-    /// Where its header stands.
-    pub place: String,
-    /// Its kind.
-    pub kind: Kind,
+    /// Which it is: `%pre at kickstart:4`.
+    pub name: String,
     /// How it ended.
     pub ended: Ended,
     /// What it wrote to both its outputs.
@@ -80,8 +78,7 @@ impl Stage<'_> {
         let _ = fs::remove_file(&script);
         let output = fs::read(&log_path).with_context(|| format!("cannot read {}", log_path.display()))?;
         Ok(Script {
-            place: section.place.clone(),
-            kind: section.kind,
+            name: format!("{} at {}", section.kind, section.place),
             ended,
             output: String::from_utf8_lossy(&output).into_owned(),
         })
@@ -130,7 +127,7 @@ impl Stage<'_> {
             _ => command.arg(self.target),
         };
         command.arg(if in_target { "mnt/sysimage" } else { "" });
-        command.arg(status).arg(self.work.join("cmdline")).arg(sysrq);
+        command.arg(status).arg(self.work.join("cmdline")).arg(sysrq).arg(self.work.join("hardware"));
         for (file, place) in self.laid {
             command.arg(file).arg(place);
         }

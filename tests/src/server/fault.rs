@@ -25,6 +25,8 @@ pub enum Fault {
     ContentLength(u64),
     /// Send the client elsewhere with 302.
     Redirect(String),
+    /// Send clients whose `User-Agent` begins so another file of the folder.
+    Instead(String, String),
 }
 
 /// The faults that the next request suffers. Those with a count are counted down, and gone at the end.

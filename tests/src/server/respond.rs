@@ -24,7 +24,12 @@ pub(super) fn respond(connection: &TcpStream, request: &Request, faults: &[Fault
     if request.method != "GET" && request.method != "HEAD" {
         return plain(connection, 204, "");
     }
-    let Some(path) = below(&shared.folder, &request.path).filter(|path| path.is_file()) else {
+    let agent = request.header("user-agent").unwrap_or_default();
+    let asked = faults.iter().find_map(|fault| match fault {
+        Fault::Instead(start, path) if agent.starts_with(start.as_str()) => Some(path),
+        _ => None,
+    });
+    let Some(path) = below(&shared.folder, asked.unwrap_or(&request.path)).filter(|path| path.is_file()) else {
         return plain(connection, 404, "");
     };
     let size = fs::metadata(&path)?.len();

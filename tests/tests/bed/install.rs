@@ -97,12 +97,12 @@ fn makes_a_host() -> Result<()> {
 fn environment() -> Result<()> {
     let script = r#"
 %pre --erroronfail
-for name in curl tar xz sha256sum awk mkfs.xfs lsblk sed find restorecon; do type -P $name; done
+for name in curl tar xz sha256sum awk mkfs.xfs lsblk udevadm sed find restorecon; do type -P $name; done
 for name in gpg openssl stat install timeout base64 diff useradd perl python3 dash test printf; do
     if type -P $name; then echo "$name is here"; exit 1; fi
 done
 printf 'a builtin works\n'; [ -d /sys/class/net ]
-[ -z "$(lsblk --noheadings /dev/vda 2>/dev/null)" ]
+[ "$(ls /sys/block)" = sda ] && [ "$(cat /sys/block/sda/size)" = 41943040 ] && [ ! -e /dev/sda ]
 [ "$BASH" = /bin/sh ] && shopt -qo posix
 echo "PATH=$PATH"
 %end
@@ -125,15 +125,22 @@ BEGIN { print "awk was here" }
 
 fn failing() -> Result<()> {
     let installation = install("%pre\nexit 3\n%end\n%pre --erroronfail\necho so it is; exit 4\n%end\n%post\n%end\n")?;
-    let Outcome::Failed(reason) = &installation.outcome else { bail!("{:?}", installation.outcome) };
+    let Outcome::Dead(reason) = &installation.outcome else { bail!("{:?}", installation.outcome) };
     ensure!(reason == "%pre at kickstart:4 failed with exit code 4", "{reason}");
     ensure!(installation.scripts.len() == 2 && installation.log().contains("so it is"), "{}", installation.log());
 
     let installation = install("%post --erroronfail\nfalse\n%end\n%post\n%end\n")?;
-    ensure!(matches!(installation.outcome, Outcome::Failed(_)) && installation.scripts.len() == 1);
+    let Outcome::Restarted(reason) = &installation.outcome else { bail!("{:?}", installation.outcome) };
+    ensure!(reason == "%post at kickstart:1 failed with exit code 1" && installation.scripts.len() == 1, "{reason}");
+    let installation = install("poweroff\n%post --erroronfail\nfalse\n%end\n")?;
+    ensure!(
+        installation.outcome == Outcome::PoweredOff("systemctl --no-wall poweroff".into()),
+        "{:?}",
+        installation.outcome
+    );
 
     let installation = install("%include /tmp/nothing\n")?;
-    let Outcome::Failed(reason) = &installation.outcome else { bail!("{:?}", installation.outcome) };
+    let Outcome::Dead(reason) = &installation.outcome else { bail!("{:?}", installation.outcome) };
     ensure!(reason.contains("kickstart:1: cannot include /tmp/nothing"), "{reason}");
     Ok(())
 }
@@ -152,7 +159,10 @@ fn powers_off() -> Result<()> {
             continue;
         }
         let installation = install(script)?;
-        let power = Outcome::PoweredOff(expected.trim().to_owned());
+        let expected = expected.trim().to_owned();
+        let restarts =
+            expected.contains("reboot --force") || expected.ends_with("reboot") || expected.ends_with("restart");
+        let power = if restarts { Outcome::Restarted(expected) } else { Outcome::PoweredOff(expected) };
         ensure!(installation.outcome == power, "{script}\n{:?}\n{}", installation.outcome, installation.log());
         ensure!(!installation.log().contains("still here"), "{}", installation.log());
     }

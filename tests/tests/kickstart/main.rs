@@ -1,5 +1,7 @@
 //! The kickstart before a pykickstart of its own, a shell and shellcheck; and with whatever a recipe can hold in it.
 
+mod guard;
+mod installer;
 mod planned;
 mod post;
 mod property;
@@ -9,5 +11,10 @@ mod strings;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::harness::main(|| [ready::trials(), property::trials(), post::trials()].into_iter().flatten().collect())
+    tests::harness::main(|| {
+        [ready::trials(), property::trials(), post::trials(), installer::trials(), guard::trials()]
+            .into_iter()
+            .flatten()
+            .collect()
+    })
 }

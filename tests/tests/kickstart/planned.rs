@@ -31,6 +31,7 @@ pub(crate) struct Seen {
     pub(crate) keyboard: String,
     pub(crate) selinux: u8,
     pub(crate) url: String,
+    pub(crate) repos: Vec<String>,
     pub(crate) packages: Vec<String>,
     pub(crate) groups: Vec<String>,
     pub(crate) excluded: Vec<String>,

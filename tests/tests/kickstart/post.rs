@@ -44,7 +44,10 @@ fn scripts() -> Result<()> {
     provisioning.build(&path)?;
     let host = provisioning.machine("etcd-2")?;
     let installation = provisioning.try_install(&host)?;
-    ensure!(matches!(&installation.outcome, Outcome::PoweredOff(how) if how == "poweroff -f"), "{installation:?}");
+    ensure!(
+        matches!(&installation.outcome, Outcome::PoweredOff(how) if how == "systemctl --force poweroff"),
+        "{installation:?}"
+    );
     let log = installation.log();
     ensure!(log.contains("INSTALLATION FAILED") && log.contains("01-b_first.sh failed, with exit code"), "{log}");
     let issue = host.read("/etc/issue").context("nobody is told at the console")?;

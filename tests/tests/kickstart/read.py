@@ -45,6 +45,7 @@ def read(folder):
         "keyboard": handler.keyboard.vc_keymap,
         "selinux": handler.selinux.selinux,
         "url": handler.url.url,
+        "repos": [repo.name for repo in handler.repo.repoList],
         "packages": handler.packages.packageList,
         "groups": [group.name for group in handler.packages.groupList],
         "excluded": handler.packages.excludedList,

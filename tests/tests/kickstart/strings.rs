@@ -11,12 +11,12 @@ pub(crate) fn recipe() -> impl Strategy<Value = String> {
     let install = (
         vec(ssh_key(), 0..3),
         value("\\$6\\$[a-z]{4}\\$[a-zA-Z0-9./]{86}"),
-        value("[A-Z][a-z]{2,6}/[A-Z][a-z_]{2,6}"),
-        value("[a-z]{2}_[A-Z]{2}\\.UTF-8"),
-        value("[a-z]{2}(-[a-z]{3})?"),
-        vec(value("@?[a-z][a-z0-9+._-]{0,12}"), 0..3),
+        value("Europe/Berlin|Asia/Colombo|Etc/GMT-14|UTC|America/Argentina/Buenos_Aires"),
+        value("en_US\\.UTF-8|de_DE\\.UTF-8|sr_RS\\.UTF-8@latin"),
+        value("us|de-latin1|fr-latin9"),
+        vec(value("@?[a-z][a-z0-9+._-]{0,12}|lib[a-z*?]{1,3}-devel"), 0..3),
         value("ttyS[0-9],115200n8"),
-        value("[a-z]{2,3}[0-9]?"),
+        value("sd[a-z]|nvme[0-9]n1|cciss/c0d[0-9]"),
         vec(value("https?://[a-z]{1,8}\\.example(:[0-9]{2,4})?/[a-z%20~_/-]{0,9}"), 1..4),
         vec(value("https?://[a-z]{1,8}\\.example/[a-z,;@=+-]{0,9}"), 0..3),
     );

@@ -1,0 +1,96 @@
+# The disk: the one that the recipe names, or the first that is fixed, writable, not in use and large enough.
+wanted={{ install.disk }}
+boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
+# 4096: etcd's own quota of 2 GiB, and as much again for its WAL, a snapshot and a defragmentation.
+need_mb=$((boot_mb + root_mb + (etcd_mb > 0 ? etcd_mb : 4096) + 256))
+
+# Why the installation cannot use a disk of /sys/block; nothing where it can.
+objection() {
+    local sys=/sys/block/$1 number holder
+    # loop, zram, md and device-mapper devices have no device of their own.
+    if [ ! -e "$sys/device" ]; then echo 'is no disk' && return; fi
+    if [ "$(cat "$sys/device/type" 2> /dev/null)" = 5 ]; then echo 'is an optical drive' && return; fi
+    if [ "$(cat "$sys/ro")" != 0 ]; then echo 'can only be read' && return; fi
+    if [ -z "$wanted" ] && [ "$(cat "$sys/removable")" != 0 ]; then echo 'is removable' && return; fi
+    # multipathd runs in the installer and has put these together (lorax, runtime-postinstall.tmpl: multipath.conf).
+    for holder in "$sys"/holders/*; do
+        case $(cat "$holder/dm/uuid" 2> /dev/null) in mpath-*) echo 'is one path to a multipath disk' && return ;; esac
+    done
+    case $(udevadm info --query=property --path="$sys" 2> /dev/null) in
+        *ID_FS_TYPE=mpath_member*) echo 'is one path to a multipath disk' && return ;;
+        *ID_FS_TYPE=linux_raid_member*) ;;
+        *ID_FS_TYPE=*_raid_member*) echo 'belongs to a RAID of the firmware' && return ;;
+    esac
+    for number in "$sys/dev" "$sys"/*/dev; do
+        if [ ! -e "$number" ]; then continue; fi
+        # The third field is the device's number (proc(5)); /proc/swaps has its name.
+        if grep -q "^[0-9]* [0-9]* $(cat "$number") " /proc/self/mountinfo; then echo 'is in use' && return; fi
+        number=${number%/dev}
+        if grep -q "^/dev/${number##*/} " /proc/swaps; then echo 'is in use' && return; fi
+    done
+    if [ "$(($(cat "$sys/size") / 2048))" -lt "$need_mb" ]; then echo "has $(($(cat "$sys/size") / 2048)) MiB, $need_mb are needed"; fi
+}
+
+# A name below /dev may be one of udev's links; in /sys a slash is written as an exclamation mark (cciss!c0d0).
+if [ -n "$wanted" ]; then
+    device=$(readlink -f "/dev/$wanted") || device=/dev/$wanted
+    device=${device#/dev/}
+    candidates=("${device//\//!}")
+else
+    candidates=()
+    for sys in /sys/block/*/; do
+        sys=${sys%/}
+        candidates+=("${sys##*/}")
+    done
+fi
+disk='' refused=''
+for name in "${candidates[@]}"; do
+    if [ ! -d "/sys/block/$name" ]; then continue; fi
+    against=$(objection "$name")
+    if [ -z "$against" ]; then
+        disk=${name//!//}
+        break
+    fi
+    if [ -e "/sys/block/$name/device" ]; then refused+="${refused:+; }${name//!//} $against"; fi
+done
+[ -n "$disk" ] || fail "no disk for the node: the recipe wants ${wanted:-any fixed one} of $need_mb MiB, but ${refused:-there is none}"
+
+# anaconda chooses GPT where an MBR cannot reach the end, and then a machine without UEFI needs a partition for the boot
+# loader (blivet, platform.py, bestDiskLabelType; storage_utils.py, verify_gpt_biosboot). Named here, so that inst.gpt does
+# not change it.
+sys=/sys/block/${disk//\//!}
+sectors=$(($(cat "$sys/size") * 512 / $(cat "$sys/queue/logical_block_size")))
+first=
+if [ -d /sys/firmware/efi ]; then
+    label=gpt first="part /boot/efi --fstype=efi --size=200 --label=ESP --ondisk=$disk"
+elif [ "$sectors" -ge 4294967295 ]; then
+    label=gpt first="part biosboot --fstype=biosboot --size=1 --ondisk=$disk"
+else
+    label=msdos
+fi
+
+append=
+{% if tuning.thp %}
+append+=' transparent_hugepage={{ tuning.thp }}'
+{% endif %}
+{% if "allocsize" in tuning.root_mount_options %}
+# / is mounted by the initramfs, and XFS silently ignores an allocsize that comes later, with fstab's remount (kernel 3.10,
+# xfs_fs_remount). noatime alone would need no flag here.
+append+=' rootflags={{ tuning.root_mount_options }}'
+{% endif %}
+{% if install.console %}
+append+=' console=tty0 console={{ install.console }}'
+{% endif %}
+{
+    echo "ignoredisk --only-use=$disk"
+    echo "zerombr"
+    echo "clearpart --all --drives=$disk --initlabel --disklabel=$label"
+    echo "bootloader --location=mbr --boot-drive=$disk --append=\"${append# }\""
+    # The labels are fstab's; the same on every node. Plain partitions: nothing between etcd's fsync and the disk.
+    echo "$first"
+    echo "part /boot --fstype=xfs --size=$boot_mb --label=boot --ondisk=$disk"
+    echo "part / --fstype=xfs --size=$root_mb --label=root --ondisk=$disk"
+    if [ "$etcd_mb" -gt 0 ]; then size="--size=$etcd_mb"; else size="--size=4096 --grow"; fi
+    echo "part /var/lib/etcd --fstype=xfs $size --label=etcd --fsoptions={{ tuning.mount_options }} --ondisk=$disk"
+    # No swap: a member whose pages are out on disk misses heartbeats and loses its leadership; better killed and restarted.
+} > /tmp/disk.ks

@@ -1,0 +1,41 @@
+# The unit etcd-image-guard runs this in the installer's own systemd.
+#   wait PID   returns when anaconda, which has this PID, is gone: the unit then stops, too
+#   end        decides how the machine ends. systemd runs it whenever the unit stops, so before every shutdown and reboot
+# A stand-in installer sets ETCD_IMAGE_PAUSE to 0, seconds; systemd does not.
+if [ "$1" = wait ]; then
+    while [ -d "/proc/$2" ]; do sleep 1; done
+    exit
+fi
+
+{% include "say.sh" %}
+
+{% include "report.sh" %}
+
+# The last script of the kickstart writes this file, once the new system has its stamp.
+if [ -e /run/etcd-image/finished ]; then
+    sync
+    exec systemctl --force reboot
+fi
+
+why=$(cat /run/etcd-image/why 2> /dev/null)
+root=/mnt/sysimage
+say "INSTALLATION FAILED. ${why:-anaconda ended before the installation was finished. What its screen and its logs show:}"
+if [ -z "$why" ]; then
+    {
+        tmux capture-pane -p -t anaconda:main 2> /dev/null | grep . | tail -n 15
+        # anaconda writes the levels so (anaconda_log.py).
+        grep -hE ' (ERR|CRIT) ' /tmp/anaconda.log /tmp/packaging.log /tmp/storage.log 2> /dev/null | tail -n 5
+    } | while read -r line; do say "$line"; done
+fi
+if [ -d "$root/etc" ]; then
+    rm -f "$root/etc/firstboot/installed"
+    echo "INSTALLATION FAILED. ${why:-anaconda ended before it was finished.} This is not an etcd node: install it again." > "$root/etc/issue"
+fi
+sync
+report failed "${why:-anaconda ended before the installation was finished}"
+# Repeated, because whatever else ends now writes to the same consoles.
+for _ in 1 2 3; do
+    say "This machine is not an etcd node, and is switched off in a minute. Correct the cause and install it again."
+    sleep "${ETCD_IMAGE_PAUSE:-20}"
+done
+exec systemctl --force poweroff

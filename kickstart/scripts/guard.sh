@@ -1,0 +1,32 @@
+# Source this with: what the script is, where its output goes, and "chroot" inside the new system. From then on any failure
+# ends the installation.
+set -Eeuo pipefail
+part=$1 log=$2 place=${3-}
+why='no reason given'
+
+{% include "say.sh" %}
+
+{% include "report.sh" %}
+
+fail() {
+    why=$*
+    exit 1
+}
+
+leave() {
+    local code=$?
+    trap - ERR EXIT
+    set +e
+    if [ "$code" = 0 ]; then return; fi
+    echo "etcd-image: $part failed: $why"
+    # The first failure is the cause of the others.
+    if [ ! -s /run/etcd-image/why ]; then echo "$part failed: $why. Its log is $log." > /run/etcd-image/why; fi
+    # Inside a chroot systemctl does nothing and reports success (systemd 219, systemctl.c), so the next script does it.
+    if [ "$place" = chroot ]; then exit "$code"; fi
+    systemctl stop etcd-image-guard.service
+    # The guard switches the machine off. Do not return: anaconda would go on, or print its own error over the guard's.
+    while sleep 60; do :; done
+}
+
+trap 'why="line $LINENO: $BASH_COMMAND (exit $?)"' ERR
+trap leave EXIT

@@ -1,0 +1,35 @@
+# Of the tree and of each repository the first mirror that answers. No mirror is worth a wait while another lives, so all
+# are asked in turn.
+answers() { # NAME DIGEST URL...: sets `mirror`
+    local name=$1 digest=$2 round candidate found
+    shift 2
+    for round in 1 2 3 4 5; do
+        for candidate; do
+            # anaconda and dracut put a slash of their own before what they ask for, and not every server takes two.
+            candidate=${candidate%/}
+            curl --silent --show-error --fail --location --connect-timeout 10 --max-time 60 \
+                --output /tmp/repomd.xml "$candidate/repodata/repomd.xml" || continue
+            found=$(sha256sum < /tmp/repomd.xml)
+            if [ -n "$digest" ] && [ "${found%% *}" != "$digest" ]; then
+                say "$candidate: repomd.xml has sha256 ${found%% *}, the recipe wants $digest"
+                continue
+            fi
+            mirror=$candidate
+            return
+        done
+        say "no server of $name answers (round $round of 5): $*"
+        sleep "$((round * ${ETCD_IMAGE_PAUSE:-5}))"
+    done
+    fail "$name cannot be had from $*"
+}
+
+answers 'the installation tree' '{{ install.repomd_sha256 }}' {% for tree in install.trees %}{{ tree|sh }} {% endfor %}
+
+tree=$mirror
+sources="url --url=\"$tree\""
+{% for repo in install.repos %}
+answers 'the repository {{ repo.name }}' '{{ repo.repomd_sha256 }}' {% for url in repo.urls %}{{ url|sh }} {% endfor %}
+
+sources+=$'\n'"repo --name={{ repo.name }} --baseurl=\"$mirror\""
+{% endfor %}
+echo "$sources" > /tmp/tree.ks

@@ -1,0 +1,8 @@
+# Tells the log and every console.
+say() {
+    local console
+    echo "etcd-image: $*"
+    for console in /dev/console /dev/tty1 /dev/ttyS0; do
+        if [ -c "$console" ]; then echo "etcd-image: $*" > "$console" || true; fi
+    done 2> /dev/null
+}

@@ -1,0 +1,86 @@
+//! The distributions that share 7.9's installer, kernel and packages.
+
+/// A member of the family of RHEL 7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// CentOS 7.9.
+    Centos,
+    /// Red Hat Enterprise Linux 7.9.
+    Rhel,
+    /// Oracle Linux 7.9.
+    Oracle,
+}
+
+/// A repository of a family's own: its name, and its addresses in order.
+type Repository = (&'static str, &'static [&'static str]);
+
+impl Family {
+    /// The words of `[install] family`.
+    pub(crate) const WORDS: [(&'static str, Self); 3] =
+        [("centos", Self::Centos), ("rhel", Self::Rhel), ("oracle", Self::Oracle)];
+
+    /// Its word in the recipe.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Centos => "centos",
+            Self::Rhel => "rhel",
+            Self::Oracle => "oracle",
+        }
+    }
+
+    /// Its name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Centos => "CentOS 7.9",
+            Self::Rhel => "RHEL 7.9",
+            Self::Oracle => "Oracle Linux 7.9",
+        }
+    }
+
+    /// The trees that everyone may install from. RHEL has none without a subscription.
+    pub(crate) const fn trees(self) -> &'static [&'static str] {
+        match self {
+            Self::Centos => &CENTOS_TREES,
+            Self::Rhel => &[],
+            Self::Oracle => &["https://yum.oracle.com/repo/OracleLinux/OL7/9/base/x86_64/"],
+        }
+    }
+
+    /// Where the updates are, for an installation from [`Family::trees`].
+    pub(crate) const fn updates(self) -> Option<Repository> {
+        match self {
+            Self::Centos => Some(("updates", &CENTOS_UPDATES)),
+            Self::Rhel => None,
+            Self::Oracle => Some(("ol7_latest", &["https://yum.oracle.com/repo/OracleLinux/OL7/latest/x86_64/"])),
+        }
+    }
+
+    /// The key that signs its packages, as its release package brings it.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Centos => "/etc/pki/rpm-gpg/RPM-GPG-KEY-CentOS-7",
+            Self::Rhel => "/etc/pki/rpm-gpg/RPM-GPG-KEY-redhat-release",
+            Self::Oracle => "/etc/pki/rpm-gpg/RPM-GPG-KEY-oracle",
+        }
+    }
+
+    /// Kernels that are left out, since all that is written for a node is written for 3.10.0-1160.
+    pub const fn other_kernels(self) -> &'static [&'static str] {
+        match self {
+            Self::Centos | Self::Rhel => &[],
+            Self::Oracle => &["kernel-uek"],
+        }
+    }
+}
+
+/// CentOS 7.9 is in the vault since mirrorlist.centos.org is gone, and few mirrors carry it (DataDog/datadog-agent#54987).
+const CENTOS_TREES: [&str; 3] = [
+    "https://vault.centos.org/7.9.2009/os/x86_64/",
+    "https://linuxsoft.cern.ch/centos-vault/7.9.2009/os/x86_64/",
+    "https://archive.kernel.org/centos-vault/7.9.2009/os/x86_64/",
+];
+const CENTOS_UPDATES: [&str; 3] = [
+    "https://vault.centos.org/7.9.2009/updates/x86_64/",
+    "https://linuxsoft.cern.ch/centos-vault/7.9.2009/updates/x86_64/",
+    "https://archive.kernel.org/centos-vault/7.9.2009/updates/x86_64/",
+];

@@ -1,0 +1,153 @@
+//! `[install]`: what anaconda is told.
+
+mod disk;
+mod family;
+mod names;
+mod package;
+mod repo;
+
+pub use disk::Disk;
+pub use family::Family;
+pub use names::{Keymap, Locale, Timezone};
+pub use package::Package;
+pub use repo::{Repo, RepoKey, RepoName};
+
+use super::ssh::SshKey;
+use super::values::{Base, CryptHash, Size, Word};
+use crate::Sha256;
+use crate::diagnostic::Diagnostic;
+use crate::reader::{At, Table};
+
+/// How a machine is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Install {
+    /// Which distribution the trees hold.
+    pub family: Family,
+    /// Where its packages are, first tried first.
+    pub trees: Vec<Base>,
+    /// The digest of a tree's `repodata/repomd.xml`: anaconda 7 checks no package signature
+    /// (yumpayload.py sets no gpgcheck), this pins them all.
+    pub repomd_sha256: Option<Sha256>,
+    /// More repositories, for the installation and on the node.
+    pub repos: Vec<Repo>,
+    /// Where the folder image/ is served; empty: beside the kickstart (`inst.ks=`).
+    pub servers: Vec<Base>,
+    /// The disk to install on; `None`: the first one found.
+    pub disk: Option<Disk>,
+    /// The sizes.
+    pub partitions: Partitions,
+    /// The time zone.
+    pub timezone: Timezone,
+    /// The system's language.
+    pub lang: Locale,
+    /// The console's key map.
+    pub keyboard: Keymap,
+    /// Who may log in as root.
+    pub ssh_keys: Vec<SshKey>,
+    /// root's password, hashed; `None`: locked.
+    pub root_password: Option<CryptHash>,
+    /// More packages.
+    pub packages: Vec<Package>,
+    /// A serial console, as the kernel writes it (`ttyS0,115200`).
+    pub console: Option<Word>,
+}
+
+/// The sizes of the partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partitions {
+    /// /boot.
+    pub boot: Size,
+    /// The root.
+    pub root: Size,
+    /// /var/lib/etcd; `None`: the rest.
+    pub etcd: Option<Size>,
+}
+
+pub(super) fn read(root: &Table<'_>) -> Option<Install> {
+    let table = root.table("install");
+    let table = table.as_ref();
+    let family = table.and_then(|table| table.choice("family", &Family::WORDS)).map_or(Family::Centos, |at| at.value);
+    let trees = read_trees(root, table, family)?;
+    let repos = repo::read(table, family, &trees);
+    if repos.is_empty() && !trees.is_empty() {
+        let place = table.map_or(0..0, |table| table.place("repo").unwrap_or_else(|| table.header()));
+        let message =
+            "no repository of updates: nodes get the packages of the day 7.9 was released, and no fix after it";
+        root.report(
+            Diagnostic::warning(place, message)
+                .help("add [[install.repo]] with the `name` and `urls` of a repository that has the updates"),
+        );
+    }
+    let install = Install {
+        family,
+        trees,
+        repomd_sha256: table.and_then(|table| table.value("repomd-sha256")).map(|at| at.value),
+        repos,
+        servers: values(table.and_then(|table| table.list("servers"))).unwrap_or_default(),
+        disk: table.and_then(|table| table.value("disk")).map(|at| at.value),
+        partitions: table
+            .and_then(|table| table.table("partitions"))
+            .map_or(DEFAULT_PARTITIONS, |t| read_partitions(&t)),
+        timezone: value(table, "timezone", "UTC")?,
+        lang: value(table, "lang", "en_US.UTF-8")?,
+        keyboard: value(table, "keyboard", "us")?,
+        ssh_keys: values(table.and_then(|table| table.list("ssh-keys"))).unwrap_or_default(),
+        root_password: table.and_then(|table| table.value("root-password")).map(|at| at.value),
+        packages: table.and_then(|table| table.list("packages")).map_or_else(Vec::new, |packages| {
+            packages.into_iter().map(|at: At<Package>| at.value.at(at.span)).collect()
+        }),
+        console: table.and_then(|table| table.value("console")).map(|at| at.value),
+    };
+    if let Some(table) = table {
+        table.finish();
+    }
+    Some(install)
+}
+
+fn values<T>(found: Option<Vec<At<T>>>) -> Option<Vec<T>> {
+    found.map(|list| list.into_iter().map(|at| at.value).collect())
+}
+
+/// A value with a default. A bad one is reported and the default stands for it, so that the reading goes on.
+fn value<T: std::str::FromStr<Err = String>>(table: Option<&Table<'_>>, key: &'static str, default: &str) -> Option<T> {
+    table.and_then(|table| table.value(key)).map_or_else(|| default.parse().ok(), |at| Some(at.value))
+}
+
+fn read_trees(root: &Table<'_>, table: Option<&Table<'_>>, family: Family) -> Option<Vec<Base>> {
+    if let Some(trees) = values(table.and_then(|table| table.list("trees"))) {
+        if table.and_then(|table| table.count("trees")) == Some(0) {
+            let place = table.and_then(|table| table.place("trees")).unwrap_or(0..0);
+            let help = "leave it out to install from the family's own trees";
+            root.report(Diagnostic::error(place, "`trees` is empty").help(help));
+        }
+        return Some(trees);
+    }
+    if family.trees().is_empty() {
+        let place = table.map_or(0..0, |table| table.place("family").unwrap_or_else(|| table.header()));
+        let message = format!("{} has no tree that is open to everyone", family.name());
+        let help = "serve the contents of its DVD by http, and write the address: trees = [\"http://…/\"]";
+        root.report(Diagnostic::error(place, message).label("`trees` is missing").help(help));
+    }
+    family.trees().iter().map(|text| text.parse().ok()).collect()
+}
+
+const DEFAULT_PARTITIONS: Partitions = Partitions { boot: Size(1 << 30), root: Size(8 << 30), etcd: None };
+
+fn read_partitions(table: &Table<'_>) -> Partitions {
+    let size = |key, least: u64| {
+        let at: At<Size> = table.value(key)?;
+        if at.value.0 < least {
+            let expected = format!("expected {} or more", Size(least));
+            table.report(Diagnostic::error(at.span, format!("`{key}` is too small")).label(expected));
+        }
+        Some(at.value)
+    };
+    let partitions = Partitions {
+        boot: size("boot", 256 << 20).unwrap_or(DEFAULT_PARTITIONS.boot),
+        root: size("root", 4 << 30).unwrap_or(DEFAULT_PARTITIONS.root),
+        // Two databases of etcd's default quota, since a snapshot from the leader arrives beside the old one.
+        etcd: size("etcd", 4 << 30),
+    };
+    table.finish();
+    partitions
+}

@@ -1,0 +1,117 @@
+//! Names of time zones, locales and keymaps: those that 7.9's installer knows, since it replaces any other in silence.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::diagnostic::nearest;
+
+const TIMEZONES: &str = include_str!("known/timezones.txt");
+const LOCALES: &str = include_str!("known/locales.txt");
+const KEYMAPS: &str = include_str!("known/keymaps.txt");
+
+fn words(table: &'static str) -> impl Iterator<Item = &'static str> {
+    table.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace)
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $table:ident, $what:literal, $otherwise:literal, $example:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name(&'static str);
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                if let Some(name) = words($table).find(|name| *name == text) {
+                    return Ok(Self(name));
+                }
+                let near = similar(text, $table).map(|near| format!("; did you mean \"{near}\"?"));
+                let near = near.unwrap_or_else(|| concat!("; write one as in ", $example).to_owned());
+                Err(format!(concat!("the installer knows no ", $what, " `{}`, and would take ", $otherwise, "{}"), text, near))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A time zone that anaconda knows. For any other it writes America/New_York (pyanaconda/kickstart.py, Timezone).
+    Timezone, TIMEZONES, "time zone", "America/New_York", "\"Europe/Berlin\" or \"UTC\""
+);
+
+name!(
+    /// A locale that anaconda writes as it is given. For any other it writes the nearest that it knows, or en_US.UTF-8
+    /// (pyanaconda/localization.py, setup_locale_environment).
+    Locale, LOCALES, "locale", "another one", "\"en_US.UTF-8\""
+);
+
+name!(
+    /// A keymap of the console. A name that loadkeys does not find becomes `us` (pyanaconda/keyboard.py, activate_keyboard).
+    Keymap, KEYMAPS, "keymap", "us", "\"us\" or \"de-latin1\""
+);
+
+/// The known name that was probably meant: the one of the same letters, one that begins or ends the same way, or one that
+/// looks alike.
+fn similar(text: &str, table: &'static str) -> Option<&'static str> {
+    let lower = text.to_lowercase();
+    let same = |name: &&str| name.to_lowercase() == lower;
+    // `de_DE` and `en` mean a locale, `Berlin` a zone, `german` the keymap of `de`.
+    let starts = |name: &&str| name.split(['.', '-', '@']).next().is_some_and(|start| start.to_lowercase() == lower);
+    let ends = |name: &&str| name.rsplit('/').next().is_some_and(|end| end.to_lowercase() == lower);
+    let language = format!("{lower}_");
+    let of_language = |name: &&str| name.to_lowercase().starts_with(&language);
+    let preferred = format!("{lower}_{}.utf-8", if lower == "en" { "us".to_owned() } else { lower.clone() });
+    words(table)
+        .find(same)
+        .or_else(|| words(table).find(starts))
+        .or_else(|| words(table).find(ends))
+        .or_else(|| words(table).find(|name| name.to_lowercase() == preferred))
+        .or_else(|| words(table).find(of_language))
+        .or_else(|| nearest(text, words(table)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_7_knows_is_taken() {
+        for zone in ["UTC", "Etc/UTC", "Europe/Berlin", "Asia/Colombo", "Etc/GMT-14", "America/New_York", "Japan"] {
+            assert_eq!(zone.parse::<Timezone>().map(|zone| zone.to_string()), Ok(zone.to_owned()));
+        }
+        for locale in ["en_US.UTF-8", "de_DE.UTF-8", "sr_RS.UTF-8@latin", "zh_CN.UTF-8"] {
+            assert!(locale.parse::<Locale>().is_ok(), "{locale}");
+        }
+        for keymap in ["us", "uk", "de", "de-latin1", "de-nodeadkeys", "fr-latin9", "gb", "dvorak"] {
+            assert!(keymap.parse::<Keymap>().is_ok(), "{keymap}");
+        }
+    }
+
+    #[test]
+    fn what_it_does_not_know_is_refused_with_what_was_meant() {
+        let zone = |text: &str| text.parse::<Timezone>().expect_err(text);
+        assert!(zone("Europe/Berln").ends_with("did you mean \"Europe/Berlin\"?"));
+        assert!(zone("europe/berlin").ends_with("did you mean \"Europe/Berlin\"?"));
+        assert!(zone("Berlin").ends_with("did you mean \"Europe/Berlin\"?"));
+        assert!(zone("No/Such").contains("would take America/New_York"));
+        // pytz 2016.10 lacks it, and so does anaconda, though 7.9's tzdata has it.
+        assert!(zone("America/Punta_Arenas").contains("would take America/New_York"));
+        let locale = |text: &str| text.parse::<Locale>().expect_err(text);
+        assert!(locale("en").ends_with("did you mean \"en_US.UTF-8\"?"));
+        assert!(locale("de").ends_with("did you mean \"de_DE.UTF-8\"?"));
+        assert!(locale("en_GB").ends_with("did you mean \"en_GB.UTF-8\"?"));
+        assert!(locale("en_US.utf8").ends_with("did you mean \"en_US.UTF-8\"?"));
+        assert!(locale("xx_YY").contains("xx_YY"));
+        assert!(locale("C").contains("would take another one"));
+        let keymap = |text: &str| text.parse::<Keymap>().expect_err(text);
+        assert!(keymap("DE").ends_with("did you mean \"de\"?"));
+        assert!(keymap("nokb").contains("would take us"));
+        assert!(keymap("").contains("write one as in"));
+    }
+}

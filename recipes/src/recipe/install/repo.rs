@@ -1,0 +1,151 @@
+//! `[[install.repo]]`: repositories beside the tree, for the installation and for yum on the node.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::super::files::{self, LocalFile};
+use super::super::values::Base;
+use super::Family;
+use crate::Sha256;
+use crate::diagnostic::Diagnostic;
+use crate::reader::{At, Table};
+
+/// A repository of packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repo {
+    /// Its id, for anaconda and for yum.
+    pub name: RepoName,
+    /// Its addresses, asked in this order.
+    pub urls: Vec<Base>,
+    /// The digest of its `repodata/repomd.xml`.
+    pub repomd_sha256: Option<Sha256>,
+    /// The key that signs its packages; `None`: yum on the node checks no signature.
+    pub key: Option<RepoKey>,
+}
+
+/// The key of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepoKey {
+    /// A file that a package brings to the node, by its whole path.
+    OnNode(String),
+    /// A file beside the recipe, which the overlay brings.
+    File(LocalFile),
+}
+
+/// The id of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoName(String);
+
+impl FromStr for RepoName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let safe = |c: char| c.is_ascii_alphanumeric() || "_.:-".contains(c);
+        if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.len() > 64 || !text.chars().all(safe) {
+            return Err("expected letters, digits and any of _ . : -, as in \"updates\"".to_owned());
+        }
+        // "anaconda" is the tree; the product's name would become the base repository in place of it; anaconda removes
+        // those that it takes for sources and for unfinished releases (yumpayload.py, updateBaseRepo). "main" and "base" are
+        // sections of the node's own file.
+        let taken = ["anaconda", "main", "base", "centos", "rawhide", "red", "oracle"];
+        if taken.contains(&text) {
+            return Err(format!("`{text}` has a meaning of its own for the installer or for yum; choose another name"));
+        }
+        if let Some(part) = ["-source", "-debuginfo", "rawhide", "development"].iter().find(|part| text.contains(*part))
+        {
+            return Err(format!("the installer removes a repository with `{part}` in its name; choose another name"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for RepoName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The repositories of `[[install.repo]]`; without it those that belong to the trees.
+pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) -> Vec<Repo> {
+    let Some(table) = table.filter(|table| table.place("repo").is_some()) else {
+        return beside(family, trees).into_iter().collect();
+    };
+    let mut repos: Vec<Repo> = Vec::new();
+    for entry in table.tables("repo") {
+        let name = entry.required::<RepoName>("name", "yum and the installer know a repository by it");
+        let urls = entry.list::<Base>("urls");
+        if urls.is_none() && entry.place("urls").is_none() {
+            entry.report(
+                Diagnostic::error(entry.header(), "`urls` is missing in [[install.repo]]").label("where it is served"),
+            );
+        }
+        let repomd_sha256 = entry.value("repomd-sha256").map(|at| at.value);
+        let key = read_key(&entry);
+        entry.finish();
+        let (Some(name), Some(urls)) = (name, urls) else { continue };
+        if urls.is_empty() {
+            let place = entry.place("urls").unwrap_or(0..0);
+            entry.report(Diagnostic::error(place, "`urls` is empty").label("expected one address or more"));
+        }
+        if repos.iter().any(|repo| repo.name == name.value) {
+            let message = format!("two repositories are named `{}`", name.value);
+            entry.report(Diagnostic::error(name.span.clone(), message).label("the first has this name already"));
+        }
+        let urls = urls.into_iter().map(|at| at.value).collect();
+        repos.push(Repo { name: name.value, urls, repomd_sha256, key });
+    }
+    repos
+}
+
+fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
+    let text: At<String> = entry.text("key")?;
+    if !text.value.starts_with('/') {
+        return files::local(entry, text).map(RepoKey::File);
+    }
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_./+-".contains(c);
+    if text.value.chars().all(safe) && !text.value.contains("/..") {
+        return Some(RepoKey::OnNode(text.value));
+    }
+    let finding = Diagnostic::error(text.span, "bad value for `key`");
+    entry.report(finding.label("expected a file of the recipe's folder, or a whole path on the node"));
+    None
+}
+
+/// The updates that belong to the trees: the family's own, or those beside each tree that is laid out like CentOS's.
+fn beside(family: Family, trees: &[Base]) -> Option<Repo> {
+    let own = family.trees().iter().copied().eq(trees.iter().map(|tree| tree.url().as_str()));
+    let (name, urls): (&str, Vec<Base>) = match family.updates() {
+        Some((name, urls)) if own => (name, urls.iter().filter_map(|url| url.parse().ok()).collect()),
+        _ => {
+            let updates = |tree: &Base| {
+                tree.url().as_str().strip_suffix("/os/x86_64/").map(|start| format!("{start}/updates/x86_64/"))
+            };
+            ("updates", trees.iter().filter_map(updates).filter_map(|url| url.parse().ok()).collect())
+        }
+    };
+    let key = Some(RepoKey::OnNode(family.key().to_owned()));
+    (!urls.is_empty()).then_some(Repo { name: name.parse().ok()?, urls, repomd_sha256: None, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_the_installer_takes_for_another_is_refused() {
+        for good in ["updates", "els", "centos-7.9", "ol7_latest"] {
+            assert!(good.parse::<RepoName>().is_ok(), "{good}");
+        }
+        for (bad, said) in [
+            ("anaconda", "a meaning of its own"),
+            ("centos", "a meaning of its own"),
+            ("updates-source", "removes a repository"),
+            ("development", "removes a repository"),
+            ("a b", "letters, digits"),
+            ("", "letters, digits"),
+            ("-x", "letters, digits"),
+        ] {
+            assert!(bad.parse::<RepoName>().expect_err(bad).contains(said), "{bad}");
+        }
+    }
+}

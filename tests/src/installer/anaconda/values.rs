@@ -1,0 +1,63 @@
+//! What single commands say.
+
+use std::fmt;
+
+/// What anaconda does last (commands/reboot.py; exitHandler in the program anaconda).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// `reboot`.
+    Reboot,
+    /// `poweroff` or `shutdown`.
+    Poweroff,
+    /// `halt`: it asks before it does so.
+    Halt,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reboot => "reboot",
+            Self::Poweroff => "poweroff",
+            Self::Halt => "halt",
+        })
+    }
+}
+
+/// `timezone`.
+#[derive(Debug, Default)]
+pub(super) struct Timezone {
+    pub(super) zone: String,
+    pub(super) utc: bool,
+    pub(super) nontp: bool,
+    pub(super) servers: Vec<String>,
+}
+
+/// `firewall`.
+#[derive(Debug, Default)]
+pub(super) struct Firewall {
+    pub(super) seen: bool,
+    pub(super) disabled: bool,
+    pub(super) system_defaults: bool,
+    pub(super) trusts: Vec<String>,
+    pub(super) ports: Vec<String>,
+    pub(super) services: Vec<String>,
+    pub(super) remove_services: Vec<String>,
+}
+
+/// `bootloader`.
+#[derive(Debug, Default)]
+pub(super) struct BootLoader {
+    pub(super) none: bool,
+    /// Not the same as none: only then its packages are left out as well (install.py, willInstallBootloader).
+    pub(super) disabled: bool,
+    pub(super) drive: Option<String>,
+    pub(super) append: String,
+}
+
+/// `clearpart`.
+#[derive(Debug, Default)]
+pub(super) struct ClearPart {
+    pub(super) all: bool,
+    pub(super) init: bool,
+    pub(super) label: Option<String>,
+}

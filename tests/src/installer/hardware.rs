@@ -1,0 +1,147 @@
+//! The machine that an installer finds: its firmware and its disks, as the kernel and udev show them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+/// A machine's firmware and disks.
+#[derive(Debug, Clone)]
+pub struct Hardware {
+    /// Whether it was started by UEFI.
+    pub efi: bool,
+    /// Its disks, and other things that the kernel lists among them.
+    pub disks: Vec<Disk>,
+}
+
+/// An entry of /sys/block.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// Its name below /dev.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The size of a logical block.
+    pub block: u32,
+    /// In what it is not a plain disk.
+    pub quirks: Vec<Quirk>,
+    /// What udev knows of it, as `ID_FS_TYPE=…`.
+    pub properties: Vec<String>,
+    /// Links to it, below /dev.
+    pub links: Vec<String>,
+    /// The names of its partitions and the number that each has as a device.
+    pub partitions: Vec<(String, String)>,
+}
+
+/// In what an entry of /sys/block is not a plain disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quirk {
+    /// The kernel calls it removable.
+    Removable,
+    /// It cannot be written to.
+    ReadOnly,
+    /// There is no hardware behind it: a loop or zram device.
+    Virtual,
+    /// multipathd has put it together with others.
+    Multipath,
+}
+
+impl Disk {
+    /// The same with a quirk.
+    #[must_use]
+    pub fn but(mut self, quirk: Quirk) -> Self {
+        self.quirks.push(quirk);
+        self
+    }
+
+    /// Whether it has a quirk.
+    pub fn is(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
+    }
+
+    /// A plain disk of this name and size.
+    pub fn new(name: &str, bytes: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            bytes,
+            block: 512,
+            quirks: Vec::new(),
+            properties: Vec::new(),
+            links: Vec::new(),
+            partitions: Vec::new(),
+        }
+    }
+}
+
+impl Default for Hardware {
+    /// A machine with a BIOS and one disk of the guide's size.
+    fn default() -> Self {
+        Self { efi: false, disks: vec![Disk::new("sda", 20 << 30)] }
+    }
+}
+
+impl Hardware {
+    /// A machine with a BIOS and these disks.
+    pub fn with(disks: impl IntoIterator<Item = Disk>) -> Self {
+        Self { efi: false, disks: disks.into_iter().collect() }
+    }
+
+    /// The same, started by UEFI.
+    #[must_use]
+    pub fn uefi(mut self) -> Self {
+        self.efi = true;
+        self
+    }
+
+    /// Writes what the kernel and udev show of it below a folder: `block`, `firmware`, `dev`, `udev`.
+    pub fn lay_out(&self, folder: &Path) -> Result<()> {
+        for part in ["block", "firmware", "dev", "udev"] {
+            make(&folder.join(part))?;
+        }
+        if self.efi {
+            make(&folder.join("firmware/efi"))?;
+        }
+        for (number, disk) in self.disks.iter().enumerate() {
+            let kernel = disk.name.replace('/', "!");
+            let sys = folder.join("block").join(&kernel);
+            make(&sys.join("queue"))?;
+            make(&sys.join("holders"))?;
+            let flag = |on: bool| if on { "1\n" } else { "0\n" }.to_owned();
+            // In blocks of 512 bytes, whatever the disk's own are.
+            write(&sys.join("size"), &format!("{}\n", disk.bytes / 512))?;
+            write(&sys.join("queue/logical_block_size"), &format!("{}\n", disk.block))?;
+            write(&sys.join("removable"), &flag(disk.is(Quirk::Removable)))?;
+            write(&sys.join("ro"), &flag(disk.is(Quirk::ReadOnly)))?;
+            // A number that no disk of the bed's own machine has.
+            write(&sys.join("dev"), &format!("4095:{number}\n"))?;
+            if !disk.is(Quirk::Virtual) {
+                make(&sys.join("device"))?;
+            }
+            if disk.is(Quirk::Multipath) {
+                make(&sys.join("holders/dm-0/dm"))?;
+                write(&sys.join("holders/dm-0/dm/uuid"), "mpath-3600508b400105e210000900000490000\n")?;
+            }
+            for (name, number) in &disk.partitions {
+                make(&sys.join(name))?;
+                write(&sys.join(name).join("dev"), &format!("{number}\n"))?;
+            }
+            write(&folder.join("udev").join(&kernel), &(disk.properties.join("\n") + "\n"))?;
+            for link in &disk.links {
+                let link = folder.join("dev").join(link);
+                make(link.parent().unwrap_or(folder))?;
+                symlink(format!("../../{}", disk.name), &link)
+                    .with_context(|| format!("cannot make {}", link.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

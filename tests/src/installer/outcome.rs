@@ -1,0 +1,86 @@
+//! How an installation ends, and the machine with it.
+
+use anyhow::Result;
+
+use super::anaconda::{End, Stop};
+use super::kickstart::Section;
+use super::script::{Ended, Stage};
+use super::{Installation, log};
+
+/// How an installation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All went through, and the machine restarts; failures of scripts without --erroronfail are in the log.
+    Installed,
+    /// The machine is switched off, by these words.
+    PoweredOff(String),
+    /// The machine restarts with a half-made system on its disk: for this reason, or by these words.
+    Restarted(String),
+    /// anaconda is gone for this reason: the machine stays on, and no one is told.
+    Dead(String),
+}
+
+/// What ends the steps before their time.
+#[derive(Debug)]
+pub(super) enum Break {
+    /// anaconda ends.
+    Stop(Stop),
+    /// The machine is switched off or restarted, by these words.
+    Power(String),
+}
+
+impl From<Stop> for Break {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+impl Break {
+    /// The same before the exit handler is registered.
+    pub(super) fn early(self) -> Self {
+        match self {
+            Self::Stop(Stop::Late(reason)) => Self::Stop(Stop::Early(reason)),
+            other => other,
+        }
+    }
+}
+
+/// How the machine ends. exitHandler in the program anaconda asks systemd for what the kickstart says; systemd first stops the
+/// units of the installer, of which the kickstart may have started one.
+pub(super) fn end(stage: &Stage<'_>, installation: &mut Installation, ended: Result<(), Break>) -> Result<Outcome> {
+    let reason = match &ended {
+        Err(Break::Power(words)) => return Ok(outcome(Some(words), words)),
+        Err(Break::Stop(Stop::Early(reason) | Stop::Late(reason))) => Some(reason.clone()),
+        Ok(()) => None,
+    };
+    let root = stage.environment.root();
+    if let Some(reason) = &reason {
+        log::write(&root, "anaconda.log", reason)?;
+    }
+    if let Some(unit) = stage.environment.started() {
+        let section = Section::of_unit(&unit);
+        let mut script = stage.run(&section, installation.scripts.len() + 1)?;
+        script.name.clone_from(&unit);
+        installation.scripts.push(script.clone());
+        return Ok(match script.ended {
+            Ended::Power(words) => outcome(reason.as_deref(), &words),
+            Ended::Exited(code) => Outcome::Dead(format!("{unit} ended with exit code {code}")),
+        });
+    }
+    Ok(match (ended, installation.plan.end) {
+        (Err(Break::Stop(Stop::Early(reason))), _) => Outcome::Dead(reason),
+        (_, Some(end @ (End::Poweroff | End::Halt))) => {
+            outcome(reason.as_deref(), &format!("systemctl --no-wall {end}"))
+        }
+        // Without a word of the kickstart's it reboots as well.
+        _ => outcome(reason.as_deref(), "systemctl --no-wall reboot"),
+    })
+}
+
+/// What comes of a machine of which this was asked, with the reason why the installation did not finish.
+fn outcome(unfinished: Option<&str>, words: &str) -> Outcome {
+    if !words.contains("reboot") && !words.contains("restart") {
+        return Outcome::PoweredOff(words.to_owned());
+    }
+    unfinished.map_or(Outcome::Installed, |reason| Outcome::Restarted(reason.to_owned()))
+}

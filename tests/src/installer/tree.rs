@@ -1,0 +1,82 @@
+//! An installation tree and its repositories, as small as they can be: metadata as createrepo writes it, and no package.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest as _, Sha256};
+
+use crate::base::hex;
+
+/// What 7.9's tree has of that which a kickstart of the builder's can list, or anaconda needs.
+pub const PACKAGES: [&str; 22] = [
+    "NetworkManager",
+    "authconfig",
+    "btrfs-progs",
+    "chrony",
+    "curl",
+    "efibootmgr",
+    "firewalld",
+    "grub2",
+    "grub2-efi-x64",
+    "grub2-tools",
+    "iwl7260-firmware",
+    "kernel",
+    "openssh-server",
+    "plymouth",
+    "policycoreutils",
+    "postfix",
+    "selinux-policy-targeted",
+    "shim-x64",
+    "tar",
+    "tmux",
+    "vim-enhanced",
+    "xfsprogs",
+];
+
+/// Writes `.treeinfo` and the metadata of a tree with these packages. Returns the digest of its repomd.xml.
+pub fn write_tree(folder: &Path, packages: &[&str]) -> Result<String> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let info =
+        "[general]\nfamily = CentOS\nversion = 7.9.2009\narch = x86_64\n\n[stage2]\nmainimage = LiveOS/squashfs.img\n";
+    fs::write(folder.join(".treeinfo"), info)?;
+    write_repository(folder, packages)
+}
+
+/// Writes the metadata of a repository with these packages. Returns the digest of its repomd.xml.
+pub fn write_repository(folder: &Path, packages: &[&str]) -> Result<String> {
+    let repodata = folder.join("repodata");
+    fs::create_dir_all(&repodata).with_context(|| format!("cannot make {}", repodata.display()))?;
+    let mut primary = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<metadata xmlns=\"http://linux.duke.edu/metadata/common\" packages=\"{}\">\n",
+        packages.len()
+    );
+    for package in packages {
+        let _ =
+            writeln!(primary, "<package type=\"rpm\">\n  <name>{package}</name>\n  <arch>x86_64</arch>\n</package>");
+    }
+    primary += "</metadata>\n";
+    let comps = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<comps>\n  <group>\n    <id>core</id>\n  </group>\n  <group>\n    \
+                 <id>base</id>\n  </group>\n</comps>\n";
+    let mut repomd =
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\">\n"
+            .to_owned();
+    for (kind, file, text) in [("primary", "primary.xml.gz", primary.as_str()), ("group", "comps.xml.gz", comps)] {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(text.as_bytes())?;
+        let bytes = gzip.finish()?;
+        let digest = hex(&Sha256::digest(&bytes));
+        fs::write(repodata.join(file), bytes)?;
+        let _ = writeln!(
+            repomd,
+            "  <data type=\"{kind}\">\n    <checksum type=\"sha256\">{digest}</checksum>\n    <location href=\"repodata/{file}\"/>\n  </data>"
+        );
+    }
+    repomd += "</repomd>\n";
+    fs::write(repodata.join("repomd.xml"), &repomd)?;
+    Ok(hex(&Sha256::digest(repomd.as_bytes())))
+}

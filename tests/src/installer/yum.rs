@@ -1,0 +1,210 @@
+//! What yum fetches for an installation, as anaconda has it do so: the requests, their order, and what lies in its cache.
+//!
+//! The order is that of anaconda's own YumPayload with yum 3.4.3, watched from a server's side.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use flate2::read::GzDecoder;
+use sha2::{Digest as _, Sha256};
+
+use super::anaconda::{Data, Selection};
+use crate::base::hex;
+use crate::network::Namespace;
+use crate::process;
+
+/// constants.py, BASE_REPO_NAME.
+const BASE: &str = "anaconda";
+/// How a gzip file begins (RFC 1952).
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
+/// What the repositories hold.
+#[derive(Debug, Default)]
+pub(super) struct Available {
+    packages: BTreeSet<String>,
+    groups: BTreeSet<String>,
+}
+
+/// The names of a repository's packages and of its groups; or why yum cannot use it.
+type Metadata = Result<(Vec<String>, Vec<String>), String>;
+
+/// Who fetches, and where to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Yum<'a> {
+    pub(super) namespace: Option<&'a Namespace>,
+    /// The installer's own root.
+    pub(super) root: &'a Path,
+}
+
+impl Yum<'_> {
+    /// yumpayload.py, updateBaseRepo, postSetup and gatherRepoMetadata. The inner error is what ends anaconda; a repository
+    /// that fails is left out, and only the log says so.
+    pub(super) fn gather(&self, data: &Data) -> Result<Result<Available, String>> {
+        let Some(url) = &data.url else { return Ok(Ok(Available::default())) };
+        self.get(&format!("{url}/.treeinfo"))?;
+        let mut repositories = Vec::new();
+        // _addYumRepo fetches repomd.xml, and the add-ons of a tree are looked for.
+        if !self.repomd(BASE, url)? {
+            return Ok(Err(
+                "CmdlineError: The following mandatory spokes are not completed:\nInstallation source".into()
+            ));
+        }
+        repositories.push((BASE.to_owned(), url.clone()));
+        self.get(&format!("{url}/.treeinfo"))?;
+        for (name, url) in &data.repos {
+            if self.repomd(name, url)? {
+                repositories.push((name.clone(), url.clone()));
+            } else {
+                self.log(&format!("repo {name} setup failed: Cannot retrieve repository metadata (repomd.xml)"))?;
+            }
+            if self.get(&format!("{url}/.treeinfo"))?.is_none() {
+                self.get(&format!("{url}/treeinfo"))?;
+            }
+        }
+        for (_, url) in &repositories {
+            // RepoMDMetaHash: another download, whose digest anaconda only compares with itself.
+            self.get(&format!("{}//repodata/repomd.xml", url.trim_end_matches('/')))?;
+        }
+        let mut available = Available::default();
+        for (name, url) in &repositories {
+            match self.metadata(name, url)? {
+                Ok((packages, groups)) => {
+                    available.packages.extend(packages);
+                    available.groups.extend(groups);
+                }
+                Err(error) => {
+                    self.log(&format!("failed to grab repo metadata for {name}: {error}"))?;
+                    self.log(&format!("metadata download for repo {name} failed after 10 retries"))?;
+                }
+            }
+        }
+        Ok(Ok(available))
+    }
+
+    /// install.py, doInstall: the cache moves to the new system for the transaction, and goes with it (yumpayload.py, install).
+    pub(super) fn install(&self) -> Result<()> {
+        let cache = self.cache();
+        if cache.exists() {
+            fs::remove_dir_all(&cache).with_context(|| format!("cannot remove {}", cache.display()))?;
+        }
+        Ok(())
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.root.join("tmp/yum.cache")
+    }
+
+    fn repomd(&self, name: &str, url: &str) -> Result<bool> {
+        let Some(text) = self.get(&format!("{}/repodata/repomd.xml", url.trim_end_matches('/')))? else {
+            return Ok(false);
+        };
+        self.keep(name, "repomd.xml", &text)?;
+        self.keep(name, "cachecookie", b"")?;
+        Ok(text.starts_with(b"<"))
+    }
+
+    /// The names in primary and group, which repomd.xml pins.
+    fn metadata(&self, name: &str, url: &str) -> Result<Metadata> {
+        let repomd = fs::read_to_string(self.cache().join(name).join("repomd.xml"))?;
+        let mut found = Vec::new();
+        for (kind, element) in [("primary", "<name>"), ("group", "<id>")] {
+            let start = format!("<data type=\"{kind}\">");
+            let Some(data) = between(&repomd, &start, "</data>").next() else {
+                found.push(Vec::new());
+                continue;
+            };
+            let href = between(data, "href=\"", "\"").next().unwrap_or_default();
+            let digest = between(data, "<checksum type=\"sha256\">", "<").next().unwrap_or_default();
+            let Some(bytes) = self.get(&format!("{}/{href}", url.trim_end_matches('/')))? else {
+                return Ok(Err(format!("failure: {href} from {name}: 404")));
+            };
+            if hex(&Sha256::digest(&bytes)) != digest {
+                return Ok(Err(format!("failure: {href} from {name}: Metadata file does not match checksum")));
+            }
+            self.keep(name, href.rsplit('/').next().unwrap_or(kind), &bytes)?;
+            let mut text = String::new();
+            let read = if bytes.starts_with(GZIP) {
+                GzDecoder::new(bytes.as_slice()).read_to_string(&mut text)
+            } else {
+                bytes.as_slice().read_to_string(&mut text)
+            };
+            read.with_context(|| format!("cannot read {href}"))?;
+            // A group's own id comes first; those of its packages are elements of another name.
+            found.push(between(&text, element, "<").map(str::to_owned).collect());
+        }
+        let groups = found.pop().unwrap_or_default();
+        Ok(Ok((found.pop().unwrap_or_default(), groups)))
+    }
+
+    fn keep(&self, name: &str, file: &str, content: &[u8]) -> Result<()> {
+        let folder = self.cache().join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::write(folder.join(file), content).with_context(|| format!("cannot write {file} into {}", folder.display()))
+    }
+
+    /// A body, or none where the server does not have it.
+    fn get(&self, url: &str) -> Result<Option<Vec<u8>>> {
+        let mut curl = self.namespace.map_or_else(|| Command::new("curl"), |namespace| namespace.command("curl"));
+        let body = tempfile::NamedTempFile::new()?;
+        curl.args(["--silent", "--show-error", "--fail", "--location", "--noproxy", "*", "--max-time", "60"]);
+        // yum's own name, by which a server can tell it from curl.
+        curl.args(["--user-agent", "CentOS (anaconda)/7", "--output"]).arg(body.path()).arg(url);
+        let ran = process::run(&mut curl)?;
+        if ran.success() { Ok(Some(fs::read(body.path())?)) } else { Ok(None) }
+    }
+
+    fn log(&self, message: &str) -> Result<()> {
+        super::log::write(self.root, "packaging.log", message)
+    }
+}
+
+impl Available {
+    /// yumpayload.py, `_applyYumSelections`: what is listed and missing ends anaconda in cmdline mode (`_handleMissing`).
+    pub(super) fn select(&self, selection: &Selection) -> Result<(), String> {
+        if self.packages.is_empty() {
+            // There is no tree: what the stand-in's base has is all that is wanted.
+            return Ok(());
+        }
+        if selection.core && !self.groups.contains("core") {
+            return Err("NoSuchGroup: core".into());
+        }
+        if let Some((group, _)) = selection.groups.iter().find(|(group, _)| !self.groups.contains(group)) {
+            return Err(format!("CmdlineError: Missing package: No such group: {group}"));
+        }
+        let listed = selection.packages.iter().chain(&selection.required);
+        match listed.into_iter().find(|package| !self.has(package)) {
+            Some(package) => Err(format!("CmdlineError: Missing package: {package}")),
+            None => Ok(()),
+        }
+    }
+
+    /// yum takes a name, a name with an architecture or a version, and a pattern.
+    fn has(&self, package: &str) -> bool {
+        if package.contains(['*', '?']) {
+            return self.packages.iter().any(|name| matches(package, name));
+        }
+        self.packages.contains(package)
+            || self.packages.iter().any(|name| {
+                package.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'))
+            })
+    }
+}
+
+/// Whether a shell's pattern matches.
+fn matches(pattern: &str, name: &str) -> bool {
+    match (pattern.as_bytes(), name.as_bytes()) {
+        ([], []) => true,
+        ([b'*', ..], _) => matches(&pattern[1..], name) || (!name.is_empty() && matches(pattern, &name[1..])),
+        ([wanted, ..], [found, ..]) if *wanted == b'?' || wanted == found => matches(&pattern[1..], &name[1..]),
+        _ => false,
+    }
+}
+
+/// All that stands between two texts.
+fn between<'t>(text: &'t str, first: &'t str, last: &'t str) -> impl Iterator<Item = &'t str> {
+    text.split(first).skip(1).filter_map(move |rest| rest.split(last).next())
+}

@@ -1,0 +1,47 @@
+#!/bin/bash
+# Stands for anaconda on a machine whose systemd is real: runs the kickstart's scripts, and comes to an end at the stage that
+# /ks/stage names, as anaconda 21.48.22.159 does there. /ks/end has the kickstart's last command.
+export PATH=/ks/bin:$PATH
+stage=$(cat /ks/stage)
+echo $$ > /run/anaconda.pid
+systemctl set-environment ETCD_IMAGE_PAUSE=1
+export ETCD_IMAGE_PAUSE=1
+mount --bind /ks/hardware/block /sys/block
+mount --bind /ks/hardware/firmware /sys/firmware
+mkdir -p /mnt/sysimage/etc/firstboot /mnt/sysimage/var/log/anaconda
+
+# exitHandler in the program anaconda, registered after the kickstart is read.
+leave() {
+    systemctl --no-wall "$(cat /ks/end)"
+    sleep 600
+}
+
+# kickstart.py, preScriptPass: a script that fails ends the program.
+bash /ks/pre || exit 1
+case $stage in
+    parse)
+        # check_kickstart_error.
+        echo 'The following problem occurred on line 10 of the kickstart file'
+        exit 1
+        ;;
+    killed)
+        kill -KILL $$
+        ;;
+    storage)
+        # exception.py, handleException, in cmdline mode: a message, three minutes, exit(1).
+        echo '03:00:00,000 ERR anaconda: CmdlineError: The following mandatory spokes are not completed' >> /tmp/anaconda.log
+        leave
+        ;;
+    hangs)
+        sleep 600
+        ;;
+esac
+case $stage in
+    post) bash /ks/fetch || leave ;;
+esac
+if [ "$stage" = finished ] || [ "$stage" = crashed-at-last ]; then
+    cat /ks/digest > /mnt/sysimage/etc/firstboot/installed
+fi
+bash /ks/last || leave
+if [ "$stage" = crashed-at-last ]; then kill -KILL $$; fi
+leave

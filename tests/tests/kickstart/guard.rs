@@ -1,0 +1,131 @@
+//! Only a finished installation may restart the machine. The installer's systemd is real here, and anaconda a script that comes to an
+//! end at each of the stages where anaconda can.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::base;
+use tests::harness::trial;
+use tests::host::{Host, Off};
+use tests::installer::{Hardware, Kind};
+use tests::need::Need;
+use tests::network::Network;
+use tests::programs;
+use tests::vm::{self, Vm};
+
+use crate::planned::Planned;
+
+const HOST: &[Need] = &[Need::Root, Need::Debootstrap, Need::Nspawn, Need::Network];
+const VM: &[Need] = &[Need::Root, Need::Debootstrap, Need::Xfs, Need::Qemu, Need::Apt];
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const ANACONDA: &str = include_str!("anaconda.sh");
+const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\
+                    [Install]\nWantedBy=multi-user.target\n";
+/// Of each mirror the metadata; nothing of it is looked at.
+const CURL: &str = "#!/bin/bash\nwhile [ \"$1\" != --output ]; do shift; done\n\
+                    case $3 in *repomd.xml) echo '<repomd/>' > \"$2\" ;; *) exit 7 ;; esac\n";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_machine_restarts_only_after_a_finished_installation", HOST, hosts),
+        trial("a_virtual_machine_restarts_only_after_a_finished_installation", VM, machines),
+    ]
+}
+
+/// How a stage ends, and what the consoles then say.
+const STAGES: [(&str, Off, &str); 7] = [
+    ("pre", Off::PoweredOff, "INSTALLATION FAILED. %pre failed: no disk for the node"),
+    ("parse", Off::PoweredOff, "INSTALLATION FAILED. anaconda ended before the installation was finished"),
+    ("killed", Off::PoweredOff, "INSTALLATION FAILED. anaconda ended before the installation was finished"),
+    ("storage", Off::PoweredOff, "etcd-image: 03:00:00,000 ERR anaconda: CmdlineError"),
+    ("post", Off::PoweredOff, "INSTALLATION FAILED. %post (fetch the overlay) failed: no server for the overlay"),
+    ("finished", Off::Rebooted, "installed; the machine restarts"),
+    ("crashed-at-last", Off::Rebooted, "installed; the machine restarts"),
+];
+
+/// A folder `ks` for the root of an installer: the scripts of the single-node recipe's kickstart, and what stands for anaconda.
+fn lay_out(root: &Path, stage: &str) -> Result<()> {
+    let work = tempfile::tempdir()?;
+    let planned =
+        Planned::new(work.path(), "planned", &programs::recipe("single-node"), "bed0")?.context("it is refused")?;
+    let (ks, scripts) = (root.join("ks"), planned.scripts()?);
+    fs::create_dir_all(ks.join("bin"))?;
+    let of = |kind: Kind| scripts.iter().filter(move |(of, _)| *of == kind).map(|(_, script)| script);
+    let post: Vec<&String> = of(Kind::Post).collect();
+    let last = post.last().context("no %post")?;
+    fs::write(ks.join("pre"), of(Kind::Pre).next().context("no %pre")?)?;
+    fs::write(ks.join("fetch"), post.first().context("no %post")?)?;
+    fs::write(ks.join("last"), last)?;
+    let digest = last.split_once("!= ").and_then(|(_, rest)| rest.split_whitespace().next()).context("no digest")?;
+    fs::write(ks.join("digest"), digest)?;
+    let end =
+        planned.kickstart.lines().find(|line| ["poweroff", "reboot"].contains(line)).context("no last command")?;
+    fs::write(ks.join("end"), end)?;
+    fs::write(ks.join("stage"), stage)?;
+    let hardware = if stage == "pre" { Hardware::with([]) } else { Hardware::default() };
+    hardware.lay_out(&ks.join("hardware"))?;
+    write_program(&ks.join("bin/curl"), CURL)?;
+    write_program(&ks.join("anaconda.sh"), ANACONDA)?;
+    let units = root.join("etc/systemd/system");
+    fs::write(units.join("anaconda.service"), UNIT)?;
+    fs::create_dir_all(units.join("multi-user.target.wants"))?;
+    std::os::unix::fs::symlink("../anaconda.service", units.join("multi-user.target.wants/anaconda.service"))?;
+    Ok(())
+}
+
+fn write_program(path: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+fn hosts() -> Result<()> {
+    let network = Network::new()?;
+    for (number, (stage, ends, says)) in STAGES.into_iter().enumerate() {
+        let mut host = Host::new(&network, &format!("installer-{number}"), &base::base()?)?;
+        lay_out(&host.root(), stage)?;
+        host.boot()?;
+        let off = host.wait_off(PATIENCE).with_context(|| stage.to_owned())?;
+        ensure!(off == ends, "{stage}: {off:?}\n{}", host.console());
+        ensure!(host.console().contains(says), "{stage}: the console does not say {says}:\n{}", host.console());
+        let issue = host.read("/mnt/sysimage/etc/issue").unwrap_or_default();
+        ensure!(issue.contains("This is not an etcd node") == (ends == Off::PoweredOff), "{stage}: {issue}");
+    }
+    // Somebody presses the power button, or the three keys, while anaconda is at work.
+    for (number, asked) in ["poweroff", "reboot"].into_iter().enumerate() {
+        let mut host = Host::new(&network, &format!("pressed-{number}"), &base::base()?)?;
+        lay_out(&host.root(), "hangs")?;
+        host.boot()?;
+        host.wait_for("systemctl is-active --quiet etcd-image-guard.service", PATIENCE)?;
+        host.run(&["systemctl", "--no-block", asked])?;
+        let off = host.wait_off(PATIENCE).with_context(|| asked.to_owned())?;
+        ensure!(off == Off::PoweredOff, "{asked} in the middle: {off:?}\n{}", host.console());
+        ensure!(host.console().contains("INSTALLATION FAILED"), "{}", host.console());
+    }
+    Ok(())
+}
+
+fn machines() -> Result<()> {
+    let base = base::base()?;
+    for (stage, ends, says) in
+        STAGES.into_iter().filter(|(stage, ..)| ["killed", "storage", "finished"].contains(stage))
+    {
+        let vm = Vm::new(&base, 2 << 30, |root| {
+            fs::copy(vm::busybox()?, root.join("usr/local/bin/busybox"))?;
+            lay_out(root, stage)
+        })?;
+        vm.run("", (Ipv4Addr::new(10, 101, 15, 101), "52:54:00:00:00:65"), Duration::from_secs(600))
+            .with_context(|| stage.to_owned())?;
+        let console = vm.console();
+        // The kernel's last words (kernel/reboot.c).
+        let last = if ends == Off::Rebooted { "reboot: Restarting system" } else { "reboot: Power down" };
+        ensure!(console.contains(last) && console.contains(says), "{stage}:\n{console}");
+    }
+    Ok(())
+}
