@@ -34,7 +34,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Makes the image for every node of an etcd cluster from one recipe
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = recipes::program_version())]
 struct Cli {
     #[command(subcommand)]
     command: Command,

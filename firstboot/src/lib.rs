@@ -49,7 +49,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Turns a machine installed from the image into an etcd member
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = recipes::program_version())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
