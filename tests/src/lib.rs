@@ -24,6 +24,7 @@ pub mod network;
 pub mod overlay;
 pub mod process;
 pub mod programs;
+pub mod progress;
 pub mod run;
 pub mod s3;
 pub mod server;
