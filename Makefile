@@ -1,6 +1,7 @@
 # make demo   the main job, to watch            make test   all tests
 # make build  both programs, in target/dist     make lint   format, clippy, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
+# make dist   the packages, in target/packages: tar.gz, deb and rpm
 # make soak   rebuilds under load, for hours
 # make crash-sweep  firstboot killed, and its power cut, at every point: hours. CRASH_SCENARIO=rebuild does one scenario,
 #             CRASH_PART=1/4 a quarter of the points: four of these may run side by side
@@ -13,7 +14,7 @@ SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build demo test lint bench soak crash-sweep clean tools
+.PHONY: build dist demo test lint bench soak crash-sweep clean tools
 
 # What the programs are made of, and the commit they are made from. Only .git of this folder counts: sources without one may
 # be unpacked inside another repository. A change after the commit is named.
@@ -35,6 +36,9 @@ build:
 	@mkdir -p $(DIST)
 	@install -m 0755 target/$(TARGET)/release/builder target/$(TARGET)/release/firstboot $(DIST)/
 	@ls -l $(DIST)
+
+dist: tools build
+	dist/packages.sh $(DIST) target/packages
 
 demo: TOOLS := demo
 demo: tools build

@@ -46,6 +46,12 @@ pub enum Need {
     Fat,
     /// shellcheck.
     Shellcheck,
+    /// dpkg-deb and rpmbuild, to make the packages of the programs.
+    Packaging,
+    /// mandoc, to read manual pages.
+    Mandoc,
+    /// git and make, to ask the Makefile which commit it builds.
+    Make,
 }
 
 impl Need {
@@ -85,6 +91,9 @@ impl Need {
             Need::Strace => program("strace", "strace"),
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
             Need::Shellcheck => program("shellcheck", "shellcheck"),
+            Need::Packaging => program("dpkg-deb", "dpkg").or_else(|| program("rpmbuild", "rpm")),
+            Need::Mandoc => program("mandoc", "mandoc"),
+            Need::Make => program("git", "git").or_else(|| program("make", "make")),
             Need::Fuse => {
                 let there = Path::new("/dev/fuse").exists();
                 (!there).then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())
