@@ -1,6 +1,7 @@
 # make demo   the main job, to watch            make test   all tests
 # make build  both programs, in target/dist     make lint   format, clippy, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
+# make dist   the packages, in target/packages: tar.gz, deb and rpm
 # make soak   rebuilds under load, for hours
 # make crash-sweep  firstboot killed, and its power cut, at every point: hours. CRASH_SCENARIO=rebuild does one scenario,
 #             CRASH_PART=1/4 a quarter of the points: four of these may run side by side
@@ -13,17 +14,31 @@ SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build demo test lint bench soak crash-sweep clean tools
+.PHONY: build dist demo test lint bench soak crash-sweep clean tools
+
+# What the programs are made of, and the commit they are made from. Only .git of this folder counts: sources without one may
+# be unpacked inside another repository. A change after the commit is named.
+SOURCES := Cargo.toml Cargo.lock Makefile builder firstboot kickstart recipes
+GIT := git --git-dir=.git --work-tree=.
+COMMIT := $(shell commit=$$($(GIT) rev-parse --short=12 HEAD 2>/dev/null) || exit; \
+	test -z "$$($(GIT) status --porcelain -- $(SOURCES))" || commit=$$commit-dirty; echo $$commit)
 
 # Static: firstboot runs on CentOS 7, whose glibc is older than any that builds it. RUSTFLAGS needs the target named,
 # or it would be taken for build scripts and macros too. Packed relocations: a quarter of a megabyte less; it is libc in the
-# program itself that reads them, so the kernel does not matter.
+# program itself that reads them, so the kernel does not matter. The paths of the crates' sources stand in the program's panic
+# messages: remapped, they are the same on every machine. They are known once the crates are fetched.
 build:
-	RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' \
+	cargo fetch --locked --target $(TARGET)
+	crates=$${CARGO_HOME:-$$HOME/.cargo}/registry/src; \
+	RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs \
+		$$(printf -- '--remap-path-prefix=%s=/crates ' "$$crates"/*/)" ETCD_IMAGE_COMMIT=$(COMMIT) \
 		cargo build --release --locked --target $(TARGET) -p builder -p firstboot
 	@mkdir -p $(DIST)
 	@install -m 0755 target/$(TARGET)/release/builder target/$(TARGET)/release/firstboot $(DIST)/
 	@ls -l $(DIST)
+
+dist: tools build
+	dist/packages.sh $(DIST) target/packages
 
 demo: TOOLS := demo
 demo: tools build

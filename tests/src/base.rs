@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::{cache, process};
+use crate::{cache, process, progress};
 
 /// The setting that names a root of the user's own.
 pub const SETTING: &str = "ETCD_IMAGE_BASE_ROOT";
@@ -109,15 +109,14 @@ fn key() -> String {
 }
 
 fn debootstrap(folder: &Path) -> Result<()> {
-    eprintln!("bed: making the base root with debootstrap, once; this takes two minutes");
+    eprintln!("bed: making the hosts' base system with debootstrap. This is done once and takes about two minutes.");
     let mut strap = Command::new("debootstrap");
     strap.arg("--variant=minbase").arg(format!("--include={}", PACKAGES.join(","))).arg(SUITE).arg(folder);
-    process::run(&mut strap)?.ok()?;
-    eprintln!("bed: adding {}", LATER.join(" "));
+    progress::run("base system", &mut strap)?.ok()?;
     // In namespaces of its own: what the packages' scripts mount or start ends with them.
     let mut finish = Command::new("unshare");
     finish.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", FINISH, "finish"]).arg(folder).args(LATER);
-    process::run(&mut finish)?.ok()?;
+    progress::run("base system", &mut finish)?.ok()?;
     fs::metadata(folder.join("usr/bin/firewall-cmd"))
         .context("apt-get has succeeded, but the root has no firewall-cmd")?;
     Ok(())

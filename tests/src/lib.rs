@@ -27,6 +27,7 @@ pub mod overlay;
 pub mod packages;
 pub mod process;
 pub mod programs;
+pub mod progress;
 pub mod run;
 pub mod s3;
 pub mod server;

@@ -50,6 +50,12 @@ pub enum Need {
     Shellcheck,
     /// createrepo_c and rpmbuild, for a repository of packages.
     Createrepo,
+    /// dpkg-deb and rpmbuild, to make the packages of the programs.
+    Packaging,
+    /// mandoc, to read manual pages.
+    Mandoc,
+    /// git and make, to ask the Makefile which commit it builds.
+    Make,
 }
 
 impl Need {
@@ -93,6 +99,9 @@ impl Need {
             Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
             Need::Shellcheck => program("shellcheck", "shellcheck"),
             Need::Createrepo => program("createrepo_c", "createrepo-c").or_else(|| program("rpmbuild", "rpm")),
+            Need::Packaging => program("dpkg-deb", "dpkg").or_else(|| program("rpmbuild", "rpm")),
+            Need::Mandoc => program("mandoc", "mandoc"),
+            Need::Make => program("git", "git").or_else(|| program("make", "make")),
             Need::Fuse => {
                 let there = Path::new("/dev/fuse").exists();
                 (!there).then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())

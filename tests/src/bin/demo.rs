@@ -1,11 +1,13 @@
 //! `make demo`: the main job, for a person to watch. One recipe becomes an image; three hosts are installed by the
 //! image's own kickstart and boot into a healthy cluster.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
 use tests::host::Host;
 use tests::need::{self, Need};
@@ -32,15 +34,15 @@ fn main() -> ExitCode {
 /// Says what is done now, and how long what was done took.
 struct Stages {
     began: Instant,
-    taken: Vec<(&'static str, Duration)>,
+    taken: Vec<(String, Duration)>,
 }
 
 impl Stages {
-    fn run<T>(&mut self, what: &'static str, stage: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn run<T>(&mut self, what: &str, stage: impl FnOnce() -> Result<T>) -> Result<T> {
         println!("\n== {what}");
         let began = Instant::now();
         let done = stage()?;
-        self.taken.push((what, began.elapsed()));
+        self.taken.push((what.to_owned(), began.elapsed()));
         Ok(done)
     }
 
@@ -59,10 +61,15 @@ fn demo() -> Result<()> {
     }
     let mut stages = Stages { began: Instant::now(), taken: Vec::new() };
     stages.run("the hosts' base system (once; kept in .cache)", base::base)?;
-    stages.run("etcd 3.5.1 as upstream built it (once; kept in .cache)", || etcd::release("3.5.1"))?;
+    let (version, why_not_newer) = etcd::newest();
+    if let Some(reason) = why_not_newer {
+        println!("\nThe demo runs etcd {version}. For a newer one {reason}.");
+        println!("Do not use {version} in production: later releases of its line fix data corruption.");
+    }
+    let release = stages.run(&format!("etcd {version} (once; kept in .cache)"), || etcd::release(version))?;
     let provisioning = Provisioning::new()?;
-    let recipe = programs::recipe("demo");
-    stages.run("builder build recipes/demo.toml", || {
+    let recipe = recipe(&release)?;
+    stages.run(&format!("builder build recipes/demo.toml, with etcd {version}"), || {
         let said = provisioning.build(&recipe)?;
         print!("{said}");
         Ok(())
@@ -94,6 +101,20 @@ fn demo() -> Result<()> {
         "\nAll of it is gone now. `make demo KEEP=1` keeps the hosts to look at; docs/operating.md goes on from here."
     );
     Ok(())
+}
+
+/// The demo's recipe, with this release of etcd.
+fn recipe(release: &etcd::Release) -> Result<PathBuf> {
+    let text = fs::read_to_string(programs::recipe("demo"))?;
+    let line = |line: &str| match line.split(" = ").next() {
+        Some("version") => format!("version = \"{}\"\n", release.version),
+        Some("sha256") => format!("sha256 = \"{}\"\n", release.sha256),
+        _ => format!("{line}\n"),
+    };
+    let path = run::current()?.folder("recipe")?.join("demo.toml");
+    fs::write(&path, text.lines().map(line).collect::<String>())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 fn install(provisioning: &Provisioning, name: &str) -> Result<Host> {

@@ -21,8 +21,24 @@ use crate::{base, cache, process};
 
 pub use swap::swap;
 
-/// What the demo's image holds.
+/// What recipes/demo.toml names: upstream's own programs, which need no compiler.
 pub const DEMO: &str = "3.5.1";
+
+/// The newest releases that Go can build here, newest first. The builder's table of upstream's digests has none of them: it
+/// would refuse what is built here.
+const NEWEST: [&str; 2] = ["3.7.3", "3.6.16"];
+
+/// The newest release that can be made on this machine, and why it is not a newer one.
+pub fn newest() -> (&'static str, Option<String>) {
+    let mut why = None;
+    for version in NEWEST {
+        match need(version).missing() {
+            None => return (version, None),
+            Some(reason) => why = why.or(Some(reason)),
+        }
+    }
+    (DEMO, why)
+}
 
 /// The version to run a suite with: `ETCD_VERSION`, or the demo's.
 pub fn asked() -> String {

@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::sha256;
-use crate::{cache, process};
+use crate::{cache, process, progress};
 
 /// The version that pip has.
 pub(super) const FROM_PIP: &str = "3.5.1";
@@ -77,20 +77,19 @@ fn from_debian(work: &Path, folder: &Path) -> Result<()> {
 fn from_go(version: &str, folder: &Path) -> Result<()> {
     // One module for all versions' builds would mix their dependencies; one for each keeps go.sum as it was checked.
     let module = cache::entry(&format!("go/v{version}"), |module| {
-        eprintln!("bed: fetching the modules of etcd {version}");
-        go(module, &["mod", "init", "bed"])?;
+        go(version, module, &["mod", "init", "bed"])?;
         let wanted: Vec<String> = packages().map(|package| format!("{package}@v{version}")).collect();
         let mut arguments = vec!["get"];
         arguments.extend(wanted.iter().map(String::as_str));
-        go(module, &arguments)
+        go(version, module, &arguments)
     })?;
-    eprintln!("bed: building etcd {version}");
     // All three at once: they share most of their packages, and Go names each after the last word of its path.
     let out = format!("{}/", folder.display());
     let packages: Vec<String> = packages().collect();
-    let mut arguments = vec!["build", "-trimpath", "-ldflags=-s -w", "-o", &out];
+    // -v prints each package that is compiled: minutes go by.
+    let mut arguments = vec!["build", "-v", "-trimpath", "-ldflags=-s -w", "-o", &out];
     arguments.extend(packages.iter().map(String::as_str));
-    go(&module, &arguments)?;
+    go(version, &module, &arguments)?;
     fs::rename(folder.join("server"), folder.join("etcd")).context("go built no server")
 }
 
@@ -99,7 +98,7 @@ fn packages() -> impl Iterator<Item = String> {
     ["server", "etcdctl", "etcdutl"].into_iter().map(|part| format!("go.etcd.io/etcd/{part}/v3"))
 }
 
-fn go(module: &Path, arguments: &[&str]) -> Result<()> {
+fn go(version: &str, module: &Path, arguments: &[&str]) -> Result<()> {
     let mut go = Command::new("go");
     go.current_dir(module)
         .args(arguments)
@@ -108,7 +107,7 @@ fn go(module: &Path, arguments: &[&str]) -> Result<()> {
         .env("GOFLAGS", "-mod=mod")
         .env("GOOS", "linux")
         .env("GOARCH", "amd64");
-    process::run(&mut go)?.ok().map(drop)
+    progress::run(&format!("etcd {version}"), &mut go)?.ok().map(drop)
 }
 
 fn install(from: &Path, to: &Path) -> Result<()> {

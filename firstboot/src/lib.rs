@@ -1,0 +1,131 @@
+//! Turns a machine installed from the image into an etcd member.
+//!
+//! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
+//! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its address; `barrier` sees to
+//! it that its cluster begins once, `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes
+//! one out and `rejoin` lets it back, `data` judges etcd's data and `guard` does so each time etcd starts, `rotation` replaces a CA; `snapshot` takes, checks and keeps snapshots, `restore` takes all members to one;
+//! `journal` remembers, and `explain` tells it; `exec` keeps etcd from system calls that it does not need; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
+//! and to etcd.
+
+// Tests put damaged files there on purpose.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
+mod arp;
+mod barrier;
+mod change;
+mod compare;
+mod data;
+mod etcd;
+mod exec;
+mod exit;
+mod explain;
+mod files;
+mod guard;
+mod health;
+mod identity;
+mod journal;
+mod leave;
+mod lock;
+mod machine;
+mod metadata;
+mod operator;
+mod paths;
+mod pause;
+mod rebuild;
+mod rejoin;
+mod release;
+mod report;
+mod restore;
+mod rotation;
+mod run;
+mod say;
+mod snapshot;
+mod stamp;
+mod status;
+mod steps;
+mod systemd;
+#[cfg(test)]
+mod twice;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Turns a machine installed from the image into an etcd member
+#[derive(Debug, Parser)]
+#[command(version = recipes::program_version())]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make this machine the member that its node document says; on a member that is set up, prove it
+    Run(run::Options),
+    /// Begin anew from a snapshot, on every member, or return to what was there before
+    Restore(restore::Options),
+    /// Take this member out of its cluster safely, and keep it out
+    Leave(leave::Options),
+    /// Show every member of the cluster
+    Status(status::Options),
+    /// Tell from the journal what was found, decided and done on this machine, and when
+    Explain(explain::Options),
+    /// Prove that every file of the image on this machine is as it was packed
+    Image,
+    /// Take, check and keep snapshots
+    Snapshot(snapshot::Options),
+    /// Become a program that can make only the system calls of a server: how the units start etcd and the scheduled snapshot
+    Exec(exec::Options),
+    /// Judge etcd's data before etcd starts: etcd.service runs this
+    #[command(hide = true)]
+    Guard(guard::Options),
+    /// Print the node document of a vfat disk
+    #[command(hide = true)]
+    Seed { disk: PathBuf },
+}
+
+/// The command line of the program, for its manual pages and shell completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program with the arguments of this process, and returns its exit code.
+pub fn main() -> ExitCode {
+    // What is written here is never meant for others; the files that are say so themselves.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("firstboot: another TLS provider was there first");
+    }
+    let outcome = match Cli::parse().command {
+        Command::Run(options) => run::run(&options).map(|()| None),
+        Command::Restore(options) => restore::run(&options).map(|()| None),
+        Command::Leave(options) => leave::command(&options).map(|()| None),
+        Command::Status(options) => status::run(&options),
+        Command::Explain(options) => explain::run(&options),
+        Command::Image => stamp::prove().map(|()| None),
+        Command::Snapshot(options) => snapshot::run(&options),
+        Command::Exec(options) => exec::run(&options).map(|()| None),
+        Command::Guard(options) => guard::run(&options).map(|()| None),
+        Command::Seed { disk } => metadata::print_seed(&disk).map(|()| None),
+    };
+    match outcome {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(exit)) => exit.into(),
+        Err(error) => {
+            let line = format!("{error:#}");
+            eprintln!("firstboot: {line}");
+            systemd::status(&line);
+            exit::code_of(&error).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

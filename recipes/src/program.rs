@@ -1,0 +1,38 @@
+//! The version that both programs print for `--version`.
+
+use std::sync::LazyLock;
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| describe(env!("CARGO_PKG_VERSION"), option_env!("ETCD_IMAGE_COMMIT")));
+
+/// The version of the programs, with the commit that they were built from: `0.1.0 (5bb42b72a94e)`.
+///
+/// The Makefile passes the commit in the environment variable `ETCD_IMAGE_COMMIT` of the build. Cargo cannot find it by
+/// itself: it does not notice when a commit is made, or when a file is changed after the commit. Without the variable,
+/// as outside a git repository, this is the version alone.
+pub fn program_version() -> &'static str {
+    &VERSION
+}
+
+fn describe(version: &str, commit: Option<&str>) -> String {
+    match commit.filter(|commit| !commit.is_empty()) {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_names_the_commit_of_a_build_from_git() {
+        assert_eq!(describe("1.2.3", Some("5bb42b72a94e")), "1.2.3 (5bb42b72a94e)");
+    }
+
+    #[test]
+    fn the_version_stands_alone_in_a_build_outside_git() {
+        assert_eq!(describe("1.2.3", None), "1.2.3");
+        assert_eq!(describe("1.2.3", Some("")), "1.2.3");
+    }
+}

@@ -1,0 +1,14 @@
+//! The packages of `make dist`: the same bytes each time, and each is installed and used in a root that has nothing else.
+
+mod commit;
+mod contents;
+mod installed;
+mod packages;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tests::harness::main(|| {
+        [packages::trials(), contents::trials(), installed::trials(), commit::trials()].into_iter().flatten().collect()
+    })
+}

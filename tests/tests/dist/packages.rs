@@ -1,0 +1,67 @@
+//! Making the packages, from the programs that `make build` left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::harness::trial;
+use tests::need::Need;
+use tests::{cache, process, programs, run};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("the_same_programs_give_the_same_packages", &[Need::Packaging], same_bytes)]
+}
+
+/// The folder with the packages; made for the first test that asks.
+pub(crate) fn packages() -> Result<PathBuf> {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(folder) = MADE.get() {
+        return Ok(folder.clone());
+    }
+    let folder = run::current()?.folder("packages")?;
+    make(Command::new(script()).current_dir(cache::workspace()), &folder)?;
+    Ok(MADE.get_or_init(|| folder).clone())
+}
+
+/// The one package whose name ends so.
+pub(crate) fn package(extension: &str) -> Result<PathBuf> {
+    let names = names(&packages()?)?;
+    let name = names.iter().find(|name| name.ends_with(extension));
+    Ok(packages()?.join(name.with_context(|| format!("no {extension} among {names:?}"))?))
+}
+
+fn script() -> PathBuf {
+    cache::workspace().join("dist/packages.sh")
+}
+
+fn make(script: &mut Command, out: &Path) -> Result<()> {
+    let programs = programs::builder()?;
+    process::run(script.arg(programs.parent().unwrap_or(&programs)).arg(out))?.ok().map(drop)
+}
+
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let list = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut names: Vec<String> = list.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The second time under another umask, in another time zone, language and folder.
+fn same_bytes() -> Result<()> {
+    let first = packages()?;
+    let second = run::current()?.folder("packages-again")?;
+    let mut again = Command::new("sh");
+    again.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(script()).current_dir("/");
+    make(again.env("TZ", "Pacific/Auckland").env("LC_ALL", "C.UTF-8"), &second)?;
+    let names = names(&first)?;
+    ensure!(names.len() == 4 && names == self::names(&second)?, "{names:?} and {:?}", self::names(&second)?);
+    for name in names {
+        let differ = fs::read(first.join(&name))? != fs::read(second.join(&name))?;
+        ensure!(!differ, "{name} has other bytes the second time: {} and {}", first.display(), second.display());
+    }
+    let mut check = Command::new("sha256sum");
+    process::run(check.args(["--check", "--strict", "SHA256SUMS"]).current_dir(first))?.ok().map(drop)
+}
