@@ -60,8 +60,8 @@ fn linked(workspace: &Path) -> Result<Vec<Package>> {
         "--format",
         "{p}",
     ]);
-    let named = run(workspace, "cargo", &tree.collect::<Vec<_>>())?;
-    let names: BTreeSet<(&str, &str)> = named.lines().filter_map(name_and_version).collect();
+    let linked = run(workspace, "cargo", &tree.collect::<Vec<_>>())?;
+    let names: BTreeSet<(&str, &str)> = linked.lines().filter_map(name_and_version).collect();
     let metadata = ["metadata", "--locked", "--format-version", "1", "--filter-platform", TARGET];
     let metadata: Metadata = serde_json::from_str(&run(workspace, "cargo", &metadata)?)
         .context("cargo metadata prints something else than this program expects")?;
@@ -128,7 +128,7 @@ fn collect(folder: &Path, texts: &mut BTreeSet<String>) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
         if path.is_dir() {
             collect(&path, texts)?;
-        } else if LICENCE_FILES.iter().any(|start| name.starts_with(start)) && !name.ends_with(".RS") {
+        } else if LICENCE_FILES.iter().any(|start| name.starts_with(start)) && path.extension() != Some("rs".as_ref()) {
             texts.insert(read(&path)?.trim().to_owned());
         }
     }

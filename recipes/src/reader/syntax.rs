@@ -117,7 +117,7 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
     if word.starts_with(['"', '\'', '[', '{']) || word.is_empty() {
         return raw(span, message);
     }
-    let (place, quoted) = (line.place(word), format!("\"{word}\""));
+    let (place, as_text) = (line.place(word), format!("\"{word}\""));
     let lower = word.to_ascii_lowercase();
     match lower.as_str() {
         "true" | "false" => {
@@ -127,9 +127,9 @@ fn pair(line: &Line<'_>, key: &str, value: &str, span: &Range<usize>, message: &
         "yes" | "on" | "no" | "off" => {
             let meant = if matches!(lower.as_str(), "yes" | "on") { "true" } else { "false" };
             let message = format!("`{word}` is neither true nor false, nor a text in quotes");
-            Diagnostic::error(place, message).help(format!("write {meant}; or {quoted} if a text is meant"))
+            Diagnostic::error(place, message).help(format!("write {meant}; or {as_text} if a text is meant"))
         }
-        _ => Diagnostic::error(place, format!("`{word}` needs quotes")).help(format!("write {quoted}")),
+        _ => Diagnostic::error(place, format!("`{word}` needs quotes")).help(format!("write {as_text}")),
     }
 }
 

@@ -78,7 +78,9 @@ pub fn read(text: &str) -> Reading {
     let findings = Findings::default();
     let syntax: Vec<_> =
         errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message().to_owned())).collect();
-    explain(text, &syntax).into_iter().for_each(|finding| findings.add(finding));
+    for finding in explain(text, &syntax) {
+        findings.add(finding);
+    }
     // With its syntax broken a file's sections may be torn: what else were reported would be noise.
     let recipe = if errors.is_empty() { read_sections(&Table::root(document.get_ref(), &findings)) } else { None };
     let findings = findings.sorted();

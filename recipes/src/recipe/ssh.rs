@@ -25,7 +25,7 @@ impl FromStr for SshKey {
                 "this is a private key: give the public one, the .pub file's line, and exchange the pair".to_owned()
             );
         }
-        if text.starts_with(['/', '~', '.']) || text.ends_with(".pub") && !text.contains(' ') {
+        if text.starts_with(['/', '~', '.']) || (text.ends_with("pub") && !text.contains(' ')) {
             return Err(
                 "this is the name of a file: give its content, one line; `builder init --ssh-key FILE` does".to_owned()
             );
