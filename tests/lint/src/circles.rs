@@ -1,0 +1,135 @@
+//! Files of one crate that import each other in a circle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::imports::Segments;
+use crate::modules::{CrateMap, ModulePath};
+
+/// What each file takes from each other file.
+type Graph = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
+
+/// Files that reach each other by their imports.
+#[derive(Debug)]
+pub(crate) struct Circle {
+    /// The imports between its files.
+    graph: Graph,
+}
+
+impl Circle {
+    /// The circle with each import in it and the names that the import takes.
+    pub(crate) fn describe(&self, workspace: &Path) -> String {
+        let shown = |path: &Path| path.strip_prefix(workspace).unwrap_or(path).display().to_string();
+        let mut text = format!("{} files import each other in a circle:", self.graph.len());
+        for (file, targets) in &self.graph {
+            for (target, names) in targets {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let _ = write!(text, "\n  {} takes {} from {}", shown(file), names.join(", "), shown(target));
+            }
+        }
+        text
+    }
+}
+
+/// Every circle of the crate, each with all files that are part of it.
+pub(crate) fn find(map: &CrateMap) -> Vec<Circle> {
+    let mut graph = graph(map);
+    let mut circles = Vec::new();
+    while let Some((start, _)) = graph.first_key_value() {
+        let start = start.clone();
+        let reached = reachable(&graph, &start);
+        let files: BTreeSet<PathBuf> =
+            reached.iter().filter(|file| reachable(&graph, file).contains(&start)).cloned().collect();
+        if !files.is_empty() {
+            circles.push(Circle { graph: within(&graph, &files) });
+        }
+        graph.retain(|file, _| *file != start && !files.contains(file));
+    }
+    circles
+}
+
+/// The imports from one of these files to another.
+fn within(graph: &Graph, files: &BTreeSet<PathBuf>) -> Graph {
+    let kept = graph.iter().filter(|(file, _)| files.contains(*file));
+    kept.map(|(file, targets)| {
+        let targets = targets.iter().filter(|(target, _)| files.contains(*target));
+        (file.clone(), targets.map(|(target, names)| (target.clone(), names.clone())).collect())
+    })
+    .collect()
+}
+
+fn reachable(graph: &Graph, from: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut todo = vec![from.to_path_buf()];
+    while let Some(file) = todo.pop() {
+        for target in graph.get(&file).into_iter().flat_map(BTreeMap::keys) {
+            if found.insert(target.clone()) {
+                todo.push(target.clone());
+            }
+        }
+    }
+    found
+}
+
+fn graph(map: &CrateMap) -> Graph {
+    let mut graph = Graph::new();
+    for (path, module) in &map.modules {
+        for used in module.imports.used.iter().chain(&module.imports.globs) {
+            let Some((target, name)) = resolve(map, path, used, 0) else { continue };
+            let file = &map.modules[&target].file;
+            if *file != module.file {
+                graph.entry(module.file.clone()).or_default().entry(file.clone()).or_default().insert(name);
+            }
+        }
+    }
+    graph
+}
+
+/// The module that defines what `used` names in the module `from`, and the name that it has there. None for what other
+/// crates define and for a bare module, which is only the way to what is in it.
+fn resolve(map: &CrateMap, from: &ModulePath, used: &Segments, depth: usize) -> Option<(ModulePath, String)> {
+    // Two modules that re-export each other's names by globs.
+    if depth > 16 {
+        return None;
+    }
+    let (mut at, mut rest) = start(map, from, used)?;
+    loop {
+        let (name, after) = rest.split_first()?;
+        let module = map.modules.get(&at)?;
+        if module.imports.children.contains(name) {
+            at.push(name.clone());
+            rest = after.to_vec();
+            continue;
+        }
+        let Some(alias) = module.imports.aliases.get(name) else {
+            return Some((at, name.clone()));
+        };
+        let whole: Segments = alias.iter().chain(after).cloned().collect();
+        return resolve(map, &at, &whole, depth + 1);
+    }
+}
+
+/// Where a path begins, and what is left of it.
+fn start(map: &CrateMap, from: &ModulePath, used: &Segments) -> Option<(ModulePath, Segments)> {
+    let (first, rest) = used.split_first()?;
+    let mut at = from.clone();
+    match first.as_str() {
+        "crate" => return Some((Vec::new(), rest.to_vec())),
+        "self" => return Some((at, rest.to_vec())),
+        "super" => {
+            at.pop();
+            let mut rest = rest.to_vec();
+            while rest.first().is_some_and(|name| name == "super") {
+                at.pop();
+                rest.remove(0);
+            }
+            return Some((at, rest));
+        }
+        _ => {}
+    }
+    let imports = &map.modules.get(from)?.imports;
+    // An alias of itself (`use serde::Serialize` as Serialize) names another crate.
+    let own = imports.children.contains(first) || imports.aliases.get(first).is_some_and(|alias| alias[0] != *first);
+    own.then(|| (at, used.clone()))
+}

@@ -1,0 +1,80 @@
+//! Small crates in a temporary folder, with and without circles.
+
+use std::fs;
+
+use crate::circles;
+use crate::modules::CrateMap;
+
+/// The circles of a crate with these files, each as it is printed.
+fn circles_of(files: &[(&str, &str)]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let map = CrateMap::load(&folder.path().join("lib.rs")).unwrap();
+    circles::find(&map).iter().map(|circle| circle.describe(folder.path())).collect()
+}
+
+#[test]
+fn parent_that_calls_its_child_is_no_circle() {
+    let found = circles_of(&[("lib.rs", "mod a; fn run() { a::go() }"), ("a.rs", "pub(crate) fn go() {}")]);
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn child_that_takes_a_type_of_its_caller_is_a_circle() {
+    let found = circles_of(&[
+        ("lib.rs", "mod a; struct Options; fn run() { a::go(&Options) }"),
+        ("a.rs", "use super::Options; pub(crate) fn go(_: &Options) {}"),
+    ]);
+    assert_eq!(
+        found,
+        ["2 files import each other in a circle:\n  a.rs takes Options from lib.rs\n  lib.rs takes go from a.rs"]
+    );
+}
+
+#[test]
+fn name_is_followed_through_a_re_export_to_the_file_that_defines_it() {
+    let found = circles_of(&[
+        ("lib.rs", "mod a; mod b; mod c; fn run() { b::run() }"),
+        ("a.rs", "pub(crate) use crate::c::Type;"),
+        ("b.rs", "use crate::a; pub(crate) fn run() { drop(a::Type) }"),
+        ("c.rs", "pub(crate) struct Type; fn f() { crate::b::run() }"),
+    ]);
+    assert_eq!(
+        found,
+        ["2 files import each other in a circle:\n  b.rs takes Type from c.rs\n  c.rs takes run from b.rs"]
+    );
+}
+
+#[test]
+fn path_inside_a_macro_counts() {
+    let found = circles_of(&[
+        ("lib.rs", "mod a; fn run() { a::go() } fn name() {}"),
+        ("a.rs", "pub(crate) fn go() { println!(\"{}\", crate::name()) }"),
+    ]);
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn three_files_in_a_ring_are_one_circle() {
+    let found = circles_of(&[
+        ("lib.rs", "mod a; mod b; mod c;"),
+        ("a.rs", "fn f() { crate::b::f() }"),
+        ("b.rs", "fn f() { crate::c::f() }"),
+        ("c.rs", "fn f() { crate::a::f() }"),
+    ]);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("3 files"), "{}", found[0]);
+}
+
+#[test]
+fn code_that_only_tests_compile_does_not_count() {
+    let found = circles_of(&[
+        ("lib.rs", "mod a; fn run() { a::go() } fn helper() {}"),
+        ("a.rs", "pub(crate) fn go() {} #[cfg(test)] mod tests { use crate::helper; }"),
+    ]);
+    assert_eq!(found, Vec::<String>::new());
+}
