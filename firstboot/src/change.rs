@@ -3,12 +3,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::files::{Folder, Wanted};
-use crate::steps::network::Interface;
+use crate::interface::Interface;
+use crate::say::say;
+use crate::system_command::run;
 
 /// One change. Each can be made twice.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +47,14 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Prints the change and makes it.
+    pub(crate) fn carry_out(&self) -> Result<()> {
+        say(self.to_string());
+        self.apply()
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -78,19 +87,4 @@ pub(crate) fn file(wanted: Wanted) -> Result<Option<Change>> {
 /// The change that makes a folder what it shall be; none where it is.
 pub(crate) fn folder(wanted: Folder) -> Result<Option<Change>> {
     Ok(if wanted.stands()? { None } else { Some(Change::Folder(wanted)) })
-}
-
-/// Runs a program of the system's own.
-pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
-    let words = || format!("{program} {}", arguments.join(" "));
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run `{}`", words()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{}` failed ({}): {}", words(), output.status, said.trim());
-    }
-    Ok(())
 }

@@ -200,11 +200,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::barrier::{Lives, Nonce, Task};
     use crate::data::{Directories, Inode};
+    use crate::domain::{Lives, Name, Nonce, Task};
     use crate::journal;
     use crate::machine::Machine;
-    use crate::rotation::Name;
 
     fn events() -> Vec<(Event, &'static str)> {
         let name: Label = "etcd-3".parse().unwrap();

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::barrier::{Volume, volume};
 use crate::data::{Progress, Seen, Verdict, flush_log, judge};
 use crate::exit::refused;
+use crate::journal::{Volume, volume};
 use crate::lock::Lock;
 use crate::operator::UNIT;
 use crate::{paths, release, systemd};

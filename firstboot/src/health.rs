@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::barrier::Past;
 use crate::data::{self, Contents, Progress, Seen, Verdict, contents, judge};
-use crate::etcd::{Client, Credentials};
+use crate::etcd::{Credentials, probe_local};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal};
+use crate::journal::{Event, Journal, Past};
 use crate::pause::pause;
 use crate::say::say;
-use crate::{paths, rebuild, release, run};
+use crate::steps::etcd_conf::configure;
+use crate::{duplicate, paths, rebuild, release};
 
 /// While it is not: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
@@ -80,7 +80,7 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
     }
     let past = Past::of(journal);
     release::renew(&past.expected(&identity.node.name))?;
-    past.begun.iter().try_for_each(|start| run::configure(identity, &past, start))
+    past.begun.iter().try_for_each(|start| configure(identity, start, past.data.is_some()))
 }
 
 /// Looks at etcd on this node until it has a quorum behind it, and gives the ids of its cluster and member.
@@ -94,7 +94,7 @@ async fn become_healthy(
     let mut told = false;
     let mut asked = Instant::now();
     loop {
-        let error = match look(credentials).await {
+        let error = match probe_local(credentials).await {
             Ok(ids) => return Ok(ids),
             Err(error) => error,
         };
@@ -102,7 +102,7 @@ async fn become_healthy(
             if !data::is_in_place(&Past::of(journal).expected(&identity.node.name))? {
                 return Err(not_ready(format!("{} is not the data that etcd had when it started", paths::DATA)));
             }
-            if let Some(why) = rebuild::removed(identity, journal, credentials, BETWEEN_ROLL_CALLS).await? {
+            if let Some(why) = duplicate::removed(identity, journal, credentials, BETWEEN_ROLL_CALLS).await? {
                 return Err(refused(why));
             }
             asked = Instant::now();
@@ -120,16 +120,4 @@ async fn become_healthy(
         }
         pause(begun).await;
     }
-}
-
-/// The ids of the cluster and of the member that etcd on this node is.
-///
-/// # Errors
-/// Where it does not serve, or has no quorum behind it.
-pub(crate) async fn look(credentials: &Credentials) -> Result<(u64, u64)> {
-    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    // Read through raft: a learner says that it must not answer.
-    client.healthy().await?;
-    let header = client.status().await?.header.unwrap_or_default();
-    Ok((header.cluster_id, header.member_id))
 }

@@ -7,8 +7,7 @@ use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 use crate::exit::refused;
 use crate::machine::Machine;
 use crate::metadata::Found;
-use crate::steps::tls;
-use crate::{files, paths};
+use crate::{certificates, files, paths};
 
 /// A node that may exist: the document is signed by whom the image trusts, is for this machine and this cluster.
 #[derive(Debug)]
@@ -84,7 +83,9 @@ pub(crate) fn check_age(identity: &Identity) -> Result<()> {
 }
 
 fn not_older(identity: &Identity, accepted: &NodeDocument) -> Result<()> {
-    let (Ok(new), Ok(old)) = (tls::issued(&identity.node.tls), tls::issued(&accepted.tls)) else { return Ok(()) };
+    let (Ok(new), Ok(old)) = (certificates::issued(&identity.node.tls), certificates::issued(&accepted.tls)) else {
+        return Ok(());
+    };
     if new >= old {
         return Ok(());
     }
@@ -93,8 +94,8 @@ fn not_older(identity: &Identity, accepted: &NodeDocument) -> Result<()> {
          {} on, the other's from {}. Put nodes/{}/ of the newest build there, or take the old one away: the node keeps a \
          copy of the newer. To return to the old one all the same, remove {}",
         identity.place,
-        tls::date(new),
-        tls::date(old),
+        certificates::date(new),
+        certificates::date(old),
         identity.node.name,
         paths::ACCEPTED
     )))

@@ -10,12 +10,16 @@
 // Tests put damaged files there on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
-mod arp;
+mod accept_data;
 mod barrier;
+mod certificates;
 mod change;
 mod compare;
 mod data;
+mod domain;
+mod duplicate;
 mod etcd;
+mod exclude;
 mod exec;
 mod exit;
 mod explain;
@@ -23,11 +27,14 @@ mod files;
 mod guard;
 mod health;
 mod identity;
+mod interface;
 mod journal;
 mod leave;
 mod lock;
 mod machine;
+mod membership;
 mod metadata;
+mod node;
 mod operator;
 mod paths;
 mod pause;
@@ -43,6 +50,7 @@ mod snapshot;
 mod stamp;
 mod status;
 mod steps;
+mod system_command;
 mod systemd;
 #[cfg(test)]
 mod twice;

@@ -123,6 +123,12 @@ pub(crate) fn addresses() -> Result<Vec<(String, Ipv4Addr)>> {
     Ok(all.filter_map(address).collect())
 }
 
+/// This machine's host name, without its domain.
+pub(crate) fn host() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,6 +35,8 @@ pub(crate) const LOCK: &str = "/run/firstboot/lock";
 pub(crate) const ETCD_CONF: &str = "/etc/etcd/etcd.conf";
 /// Certificates and keys.
 pub(crate) const TLS: &str = "/etc/etcd/tls";
+/// The port on which etcd serves its peers.
+pub(crate) const PEER_PORT: u16 = 2380;
 /// The port on which etcd serves clients.
 pub(crate) const CLIENT_PORT: u16 = 2379;
 /// Where etcd on this node serves this node.

@@ -2,16 +2,16 @@
 
 use anyhow::Result;
 
-use crate::barrier::{Past, Word};
 use crate::exit::refused;
-use crate::journal::Event;
+use crate::journal::{Event, Past, Word};
+use crate::leave;
+use crate::node::identify;
 use crate::operator::{self, UNIT};
 use crate::say::say;
-use crate::{leave, run};
 
 /// Writes that down, if it is so; firstboot.service puts the old data aside and goes the way of a node with a new disk.
 pub(crate) fn record() -> Result<()> {
-    let (identity, _) = run::identify()?;
+    let (identity, _) = identify()?;
     operator::with_journal(|journal| {
         let member = match Past::of(journal).word {
             Word::Rejoin => return Ok(()),

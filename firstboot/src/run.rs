@@ -2,23 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use recipes::{Label, Stage};
 
-use crate::arp::{self, Asked};
-use crate::barrier::{self, Past, Word};
 use crate::change::{self, Change};
+use crate::duplicate::{self, Asked};
 use crate::exit::{Exit, code_of, refused};
-use crate::files::{self, Folder, Wanted};
-use crate::identity::{self, Identity};
-use crate::journal::{Event, Journal};
+use crate::files::{self, Folder};
+use crate::identity::Identity;
+use crate::journal::{Event, Journal, Past, Word};
 use crate::lock::Lock;
-use crate::machine::Machine;
+use crate::node::{accept, check_before, identify};
 use crate::report::report;
 use crate::say::say;
 use crate::steps;
-use crate::steps::etcd_conf::{self, Start};
-use crate::{data, health, leave, metadata, paths, rebuild, rejoin, release, restore, rotation, stamp};
+use crate::steps::etcd_conf;
+use crate::{accept_data, barrier, data, exclude, health, leave, paths, rejoin, release, restore, rotation};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -44,13 +43,13 @@ pub(crate) struct Options {
 /// Runs the whole way: image, identity, host, bootstrap barrier, etcd, health.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {
-        return barrier::go_without(&options.without.iter().cloned().collect());
+        return exclude::record(&options.without.iter().cloned().collect());
     }
     if options.rejoin {
         return rejoin::record();
     }
     if options.accept_data {
-        return data::accept();
+        return accept_data::accept();
     }
     if options.dry_run {
         return plan(&identify()?.0);
@@ -71,17 +70,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What this node is, and who.
-pub(crate) fn identify() -> Result<(Identity, Machine)> {
-    stamp::check()?;
-    let machine = Machine::observe()?;
-    let cluster = identity::cluster()?;
-    let found = metadata::find(&cluster.metadata, &machine)?;
-    let mut identity = identity::verify(found, &identity::trusted()?, cluster, &machine)?;
-    rotation::hold_back(&mut identity, &Journal::look(paths::JOURNAL)?)?;
-    Ok((identity, machine))
-}
-
 fn become_the_member(options: &Options) -> Result<()> {
     let (mut identity, machine) = identify()?;
     if let Some(change) = change::folder(Folder::new(paths::STATE, 0o700, files::ROOT))? {
@@ -94,24 +82,24 @@ fn become_the_member(options: &Options) -> Result<()> {
         return Err(refused(leave::left(member)));
     }
     if let Some(change) = steps::network::plan(&identity)? {
-        make(&change)?;
+        change.carry_out()?;
     }
     // Only a machine that has the document's address takes its identity on.
     steps::network::settle(&identity)?;
     // Once etcd was let go in this boot that is known.
-    let asked = (!release::is_given()).then(|| arp::ask(identity.node.address));
+    let asked = (!release::is_given()).then(|| duplicate::ask(identity.node.address));
     let doubt = asked.as_ref().map_or(Ok(None), Asked::first)?;
     accept(&identity, &machine, &mut journal)?;
-    steps::plan(&identity)?.iter().try_for_each(make)?;
-    rebuild::dispel(&identity, &journal, doubt)?;
+    steps::plan(&identity)?.iter().try_for_each(Change::carry_out)?;
+    duplicate::dispel(&identity, &journal, doubt)?;
 
     restore::take_up(&identity, &mut journal)?;
     let start = barrier::pass(&identity, &mut journal);
     // Whatever else is wrong, a second machine is what the operator has to know.
     let doubt = asked.as_ref().map_or(Ok(None), Asked::all)?;
     let start = start?;
-    rebuild::dispel(&identity, &journal, doubt)?;
-    configure(&identity, &Past::of(&journal), &start)?;
+    duplicate::dispel(&identity, &journal, doubt)?;
+    etcd_conf::configure(&identity, &start, Past::of(&journal).data.is_some())?;
     data::prepare(&mut journal)?;
     let expected = Past::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
@@ -125,7 +113,7 @@ fn become_the_member(options: &Options) -> Result<()> {
         }
     } else {
         if !release::is_given() {
-            rebuild::still_wanted(&identity, &journal)?;
+            duplicate::still_wanted(&identity, &journal)?;
         }
         let_etcd_go(&identity, &mut journal, &expected)?;
     }
@@ -153,7 +141,7 @@ fn plan(identity: &Identity) -> Result<()> {
     let past = Past::of(&journal);
     let begun = &past.begun;
     if let Some(start) = begun {
-        changes.extend(conf(identity, &past, start)?);
+        changes.extend(etcd_conf::plan(identity, start, past.data.is_some())?);
     }
     for change in &changes {
         println!("would do: {change}");
@@ -168,59 +156,4 @@ fn plan(identity: &Identity) -> Result<()> {
         println!("nothing to do");
     }
     Ok(())
-}
-
-fn make(change: &Change) -> Result<()> {
-    say(change.to_string());
-    change.apply()
-}
-
-/// As whom, and on which machine, this disk was set up.
-fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
-    journal.last(|event| match event {
-        Event::Accepted { name, machine } => Some((name, machine)),
-        _ => None,
-    })
-}
-
-/// Refuses a disk that belongs to another node or machine, and a document that another one has replaced.
-pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
-    let before = accepted(journal);
-    if let Some((name, _)) = before
-        && *name != identity.node.name
-    {
-        return Err(refused(format!(
-            "this disk was set up as {name}, and the node document is for {}. Install the machine anew to make it {}",
-            identity.node.name, identity.node.name
-        )));
-    }
-    identity::check_clone(machine, before.map(|(_, machine)| machine))?;
-    identity::check_age(identity)
-}
-
-/// Takes the identity on, once and for all.
-pub(crate) fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
-    if accepted(journal).is_none() {
-        let node = &identity.node;
-        say(format!("this is {} of cluster {} ({machine})", node.name, node.cluster));
-        journal.add(Event::Accepted { name: node.name.clone(), machine: machine.clone() })?;
-    }
-    let kept = Wanted::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?).mode(0o600, files::ROOT);
-    if !kept.stands()? {
-        kept.write()?;
-    }
-    Ok(())
-}
-
-/// etcd's configuration. Once etcd has its log nothing may begin by it any more.
-fn conf(identity: &Identity, past: &Past, start: &Start) -> Result<Option<Change>> {
-    let cluster = &identity.cluster;
-    let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let start = if past.data.is_some() { &start.used_up(own) } else { start };
-    crate::change::file(etcd_conf::wanted(own, &cluster.etcd, start))
-}
-
-/// Writes it, where it is not as it should be.
-pub(crate) fn configure(identity: &Identity, past: &Past, start: &Start) -> Result<()> {
-    conf(identity, past, start)?.iter().try_for_each(make)
 }

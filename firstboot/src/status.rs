@@ -5,6 +5,7 @@ mod backup;
 mod expiry;
 mod pace;
 mod roster;
+mod row;
 mod table;
 
 use std::collections::BTreeSet;
@@ -15,14 +16,15 @@ use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use crate::certificates::date;
 use crate::compare::{Compared, Voter, compare};
-use crate::etcd::{self, Client, Credentials, StatusResponse};
+use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::say::show;
-use crate::steps::tls::date;
 use crate::{files, identity, paths};
 use roster::Roster;
+use row::Row;
 use table::table;
 
 /// What the command line says.
@@ -34,38 +36,6 @@ pub(crate) struct Options {
     /// Compare the members' data whatever its size. Each member takes in no write meanwhile, for about 2 s for each GiB
     #[arg(long)]
     compare: bool,
-}
-
-/// One member as it answered.
-#[expect(clippy::struct_excessive_bools, reason = "each is a key of the JSON")]
-#[derive(Debug, Default, Serialize)]
-struct Row {
-    name: String,
-    endpoint: String,
-    healthy: bool,
-    leader: bool,
-    learner: bool,
-    version: String,
-    db_size: i64,
-    revision: i64,
-    raft_term: u64,
-    raft_index: u64,
-    /// The round trip to it, in milliseconds: the quickest of a few connections.
-    round_trip_ms: Option<f64>,
-    /// Until when the certificate is valid that it shows.
-    certificate_until: Option<String>,
-    /// Whether it is in the cluster's own member list; what the recipe alone says, where nobody could be asked for that.
-    member: bool,
-    /// Whether its data differs from what the majority of members has, or from the others' where there is no majority.
-    apart: bool,
-    /// Whether an operator left it out when the cluster began, by this node's journal.
-    without: bool,
-    errors: Vec<String>,
-    /// The members as this one knows them; none where it did not answer.
-    #[serde(skip)]
-    list: Vec<etcd::Member>,
-    /// What should be known of it and is nothing to be mended.
-    notes: Vec<String>,
 }
 
 /// The answer for programs.

@@ -14,13 +14,13 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use recipes::Sha256;
 
-use crate::barrier::{Lives, Nonce, Past, Task, mark, put_aside, restored};
-use crate::change::{Change, run};
+use crate::change::Change;
+use crate::domain::{Lives, Name, Nonce, Task};
 use crate::files::{Folder, ROOT};
-use crate::journal::{Entry, Event, Journal};
+use crate::interface::Interface;
+use crate::journal::{Entry, Event, Journal, Past, mark, put_aside, restored};
 use crate::machine::Machine;
-use crate::rotation::Name;
-use crate::steps::network::Interface;
+use crate::system_command::run;
 use crate::{paths, release, steps};
 
 /// What the effects can see of the machine: the programs that they run, and nothing that they write to.
@@ -104,7 +104,7 @@ fn all() -> Result<()> {
     ensure!(steps::plan(&identity)?.is_empty(), "something is left to do");
     twice("taking the identity on", || {
         let mut journal = Journal::open(paths::JOURNAL)?;
-        crate::run::accept(&identity, &Machine::default(), &mut journal)
+        crate::node::accept(&identity, &Machine::default(), &mut journal)
     })?;
 
     let nonce = Nonce::draw()?;

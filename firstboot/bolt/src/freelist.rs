@@ -2,10 +2,10 @@
 
 use std::io;
 
-use crate::HEADER;
 use crate::bitmap::Bitmap;
 use crate::fault::Faults;
-use crate::node::{self, Header};
+use crate::node::Header;
+use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u64_at};
 
 /// So many bytes of the list are read at a time.
@@ -37,8 +37,8 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut first = [0; HEADER + 8];
     file.read_exact_at(&mut first, start)?;
     let header = Header::parse(&first);
-    if header.kind != node::FREELIST {
-        faults.add(Some(id), start + 8, "a freelist page", node::kind(header.kind));
+    if header.kind != page::FREELIST {
+        faults.add(Some(id), start + 8, "a freelist page", page::kind(header.kind));
         return Ok(free);
     }
     if header.id != id {

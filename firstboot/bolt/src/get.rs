@@ -2,12 +2,12 @@
 
 use std::io;
 
-use crate::HEADER;
 use crate::fault::Faults;
 use crate::meta;
 use crate::node::{Header, Node};
+use crate::page::HEADER;
 use crate::read::{ReadAt, u64_at};
-use crate::walk::Form;
+use crate::types::Form;
 
 /// No tree is as deep as this.
 const DEEPEST: usize = 64;

@@ -15,15 +15,15 @@ mod freelist;
 mod get;
 mod meta;
 mod node;
+mod page;
 mod read;
 mod tree;
+mod types;
 mod walk;
 
 pub use fault::{Fault, Faults};
 pub use get::get;
 pub use meta::{META_PAGES, Meta, stated_length};
 pub use read::ReadAt;
-pub use walk::{Entry, Form, Path, Place, Report, Visit, check};
-
-/// The header of every page: id (8 bytes), kind (2), count (2), overflow (4).
-pub(crate) const HEADER: usize = 16;
+pub use types::{Entry, Form, Path, Place, Visit};
+pub use walk::{Report, check};

@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::fault::Faults;
+use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u16_at, u32_at, u64_at};
-use crate::walk::Form;
-use crate::{HEADER, node};
+use crate::types::Form;
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
@@ -82,8 +82,8 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
                 if page.id != number {
                     faults.add(Some(number), page.offset, format!("the page's id, {number}"), page.id.to_string());
                 }
-                if page.kind != node::META {
-                    faults.add(Some(number), page.offset + 8, "a meta page", node::kind(page.kind));
+                if page.kind != page::META {
+                    faults.add(Some(number), page.offset + 8, "a meta page", page::kind(page.kind));
                 }
                 if page.rest != 0 {
                     faults.add(Some(number), page.offset + 10, "a count and an overflow of 0", "others");

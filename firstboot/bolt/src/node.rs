@@ -1,31 +1,14 @@
 //! One page of a tree, with its overflow: branch or leaf, its keys in order, its parts where bbolt's writer puts them.
 
-use crate::HEADER;
 use crate::fault::shown;
+use crate::page::{BRANCH, HEADER, LEAF};
 use crate::read::{u16_at, u32_at, u64_at};
-
-/// Kinds of pages, as in their headers.
-pub(crate) const BRANCH: u16 = 0x01;
-pub(crate) const LEAF: u16 = 0x02;
-pub(crate) const META: u16 = 0x04;
-pub(crate) const FREELIST: u16 = 0x10;
 
 /// A branch's element: position (4), key's length (4), page (8). A leaf's: flags (4), position (4), key's length (4),
 /// value's length (4).
 const ELEMENT: usize = 16;
 /// A leaf element's flag: its value is a bucket.
 const BUCKET: u32 = 0x01;
-
-/// A page's kind, in words.
-pub(crate) fn kind(flags: u16) -> String {
-    match flags {
-        BRANCH => "a branch page".to_owned(),
-        LEAF => "a leaf page".to_owned(),
-        META => "a meta page".to_owned(),
-        FREELIST => "a freelist page".to_owned(),
-        other => format!("a page of unknown kind {other:#06x}"),
-    }
-}
 
 /// The header of a page.
 #[derive(Debug, Clone, Copy)]

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use crate::HEADER;
 use crate::bitmap::Bitmap;
 use crate::fault::{Faults, shown};
-use crate::node::{self, Header, Node, Pair};
+use crate::node::{Header, Node, Pair};
+use crate::page::{self, HEADER};
 use crate::read::{Pages, ReadAt, u64_at};
-use crate::walk::{Entry, Path, Place, Visit};
+use crate::types::{Entry, Path, Place, Visit};
 
 /// No tree is as deep as this, buckets within buckets counted: a page has room for dozens of keys, and bbolt splits
 /// it in halves.
@@ -109,7 +109,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             return Ok(false);
         }
         if !header.is_node() {
-            self.wrong(inside(start, 8), "a branch or leaf page", node::kind(header.kind));
+            self.wrong(inside(start, 8), "a branch or leaf page", page::kind(header.kind));
             return Ok(false);
         }
         if !self.overflow(bytes, header, start)? {
@@ -282,8 +282,8 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             return Ok(());
         }
         let header = Header::parse(bytes);
-        if header.kind != node::LEAF {
-            self.wrong(inside(start, 8), "a leaf page inline", node::kind(header.kind));
+        if header.kind != page::LEAF {
+            self.wrong(inside(start, 8), "a leaf page inline", page::kind(header.kind));
             return Ok(());
         }
         if header.id != 0 || header.overflow != 0 {

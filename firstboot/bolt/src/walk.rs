@@ -4,62 +4,12 @@ use std::io;
 
 use crate::bitmap::Bitmap;
 use crate::fault::Faults;
+use crate::freelist;
 use crate::meta::{self, Meta};
+use crate::page::HEADER;
 use crate::read::{Pages, ReadAt};
 use crate::tree::Tree;
-use crate::{HEADER, freelist};
-
-/// How the file came to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Streamed out of one transaction: it ends with its last page, and both meta pages are that transaction's.
-    Snapshot,
-    /// The file a database lives in: longer than its pages need, and one of its meta pages may be half-written.
-    Live,
-}
-
-/// Where a bucket is: its name and those around it.
-#[derive(Debug, Clone, Copy)]
-pub struct Path<'a> {
-    /// The bucket's name.
-    pub name: &'a [u8],
-    /// The bucket it lies in; none for one of the outermost.
-    pub parent: Option<&'a Path<'a>>,
-}
-
-/// A place in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The page.
-    pub page: u64,
-    /// The byte of the file.
-    pub offset: u64,
-}
-
-/// A key with its value.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
-    /// Its bucket.
-    pub bucket: &'a Path<'a>,
-    /// The key.
-    pub key: &'a [u8],
-    /// The value.
-    pub value: &'a [u8],
-    /// Where the key begins. The value follows it.
-    pub place: Place,
-}
-
-/// Who is shown everything on the way, in the order of the keys.
-pub trait Visit {
-    /// A bucket begins. What is wrong with its name by a higher law is added to the faults.
-    fn bucket(&mut self, _bucket: &Path<'_>, _place: Place, _faults: &mut Faults) {}
-    /// The keys and values of one leaf page, each value behind its key, in order: what a hash over all of them is made of.
-    fn data(&mut self, _bucket: &Path<'_>, _bytes: &[u8]) {}
-    /// A key with its value. What is wrong with them by a higher law is added to the faults.
-    fn entry(&mut self, entry: &Entry<'_>, faults: &mut Faults);
-    /// So many bytes of pages were looked at so far.
-    fn progress(&mut self, _bytes: u64) {}
-}
+use crate::types::{Form, Visit};
 
 /// What the walk found.
 #[derive(Debug)]

@@ -16,44 +16,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use recipes::{Label, Sha256};
-use serde::{Deserialize, Serialize};
 
-use super::epoch::{Epoch, Lives, Nonce};
-use super::task::Task;
-
-/// How far a node has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(tag = "phase", rename_all = "kebab-case")]
-pub(crate) enum Phase {
-    /// Its disk is empty.
-    Empty,
-    /// It has seen all lives of this epoch, and has written that down.
-    Ready {
-        /// The epoch's hash.
-        epoch: Sha256,
-    },
-}
-
-/// What a member said.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Words {
-    /// firstboot waits there, too.
-    Firstboot {
-        /// The life of its disk.
-        nonce: Nonce,
-        /// How far it has come.
-        phase: Phase,
-        /// Whom its operator told it to go without.
-        without: BTreeSet<Label>,
-        /// What it is told to begin with.
-        task: Task,
-    },
-    /// etcd runs there.
-    Etcd {
-        /// The id of the cluster it belongs to.
-        cluster_id: u64,
-    },
-}
+use super::epoch::Epoch;
+use crate::domain::{Lives, Nonce, Task};
+use crate::membership::{Announcement, Phase, Words};
 
 /// What is known of another member.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -85,7 +51,18 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// What this node tells others of itself.
+    /// What this node tells the others of itself.
+    pub(crate) fn announcement(&self) -> Announcement<'_> {
+        Announcement {
+            name: &self.name,
+            nonce: self.nonce,
+            phase: self.phase(),
+            without: &self.without,
+            task: self.task,
+        }
+    }
+
+    /// How far this node has come.
     pub(crate) fn phase(&self) -> Phase {
         self.epochs.last().map_or(Phase::Empty, |epoch| Phase::Ready { epoch: epoch.id })
     }

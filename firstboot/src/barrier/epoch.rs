@@ -1,74 +1,8 @@
 //! What initial members agree on: the lives of all their disks, together one epoch.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
+use recipes::{ClusterDocument, Sha256};
 
-use anyhow::{Result, anyhow};
-use recipes::{ClusterDocument, Label, Sha256};
-use ring::rand::{SecureRandom as _, SystemRandom};
-use serde::{Deserialize, Serialize};
-
-use super::ids;
-use super::task::Task;
-
-/// One life of a disk: drawn when firstboot finds it empty, written down before anybody is told, lost with the disk.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) struct Nonce(u128);
-
-impl Nonce {
-    /// A new one, from the system.
-    pub(crate) fn draw() -> Result<Self> {
-        let mut bytes = [0; 16];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
-        Ok(Self(u128::from_be_bytes(bytes)))
-    }
-
-    #[cfg(test)]
-    pub(crate) fn of(number: u128) -> Self {
-        Self(number)
-    }
-}
-
-impl fmt::Display for Nonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for Nonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl FromStr for Nonce {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = digits.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-        number.map(Self).ok_or_else(|| format!("{text:?} is not 32 hexadecimal digits"))
-    }
-}
-
-impl TryFrom<String> for Nonce {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Nonce> for String {
-    fn from(nonce: Nonce) -> Self {
-        nonce.to_string()
-    }
-}
-
-/// The initial members of a cluster to be, each with the life of its disk.
-pub(crate) type Lives = BTreeMap<Label, Nonce>;
+use crate::domain::{Lives, Task, cluster_id};
 
 /// How many hexadecimal digits of an epoch stand in the token: 64 bits, so that no two clusters ever share one.
 const IN_TOKEN: usize = 16;
@@ -111,7 +45,7 @@ impl Epoch {
         let urls: Vec<String> = members.map(recipes::cluster::Member::peer_url).collect();
         let cluster_id = match task {
             Task::Rollback { cluster } => cluster,
-            _ => ids::cluster_id(urls.iter().map(String::as_str), &token),
+            _ => cluster_id(urls.iter().map(String::as_str), &token),
         };
         Self { id, lives, task, token, cluster_id }
     }
@@ -120,13 +54,14 @@ impl Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Nonce;
 
     #[test]
     fn each_life_of_each_disk_makes_another_token_and_another_cluster() {
         let cluster =
             recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap().cluster_document();
         let lives = |nonces: [u128; 3]| -> Lives {
-            cluster.members.iter().map(|member| member.name.clone()).zip(nonces.map(Nonce)).collect()
+            cluster.members.iter().map(|member| member.name.clone()).zip(nonces.map(Nonce::of)).collect()
         };
         let restore = |content: &[u8]| Task::Restore { snapshot: Sha256::of(content), seen: Some(1) };
         let mut epochs =
@@ -139,16 +74,6 @@ mod tests {
             }
             let snapshot = if one.task.is_new() { 0 } else { "r-".len() + SNAPSHOT_IN_TOKEN + 1 };
             assert_eq!(one.token.len(), cluster.name.as_str().len() + 1 + snapshot + IN_TOKEN);
-        }
-    }
-
-    #[test]
-    fn a_nonce_is_written_and_read() {
-        let nonce = Nonce::draw().unwrap();
-        assert_ne!(nonce, Nonce::draw().unwrap());
-        assert_eq!(nonce.to_string().parse(), Ok(nonce));
-        for wrong in ["", "1", &"+".repeat(32), &"0".repeat(33)] {
-            assert!(wrong.parse::<Nonce>().is_err(), "{wrong}");
         }
     }
 }

@@ -11,7 +11,7 @@ use recipes::Sha256;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::epoch::Epoch;
-use crate::steps::etcd_conf::Start;
+use crate::domain::Start;
 
 /// What came of a barrier.
 #[derive(Debug)]

@@ -26,11 +26,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::hand::{self, Rest};
 use super::unproven::Unproven;
-use super::words;
 use crate::exit::not_ready;
-
-/// etcd's peer port.
-pub(crate) const PORT: u16 = 2380;
+use crate::membership::protocol;
+use crate::paths::PEER_PORT;
 
 /// For how long a handshake may take: a peer that asks gives up after that time, too (`ask`).
 const HANDSHAKE: Duration = Duration::from_millis(1500);
@@ -69,7 +67,7 @@ pub(crate) struct Listener {
 impl Listener {
     /// Opens the port and answers from now on.
     pub(crate) async fn open(address: Ipv4Addr, tls: Arc<rustls::ServerConfig>, first: Vec<u8>) -> Result<Self> {
-        let address = SocketAddrV4::new(address, PORT);
+        let address = SocketAddrV4::new(address, PEER_PORT);
         let socket = TcpListener::bind(address).await.map_err(|error| {
             not_ready(format!("cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` says who has it"))
         })?;
@@ -149,12 +147,12 @@ async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, said: &Said) {
 
 fn respond(request: &Request<Incoming>, from: IpAddr, said: &Said) -> Response<BoxBody<Bytes, io::Error>> {
     let path = request.uri().path();
-    let (status, body) = match path.strip_prefix(words::SNAPSHOTS) {
+    let (status, body) = match path.strip_prefix(protocol::SNAPSHOTS) {
         _ if request.method() != Method::GET => (StatusCode::NOT_FOUND, None),
         Some(digest) => hand_out(request, digest, said),
-        None if path == words::PATH => {
+        None if path == protocol::PATH => {
             let answer = said.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let news = request.uri().query() == Some(words::NEWS);
+            let news = request.uri().query() == Some(protocol::NEWS);
             said.bell.send_if_modified(|bell| {
                 bell.news += u64::from(news);
                 bell.told.insert(from) || news
@@ -192,14 +190,14 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::barrier::tls;
+    use crate::membership::peer_tls;
 
     /// The loopback network is large: nobody else's port 2380 is there.
     const OWN: Ipv4Addr = Ipv4Addr::new(127, 93, 80, 1);
 
     /// Keeps 400 connections open that say nothing, all from one address. One that is cut off is opened again.
     fn flood(over: &AtomicBool) {
-        let open = || Silent::connect_timeout(&SocketAddrV4::new(OWN, PORT).into(), Duration::from_secs(1)).ok();
+        let open = || Silent::connect_timeout(&SocketAddrV4::new(OWN, PEER_PORT).into(), Duration::from_secs(1)).ok();
         let mut silent: Vec<Option<Silent>> = Vec::new();
         while !over.load(Ordering::Relaxed) {
             silent.retain(|stream| {
@@ -215,8 +213,8 @@ mod tests {
     /// A peer that asks anew each time, from this address.
     fn peer(identity: &crate::identity::Identity, from: Ipv4Addr) -> reqwest::Client {
         reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client(&identity.tls).unwrap())
-            .resolve("localhost", SocketAddrV4::new(OWN, PORT).into())
+            .tls_backend_preconfigured(peer_tls::client(&identity.tls).unwrap())
+            .resolve("localhost", SocketAddrV4::new(OWN, PEER_PORT).into())
             .local_address(IpAddr::from(from))
             .pool_max_idle_per_host(0)
             .no_proxy()
@@ -228,7 +226,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn silent_connections_keep_no_peer_waiting() {
         let identity = crate::steps::issued();
-        let _listener = Listener::open(OWN, tls::server(&identity.tls).unwrap(), b"words".to_vec()).await.unwrap();
+        let _listener = Listener::open(OWN, peer_tls::server(&identity.tls).unwrap(), b"words".to_vec()).await.unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let flooding = std::thread::spawn({
             let over = over.clone();
@@ -241,7 +239,7 @@ mod tests {
             let peer = peer(&identity, from);
             for _ in 0..20 {
                 let begun = Instant::now();
-                let answer = peer.get(format!("https://localhost:{PORT}{}", words::PATH)).send().await.unwrap();
+                let answer = peer.get(format!("https://localhost:{PEER_PORT}{}", protocol::PATH)).send().await.unwrap();
                 assert_eq!(answer.text().await.unwrap(), "words");
                 slowest = slowest.max(begun.elapsed());
             }

@@ -1,27 +1,21 @@
 //! The bootstrap barrier: no cluster is ever bootstrapped twice. A node with an empty disk does not decide alone that
 //! its cluster is new; it waits until all initial members are there, empty, and agree.
 //!
-//! `past` says from the journal and the volume whether anything has begun; `listen` and `ask` carry `words`; `decide`
-//! is the rule, and `model` its proof.
+//! `journal` says from its lines and the volume whether anything has begun; `listen` and `membership::peer_client` carry
+//! the protocol; `decide` is the rule, and `model` its proof.
 
-mod ask;
 mod decide;
 mod epoch;
 mod errand;
+mod exclusion;
 mod hand;
-mod ids;
 mod listen;
+mod memory;
 #[cfg(test)]
 mod model;
-mod past;
-mod task;
-mod tls;
 mod turn;
 mod unproven;
-mod volume;
 mod waiting;
-mod without;
-mod words;
 
 use std::time::{Duration, SystemTime};
 
@@ -31,32 +25,22 @@ use recipes::cluster::Member;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub(crate) use ask::{Asker, Heard};
-pub(crate) use decide::{Memory, Words};
-pub(crate) use epoch::{Epoch, Lives, Nonce};
+pub(crate) use decide::Memory;
+pub(crate) use epoch::Epoch;
 pub(crate) use errand::{Agreed, Errand};
-pub(crate) use ids::member_id;
-pub(crate) use listen::PORT as PEER_PORT;
-pub(crate) use past::{Past, SetAside, Word};
-pub(crate) use task::{Task, short};
-pub(crate) use volume::{Volume, aside, put_aside, volume};
-pub(crate) use without::{objection, record as go_without};
-#[cfg(test)]
-pub(crate) use {past::tests::restored, tls::server, volume::mark};
+pub(crate) use exclusion::{objection, too_late};
 
-use crate::data;
+use crate::domain::{Nonce, Start};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal};
-use crate::paths;
-use crate::rebuild::{self, Rebuild, Round};
-use crate::release;
+use crate::journal::{self, Event, Journal, Past, Standing, Word, put_aside, standing};
+use crate::membership::{Asker, Heard, peer_tls, protocol};
+use crate::rebuild::{Rebuild, Round};
 use crate::say::say;
-use crate::steps::etcd_conf::Start;
+use crate::{data, duplicate, paths, release};
 use decide::{Step, decide};
 use errand::CalledOff;
 use listen::{Bell, Listener};
-use past::{Standing, standing};
 use waiting::Accounts;
 
 /// Between two questions to one member, unless there is news.
@@ -77,7 +61,7 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
                 journal.add(Event::DataBegun(known))?;
             }
             // An operator may have moved the data to a new volume by hand.
-            past.nonce.map_or(Ok(()), volume::mark)?;
+            past.nonce.map_or(Ok(()), journal::mark)?;
             return Ok(start);
         }
         Standing::Again { start, aside } => {
@@ -87,7 +71,7 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             return Ok(start);
         }
         Standing::Lost(why) => {
-            rebuild::until_missed(identity, &past, &why)?;
+            duplicate::until_missed(identity, &past, &why)?;
             put_aside("lost", journal)?;
             None
         }
@@ -116,7 +100,7 @@ fn stand(identity: &Identity, past: &Past) -> Result<Standing> {
     }
     let judge = || -> Result<Standing> {
         let (contents, verdict) = data::look(&expected)?;
-        Ok(standing(past, contents, verdict, volume::volume(past.nonce)?))
+        Ok(standing(past, contents, verdict, journal::volume(past.nonce)?))
     };
     let standing = judge()?;
     if matches!(standing, Standing::Member { .. }) {
@@ -130,10 +114,10 @@ fn stand(identity: &Identity, past: &Past) -> Result<Standing> {
 fn begin_or_join(identity: &Identity, journal: &mut Journal, life: Option<Nonce>) -> Result<Start> {
     let nonce = match life {
         // Whoever began it may have been killed before the mark was on the disk.
-        Some(nonce) => volume::mark(nonce).map(|()| nonce)?,
+        Some(nonce) => journal::mark(nonce).map(|()| nonce)?,
         None => begin_life(journal)?,
     };
-    let memory = Past::of(journal).memory(&identity.cluster, &identity.node.name, nonce);
+    let memory = Memory::of_new(&Past::of(journal), &identity.cluster, &identity.node.name, nonce);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let agreed = runtime.block_on(agree(identity, journal, memory, None))?;
     // With it the port is closed, and every connection to it: etcd needs it.
@@ -158,7 +142,7 @@ fn put_half_born_aside(journal: &mut Journal) -> Result<()> {
 fn begin_life(journal: &mut Journal) -> Result<Nonce> {
     let nonce = Nonce::draw()?;
     journal.add(Event::Life { nonce })?;
-    volume::mark(nonce)?;
+    journal::mark(nonce)?;
     Ok(nonce)
 }
 
@@ -184,8 +168,8 @@ pub(crate) async fn agree(
     let asker = Asker::new(cluster, &identity.tls)?;
     let listener = Listener::open(
         node.address,
-        tls::server(&identity.tls)?,
-        words::write(&cluster.name, cluster.etcd.version, &memory),
+        peer_tls::server(&identity.tls)?,
+        protocol::write(&cluster.name, cluster.etcd.version, &memory.announcement()),
     )
     .await?;
     if let Some((digest, path)) = errand.as_ref().and_then(|errand| errand.file.clone()) {
@@ -223,7 +207,7 @@ pub(crate) async fn agree(
                 // First on the disk, then told: who was ready stays ready.
                 journal.add(Event::Ready { lives, task })?;
                 memory.epochs.push(epoch);
-                listener.say(words::write(&cluster.name, cluster.etcd.version, &memory));
+                listener.say(protocol::write(&cluster.name, cluster.etcd.version, &memory.announcement()));
             }
             Step::Start(id) => {
                 let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();

@@ -10,9 +10,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use recipes::{ClusterDocument, Label, Sha256};
 
-use super::decide::{Memory, Phase, Step, View, Views, Words, decide};
-use super::epoch::{Epoch, Lives, Nonce};
-use super::task::Task;
+use super::decide::{Memory, Step, View, Views, decide};
+use super::epoch::Epoch;
+use crate::domain::{Lives, Nonce, Task};
+use crate::membership::{Phase, Words};
 use faults::Faults;
 use node::{Node, Said};
 use table::Table;

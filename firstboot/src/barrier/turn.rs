@@ -12,8 +12,9 @@ use recipes::cluster::Member;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::{Asker, Epoch, Heard, Words};
+use super::epoch::Epoch;
 use crate::identity::Identity;
+use crate::membership::{Asker, Heard, Words};
 
 /// For how long the others wait for it; they would have waited as long for each other.
 const HEAD_START: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ use recipes::Label;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::ask::Heard;
-use super::decide::{Memory, Phase, Step, View, Views, Words};
-use super::task::Task;
+use super::decide::{Memory, Step, View, Views};
+use crate::domain::Task;
+use crate::membership::{Heard, Phase, Words};
 
 /// What is known of one member, with times.
 #[derive(Debug, Clone)]
@@ -184,7 +184,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::barrier::epoch::Nonce;
+    use crate::domain::Nonce;
 
     fn label(name: &str) -> Label {
         name.parse().unwrap()

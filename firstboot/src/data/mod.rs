@@ -6,7 +6,7 @@
 //!
 //! Everything here is etcd's, so its user may have put anything there: it is reached through open directories alone.
 
-mod accept;
+mod expected;
 mod inode;
 mod judge;
 mod log;
@@ -18,9 +18,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-pub(crate) use accept::accept;
+pub(crate) use expected::{Expected, Ids, Known};
 pub(crate) use inode::Inode;
-pub(crate) use judge::{Expected, Ids, Known, Lost, Verdict, judge};
+pub(crate) use judge::{Lost, Verdict, judge};
 pub(crate) use observe::{Contents, Seen, contents, flush_log};
 pub(crate) use prepare::prepare;
 pub(crate) use progress::Progress;

@@ -9,9 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::inode::Inode;
 use super::observe::{Contents, contents};
-use crate::barrier::Past;
 use crate::files::{Dir, ETCD};
-use crate::journal::{Event, Journal};
+use crate::journal::{Event, Journal, Past};
 use crate::paths;
 use crate::steps::labels;
 

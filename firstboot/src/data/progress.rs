@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use anyhow::{Context as _, Result};
 
-use super::judge::Expected;
+use super::expected::Expected;
 use super::log::Log;
-use crate::barrier::Nonce;
+use crate::domain::Nonce;
 use crate::files::{self, ROOT, Wanted};
 use crate::paths;
 

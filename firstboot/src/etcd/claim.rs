@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{Client, Lease};
+use super::client::Client;
+use super::shared::Lease;
 
 /// A member that died loses its claim after so many seconds.
 const LEASE: i64 = 60;

@@ -8,11 +8,11 @@ use tonic::Request;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
+use super::client::{Client, PATIENCE};
 use super::wire::{
     Compare, KeyValue, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
     LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
 };
-use super::{Client, PATIENCE};
 
 /// A lease of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

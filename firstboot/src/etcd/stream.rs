@@ -8,8 +8,8 @@ use tonic::client::Grpc;
 use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::client::{Client, Credentials, deepest};
 use super::wire::{SnapshotRequest, SnapshotResponse};
-use super::{Client, Credentials, deepest};
 
 /// How much may be on its way unread. HTTP/2's own 64 KiB would stop the sender after every second piece.
 const WINDOW: u32 = 2 << 20;

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::barrier::{Lives, Nonce, Task};
 use crate::data::{Inode, Known};
+use crate::domain::{Lives, Name, Nonce, Task};
 use crate::files::Stamp;
 use crate::machine::Machine;
-use crate::rotation::Name;
 
 /// One thing that happened. A decision is written before it is acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::barrier::{Asker, Past, Word, put_aside};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal};
-use crate::rebuild::{intend, observe, plan as cluster};
+use crate::journal::{Event, Journal, Past, Word, put_aside};
+use crate::membership::{Asker, PATIENCE, lists, others, removed};
+use crate::node::identify;
 use crate::say::say;
-use crate::{operator, paths, release, run};
+use crate::{operator, paths, release};
 use plan::{Observed, Plan, plan};
 
 /// Between two rounds.
@@ -33,7 +33,7 @@ pub(crate) struct Options {
 
 /// Leaves, or says why it cannot.
 pub(crate) fn command(options: &Options) -> Result<()> {
-    let (identity, _) = run::identify()?;
+    let (identity, _) = identify()?;
     if options.dry_run {
         return show(&identity);
     }
@@ -92,7 +92,7 @@ async fn take_out(identity: &Identity, journal: &mut Journal, member: u64, patie
                 return if Past::of(journal).word == Word::Leave(member) {
                     journal.add(Event::Left { member })
                 } else {
-                    Err(refused(cluster::removed(member)))
+                    Err(refused(removed(member)))
                 };
             }
             Plan::Refuse(why) => {
@@ -116,7 +116,7 @@ async fn take_out(identity: &Identity, journal: &mut Journal, member: u64, patie
                 async { Client::connect(paths::OWN_CLIENT_URL, &credentials).await?.move_leader(to).await }.await
             }
             Plan::Remove(through) => {
-                intend(journal, Event::Leave { member }, &format!("removing this node, the member {member:x}"))?;
+                journal.intend(Event::Leave { member }, &format!("removing this node, the member {member:x}"))?;
                 let credentials = Credentials::installed()?;
                 async { Client::connect(&through, &credentials).await?.remove(member).await }.await
             }
@@ -144,7 +144,7 @@ fn call_off(journal: &mut Journal, member: u64) -> Result<()> {
 async fn look(identity: &Identity, past: &Past, member: u64) -> Result<Observed> {
     let credentials = Credentials::installed()?;
     let asker = Asker::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = observe::others(identity, &asker, &credentials, observe::PATIENCE).await;
+    let (peers, _) = others(identity, &asker, &credentials, PATIENCE).await;
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
@@ -170,7 +170,7 @@ async fn look(identity: &Identity, past: &Past, member: u64) -> Result<Observed>
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let observed = runtime.block_on(look(identity, &Past::of(journal), member))?;
-    if observed.alone || cluster::lists(&observed.peers, member) {
+    if observed.alone || lists(&observed.peers, member) {
         return Ok(false);
     }
     match plan(&observed) {
@@ -190,7 +190,7 @@ fn show(identity: &Identity) -> Result<()> {
     let member = own(&journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match plan(&runtime.block_on(look(identity, &Past::of(&journal), member))?) {
-        Plan::Gone => println!("{}", cluster::removed(member)),
+        Plan::Gone => println!("{}", removed(member)),
         Plan::Refuse(why) => return Err(refused(why)),
         Plan::Wait(why) => return Err(not_ready(why)),
         step => {

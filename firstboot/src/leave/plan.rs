@@ -5,7 +5,7 @@
 //! tolerance left because one of them is down. Here all others must be well: who wants a cluster to shrink wants it to
 //! be whole afterwards.
 
-use crate::rebuild::plan::{Peer, agree, another_cluster, ill, lists};
+use crate::membership::{Peer, agree, another_cluster, ill, lists};
 
 /// All that is known.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::{Found, LIMIT, place};
+use super::document::{Found, LIMIT};
+use super::place;
 use crate::files;
 
 /// `known`: the node has a document already, and no server is asked again.

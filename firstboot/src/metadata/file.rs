@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Found, LIMIT};
+use super::document::{Found, LIMIT};
 use crate::files;
 
 pub(super) fn find(path: &str) -> Result<Option<Found>> {

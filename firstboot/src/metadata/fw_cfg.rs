@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Found, LIMIT};
+use super::document::{Found, LIMIT};
 use crate::files;
 
 pub(super) fn find(path: &str) -> Result<Option<Found>> {

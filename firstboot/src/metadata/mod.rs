@@ -2,6 +2,7 @@
 //! it has none, or fails. Nothing that comes from here is believed before identity.rs has checked it.
 
 mod cmdline;
+mod document;
 mod file;
 mod fw_cfg;
 mod nocloud;
@@ -10,36 +11,14 @@ mod smbios;
 mod url;
 
 pub(crate) use self::url::client as http_client;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+pub(crate) use document::Found;
 pub(crate) use nocloud::print as print_seed;
-use recipes::Envelope;
 use recipes::cluster::{MetadataPolicy, MetadataSource};
 
 use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::machine::Machine;
 use crate::{files, paths};
-
-/// A node document needs some 10 KB; whoever sends more sends something else.
-const LIMIT: u64 = 1 << 20;
-
-/// A document as it was found.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// Where, for messages.
-    pub(crate) place: String,
-    /// Signed by somebody, perhaps.
-    pub(crate) envelope: Envelope,
-}
-
-impl Found {
-    fn parse(place: impl Into<String>, bytes: &[u8]) -> Result<Self> {
-        let place = place.into();
-        let envelope = serde_json::from_slice(bytes).with_context(|| {
-            format!("{place} is no node document: expected the node.json (or user-data) that `builder build` wrote")
-        })?;
-        Ok(Self { place, envelope })
-    }
-}
 
 /// The document of the first source that has one. A source that has none is passed over; one that has something
 /// wrong is an error, since the next source's answer might then be a stranger's.

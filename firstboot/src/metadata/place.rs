@@ -4,7 +4,8 @@
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
 
-use super::{Found, LIMIT, url};
+use super::document::{Found, LIMIT};
+use super::url;
 use crate::files;
 
 /// The place that a word names, if it does.

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::{Found, LIMIT, place};
+use super::document::{Found, LIMIT};
+use super::place;
 use crate::files;
 
 /// Looks through the firmware's tables as the kernel shows them (CONFIG_DMI_SYSFS, drivers/firmware/dmi-sysfs.c), below

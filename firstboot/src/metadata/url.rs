@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use reqwest::{StatusCode, Url};
 
-use super::{Found, LIMIT};
+use super::document::{Found, LIMIT};
 use crate::exit::not_ready;
 use crate::machine::Machine;
 use crate::say::say;

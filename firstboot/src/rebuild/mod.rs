@@ -2,30 +2,25 @@
 //! with the list as it then is, and gets its vote when it is in sync. `observe` asks, `plan` says what is next; here it
 //! is written down and done.
 
-pub(crate) mod observe;
-pub(crate) mod plan;
-mod pulse;
-mod streams;
-mod vote;
-mod wanted;
+mod observe;
+mod plan;
+mod promote;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::arp::{self, Asked};
-use crate::barrier::{Asker, Past};
+use crate::domain::Start;
+use crate::duplicate::{self, Asked, RivalTimeout};
 use crate::etcd::{Client, Credentials};
-use crate::exit::refused;
 use crate::identity::Identity;
-use crate::journal::{Event, Journal};
+use crate::journal::{Event, Journal, Past};
+use crate::membership::{Asker, Streams};
 use crate::say::say;
-use crate::steps::etcd_conf::Start;
+use observe::observe;
 use plan::{Plan, plan};
-use streams::Streams;
-pub(crate) use vote::{learner, vote};
-pub(crate) use wanted::{dispel, removed, still_wanted, until_missed};
+pub(crate) use promote::{learner, vote};
 
 /// What came of one round.
 #[derive(Debug)]
@@ -41,39 +36,15 @@ pub(crate) enum Round {
 pub(crate) struct Rebuild {
     asker: Asker,
     streams: Streams,
-    rival: Patience,
+    rival: RivalTimeout,
     alone: Asked,
-}
-
-/// For how long a member seems to be alive elsewhere.
-///
-/// etcd gives up a stream on which nothing came for five seconds (rafthttp's ConnReadTimeout), so what a power cut left
-/// is gone soon. What lasts is a machine. It is refused then, for good, and not waited for any longer: waiting would
-/// end at the moment that machine is rebooted, and this one would take its place.
-#[derive(Debug, Default)]
-struct Patience(Option<Instant>);
-
-impl Patience {
-    const LONG: Duration = Duration::from_secs(60);
-
-    /// It seems so now.
-    ///
-    /// # Errors
-    /// Refused, when it has seemed so for long.
-    fn try_again(&mut self, why: &str) -> Result<()> {
-        let since = *self.0.get_or_insert_with(Instant::now);
-        if since.elapsed() < Self::LONG {
-            return Ok(());
-        }
-        Err(refused(format!("for {} s now {why}, and then `systemctl restart firstboot`", Self::LONG.as_secs())))
-    }
 }
 
 impl Rebuild {
     /// With the node's certificates. The network is asked for a second machine meanwhile.
     pub(crate) fn new(identity: &Identity, asker: Asker) -> Self {
-        let alone = arp::ask(identity.node.address);
-        Self { asker, streams: Streams::default(), rival: Patience::default(), alone }
+        let alone = duplicate::ask(identity.node.address);
+        Self { asker, streams: Streams::default(), rival: RivalTimeout::default(), alone }
     }
 
     /// Goes as far as it gets. `living` are the clusters that were seen on the peer ports.
@@ -99,13 +70,13 @@ impl Rebuild {
         living: &BTreeSet<u64>,
     ) -> Result<Option<Round>> {
         let credentials = Credentials::installed()?;
-        let mut observed = observe::all(identity, &self.asker, &credentials, Past::of(journal).added).await?;
+        let mut observed = observe(identity, &self.asker, &credentials, Past::of(journal).added).await?;
         observed.clusters.extend(living.iter());
         self.streams.judge(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
         if !matches!(step, Plan::Rival(_)) {
-            self.rival = Patience::default();
+            self.rival = RivalTimeout::default();
         }
         let done = match (step, helper) {
             (Plan::Wait(why), _) => return Ok(Some(Round::Wait(why))),
@@ -127,12 +98,12 @@ impl Rebuild {
                 // This node may have waited for days, and all that is known of the other is a cut connection.
                 self.alone.now()?;
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
-                intend(journal, Event::Remove { member }, &line)?;
+                journal.intend(Event::Remove { member }, &line)?;
                 async { Client::connect(helper, &credentials).await?.remove(member).await }.await
             }
             (Plan::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
-                intend(journal, Event::Add { cluster }, &line)?;
+                journal.intend(Event::Add { cluster }, &line)?;
                 let added =
                     async { Client::connect(helper, &credentials).await?.add_learner(&observed.peer_url).await };
                 match added.await {
@@ -144,13 +115,4 @@ impl Rebuild {
         };
         Ok(done.err().map(|error| Round::Wait(format!("etcd did not do it yet: {error:#}"))))
     }
-}
-
-/// Says and writes down what will be done; once, however often it has to be tried.
-pub(crate) fn intend(journal: &mut Journal, event: Event, line: &str) -> Result<()> {
-    if journal.entries.last().is_some_and(|entry| entry.event == event) {
-        return Ok(());
-    }
-    say(line);
-    journal.add(event)
 }

@@ -1,32 +1,16 @@
-//! What the members of a living cluster say of it, and what this node has to offer.
-
-use std::collections::BTreeSet;
-use std::time::Duration;
+//! What this node has to offer to a cluster, and what the members of the cluster say.
 
 use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
-use recipes::EtcdVersion;
-use recipes::cluster::Member;
-use serde::Deserialize;
-use time::OffsetDateTime;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
 
-use super::plan::{Observed, Peer};
-use super::streams::connected;
-use crate::barrier::Asker;
-use crate::etcd::{Client, Credentials};
+use super::plan::Observed;
+use crate::etcd::Credentials;
 use crate::identity::Identity;
+use crate::membership::{Asker, PATIENCE, others};
 use crate::paths;
 
-/// etcd's page of metrics has some hundred kilobytes.
-pub(super) const LIMIT: usize = 4 << 20;
-
-/// How long one member may take where nothing is in a hurry.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
-
 /// What this node has to offer, and what the others say.
-pub(super) async fn all(
+pub(super) async fn observe(
     identity: &Identity,
     asker: &Asker,
     credentials: &Credentials,
@@ -45,111 +29,4 @@ pub(super) async fn all(
         peers,
         clusters,
     })
-}
-
-/// The other members, as far as they answer with a quorum behind them, and the clusters of all that run etcd. Asked are
-/// those of the recipe, and then those that they name besides: a cluster may have grown since this image was built. Who
-/// takes longer than `patience` has not answered, and keeps nobody else from being heard.
-pub(crate) async fn others(
-    identity: &Identity,
-    asker: &Asker,
-    credentials: &Credentials,
-    patience: Duration,
-) -> (Vec<Peer>, BTreeSet<u64>) {
-    let (mut peers, mut clusters) = ask(known(identity), asker, credentials, patience).await;
-    let more = ask(unknown(identity, &peers), asker, credentials, patience).await;
-    peers.extend(more.0);
-    clusters.extend(more.1);
-    peers.sort_by(|one, other| one.name.cmp(&other.name));
-    (peers, clusters)
-}
-
-/// The other members of the recipe, by name and client URL.
-pub(super) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
-    let others = identity.cluster.members.iter().filter(|member| member.name != identity.node.name);
-    others.map(|member| (member.name.to_string(), member.client_url())).collect()
-}
-
-/// Those that these name besides.
-pub(super) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
-    let recipe: BTreeSet<String> = identity.cluster.members.iter().map(Member::peer_url).collect();
-    let listed = peers.iter().flat_map(|peer| &peer.members);
-    let unknown = listed.filter(|member| !member.peer_urls.iter().any(|url| recipe.contains(url)));
-    // One that never started has no client URL.
-    unknown.filter_map(|member| Some((member.title(), member.client_urls.first()?.clone()))).collect()
-}
-
-/// Asks all at once.
-async fn ask(
-    whom: BTreeSet<(String, String)>,
-    asker: &Asker,
-    credentials: &Credentials,
-    patience: Duration,
-) -> (Vec<Peer>, BTreeSet<u64>) {
-    let mut questions = JoinSet::new();
-    for (name, url) in whom {
-        let (asker, credentials) = (asker.clone(), credentials.clone());
-        questions.spawn(async move { one(name, url, &asker, &credentials, Instant::now() + patience).await });
-    }
-    let (mut peers, mut clusters) = (Vec::new(), BTreeSet::new());
-    while let Some(answer) = questions.join_next().await {
-        // Who does not answer is not counted; the barrier says who that is.
-        let Ok(Ok((cluster_id, peer))) = answer else { continue };
-        clusters.insert(cluster_id);
-        peers.extend(peer);
-    }
-    (peers, clusters)
-}
-
-/// The cluster that a member belongs to, and, if it has a quorum behind it, what it says.
-async fn one(
-    name: String,
-    url: String,
-    asker: &Asker,
-    credentials: &Credentials,
-    end: Instant,
-) -> Result<(u64, Option<Peer>)> {
-    let answer = async {
-        let client = Client::connect(&url, credentials).await?;
-        let status = client.status().await?;
-        Ok::<_, anyhow::Error>((client, status))
-    };
-    let (client, status) = timeout_at(end, answer).await??;
-    let header = status.header.unwrap_or_default();
-    if status.leader == 0 {
-        // It knows of no quorum, and would take its time to say so.
-        return Ok((header.cluster_id, None));
-    }
-    let peer = async {
-        client.healthy().await?;
-        let version: EtcdVersion = status.version.parse()?;
-        let (metrics, date) = asker.page(&url, "/metrics", LIMIT).await?;
-        let ahead = date.map_or(0, |date| (date - OffsetDateTime::now_utc()).whole_seconds());
-        Ok::<_, anyhow::Error>(Peer {
-            name,
-            cluster_id: header.cluster_id,
-            agreed: agreed(asker, &url).await,
-            downgrading: status.downgrade_info.is_some_and(|downgrade| downgrade.enabled),
-            members: client.members(true).await?,
-            member_id: header.member_id,
-            index: status.raft_applied_index,
-            version,
-            database: u64::try_from(status.db_size).unwrap_or_default(),
-            ahead,
-            connected: connected(&metrics),
-            url: url.clone(),
-        })
-    };
-    let peer = timeout_at(end, peer).await?.ok();
-    Ok((header.cluster_id, peer))
-}
-
-/// The minor of the version that a cluster has agreed on; none before it has, and where it is not said.
-async fn agreed(asker: &Asker, url: &str) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Versions {
-        etcdcluster: EtcdVersion,
-    }
-    let (page, _) = asker.page(url, "/version", LIMIT).await.ok()?;
-    Some(serde_json::from_str::<Versions>(&page).ok()?.etcdcluster.minor)
 }

@@ -6,11 +6,10 @@ use anyhow::{Context as _, Result};
 use time::PrimitiveDateTime;
 use time::macros::format_description;
 
-use crate::barrier::{Past, SetAside};
 use crate::data;
 use crate::exit::refused;
 use crate::files::{self, Dir};
-use crate::journal::{Event, Journal};
+use crate::journal::{Event, Journal, Past, SetAside};
 use crate::lock::Lock;
 use crate::paths;
 use crate::say::say;

@@ -9,12 +9,12 @@ use nix::sys::statvfs::statvfs;
 use recipes::cluster::Member;
 use recipes::{ClusterDocument, EtcdVersion};
 
-use crate::barrier::{Epoch, Task, member_id, short};
+use crate::barrier::Epoch;
+use crate::domain::{Start, Task, member_id, short};
 use crate::files::{self, Dir, ETCD, Folder, Kind, ROOT};
 use crate::journal::Source;
 use crate::paths;
 use crate::say::say;
-use crate::steps::etcd_conf::Start;
 use crate::steps::labels;
 
 /// By how much the restored revision is above every one that was seen: writes that nobody told us of are that many at

@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::build::{self, Build};
 use super::{aside, exchange};
-use crate::barrier::{self, Agreed, Epoch, Errand, Lives, Past, SetAside, Task};
+use crate::barrier::{self, Agreed, Epoch, Errand, Memory};
 use crate::data;
+use crate::domain::{Lives, Start, Task, member_id};
 use crate::files;
 use crate::identity::Identity;
-use crate::journal::{Event, Exchange, Journal, Told};
+use crate::journal::{self, Event, Exchange, Journal, Past, SetAside, Told};
 use crate::lock::Lock;
 use crate::say::say;
-use crate::steps::etcd_conf::Start;
 use crate::{paths, release};
 
 /// After a power cut all boot again, and not all as fast.
@@ -55,7 +55,7 @@ pub(crate) fn take_up(identity: &Identity, journal: &mut Journal) -> Result<()> 
 /// found there when it is asked for, and is made then if somebody else was at work here meanwhile.
 pub(super) fn ahead(identity: &Identity, past: &Past, told: &Told) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
-    let alone = past.told_memory(cluster, own, told).others().next().is_none();
+    let alone = Memory::of_order(past, cluster, own, told).others().next().is_none();
     let (Some(build), true, None) = (build_of(identity, told)?, alone, &past.told) else { return Ok(()) };
     let Ok(_lock) = Lock::take() else { return Ok(()) };
     let epoch = Epoch::new(cluster, Lives::from([(own.clone(), told.nonce)]), told.task);
@@ -126,7 +126,7 @@ fn agree(
     at_terminal: bool,
 ) -> Result<Result<Exchange, Outcome>> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let memory = past.told_memory(&identity.cluster, &identity.node.name, told);
+    let memory = Memory::of_order(past, &identity.cluster, &identity.node.name, told);
     let build = build_of(identity, told)?;
     let set_aside = past.set_aside.clone();
     let prepare = {
@@ -152,11 +152,11 @@ fn agree(
     };
     // The one that others have begun may be an earlier one than the last that was made ready.
     prepare(&epoch)?;
-    let aside = files::exists(Path::new(paths::DATA))?.then(|| barrier::aside("before-restore")).transpose()?;
+    let aside = files::exists(Path::new(paths::DATA))?.then(|| journal::aside("before-restore")).transpose()?;
     let exchange = match (told.task, &told.source, set_aside) {
         (Task::Restore { .. }, Some(source), _) => {
             let Start { token, members, .. } = Start::new_cluster(&identity.cluster, &epoch.token, epoch.lives.keys());
-            let member = Some(barrier::member_id(&own.peer_url(), &token));
+            let member = Some(member_id(&own.peer_url(), &token));
             let (from, revision) = (build::folder(&token), build::revision(epoch.task, source));
             let data = Some(data::known(&from)?);
             Exchange { from, aside, token, members, cluster: epoch.cluster_id, member, revision, data }

@@ -12,9 +12,10 @@ use reqwest::Response;
 
 use super::build;
 use super::spool::Spool;
-use crate::barrier::{Asker, Heard, Task, Words};
+use crate::domain::Task;
 use crate::exit::{Exit, Stop, not_ready, refused};
 use crate::identity::Identity;
+use crate::membership::{Asker, Heard, Words};
 use crate::say::say;
 use crate::snapshot::remote::Remote;
 

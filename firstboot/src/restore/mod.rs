@@ -9,70 +9,30 @@ mod build;
 mod carry;
 mod exchange;
 mod fetch;
+mod options;
 mod plan;
 mod source;
 mod spool;
 mod wait;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use recipes::Label;
 
-use crate::barrier::{self, Nonce, Past, Task};
+use crate::barrier;
+use crate::domain::{Nonce, Task};
 use crate::exit::refused;
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Told};
+use crate::journal::{Event, Journal, Past, Told};
+use crate::node::{check_before, identify};
 use crate::operator::{self, UNIT};
+use crate::paths;
 use crate::say::{say, show};
-use crate::{paths, run};
 pub(crate) use carry::take_up;
 use carry::{Outcome, carry_on};
-
-/// What the command line says.
-#[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a word of the command line")]
-#[command(group = clap::ArgGroup::new("what").required(true))]
-pub(crate) struct Options {
-    /// The snapshot: a file, s3://bucket/prefix/NAME or an https address. Say the same on every member, in any order
-    #[arg(group = "what")]
-    snapshot: Option<PathBuf>,
-    /// Fetch the snapshot from this member, on which `firstboot restore` waits
-    #[arg(long, value_name = "PEER", group = "what")]
-    from: Option<Label>,
-    /// The secret key (a file of age's) for a snapshot that is encrypted
-    #[arg(long, value_name = "FILE", requires = "snapshot")]
-    identity: Option<PathBuf>,
-    /// Return to the data that the last restore set aside, on every member
-    #[arg(long, group = "what")]
-    rollback: bool,
-    /// List what was set aside
-    #[arg(long, group = "what")]
-    list: bool,
-    /// Delete what was set aside more than so many days ago
-    #[arg(long, value_name = "DAYS", group = "what")]
-    prune: Option<u64>,
-    /// Go without these members. More than half must be left
-    #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
-    without: Vec<Label>,
-    /// This machine alone: the others are gone, and join it again when they are installed anew
-    #[arg(long, conflicts_with = "without")]
-    solo: bool,
-    /// Take a file that does not end with etcd's digest, as a copy of member/snap/db. Its pages are checked all the same
-    #[arg(long)]
-    skip_hash_check: bool,
-    /// Go on from the snapshot's revision, though clients may have seen later ones
-    #[arg(long)]
-    keep_revision: bool,
-    /// Print what would be done, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// For how many seconds to wait for the others before all is given up, and for the cluster when it starts
-    #[arg(long, default_value_t = 900)]
-    deadline: u64,
-}
+pub(crate) use options::Options;
 
 /// Does what the command line says.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -83,8 +43,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(days) = options.prune {
         return aside::prune(&journal, days);
     }
-    let (identity, machine) = run::identify()?;
-    run::check_before(&identity, &machine, &journal)?;
+    let (identity, machine) = identify()?;
+    check_before(&identity, &machine, &journal)?;
     let past = Past::of(&journal);
     drop(journal);
     if past.exchange.is_some() {

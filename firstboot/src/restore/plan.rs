@@ -8,10 +8,10 @@ use recipes::{ClusterDocument, Label};
 use tokio::task::JoinSet;
 
 use super::build::{self, MARGIN};
-use crate::barrier::{Past, Task, short};
+use crate::domain::{Task, short};
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
-use crate::journal::Source;
+use crate::journal::{Past, Source};
 use crate::say::{say, show};
 
 /// The task that a snapshot makes, with the newest revision that anybody knows of.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::fetch;
+use super::options::Options;
 use super::spool::Spool;
-use super::{Options, fetch};
 use crate::exit::refused;
 use crate::files;
 use crate::identity::Identity;

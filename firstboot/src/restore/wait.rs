@@ -6,11 +6,10 @@ use anyhow::Result;
 use recipes::cluster::Member;
 use tokio::task::JoinSet;
 
-use crate::barrier::Past;
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
 use crate::identity::Identity;
-use crate::journal::Journal;
+use crate::journal::{Journal, Past};
 use crate::paths;
 use crate::say::say;
 

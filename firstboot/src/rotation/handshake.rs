@@ -17,7 +17,8 @@ use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::authorities::{Authorities, Name};
+use super::authorities::Authorities;
+use crate::domain::Name;
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -86,7 +87,7 @@ pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Autho
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::barrier;
+    use crate::membership::peer_tls;
     use crate::steps::issued;
 
     #[test]
@@ -99,7 +100,7 @@ mod tests {
             runtime.block_on(async {
                 let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = socket.local_addr().unwrap();
-                let acceptor = tokio_rustls::TlsAcceptor::from(barrier::server(served).unwrap());
+                let acceptor = tokio_rustls::TlsAcceptor::from(peer_tls::server(served).unwrap());
                 let serve = async { acceptor.accept(socket.accept().await.unwrap().0).await };
                 tokio::join!(look(address, &tls, &known), serve).0
             })

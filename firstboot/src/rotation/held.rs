@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use recipes::node::{KeyPair, NodeTls};
 
-use super::authorities::{Authorities, Name};
+use super::authorities::Authorities;
+use crate::domain::Name;
 
 fn pairs(tls: &NodeTls) -> [&KeyPair; 3] {
     [&tls.server, &tls.peer, &tls.client]

@@ -17,12 +17,9 @@ use anyhow::{Context as _, Result};
 use recipes::node::NodeTls;
 use rustls::pki_types::UnixTime;
 
-pub(crate) use authorities::Name;
-
-use crate::barrier::Past;
+use crate::change::Change;
 use crate::identity::Identity;
-use crate::journal::{Event, Journal};
-use crate::rebuild::intend;
+use crate::journal::{Event, Journal, Past};
 use crate::say::say;
 use crate::steps::{self, tls};
 use authorities::{Authorities, list};
@@ -73,12 +70,11 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             Plan::Restart => {
                 let authorities = observed.installed.clone();
                 let line = format!("etcd is to be started anew, to trust {}", list(&authorities));
-                intend(journal, Event::Trust { authorities }, &line)?;
+                journal.intend(Event::Trust { authorities }, &line)?;
                 runtime.block_on(restart::restart(identity, member(journal)?))
             }
             Plan::Show => {
-                intend(
-                    journal,
+                journal.intend(
                     Event::Show { authorities: observed.issuers.clone() },
                     &format!("all members trust {}: this node shows certificates by it", list(&observed.issuers)),
                 )?;
@@ -108,9 +104,5 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
 }
 
 fn make_so(identity: &Identity) -> Result<()> {
-    for change in steps::certificates(identity)? {
-        say(change.to_string());
-        change.apply()?;
-    }
-    Ok(())
+    steps::certificates(identity)?.iter().try_for_each(Change::carry_out)
 }

@@ -9,18 +9,16 @@ use super::authorities::Authorities;
 use super::handshake::look;
 use super::held;
 use super::plan::{Observed, Plan, Seen, plan};
-use crate::barrier::{Asker, PEER_PORT, Past};
 use crate::etcd::{Client, Credentials, Member};
 use crate::identity::Identity;
-use crate::journal::Journal;
+use crate::journal::{Journal, Past};
+use crate::membership::{Asker, PATIENCE, Peer, ill, others};
 use crate::paths;
-use crate::rebuild::observe::{self, PATIENCE};
-use crate::rebuild::plan::{Peer, ill};
 
 /// What this node and the others trust and show.
 pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
     let known = Authorities::read(&identity.tls.ca)?;
-    let own = [(identity.node.address, PEER_PORT), (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT)];
+    let own = [(identity.node.address, paths::PEER_PORT), (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT)];
     let mut observed = Observed {
         wanted: Authorities::read(&identity.node.tls.ca)?.names(),
         installed: known.names(),
@@ -77,7 +75,7 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
 /// The others, as far as they have a quorum behind them.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let asker = Asker::new(&identity.cluster, &identity.tls)?;
-    Ok(observe::others(identity, &asker, &Credentials::installed()?, PATIENCE).await.0)
+    Ok(others(identity, &asker, &Credentials::installed()?, PATIENCE).await.0)
 }
 
 /// # Errors

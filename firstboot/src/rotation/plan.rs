@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::authorities::{Name, list};
+use super::authorities::list;
 use super::handshake::Shown;
+use crate::domain::Name;
 
 /// What one member says at its ports, or why it cannot be told.
 pub(super) type Seen = Result<Vec<Shown>, String>;

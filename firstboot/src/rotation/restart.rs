@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use super::observe::{alone, peers};
-use crate::etcd::{Claim, Client, Credentials};
+use crate::etcd::{Claim, Client, Credentials, probe_local};
 use crate::identity::Identity;
+use crate::membership::ill;
 use crate::pause::pause;
-use crate::rebuild::plan::ill;
 use crate::say::say;
-use crate::{health, paths, systemd};
+use crate::{paths, systemd};
 
 /// Which member it is.
 const CLAIM: &str = "/etcd-image/restart";
@@ -72,7 +72,7 @@ async fn start_anew(credentials: &Credentials) -> Result<()> {
     loop {
         // Until systemd has stopped it the old one still answers.
         let new = systemd::main_process(UNIT)? != before;
-        let well = match health::look(credentials).await {
+        let well = match probe_local(credentials).await {
             Ok(_) if new => return Ok(()),
             Ok(_) => "the old one still runs".to_owned(),
             Err(error) => format!("{error:#}"),

@@ -6,92 +6,25 @@
 //! sealed with its number and with whether it is the last, so that none can be changed, moved, left out or added.
 
 mod header;
+mod keys;
 
-use std::fmt;
-use std::io::{self, BufRead, Error, ErrorKind, Read, Write};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::io::{self, BufRead, Error, Read, Write};
 
-use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use recipes::Recipient;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{Aad, LessSafeKey, Nonce};
+use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use ring::{hkdf, hmac};
 use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 
-use crate::exit::refused;
-use crate::files;
+use keys::{FileKey, aead, derived, wrapping, wrong, zero};
+pub(super) use keys::{Identities, MAGIC};
 
-/// What a file begins with.
-pub(super) const MAGIC: &[u8] = b"age-encryption.org/v1\n";
-const LABEL: &[u8] = b"age-encryption.org/v1/X25519";
 /// What a recipient takes of the header; the MAC takes less.
 const STANZA: u64 = 99;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
-/// No file of identities is as large.
-const LIMIT: u64 = 256 << 10;
-
-type FileKey = [u8; 16];
-
-/// Secret keys that open what was encrypted for them.
-pub(crate) struct Identities(Vec<[u8; 32]>);
-
-// They are printed nowhere.
-impl fmt::Debug for Identities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} identities", self.0.len())
-    }
-}
-
-impl Identities {
-    /// Those in a file as `age-keygen` makes it, which nobody but its owner may read.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let about = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
-        if about.mode() & 0o077 != 0 {
-            return Err(refused(format!(
-                "others than its owner can get at {}, which holds secret keys: chmod 600 it",
-                path.display()
-            )));
-        }
-        let text = String::from_utf8(files::read_bounded(path, LIMIT)?).unwrap_or_default();
-        Self::parse(&text).map_err(|why| refused(format!("{}: {why}", path.display())))
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let mut keys = Vec::new();
-        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
-            if !line.is_empty() && !line.starts_with('#') {
-                // The line itself is secret.
-                keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
-                    format!("line {number}: expected an identity as `age-keygen` makes it, AGE-SECRET-KEY-1…")
-                })?);
-            }
-        }
-        if keys.is_empty() { Err("there is no identity in it".to_owned()) } else { Ok(Self(keys)) }
-    }
-}
-
-/// A key of 32 bytes that follows from another.
-fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
-    // It fails for more than 255 digests' length only.
-    let _ = salt.extract(secret).expand(&[info], hkdf::HKDF_SHA256).and_then(|key| key.fill(&mut out));
-    out
-}
-
-fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
-    UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| Error::other("no key of 32 bytes"))
-}
-
-/// What seals the key of one recipient; nothing where their keys make no secret, as no honest ones do.
-fn wrapping(own: [u8; 32], theirs: [u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> Option<[u8; 32]> {
-    let shared = x25519(own, theirs);
-    (shared != [0; 32]).then(|| derived(&shared, &[*share, *recipient].concat(), LABEL))
-}
 
 fn mac(file_key: &FileKey, header: &[u8]) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &derived(file_key, &[], b"header")), header)
@@ -186,10 +119,6 @@ impl<W: Write> Write for Sealer<W> {
     }
 }
 
-fn zero() -> Nonce {
-    Nonce::assume_unique_for_key([0; 12])
-}
-
 /// Decrypts what is read. All of it is what was written only where the end was reached without an error.
 pub(super) struct Opener<R> {
     from: R,
@@ -245,10 +174,6 @@ impl<R: BufRead> Read for Opener<R> {
         self.given += count;
         Ok(count)
     }
-}
-
-fn wrong(why: &str) -> Error {
-    Error::new(ErrorKind::InvalidData, why)
 }
 
 #[cfg(test)]

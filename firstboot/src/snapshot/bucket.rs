@@ -20,8 +20,8 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use ring::digest;
 use url::Url;
 
+use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
-use super::place::{Found, is_snapshot};
 use super::secret::Keys;
 use crate::exit::{not_ready, refused};
 
@@ -115,7 +115,7 @@ impl Bucket {
         Path::from(format!("{}{name}", self.prefix))
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<Found>> {
+    pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let prefix = Path::from(self.prefix.as_str());
         let mut objects = self.store.list(Some(&prefix));
         let mut found = Vec::new();
@@ -123,7 +123,11 @@ impl Bucket {
             let object = object.map_err(|error| self.trouble("list", &error))?;
             let name = object.location.as_ref().strip_prefix(self.prefix.as_str()).unwrap_or_default();
             if is_snapshot(name) && !name.contains('/') {
-                found.push(Found { name: name.to_owned(), size: object.size, manifest: self.manifest(name).await? });
+                found.push(ListedSnapshot {
+                    name: name.to_owned(),
+                    size: object.size,
+                    manifest: self.manifest(name).await?,
+                });
             }
         }
         Ok(found)

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
-use super::place::{Found, is_snapshot};
 use crate::files::{self, About, Dir, Kind};
 
 /// The folder.
@@ -15,7 +15,7 @@ use crate::files::{self, About, Dir, Kind};
 pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    pub(super) fn list(&self) -> Result<Vec<Found>> {
+    pub(super) fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let listed = || -> io::Result<Vec<(OsString, About)>> {
             let folder = Dir::open(&self.0)?;
             let mut listed = Vec::new();
@@ -37,7 +37,7 @@ impl Folder {
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
                 // A copy under another name is not the one that the manifest is about.
                 let manifest = manifest.filter(|manifest| manifest.file == name);
-                found.push(Found { name, size: about.size, manifest });
+                found.push(ListedSnapshot { name, size: about.size, manifest });
             }
         }
         Ok(found)

@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use serde::Serialize;
 
+use super::listed::ListedSnapshot;
 use super::manifest::Manifest;
-use super::place::{Found, Place};
+use super::place::Place;
 use crate::identity;
 use crate::say::show;
 
@@ -46,7 +47,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn row(found: &Found, now: u64) -> Row<'_> {
+fn row(found: &ListedSnapshot, now: u64) -> Row<'_> {
     let manifest = found.manifest.as_ref();
     let age_seconds = manifest.map(|manifest| now.saturating_sub(manifest.time));
     Row { name: &found.name, size: found.size, good: found.good(), age_seconds, manifest }
@@ -67,7 +68,7 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
-fn table(found: &[Found], now: u64) -> String {
+fn table(found: &[ListedSnapshot], now: u64) -> String {
     let mut lines = vec![["NAME", "AGE", "BYTES", "REVISION", "STATE"].map(str::to_owned)];
     for found in found {
         let manifest = found.manifest.as_ref();
@@ -100,7 +101,7 @@ mod tests {
     #[test]
     fn the_table_says_what_is_good_and_what_is_not() {
         let manifest = some(1_795_312_800, 5);
-        let found = |size, manifest| Found { name: "a.db".into(), size, manifest };
+        let found = |size, manifest| ListedSnapshot { name: "a.db".into(), size, manifest };
         let all = [found(5, Some(manifest.clone())), found(4, Some(manifest)), found(9, None)];
         let shown = table(&all, 1_795_312_800 + 7_200);
         let lines: Vec<&str> = shown.lines().collect();

@@ -9,6 +9,8 @@ mod age;
 mod agreement;
 mod boot;
 mod bucket;
+mod choose;
+mod command;
 pub(crate) mod decode;
 mod encode;
 pub(crate) mod examine;
@@ -16,6 +18,7 @@ mod flushed;
 mod folder;
 mod follow;
 pub(crate) mod list;
+mod listed;
 pub(crate) mod manifest;
 mod place;
 mod prune;
@@ -43,7 +46,7 @@ use crate::exit::Exit;
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     #[command(flatten)]
-    take: take::Options,
+    take: command::Options,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -61,7 +64,7 @@ enum Command {
 /// Does what the command line says.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     match &options.command {
-        None => interruptible(take::run(&options.take)),
+        None => interruptible(command::run(&options.take)),
         Some(Command::Verify(options)) => verify::run(options),
         Some(Command::List(options)) => interruptible(async { list::run(options).await.map(|()| None) }),
         Some(Command::Prune(options)) => interruptible(async { prune::run(options).await.map(|()| None) }),

@@ -5,31 +5,14 @@ use recipes::Backup;
 use recipes::backup::{Destination, FOLDER, S3};
 
 use super::bucket::Bucket;
-use super::encode::stem;
 use super::folder::Folder;
-use super::manifest::Manifest;
+use super::listed::ListedSnapshot;
 
 /// A place for snapshots.
 #[derive(Debug)]
 pub(super) enum Place {
     Folder(Folder),
     Bucket(Bucket),
-}
-
-/// What lies there under one name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) name: String,
-    pub(super) size: u64,
-    /// `None`: it has none of firstboot's, so firstboot did not make it.
-    pub(super) manifest: Option<Manifest>,
-}
-
-impl Found {
-    /// Whether it is whole, as far as can be told without reading it. `snapshot verify` reads it.
-    pub(super) fn good(&self) -> bool {
-        self.manifest.as_ref().is_some_and(|manifest| manifest.size == self.size)
-    }
 }
 
 impl Place {
@@ -48,7 +31,7 @@ impl Place {
     }
 
     /// All that lies there and looks like a snapshot, oldest name first.
-    pub(super) async fn list(&self) -> Result<Vec<Found>> {
+    pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let mut found = match self {
             Self::Folder(folder) => folder.list(),
             Self::Bucket(bucket) => bucket.list().await,
@@ -73,9 +56,4 @@ impl std::fmt::Display for Place {
             Self::Bucket(bucket) => bucket.fmt(f),
         }
     }
-}
-
-/// Whether a name is one that a snapshot has.
-pub(super) fn is_snapshot(name: &str) -> bool {
-    stem(name).is_some()
 }

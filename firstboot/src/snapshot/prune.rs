@@ -7,7 +7,8 @@ use recipes::Label;
 use recipes::backup::Keep;
 use time::OffsetDateTime;
 
-use super::place::{Found, Place};
+use super::listed::ListedSnapshot;
+use super::place::Place;
 use crate::identity;
 use crate::say::say;
 
@@ -97,7 +98,7 @@ pub(super) async fn prune(place: &Place, cluster: &Label, keep: Keep, dry_run: b
     Ok(())
 }
 
-fn seen(found: &Found, cluster: &Label) -> Seen {
+fn seen(found: &ListedSnapshot, cluster: &Label) -> Seen {
     let manifest = found.manifest.as_ref();
     Seen {
         time: manifest.map_or(0, |manifest| manifest.time),

@@ -17,11 +17,12 @@ use super::manifest::{Manifest, stamp};
 use super::place::Place;
 use super::prune::prune;
 use super::source::Source;
-use super::take::{describe, host, judge, take};
+use super::take::{describe, judge, take};
 use super::target::Target;
 use crate::etcd::{Claim, Client, Credentials};
 use crate::exit::{Exit, not_ready, refused};
 use crate::identity;
+use crate::machine::host;
 use crate::say::say;
 
 /// What was taken last.

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use auth::Auth;
 use cluster::Cluster;
+pub(crate) use cluster::Member;
 use history::History;
 use meta::Meta;
 use record::{Record, Revision};
@@ -99,16 +100,6 @@ impl Contents {
             )
         })
     }
-}
-
-/// A member as etcd stored it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Member {
-    pub(crate) id: u64,
-    pub(crate) name: String,
-    pub(crate) peer_urls: Vec<String>,
-    pub(crate) client_urls: Vec<String>,
-    pub(crate) learner: bool,
 }
 
 /// Looks at every key on the walk.

@@ -1,9 +1,7 @@
 //! Which member a snapshot is taken from.
 
-use anyhow::{Context as _, Result};
-use recipes::ClusterDocument;
+use anyhow::Result;
 
-use super::agreement::Agreement;
 use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::{not_ready, refused};
 
@@ -39,73 +37,9 @@ impl Source {
         Ok(source)
     }
 
-    /// The best of all members that have what the majority has.
-    pub(super) async fn any(
-        cluster: &ClusterDocument,
-        credentials: &Credentials,
-        agreement: &Agreement,
-    ) -> Result<Self> {
-        let mut found = Vec::new();
-        let mut silent = Vec::new();
-        for member in &cluster.members {
-            let asked = async {
-                let source = Self::at(Some(&member.client_url()), credentials).await?;
-                source.client.healthy().await?;
-                anyhow::Ok(source)
-            };
-            match asked.await {
-                Ok(source) if agreement.has_majority() && agreement.apart(&source).is_some() => {
-                    silent.extend(agreement.apart(&source));
-                }
-                Ok(source) => found.push(source),
-                Err(error) => silent.push(format!("{}: {error:#}", member.name)),
-            }
-        }
-        let standing: Vec<Standing> = found.iter().map(|source| Standing::of(&source.status)).collect();
-        let best = choose(&standing).with_context(|| silent.join("; "));
-        let best = best.map_err(|error| not_ready(format!("no member is healthy: {error:#}")))?;
-        Ok(found.swap_remove(best))
-    }
-
     async fn is_corrupt(&self) -> bool {
         let own = self.status.header.as_ref().map(|header| header.member_id);
         let alarms = self.client.alarms().await.unwrap_or_default();
         alarms.iter().any(|alarm| alarm.alarm == CORRUPT && Some(alarm.member_id) == own)
-    }
-}
-
-/// What makes one member better than another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Standing {
-    leader: bool,
-    learner: bool,
-    revision: i64,
-}
-
-impl Standing {
-    fn of(status: &StatusResponse) -> Self {
-        let header = status.header.unwrap_or_default();
-        Self { leader: status.leader == header.member_id, learner: status.is_learner, revision: header.revision }
-    }
-}
-
-/// A voter; rather not the leader, which has work enough; of those the one with the newest revision.
-fn choose(members: &[Standing]) -> Option<usize> {
-    let voters = members.iter().enumerate().filter(|(_, member)| !member.learner);
-    voters.max_by_key(|(_, member)| (!member.leader, member.revision)).map(|(at, _)| at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_follower_with_the_newest_revision_is_taken() {
-        let follower = |revision| Standing { leader: false, learner: false, revision };
-        let leader = Standing { leader: true, learner: false, revision: 9 };
-        let learner = Standing { leader: false, learner: true, revision: 9 };
-        assert_eq!(choose(&[leader, follower(7), follower(8), learner]), Some(2));
-        assert_eq!(choose(&[leader, learner]), Some(0));
-        assert_eq!(choose(&[learner]), None);
     }
 }

@@ -8,12 +8,13 @@ use recipes::{Backup, Label};
 
 use super::encode::Encoding;
 use super::folder::{Folder, beside};
+use super::listed::is_snapshot;
 use super::manifest::{self, Manifest};
-use super::place::{Place, is_snapshot};
-use super::take::host;
+use super::place::Place;
 use crate::exit::refused;
 use crate::files::part::Part;
 use crate::files::{self, Wanted};
+use crate::machine::host;
 use crate::paths;
 
 /// Where it goes, and how it is called.

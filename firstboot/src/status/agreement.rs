@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use recipes::EtcdVersion;
 use recipes::upgrade;
 
-use super::Row;
+use super::row::Row;
 use crate::etcd::Member;
 
 /// Says at a member what sets it apart from the others.

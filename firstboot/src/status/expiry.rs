@@ -2,8 +2,8 @@
 
 use rustls::pki_types::UnixTime;
 
+use crate::certificates::date;
 use crate::rotation;
-use crate::steps::tls::date;
 
 const DAY: u64 = 86400;
 /// So many days before its end it is said; the builder renews 90 days before, by default.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use recipes::Label;
 use recipes::cluster::Member;
 
-use super::Row;
+use super::row::Row;
 use crate::etcd::{self, Client, Credentials};
 
 /// The members as the first node that answers knows them; none where nobody does.

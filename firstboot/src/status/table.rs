@@ -1,6 +1,6 @@
 //! The members as a person reads them.
 
-use super::Row;
+use super::row::Row;
 
 /// One line for each, the columns as wide as what stands in them.
 pub(super) fn table(rows: &[Row]) -> String {

@@ -2,49 +2,18 @@
 //! etcd only warns of a variable that it does not know and runs without it, so each minor gets its own.
 //! Source of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45, v3.5.33, v3.6.14, v3.7.1.
 
+use anyhow::{Context as _, Result};
 use recipes::cluster::{EtcdSettings, Member};
-use recipes::{ClusterDocument, Label};
 
+use crate::certificates::PEER;
+use crate::change::{Change, file};
+use crate::domain::Start;
 use crate::files::{ETCD, Wanted};
+use crate::identity::Identity;
 use crate::paths;
 
-/// The name by which a peer's certificate is told from a client's of the same CA. 3.4 and 3.5 take one name only, which all
-/// peers must have in common (etcd-io/etcd#10614, client/pkg/transport/listener.go); ready certificates have no other.
-pub(crate) const PEER: &str = "localhost";
-
-/// How a member comes into its cluster. etcd reads it only while its data directory is empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Start {
-    /// `new` or `existing`.
-    pub(crate) state: &'static str,
-    /// `initial-cluster-token`.
-    pub(crate) token: String,
-    /// Names and peer URLs of all members.
-    pub(crate) members: Vec<(String, String)>,
-}
-
-impl Start {
-    /// As one of the initial members of a new cluster.
-    pub(crate) fn new_cluster<'a>(
-        cluster: &ClusterDocument,
-        token: &str,
-        initial: impl Iterator<Item = &'a Label>,
-    ) -> Self {
-        let members = initial.filter_map(|name| cluster.member(name));
-        let members = members.map(|member| (member.name.to_string(), member.peer_url())).collect();
-        Self { state: "new", token: token.to_owned(), members }
-    }
-
-    /// The same for a member that has its log, which is all that etcd goes by then. Should the log be gone, etcd is to join a
-    /// cluster in which it knows nobody to ask, and so ends: "cannot fetch cluster info from peer urls"
-    /// (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
-    pub(crate) fn used_up(&self, own: &Member) -> Self {
-        Self { state: "existing", token: self.token.clone(), members: vec![(own.name.to_string(), own.peer_url())] }
-    }
-}
-
 /// The file as it shall be.
-pub(crate) fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> Wanted {
+fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> Wanted {
     Wanted::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
 }
 
@@ -119,6 +88,20 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
         ("EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED", compact && knows_compact),
     ];
     keys.iter().filter(|(_, wanted)| *wanted).map(|(key, _)| (*key, "true".to_owned())).collect()
+}
+
+/// The change that makes etcd's configuration what it must be; none where it is. Once etcd has its log (`has_log`), no etcd
+/// may begin a cluster by the configuration.
+pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<Option<Change>> {
+    let cluster = &identity.cluster;
+    let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
+    let start = if has_log { &start.used_up(own) } else { start };
+    file(wanted(own, &cluster.etcd, start))
+}
+
+/// Writes the configuration where it is not what it must be.
+pub(crate) fn configure(identity: &Identity, start: &Start, has_log: bool) -> Result<()> {
+    plan(identity, start, has_log)?.iter().try_for_each(Change::carry_out)
 }
 
 #[cfg(test)]

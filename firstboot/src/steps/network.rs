@@ -1,16 +1,14 @@
 //! The node's address. etcd's certificates and its peers know the node by it: with another one it must not start.
 
-use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use recipes::cluster::NetworkMode;
 
-use crate::change::{Change, run};
+use crate::change::Change;
 use crate::exit::{not_ready, refused};
-use crate::files::Wanted;
 use crate::identity::Identity;
+use crate::interface::Interface;
 use crate::machine;
 use crate::say::say;
 
@@ -18,16 +16,6 @@ use crate::say::say;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// For how long one that has answered with another address of the network may still add the right one.
 const SECOND_THOUGHTS: Duration = Duration::from_secs(5);
-
-/// An interface as it shall be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Interface {
-    pub(crate) name: String,
-    pub(crate) address: Ipv4Addr,
-    pub(crate) prefix: u8,
-    pub(crate) gateway: Option<Ipv4Addr>,
-    pub(crate) dns: Vec<Ipv4Addr>,
-}
 
 /// Nothing where the address is there. Where the recipe says `static`, the interface that gets it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
@@ -97,64 +85,5 @@ fn interface_for(identity: &Identity) -> Result<String> {
             many.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", "),
             identity.node.address
         ))),
-    }
-}
-
-impl Interface {
-    /// As initscripts and NetworkManager's ifcfg-rh plugin read it.
-    fn ifcfg(&self) -> String {
-        let mut lines = vec![
-            "# Written by firstboot from the node document.".to_owned(),
-            "TYPE=Ethernet".to_owned(),
-            format!("DEVICE={}", self.name),
-            format!("NAME={}", self.name),
-            "ONBOOT=yes".to_owned(),
-            "BOOTPROTO=none".to_owned(),
-            format!("IPADDR={}", self.address),
-            format!("PREFIX={}", self.prefix),
-            "IPV6INIT=no".to_owned(),
-        ];
-        lines.extend(self.gateway.map(|gateway| format!("GATEWAY={gateway}")));
-        lines.extend(self.dns.iter().enumerate().map(|(i, dns)| format!("DNS{}={dns}", i + 1)));
-        lines.join("\n") + "\n"
-    }
-
-    /// Writes it for the next boots, and sets it for this one.
-    pub(crate) fn bring_up(&self) -> Result<()> {
-        let folder = Path::new("/etc/sysconfig/network-scripts");
-        crate::files::Folder::new(folder, 0o755, crate::files::ROOT).make()?;
-        let path = folder.join(format!("ifcfg-{}", self.name));
-        Wanted::new(&path, self.ifcfg()).write()?;
-        if Path::new("/usr/bin/nmcli").exists() {
-            run("nmcli", &["connection", "load", &path.display().to_string()])?;
-            return run("nmcli", &["connection", "up", "ifname", &self.name]);
-        }
-        let address = format!("{}/{}", self.address, self.prefix);
-        run("ip", &["address", "replace", &address, "dev", &self.name])?;
-        run("ip", &["link", "set", &self.name, "up"])?;
-        match self.gateway {
-            Some(gateway) => run("ip", &["route", "replace", "default", "via", &gateway.to_string()]),
-            None => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interface_is_written_as_initscripts_read_it() {
-        let interface = Interface {
-            name: "eth0".into(),
-            address: "10.101.15.101".parse().unwrap(),
-            prefix: 24,
-            gateway: "10.101.15.1".parse().ok(),
-            dns: vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()],
-        };
-        let text = interface.ifcfg();
-        for line in ["DEVICE=eth0", "IPADDR=10.101.15.101", "PREFIX=24", "GATEWAY=10.101.15.1", "DNS2=10.0.0.2"] {
-            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
-        }
     }
 }

@@ -9,8 +9,8 @@
 //! Not in it: what etcd votes for between the instant at which its first log is there and the one, some milliseconds later, at
 //! which firstboot has written that down. Here both are one instant.
 
-use crate::barrier::past::Standing;
 use crate::data::{Expected, Seen, Verdict, judge};
+use crate::journal::Standing;
 use node::{Disk, Node};
 
 /// Writes, each by its number: a higher one was written under a later or the same leader.

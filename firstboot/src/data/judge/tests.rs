@@ -1,7 +1,9 @@
 //! Every way in which data can be other than what etcd left.
 
+use super::super::inode::{Directories, Inode};
 use super::super::log::Log;
 use super::*;
+use crate::domain::Nonce;
 
 const LOG: Log = Log { member: 7, cluster: 9, term: 3, vote: 8, commit: 20, last: 22, checksum: 5 };
 

@@ -1,5 +1,7 @@
 //! Each reason to wait, and the way of a node through all steps.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;

@@ -3,11 +3,12 @@
 use std::io::{self, BufRead, Error, ErrorKind, Read as _};
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use ring::aead::Aad;
 use ring::hmac;
 use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 
-use super::{BASE64, FileKey, Identities, MAGIC, aead, derived, wrapping, wrong, zero};
+use super::keys::{FileKey, Identities, MAGIC, aead, derived, wrapping, wrong, zero};
 
 /// The longest header that is read, and written: it has room for 40,000 recipients.
 pub(super) const LIMIT: u64 = 4 << 20;

@@ -1,5 +1,6 @@
 //! Against itself, and against the `age` program where it is installed (tests/tools.sh installs it).
 
+use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 

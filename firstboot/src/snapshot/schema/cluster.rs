@@ -1,9 +1,7 @@
 //! The buckets `cluster`, `members` and `members_removed` (storage/schema/membership.go).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
-
-use super::Member;
 
 /// What `cluster` says.
 #[derive(Debug, Default)]
@@ -98,6 +96,16 @@ pub(super) fn removed_objection(key: &[u8], value: &[u8]) -> Option<&'static str
         (_, b"removed") => None,
         _ => Some("the word `removed`"),
     }
+}
+
+/// A member as etcd stored it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Member {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) peer_urls: Vec<String>,
+    pub(crate) client_urls: Vec<String>,
+    pub(crate) learner: bool,
 }
 
 #[cfg(test)]

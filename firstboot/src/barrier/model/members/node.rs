@@ -1,11 +1,10 @@
 //! One node: its disk, its journal, and etcd on it. The rules are the real ones.
 
 use super::{Entries, Guard, Member};
-use crate::barrier::Nonce;
-use crate::barrier::past::{Past, Standing, standing};
-use crate::barrier::volume::Volume;
+
 use crate::data::{Contents, Directories, Expected, Ids, Inode, Known, Log, Seen, judge};
-use crate::steps::etcd_conf::Start;
+use crate::domain::{Nonce, Start};
+use crate::journal::{Past, Standing, Volume, standing};
 
 /// What lies at the data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::intend;
-use crate::barrier::{Asker, Heard, Past, Words};
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal};
+use crate::journal::{Event, Journal, Past};
+use crate::membership::{Asker, Heard, Words};
 use crate::pause::pause;
 use crate::say::say;
 
@@ -19,7 +18,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     let past = Past::of(journal);
     let Some(member) = past.added.filter(|_| !past.healthy) else { return Ok(None) };
-    intend(journal, Event::Promote { member }, "etcd starts as a learner; it gets its vote when it is in sync")?;
+    journal.intend(Event::Promote { member }, "etcd starts as a learner; it gets its vote when it is in sync")?;
     Ok(Some(member))
 }
 

@@ -1,6 +1,7 @@
 //! What follows from histories.
 
-use super::super::volume::Volume;
+use super::super::disk_id_file::Volume;
+use super::super::disk_state::{Standing, standing};
 use super::*;
 use crate::data::{Contents, Verdict};
 

@@ -1,42 +1,13 @@
-//! `firstboot run --without NAME…`: the operator's way past members that will not come.
+//! Whether members can be left out of a cluster that is to begin or to be restored.
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
 use recipes::{ClusterDocument, Label};
 
-use super::past::Past;
-use crate::exit::refused;
-use crate::identity;
-use crate::journal::Event;
-use crate::operator::{self, UNIT};
-use crate::say::say;
-
-/// Writes down whom the cluster shall begin without; firstboot.service then goes on with that.
-pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
-    let cluster = identity::cluster()?;
-    operator::with_journal(|journal| {
-        let own = journal.last(|event| match event {
-            Event::Accepted { name, .. } => Some(name.clone()),
-            _ => None,
-        });
-        let past = Past::of(journal);
-        if let Some(why) = too_late(&past).or_else(|| objection(names, &cluster, own.as_ref(), &past)) {
-            return Err(refused(why));
-        }
-        journal.add(Event::Without { names: names.clone() })
-    })?;
-    let names: Vec<&str> = names.iter().map(Label::as_str).collect();
-    say(format!(
-        "from now on this node waits for all but {}. Say the same on each of the others; `systemctl status {UNIT}` \
-         shows how it goes on",
-        names.join(", ")
-    ));
-    Ok(())
-}
+use crate::journal::Past;
 
 /// Why nobody can be given up any more, if so.
-fn too_late(past: &Past) -> Option<String> {
+pub(crate) fn too_late(past: &Past) -> Option<String> {
     let token = &past.begun.as_ref()?.token;
     Some(format!("this node has agreed on its cluster already (token {token}), and no longer waits"))
 }
@@ -83,9 +54,8 @@ pub(crate) fn objection(
 
 #[cfg(test)]
 mod tests {
-    use super::super::epoch::{Lives, Nonce};
     use super::*;
-    use crate::steps::etcd_conf::Start;
+    use crate::domain::{Lives, Nonce, Start};
 
     fn labels(names: &[&str]) -> BTreeSet<Label> {
         names.iter().map(|name| name.parse().unwrap()).collect()

@@ -13,8 +13,8 @@ use reqwest::{Response, StatusCode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::decide::Words;
-use super::{tls, words};
+use super::protocol::Words;
+use super::{peer_tls, protocol};
 
 /// How long a whole answer may take: a handshake and a page on a local network.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -58,7 +58,7 @@ impl Asker {
     /// With the node's own peer certificate.
     pub(crate) fn new(cluster: &ClusterDocument, tls: &NodeTls) -> Result<Self> {
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client(tls)?)
+            .tls_backend_preconfigured(peer_tls::client(tls)?)
             .http1_only()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -90,7 +90,7 @@ impl Asker {
 
     /// The snapshot that a member at the barrier was told to restore, from a place in it on.
     pub(crate) async fn snapshot(&self, member: &Member, snapshot: &Sha256, from: u64) -> Result<Response> {
-        let url = format!("{}{}{snapshot}", member.peer_url(), words::SNAPSHOTS);
+        let url = format!("{}{}{snapshot}", member.peer_url(), protocol::SNAPSHOTS);
         let request = self.client.get(url).timeout(STREAM).header(RANGE, format!("bytes={from}-"));
         let answer = request.send().await.map_err(|error| anyhow!("{}", no_answer(&error)))?.error_for_status()?;
         ensure!(answer.status() == StatusCode::PARTIAL_CONTENT, "it answers {}", answer.status());
@@ -99,13 +99,13 @@ impl Asker {
 
     async fn try_ask(&self, member: &Member, news: bool) -> reqwest::Result<Heard> {
         let url = member.peer_url();
-        let query = if news { format!("?{}", words::NEWS) } else { String::new() };
-        let answer = self.client.get(format!("{url}{}{query}", words::PATH)).send().await?;
+        let query = if news { format!("?{}", protocol::NEWS) } else { String::new() };
+        let answer = self.client.get(format!("{url}{}{query}", protocol::PATH)).send().await?;
         if answer.status() == StatusCode::OK {
-            let Some(bytes) = bounded(answer, words::LIMIT).await? else {
+            let Some(bytes) = bounded(answer, protocol::LIMIT).await? else {
                 return Ok(Heard::Stranger("its answer has no end".to_owned()));
             };
-            let words = words::read(&bytes, &self.cluster, self.etcd, &member.name);
+            let words = protocol::read(&bytes, &self.cluster, self.etcd, &member.name);
             return Ok(words.map_or_else(Heard::Stranger, Heard::Words));
         }
         // Not firstboot. etcd serves its member list there, with the cluster's id.

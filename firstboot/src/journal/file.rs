@@ -1,8 +1,6 @@
 //! What firstboot did, in order: append-only, each line checksummed and flushed before the next thing is done, so
 //! that after a power cut it can be told what had been begun and what was finished.
 
-mod event;
-
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -10,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-pub(crate) use event::{Event, Exchange, Source, Told};
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use crate::exit::refused;
 use crate::files;
+use crate::say::say;
 
 /// An event and when it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +137,15 @@ impl Journal {
         write().with_context(|| format!("cannot write to {}", self.path.display()))?;
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Says and writes down what will be done; once, however often it has to be tried.
+    pub(crate) fn intend(&mut self, event: Event, line: &str) -> Result<()> {
+        if self.entries.last().is_some_and(|entry| entry.event == event) {
+            return Ok(());
+        }
+        say(line);
+        self.add(event)
     }
 
     /// The newest event that `pick` takes something from.

@@ -1,16 +1,12 @@
-//! etcd's volume as the barrier sees it: is it the volume that was there before; and what is put aside on it.
+//! The mark on etcd's volume: whether it is the volume that was there before.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
-use time::OffsetDateTime;
-use time::macros::format_description;
 
-use super::epoch::Nonce;
-use crate::files::{self, Folder, Kind, ROOT, Wanted};
-use crate::journal::{Event, Journal};
+use crate::domain::Nonce;
+use crate::files::{self, Kind, ROOT, Wanted};
 use crate::paths;
-use crate::say::say;
 
 /// Whether the volume is the one of the journal's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,23 +38,4 @@ pub(crate) fn volume(life: Option<Nonce>) -> Result<Volume> {
 pub(crate) fn mark(life: Nonce) -> Result<()> {
     let mark = Wanted::new(paths::LIFE, format!("{life}\n"));
     if volume(Some(life))? == Volume::Known && mark.stands()? { Ok(()) } else { mark.write() }
-}
-
-/// Where data of this kind goes now.
-pub(crate) fn aside(kind: &str) -> Result<PathBuf> {
-    let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
-    Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
-}
-
-/// Puts the data directory aside, if there is one; etcd must be down. It is never deleted.
-pub(crate) fn put_aside(what: &str, journal: &mut Journal) -> Result<()> {
-    let data = Path::new(paths::DATA);
-    if !files::exists(data)? {
-        return Ok(());
-    }
-    let to = aside(what)?;
-    say(format!("{} goes to {}", paths::DATA, to.display()));
-    journal.add(Event::Aside { path: to.clone() })?;
-    Folder::new(paths::ASIDE, 0o700, ROOT).make()?;
-    files::rename(data, &to)
 }

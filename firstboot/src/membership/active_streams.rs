@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::plan::Peer;
+use super::list::Peer;
 
 /// A stream on which nothing was sent for so long is none: each has a heartbeat every 1.7 s
 /// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
@@ -16,11 +16,11 @@ const QUIET: Duration = Duration::from_secs(4);
 
 /// How many bytes each member had sent to whom, and since when it is no more.
 #[derive(Debug, Default)]
-pub(super) struct Streams(BTreeMap<(String, u64), (u64, Instant)>);
+pub(crate) struct Streams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl Streams {
     /// Takes from each peer's connections those that only the gauge knows.
-    pub(super) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
+    pub(crate) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
         for peer in peers {
             let name = &peer.name;
             peer.connected.retain(|member, sent| {

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 
 use recipes::upgrade;
-use recipes::{EtcdVersion, Label};
+use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-use super::decide::{Memory, Phase, Words};
-use super::epoch::Nonce;
-use super::task::Task;
+use crate::domain::{Nonce, Task};
 
 /// The path that is asked for. etcd serves nothing there.
 pub(crate) const PATH: &str = "/firstboot/barrier";
@@ -39,16 +37,31 @@ struct Document {
     etcd: Option<EtcdVersion>,
 }
 
-/// What a node with this memory and this etcd answers.
-pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, memory: &Memory) -> Vec<u8> {
+/// What a node says of itself.
+#[derive(Debug)]
+pub(crate) struct Announcement<'a> {
+    /// The member that it is.
+    pub(crate) name: &'a Label,
+    /// The life of its disk.
+    pub(crate) nonce: Nonce,
+    /// How far it has come.
+    pub(crate) phase: Phase,
+    /// Whom its operator told it to go without.
+    pub(crate) without: &'a BTreeSet<Label>,
+    /// What it is told to begin with.
+    pub(crate) task: Task,
+}
+
+/// The document that a node of this cluster, with this version of etcd, answers with.
+pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) -> Vec<u8> {
     let document = Document {
         format: FORMAT,
         cluster: cluster.clone(),
-        name: memory.name.clone(),
-        nonce: memory.nonce,
-        phase: memory.phase(),
-        without: memory.without.clone(),
-        task: memory.task,
+        name: own.name.clone(),
+        nonce: own.nonce,
+        phase: own.phase,
+        without: own.without.clone(),
+        task: own.task,
         etcd: Some(etcd),
     };
     serde_json::to_vec(&document).unwrap_or_default()
@@ -76,10 +89,43 @@ pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label
     Ok(Words::Firstboot { nonce, phase, without, task })
 }
 
+/// How far a node has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub(crate) enum Phase {
+    /// Its disk is empty.
+    Empty,
+    /// It has seen all lives of this epoch, and has written that down.
+    Ready {
+        /// The epoch's hash.
+        epoch: Sha256,
+    },
+}
+
+/// What a member said.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Words {
+    /// firstboot waits there, too.
+    Firstboot {
+        /// The life of its disk.
+        nonce: Nonce,
+        /// How far it has come.
+        phase: Phase,
+        /// Whom its operator told it to go without.
+        without: BTreeSet<Label>,
+        /// What it is told to begin with.
+        task: Task,
+    },
+    /// etcd runs there.
+    Etcd {
+        /// The id of the cluster it belongs to.
+        cluster_id: u64,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use recipes::Sha256;
 
     fn label(name: &str) -> Label {
         name.parse().unwrap()
@@ -87,19 +133,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let memory = Memory {
-            name: label("a"),
-            initial: ["a", "b"].map(label).into(),
-            without: [label("c")].into(),
-            nonce: Nonce::of(7),
-            epochs: vec![],
-            task: Task::Rollback { cluster: 7 },
-        };
-        let (task, without) = (memory.task, memory.without.clone());
+        let (name, without) = (label("a"), BTreeSet::from([label("c")]));
+        let task = Task::Rollback { cluster: 7 };
+        let own_state = Announcement { name: &name, nonce: Nonce::of(7), phase: Phase::Empty, without: &without, task };
         let words = |phase| Words::Firstboot { nonce: Nonce::of(7), phase, without: without.clone(), task };
         let etcd = |text: &str| text.parse::<EtcdVersion>().unwrap();
         let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
-        let written = write(&label("demo"), own, &memory);
+        let written = write(&label("demo"), own, &own_state);
         assert!(written.len() < LIMIT / 8);
         assert_eq!(read(&written, &label("demo"), own, &label("a")), Ok(words(Phase::Empty)));
         let epoch = Sha256::of(b"x");

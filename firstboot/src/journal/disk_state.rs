@@ -1,10 +1,9 @@
 //! What the journal and etcd's volume together say of this disk, and what follows from it.
 
-use super::{Past, Word};
-use crate::barrier::epoch::Nonce;
-use crate::barrier::volume::Volume;
+use super::disk_id_file::Volume;
+use super::state::{Past, Word};
 use crate::data::{Contents, Known, Lost, Verdict};
-use crate::steps::etcd_conf::Start;
+use crate::domain::{Nonce, Start};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]

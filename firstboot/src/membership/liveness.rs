@@ -11,13 +11,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::observe;
-use super::streams::labelled;
-use crate::barrier::Asker;
+use super::active_streams::labelled;
+use super::peer_client::Asker;
+use super::peers::LIMIT;
 
 /// Between two looks, beside two heartbeats. Each look may cut the other machine's connections; etcd on it sends something
 /// on them after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3), and is heard again from then on.
-pub(super) const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
+pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 
 /// How long a member has to answer, each time it is asked in one look: an answer is lost where the other machine sends
 /// something meanwhile, and a short one gets through between two heartbeats.
@@ -29,7 +29,7 @@ const PROOF: u32 = 2;
 
 /// What one member says of all that it hears.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Ear {
+pub(crate) struct Ear {
     /// Whether it is the leader.
     leads: bool,
     /// Whether it knows one.
@@ -51,13 +51,13 @@ impl Ear {
 }
 
 /// What these, by name and client URL, say; who does not answer is left out.
-pub(super) async fn listen(whom: BTreeSet<(String, String)>, asker: &Asker) -> BTreeMap<String, Ear> {
+pub(crate) async fn listen(whom: BTreeSet<(String, String)>, asker: &Asker) -> BTreeMap<String, Ear> {
     let mut questions = JoinSet::new();
     for (name, url) in whom {
         let asker = asker.clone();
         questions.spawn(async move {
             for patience in TRIES {
-                if let Ok(Ok((metrics, _))) = timeout(patience, asker.page(&url, "/metrics", observe::LIMIT)).await {
+                if let Ok(Ok((metrics, _))) = timeout(patience, asker.page(&url, "/metrics", LIMIT)).await {
                     return Some((name, Ear::read(&metrics)));
                 }
             }
@@ -69,7 +69,7 @@ pub(super) async fn listen(whom: BTreeSet<(String, String)>, asker: &Asker) -> B
 
 /// What came of one look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Who would hear it does not.
     Still,
     /// It takes another look.
@@ -80,14 +80,14 @@ pub(super) enum Verdict {
 
 /// What was heard of one member so far, by whom.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     before: BTreeMap<String, u64>,
     beats: u32,
 }
 
 impl Pulse {
     /// Takes in what each member that answers says of it now.
-    pub(super) fn look(&mut self, member: u64, ears: &BTreeMap<String, Ear>) -> Verdict {
+    pub(crate) fn look(&mut self, member: u64, ears: &BTreeMap<String, Ear>) -> Verdict {
         let heard = |ear: &Ear| ear.heard.get(&member).copied().unwrap_or_default();
         let now: BTreeMap<String, u64> = ears.iter().map(|(name, ear)| (name.clone(), heard(ear))).collect();
         let witness = now.iter().find(|(name, bytes)| self.before.get(*name).is_some_and(|before| *bytes > before));

@@ -5,18 +5,17 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::judge::{Expected, Verdict, judge};
-use super::observe::Seen;
-use crate::barrier::Past;
+use crate::data::{Expected, Seen, Verdict, judge};
 use crate::exit::refused;
-use crate::journal::{Event, Journal};
+use crate::journal::{Event, Journal, Past};
+use crate::node::identify;
 use crate::operator::{self, UNIT};
 use crate::say::say;
-use crate::{files, paths, release, run};
+use crate::{files, paths, release};
 
 /// Writes that down, if the data is this member's at all; firstboot.service then goes on with it.
 pub(crate) fn accept() -> Result<()> {
-    let (identity, _) = run::identify()?;
+    let (identity, _) = identify()?;
     operator::with_journal(|journal: &mut Journal| {
         let past = Past::of(journal);
         if past.begun.is_none() {

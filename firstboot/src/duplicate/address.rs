@@ -4,36 +4,25 @@
 //! A copy of this machine may have its hardware address, too. That one is heard because it is asked to answer everybody.
 //! It is a doubt and no proof: a network that answers in its machines' stead might say the same.
 
-mod packet;
-mod watch;
-
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd as _;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
-use nix::libc::ETH_P_ARP;
-use nix::sys::socket::{LinkAddr, bind};
-use packet::{Said, question, question_aloud};
+use anyhow::{Context as _, Result};
 use recipes::Mac;
-use ring::rand::{SecureRandom as _, SystemRandom};
-use socket2::{Domain, Protocol, Socket, Type};
 
+use super::packet::{self, Said, question, question_aloud};
+use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 use crate::machine;
-pub(crate) use watch::Watch;
 
 /// How often it is asked: a packet may be lost.
 const TIMES: u32 = 3;
 /// For how long an answer is waited for each time. A neighbour answers in well under a millisecond, a switch that has
 /// to learn first in some.
 const PATIENCE: Duration = Duration::from_millis(40);
-
-/// How many packets are looked at each time: more is a storm, in which nothing can be told.
-const PACKETS: u32 = 1000;
 
 /// For how long an answer holds.
 const FRESH: Duration = Duration::from_secs(5);
@@ -183,30 +172,4 @@ fn second_machine(address: Ipv4Addr, mut nobody: impl FnMut()) -> Result<Second>
         }
     }
     Ok(Second::None)
-}
-
-/// A mark that no other question has.
-fn draw() -> Result<packet::Address> {
-    let mut mark = [0; 6];
-    SystemRandom::new().fill(&mut mark).map_err(|_| anyhow!("the system gives no random numbers"))?;
-    Ok(mark)
-}
-
-fn silence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
-}
-
-/// The interface that has this address.
-fn link_of(address: Ipv4Addr) -> Result<Option<LinkAddr>> {
-    let interface = machine::addresses()?.into_iter().find(|(_, own)| *own == address);
-    let Some((interface, _)) = interface else { return Ok(None) };
-    Ok(machine::links()?.into_iter().find(|(name, _)| *name == interface).map(|(_, link)| link))
-}
-
-/// A socket that sends whole packets on this interface and hears its ARP, without what it sends itself.
-fn open(link: &LinkAddr) -> io::Result<Socket> {
-    let protocol = u16::try_from(ETH_P_ARP).unwrap_or_default().to_be();
-    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
-    bind(socket.as_raw_fd(), link)?;
-    Ok(socket)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use socket2::Socket;
 
 use super::packet::{self, Address, Said, question_aloud};
-use super::{PACKETS, draw, link_of, open, silence};
+use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 
 /// A question that is asked again and again, and an ear for others who ask it.

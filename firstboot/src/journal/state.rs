@@ -1,22 +1,14 @@
 //! What the journal says of this disk.
 
-mod standing;
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use recipes::{ClusterDocument, EtcdVersion, Label};
+use recipes::{EtcdVersion, Label};
 
-use super::decide::Memory;
-use super::epoch::{Epoch, Lives, Nonce};
-use super::ids;
-use super::task::Task;
+use super::event::{Event, Exchange, Told};
+use super::file::{Entry, Journal};
 use crate::data::{Expected, Ids, Inode, Known};
-use crate::journal::{Entry, Event, Exchange, Journal, Told};
-use crate::rotation::Name;
-use crate::steps::etcd_conf::Start;
-
-pub(super) use standing::{Standing, standing};
+use crate::domain::{Lives, Name, Nonce, Start, Task, cluster_id, member_id};
 
 /// What the journal holds that matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -177,7 +169,7 @@ impl Past {
         let urls = |start: &Start| start.members.iter().map(|(_, url)| url.clone()).collect::<Vec<_>>();
         let begun_as = before.as_ref().filter(|start| start.state == "new");
         let old_cluster = old_cluster
-            .or_else(|| begun_as.map(|start| ids::cluster_id(urls(start).iter().map(String::as_str), &start.token)));
+            .or_else(|| begun_as.map(|start| cluster_id(urls(start).iter().map(String::as_str), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
         // Data that was set aside comes back as it was; other data is made anew, and no etcd has used it.
         let returns = self.set_aside.as_ref().filter(|before| before.path == from);
@@ -200,42 +192,14 @@ impl Past {
         let urls = |start: &Start| start.members.iter().map(|(_, url)| url.clone()).collect::<Vec<_>>();
         let own = |start: &Start| {
             let own = start.members.iter().find(|(other, _)| other == name.as_str());
-            own.map(|(_, url)| ids::member_id(url, &start.token))
+            own.map(|(_, url)| member_id(url, &start.token))
         };
-        let cluster = |start: &Start| ids::cluster_id(urls(start).iter().map(String::as_str), &start.token);
+        let cluster = |start: &Start| cluster_id(urls(start).iter().map(String::as_str), &start.token);
         let ids = Ids {
             member: self.member.or_else(|| begun.and_then(own)),
             cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
         };
         Expected { life: self.nonce, made: self.made, known: self.data, ids }
-    }
-
-    /// What a node that was told something remembers.
-    pub(crate) fn told_memory(&self, cluster: &ClusterDocument, name: &Label, told: &Told) -> Memory {
-        let names = cluster.members.iter().map(|member| member.name.clone());
-        let epoch = |(lives, task): &(Lives, Task)| Epoch::new(cluster, lives.clone(), *task);
-        Memory {
-            name: name.clone(),
-            initial: names.filter(|name| !told.without.contains(name)).collect(),
-            without: told.without.clone(),
-            nonce: told.nonce,
-            epochs: self.told_ready.iter().map(epoch).collect(),
-            task: told.task,
-        }
-    }
-
-    /// What a node in this life remembers.
-    pub(crate) fn memory(&self, cluster: &ClusterDocument, name: &Label, nonce: Nonce) -> Memory {
-        let names = cluster.members.iter().map(|member| member.name.clone());
-        let epochs: &[Lives] = if self.nonce == Some(nonce) { &self.ready } else { &[] };
-        Memory {
-            name: name.clone(),
-            initial: names.filter(|name| !self.without.contains(name)).collect(),
-            without: self.without.clone(),
-            nonce,
-            epochs: epochs.iter().map(|lives| Epoch::new(cluster, lives.clone(), Task::New)).collect(),
-            task: Task::New,
-        }
     }
 }
 

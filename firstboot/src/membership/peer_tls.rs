@@ -15,7 +15,7 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
 
-use crate::steps::etcd_conf::PEER;
+use crate::certificates::PEER;
 
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 

@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::upgrade::{self, ClusterVersions, Entry};
 
-use super::plan::Peer;
-use super::pulse::{self, Pulse, Verdict};
-use super::{Patience, Streams, observe, plan};
-use crate::arp::{self, Doubt};
-use crate::barrier::{Asker, Past};
+use super::address::Doubt;
+use super::conflict_monitor::Watch;
+use super::rival_timeout::RivalTimeout;
 use crate::data::Lost;
 use crate::etcd::Credentials;
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::Journal;
+use crate::journal::{Journal, Past};
+use crate::membership::{self, Asker, BETWEEN_LOOKS, Peer, Pulse, Streams, Verdict};
 use crate::paths;
 use crate::say::say;
 
@@ -59,7 +58,7 @@ pub(crate) fn until_missed(identity: &Identity, past: &Past, why: &Lost) -> Resu
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut told = false;
     loop {
-        let (peers, _) = runtime.block_on(observe::others(identity, &asker, &credentials, ANSWER));
+        let (peers, _) = runtime.block_on(membership::others(identity, &asker, &credentials, ANSWER));
         if let Some(why) = not_of_them(&peers, past) {
             return Err(refused(why));
         }
@@ -89,37 +88,37 @@ pub(crate) fn dispel(identity: &Identity, journal: &Journal, doubt: Doubt) -> Re
     if identity.cluster.members.len() == 1 {
         return Err(refused(format!("{doubt}, then `systemctl restart firstboot`")));
     }
-    let watch = arp::Watch::begin(identity.node.address)?;
+    let watch = Watch::begin(identity.node.address)?;
     settle(identity, &Past::of(journal), Some(doubt), watch)
 }
 
 /// Asks until nothing speaks against etcd's start. Where a copy of this machine may just be starting, nothing does only
 /// after a minute in which it was watched for, and not heard.
-fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<arp::Watch>) -> Result<()> {
+fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<Watch>) -> Result<()> {
     let credentials = Credentials::installed()?;
     let asker = Asker::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let quiet = pulse::BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
-    let (mut streams, mut pulse, mut patience) = (Streams::default(), Pulse::default(), Patience::default());
+    let quiet = BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
+    let (mut streams, mut pulse, mut patience) = (Streams::default(), Pulse::default(), RivalTimeout::default());
     let (mut silences, mut told) = (0, false);
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
     let mut member = past.member;
     loop {
-        watch.as_mut().map_or(Ok(()), arp::Watch::look)?;
+        watch.as_mut().map_or(Ok(()), Watch::look)?;
         let begun = Instant::now();
-        let (mut peers, clusters) = runtime.block_on(observe::others(identity, &asker, &credentials, ANSWER));
+        let (mut peers, clusters) = runtime.block_on(membership::others(identity, &asker, &credentials, ANSWER));
         if let Some(why) = not_of_them(&peers, past) {
             return Err(refused(why));
         }
         if past.member.is_some()
             && let Some(obstacle) =
-                upgrade::obstacle(identity.cluster.etcd.version, Entry::Data(None), &plan::versions(&peers))
+                upgrade::obstacle(identity.cluster.etcd.version, Entry::Data(None), &membership::versions(&peers))
         {
             return Err(not_ready(format!("{obstacle}. etcd does not start")));
         }
-        member = member.or_else(|| plan::listed(&peers, own.name.as_str(), &own.peer_url()));
+        member = member.or_else(|| membership::listed(&peers, own.name.as_str(), &own.peer_url()));
         streams.judge(&mut peers, Instant::now());
-        let connected = member.and_then(|member| plan::rival(&peers, member));
+        let connected = member.and_then(|member| membership::rival(&peers, member));
         if doubt.is_none() {
             doubt.clone_from(&connected);
         }
@@ -136,8 +135,9 @@ fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<
         }
         let verdict = match member {
             Some(member) => {
-                let whom = observe::known(identity).into_iter().chain(observe::unknown(identity, &peers)).collect();
-                pulse.look(member, &runtime.block_on(pulse::listen(whom, &asker)))
+                let whom =
+                    membership::known(identity).into_iter().chain(membership::unknown(identity, &peers)).collect();
+                pulse.look(member, &runtime.block_on(membership::listen(whom, &asker)))
             }
             None if peers.is_empty() => Verdict::Unsure,
             None => Verdict::Still,
@@ -194,7 +194,7 @@ pub(crate) async fn removed(
         return Ok(None);
     }
     let asker = Asker::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = observe::others(identity, &asker, credentials, patience).await;
+    let (peers, _) = membership::others(identity, &asker, credentials, patience).await;
     Ok(not_of_them(&peers, &past))
 }
 
@@ -203,5 +203,6 @@ fn not_of_them(peers: &[Peer], past: &Past) -> Option<String> {
     if peers.is_empty() {
         return None;
     }
-    plan::another_cluster(peers, past.cluster).or_else(|| (!plan::lists(peers, own)).then(|| plan::removed(own)))
+    membership::another_cluster(peers, past.cluster)
+        .or_else(|| (!membership::lists(peers, own)).then(|| membership::removed(own)))
 }

@@ -1,0 +1,50 @@
+//! The name of a CA: that is all that a TLS server tells of whom it trusts.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// A CA's name: its subject, DER; in base64 where it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct Name(Vec<u8>);
+
+impl Name {
+    /// From a subject in DER.
+    pub(crate) fn new(der: &[u8]) -> Self {
+        Self(der.to_vec())
+    }
+
+    /// The value of an attribute of a distinguished name, which stands right behind its type (X.520: `id-at` is 55 04).
+    fn attribute(&self, kind: u8) -> Option<String> {
+        let kind = [6, 3, 0x55, 4, kind];
+        let at = self.0.windows(kind.len()).position(|bytes| bytes == kind)?;
+        let [_string, length, rest @ ..] = &self.0[at + kind.len()..] else { return None };
+        let text = std::str::from_utf8(rest.get(..usize::from(*length))?).ok()?;
+        (!text.is_empty() && !text.contains(char::is_control)).then(|| text.to_owned())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        STANDARD.encode(name.0)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = base64::DecodeError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        STANDARD.decode(text).map(Self)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const COMMON_NAME: u8 = 3;
+        const ORGANIZATION: u8 = 10;
+        match self.attribute(COMMON_NAME).or_else(|| self.attribute(ORGANIZATION)) {
+            Some(text) => f.write_str(&text),
+            None => self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
+}

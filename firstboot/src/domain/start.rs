@@ -1,0 +1,35 @@
+//! How etcd comes into its cluster.
+
+use recipes::cluster::Member;
+use recipes::{ClusterDocument, Label};
+
+/// How a member comes into its cluster. etcd reads it only while its data directory is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// `new` or `existing`.
+    pub(crate) state: &'static str,
+    /// `initial-cluster-token`.
+    pub(crate) token: String,
+    /// Names and peer URLs of all members.
+    pub(crate) members: Vec<(String, String)>,
+}
+
+impl Start {
+    /// As one of the initial members of a new cluster.
+    pub(crate) fn new_cluster<'a>(
+        cluster: &ClusterDocument,
+        token: &str,
+        initial: impl Iterator<Item = &'a Label>,
+    ) -> Self {
+        let members = initial.filter_map(|name| cluster.member(name));
+        let members = members.map(|member| (member.name.to_string(), member.peer_url())).collect();
+        Self { state: "new", token: token.to_owned(), members }
+    }
+
+    /// The same for a member that has its log, which is all that etcd goes by then. Should the log be gone, etcd is to join a
+    /// cluster in which it knows nobody to ask, and so ends: "cannot fetch cluster info from peer urls"
+    /// (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
+    pub(crate) fn used_up(&self, own: &Member) -> Self {
+        Self { state: "existing", token: self.token.clone(), members: vec![(own.name.to_string(), own.peer_url())] }
+    }
+}

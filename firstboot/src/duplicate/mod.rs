@@ -1,0 +1,15 @@
+//! Whether a second machine runs with this node's identity.
+//!
+//! `address` asks by ARP for another machine with this node's address, and `conflict_monitor` listens for a copy that asks
+//! at the same moment. `preflight` asks the other members, before etcd starts, what they say of this node's member.
+
+mod address;
+mod conflict_monitor;
+mod packet;
+mod preflight;
+mod rival_timeout;
+mod socket;
+
+pub(crate) use address::{Asked, ask};
+pub(crate) use preflight::{dispel, removed, still_wanted, until_missed};
+pub(crate) use rival_timeout::RivalTimeout;

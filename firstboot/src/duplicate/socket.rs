@@ -1,0 +1,43 @@
+//! A socket that sends and receives ARP on the interface with this node's address.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd as _;
+
+use anyhow::{Result, anyhow};
+use nix::libc::ETH_P_ARP;
+use nix::sys::socket::{LinkAddr, bind};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::packet;
+use crate::machine;
+
+/// How many packets are looked at each time: more is a storm, in which nothing can be told.
+pub(super) const PACKETS: u32 = 1000;
+
+/// A mark that no other question has.
+pub(super) fn draw() -> Result<packet::Address> {
+    let mut mark = [0; 6];
+    SystemRandom::new().fill(&mut mark).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    Ok(mark)
+}
+
+pub(super) fn silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+/// The interface that has this address.
+pub(super) fn link_of(address: Ipv4Addr) -> Result<Option<LinkAddr>> {
+    let interface = machine::addresses()?.into_iter().find(|(_, own)| *own == address);
+    let Some((interface, _)) = interface else { return Ok(None) };
+    Ok(machine::links()?.into_iter().find(|(name, _)| *name == interface).map(|(_, link)| link))
+}
+
+/// A socket that sends whole packets on this interface and hears its ARP, without what it sends itself.
+pub(super) fn open(link: &LinkAddr) -> io::Result<Socket> {
+    let protocol = u16::try_from(ETH_P_ARP).unwrap_or_default().to_be();
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
+    bind(socket.as_raw_fd(), link)?;
+    Ok(socket)
+}

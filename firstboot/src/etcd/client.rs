@@ -1,0 +1,167 @@
+//! A connection to one member, with the calls that firstboot makes.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use http::uri::PathAndQuery;
+use tonic::client::Grpc;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic_prost::ProstCodec;
+
+use super::wire::{self, AlarmMember, HashKv, Member, StatusResponse};
+use crate::{files, paths};
+
+/// How long one call may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The certificates that firstboot shows to etcd.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials(ClientTlsConfig);
+
+impl Credentials {
+    /// Those that the tls step installed.
+    pub(crate) fn installed() -> Result<Self> {
+        let read = |name: &str| files::read(format!("{}/{name}", paths::TLS));
+        let identity = Identity::from_pem(read("client.crt")?, read("client.key")?);
+        let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("ca.crt")?)).identity(identity);
+        Ok(Self(config))
+    }
+}
+
+/// One member, connected to.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(super) channel: Channel,
+}
+
+impl Client {
+    /// Connects to a member's client URL.
+    pub(crate) async fn connect(url: &str, credentials: &Credentials) -> Result<Self> {
+        Self::open(url, credentials, |endpoint| endpoint.timeout(PATIENCE)).await
+    }
+
+    pub(super) async fn open(
+        url: &str,
+        credentials: &Credentials,
+        set: impl FnOnce(Endpoint) -> Endpoint,
+    ) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .with_context(|| format!("{url} is no URL"))?
+            .tls_config(credentials.0.clone())
+            .context("the installed certificates cannot be used")?
+            .connect_timeout(PATIENCE);
+        let endpoint = set(endpoint);
+        // tonic's own limit ends with TCP's handshake. A firewall that comes up in between leaves a connection on which
+        // nothing ever arrives.
+        let connected = tokio::time::timeout(PATIENCE, endpoint.connect()).await;
+        match connected {
+            Ok(Ok(channel)) => Ok(Self { channel }),
+            Ok(Err(error)) => bail!("{}", deepest(&error)),
+            Err(_) => bail!("no TLS handshake with {url} within {} s", PATIENCE.as_secs()),
+        }
+    }
+
+    pub(super) async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        self.call_within(PATIENCE, path, request).await
+    }
+
+    async fn call_within<Q, A>(&self, patience: Duration, path: &'static str, request: Q) -> Result<A>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut grpc = Grpc::new(self.channel.clone());
+        let codec: ProstCodec<Q, A> = ProstCodec::default();
+        let answer = async {
+            grpc.ready().await.map_err(|error| anyhow!("{}", deepest(&error)))?;
+            grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(path), codec)
+                .await
+                .map_err(|status| anyhow!("{}", status.message()))
+        };
+        match tokio::time::timeout(patience, answer).await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => bail!("no answer within {} s", patience.as_secs()),
+        }
+    }
+
+    /// What the member says of itself.
+    pub(crate) async fn status(&self) -> Result<StatusResponse> {
+        self.call("/etcdserverpb.Maintenance/Status", wire::StatusRequest {}).await
+    }
+
+    /// The hash over all that the member has up to a revision. It takes in nothing meanwhile.
+    pub(crate) async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
+        self.call_within(patience, "/etcdserverpb.Maintenance/HashKV", wire::HashKvRequest { revision }).await
+    }
+
+    /// The members, as this one knows them; where `linearizable`, as a quorum does (3.5 and later).
+    pub(crate) async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
+        let request = wire::MemberListRequest { linearizable };
+        let answer: wire::MemberListResponse = self.call("/etcdserverpb.Cluster/MemberList", request).await?;
+        Ok(answer.members)
+    }
+
+    /// Adds a learner, and gives its id. After an error it may have been added all the same.
+    pub(crate) async fn add_learner(&self, peer_url: &str) -> Result<u64> {
+        let request = wire::MemberAddRequest { peer_urls: vec![peer_url.to_owned()], is_learner: true };
+        let answer: wire::MemberAddResponse = self.call("/etcdserverpb.Cluster/MemberAdd", request).await?;
+        Ok(answer.member.context("etcd added a member and did not say which")?.id)
+    }
+
+    /// Removes a member. After an error it may have been removed all the same.
+    pub(crate) async fn remove(&self, id: u64) -> Result<()> {
+        let request = wire::MemberIdRequest { id };
+        self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberRemove", request).await.map(drop)
+    }
+
+    /// Makes a learner a voter. The leader refuses it until the learner is in sync.
+    pub(crate) async fn promote(&self, id: u64) -> Result<()> {
+        let request = wire::MemberIdRequest { id };
+        self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request).await.map(drop)
+    }
+
+    /// Hands the leadership to another voter. Only the leader itself can.
+    pub(crate) async fn move_leader(&self, to: u64) -> Result<()> {
+        let request = wire::MoveLeaderRequest { target: to };
+        self.call::<_, wire::MoveLeaderResponse>("/etcdserverpb.Maintenance/MoveLeader", request).await.map(drop)
+    }
+
+    /// The alarms that are raised.
+    pub(crate) async fn alarms(&self) -> Result<Vec<AlarmMember>> {
+        let answer: wire::AlarmResponse =
+            self.call("/etcdserverpb.Maintenance/Alarm", wire::AlarmRequest::default()).await?;
+        Ok(answer.alarms)
+    }
+
+    /// Reads through raft, as `etcdctl endpoint health` does: only a member with a quorum behind it answers.
+    pub(crate) async fn healthy(&self) -> Result<()> {
+        let request = wire::RangeRequest { key: b"health".to_vec(), ..wire::RangeRequest::default() };
+        match self.call::<_, wire::RangeResponse>("/etcdserverpb.KV/Range", request).await {
+            Ok(_) => Ok(()),
+            // With authentication on the refusal itself has gone through raft.
+            Err(error) if error.to_string().contains("permission denied") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// tonic wraps what went wrong twice; only the innermost says it.
+pub(super) fn deepest(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), deepest)
+}
+
+/// The ids of the cluster and of the member that etcd on this node has.
+///
+/// # Errors
+/// Where etcd does not serve, or has no quorum behind it.
+pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
+    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
+    // Read through raft: a learner says that it must not answer.
+    client.healthy().await?;
+    let header = client.status().await?.header.unwrap_or_default();
+    Ok((header.cluster_id, header.member_id))
+}

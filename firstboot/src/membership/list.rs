@@ -1,0 +1,122 @@
+//! What the other members say of the cluster, and what follows from their member lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use recipes::EtcdVersion;
+use recipes::upgrade::{ClusterVersions, Running};
+
+use crate::etcd::Member;
+
+/// What one member of the living cluster says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Peer {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where it serves clients.
+    pub(crate) url: String,
+    /// The cluster it belongs to.
+    pub(crate) cluster_id: u64,
+    /// All members; read through raft, so that a quorum agrees with it.
+    pub(crate) members: Vec<Member>,
+    /// Its own id.
+    pub(crate) member_id: u64,
+    /// The newest raft entry it has applied.
+    pub(crate) index: u64,
+    /// The version of its etcd.
+    pub(crate) version: EtcdVersion,
+    /// The minor of the version that the cluster has agreed on, as it knows it.
+    pub(crate) agreed: Option<u64>,
+    /// Whether a downgrade is in force.
+    pub(crate) downgrading: bool,
+    /// The size of its database in bytes.
+    pub(crate) database: u64,
+    /// By how many seconds its clock is ahead of this node's.
+    pub(crate) ahead: i64,
+    /// The members it is connected to, with what it has sent to each.
+    pub(crate) connected: BTreeMap<u64, u64>,
+}
+
+/// The members that this node was. A new image may have given it another address; etcd takes two members of one name for
+/// one with two of them.
+pub(crate) fn own<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
+    peer.members.iter().filter(|member| own_names(member, name, url)).collect()
+}
+
+/// Whether a member has this name or this peer URL.
+pub(crate) fn own_names(member: &Member, name: &str, url: &str) -> bool {
+    member.name == name || member.peer_urls.iter().any(|own| own == url)
+}
+
+/// The member that a node of this name and peer URL was, if there is one and no more.
+pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
+    match own(peers.first()?, name, url).as_slice() {
+        [only] => Some(only.id),
+        _ => None,
+    }
+}
+
+/// Who knows this member to be alive, if anybody does: who is connected to it, or itself.
+pub(crate) fn rival(peers: &[Peer], member: u64) -> Option<String> {
+    let witness = peers.iter().find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
+    let listed = witness.members.iter().find(|listed| listed.id == member);
+    Some(format!(
+        "{} is still connected to the member {member:x} at {}, as which this node would start or which it would \
+         replace: is there a second machine with this identity? Switch the wrong one off",
+        witness.name,
+        listed.map_or("", place)
+    ))
+}
+
+pub(crate) fn place(member: &Member) -> &str {
+    member.peer_urls.first().map_or("", String::as_str)
+}
+
+/// Whether any of them has this member in its list.
+pub(crate) fn lists(peers: &[Peer], member: u64) -> bool {
+    peers.iter().any(|peer| peer.members.iter().any(|listed| listed.id == member))
+}
+
+/// What is said of a member that is none any more.
+pub(crate) fn removed(member: u64) -> String {
+    format!(
+        "this node is the member {member:x}, and somebody removed that from the cluster. `firstboot run --rejoin` puts \
+         its data aside and joins again, as a new member; so does a machine that is installed anew"
+    )
+}
+
+/// Why nothing that the others say is of this node's cluster, if so.
+pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<String> {
+    let (own, theirs) = (cluster?, peers.first()?.cluster_id);
+    (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
+        format!(
+            "the others are members of the cluster {theirs:x}, and this node of {own:x}, whose data it holds. Nothing is \
+             done to it. If it is not needed, install the machine anew"
+        )
+    })
+}
+
+/// The voters beside this member that are not well, and learners: one that is being added may be their quorum's next voter.
+pub(crate) fn ill(peers: &[Peer], member: u64) -> Vec<String> {
+    let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
+    let others = peers.iter().flat_map(|peer| &peer.members).filter(|other| other.id != member);
+    let ill = others.filter(|other| other.is_learner || !well.contains(&other.id));
+    ill.map(Member::title).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Whether all have the same member list.
+pub(crate) fn agree(peers: &[Peer]) -> bool {
+    peers.iter().all(|peer| ids(peer) == ids(&peers[0]))
+}
+
+fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
+    peer.members.iter().map(|member| (member.id, member.is_learner, member.peer_urls.as_slice())).collect()
+}
+
+/// What the members say of the cluster's versions.
+pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
+    ClusterVersions {
+        members: peers.iter().map(|peer| Running { name: peer.name.clone(), version: peer.version }).collect(),
+        agreed: peers.iter().filter_map(|peer| peer.agreed).max(),
+        downgrading: peers.iter().any(|peer| peer.downgrading),
+    }
+}

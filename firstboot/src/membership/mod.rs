@@ -1,0 +1,22 @@
+//! The other members: how they are asked, and what follows from what they say.
+//!
+//! `peer_client` asks on the peer port, in the words of `protocol`, with the certificates of `peer_tls`; `peers` asks etcd
+//! on the client port. `list` compares the member lists; `active_streams` and `liveness` tell from etcd's metrics who is
+//! alive.
+
+mod active_streams;
+mod list;
+mod liveness;
+mod peer_client;
+pub(crate) mod peer_tls;
+mod peers;
+pub(crate) mod protocol;
+
+pub(crate) use active_streams::Streams;
+pub(crate) use list::{
+    Peer, agree, another_cluster, ill, listed, lists, own, own_names, place, removed, rival, versions,
+};
+pub(crate) use liveness::{BETWEEN_LOOKS, Pulse, Verdict, listen};
+pub(crate) use peer_client::{Asker, Heard};
+pub(crate) use peers::{PATIENCE, known, others, unknown};
+pub(crate) use protocol::{Announcement, Phase, Words};

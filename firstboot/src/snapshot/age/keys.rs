@@ -1,0 +1,89 @@
+//! What both directions share: the file's key and how further keys are derived from it.
+
+use std::fmt;
+use std::io::{self, Error, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use ring::aead::{CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::hkdf;
+use x25519_dalek::x25519;
+
+use crate::exit::refused;
+use crate::files;
+
+/// What a file begins with.
+pub(in crate::snapshot) const MAGIC: &[u8] = b"age-encryption.org/v1\n";
+
+const LABEL: &[u8] = b"age-encryption.org/v1/X25519";
+
+/// No file of identities is as large.
+const LIMIT: u64 = 256 << 10;
+
+pub(super) type FileKey = [u8; 16];
+
+/// Secret keys that open what was encrypted for them.
+pub(crate) struct Identities(pub(super) Vec<[u8; 32]>);
+
+// They are printed nowhere.
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} identities", self.0.len())
+    }
+}
+
+impl Identities {
+    /// Those in a file as `age-keygen` makes it, which nobody but its owner may read.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let about = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+        if about.mode() & 0o077 != 0 {
+            return Err(refused(format!(
+                "others than its owner can get at {}, which holds secret keys: chmod 600 it",
+                path.display()
+            )));
+        }
+        let text = String::from_utf8(files::read_bounded(path, LIMIT)?).unwrap_or_default();
+        Self::parse(&text).map_err(|why| refused(format!("{}: {why}", path.display())))
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut keys = Vec::new();
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+            if !line.is_empty() && !line.starts_with('#') {
+                // The line itself is secret.
+                keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
+                    format!("line {number}: expected an identity as `age-keygen` makes it, AGE-SECRET-KEY-1…")
+                })?);
+            }
+        }
+        if keys.is_empty() { Err("there is no identity in it".to_owned()) } else { Ok(Self(keys)) }
+    }
+}
+
+/// A key of 32 bytes that follows from another.
+pub(super) fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
+    // It fails for more than 255 digests' length only.
+    let _ = salt.extract(secret).expand(&[info], hkdf::HKDF_SHA256).and_then(|key| key.fill(&mut out));
+    out
+}
+
+pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
+    UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| Error::other("no key of 32 bytes"))
+}
+
+/// What seals the key of one recipient; nothing where their keys make no secret, as no honest ones do.
+pub(super) fn wrapping(own: [u8; 32], theirs: [u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> Option<[u8; 32]> {
+    let shared = x25519(own, theirs);
+    (shared != [0; 32]).then(|| derived(&shared, &[*share, *recipient].concat(), LABEL))
+}
+
+pub(super) fn zero() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
+}
+
+pub(super) fn wrong(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidData, why)
+}

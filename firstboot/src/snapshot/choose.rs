@@ -1,0 +1,73 @@
+//! Which of all members a snapshot is taken from, where the operator leaves the choice to firstboot.
+
+use anyhow::{Context as _, Result};
+use recipes::ClusterDocument;
+
+use super::agreement::Agreement;
+use super::source::Source;
+use crate::etcd::{Credentials, StatusResponse};
+use crate::exit::not_ready;
+
+/// The best of all members that have what the majority has.
+pub(super) async fn best_member(
+    cluster: &ClusterDocument,
+    credentials: &Credentials,
+    agreement: &Agreement,
+) -> Result<Source> {
+    let mut found = Vec::new();
+    let mut silent = Vec::new();
+    for member in &cluster.members {
+        let asked = async {
+            let source = Source::at(Some(&member.client_url()), credentials).await?;
+            source.client.healthy().await?;
+            anyhow::Ok(source)
+        };
+        match asked.await {
+            Ok(source) if agreement.has_majority() && agreement.apart(&source).is_some() => {
+                silent.extend(agreement.apart(&source));
+            }
+            Ok(source) => found.push(source),
+            Err(error) => silent.push(format!("{}: {error:#}", member.name)),
+        }
+    }
+    let ranks: Vec<MemberRank> = found.iter().map(|source| MemberRank::of(&source.status)).collect();
+    let best = choose(&ranks).with_context(|| silent.join("; "));
+    let best = best.map_err(|error| not_ready(format!("no member is healthy: {error:#}")))?;
+    Ok(found.swap_remove(best))
+}
+
+/// What makes one member better than another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MemberRank {
+    leader: bool,
+    learner: bool,
+    revision: i64,
+}
+
+impl MemberRank {
+    fn of(status: &StatusResponse) -> Self {
+        let header = status.header.unwrap_or_default();
+        Self { leader: status.leader == header.member_id, learner: status.is_learner, revision: header.revision }
+    }
+}
+
+/// A voter; rather not the leader, which has work enough; of those the one with the newest revision.
+fn choose(members: &[MemberRank]) -> Option<usize> {
+    let voters = members.iter().enumerate().filter(|(_, member)| !member.learner);
+    voters.max_by_key(|(_, member)| (!member.leader, member.revision)).map(|(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_with_the_newest_revision_is_taken() {
+        let follower = |revision| MemberRank { leader: false, learner: false, revision };
+        let leader = MemberRank { leader: true, learner: false, revision: 9 };
+        let learner = MemberRank { leader: false, learner: true, revision: 9 };
+        assert_eq!(choose(&[leader, follower(7), follower(8), learner]), Some(2));
+        assert_eq!(choose(&[leader, learner]), Some(0));
+        assert_eq!(choose(&[learner]), None);
+    }
+}

@@ -1,0 +1,20 @@
+//! Runs a program of the operating system.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Runs a program of the system's own.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let words = || format!("{program} {}", arguments.join(" "));
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run `{}`", words()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`{}` failed ({}): {}", words(), output.status, said.trim());
+    }
+    Ok(())
+}
