@@ -62,9 +62,11 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
             let seen = Seen::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &seen, None) {
                 Verdict::Begun(known) => {
+                    // Before the journal says that it was: a run that is cut short here does it again.
+                    if let (Some(life), Ok(log)) = (past.nonce, seen.log) {
+                        Progress::starting(life, log).write()?;
+                    }
                     journal.add(Event::DataBegun(known))?;
-                    let (Some(life), Ok(log)) = (past.nonce, seen.log) else { continue };
-                    Progress::starting(life, log).write()?;
                 }
                 Verdict::Lost(why) => return Err(not_ready(format!("{}: {why}", paths::DATA))),
                 _ => {}

@@ -40,7 +40,9 @@ pub fn configure(provisioning: &Provisioning, host: &Host, state: &str) -> Resul
     let conf: Vec<String> = pairs.iter().map(|(key, value)| format!("ETCD_{key}={value}\n")).collect();
     host.write("/etc/etcd/etcd.conf", conf.concat(), 0o644)?;
     let unit = host.read("/etc/systemd/system/etcd.service")?;
-    let unit: Vec<&str> = unit.lines().filter(|line| !line.contains("/firstboot")).collect();
+    let is_start = |line: &str| line.starts_with("ExecStart=");
+    let unit = unit.lines().map(|line| if is_start(line) { "ExecStart=/usr/local/bin/etcd" } else { line });
+    let unit: Vec<&str> = unit.filter(|line| !line.contains("/firstboot")).collect();
     host.write("/etc/systemd/system/etcd.service", unit.join("\n").replace("firstboot.service", ""), 0o644)?;
     fs::remove_file(host.path("/etc/systemd/system/multi-user.target.wants/firstboot.service"))?;
     // The root of the volume is root's: tmpfiles.d sees to that at each boot.

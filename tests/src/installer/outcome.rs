@@ -79,7 +79,8 @@ pub(super) fn end(stage: &Stage<'_>, installation: &mut Installation, ended: Res
 
 /// What comes of a machine of which this was asked, with the reason why the installation did not finish.
 fn outcome(unfinished: Option<&str>, words: &str) -> Outcome {
-    if !words.contains("reboot") && !words.contains("restart") {
+    let asked = words.trim_start_matches("reboot(2): ");
+    if !asked.contains("reboot") && !asked.contains("restart") {
         return Outcome::PoweredOff(words.to_owned());
     }
     unfinished.map_or(Outcome::Installed, |reason| Outcome::Restarted(reason.to_owned()))

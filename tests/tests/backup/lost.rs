@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::thread::sleep;
 use std::time::Duration;
@@ -57,7 +58,7 @@ fn free(db: &[u8]) -> Result<u64> {
 }
 
 /// While the member lives on: it remembers what its file has lost.
-pub(crate) fn lost_pages(host: &Host) -> Result<()> {
+pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let put = |from: u32| -> Result<()> {
         for nth in from..from + 15 {
             etcdctl(host, &format!("put lost/{nth} {}", "x".repeat(100)))?;
@@ -79,8 +80,12 @@ pub(crate) fn lost_pages(host: &Host) -> Result<()> {
     let file = File::options().write(true).open(host.path(DB))?;
     file.write_all_at(&old, at(place) as u64)?;
     file.write_all_at(&place.to_le_bytes(), pointer as u64)?;
-    let taken = host.run(&["firstboot", "snapshot", "/root/lost.db"])?;
+    let differs = host.run(&["firstboot", "snapshot", "/root/lost.db"])?;
+    // A member that is named is not held against the others before.
+    let endpoint = format!("https://{address}:2379");
+    let taken = host.run(&["firstboot", "snapshot", "--endpoint", &endpoint, "/root/lost.db"])?;
     file.write_all_at(&now[pointer..pointer + 8], pointer as u64)?;
+    ensure!(differs.code() == 3 && differs.stderr.contains("[members-differ]"), "{differs:?}");
     ensure!(taken.code() == 3 && taken.stderr.contains("was at revision"), "{taken:?}");
     ensure!(!names(host, "/root")?.iter().any(|name| name.contains("lost")), "{:?}", names(host, "/root")?);
     host.check(&["firstboot", "snapshot", "/root/lost.db"]).map(drop)

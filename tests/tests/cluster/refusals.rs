@@ -232,7 +232,7 @@ fn wrong_overlay() -> Result<()> {
     ensure!(log.contains("this kickstart wants") && log.contains("INSTALLATION FAILED"), "{log}");
     ensure!(!host.path("/usr/local/bin/etcd").exists(), "something of a wrong overlay was unpacked");
     ensure!(!host.path("/etc/firstboot/installed").exists());
-    ensure!(host.read("/etc/issue")?.contains("Not an etcd node"));
+    ensure!(host.read("/etc/issue")?.contains("not an etcd node"));
     Ok(())
 }
 
