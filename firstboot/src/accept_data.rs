@@ -7,22 +7,22 @@ use anyhow::Result;
 
 use crate::data::{Expected, Seen, Verdict, judge};
 use crate::exit::refused;
-use crate::journal::{Event, Journal, Past};
+use crate::journal::{Event, Journal, NodeState};
 use crate::node::identify;
 use crate::operator::{self, UNIT};
-use crate::say::say;
+use crate::output::say;
 use crate::{files, paths, release};
 
 /// Writes that down, if the data is this member's at all; firstboot.service then goes on with it.
 pub(crate) fn accept() -> Result<()> {
     let (identity, _) = identify()?;
     operator::with_journal(|journal: &mut Journal| {
-        let past = Past::of(journal);
-        if past.begun.is_none() {
+        let state = NodeState::of(journal);
+        if state.begun.is_none() {
             return Err(refused("etcd has not begun on this disk, so no data is known to be this member's"));
         }
         release::halt()?;
-        let known = past.expected(&identity.node.name);
+        let known = state.expected(&identity.node.name);
         let ids = known.known.map_or(known.ids, |known| known.ids());
         match judge(&Expected { ids, ..Expected::default() }, &Seen::at(Path::new(paths::DATA))?, None) {
             Verdict::Begun(_) => {}

@@ -6,18 +6,18 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::files::{Folder, Wanted};
+use crate::files::{DesiredDir, DesiredFile};
 use crate::interface::Interface;
-use crate::say::say;
+use crate::output::say;
 use crate::system_command::run;
 
 /// One change. Each can be made twice.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// A folder is made, or its mode or owner mended.
-    Folder(Folder),
+    Folder(DesiredDir),
     /// A file is written.
-    File(Wanted),
+    File(DesiredFile),
     /// The running kernel's host name; /etc/hostname is a file like others.
     Hostname(String),
     /// An interface gets the node's address.
@@ -80,11 +80,11 @@ impl fmt::Display for Change {
 }
 
 /// The change that makes a file what it shall be; none where it is.
-pub(crate) fn file(wanted: Wanted) -> Result<Option<Change>> {
-    Ok(if wanted.stands()? { None } else { Some(Change::File(wanted)) })
+pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
+    Ok(if wanted.is_current()? { None } else { Some(Change::File(wanted)) })
 }
 
 /// The change that makes a folder what it shall be; none where it is.
-pub(crate) fn folder(wanted: Folder) -> Result<Option<Change>> {
-    Ok(if wanted.stands()? { None } else { Some(Change::Folder(wanted)) })
+pub(crate) fn folder(wanted: DesiredDir) -> Result<Option<Change>> {
+    Ok(if wanted.is_current()? { None } else { Some(Change::Folder(wanted)) })
 }

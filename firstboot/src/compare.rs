@@ -110,7 +110,7 @@ async fn ask(voters: &[Voter], credentials: &Credentials, revision: i64) -> Resu
     let mut answers = Vec::new();
     for voter in voters {
         let asked =
-            async { Client::connect_wide(&voter.endpoint, credentials).await?.hash_kv(revision, PATIENCE).await };
+            async { Client::connect_bulk(&voter.endpoint, credentials).await?.hash_kv(revision, PATIENCE).await };
         let answer = asked.await.map_err(|error| anyhow::anyhow!("{}: {error:#}", voter.name))?;
         answers.push((voter.name.clone(), answer));
     }

@@ -8,9 +8,9 @@ use recipes::Label;
 use crate::barrier::{objection, too_late};
 use crate::exit::refused;
 use crate::identity;
-use crate::journal::{Event, Past};
+use crate::journal::{Event, NodeState};
 use crate::operator::{self, UNIT};
-use crate::say::say;
+use crate::output::say;
 
 /// Writes down whom the cluster shall begin without; firstboot.service then goes on with that.
 pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
@@ -20,8 +20,8 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
             Event::Accepted { name, .. } => Some(name.clone()),
             _ => None,
         });
-        let past = Past::of(journal);
-        if let Some(why) = too_late(&past).or_else(|| objection(names, &cluster, own.as_ref(), &past)) {
+        let state = NodeState::of(journal);
+        if let Some(why) = too_late(&state).or_else(|| objection(names, &cluster, own.as_ref(), &state)) {
             return Err(refused(why));
         }
         journal.add(Event::Without { names: names.clone() })

@@ -25,35 +25,35 @@ impl From<Exit> for ExitCode {
 
 /// An error that knows which exit code it ends with. The first one in an error's chain decides.
 #[derive(Debug)]
-pub(crate) struct Stop {
+pub(crate) struct ExitError {
     pub(crate) exit: Exit,
     message: String,
 }
 
-impl std::fmt::Display for Stop {
+impl std::fmt::Display for ExitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Stop {}
+impl std::error::Error for ExitError {}
 
 /// An error that ends with [`Exit::Refused`].
 pub(crate) fn refused(message: impl Into<String>) -> anyhow::Error {
-    Stop { exit: Exit::Refused, message: message.into() }.into()
+    ExitError { exit: Exit::Refused, message: message.into() }.into()
 }
 
 /// An error that ends with [`Exit::NotReady`].
 pub(crate) fn not_ready(message: impl Into<String>) -> anyhow::Error {
-    Stop { exit: Exit::NotReady, message: message.into() }.into()
+    ExitError { exit: Exit::NotReady, message: message.into() }.into()
 }
 
 /// An error that ends with [`Exit::Failed`].
 pub(crate) fn failed(message: impl Into<String>) -> anyhow::Error {
-    Stop { exit: Exit::Failed, message: message.into() }.into()
+    ExitError { exit: Exit::Failed, message: message.into() }.into()
 }
 
 /// The exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<Stop>().map_or(Exit::Failed, |stop| stop.exit)
+    error.downcast_ref::<ExitError>().map_or(Exit::Failed, |stop| stop.exit)
 }

@@ -9,8 +9,8 @@ use time::macros::format_description;
 
 use crate::data::Known;
 use crate::exit::Exit;
-use crate::journal::{Entry, Event, Exchange, Line, lines};
-use crate::say::show;
+use crate::journal::{DataSwap, Entry, Event, Line, lines};
+use crate::output::show;
 use crate::{files, paths};
 
 /// What the command line says.
@@ -35,7 +35,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
 
 /// One line of the journal, for programs.
 #[derive(Debug, Serialize)]
-struct Told<'a> {
+struct ExplainRow<'a> {
     line: usize,
     state: &'static str,
     #[serde(flatten)]
@@ -45,7 +45,7 @@ struct Told<'a> {
     text: String,
 }
 
-fn for_programs(story: &[Line]) -> Vec<Told<'_>> {
+fn for_programs(story: &[Line]) -> Vec<ExplainRow<'_>> {
     let mut told = Vec::new();
     for (at, line) in story.iter().enumerate() {
         let (state, entry, text) = match line {
@@ -54,7 +54,7 @@ fn for_programs(story: &[Line]) -> Vec<Told<'_>> {
             Line::Damaged => ("damaged", None, DAMAGED.to_owned()),
         };
         let time = entry.and_then(|entry| moment(entry)?.format(&Rfc3339).ok());
-        told.push(Told { line: at + 1, state, entry, time, text });
+        told.push(ExplainRow { line: at + 1, state, entry, time, text });
     }
     told
 }
@@ -114,17 +114,17 @@ fn sentence(event: &Event) -> String {
         Event::Without { names } => {
             format!("The operator said that the cluster shall begin without {}.", list(names.iter()))
         }
-        Event::Life { nonce } => format!("etcd's disk was found empty; its life {nonce} began."),
-        Event::Ready { lives, task } => {
-            let seen = if task.is_new() { "empty" } else { "told the same" };
+        Event::Life { disk_id } => format!("etcd's disk was found empty; its life {disk_id} began."),
+        Event::Ready { disk_ids, mode } => {
+            let seen = if mode.is_new() { "empty" } else { "told the same" };
             format!(
                 "All initial members were seen {seen} ({}); this node was ready to begin with them.",
-                list(lives.keys())
+                list(disk_ids.keys())
             )
         }
-        Event::Told(told) => format!("The operator said that this node shall {}.", told.task),
+        Event::RestoreOrdered(told) => format!("The operator said that this node shall {}.", told.mode),
         Event::Exchange(exchange) => {
-            let Exchange { cluster, aside, .. } = exchange.as_ref();
+            let DataSwap { cluster, aside, .. } = exchange.as_ref();
             let old = aside.as_ref().map_or_else(
                 || "which had none".to_owned(),
                 |aside| format!("and what was there to go to {}", aside.display()),
@@ -201,18 +201,19 @@ mod tests {
 
     use super::*;
     use crate::data::{Directories, Inode};
-    use crate::domain::{Lives, Name, Nonce, Task};
+    use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
     use crate::journal;
     use crate::machine::Machine;
 
     fn events() -> Vec<(Event, &'static str)> {
         let name: Label = "etcd-3".parse().unwrap();
-        let lives = Lives::from([(name.clone(), Nonce::of(1))]);
+        let disk_ids = DiskIds::from([(name.clone(), DiskId::of(1))]);
         let members = vec![("etcd-3".to_owned(), "https://10.0.0.3:2380".to_owned())];
         let token = "demo-1".to_owned();
-        let task = Task::Rollback { cluster: 0xc };
-        let told = journal::Told { nonce: Nonce::of(2), task, without: BTreeSet::new(), source: None, until: 0 };
-        let exchange = Exchange {
+        let mode = BootstrapMode::Rollback { cluster: 0xc };
+        let told =
+            journal::RestoreOrder { disk_id: DiskId::of(2), mode, without: BTreeSet::new(), source: None, until: 0 };
+        let exchange = DataSwap {
             from: "/var/lib/etcd/restore/demo-r".into(),
             aside: Some("/var/lib/etcd/aside/x".into()),
             token: token.clone(),
@@ -227,12 +228,12 @@ mod tests {
         vec![
             (Event::Accepted { name: name.clone(), machine: Machine::default() }, "accepted as etcd-3"),
             (Event::Without { names: BTreeSet::from([name]) }, "without etcd-3"),
-            (Event::Life { nonce: Nonce::of(1) }, "found empty"),
-            (Event::Ready { lives: lives.clone(), task: Task::New }, "seen empty (etcd-3)"),
-            (Event::Ready { lives, task }, "told the same (etcd-3)"),
-            (Event::Told(Box::new(told)), "shall return to the cluster c"),
+            (Event::Life { disk_id: DiskId::of(1) }, "found empty"),
+            (Event::Ready { disk_ids: disk_ids.clone(), mode: BootstrapMode::New }, "seen empty (etcd-3)"),
+            (Event::Ready { disk_ids, mode }, "told the same (etcd-3)"),
+            (Event::RestoreOrdered(Box::new(told)), "shall return to the cluster c"),
             (Event::Exchange(Box::new(exchange.clone())), "to go to /var/lib/etcd/aside/x"),
-            (Event::Exchange(Box::new(Exchange { aside: None, ..exchange })), "which had none"),
+            (Event::Exchange(Box::new(DataSwap { aside: None, ..exchange })), "which had none"),
             (Event::Exchanged, "It was"),
             (Event::GivenUp, "go on with the data it had"),
             (
@@ -247,8 +248,8 @@ mod tests {
             (Event::DataBegun(known), "as the member ab of the cluster c"),
             (Event::DataAccepted, "holds this member's newest data"),
             (Event::Promote { member: 0xab }, "learner ab"),
-            (Event::Trust { authorities: [Name::of("a"), Name::of("b")].into() }, "to trust a, b"),
-            (Event::Show { authorities: [Name::of("b")].into() }, "others trusted b"),
+            (Event::Trust { authorities: [CaSubject::of("a"), CaSubject::of("b")].into() }, "to trust a, b"),
+            (Event::Show { authorities: [CaSubject::of("b")].into() }, "others trusted b"),
             (Event::Leave { member: 0xab }, "ab, shall leave"),
             (Event::Stay { member: 0xab }, "goes on as a member"),
             (Event::Left { member: 0xab }, "etcd was to stay down"),

@@ -3,7 +3,7 @@
 
 mod about;
 mod dir;
-pub(crate) mod part;
+pub(crate) mod partial_file;
 mod tree;
 
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use recipes::Sha256;
 
-pub(crate) use about::{About, Kind, Stamp};
+pub(crate) use about::{About, FileFingerprint, Kind};
 pub(crate) use dir::Dir;
 
 /// User and group of etcd, fixed by the kickstart so that the same image fits every node.
@@ -24,7 +24,7 @@ pub(crate) const ROOT: (u32, u32) = (0, 0);
 
 /// A file as it shall be.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct DesiredFile {
     pub(crate) path: PathBuf,
     pub(crate) content: Vec<u8>,
     pub(crate) mode: u32,
@@ -32,13 +32,13 @@ pub(crate) struct Wanted {
 }
 
 // Contents may be private keys.
-impl std::fmt::Debug for Wanted {
+impl std::fmt::Debug for DesiredFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({} bytes, {:04o})", self.path.display(), self.content.len(), self.mode)
     }
 }
 
-impl Wanted {
+impl DesiredFile {
     /// A file of root's that everybody may read.
     pub(crate) fn new(path: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
         Self { path: path.into(), content: content.into(), mode: 0o644, owner: ROOT }
@@ -50,7 +50,7 @@ impl Wanted {
     }
 
     /// Whether the disk holds it already, to the byte, the mode and the owner.
-    pub(crate) fn stands(&self) -> Result<bool> {
+    pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else { return Ok(false) };
         if there.kind != Kind::File {
             bail!("{} is {}, not a regular file; move it away", self.path.display(), there.kind);
@@ -98,20 +98,20 @@ pub(crate) fn sync(folder: &Path) -> io::Result<()> {
 
 /// A folder as it shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Folder {
+pub(crate) struct DesiredDir {
     pub(crate) path: PathBuf,
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
 }
 
-impl Folder {
+impl DesiredDir {
     /// A folder of this mode and owner.
     pub(crate) fn new(path: impl Into<PathBuf>, mode: u32, owner: (u32, u32)) -> Self {
         Self { path: path.into(), mode, owner }
     }
 
     /// Whether it is there, with this mode and owner.
-    pub(crate) fn stands(&self) -> Result<bool> {
+    pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else { return Ok(false) };
         if there.kind != Kind::Directory {
             bail!("{} is {}, not a folder; move it away", self.path.display(), there.kind);
@@ -170,7 +170,7 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Of the file at a path, which changes when the file is replaced or rewritten.
-pub(crate) fn stamp(path: &Path) -> Result<Stamp> {
+pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
     let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));
     let there = looked.and_then(|there| there.ok_or_else(|| io::ErrorKind::NotFound.into()));
     Ok(there.with_context(|| format!("cannot look at {}", path.display()))?.stamp())
@@ -193,8 +193,8 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Gives a folder and all that lies in it to an owner, narrow, and makes all of it durable. Only root may be able to reach it.
-pub(crate) fn settle(folder: &Path, owner: (u32, u32)) -> Result<()> {
-    let settled = Dir::open(folder).and_then(|folder| folder.settle(owner));
+pub(crate) fn chown_and_sync(folder: &Path, owner: (u32, u32)) -> Result<()> {
+    let settled = Dir::open(folder).and_then(|folder| folder.chown_and_sync(owner));
     settled.with_context(|| format!("cannot settle {}", folder.display()))
 }
 

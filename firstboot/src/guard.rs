@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::data::{Progress, Seen, Verdict, flush_log, judge};
 use crate::exit::refused;
-use crate::journal::{Volume, volume};
+use crate::journal::{DiskIdFile, disk_id_file};
 use crate::lock::Lock;
 use crate::operator::UNIT;
 use crate::{paths, release, systemd};
@@ -43,7 +43,7 @@ fn check() -> Result<()> {
     let path = Path::new(paths::DATA);
     let expected = release::permit()?.context("firstboot has not let etcd start in this boot")?;
     let life = expected.life.context("firstboot let etcd start without a life of its disk")?;
-    if volume(Some(life))? != Volume::Known {
+    if disk_id_file(Some(life))? != DiskIdFile::Matches {
         return Err(refused(format!("{} is not on the volume that firstboot let etcd start on", paths::DATA)));
     }
     let seen = Seen::at(path)?;

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::backoff::pause;
 use crate::data::{self, Contents, Progress, Seen, Verdict, contents, judge};
 use crate::etcd::{Credentials, probe_local};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Past};
-use crate::pause::pause;
-use crate::say::say;
+use crate::journal::{Event, Journal, NodeState};
+use crate::output::say;
 use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, release};
 
@@ -56,14 +56,14 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
 /// vote after that: whatever a voter acknowledges, its data is known by then.
 fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
-    while Past::of(journal).data.is_none() {
-        let past = Past::of(journal);
+    while NodeState::of(journal).data.is_none() {
+        let past = NodeState::of(journal);
         if contents(Path::new(paths::DATA))? == Contents::Log {
             let seen = Seen::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &seen, None) {
                 Verdict::Begun(known) => {
                     // Before the journal says that it was: a run that is cut short here does it again.
-                    if let (Some(life), Ok(log)) = (past.nonce, seen.log) {
+                    if let (Some(life), Ok(log)) = (past.disk_id, seen.log) {
                         Progress::starting(life, log).write()?;
                     }
                     journal.add(Event::DataBegun(known))?;
@@ -80,7 +80,7 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
         }
         std::thread::sleep(LOOK);
     }
-    let past = Past::of(journal);
+    let past = NodeState::of(journal);
     release::renew(&past.expected(&identity.node.name))?;
     past.begun.iter().try_for_each(|start| configure(identity, start, past.data.is_some()))
 }
@@ -101,7 +101,7 @@ async fn become_healthy(
             Err(error) => error,
         };
         if asked.elapsed() > BETWEEN_ROLL_CALLS {
-            if !data::is_in_place(&Past::of(journal).expected(&identity.node.name))? {
+            if !data::is_in_place(&NodeState::of(journal).expected(&identity.node.name))? {
                 return Err(not_ready(format!("{} is not the data that etcd had when it started", paths::DATA)));
             }
             if let Some(why) = duplicate::removed(identity, journal, credentials, BETWEEN_ROLL_CALLS).await? {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::files::Wanted;
+use crate::files::DesiredFile;
 use crate::system_command::run;
 
 /// An interface as it shall be.
@@ -40,9 +40,9 @@ impl Interface {
     /// Writes it for the next boots, and sets it for this one.
     pub(crate) fn bring_up(&self) -> Result<()> {
         let folder = Path::new("/etc/sysconfig/network-scripts");
-        crate::files::Folder::new(folder, 0o755, crate::files::ROOT).make()?;
+        crate::files::DesiredDir::new(folder, 0o755, crate::files::ROOT).make()?;
         let path = folder.join(format!("ifcfg-{}", self.name));
-        Wanted::new(&path, self.ifcfg()).write()?;
+        DesiredFile::new(&path, self.ifcfg()).write()?;
         if Path::new("/usr/bin/nmcli").exists() {
             run("nmcli", &["connection", "load", &path.display().to_string()])?;
             return run("nmcli", &["connection", "up", "ifname", &self.name]);

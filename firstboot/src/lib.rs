@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod accept_data;
+mod backoff;
 mod barrier;
 mod certificates;
 mod change;
@@ -26,7 +27,10 @@ mod explain;
 mod files;
 mod guard;
 mod health;
+#[cfg(test)]
+mod idempotence_tests;
 mod identity;
+mod image_integrity;
 mod interface;
 mod journal;
 mod leave;
@@ -36,8 +40,8 @@ mod membership;
 mod metadata;
 mod node;
 mod operator;
+mod output;
 mod paths;
-mod pause;
 mod rebuild;
 mod rejoin;
 mod release;
@@ -45,15 +49,11 @@ mod report;
 mod restore;
 mod rotation;
 mod run;
-mod say;
 mod snapshot;
-mod stamp;
 mod status;
 mod steps;
 mod system_command;
 mod systemd;
-#[cfg(test)]
-mod twice;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
         Command::Leave(options) => leave::command(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
         Command::Explain(options) => explain::run(&options),
-        Command::Image => stamp::prove().map(|()| None),
+        Command::Image => image_integrity::prove().map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
         Command::Exec(options) => exec::run(&options).map(|()| None),
         Command::Guard(options) => guard::run(&options).map(|()| None),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::exit::not_ready;
-use crate::files::{self, Folder};
+use crate::files::{self, DesiredDir};
 use crate::paths;
 
 /// Held while firstboot works; the kernel releases it with the process.
@@ -23,7 +23,7 @@ impl Lock {
 
     /// Takes it, or says that another has it.
     pub(crate) fn take() -> Result<Self> {
-        Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;
+        DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
         let file = File::options().create(true).append(true).open(paths::LOCK);
         let file = file.with_context(|| format!("cannot open {}", paths::LOCK))?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|_| {

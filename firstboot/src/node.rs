@@ -4,21 +4,21 @@ use anyhow::Result;
 use recipes::Label;
 
 use crate::exit::refused;
-use crate::files::{self, Wanted};
+use crate::files::{self, DesiredFile};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::machine::Machine;
-use crate::say::say;
-use crate::{metadata, paths, rotation, stamp};
+use crate::output::say;
+use crate::{image_integrity, metadata, paths, rotation};
 
 /// What this node is, and who.
 pub(crate) fn identify() -> Result<(Identity, Machine)> {
-    stamp::check()?;
+    image_integrity::check()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
     let found = metadata::find(&cluster.metadata, &machine)?;
     let mut identity = identity::verify(found, &identity::trusted()?, cluster, &machine)?;
-    rotation::hold_back(&mut identity, &Journal::look(paths::JOURNAL)?)?;
+    rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
     Ok((identity, machine))
 }
 
@@ -46,14 +46,14 @@ pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Jou
 }
 
 /// Takes the identity on, once and for all.
-pub(crate) fn accept(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
+pub(crate) fn adopt_identity(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
     if accepted(journal).is_none() {
         let node = &identity.node;
         say(format!("this is {} of cluster {} ({machine})", node.name, node.cluster));
         journal.add(Event::Accepted { name: node.name.clone(), machine: machine.clone() })?;
     }
-    let kept = Wanted::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?).mode(0o600, files::ROOT);
-    if !kept.stands()? {
+    let kept = DesiredFile::new(paths::ACCEPTED, serde_json::to_vec(&identity.envelope)?).mode(0o600, files::ROOT);
+    if !kept.is_current()? {
         kept.write()?;
     }
     Ok(())

@@ -3,21 +3,21 @@
 use anyhow::Result;
 
 use crate::exit::refused;
-use crate::journal::{Event, Past, Word};
+use crate::journal::{Event, MembershipIntent, NodeState};
 use crate::leave;
 use crate::node::identify;
 use crate::operator::{self, UNIT};
-use crate::say::say;
+use crate::output::say;
 
 /// Writes that down, if it is so; firstboot.service puts the old data aside and goes the way of a node with a new disk.
 pub(crate) fn record() -> Result<()> {
     let (identity, _) = identify()?;
     operator::with_journal(|journal| {
-        let member = match Past::of(journal).word {
-            Word::Rejoin => return Ok(()),
+        let member = match NodeState::of(journal).intent {
+            MembershipIntent::Rejoining => return Ok(()),
             // Who left was removed, whether anybody can be asked or not.
-            Word::Left(member) => member,
-            Word::None | Word::Leave(_) => {
+            MembershipIntent::Left(member) => member,
+            MembershipIntent::None | MembershipIntent::Leaving(_) => {
                 let member = leave::own(journal)?;
                 if !leave::is_removed(&identity, journal, member)? {
                     return Err(refused(format!(

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::data::Expected;
-use crate::files::{self, Folder, Wanted};
+use crate::files::{self, DesiredDir, DesiredFile};
 use crate::{paths, systemd};
 
 const UNIT: &str = "etcd.service";
@@ -13,7 +13,7 @@ const UNIT: &str = "etcd.service";
 /// Says that etcd may start on data like this. It is started by hand too, for the case that systemd passed it over in an
 /// earlier try.
 pub(crate) fn release(expected: &Expected) -> Result<()> {
-    Folder::new("/run/firstboot", 0o755, files::ROOT).make()?;
+    DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     renew(expected)?;
     systemd::ready();
     systemd::start(UNIT)
@@ -21,8 +21,8 @@ pub(crate) fn release(expected: &Expected) -> Result<()> {
 
 /// Says on what data etcd may start from now on.
 pub(crate) fn renew(expected: &Expected) -> Result<()> {
-    let permit = Wanted::new(paths::READY, serde_json::to_vec(expected)?);
-    if permit.stands()? { Ok(()) } else { permit.write() }
+    let permit = DesiredFile::new(paths::READY, serde_json::to_vec(expected)?);
+    if permit.is_current()? { Ok(()) } else { permit.write() }
 }
 
 /// On what data etcd may start in this boot; `None` where it may not.

@@ -6,15 +6,15 @@ use anyhow::Result;
 use recipes::{Label, Stage};
 
 use crate::change::{self, Change};
-use crate::duplicate::{self, Asked};
+use crate::duplicate::{self, DuplicateProbe};
 use crate::exit::{Exit, code_of, refused};
-use crate::files::{self, Folder};
+use crate::files::{self, DesiredDir};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Past, Word};
+use crate::journal::{Event, Journal, MembershipIntent, NodeState};
 use crate::lock::Lock;
-use crate::node::{accept, check_before, identify};
+use crate::node::{adopt_identity, check_before, identify};
+use crate::output::say;
 use crate::report::report;
-use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf;
 use crate::{accept_data, barrier, data, exclude, health, leave, paths, rejoin, release, restore, rotation};
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return plan(&identify()?.0);
     }
     let _lock = Lock::take()?;
-    match become_the_member(options) {
+    match converge(options) {
         Ok(()) => report(Stage::Healthy, None),
         Err(error) => {
             if code_of(&error) == Exit::Refused {
@@ -70,50 +70,50 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn become_the_member(options: &Options) -> Result<()> {
+fn converge(options: &Options) -> Result<()> {
     let (mut identity, machine) = identify()?;
-    if let Some(change) = change::folder(Folder::new(paths::STATE, 0o700, files::ROOT))? {
+    if let Some(change) = change::folder(DesiredDir::new(paths::STATE, 0o700, files::ROOT))? {
         change.apply()?;
     }
     let mut journal = Journal::open(paths::JOURNAL)?;
     check_before(&identity, &machine, &journal)?;
-    if let Word::Left(member) = Past::of(&journal).word {
-        leave::stay_out(&mut journal)?;
+    if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
+        leave::enforce_left(&mut journal)?;
         return Err(refused(leave::left(member)));
     }
     if let Some(change) = steps::network::plan(&identity)? {
         change.carry_out()?;
     }
     // Only a machine that has the document's address takes its identity on.
-    steps::network::settle(&identity)?;
+    steps::network::wait_for_address(&identity)?;
     // Once etcd was let go in this boot that is known.
     let asked = (!release::is_given()).then(|| duplicate::ask(identity.node.address));
-    let doubt = asked.as_ref().map_or(Ok(None), Asked::first)?;
-    accept(&identity, &machine, &mut journal)?;
+    let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
+    adopt_identity(&identity, &machine, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(Change::carry_out)?;
-    duplicate::dispel(&identity, &journal, doubt)?;
+    duplicate::rule_out_duplicate(&identity, &journal, doubt)?;
 
-    restore::take_up(&identity, &mut journal)?;
-    let start = barrier::pass(&identity, &mut journal);
+    restore::resume(&identity, &mut journal)?;
+    let start = barrier::run_barrier(&identity, &mut journal);
     // Whatever else is wrong, a second machine is what the operator has to know.
-    let doubt = asked.as_ref().map_or(Ok(None), Asked::all)?;
+    let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::all)?;
     let start = start?;
-    duplicate::dispel(&identity, &journal, doubt)?;
-    etcd_conf::configure(&identity, &start, Past::of(&journal).data.is_some())?;
+    duplicate::rule_out_duplicate(&identity, &journal, doubt)?;
+    etcd_conf::configure(&identity, &start, NodeState::of(&journal).data.is_some())?;
     data::prepare(&mut journal)?;
-    let expected = Past::of(&journal).expected(&identity.node.name);
+    let expected = NodeState::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
-    if let Word::Leave(member) = Past::of(&journal).word {
+    if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
         // Power was lost while it was being removed. Until it is, the others may need it for their quorum.
         let_etcd_go(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left(member))),
-            Err(error) if Past::of(&journal).word == Word::None => say(format!("{error:#}")),
+            Err(error) if NodeState::of(&journal).intent == MembershipIntent::None => say(format!("{error:#}")),
             Err(error) => return Err(error),
         }
     } else {
         if !release::is_given() {
-            duplicate::still_wanted(&identity, &journal)?;
+            duplicate::check_still_member(&identity, &journal)?;
         }
         let_etcd_go(&identity, &mut journal, &expected)?;
     }
@@ -125,7 +125,7 @@ fn become_the_member(options: &Options) -> Result<()> {
 /// let go earlier in this boot is what it was then.
 fn let_etcd_go(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
-    if !release::is_given() && Past::of(journal).etcd != Some(etcd) {
+    if !release::is_given() && NodeState::of(journal).etcd != Some(etcd) {
         journal.add(Event::Uses { etcd })?;
     }
     release::release(expected)
@@ -138,7 +138,7 @@ fn plan(identity: &Identity) -> Result<()> {
     let mut changes: Vec<Change> = steps::network::plan(identity)?.into_iter().collect();
     changes.extend(steps::plan(identity)?);
     let journal = Journal::look(paths::JOURNAL)?;
-    let past = Past::of(&journal);
+    let past = NodeState::of(&journal);
     let begun = &past.begun;
     if let Some(start) = begun {
         changes.extend(etcd_conf::plan(identity, start, past.data.is_some())?);

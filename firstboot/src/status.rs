@@ -21,7 +21,7 @@ use crate::compare::{Compared, Voter, compare};
 use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
-use crate::say::show;
+use crate::output::show;
 use crate::{files, identity, paths};
 use roster::Roster;
 use row::Row;

@@ -7,7 +7,7 @@ use crate::meta;
 use crate::node::{Header, Node};
 use crate::page::HEADER;
 use crate::read::{ReadAt, u64_at};
-use crate::types::Form;
+use crate::types::FileKind;
 
 /// No tree is as deep as this.
 const DEEPEST: usize = 64;
@@ -22,7 +22,7 @@ const BUCKET: usize = 16;
 /// # Errors
 /// Where the file cannot be read, or a page on the way is not as bbolt writes it.
 pub fn get<R: ReadAt + ?Sized>(file: &R, len: u64, bucket: &[u8], key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let Some(meta) = meta::find(file, len, Form::Live, &mut Faults::default())? else {
+    let Some(meta) = meta::find(file, len, FileKind::Live, &mut Faults::default())? else {
         return Err(damaged("neither meta page is valid"));
     };
     let size = u64::from(meta.page_size);

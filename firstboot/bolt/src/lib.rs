@@ -25,5 +25,5 @@ pub use fault::{Fault, Faults};
 pub use get::get;
 pub use meta::{META_PAGES, Meta, stated_length};
 pub use read::ReadAt;
-pub use types::{Entry, Form, Path, Place, Visit};
+pub use types::{Entry, FileKind, Offset, Path, Visitor};
 pub use walk::{Report, check};

@@ -5,7 +5,7 @@ use std::io;
 use crate::fault::Faults;
 use crate::page::{self, HEADER};
 use crate::read::{ReadAt, u16_at, u32_at, u64_at};
-use crate::types::Form;
+use crate::types::FileKind;
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
@@ -62,7 +62,7 @@ impl Meta {
 pub(crate) fn find<R: ReadAt + ?Sized>(
     file: &R,
     len: u64,
-    form: Form,
+    form: FileKind,
     faults: &mut Faults,
 ) -> io::Result<Option<Meta>> {
     let Some(first) = Page::read(file, len, 0)? else {
@@ -93,7 +93,7 @@ pub(crate) fn find<R: ReadAt + ?Sized>(
             Err((at, expected, found)) => wrong.push((number, page.offset + at, expected, found)),
         }
     }
-    if metas.is_empty() || form == Form::Snapshot {
+    if metas.is_empty() || form == FileKind::Snapshot {
         for (number, offset, expected, found) in wrong {
             faults.add(Some(number), offset, expected, found);
         }
@@ -112,12 +112,14 @@ fn newer(a: Meta, b: Meta) -> Meta {
 }
 
 /// What two valid meta pages of one file must agree on, and do not.
-fn disagreement(form: Form, first: &Meta, second: &Meta) -> Option<&'static str> {
+fn disagreement(form: FileKind, first: &Meta, second: &Meta) -> Option<&'static str> {
     // bbolt streams one transaction: both pages have its fields, and the second has the transaction id before.
     let streamed = Meta { txid: first.txid.wrapping_sub(1), ..first.clone() };
     match form {
-        Form::Snapshot => (*second != streamed).then_some("the first meta page's fields and the transaction before"),
-        Form::Live => {
+        FileKind::Snapshot => {
+            (*second != streamed).then_some("the first meta page's fields and the transaction before")
+        }
+        FileKind::Live => {
             // The pages take turns. In a file that was streamed before it lived, the page that is written first may be
             // the newer one, so that there are two transactions between them. A file never has fewer pages than before.
             let (old, new) = if first.txid > second.txid { (second, first) } else { (first, second) };
@@ -132,7 +134,7 @@ fn disagreement(form: Form, first: &Meta, second: &Meta) -> Option<&'static str>
 /// bytes must reach to the end of the second meta page: [`META_PAGES`] do.
 pub fn stated_length(begin: &[u8]) -> Option<u64> {
     let mut faults = Faults::default();
-    let meta = find(begin, begin.len() as u64, Form::Live, &mut faults).ok()??;
+    let meta = find(begin, begin.len() as u64, FileKind::Live, &mut faults).ok()??;
     meta.pages.checked_mul(u64::from(meta.page_size))
 }
 

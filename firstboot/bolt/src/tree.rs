@@ -7,7 +7,7 @@ use crate::fault::{Faults, shown};
 use crate::node::{Header, Node, Pair};
 use crate::page::{self, HEADER};
 use crate::read::{Pages, ReadAt, u64_at};
-use crate::types::{Entry, Path, Place, Visit};
+use crate::types::{Entry, Offset, Path, Visitor};
 
 /// No tree is as deep as this, buckets within buckets counted: a page has room for dozens of keys, and bbolt splits
 /// it in halves.
@@ -28,7 +28,7 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
     pub(crate) faults: Faults,
     pub(crate) complete: bool,
     pub(crate) looked_at: u64,
-    pub(crate) visit: &'w mut dyn Visit,
+    pub(crate) visit: &'w mut dyn Visitor,
     /// Buffers of pages that were done with.
     pub(crate) spare: Vec<Vec<u8>>,
     /// The bytes of the pages from the root to the one looked at.
@@ -39,7 +39,7 @@ pub(crate) struct Tree<'w, R: ReadAt + ?Sized> {
 #[derive(Clone, Copy)]
 struct Expected<'a> {
     /// Who points to it.
-    from: Place,
+    from: Offset,
     /// Its keys are not below this one …
     min: Option<&'a [u8]>,
     /// … and below this one.
@@ -53,7 +53,7 @@ struct Expected<'a> {
 impl<R: ReadAt + ?Sized> Tree<'_, R> {
     /// Walks everything below the bucket of buckets.
     pub(crate) fn root(&mut self, id: u64) -> io::Result<()> {
-        let from = Place { page: 0, offset: HEADER as u64 + 16 };
+        let from = Offset { page: 0, offset: HEADER as u64 + 16 };
         self.page(id, Expected { from, min: None, max: None, depth: 0, bucket: None })
     }
 
@@ -62,7 +62,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         self.pages.end() / self.size
     }
 
-    fn wrong(&mut self, at: Place, expected: impl Into<String>, found: impl Into<String>) {
+    fn wrong(&mut self, at: Offset, expected: impl Into<String>, found: impl Into<String>) {
         self.complete = false;
         self.faults.add(Some(at.page), at.offset, expected, found);
     }
@@ -72,7 +72,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         if self.load(&mut bytes, id, expected)? {
             let length = bytes.len() as u64;
             self.held += length;
-            let start = Place { page: id, offset: id * self.size };
+            let start = Offset { page: id, offset: id * self.size };
             match Node::parse(&bytes) {
                 Ok(node) => self.node(node, start, expected)?,
                 Err((at, expected, found)) => self.wrong(inside(start, at), expected, found),
@@ -101,7 +101,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             return Ok(false);
         }
         bytes.resize(usize::try_from(self.size).unwrap_or(0), 0);
-        let start = Place { page: id, offset: id * self.size };
+        let start = Offset { page: id, offset: id * self.size };
         self.pages.read(bytes, start.offset)?;
         let header = Header::parse(bytes);
         if header.id != id {
@@ -123,7 +123,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
 
     /// Reads what a page has beyond its own end, if that is as long as the page's elements need: what is read then is
     /// no longer than what is there, whatever the header says.
-    fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Place) -> io::Result<bool> {
+    fn overflow(&mut self, bytes: &mut Vec<u8>, header: Header, start: Offset) -> io::Result<bool> {
         let at = inside(start, 12);
         let span = u64::from(header.overflow) + 1;
         if span > self.end() - start.page {
@@ -166,7 +166,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(true)
     }
 
-    fn extend(&mut self, bytes: &mut Vec<u8>, to: usize, start: Place) -> io::Result<()> {
+    fn extend(&mut self, bytes: &mut Vec<u8>, to: usize, start: Offset) -> io::Result<()> {
         let from = bytes.len();
         if to > from {
             // No more than it takes: of a long page twice its length is a lot.
@@ -177,7 +177,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(())
     }
 
-    fn is_free(&mut self, id: u64, overflow: u64, from: Place) {
+    fn is_free(&mut self, id: u64, overflow: u64, from: Offset) {
         let Some(free) = &self.free else { return };
         if let Some(freed) = (id..=id + overflow).find(|id| free.contains(*id)) {
             self.faults.add(
@@ -190,7 +190,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     }
 
     /// Holds a page's keys against its place, and goes on to what lies below it.
-    fn node(&mut self, node: Node<'_>, start: Place, expected: Expected<'_>) -> io::Result<()> {
+    fn node(&mut self, node: Node<'_>, start: Offset, expected: Expected<'_>) -> io::Result<()> {
         let Some(last) = node.count().checked_sub(1) else {
             // The root of a bucket without keys is an empty leaf.
             let root = expected.min.is_none() && expected.max.is_none();
@@ -237,7 +237,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         Ok(())
     }
 
-    fn pair(&mut self, pair: Pair<'_>, start: Place, expected: Expected<'_>) -> io::Result<()> {
+    fn pair(&mut self, pair: Pair<'_>, start: Offset, expected: Expected<'_>) -> io::Result<()> {
         let Pair { key, value, .. } = pair;
         let place = inside(start, pair.at);
         if !pair.is_bucket {
@@ -247,7 +247,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             }
             return Ok(());
         }
-        let at = Place { offset: place.offset + key.len() as u64, ..place };
+        let at = Offset { offset: place.offset + key.len() as u64, ..place };
         if value.len() < BUCKET {
             self.wrong(at, format!("a bucket of {BUCKET} bytes or more"), value.len().to_string());
             return Ok(());
@@ -268,11 +268,11 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
             return self.page(root, below);
         }
         self.visit.bucket(&path, place, &mut self.faults);
-        self.inline(&value[BUCKET..], Place { offset: at.offset + BUCKET as u64, ..at }, below)
+        self.inline(&value[BUCKET..], Offset { offset: at.offset + BUCKET as u64, ..at }, below)
     }
 
     /// A small bucket: its only page lies in its parent's.
-    fn inline(&mut self, bytes: &[u8], start: Place, expected: Expected<'_>) -> io::Result<()> {
+    fn inline(&mut self, bytes: &[u8], start: Offset, expected: Expected<'_>) -> io::Result<()> {
         if bytes.len() < HEADER {
             self.wrong(start, "an inline bucket's page", format!("{} bytes", bytes.len()));
             return Ok(());
@@ -305,6 +305,6 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
     }
 }
 
-fn inside(start: Place, at: usize) -> Place {
-    Place { offset: start.offset + at as u64, ..start }
+fn inside(start: Offset, at: usize) -> Offset {
+    Offset { offset: start.offset + at as u64, ..start }
 }

@@ -5,7 +5,7 @@ use crate::fault::Faults;
 
 /// How the file came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum FileKind {
     /// Streamed out of one transaction: it ends with its last page, and both meta pages are that transaction's.
     Snapshot,
     /// The file a database lives in: longer than its pages need, and one of its meta pages may be half-written.
@@ -23,7 +23,7 @@ pub struct Path<'a> {
 
 /// A place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Offset {
     /// The page.
     pub page: u64,
     /// The byte of the file.
@@ -40,13 +40,13 @@ pub struct Entry<'a> {
     /// The value.
     pub value: &'a [u8],
     /// Where the key begins. The value follows it.
-    pub place: Place,
+    pub place: Offset,
 }
 
 /// Who is shown everything on the way, in the order of the keys.
-pub trait Visit {
+pub trait Visitor {
     /// A bucket begins. What is wrong with its name by a higher law is added to the faults.
-    fn bucket(&mut self, _bucket: &Path<'_>, _place: Place, _faults: &mut Faults) {}
+    fn bucket(&mut self, _bucket: &Path<'_>, _place: Offset, _faults: &mut Faults) {}
     /// The keys and values of one leaf page, each value behind its key, in order: what a hash over all of them is made of.
     fn data(&mut self, _bucket: &Path<'_>, _bytes: &[u8]) {}
     /// A key with its value. What is wrong with them by a higher law is added to the faults.

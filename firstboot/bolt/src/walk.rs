@@ -9,7 +9,7 @@ use crate::meta::{self, Meta};
 use crate::page::HEADER;
 use crate::read::{Pages, ReadAt};
 use crate::tree::Tree;
-use crate::types::{Form, Visit};
+use crate::types::{FileKind, Visitor};
 
 /// What the walk found.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Report {
 ///
 /// # Errors
 /// Only where the file cannot be read; what is wrong with it is in the report.
-pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: Form, visit: &mut dyn Visit) -> io::Result<Report> {
+pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: FileKind, visit: &mut dyn Visitor) -> io::Result<Report> {
     let mut faults = Faults::default();
     let Some(meta) = meta::find(file, len, form, &mut faults)? else {
         return Ok(Report { meta: None, used: 0, complete: false, faults });
@@ -55,18 +55,18 @@ pub fn check<R: ReadAt + ?Sized>(file: &R, len: u64, form: Form, visit: &mut dyn
 }
 
 /// Holds the high-water mark against the file's length; gives the pages that are really there.
-fn length(meta: &Meta, len: u64, form: Form, faults: &mut Faults) -> u64 {
+fn length(meta: &Meta, len: u64, form: FileKind, faults: &mut Faults) -> u64 {
     let size = u64::from(meta.page_size);
     let there = len / size;
     let wanted = meta.pages.checked_mul(size);
     let said = format!("{} pages of {size} bytes, as the meta page says", meta.pages);
     let right = match form {
-        Form::Snapshot => wanted == Some(len),
-        Form::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
+        FileKind::Snapshot => wanted == Some(len),
+        FileKind::Live => wanted.is_some_and(|wanted| wanted <= len) && len.is_multiple_of(size),
     };
     if !right {
         // The end of the shorter of the two.
-        let said = if form == Form::Live { format!("{said}, or whole pages more") } else { said };
+        let said = if form == FileKind::Live { format!("{said}, or whole pages more") } else { said };
         faults.add(None, wanted.unwrap_or(len).min(len), said, format!("{len} bytes"));
     }
     if meta.pages < 3 {

@@ -18,24 +18,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use recipes::{Label, Sha256};
 
 use super::epoch::Epoch;
-use crate::domain::{Lives, Nonce, Task};
-use crate::membership::{Announcement, Phase, Words};
+use crate::domain::{BootstrapMode, DiskId, DiskIds};
+use crate::membership::{Announcement, PeerState, Phase};
 
 /// What is known of another member.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) struct View {
+pub(crate) struct PeerObservation {
     /// What it said last, if it ever said anything.
-    pub(crate) words: Option<Words>,
+    pub(crate) state: Option<PeerState>,
     /// Whether it said so just now, when it was last asked.
     pub(crate) fresh: bool,
 }
 
 /// What is known of all other members of the recipe.
-pub(crate) type Views = BTreeMap<Label, View>;
+pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
 /// What this disk remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Memory {
+pub(crate) struct LocalState {
     /// The member this node is.
     pub(crate) name: Label,
     /// The members of the recipe that take part, this one among them.
@@ -43,22 +43,22 @@ pub(crate) struct Memory {
     /// Those that do not, by the operator's word.
     pub(crate) without: BTreeSet<Label>,
     /// The life of this disk.
-    pub(crate) nonce: Nonce,
+    pub(crate) disk_id: DiskId,
     /// The epochs in which it was ready in this life, oldest first.
     pub(crate) epochs: Vec<Epoch>,
     /// What it is told to begin with.
-    pub(crate) task: Task,
+    pub(crate) mode: BootstrapMode,
 }
 
-impl Memory {
+impl LocalState {
     /// What this node tells the others of itself.
     pub(crate) fn announcement(&self) -> Announcement<'_> {
         Announcement {
             name: &self.name,
-            nonce: self.nonce,
+            disk_id: self.disk_id,
             phase: self.phase(),
             without: &self.without,
-            task: self.task,
+            mode: self.mode,
         }
     }
 
@@ -75,11 +75,11 @@ impl Memory {
 
 /// What may be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum Action {
     /// Nothing but ask again.
     Wait,
     /// All others were just seen, told the same, in these lives: be ready in their epoch.
-    BeReady(Lives, Task),
+    BeReady(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the epoch with this hash.
     Start(Sha256),
     /// Another cluster lives, or lived when it was last heard of. This node must not start as new.
@@ -89,78 +89,78 @@ pub(crate) enum Step {
 }
 
 /// The rule.
-pub(crate) fn decide(memory: &Memory, views: &Views) -> Step {
-    if let Some(step) = beside_the_living(memory, views) {
+pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
+    if let Some(step) = decide_with_live_cluster(memory, views) {
         return step;
     }
-    let mut lives = Lives::from([(memory.name.clone(), memory.nonce)]);
-    let mut task = memory.task;
+    let mut disk_ids = DiskIds::from([(memory.name.clone(), memory.disk_id)]);
+    let mut mode = memory.mode;
     let (mut all_ready, mut all_fresh) = (true, true);
     for name in memory.others() {
-        let Some(View { words: Some(words), fresh }) = views.get(name) else { return Step::Wait };
+        let Some(PeerObservation { state: Some(state), fresh }) = views.get(name) else { return Action::Wait };
         all_fresh &= fresh;
-        match words {
-            Words::Firstboot { nonce, phase, without, task: theirs } => {
-                let Some(both) = task.with(*theirs).filter(|_| *without == memory.without) else { return Step::Wait };
-                task = both;
-                lives.insert(name.clone(), *nonce);
+        match state {
+            PeerState::Firstboot { disk_id, phase, without, mode: theirs } => {
+                let Some(both) = mode.with(*theirs).filter(|_| *without == memory.without) else { return Action::Wait };
+                mode = both;
+                disk_ids.insert(name.clone(), *disk_id);
                 all_ready &= *phase == memory.phase();
             }
-            Words::Etcd { .. } if back_already(memory, words) => {}
-            Words::Etcd { .. } => return Step::Wait,
+            PeerState::Etcd { .. } if already_rolled_back(memory, state) => {}
+            PeerState::Etcd { .. } => return Action::Wait,
         }
     }
     match memory.epochs.last() {
         // That they were ready is written on their disks, so it does not matter how long ago they said so.
-        Some(epoch) if all_ready => Step::Start(epoch.id),
-        _ if memory.epochs.iter().any(|epoch| epoch.lives == lives) => Step::Wait,
-        _ if all_fresh => Step::BeReady(lives, task),
-        _ => Step::Wait,
+        Some(epoch) if all_ready => Action::Start(epoch.id),
+        _ if memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids) => Action::Wait,
+        _ if all_fresh => Action::BeReady(disk_ids, mode),
+        _ => Action::Wait,
     }
 }
 
 /// Whether who said this is where this node was told to return to.
-fn back_already(memory: &Memory, words: &Words) -> bool {
-    matches!((memory.task, words), (Task::Rollback { cluster }, Words::Etcd { cluster_id }) if *cluster_id == cluster)
+fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
+    matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
 /// What follows from it that etcd runs somewhere, or that another was told something else; none, if nothing does.
-fn beside_the_living(memory: &Memory, views: &Views) -> Option<Step> {
+fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
     let living: BTreeSet<u64> = views
         .values()
-        .filter_map(|view| match view.words {
-            Some(Words::Etcd { cluster_id }) => Some(cluster_id),
+        .filter_map(|view| match view.state {
+            Some(PeerState::Etcd { cluster_id }) => Some(cluster_id),
             _ => None,
         })
         .collect();
     let own: Vec<&Epoch> = memory.epochs.iter().filter(|epoch| living.contains(&epoch.cluster_id)).collect();
-    if memory.task.is_new() {
+    if memory.mode.is_new() {
         return living.first().map(|_| match own.as_slice() {
-            [epoch] if living.len() == 1 => Step::Start(epoch.id),
-            _ => Step::Alive,
+            [epoch] if living.len() == 1 => Action::Start(epoch.id),
+            _ => Action::Alive,
         });
     }
-    if let (Task::Restore { .. }, [epoch]) = (memory.task, own.as_slice()) {
-        return Some(Step::Start(epoch.id));
+    if let (BootstrapMode::Restore { .. }, [epoch]) = (memory.mode, own.as_slice()) {
+        return Some(Action::Start(epoch.id));
     }
     // Nobody is left out unasked.
     if memory.without.iter().any(|name| !views.contains_key(name)) {
-        return Some(Step::Wait);
+        return Some(Action::Wait);
     }
     let was_ready = !memory.epochs.is_empty();
-    for (name, View { words, fresh }) in views {
+    for (name, PeerObservation { state, fresh }) in views {
         let takes_part = memory.initial.contains(name);
-        match words {
+        match state {
             // It was told once, or this node had not been ready; somebody may have started, but then it was seen above.
-            Some(words @ Words::Etcd { .. }) if *fresh && !back_already(memory, words) => {
+            Some(state @ PeerState::Etcd { .. }) if *fresh && !already_rolled_back(memory, state) => {
                 let gave_up = takes_part && was_ready;
-                return Some(if gave_up { Step::GiveUp(name.clone()) } else { Step::Wait });
+                return Some(if gave_up { Action::GiveUp(name.clone()) } else { Action::Wait });
             }
             // Once ready another may have started, so that this node had better wait for what it sees.
-            Some(Words::Firstboot { task, .. }) if *fresh && takes_part && !was_ready => {
-                let other = !task.is_new() && memory.task.with(*task).is_none();
+            Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !was_ready => {
+                let other = !mode.is_new() && memory.mode.with(*mode).is_none();
                 if other {
-                    return Some(Step::GiveUp(name.clone()));
+                    return Some(Action::GiveUp(name.clone()));
                 }
             }
             _ => {}

@@ -2,7 +2,7 @@
 
 use recipes::{ClusterDocument, Sha256};
 
-use crate::domain::{Lives, Task, cluster_id};
+use crate::domain::{BootstrapMode, DiskIds, cluster_id};
 
 /// How many hexadecimal digits of an epoch stand in the token: 64 bits, so that no two clusters ever share one.
 const IN_TOKEN: usize = 16;
@@ -15,9 +15,9 @@ pub(crate) struct Epoch {
     /// The hash of all lives.
     pub(crate) id: Sha256,
     /// What it is the hash of.
-    pub(crate) lives: Lives,
+    pub(crate) disk_ids: DiskIds,
     /// What these begin with; part of the hash.
-    pub(crate) task: Task,
+    pub(crate) mode: BootstrapMode,
     /// etcd's `initial-cluster-token` for it. No other epoch has the same.
     pub(crate) token: String,
     /// The id that the cluster will have.
@@ -26,53 +26,54 @@ pub(crate) struct Epoch {
 
 impl Epoch {
     /// The epoch of these lives in this cluster.
-    pub(crate) fn new(cluster: &ClusterDocument, lives: Lives, task: Task) -> Self {
-        let mut parts: Vec<String> = lives.iter().map(|(name, nonce)| format!("{name} {nonce}\n")).collect();
-        match task {
-            Task::New => {}
-            Task::Restore { snapshot, seen } => parts.push(format!("restore {snapshot} {seen:?}\n")),
-            Task::Rollback { cluster } => parts.push(format!("rollback {cluster:x}\n")),
+    pub(crate) fn new(cluster: &ClusterDocument, disk_ids: DiskIds, mode: BootstrapMode) -> Self {
+        let mut parts: Vec<String> = disk_ids.iter().map(|(name, disk_id)| format!("{name} {disk_id}\n")).collect();
+        match mode {
+            BootstrapMode::New => {}
+            BootstrapMode::Restore { snapshot, seen } => parts.push(format!("restore {snapshot} {seen:?}\n")),
+            BootstrapMode::Rollback { cluster } => parts.push(format!("rollback {cluster:x}\n")),
         }
         let id = Sha256::of(parts.concat().as_bytes());
         let unique = &id.to_string()[..IN_TOKEN];
-        let token = match task {
-            Task::Restore { snapshot, .. } => {
+        let token = match mode {
+            BootstrapMode::Restore { snapshot, .. } => {
                 format!("{}-r-{}-{unique}", cluster.name, &snapshot.to_string()[..SNAPSHOT_IN_TOKEN])
             }
             _ => format!("{}-{unique}", cluster.name),
         };
-        let members = cluster.members.iter().filter(|member| lives.contains_key(&member.name));
+        let members = cluster.members.iter().filter(|member| disk_ids.contains_key(&member.name));
         let urls: Vec<String> = members.map(recipes::cluster::Member::peer_url).collect();
-        let cluster_id = match task {
-            Task::Rollback { cluster } => cluster,
+        let cluster_id = match mode {
+            BootstrapMode::Rollback { cluster } => cluster,
             _ => cluster_id(urls.iter().map(String::as_str), &token),
         };
-        Self { id, lives, task, token, cluster_id }
+        Self { id, disk_ids, mode, token, cluster_id }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Nonce;
+    use crate::domain::DiskId;
 
     #[test]
     fn each_life_of_each_disk_makes_another_token_and_another_cluster() {
         let cluster =
             recipes::recipe::read(include_str!("../../../recipes/three-node.toml")).recipe.unwrap().cluster_document();
-        let lives = |nonces: [u128; 3]| -> Lives {
-            cluster.members.iter().map(|member| member.name.clone()).zip(nonces.map(Nonce::of)).collect()
+        let disk_ids = |nonces: [u128; 3]| -> DiskIds {
+            cluster.members.iter().map(|member| member.name.clone()).zip(nonces.map(DiskId::of)).collect()
         };
-        let restore = |content: &[u8]| Task::Restore { snapshot: Sha256::of(content), seen: Some(1) };
-        let mut epochs =
-            [[1, 2, 3], [1, 2, 4], [2, 1, 3]].map(|nonces| Epoch::new(&cluster, lives(nonces), Task::New)).to_vec();
-        epochs.extend([b"a", b"b"].map(|snapshot| Epoch::new(&cluster, lives([1, 2, 3]), restore(snapshot))));
+        let restore = |content: &[u8]| BootstrapMode::Restore { snapshot: Sha256::of(content), seen: Some(1) };
+        let mut epochs = [[1, 2, 3], [1, 2, 4], [2, 1, 3]]
+            .map(|nonces| Epoch::new(&cluster, disk_ids(nonces), BootstrapMode::New))
+            .to_vec();
+        epochs.extend([b"a", b"b"].map(|snapshot| Epoch::new(&cluster, disk_ids([1, 2, 3]), restore(snapshot))));
         for (i, one) in epochs.iter().enumerate() {
             for other in &epochs[..i] {
                 assert_ne!(one.token, other.token);
                 assert_ne!(one.cluster_id, other.cluster_id);
             }
-            let snapshot = if one.task.is_new() { 0 } else { "r-".len() + SNAPSHOT_IN_TOKEN + 1 };
+            let snapshot = if one.mode.is_new() { 0 } else { "r-".len() + SNAPSHOT_IN_TOKEN + 1 };
             assert_eq!(one.token.len(), cluster.name.as_str().len() + 1 + snapshot + IN_TOKEN);
         }
     }

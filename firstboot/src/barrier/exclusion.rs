@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use recipes::{ClusterDocument, Label};
 
-use crate::journal::Past;
+use crate::journal::NodeState;
 
 /// Why nobody can be given up any more, if so.
-pub(crate) fn too_late(past: &Past) -> Option<String> {
-    let token = &past.begun.as_ref()?.token;
+pub(crate) fn too_late(state: &NodeState) -> Option<String> {
+    let token = &state.begun.as_ref()?.token;
     Some(format!("this node has agreed on its cluster already (token {token}), and no longer waits"))
 }
 
@@ -17,7 +17,7 @@ pub(crate) fn objection(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
     own: Option<&Label>,
-    past: &Past,
+    state: &NodeState,
 ) -> Option<String> {
     let all: BTreeSet<Label> = cluster.members.iter().map(|member| member.name.clone()).collect();
     if let Some(stranger) = names.difference(&all).next() {
@@ -37,10 +37,10 @@ pub(crate) fn objection(
     }
     // Whoever was ready with a set of members may have begun with it. Those that now leave it must not be able to come
     // to a quorum by themselves.
-    let before: BTreeSet<&Label> = past.agreed.iter().flat_map(|lives| lives.keys()).collect();
-    let could = past.agreed.iter().find(|lives| {
-        let staying_behind = lives.keys().filter(|name| !left.contains(*name)).count();
-        staying_behind > lives.len() / 2
+    let before: BTreeSet<&Label> = state.agreed.iter().flat_map(|disk_ids| disk_ids.keys()).collect();
+    let could = state.agreed.iter().find(|disk_ids| {
+        let staying_behind = disk_ids.keys().filter(|name| !left.contains(*name)).count();
+        staying_behind > disk_ids.len() / 2
     });
     could.map(|_| {
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
@@ -55,7 +55,7 @@ pub(crate) fn objection(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Lives, Nonce, Start};
+    use crate::domain::{DiskId, DiskIds, Start};
 
     fn labels(names: &[&str]) -> BTreeSet<Label> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -70,33 +70,33 @@ mod tests {
         cluster
     }
 
-    fn said(names: &[&str], count: usize, past: &Past) -> Option<String> {
-        objection(&labels(names), &cluster(count), labels(&["etcd-1"]).first(), past)
+    fn said(names: &[&str], count: usize, state: &NodeState) -> Option<String> {
+        objection(&labels(names), &cluster(count), labels(&["etcd-1"]).first(), state)
     }
 
     #[test]
     fn a_majority_must_remain() {
-        let past = Past::default();
-        assert_eq!(said(&["etcd-3"], 3, &past), None);
-        assert_eq!(said(&["etcd-4", "etcd-5"], 5, &past), None);
-        assert!(said(&["etcd-2", "etcd-3"], 3, &past).unwrap().contains("1 of 3 members are no majority"));
-        assert!(said(&["etcd-2"], 2, &past).unwrap().contains("no majority"));
-        assert!(said(&["etcd-1"], 3, &past).unwrap().contains("without itself"));
-        assert!(said(&["x"], 3, &past).unwrap().contains("its members are etcd-1, etcd-2, etcd-3"));
+        let state = NodeState::default();
+        assert_eq!(said(&["etcd-3"], 3, &state), None);
+        assert_eq!(said(&["etcd-4", "etcd-5"], 5, &state), None);
+        assert!(said(&["etcd-2", "etcd-3"], 3, &state).unwrap().contains("1 of 3 members are no majority"));
+        assert!(said(&["etcd-2"], 2, &state).unwrap().contains("no majority"));
+        assert!(said(&["etcd-1"], 3, &state).unwrap().contains("without itself"));
+        assert!(said(&["x"], 3, &state).unwrap().contains("its members are etcd-1, etcd-2, etcd-3"));
     }
 
     #[test]
     fn who_has_begun_waits_no_longer() {
         let begun = Some(Start { state: "new", token: "demo-1".into(), members: vec![] });
-        let past = Past { begun, ..Past::default() };
-        assert!(too_late(&past).unwrap().contains("agreed on its cluster already"));
+        let state = NodeState { begun, ..NodeState::default() };
+        assert!(too_late(&state).unwrap().contains("agreed on its cluster already"));
     }
 
     #[test]
     fn those_left_out_must_have_no_quorum_among_themselves() {
-        let ready = |names: &[&str]| -> Past {
-            let lives: Lives = labels(names).into_iter().map(|name| (name, Nonce::of(1))).collect();
-            Past { agreed: vec![lives], ..Past::default() }
+        let ready = |names: &[&str]| -> NodeState {
+            let disk_ids: DiskIds = labels(names).into_iter().map(|name| (name, DiskId::of(1))).collect();
+            NodeState { agreed: vec![disk_ids], ..NodeState::default() }
         };
         let all = ["etcd-1", "etcd-2", "etcd-3", "etcd-4", "etcd-5"];
         assert_eq!(said(&["etcd-4", "etcd-5"], 5, &ready(&all)), None);

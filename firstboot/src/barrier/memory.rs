@@ -2,37 +2,37 @@
 
 use recipes::{ClusterDocument, Label};
 
-use super::decide::Memory;
+use super::decide::LocalState;
 use super::epoch::Epoch;
-use crate::domain::{Lives, Nonce, Task};
-use crate::journal::{Past, Told};
+use crate::domain::{BootstrapMode, DiskId, DiskIds};
+use crate::journal::{NodeState, RestoreOrder};
 
-impl Memory {
+impl LocalState {
     /// What a node remembers that was told to restore.
-    pub(crate) fn of_order(past: &Past, cluster: &ClusterDocument, name: &Label, told: &Told) -> Self {
+    pub(crate) fn of_order(state: &NodeState, cluster: &ClusterDocument, name: &Label, order: &RestoreOrder) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
-        let epoch = |(lives, task): &(Lives, Task)| Epoch::new(cluster, lives.clone(), *task);
+        let epoch = |(disk_ids, mode): &(DiskIds, BootstrapMode)| Epoch::new(cluster, disk_ids.clone(), *mode);
         Self {
             name: name.clone(),
-            initial: names.filter(|name| !told.without.contains(name)).collect(),
-            without: told.without.clone(),
-            nonce: told.nonce,
-            epochs: past.told_ready.iter().map(epoch).collect(),
-            task: told.task,
+            initial: names.filter(|name| !order.without.contains(name)).collect(),
+            without: order.without.clone(),
+            disk_id: order.disk_id,
+            epochs: state.ready_for_order.iter().map(epoch).collect(),
+            mode: order.mode,
         }
     }
 
     /// What a node remembers that begins or joins a cluster with an empty disk.
-    pub(crate) fn of_new(past: &Past, cluster: &ClusterDocument, name: &Label, nonce: Nonce) -> Self {
+    pub(crate) fn of_new(state: &NodeState, cluster: &ClusterDocument, name: &Label, disk_id: DiskId) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
-        let epochs: &[Lives] = if past.nonce == Some(nonce) { &past.ready } else { &[] };
+        let epochs: &[DiskIds] = if state.disk_id == Some(disk_id) { &state.ready } else { &[] };
         Self {
             name: name.clone(),
-            initial: names.filter(|name| !past.without.contains(name)).collect(),
-            without: past.without.clone(),
-            nonce,
-            epochs: epochs.iter().map(|lives| Epoch::new(cluster, lives.clone(), Task::New)).collect(),
-            task: Task::New,
+            initial: names.filter(|name| !state.without.contains(name)).collect(),
+            without: state.without.clone(),
+            disk_id,
+            epochs: epochs.iter().map(|disk_ids| Epoch::new(cluster, disk_ids.clone(), BootstrapMode::New)).collect(),
+            mode: BootstrapMode::New,
         }
     }
 }

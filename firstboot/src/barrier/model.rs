@@ -10,12 +10,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use recipes::{ClusterDocument, Label, Sha256};
 
-use super::decide::{Memory, Step, View, Views, decide};
+use super::decide::{Action, LocalState, PeerObservation, PeerObservations, decide};
 use super::epoch::Epoch;
-use crate::domain::{Lives, Nonce, Task};
-use crate::membership::{Phase, Words};
+use crate::domain::{BootstrapMode, DiskId, DiskIds};
+use crate::membership::{PeerState, Phase};
 use faults::Faults;
-use node::{Node, Said};
+use node::{ModelMessage, Node};
 use table::Table;
 
 /// All nodes, by number, and what may still go wrong.
@@ -52,7 +52,7 @@ pub(super) enum Look {
 }
 
 /// The rule under test.
-pub(super) type Rule = fn(&Memory, &Views) -> Step;
+pub(super) type Rule = fn(&LocalState, &PeerObservations) -> Action;
 
 /// The real one.
 pub(super) const RULE: Rule = decide;
@@ -95,19 +95,24 @@ impl Explorer {
         }
     }
 
-    fn nonce(node: usize, life: u8) -> Nonce {
-        Nonce::of((node as u128) << 8 | u128::from(life))
+    fn disk_id(node: usize, life: u8) -> DiskId {
+        DiskId::of((node as u128) << 8 | u128::from(life))
     }
 
-    fn task(told: u8) -> Task {
-        if told == 0 { Task::New } else { Task::Restore { snapshot: Sha256::of(&[told]), seen: Some(0) } }
+    fn mode(told: u8) -> BootstrapMode {
+        if told == 0 {
+            BootstrapMode::New
+        } else {
+            BootstrapMode::Restore { snapshot: Sha256::of(&[told]), seen: Some(0) }
+        }
     }
 
-    fn epoch(&mut self, lives: &Lives, told: u8) -> u8 {
-        let short = self.names.iter().map(|name| lives.get(name).map_or(ABSENT, |nonce| low_byte(*nonce))).collect();
+    fn epoch(&mut self, disk_ids: &DiskIds, told: u8) -> u8 {
+        let short =
+            self.names.iter().map(|name| disk_ids.get(name).map_or(ABSENT, |disk_id| low_byte(*disk_id))).collect();
         let number = self.epochs.number((short, told));
         if self.real.len() == number as usize {
-            self.real.push(Epoch::new(&self.cluster, lives.clone(), Self::task(told)));
+            self.real.push(Epoch::new(&self.cluster, disk_ids.clone(), Self::mode(told)));
         }
         u8::try_from(number).unwrap()
     }
@@ -116,32 +121,32 @@ impl Explorer {
         self.names.iter().enumerate().filter(|(i, _)| bits & 1 << i != 0).map(|(_, name)| name.clone()).collect()
     }
 
-    fn view(&self, of: usize, said: Said) -> View {
-        let words = match said {
-            Said::Nothing => None,
-            Said::Etcd(epoch) => Some(Words::Etcd { cluster_id: self.real[usize::from(epoch)].cluster_id }),
-            Said::Firstboot { life, ready, without, told } => Some(Words::Firstboot {
-                nonce: Self::nonce(of, life),
+    fn view(&self, of: usize, said: ModelMessage) -> PeerObservation {
+        let state = match said {
+            ModelMessage::Nothing => None,
+            ModelMessage::Etcd(epoch) => Some(PeerState::Etcd { cluster_id: self.real[usize::from(epoch)].cluster_id }),
+            ModelMessage::Firstboot { life, ready, without, told } => Some(PeerState::Firstboot {
+                disk_id: Self::disk_id(of, life),
                 phase: ready.map_or(Phase::Empty, |epoch| Phase::Ready { epoch: self.real[usize::from(epoch)].id }),
                 without: self.labels(without),
-                task: Self::task(told),
+                mode: Self::mode(told),
             }),
         };
         // Silence only ever holds a node back, so the model has none: a node may always believe it just heard.
-        View { words, fresh: true }
+        PeerObservation { state, fresh: true }
     }
 
     /// What the rule says to a node.
-    fn step(&self, at: usize, number: u32) -> Step {
+    fn step(&self, at: usize, number: u32) -> Action {
         let node = &self.nodes.values[number as usize];
         let without = self.labels(node.without);
-        let memory = Memory {
+        let memory = LocalState {
             name: self.names[at].clone(),
             initial: self.names.iter().filter(|name| !without.contains(name)).cloned().collect(),
             without,
-            nonce: Self::nonce(at, node.life),
+            disk_id: Self::disk_id(at, node.life),
             epochs: node.epochs.iter().map(|epoch| self.real[usize::from(*epoch)].clone()).collect(),
-            task: Self::task(node.told),
+            mode: Self::mode(node.told),
         };
         let views = (0..self.names.len()).filter(|other| *other != at);
         let views = views.map(|other| (self.names[other].clone(), self.view(other, node.seen[other]))).collect();
@@ -155,18 +160,18 @@ impl Explorer {
         }
         let mut after = self.nodes.values[number as usize].clone();
         match self.step(at, number) {
-            Step::Wait | Step::Alive => {}
-            Step::BeReady(lives, _) => after.epochs.push(self.epoch(&lives, after.told)),
-            Step::Start(id) => {
+            Action::Wait | Action::Alive => {}
+            Action::BeReady(disk_ids, _) => after.epochs.push(self.epoch(&disk_ids, after.told)),
+            Action::Start(id) => {
                 let epoch = self.real.iter().position(|epoch| epoch.id == id).unwrap();
                 assert_eq!(self.epochs.values[epoch].1, after.told, "another snapshot than it was told");
                 after.started = Some(u8::try_from(epoch).unwrap());
                 // What was there is set aside.
                 (after.told, after.data) = (0, None);
                 after.epochs.clear();
-                after.seen.fill(Said::Nothing);
+                after.seen.fill(ModelMessage::Nothing);
             }
-            Step::GiveUp(_) => after.give_up(),
+            Action::GiveUp(_) => after.give_up(),
         }
         let after = self.nodes.number(after);
         let after = (after != number).then_some(after);
@@ -184,12 +189,12 @@ impl Explorer {
             started: None,
             told: 0,
             data: None,
-            seen: vec![Said::Nothing; count],
+            seen: vec![ModelMessage::Nothing; count],
         };
         let (mut ready, mut orders) = (BTreeSet::new(), vec![0; count]);
         if let Begin::Told(snapshots) = begin {
             let names = self.names.clone().into_iter().enumerate();
-            let epoch = self.epoch(&names.map(|(at, name)| (name, Self::nonce(at, 0))).collect(), 0);
+            let epoch = self.epoch(&names.map(|(at, name)| (name, Self::disk_id(at, 0))).collect(), 0);
             fresh.started = Some(epoch);
             ready = (0..count).map(|at| (epoch, at)).collect();
             orders = snapshots.to_vec();
@@ -222,7 +227,7 @@ impl Explorer {
             next.push(after);
         }
         for at in (0..count).filter(|at| self.node(world, *at).started.is_none()).collect::<Vec<_>>() {
-            let said: Vec<Said> = (0..count).map(|other| self.node(world, other).says()).collect();
+            let said: Vec<ModelMessage> = (0..count).map(|other| self.node(world, other).says()).collect();
             let news = |node: &Node, other: &usize| *other != at && node.seen[*other] != said[*other];
             let news: Vec<usize> = (0..count).filter(|other| news(self.node(world, at), other)).collect();
             match look {
@@ -247,8 +252,8 @@ impl Explorer {
     }
 }
 
-fn low_byte(nonce: Nonce) -> u8 {
-    u8::from_str_radix(&nonce.to_string()[30..], 16).unwrap()
+fn low_byte(disk_id: DiskId) -> u8 {
+    u8::from_str_radix(&disk_id.to_string()[30..], 16).unwrap()
 }
 
 mod explore;

@@ -32,14 +32,14 @@ struct Connection {
 
 /// One of them, for as long as it shows no certificate. Dropped, it is none any more.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     id: u64,
     unproven: Unproven,
 }
 
 impl Unproven {
     /// Takes a connection in, and cuts another off if there are too many. `serve` starts its task.
-    pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(Place) -> AbortHandle) {
+    pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(ConnectionSlot) -> AbortHandle) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if list.all.len() >= LIMIT {
             let sources: Vec<IpAddr> = list.all.iter().map(|connection| connection.from).collect();
@@ -48,12 +48,12 @@ impl Unproven {
         let id = list.next;
         list.next += 1;
         // The task may end on another thread at once: it waits for the lock then, and is removed after it was added.
-        let task = serve(Place { id, unproven: self.clone() });
+        let task = serve(ConnectionSlot { id, unproven: self.clone() });
         list.all.push(Connection { id, from, task });
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut list = self.unproven.0.lock().unwrap_or_else(PoisonError::into_inner);
         list.all.retain(|connection| connection.id != self.id);
@@ -89,7 +89,7 @@ mod tests {
     #[tokio::test]
     async fn there_are_never_more_than_so_many_and_the_newest_is_in() {
         let (unproven, peer) = (Unproven::default(), IpAddr::from([10, 0, 0, 2]));
-        let wait = |place: Place| {
+        let wait = |place: ConnectionSlot| {
             tokio::spawn(async move {
                 let _place = place;
                 std::future::pending::<()>().await;

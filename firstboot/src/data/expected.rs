@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::inode::{Directories, Inode};
-use crate::domain::Nonce;
+use crate::domain::DiskId;
 
 /// What firstboot knows of the data of this member: from its journal, and for the guard from /run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Expected {
     /// The life of the disk.
-    pub(crate) life: Option<Nonce>,
+    pub(crate) life: Option<DiskId>,
     /// The empty directory that firstboot made for etcd's first start.
     pub(crate) made: Option<Inode>,
     /// The data, once etcd has made its log in it.

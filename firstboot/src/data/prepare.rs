@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result, bail};
 use super::inode::Inode;
 use super::observe::{Contents, contents};
 use crate::files::{Dir, ETCD};
-use crate::journal::{Event, Journal, Past};
+use crate::journal::{Event, Journal, NodeState};
 use crate::paths;
-use crate::steps::labels;
+use crate::steps::selinux;
 
 /// Sees to it that etcd's data directory is there, and writes down which one it is. Where etcd has data already, or the
 /// directory is the one that was made, nothing is done.
 pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
-    let past = Past::of(journal);
+    let past = NodeState::of(journal);
     if past.data.is_some() {
         return Ok(());
     }
@@ -32,7 +32,7 @@ pub(crate) fn prepare(journal: &mut Journal) -> Result<()> {
         bail!("a bug: etcd was to begin, and {} is not empty", path.display());
     }
     let directory = make(path).with_context(|| format!("cannot make {}", path.display()))?;
-    labels::one(path).iter().try_for_each(crate::change::Change::apply)?;
+    selinux::one(path).iter().try_for_each(crate::change::Change::apply)?;
     journal.add(Event::DataMade { directory })
 }
 

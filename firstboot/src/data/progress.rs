@@ -7,15 +7,15 @@ use anyhow::{Context as _, Result};
 
 use super::expected::Expected;
 use super::log::Log;
-use crate::domain::Nonce;
-use crate::files::{self, ROOT, Wanted};
+use crate::domain::DiskId;
+use crate::files::{self, DesiredFile, ROOT};
 use crate::paths;
 
 /// What was written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// In which life of the disk.
-    life: Nonce,
+    life: DiskId,
     /// Whether etcd was about to run on it: it may have gone on since.
     running: bool,
     /// The log then.
@@ -24,7 +24,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// That etcd is about to run.
-    pub(crate) fn starting(life: Nonce, log: Log) -> Self {
+    pub(crate) fn starting(life: DiskId, log: Log) -> Self {
         Self { life, running: true, log }
     }
 
@@ -54,7 +54,7 @@ impl Progress {
 
     /// Writes it down.
     pub(crate) fn write(&self) -> Result<()> {
-        Wanted::new(paths::PROGRESS, serde_json::to_vec(self)?).mode(0o600, ROOT).write()
+        DesiredFile::new(paths::PROGRESS, serde_json::to_vec(self)?).mode(0o600, ROOT).write()
     }
 
     /// Whether the log now can follow from the one that was written down; else, why not.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// What a node is told to begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Task {
+pub(crate) enum BootstrapMode {
     /// Nothing: its disk is empty, and so is the cluster that it begins.
     #[default]
     New,
@@ -27,7 +27,7 @@ pub(crate) enum Task {
     },
 }
 
-impl Task {
+impl BootstrapMode {
     /// Whether it is the one that nobody has to tell.
     pub(crate) fn is_new(&self) -> bool {
         *self == Self::New
@@ -45,7 +45,7 @@ impl Task {
     }
 }
 
-impl fmt::Display for Task {
+impl fmt::Display for BootstrapMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::New => f.write_str("begin a new cluster"),
@@ -69,23 +69,23 @@ mod tests {
 
     #[test]
     fn two_agree_on_one_snapshot_and_the_newest_revision() {
-        let restore = |content: &[u8], seen| Task::Restore { snapshot: Sha256::of(content), seen };
+        let restore = |content: &[u8], seen| BootstrapMode::Restore { snapshot: Sha256::of(content), seen };
         assert_eq!(restore(b"a", Some(3)).with(restore(b"a", Some(7))), Some(restore(b"a", Some(7))));
         assert_eq!(restore(b"a", Some(3)).with(restore(b"b", Some(3))), None);
         assert_eq!(restore(b"a", Some(3)).with(restore(b"a", None)), None);
-        assert_eq!(restore(b"a", None).with(Task::New), None);
-        assert_eq!(Task::Rollback { cluster: 1 }.with(Task::Rollback { cluster: 2 }), None);
-        assert_eq!(Task::New.with(Task::New), Some(Task::New));
+        assert_eq!(restore(b"a", None).with(BootstrapMode::New), None);
+        assert_eq!(BootstrapMode::Rollback { cluster: 1 }.with(BootstrapMode::Rollback { cluster: 2 }), None);
+        assert_eq!(BootstrapMode::New.with(BootstrapMode::New), Some(BootstrapMode::New));
     }
 
     #[test]
     fn it_is_written_and_read() {
-        for task in [
-            Task::New,
-            Task::Restore { snapshot: Sha256::of(b"a"), seen: Some(u64::MAX) },
-            Task::Rollback { cluster: u64::MAX },
+        for mode in [
+            BootstrapMode::New,
+            BootstrapMode::Restore { snapshot: Sha256::of(b"a"), seen: Some(u64::MAX) },
+            BootstrapMode::Rollback { cluster: u64::MAX },
         ] {
-            assert_eq!(serde_json::from_str::<Task>(&serde_json::to_string(&task).unwrap()).unwrap(), task);
+            assert_eq!(serde_json::from_str::<BootstrapMode>(&serde_json::to_string(&mode).unwrap()).unwrap(), mode);
         }
     }
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// A CA's name: its subject, DER; in base64 where it is written down.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub(crate) struct Name(Vec<u8>);
+pub(crate) struct CaSubject(Vec<u8>);
 
-impl Name {
+impl CaSubject {
     /// From a subject in DER.
     pub(crate) fn new(der: &[u8]) -> Self {
         Self(der.to_vec())
@@ -25,20 +25,20 @@ impl Name {
     }
 }
 
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
+impl From<CaSubject> for String {
+    fn from(name: CaSubject) -> Self {
         STANDARD.encode(name.0)
     }
 }
 
-impl TryFrom<String> for Name {
+impl TryFrom<String> for CaSubject {
     type Error = base64::DecodeError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         STANDARD.decode(text).map(Self)
     }
 }
 
-impl std::fmt::Display for Name {
+impl std::fmt::Display for CaSubject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const COMMON_NAME: u8 = 3;
         const ORGANIZATION: u8 = 10;

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 /// One life of a disk: drawn when firstboot finds it empty, written down before anybody is told, lost with the disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) struct Nonce(u128);
+pub(crate) struct DiskId(u128);
 
-impl Nonce {
+impl DiskId {
     /// A new one, from the system.
     pub(crate) fn draw() -> Result<Self> {
         let mut bytes = [0; 16];
@@ -28,19 +28,19 @@ impl Nonce {
     }
 }
 
-impl fmt::Display for Nonce {
+impl fmt::Display for DiskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
 }
 
-impl fmt::Debug for Nonce {
+impl fmt::Debug for DiskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
-impl FromStr for Nonce {
+impl FromStr for DiskId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -50,7 +50,7 @@ impl FromStr for Nonce {
     }
 }
 
-impl TryFrom<String> for Nonce {
+impl TryFrom<String> for DiskId {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -58,14 +58,14 @@ impl TryFrom<String> for Nonce {
     }
 }
 
-impl From<Nonce> for String {
-    fn from(nonce: Nonce) -> Self {
-        nonce.to_string()
+impl From<DiskId> for String {
+    fn from(disk_id: DiskId) -> Self {
+        disk_id.to_string()
     }
 }
 
 /// The initial members of a cluster to be, each with the life of its disk.
-pub(crate) type Lives = BTreeMap<Label, Nonce>;
+pub(crate) type DiskIds = BTreeMap<Label, DiskId>;
 
 #[cfg(test)]
 mod tests {
@@ -73,11 +73,11 @@ mod tests {
 
     #[test]
     fn a_nonce_is_written_and_read() {
-        let nonce = Nonce::draw().unwrap();
-        assert_ne!(nonce, Nonce::draw().unwrap());
-        assert_eq!(nonce.to_string().parse(), Ok(nonce));
+        let disk_id = DiskId::draw().unwrap();
+        assert_ne!(disk_id, DiskId::draw().unwrap());
+        assert_eq!(disk_id.to_string().parse(), Ok(disk_id));
         for wrong in ["", "1", &"+".repeat(32), &"0".repeat(33)] {
-            assert!(wrong.parse::<Nonce>().is_err(), "{wrong}");
+            assert!(wrong.parse::<DiskId>().is_err(), "{wrong}");
         }
     }
 }

@@ -6,8 +6,8 @@ mod disk_id;
 mod etcd_ids;
 mod start;
 
-pub(crate) use bootstrap_mode::{Task, short};
-pub(crate) use ca_subject::Name;
-pub(crate) use disk_id::{Lives, Nonce};
+pub(crate) use bootstrap_mode::{BootstrapMode, short};
+pub(crate) use ca_subject::CaSubject;
+pub(crate) use disk_id::{DiskId, DiskIds};
 pub(crate) use etcd_ids::{cluster_id, member_id};
 pub(crate) use start::Start;

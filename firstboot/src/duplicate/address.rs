@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::Mac;
 
-use super::packet::{self, Said, question, question_aloud};
+use super::packet::{self, ArpMessage, broadcast_reply_probe, question};
 use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 use crate::machine;
@@ -29,44 +29,44 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// The question, which is asked on in the background.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct DuplicateProbe {
     address: Ipv4Addr,
     since: Instant,
-    heard: mpsc::Receiver<Heard>,
+    heard: mpsc::Receiver<ArpEvent>,
 }
 
 /// Why there may be a second machine, if so.
-pub(crate) type Doubt = Option<String>;
+pub(crate) type SuspectedDuplicate = Option<String>;
 
 /// What comes of it meanwhile.
 #[derive(Debug)]
-enum Heard {
+enum ArpEvent {
     /// Nothing, on the first packets.
-    Silence,
+    NoReplyYet,
     /// All there is to know.
-    Answer(Result<Doubt>),
+    Answer(Result<SuspectedDuplicate>),
 }
 
 /// Begins to ask whether another machine has this address.
-pub(crate) fn ask(address: Ipv4Addr) -> Asked {
+pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
     // Nobody listens any more where this node was refused for another reason.
     thread::spawn(move || {
-        let answer = check(address, || drop(send.send(Heard::Silence)));
-        send.send(Heard::Answer(answer))
+        let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
+        send.send(ArpEvent::Answer(answer))
     });
-    Asked { address, since: Instant::now(), heard }
+    DuplicateProbe { address, since: Instant::now(), heard }
 }
 
-impl Asked {
+impl DuplicateProbe {
     /// Gives a neighbour that the first packets reach the time to answer. Gives the doubt that they leave.
     ///
     /// # Errors
     /// Refused where another machine has the address.
-    pub(crate) fn first(&self) -> Result<Doubt> {
+    pub(crate) fn first(&self) -> Result<SuspectedDuplicate> {
         match self.heard.recv() {
-            Ok(Heard::Answer(answer)) => answer,
-            Ok(Heard::Silence) | Err(_) => Ok(None),
+            Ok(ArpEvent::Answer(answer)) => answer,
+            Ok(ArpEvent::NoReplyYet) | Err(_) => Ok(None),
         }
     }
 
@@ -74,11 +74,11 @@ impl Asked {
     ///
     /// # Errors
     /// Refused where another machine has the address.
-    pub(crate) fn all(&self) -> Result<Doubt> {
+    pub(crate) fn all(&self) -> Result<SuspectedDuplicate> {
         loop {
             match self.heard.recv() {
-                Ok(Heard::Answer(answer)) => return answer,
-                Ok(Heard::Silence) => {}
+                Ok(ArpEvent::Answer(answer)) => return answer,
+                Ok(ArpEvent::NoReplyYet) => {}
                 // The answer was taken before, with its doubt.
                 Err(_) => return Ok(None),
             }
@@ -99,14 +99,14 @@ impl Asked {
 
 /// Refuses where another machine has this address: it is, or was given the place of, this node. Which of the two is
 /// the right one only an operator knows, so neither trying again nor the other's end lets this one go on by itself.
-fn check(address: Ipv4Addr, nobody: impl FnMut()) -> Result<Doubt> {
-    match second_machine(address, nobody) {
-        Ok(Second::None) => Ok(None),
-        Ok(Second::Machine(mac)) => Err(refused(format!(
+fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
+    match second_machine(address, on_silence) {
+        Ok(AddressOwner::None) => Ok(None),
+        Ok(AddressOwner::OtherMac(mac)) => Err(refused(format!(
             "another machine, with the hardware address {mac}, has this node's address {address}, too. Two machines with \
              one identity would corrupt the cluster: switch the wrong one off, then `systemctl restart firstboot`"
         ))),
-        Ok(Second::Copy(mac)) => Ok(Some(format!(
+        Ok(AddressOwner::SameMac(mac)) => Ok(Some(format!(
             "another machine with this node's address {address} has its hardware address {mac}, too, as a copy of this \
              machine would. Switch the wrong one off"
         ))),
@@ -119,23 +119,23 @@ fn check(address: Ipv4Addr, nobody: impl FnMut()) -> Result<Doubt> {
 }
 
 /// Who else has this node's address.
-enum Second {
+enum AddressOwner {
     /// Nobody.
     None,
     /// A machine with this hardware address.
-    Machine(Mac),
+    OtherMac(Mac),
     /// One with the hardware address of this.
-    Copy(Mac),
+    SameMac(Mac),
 }
 
 /// Asks. After each time that nobody answered it says so.
-fn second_machine(address: Ipv4Addr, mut nobody: impl FnMut()) -> Result<Second> {
-    let Some(link) = link_of(address)? else { return Ok(Second::None) };
-    let Some(own) = link.addr() else { return Ok(Second::None) };
+fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<AddressOwner> {
+    let Some(link) = link_of(address)? else { return Ok(AddressOwner::None) };
+    let Some(own) = link.addr() else { return Ok(AddressOwner::None) };
     // Two cards of one machine in one network answer for each other.
     let cards: Vec<[u8; 6]> = machine::links()?.iter().filter_map(|(_, link)| link.addr()).collect();
     let mark = draw()?;
-    let questions = [question(own, address), question_aloud(own, address, mark)];
+    let questions = [question(own, address), broadcast_reply_probe(own, address, mark)];
     let mut socket = open(&link).context("cannot open a socket for ARP")?;
     let (mut copy, mut looped) = (None, false);
     for _ in 0..TIMES {
@@ -155,21 +155,21 @@ fn second_machine(address: Ipv4Addr, mut nobody: impl FnMut()) -> Result<Second>
                 Err(error) => return Err(error).context("cannot listen for ARP"),
             };
             match packet::read(&packet[..length], address) {
-                Some(Said::Owner(sender) | Said::Aloud(sender)) if !cards.contains(&sender) => {
+                Some(ArpMessage::Reply(sender) | ArpMessage::BroadcastReply(sender)) if !cards.contains(&sender) => {
                     if let Ok(mac) = Mac::try_from(sender) {
-                        return Ok(Second::Machine(mac));
+                        return Ok(AddressOwner::OtherMac(mac));
                     }
                 }
-                Some(Said::Aloud(sender)) if sender == own => copy = Mac::try_from(sender).ok(),
+                Some(ArpMessage::BroadcastReply(sender)) if sender == own => copy = Mac::try_from(sender).ok(),
                 // A network that gives this machine its own packets back makes it answer itself.
-                Some(Said::Question(asked)) if asked == mark => looped = true,
+                Some(ArpMessage::Probe(asked)) if asked == mark => looped = true,
                 _ => {}
             }
         }
         match copy {
-            Some(mac) if !looped => return Ok(Second::Copy(mac)),
-            _ => nobody(),
+            Some(mac) if !looped => return Ok(AddressOwner::SameMac(mac)),
+            _ => on_silence(),
         }
     }
-    Ok(Second::None)
+    Ok(AddressOwner::None)
 }

@@ -6,27 +6,27 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, Result};
 use socket2::Socket;
 
-use super::packet::{self, Address, Said, question_aloud};
+use super::packet::{self, Address, ArpMessage, broadcast_reply_probe};
 use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 
 /// A question that is asked again and again, and an ear for others who ask it.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct ConflictMonitor {
     address: Ipv4Addr,
     socket: Socket,
     question: Vec<u8>,
     mark: Address,
 }
 
-impl Watch {
+impl ConflictMonitor {
     /// From now on whatever arrives is kept until it is looked at. `None` where this machine does not have the address.
     pub(crate) fn begin(address: Ipv4Addr) -> Result<Option<Self>> {
         let Some(link) = link_of(address)? else { return Ok(None) };
         let Some(own) = link.addr() else { return Ok(None) };
         let (socket, mark) = (open(&link).context("cannot open a socket for ARP")?, draw()?);
         socket.set_nonblocking(true)?;
-        Ok(Some(Self { address, socket, question: question_aloud(own, address, mark), mark }))
+        Ok(Some(Self { address, socket, question: broadcast_reply_probe(own, address, mark), mark }))
     }
 
     /// Asks, and hears whether somebody else does. A copy that is asked while it is not there yet hears the next one.
@@ -42,7 +42,7 @@ impl Watch {
                 Err(error) if silence(&error) => break,
                 Err(error) => return Err(error).context("cannot listen for ARP"),
             };
-            if let Some(Said::Question(mark)) = packet::read(&packet[..length], self.address)
+            if let Some(ArpMessage::Probe(mark)) = packet::read(&packet[..length], self.address)
                 && mark != self.mark
                 && mark != Address::default()
             {

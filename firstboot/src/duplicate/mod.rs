@@ -10,6 +10,6 @@ mod preflight;
 mod rival_timeout;
 mod socket;
 
-pub(crate) use address::{Asked, ask};
-pub(crate) use preflight::{dispel, removed, still_wanted, until_missed};
+pub(crate) use address::{DuplicateProbe, ask};
+pub(crate) use preflight::{check_still_member, removed, rule_out_duplicate, until_missed};
 pub(crate) use rival_timeout::RivalTimeout;

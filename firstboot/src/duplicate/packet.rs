@@ -20,7 +20,7 @@ pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
 
 /// The same, to be answered to everybody: an answer to this card alone would not leave a machine that has its hardware
 /// address, too. `mark` stands where nobody looks, and tells this question from that machine's own.
-pub(super) fn question_aloud(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
+pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
     request(own, EVERYBODY, mark, address)
 }
 
@@ -34,17 +34,17 @@ fn request(from: Address, answer_to: Address, target: Address, address: Ipv4Addr
 
 /// What a packet has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ArpMessage {
     /// Somebody asks on behalf of nobody, with this mark.
-    Question(Address),
+    Probe(Address),
     /// This card has the address, said to everybody.
-    Aloud(Address),
+    BroadcastReply(Address),
     /// This card has the address, said in another way.
-    Owner(Address),
+    Reply(Address),
 }
 
 /// What a packet has to say about an address, if anything.
-pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<Said> {
+pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();
     let (sender, target): (Address, Address) = (field(8)?, field(18)?);
@@ -54,10 +54,10 @@ pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<Said> {
     }
     if owner == address.octets() {
         let aloud = operation == REPLY && target == EVERYBODY;
-        return Some(if aloud { Said::Aloud(sender) } else { Said::Owner(sender) });
+        return Some(if aloud { ArpMessage::BroadcastReply(sender) } else { ArpMessage::Reply(sender) });
     }
     let nobody = owner == Ipv4Addr::UNSPECIFIED.octets();
-    (operation == REQUEST && nobody && wanted == address.octets()).then_some(Said::Question(target))
+    (operation == REQUEST && nobody && wanted == address.octets()).then_some(ArpMessage::Probe(target))
 }
 
 #[cfg(test)]
@@ -70,32 +70,32 @@ mod tests {
 
     /// What Linux answers (net/ipv4/arp.c, arp_process): to the hardware address that the question gives as its sender's.
     fn answer(question: &[u8], own: Address) -> Vec<u8> {
-        let (asker, nobody) = (&question[22..28], &question[28..32]);
-        [asker, &own, &question[12..20], &REPLY, &own, &question[38..42], asker, nobody].concat()
+        let (peer_client, nobody) = (&question[22..28], &question[28..32]);
+        [peer_client, &own, &question[12..20], &REPLY, &own, &question[38..42], peer_client, nobody].concat()
     }
 
     #[test]
     fn an_answer_names_its_speaker_and_the_question_names_nobody() {
         let asked = question([2; 6], NODE);
         assert_eq!(asked.len(), LENGTH);
-        assert_eq!(read(&asked, NODE), Some(Said::Question([0; 6])));
+        assert_eq!(read(&asked, NODE), Some(ArpMessage::Probe([0; 6])));
         let mut answer = answer(&asked, [9; 6]);
         assert_eq!(answer[..6], [2; 6]);
-        assert_eq!(read(&answer, NODE), Some(Said::Owner([9; 6])));
+        assert_eq!(read(&answer, NODE), Some(ArpMessage::Reply([9; 6])));
         // Ethernet fills short packets up.
         answer.resize(60, 0);
-        assert_eq!(read(&answer, NODE), Some(Said::Owner([9; 6])));
+        assert_eq!(read(&answer, NODE), Some(ArpMessage::Reply([9; 6])));
         assert_eq!(read(&answer, Ipv4Addr::new(10, 0, 0, 4)), None);
     }
 
     #[test]
     fn a_question_aloud_is_answered_to_everybody_and_known_by_its_mark() {
-        let asked = question_aloud([2; 6], NODE, [5; 6]);
+        let asked = broadcast_reply_probe([2; 6], NODE, [5; 6]);
         assert_eq!(asked[6..12], [2; 6], "the switch learns nothing wrong from it");
-        assert_eq!(read(&asked, NODE), Some(Said::Question([5; 6])));
+        assert_eq!(read(&asked, NODE), Some(ArpMessage::Probe([5; 6])));
         let answer = answer(&asked, [2; 6]);
         assert_eq!(answer[..6], EVERYBODY);
-        assert_eq!(read(&answer, NODE), Some(Said::Aloud([2; 6])));
+        assert_eq!(read(&answer, NODE), Some(ArpMessage::BroadcastReply([2; 6])));
     }
 
     proptest! {

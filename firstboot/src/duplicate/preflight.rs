@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use recipes::upgrade::{self, ClusterVersions, Entry};
 
-use super::address::Doubt;
-use super::conflict_monitor::Watch;
+use super::address::SuspectedDuplicate;
+use super::conflict_monitor::ConflictMonitor;
 use super::rival_timeout::RivalTimeout;
 use crate::data::Lost;
 use crate::etcd::Credentials;
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{Journal, Past};
-use crate::membership::{self, Asker, BETWEEN_LOOKS, Peer, Pulse, Streams, Verdict};
+use crate::journal::{Journal, NodeState};
+use crate::membership::{self, ActiveStreams, BETWEEN_LOOKS, Liveness, LivenessDetector, Peer, PeerClient};
+use crate::output::say;
 use crate::paths;
-use crate::say::say;
 
 /// How long each of the others has to answer, before etcd starts.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -28,13 +28,13 @@ const SILENCES: u32 = 5;
 
 /// Refuses a member that was removed while it was off, or that runs elsewhere, before etcd wakes up with what it knew
 /// then. Nobody has to answer: the first member of a rack that comes up finds nobody.
-pub(crate) fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()> {
-    let past = Past::of(journal);
+pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
+    let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
-    if let Some(obstacle) = upgrade::obstacle(version, Entry::Data(past.etcd), &ClusterVersions::default()) {
+    if let Some(obstacle) = upgrade::obstacle(version, Entry::Data(state.etcd), &ClusterVersions::default()) {
         return Err(refused(format!("{obstacle}. etcd does not start, and the data is left as it is")));
     }
-    if past.member.is_some() { settle(identity, &past, None, None) } else { Ok(()) }
+    if state.member.is_some() { wait_until_unique(identity, &state, None, None) } else { Ok(()) }
 }
 
 /// Waits until the others, a quorum of this node's cluster, can do without the member that this node was; then its data may be
@@ -42,7 +42,7 @@ pub(crate) fn still_wanted(identity: &Identity, journal: &Journal) -> Result<()>
 ///
 /// # Errors
 /// Refused, where this node is the only member, and where the others say that its member is none any more.
-pub(crate) fn until_missed(identity: &Identity, past: &Past, why: &Lost) -> Result<()> {
+pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -> Result<()> {
     if identity.cluster.members.len() == 1 {
         return Err(refused(format!(
             "{why}. This node is its cluster's only member, so no other can give it the data. Put the data back, or restore a \
@@ -52,27 +52,27 @@ pub(crate) fn until_missed(identity: &Identity, past: &Past, why: &Lost) -> Resu
         )));
     }
     say(format!("{why}. etcd must not start on it"));
-    settle(identity, past, None, None)?;
+    wait_until_unique(identity, state, None, None)?;
     let credentials = Credentials::installed()?;
-    let asker = Asker::new(&identity.cluster, &identity.tls)?;
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut told = false;
+    let mut logged = false;
     loop {
-        let (peers, _) = runtime.block_on(membership::others(identity, &asker, &credentials, ANSWER));
-        if let Some(why) = not_of_them(&peers, past) {
+        let (peers, _) = runtime.block_on(membership::others(identity, &peer_client, &credentials, ANSWER));
+        if let Some(why) = not_of_them(&peers, state) {
             return Err(refused(why));
         }
         if !peers.is_empty() {
             return Ok(());
         }
-        if !told {
+        if !logged {
             say(format!(
                 "{why}. Waiting until the other members have a quorum: then this node joins them as a new member, and its \
                  data is kept in {}. If what lies in {} is this member's newest data, say so: `firstboot run --accept-data`",
                 paths::ASIDE,
                 paths::DATA
             ));
-            told = true;
+            logged = true;
         }
         sleep(ANSWER);
     }
@@ -83,34 +83,40 @@ pub(crate) fn until_missed(identity: &Identity, past: &Past, why: &Lost) -> Resu
 ///
 /// # Errors
 /// Refused, where it runs or starts, and where there is nobody else to say; not ready, where nobody answers who could.
-pub(crate) fn dispel(identity: &Identity, journal: &Journal, doubt: Doubt) -> Result<()> {
+pub(crate) fn rule_out_duplicate(identity: &Identity, journal: &Journal, doubt: SuspectedDuplicate) -> Result<()> {
     let Some(doubt) = doubt else { return Ok(()) };
     if identity.cluster.members.len() == 1 {
         return Err(refused(format!("{doubt}, then `systemctl restart firstboot`")));
     }
-    let watch = Watch::begin(identity.node.address)?;
-    settle(identity, &Past::of(journal), Some(doubt), watch)
+    let watch = ConflictMonitor::begin(identity.node.address)?;
+    wait_until_unique(identity, &NodeState::of(journal), Some(doubt), watch)
 }
 
 /// Asks until nothing speaks against etcd's start. Where a copy of this machine may just be starting, nothing does only
 /// after a minute in which it was watched for, and not heard.
-fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<Watch>) -> Result<()> {
+fn wait_until_unique(
+    identity: &Identity,
+    state: &NodeState,
+    mut doubt: SuspectedDuplicate,
+    mut watch: Option<ConflictMonitor>,
+) -> Result<()> {
     let credentials = Credentials::installed()?;
-    let asker = Asker::new(&identity.cluster, &identity.tls)?;
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let quiet = BETWEEN_LOOKS + 2 * Duration::from_millis(identity.cluster.etcd.heartbeat_interval_ms.into());
-    let (mut streams, mut pulse, mut patience) = (Streams::default(), Pulse::default(), RivalTimeout::default());
-    let (mut silences, mut told) = (0, false);
+    let (mut streams, mut pulse, mut patience) =
+        (ActiveStreams::default(), LivenessDetector::default(), RivalTimeout::default());
+    let (mut silences, mut logged) = (0, false);
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let mut member = past.member;
+    let mut member = state.member;
     loop {
-        watch.as_mut().map_or(Ok(()), Watch::look)?;
+        watch.as_mut().map_or(Ok(()), ConflictMonitor::look)?;
         let begun = Instant::now();
-        let (mut peers, clusters) = runtime.block_on(membership::others(identity, &asker, &credentials, ANSWER));
-        if let Some(why) = not_of_them(&peers, past) {
+        let (mut peers, clusters) = runtime.block_on(membership::others(identity, &peer_client, &credentials, ANSWER));
+        if let Some(why) = not_of_them(&peers, state) {
             return Err(refused(why));
         }
-        if past.member.is_some()
+        if state.member.is_some()
             && let Some(obstacle) =
                 upgrade::obstacle(identity.cluster.etcd.version, Entry::Data(None), &membership::versions(&peers))
         {
@@ -118,7 +124,7 @@ fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<
         }
         member = member.or_else(|| membership::listed(&peers, own.name.as_str(), &own.peer_url()));
         streams.judge(&mut peers, Instant::now());
-        let connected = member.and_then(|member| membership::rival(&peers, member));
+        let connected = member.and_then(|member| membership::find_duplicate(&peers, member));
         if doubt.is_none() {
             doubt.clone_from(&connected);
         }
@@ -129,24 +135,24 @@ fn settle(identity: &Identity, past: &Past, mut doubt: Doubt, mut watch: Option<
             silences += 1;
             continue;
         };
-        if !told {
+        if !logged {
             say(format!("{why}. Listening whether this node's member runs there"));
-            told = true;
+            logged = true;
         }
         let verdict = match member {
             Some(member) => {
                 let whom =
                     membership::known(identity).into_iter().chain(membership::unknown(identity, &peers)).collect();
-                pulse.look(member, &runtime.block_on(membership::listen(whom, &asker)))
+                pulse.look(member, &runtime.block_on(membership::listen(whom, &peer_client)))
             }
-            None if peers.is_empty() => Verdict::Unsure,
-            None => Verdict::Still,
+            None if peers.is_empty() => Liveness::Unknown,
+            None => Liveness::Silent,
         };
-        if let Verdict::Alive(witness) = verdict {
+        if let Liveness::Alive(witness) = verdict {
             return Err(alive(&witness));
         }
         let over = patience.try_again(why).err();
-        if (over.is_some() || watch.is_none()) && (verdict == Verdict::Still || cannot_live(identity)) {
+        if (over.is_some() || watch.is_none()) && (verdict == Liveness::Silent || cannot_live(identity)) {
             return Ok(());
         }
         if let Some(error) = over {
@@ -189,20 +195,20 @@ pub(crate) async fn removed(
     credentials: &Credentials,
     patience: Duration,
 ) -> Result<Option<String>> {
-    let past = Past::of(journal);
-    if past.member.is_none() {
+    let state = NodeState::of(journal);
+    if state.member.is_none() {
         return Ok(None);
     }
-    let asker = Asker::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = membership::others(identity, &asker, credentials, patience).await;
-    Ok(not_of_them(&peers, &past))
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
+    let (peers, _) = membership::others(identity, &peer_client, credentials, patience).await;
+    Ok(not_of_them(&peers, &state))
 }
 
-fn not_of_them(peers: &[Peer], past: &Past) -> Option<String> {
-    let own = past.member?;
+fn not_of_them(peers: &[Peer], state: &NodeState) -> Option<String> {
+    let own = state.member?;
     if peers.is_empty() {
         return None;
     }
-    membership::another_cluster(peers, past.cluster)
-        .or_else(|| (!membership::lists(peers, own)).then(|| membership::removed(own)))
+    membership::another_cluster(peers, state.cluster)
+        .or_else(|| (!membership::is_listed(peers, own)).then(|| membership::removed(own)))
 }

@@ -14,12 +14,12 @@ const RENEW: Duration = Duration::from_secs(15);
 
 /// A right that this member has.
 #[derive(Debug)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct LeaseLock<'a> {
     client: &'a Client,
     lease: Lease,
 }
 
-impl<'a> Claim<'a> {
+impl<'a> LeaseLock<'a> {
     /// Gets what the key stands for, in this name, unless another has it.
     pub(crate) async fn get(client: &'a Client, key: &str, name: impl Into<Vec<u8>>) -> Result<Option<Self>> {
         if client.get(key).await?.is_some() {

@@ -6,6 +6,6 @@ mod shared;
 mod stream;
 mod wire;
 
-pub(crate) use claim::Claim;
+pub(crate) use claim::LeaseLock;
 pub(crate) use client::{Client, Credentials, probe_local};
 pub(crate) use wire::{HashKv, Member, SnapshotResponse, StatusResponse};

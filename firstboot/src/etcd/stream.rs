@@ -20,7 +20,7 @@ pub(crate) struct Pieces(Streaming<SnapshotResponse>);
 
 impl Client {
     /// Connects for a snapshot: no limit for the whole, which may be of any size.
-    pub(crate) async fn connect_wide(url: &str, credentials: &Credentials) -> Result<Self> {
+    pub(crate) async fn connect_bulk(url: &str, credentials: &Credentials) -> Result<Self> {
         let wide = |endpoint: tonic::transport::Endpoint| {
             endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW)
         };

@@ -84,14 +84,14 @@ impl About {
     }
 
     /// What changes when the file is replaced or rewritten.
-    pub(super) fn stamp(&self) -> Stamp {
-        Stamp { inode: self.inode, size: self.size, modified: self.modified, changed: self.changed }
+    pub(super) fn stamp(&self) -> FileFingerprint {
+        FileFingerprint { inode: self.inode, size: self.size, modified: self.modified, changed: self.changed }
     }
 }
 
 /// Which file something is: whoever replaces or rewrites it changes this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Stamp {
+pub(crate) struct FileFingerprint {
     inode: u64,
     size: u64,
     modified: (i64, i64),

@@ -14,10 +14,10 @@ fn own() -> (u32, u32) {
 #[test]
 fn what_was_written_stands_and_is_narrow() {
     let folder = tempfile::tempdir().unwrap();
-    let wanted = Wanted::new(folder.path().join("key"), "secret").mode(0o600, own());
-    assert!(!wanted.stands().unwrap());
+    let wanted = DesiredFile::new(folder.path().join("key"), "secret").mode(0o600, own());
+    assert!(!wanted.is_current().unwrap());
     wanted.write().unwrap();
-    assert!(wanted.stands().unwrap());
+    assert!(wanted.is_current().unwrap());
     assert_eq!(fs::metadata(&wanted.path).unwrap().mode() & 0o7777, 0o600);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary file is gone");
 }
@@ -25,10 +25,10 @@ fn what_was_written_stands_and_is_narrow() {
 #[test]
 fn another_mode_or_content_does_not_stand() {
     let folder = tempfile::tempdir().unwrap();
-    let wanted = Wanted::new(folder.path().join("a"), "x").mode(0o640, own());
+    let wanted = DesiredFile::new(folder.path().join("a"), "x").mode(0o640, own());
     wanted.write().unwrap();
-    assert!(!wanted.clone().mode(0o600, own()).stands().unwrap());
-    assert!(!Wanted { content: b"y".to_vec(), ..wanted }.stands().unwrap());
+    assert!(!wanted.clone().mode(0o600, own()).is_current().unwrap());
+    assert!(!DesiredFile { content: b"y".to_vec(), ..wanted }.is_current().unwrap());
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_link_in_the_way_is_refused_and_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-    let error = Wanted::new(&path, "x").stands().unwrap_err();
+    let error = DesiredFile::new(&path, "x").is_current().unwrap_err();
     assert!(error.to_string().contains("not a regular file"), "{error}");
 }
 

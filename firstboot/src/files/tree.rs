@@ -52,10 +52,10 @@ impl Dir {
 
     /// Gives the directory and all that lies in it to an owner, narrow, and flushes all of it. It must lie where only root
     /// can go: a file with a second name would be given away under that name too.
-    pub(crate) fn settle(&self, owner: (u32, u32)) -> io::Result<()> {
+    pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {
-                Some(there) if there.kind == Kind::Directory => self.sub(&name)?.settle(owner)?,
+                Some(there) if there.kind == Kind::Directory => self.sub(&name)?.chown_and_sync(owner)?,
                 Some(there) if there.links > 1 => {
                     let path = self.path.join(&name);
                     return Err(io::Error::other(format!("{} has a second name", path.display())));

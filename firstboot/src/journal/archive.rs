@@ -8,25 +8,25 @@ use time::macros::format_description;
 
 use super::event::Event;
 use super::file::Journal;
-use crate::files::{self, Folder, ROOT};
+use crate::files::{self, DesiredDir, ROOT};
+use crate::output::say;
 use crate::paths;
-use crate::say::say;
 
 /// Where data of this kind goes now.
-pub(crate) fn aside(kind: &str) -> Result<PathBuf> {
+pub(crate) fn archive_path(kind: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
     Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
 }
 
 /// Puts the data directory aside, if there is one; etcd must be down. It is never deleted.
-pub(crate) fn put_aside(what: &str, journal: &mut Journal) -> Result<()> {
+pub(crate) fn archive_data(what: &str, journal: &mut Journal) -> Result<()> {
     let data = Path::new(paths::DATA);
     if !files::exists(data)? {
         return Ok(());
     }
-    let to = aside(what)?;
+    let to = archive_path(what)?;
     say(format!("{} goes to {}", paths::DATA, to.display()));
     journal.add(Event::Aside { path: to.clone() })?;
-    Folder::new(paths::ASIDE, 0o700, ROOT).make()?;
+    DesiredDir::new(paths::ASIDE, 0o700, ROOT).make()?;
     files::rename(data, &to)
 }

@@ -1,63 +1,69 @@
 //! What the journal and etcd's volume together say of this disk, and what follows from it.
 
-use super::disk_id_file::Volume;
-use super::state::{Past, Word};
+use super::disk_id_file::DiskIdFile;
+use super::state::{MembershipIntent, NodeState};
 use crate::data::{Contents, Known, Lost, Verdict};
-use crate::domain::{Nonce, Start};
+use crate::domain::{DiskId, Start};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum DiskState {
     /// Its data is there: etcd runs on it, and heeds no word on how to begin. `begun`: to be written down.
-    Member { start: Start, begun: Option<Known> },
+    Existing { start: Start, begun: Option<Known> },
     /// Power was lost while etcd made its first data, or before: etcd begins again, as it was to. What lies there, if
     /// anything does, is put aside.
-    Again { start: Start, aside: bool },
-    /// There is no data, or none that etcd ever used or will use again. `life` is the one to go on with; none: a new one.
-    Empty { life: Option<Nonce>, aside: bool },
+    RetryFirstStart { start: Start, aside: bool },
+    /// There is no data, or none that etcd ever used or will use again. `disk_id` is the one to go on with; none: a new one.
+    Fresh { disk_id: Option<DiskId>, aside: bool },
     /// etcd ran as a member here, and what lies there now must not begin as that member.
     Lost(Lost),
     /// Data that is not known, and is not touched.
-    Unknown(&'static str),
+    Foreign(&'static str),
 }
 
 /// The rule. A data directory that the journal does not know is never touched; one that etcd may have voted with never
 /// begins anew as the same member.
-pub(crate) fn standing(past: &Past, contents: Contents, verdict: Verdict, volume: Volume) -> Standing {
-    let Some(start) = &past.begun else { return before(past, contents, volume) };
-    if volume == Volume::Other && contents == Contents::Log {
-        return Standing::Unknown("is on the volume of another disk's life");
+pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verdict, volume: DiskIdFile) -> DiskState {
+    let Some(start) = &state.begun else { return before(state, contents, volume) };
+    if volume == DiskIdFile::Differs && contents == Contents::Log {
+        return DiskState::Foreign("is on the volume of another disk's life");
     }
-    let first_start = !past.healthy && volume == Volume::Known;
+    let first_start = !state.healthy && volume == DiskIdFile::Matches;
     match verdict {
-        Verdict::Intact => Standing::Member { start: start.clone(), begun: None },
-        Verdict::Begun(known) => Standing::Member { start: start.clone(), begun: Some(known) },
+        Verdict::Intact => DiskState::Existing { start: start.clone(), begun: None },
+        Verdict::Begun(known) => DiskState::Existing { start: start.clone(), begun: Some(known) },
         // Who was to join is added anew: the members may be others by now.
         Verdict::Fresh | Verdict::CutShort if first_start && start.state == "existing" => {
-            Standing::Empty { life: None, aside: contents == Contents::NoLog }
+            DiskState::Fresh { disk_id: None, aside: contents == Contents::NoLog }
         }
         Verdict::Fresh | Verdict::CutShort if first_start => {
-            Standing::Again { start: start.clone(), aside: contents == Contents::NoLog }
+            DiskState::RetryFirstStart { start: start.clone(), aside: contents == Contents::NoLog }
         }
         // It was a member, and its data is lost. What lives of its cluster takes it in again.
-        Verdict::Fresh | Verdict::Lost(Lost::Emptied) => Standing::Empty { life: None, aside: false },
-        _ if volume == Volume::Other => Standing::Unknown("is on the volume of another disk's life"),
-        Verdict::CutShort if !past.healthy => Standing::Unknown("has no write-ahead log, and its volume bears no mark"),
-        Verdict::CutShort => Standing::Lost(Lost::Part("member/wal is not there".to_owned())),
-        Verdict::Lost(why) => Standing::Lost(why),
+        Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh { disk_id: None, aside: false },
+        _ if volume == DiskIdFile::Differs => DiskState::Foreign("is on the volume of another disk's life"),
+        Verdict::CutShort if !state.healthy => {
+            DiskState::Foreign("has no write-ahead log, and its volume bears no mark")
+        }
+        Verdict::CutShort => DiskState::Lost(Lost::Part("member/wal is not there".to_owned())),
+        Verdict::Lost(why) => DiskState::Lost(why),
     }
 }
 
 /// Where etcd was never let go in this life.
-fn before(past: &Past, contents: Contents, volume: Volume) -> Standing {
+fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
         // A new life: what it agreed on in the old one is over.
-        (Contents::Empty, _) if past.word == Word::Rejoin => Standing::Empty { life: None, aside: false },
-        (_, Volume::Known | Volume::Unmarked) if past.word == Word::Rejoin => {
-            Standing::Empty { life: None, aside: true }
+        (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => {
+            DiskState::Fresh { disk_id: None, aside: false }
         }
-        (Contents::Empty, _) => Standing::Empty { life: past.nonce.filter(|_| volume == Volume::Known), aside: false },
-        _ => Standing::Unknown("holds data that firstboot did not put there"),
+        (_, DiskIdFile::Matches | DiskIdFile::Missing) if state.intent == MembershipIntent::Rejoining => {
+            DiskState::Fresh { disk_id: None, aside: true }
+        }
+        (Contents::Empty, _) => {
+            DiskState::Fresh { disk_id: state.disk_id.filter(|_| volume == DiskIdFile::Matches), aside: false }
+        }
+        _ => DiskState::Foreign("holds data that firstboot did not put there"),
     }
 }
 
@@ -85,15 +91,19 @@ mod tests {
     fn every_combination_keeps_data_and_votes() {
         let start = |state| Some(Start { state, token: "t".into(), members: vec![] });
         for begun in [None, start("new"), start("existing")] {
-            for nonce in [None, Some(Nonce::of(1))] {
+            for disk_id in [None, Some(DiskId::of(1))] {
                 for healthy in [false, true] {
                     for contents in [Contents::Empty, Contents::NoLog, Contents::Log] {
-                        for volume in [Volume::Known, Volume::Other, Volume::Unmarked] {
-                            let past = Past { nonce, begun: begun.clone(), healthy, ..Past::default() };
+                        for volume in [DiskIdFile::Matches, DiskIdFile::Differs, DiskIdFile::Missing] {
+                            let state = NodeState { disk_id, begun: begun.clone(), healthy, ..NodeState::default() };
                             for verdict in verdicts(contents) {
-                                check(&past, contents, &verdict, volume);
+                                check(&state, contents, &verdict, volume);
                             }
-                            rejoins(&Past { nonce, word: Word::Rejoin, ..Past::default() }, contents, volume);
+                            rejoins(
+                                &NodeState { disk_id, intent: MembershipIntent::Rejoining, ..NodeState::default() },
+                                contents,
+                                volume,
+                            );
                         }
                     }
                 }
@@ -101,41 +111,44 @@ mod tests {
         }
     }
 
-    fn rejoins(past: &Past, contents: Contents, volume: Volume) {
+    fn rejoins(state: &NodeState, contents: Contents, volume: DiskIdFile) {
         for verdict in verdicts(contents) {
-            let standing = standing(past, contents, verdict, volume);
-            if contents != Contents::Empty && volume == Volume::Other {
-                assert!(matches!(standing, Standing::Unknown(_)), "{standing:?}");
+            let standing = classify_disk(state, contents, verdict, volume);
+            if contents != Contents::Empty && volume == DiskIdFile::Differs {
+                assert!(matches!(standing, DiskState::Foreign(_)), "{standing:?}");
             } else {
-                assert_eq!(standing, Standing::Empty { life: None, aside: contents != Contents::Empty });
+                assert_eq!(standing, DiskState::Fresh { disk_id: None, aside: contents != Contents::Empty });
             }
         }
     }
 
-    fn check(past: &Past, contents: Contents, verdict: &Verdict, volume: Volume) {
-        let what = standing(past, contents, verdict.clone(), volume);
-        let said = format!("{what:?} from {past:?}, {contents:?}, {verdict:?}, {volume:?}");
+    fn check(state: &NodeState, contents: Contents, verdict: &Verdict, volume: DiskIdFile) {
+        let what = classify_disk(state, contents, verdict.clone(), volume);
+        let said = format!("{what:?} from {state:?}, {contents:?}, {verdict:?}, {volume:?}");
         let never_voted =
-            matches!(verdict, Verdict::Fresh | Verdict::CutShort) && !past.healthy && volume == Volume::Known;
+            matches!(verdict, Verdict::Fresh | Verdict::CutShort) && !state.healthy && volume == DiskIdFile::Matches;
         match what {
-            Standing::Member { .. } => {
+            DiskState::Existing { .. } => {
                 let whole = matches!(verdict, Verdict::Intact | Verdict::Begun(_));
-                assert!(past.begun.is_some() && whole && volume != Volume::Other, "{said}");
+                assert!(state.begun.is_some() && whole && volume != DiskIdFile::Differs, "{said}");
             }
-            Standing::Again { aside, start } => {
-                assert!(never_voted && start.state == "new" && past.begun == Some(start), "{said}");
+            DiskState::RetryFirstStart { aside, start } => {
+                assert!(never_voted && start.state == "new" && state.begun == Some(start), "{said}");
                 assert_eq!(aside, contents == Contents::NoLog, "{said}");
             }
-            Standing::Empty { life, aside } => {
+            DiskState::Fresh { disk_id, aside } => {
                 assert!(contents == Contents::Empty || aside && never_voted, "{said}");
-                let goes_on = past.begun.is_none() && volume == Volume::Known && life == past.nonce;
-                assert!(life.is_none() || goes_on, "{said}");
+                let goes_on = state.begun.is_none() && volume == DiskIdFile::Matches && disk_id == state.disk_id;
+                assert!(disk_id.is_none() || goes_on, "{said}");
             }
-            Standing::Lost(_) => {
-                assert!(past.begun.is_some() && contents != Contents::Empty && volume != Volume::Other, "{said}");
+            DiskState::Lost(_) => {
+                assert!(
+                    state.begun.is_some() && contents != Contents::Empty && volume != DiskIdFile::Differs,
+                    "{said}"
+                );
                 assert!(!matches!(verdict, Verdict::Intact | Verdict::Begun(_)), "{said}");
             }
-            Standing::Unknown(_) => assert_ne!(contents, Contents::Empty, "{said}"),
+            DiskState::Foreign(_) => assert_ne!(contents, Contents::Empty, "{said}"),
         }
     }
 }

@@ -7,8 +7,8 @@ use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Inode, Known};
-use crate::domain::{Lives, Name, Nonce, Task};
-use crate::files::Stamp;
+use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
+use crate::files::FileFingerprint;
 use crate::machine::Machine;
 
 /// One thing that happened. A decision is written before it is acted on.
@@ -30,15 +30,17 @@ pub(crate) enum Event {
     /// The disk was found empty, and its life in the bootstrap barrier begins.
     Life {
         /// Drawn for it.
-        nonce: Nonce,
+        #[serde(rename = "nonce")]
+        disk_id: DiskId,
     },
     /// All others were seen, empty, in these lives; this node will be told as ready.
     Ready {
         /// The lives of all initial members.
-        lives: Lives,
+        #[serde(rename = "lives")]
+        disk_ids: DiskIds,
         /// What they agree on.
-        #[serde(default, skip_serializing_if = "Task::is_new")]
-        task: Task,
+        #[serde(rename = "task", default, skip_serializing_if = "BootstrapMode::is_new")]
+        mode: BootstrapMode,
     },
     /// etcd of this version shall use the data.
     Uses {
@@ -91,12 +93,12 @@ pub(crate) enum Event {
     /// etcd shall be started anew, to trust other CAs.
     Trust {
         /// All that it shall trust.
-        authorities: BTreeSet<Name>,
+        authorities: BTreeSet<CaSubject>,
     },
     /// All others trust these CAs: this node shall show its document's certificates, which are by them.
     Show {
         /// Who signed them.
-        authorities: BTreeSet<Name>,
+        authorities: BTreeSet<CaSubject>,
     },
     /// The operator said that this member shall leave its cluster, and it is safe; now it is removed.
     Leave {
@@ -124,9 +126,10 @@ pub(crate) enum Event {
         path: PathBuf,
     },
     /// The operator told this node to begin anew with what it does not have yet; etcd stops.
-    Told(Box<Told>),
+    #[serde(rename = "told")]
+    RestoreOrdered(Box<RestoreOrder>),
     /// All agreed. This is the moment from which there is only forward.
-    Exchange(Box<Exchange>),
+    Exchange(Box<DataSwap>),
     /// Both folders have their new names.
     Exchanged,
     /// Nothing came of it: etcd goes on with the data it had.
@@ -142,22 +145,24 @@ pub(crate) enum Event {
 
 /// What an operator told a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct RestoreOrder {
     /// Drawn for this one time.
-    pub(crate) nonce: Nonce,
+    #[serde(rename = "nonce")]
+    pub(crate) disk_id: DiskId,
     /// What it is to begin with.
-    pub(crate) task: Task,
+    #[serde(rename = "task")]
+    pub(crate) mode: BootstrapMode,
     /// The members of the recipe that shall not be waited for.
     pub(crate) without: BTreeSet<Label>,
     /// The snapshot, where that is what it begins with.
-    pub(crate) source: Option<Source>,
+    pub(crate) source: Option<SnapshotFile>,
     /// When it is given up by itself, in seconds since 1970.
     pub(crate) until: u64,
 }
 
 /// A snapshot on this node's disk, as it was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Source {
+pub(crate) struct SnapshotFile {
     /// The file.
     pub(crate) path: PathBuf,
     /// The digest of all of it.
@@ -167,12 +172,12 @@ pub(crate) struct Source {
     /// Whether it ends with etcd's own digest.
     pub(crate) digest: bool,
     /// Which file it was then, so that another put in its place is noticed without reading all of it again.
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: FileFingerprint,
 }
 
 /// Other data takes the place of etcd's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Exchange {
+pub(crate) struct DataSwap {
     /// What takes the place.
     pub(crate) from: PathBuf,
     /// Where the data that was there goes, if there was any.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Event;
 use crate::exit::refused;
 use crate::files;
-use crate::say::say;
+use crate::output::say;
 
 /// An event and when it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl Journal {
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
-        let settle = || -> std::io::Result<()> {
+        let truncate_torn_tail = || -> std::io::Result<()> {
             let file = OpenOptions::new().write(true).open(&journal.path)?;
             if good < file.metadata()?.len() {
                 file.set_len(good)?;
@@ -99,7 +99,7 @@ impl Journal {
             file.sync_all()?;
             journal.path.parent().map_or(Ok(()), files::sync)
         };
-        settle().with_context(|| format!("cannot flush {}", journal.path.display()))?;
+        truncate_torn_tail().with_context(|| format!("cannot flush {}", journal.path.display()))?;
         Ok(journal)
     }
 
@@ -140,7 +140,7 @@ impl Journal {
     }
 
     /// Says and writes down what will be done; once, however often it has to be tried.
-    pub(crate) fn intend(&mut self, event: Event, line: &str) -> Result<()> {
+    pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self.entries.last().is_some_and(|entry| entry.event == event) {
             return Ok(());
         }

@@ -10,11 +10,11 @@ mod event;
 mod file;
 mod state;
 
-pub(crate) use archive::{aside, put_aside};
-pub(crate) use disk_id_file::{Volume, mark, volume};
-pub(crate) use disk_state::{Standing, standing};
-pub(crate) use event::{Event, Exchange, Source, Told};
+pub(crate) use archive::{archive_data, archive_path};
+pub(crate) use disk_id_file::{DiskIdFile, disk_id_file, write_disk_id};
+pub(crate) use disk_state::{DiskState, classify_disk};
+pub(crate) use event::{DataSwap, Event, RestoreOrder, SnapshotFile};
 pub(crate) use file::{Entry, Journal, Line, lines};
 #[cfg(test)]
 pub(crate) use state::tests::restored;
-pub(crate) use state::{Past, SetAside, Word};
+pub(crate) use state::{ArchivedData, MembershipIntent, NodeState};

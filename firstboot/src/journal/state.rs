@@ -5,22 +5,22 @@ use std::path::PathBuf;
 
 use recipes::{EtcdVersion, Label};
 
-use super::event::{Event, Exchange, Told};
+use super::event::{DataSwap, Event, RestoreOrder};
 use super::file::{Entry, Journal};
 use crate::data::{Expected, Ids, Inode, Known};
-use crate::domain::{Lives, Name, Nonce, Start, Task, cluster_id, member_id};
+use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds, Start, cluster_id, member_id};
 
 /// What the journal holds that matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Past {
+pub(crate) struct NodeState {
     /// Whom the operator gave up.
     pub(crate) without: BTreeSet<Label>,
     /// The life of the disk; none before the first, and none after the operator gave somebody up.
-    pub(crate) nonce: Option<Nonce>,
+    pub(crate) disk_id: Option<DiskId>,
     /// The lives it was ever ready with in the life it has.
-    pub(crate) ready: Vec<Lives>,
+    pub(crate) ready: Vec<DiskIds>,
     /// The same in all lives that the journal knows.
-    pub(crate) agreed: Vec<Lives>,
+    pub(crate) agreed: Vec<DiskIds>,
     /// As what etcd was let go in this life.
     pub(crate) begun: Option<Start>,
     /// The member that this life was added as to a living cluster.
@@ -42,36 +42,36 @@ pub(crate) struct Past {
     /// The revision that this node's data began from, where it is a restored one.
     pub(crate) revision: u64,
     /// What the operator told it, and nothing has come of yet.
-    pub(crate) told: Option<Told>,
+    pub(crate) order: Option<RestoreOrder>,
     /// What it was ready to begin with by that.
-    pub(crate) told_ready: Vec<(Lives, Task)>,
+    pub(crate) ready_for_order: Vec<(DiskIds, BootstrapMode)>,
     /// The exchange of data that has begun, and is not known to be done.
-    pub(crate) exchange: Option<Exchange>,
+    pub(crate) exchange: Option<DataSwap>,
     /// The data that the last exchange set aside.
-    pub(crate) set_aside: Option<SetAside>,
+    pub(crate) archived: Option<ArchivedData>,
     /// The CAs whose certificates this node may show: all others were seen to trust them.
-    pub(crate) cleared: BTreeSet<Name>,
+    pub(crate) cleared: BTreeSet<CaSubject>,
     /// Where it stands with its cluster by the operator's word.
-    pub(crate) word: Word,
+    pub(crate) intent: MembershipIntent,
 }
 
 /// What the operator said of a member's place in its cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Word {
+pub(crate) enum MembershipIntent {
     /// Nothing.
     #[default]
     None,
     /// That it shall leave. Perhaps it is removed already.
-    Leave(u64),
+    Leaving(u64),
     /// That it shall leave, and it is removed.
     Left(u64),
     /// That it is none any more and shall be taken in again. Its data may still be there.
-    Rejoin,
+    Rejoining,
 }
 
 /// Data that was this node's before a restore, and what it was with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SetAside {
+pub(crate) struct ArchivedData {
     /// Where it lies.
     pub(crate) path: PathBuf,
     /// As what etcd was let go with it.
@@ -88,7 +88,7 @@ pub(crate) struct SetAside {
     pub(crate) etcd: Option<EtcdVersion>,
 }
 
-impl Past {
+impl NodeState {
     /// From the journal.
     pub(crate) fn of(journal: &Journal) -> Self {
         Self::from(&journal.entries)
@@ -96,52 +96,54 @@ impl Past {
 
     /// From a beginning of it.
     pub(crate) fn from(entries: &[Entry]) -> Self {
-        let mut past = Self::default();
+        let mut state = Self::default();
         for entry in entries {
             match &entry.event {
                 Event::Without { names } => {
-                    past.without.clone_from(names);
-                    past.nonce = None;
+                    state.without.clone_from(names);
+                    state.disk_id = None;
                 }
-                Event::Life { nonce } => {
-                    let Self { without, agreed, .. } = past;
-                    past = Self { nonce: Some(*nonce), without, agreed, ..Self::default() };
+                Event::Life { disk_id } => {
+                    let Self { without, agreed, .. } = state;
+                    state = Self { disk_id: Some(*disk_id), without, agreed, ..Self::default() };
                 }
-                Event::Ready { lives, task } => {
-                    if past.told.is_some() {
-                        past.told_ready.push((lives.clone(), *task));
+                Event::Ready { disk_ids, mode } => {
+                    if state.order.is_some() {
+                        state.ready_for_order.push((disk_ids.clone(), *mode));
                     } else {
-                        past.ready.push(lives.clone());
+                        state.ready.push(disk_ids.clone());
                     }
-                    past.agreed.push(lives.clone());
+                    state.agreed.push(disk_ids.clone());
                 }
                 Event::Bootstrap { token, members } => {
-                    past.begun = Some(Start { state: "new", token: token.clone(), members: members.clone() });
+                    state.begun = Some(Start { state: "new", token: token.clone(), members: members.clone() });
                 }
                 Event::Join { token, members } => {
-                    past.begun = Some(Start { state: "existing", token: token.clone(), members: members.clone() });
+                    state.begun = Some(Start { state: "existing", token: token.clone(), members: members.clone() });
                 }
-                Event::Add { cluster } => past.joining = Some(*cluster),
-                Event::DataMade { directory } => (past.made, past.data) = (Some(*directory), None),
-                Event::DataBegun(known) => past.data = Some(*known),
-                Event::DataAccepted => (past.made, past.data) = (None, None),
-                Event::Added { member } => (past.added, past.member) = (Some(*member), Some(*member)),
+                Event::Add { cluster } => state.joining = Some(*cluster),
+                Event::DataMade { directory } => (state.made, state.data) = (Some(*directory), None),
+                Event::DataBegun(known) => state.data = Some(*known),
+                Event::DataAccepted => (state.made, state.data) = (None, None),
+                Event::Added { member } => (state.added, state.member) = (Some(*member), Some(*member)),
                 Event::Healthy { cluster, member } => {
-                    (past.healthy, past.cluster, past.member) = (true, Some(*cluster), Some(*member));
+                    (state.healthy, state.cluster, state.member) = (true, Some(*cluster), Some(*member));
                 }
-                Event::Uses { etcd } => past.etcd = Some(*etcd),
-                Event::Told(told) => (past.told, past.told_ready) = (Some((**told).clone()), Vec::new()),
-                Event::GivenUp => (past.told, past.exchange) = (None, None),
-                Event::Exchange(exchange) => past.exchange = Some((**exchange).clone()),
-                Event::Exchanged => past.exchanged(),
-                Event::Show { authorities } => past.cleared.clone_from(authorities),
-                Event::Leave { member } => past.word = Word::Leave(*member),
-                Event::Stay { .. } => past.word = Word::None,
-                Event::Left { member } => past.word = Word::Left(*member),
+                Event::Uses { etcd } => state.etcd = Some(*etcd),
+                Event::RestoreOrdered(order) => {
+                    (state.order, state.ready_for_order) = (Some((**order).clone()), Vec::new())
+                }
+                Event::GivenUp => (state.order, state.exchange) = (None, None),
+                Event::Exchange(exchange) => state.exchange = Some((**exchange).clone()),
+                Event::Exchanged => state.exchanged(),
+                Event::Show { authorities } => state.cleared.clone_from(authorities),
+                Event::Leave { member } => state.intent = MembershipIntent::Leaving(*member),
+                Event::Stay { .. } => state.intent = MembershipIntent::None,
+                Event::Left { member } => state.intent = MembershipIntent::Left(*member),
                 Event::Rejoin { .. } => {
                     // The life stays until its data is put aside, since by it the volume is known.
-                    let Self { nonce, without, agreed, .. } = past;
-                    past = Self { nonce, without, agreed, word: Word::Rejoin, ..Self::default() };
+                    let Self { disk_id, without, agreed, .. } = state;
+                    state = Self { disk_id, without, agreed, intent: MembershipIntent::Rejoining, ..Self::default() };
                 }
                 Event::Accepted { .. }
                 | Event::Aside { .. }
@@ -150,13 +152,13 @@ impl Past {
                 | Event::Trust { .. } => {}
             }
         }
-        past
+        state
     }
 
     /// The data that was there is set aside, and the other is etcd's.
     fn exchanged(&mut self) {
-        self.told = None;
-        let Some(Exchange { from, aside, token, members, cluster, member, revision, data }) = self.exchange.take()
+        self.order = None;
+        let Some(DataSwap { from, aside, token, members, cluster, member, revision, data }) = self.exchange.take()
         else {
             return;
         };
@@ -172,15 +174,15 @@ impl Past {
             .or_else(|| begun_as.map(|start| cluster_id(urls(start).iter().map(String::as_str), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
         // Data that was set aside comes back as it was; other data is made anew, and no etcd has used it.
-        let returns = self.set_aside.as_ref().filter(|before| before.path == from);
+        let returns = self.archived.as_ref().filter(|before| before.path == from);
         let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
-        (self.healthy, self.added, self.joining, self.word) = (false, None, None, Word::None);
+        (self.healthy, self.added, self.joining, self.intent) = (false, None, None, MembershipIntent::None);
         let old_data = std::mem::replace(&mut self.data, data);
         self.made = None;
-        self.set_aside = match (aside, before, old_cluster) {
+        self.archived = match (aside, before, old_cluster) {
             (Some(path), Some(begun), Some(cluster)) => {
                 let (member, revision, data, etcd) = (old_member, old_revision, old_data, old_etcd);
-                Some(SetAside { path, begun, cluster, member, revision, data, etcd })
+                Some(ArchivedData { path, begun, cluster, member, revision, data, etcd })
             }
             _ => None,
         };
@@ -199,7 +201,7 @@ impl Past {
             member: self.member.or_else(|| begun.and_then(own)),
             cluster: self.cluster.or(self.joining).or_else(|| begun.map(cluster)),
         };
-        Expected { life: self.nonce, made: self.made, known: self.data, ids }
+        Expected { life: self.disk_id, made: self.made, known: self.data, ids }
     }
 }
 

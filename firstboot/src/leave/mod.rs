@@ -10,10 +10,10 @@ use anyhow::Result;
 use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Past, Word, put_aside};
-use crate::membership::{Asker, PATIENCE, lists, others, removed};
+use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
+use crate::membership::{PATIENCE, PeerClient, is_listed, others, removed};
 use crate::node::identify;
-use crate::say::say;
+use crate::output::say;
 use crate::{operator, paths, release};
 use plan::{Observed, Plan, plan};
 
@@ -38,8 +38,8 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         return show(&identity);
     }
     operator::with_journal(|journal| {
-        if let Word::Left(member) = Past::of(journal).word {
-            stay_out(journal)?;
+        if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
+            enforce_left(journal)?;
             say(left(member));
             return Ok(());
         }
@@ -62,70 +62,73 @@ pub(crate) fn left(member: u64) -> String {
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own(journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(take_out(identity, journal, member, patience))?;
-    stay_out(journal)?;
+    runtime.block_on(remove_member(identity, journal, member, patience))?;
+    enforce_left(journal)?;
     say(left(member));
     Ok(())
 }
 
 /// Sees to it that a member that was taken out stays out.
-pub(crate) fn stay_out(journal: &mut Journal) -> Result<()> {
+pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     release::halt()?;
-    put_aside("left", journal)
+    archive_data("left", journal)
 }
 
 /// The member that this node is.
 pub(crate) fn own(journal: &Journal) -> Result<u64> {
-    Past::of(journal).member.ok_or_else(|| refused("this node is no member of its cluster yet; `firstboot status`"))
+    NodeState::of(journal)
+        .member
+        .ok_or_else(|| refused("this node is no member of its cluster yet; `firstboot status`"))
 }
 
-async fn take_out(identity: &Identity, journal: &mut Journal, member: u64, patience: Duration) -> Result<()> {
+async fn remove_member(identity: &Identity, journal: &mut Journal, member: u64, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
-    let mut told = String::new();
+    let mut logged = String::new();
     loop {
-        let observed = look(identity, &Past::of(journal), member).await?;
+        let observed = look(identity, &NodeState::of(journal), member).await?;
         let step = plan(&observed);
         // Looked at once more after the last try: it may have been done.
         let over = Instant::now() >= end;
         let done = match step {
-            Plan::Gone => {
-                return if Past::of(journal).word == Word::Leave(member) {
+            Plan::AlreadyRemoved => {
+                return if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
                     journal.add(Event::Left { member })
                 } else {
                     Err(refused(removed(member)))
                 };
             }
             Plan::Refuse(why) => {
-                call_off(journal, member)?;
+                cancel(journal, member)?;
                 return Err(refused(why));
             }
             Plan::Wait(why) if over => {
-                call_off(journal, member)?;
+                cancel(journal, member)?;
                 return Err(not_ready(format!("this node did not leave, and goes on as a member: {why}")));
             }
             _ if over => {
-                call_off(journal, member)?;
+                cancel(journal, member)?;
                 return Err(not_ready(format!(
-                    "this node did not leave in time, and goes on as a member. The last word was: {told}"
+                    "this node did not leave in time, and goes on as a member. The last word was: {logged}"
                 )));
             }
             Plan::Wait(why) => Err(anyhow::anyhow!(why)),
-            Plan::Move(to) => {
+            Plan::TransferLeadership(to) => {
                 say(format!("this node leads; handing the leadership to {to:x}"));
                 let credentials = Credentials::installed()?;
                 async { Client::connect(paths::OWN_CLIENT_URL, &credentials).await?.move_leader(to).await }.await
             }
             Plan::Remove(through) => {
-                journal.intend(Event::Leave { member }, &format!("removing this node, the member {member:x}"))?;
+                journal
+                    .record_intent(Event::Leave { member }, &format!("removing this node, the member {member:x}"))?;
                 let credentials = Credentials::installed()?;
                 async { Client::connect(&through, &credentials).await?.remove(member).await }.await
             }
         };
         if let Err(error) = done {
             let why = format!("{error:#}");
-            if why != told {
+            if why != logged {
                 say(format!("not yet: {why}"));
-                told = why;
+                logged = why;
             }
         }
         tokio::time::sleep(PAUSE).await;
@@ -133,18 +136,18 @@ async fn take_out(identity: &Identity, journal: &mut Journal, member: u64, patie
 }
 
 /// What was intended is given up: it is never taken up at a later boot, when nobody thinks of it any more.
-fn call_off(journal: &mut Journal, member: u64) -> Result<()> {
-    if Past::of(journal).word == Word::Leave(member) {
+fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
+    if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
         journal.add(Event::Stay { member })?;
     }
     Ok(())
 }
 
 /// What etcd on this node and the others say.
-async fn look(identity: &Identity, past: &Past, member: u64) -> Result<Observed> {
+async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
     let credentials = Credentials::installed()?;
-    let asker = Asker::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = others(identity, &asker, &credentials, PATIENCE).await;
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
+    let (peers, _) = others(identity, &peer_client, &credentials, PATIENCE).await;
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
@@ -156,7 +159,7 @@ async fn look(identity: &Identity, past: &Past, member: u64) -> Result<Observed>
     let own = own.await.ok();
     Ok(Observed {
         member,
-        cluster: past.cluster,
+        cluster: state.cluster,
         leader: own.as_ref().map(|(leader, _)| *leader).filter(|leader| *leader != 0),
         alone: own.is_some_and(|(_, voters)| voters == [member]),
         peers,
@@ -169,32 +172,32 @@ async fn look(identity: &Identity, past: &Past, member: u64) -> Result<Observed>
 /// Not ready, where nobody can say.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let observed = runtime.block_on(look(identity, &Past::of(journal), member))?;
-    if observed.alone || lists(&observed.peers, member) {
+    let observed = runtime.block_on(look(identity, &NodeState::of(journal), member))?;
+    if observed.alone || is_listed(&observed.peers, member) {
         return Ok(false);
     }
     match plan(&observed) {
-        Plan::Gone => Ok(true),
+        Plan::AlreadyRemoved => Ok(true),
         Plan::Refuse(why) => Err(refused(why)),
         Plan::Wait(why) => Err(not_ready(format!("whether this node was removed cannot be told: {why}"))),
-        Plan::Move(_) | Plan::Remove(_) => Ok(false),
+        Plan::TransferLeadership(_) | Plan::Remove(_) => Ok(false),
     }
 }
 
 fn show(identity: &Identity) -> Result<()> {
     let journal = Journal::look(paths::JOURNAL)?;
-    if let Word::Left(member) = Past::of(&journal).word {
+    if let MembershipIntent::Left(member) = NodeState::of(&journal).intent {
         println!("{}", left(member));
         return Ok(());
     }
     let member = own(&journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match plan(&runtime.block_on(look(identity, &Past::of(&journal), member))?) {
-        Plan::Gone => println!("{}", removed(member)),
+    match plan(&runtime.block_on(look(identity, &NodeState::of(&journal), member))?) {
+        Plan::AlreadyRemoved => println!("{}", removed(member)),
         Plan::Refuse(why) => return Err(refused(why)),
         Plan::Wait(why) => return Err(not_ready(why)),
         step => {
-            if let Plan::Move(to) = step {
+            if let Plan::TransferLeadership(to) = step {
                 println!("would hand the leadership to {to:x}");
             }
             println!("would remove this node, the member {member:x}");

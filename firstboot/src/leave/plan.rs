@@ -5,7 +5,7 @@
 //! tolerance left because one of them is down. Here all others must be well: who wants a cluster to shrink wants it to
 //! be whole afterwards.
 
-use crate::membership::{Peer, agree, another_cluster, ill, lists};
+use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
 
 /// All that is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,13 +26,13 @@ pub(crate) struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// It is no member any more.
-    Gone,
+    AlreadyRemoved,
     /// It must not leave, whatever the time.
     Refuse(String),
     /// It cannot leave yet, and why.
     Wait(String),
     /// Hand the leadership to this voter.
-    Move(u64),
+    TransferLeadership(u64),
     /// Have it removed by the voter at this URL.
     Remove(String),
 }
@@ -53,16 +53,16 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     if let Some(why) = another_cluster(peers, observed.cluster) {
         return Plan::Refuse(why);
     }
-    if !agree(peers) {
+    if !same_member_list(peers) {
         return wait("the members do not agree on the member list yet");
     }
-    if !lists(peers, *member) {
-        return Plan::Gone;
+    if !is_listed(peers, *member) {
+        return Plan::AlreadyRemoved;
     }
     if let Some(learner) = first.members.iter().find(|other| other.is_learner && other.id != *member) {
         return wait(format!("{} is being added", learner.title()));
     }
-    let ill = ill(peers, *member);
+    let ill = unhealthy(peers, *member);
     if !ill.is_empty() {
         return wait(format!(
             "of those that stay {} is not well, and without this node the cluster could lose its quorum. Bring it back \
@@ -73,7 +73,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     if observed.leader == Some(*member) {
         // The one that has applied most is in sync; etcd itself lets the new leader catch up before it leads.
         return match peers.iter().max_by_key(|peer| peer.index) {
-            Some(next) => Plan::Move(next.member_id),
+            Some(next) => Plan::TransferLeadership(next.member_id),
             None => wait("no other voter can lead"),
         };
     }

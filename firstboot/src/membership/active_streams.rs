@@ -16,9 +16,9 @@ const QUIET: Duration = Duration::from_secs(4);
 
 /// How many bytes each member had sent to whom, and since when it is no more.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(BTreeMap<(String, u64), (u64, Instant)>);
+pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
-impl Streams {
+impl ActiveStreams {
     /// Takes from each peer's connections those that only the gauge knows.
     pub(crate) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
         for peer in peers {
@@ -90,7 +90,7 @@ mod tests {
             index: 0,
             connected: BTreeMap::new(),
         };
-        let (mut streams, begun) = (Streams::default(), Instant::now());
+        let (mut streams, begun) = (ActiveStreams::default(), Instant::now());
         let mut connected = |sent: u64, seconds| {
             peer.connected = BTreeMap::from([(0xab, sent)]);
             streams.judge(std::slice::from_mut(&mut peer), begun + Duration::from_secs(seconds));

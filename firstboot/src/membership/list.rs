@@ -56,7 +56,7 @@ pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
 }
 
 /// Who knows this member to be alive, if anybody does: who is connected to it, or itself.
-pub(crate) fn rival(peers: &[Peer], member: u64) -> Option<String> {
+pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<String> {
     let witness = peers.iter().find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
     let listed = witness.members.iter().find(|listed| listed.id == member);
     Some(format!(
@@ -72,7 +72,7 @@ pub(crate) fn place(member: &Member) -> &str {
 }
 
 /// Whether any of them has this member in its list.
-pub(crate) fn lists(peers: &[Peer], member: u64) -> bool {
+pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
     peers.iter().any(|peer| peer.members.iter().any(|listed| listed.id == member))
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<St
 }
 
 /// The voters beside this member that are not well, and learners: one that is being added may be their quorum's next voter.
-pub(crate) fn ill(peers: &[Peer], member: u64) -> Vec<String> {
+pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
     let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
     let others = peers.iter().flat_map(|peer| &peer.members).filter(|other| other.id != member);
     let ill = others.filter(|other| other.is_learner || !well.contains(&other.id));
@@ -104,7 +104,7 @@ pub(crate) fn ill(peers: &[Peer], member: u64) -> Vec<String> {
 }
 
 /// Whether all have the same member list.
-pub(crate) fn agree(peers: &[Peer]) -> bool {
+pub(crate) fn same_member_list(peers: &[Peer]) -> bool {
     peers.iter().all(|peer| ids(peer) == ids(&peers[0]))
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::active_streams::labelled;
-use super::peer_client::Asker;
+use super::peer_client::PeerClient;
 use super::peers::LIMIT;
 
 /// Between two looks, beside two heartbeats. Each look may cut the other machine's connections; etcd on it sends something
@@ -29,7 +29,7 @@ const PROOF: u32 = 2;
 
 /// What one member says of all that it hears.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Ear {
+pub(crate) struct RaftTraffic {
     /// Whether it is the leader.
     leads: bool,
     /// Whether it knows one.
@@ -38,7 +38,7 @@ pub(crate) struct Ear {
     heard: BTreeMap<u64, u64>,
 }
 
-impl Ear {
+impl RaftTraffic {
     /// From its metrics (server/etcdserver/metrics.go and api/rafthttp/metrics.go there).
     fn read(metrics: &str) -> Self {
         let is =
@@ -51,14 +51,17 @@ impl Ear {
 }
 
 /// What these, by name and client URL, say; who does not answer is left out.
-pub(crate) async fn listen(whom: BTreeSet<(String, String)>, asker: &Asker) -> BTreeMap<String, Ear> {
+pub(crate) async fn listen(
+    whom: BTreeSet<(String, String)>,
+    peer_client: &PeerClient,
+) -> BTreeMap<String, RaftTraffic> {
     let mut questions = JoinSet::new();
     for (name, url) in whom {
-        let asker = asker.clone();
+        let peer_client = peer_client.clone();
         questions.spawn(async move {
             for patience in TRIES {
-                if let Ok(Ok((metrics, _))) = timeout(patience, asker.page(&url, "/metrics", LIMIT)).await {
-                    return Some((name, Ear::read(&metrics)));
+                if let Ok(Ok((metrics, _))) = timeout(patience, peer_client.page(&url, "/metrics", LIMIT)).await {
+                    return Some((name, RaftTraffic::read(&metrics)));
                 }
             }
             None
@@ -69,33 +72,33 @@ pub(crate) async fn listen(whom: BTreeSet<(String, String)>, asker: &Asker) -> B
 
 /// What came of one look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Liveness {
     /// Who would hear it does not.
-    Still,
+    Silent,
     /// It takes another look.
-    Unsure,
+    Unknown,
     /// It is alive, and this member hears it.
     Alive(String),
 }
 
 /// What was heard of one member so far, by whom.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,
     beats: u32,
 }
 
-impl Pulse {
+impl LivenessDetector {
     /// Takes in what each member that answers says of it now.
-    pub(crate) fn look(&mut self, member: u64, ears: &BTreeMap<String, Ear>) -> Verdict {
-        let heard = |ear: &Ear| ear.heard.get(&member).copied().unwrap_or_default();
+    pub(crate) fn look(&mut self, member: u64, ears: &BTreeMap<String, RaftTraffic>) -> Liveness {
+        let heard = |ear: &RaftTraffic| ear.heard.get(&member).copied().unwrap_or_default();
         let now: BTreeMap<String, u64> = ears.iter().map(|(name, ear)| (name.clone(), heard(ear))).collect();
         let witness = now.iter().find(|(name, bytes)| self.before.get(*name).is_some_and(|before| *bytes > before));
         if let Some((name, _)) = witness {
             self.beats += 1;
             let name = name.clone();
             self.before.extend(now);
-            return if self.beats < PROOF { Verdict::Unsure } else { Verdict::Alive(name) };
+            return if self.beats < PROOF { Liveness::Unknown } else { Liveness::Alive(name) };
         }
         // Those whose silence counts: the leader, or all, where nobody knows one.
         let led = ears.values().any(|ear| ear.led);
@@ -104,7 +107,7 @@ impl Pulse {
         let silent: Vec<bool> = counts.map(|name| now[name] == 0 || self.before.contains_key(name)).collect();
         let still = !silent.is_empty() && !silent.contains(&false);
         self.before.extend(now);
-        if still { Verdict::Still } else { Verdict::Unsure }
+        if still { Liveness::Silent } else { Liveness::Unknown }
     }
 }
 
@@ -114,24 +117,24 @@ mod tests {
 
     const OWN: u64 = 0xab;
 
-    fn ear(leads: bool, led: bool, bytes: u64) -> Ear {
-        Ear { leads, led, heard: BTreeMap::from([(OWN, bytes), (0xcd, 7 * bytes)]) }
+    fn ear(leads: bool, led: bool, bytes: u64) -> RaftTraffic {
+        RaftTraffic { leads, led, heard: BTreeMap::from([(OWN, bytes), (0xcd, 7 * bytes)]) }
     }
 
-    fn leader(bytes: u64) -> Ear {
+    fn leader(bytes: u64) -> RaftTraffic {
         ear(true, true, bytes)
     }
 
-    fn follower(bytes: u64) -> Ear {
+    fn follower(bytes: u64) -> RaftTraffic {
         ear(false, true, bytes)
     }
 
-    fn astray(bytes: u64) -> Ear {
+    fn astray(bytes: u64) -> RaftTraffic {
         ear(false, false, bytes)
     }
 
-    fn verdicts<const N: usize>(looks: [&[(&str, Ear)]; N]) -> [Verdict; N] {
-        let mut pulse = Pulse::default();
+    fn verdicts<const N: usize>(looks: [&[(&str, RaftTraffic)]; N]) -> [Liveness; N] {
+        let mut pulse = LivenessDetector::default();
         looks.map(|ears| pulse.look(OWN, &ears.iter().map(|(name, ear)| ((*name).to_owned(), ear.clone())).collect()))
     }
 
@@ -142,10 +145,10 @@ mod tests {
                        etcd_network_peer_received_bytes_total{From=\"0\"} 9\n\
                        etcd_network_peer_received_bytes_total{From=\"ab\"} 1.2345678e+07\n";
         let later = metrics.replace("678e", "679e").replace("is_leader 1", "is_leader 0");
-        let (before, now) = (Ear::read(metrics), Ear::read(&later));
+        let (before, now) = (RaftTraffic::read(metrics), RaftTraffic::read(&later));
         assert!(before.heard[&OWN] < now.heard[&OWN] && before.heard[&0] == now.heard[&0]);
         assert_eq!((before.leads, before.led, now.leads, now.led), (true, true, false, true));
-        assert_eq!(Ear::read(""), Ear::default());
+        assert_eq!(RaftTraffic::read(""), RaftTraffic::default());
     }
 
     #[test]
@@ -155,46 +158,46 @@ mod tests {
             &[("a", leader(6)), ("b", follower(3))],
             &[("a", leader(8)), ("b", follower(3))],
         ]);
-        assert_eq!([one, two, three], [Verdict::Unsure, Verdict::Unsure, Verdict::Alive("a".into())]);
+        assert_eq!([one, two, three], [Liveness::Unknown, Liveness::Unknown, Liveness::Alive("a".into())]);
     }
 
     #[test]
     fn one_that_leads_is_heard_by_followers() {
         let looks = verdicts([&[("b", follower(3))], &[("b", follower(4))], &[("b", follower(9))]]);
-        assert_eq!(looks[2], Verdict::Alive("b".into()));
+        assert_eq!(looks[2], Liveness::Alive("b".into()));
     }
 
     #[test]
     fn what_lay_in_a_buffer_proves_nothing() {
-        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(6))], &[("a", leader(6))]])[2], Verdict::Still);
+        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(6))], &[("a", leader(6))]])[2], Liveness::Silent);
     }
 
     #[test]
     fn a_leader_that_hears_nothing_says_so_in_two_looks() {
-        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(5))]]), [Verdict::Unsure, Verdict::Still]);
-        assert_eq!(verdicts([&[("a", leader(0))]]), [Verdict::Still], "it never heard it");
-        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(2))]])[1], Verdict::Still, "it was started anew");
+        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(5))]]), [Liveness::Unknown, Liveness::Silent]);
+        assert_eq!(verdicts([&[("a", leader(0))]]), [Liveness::Silent], "it never heard it");
+        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(2))]])[1], Liveness::Silent, "it was started anew");
     }
 
     #[test]
     fn the_silence_of_a_follower_says_nothing() {
         let looks = verdicts([&[("b", follower(5))], &[("b", follower(5))], &[("b", follower(0))]]);
-        assert_eq!(looks, [Verdict::Unsure, Verdict::Unsure, Verdict::Unsure]);
+        assert_eq!(looks, [Liveness::Unknown, Liveness::Unknown, Liveness::Unknown]);
         let looks = verdicts([&[("b", follower(5))], &[("a", leader(5)), ("b", follower(5))]]);
-        assert_eq!(looks[1], Verdict::Unsure, "the leader was asked once");
+        assert_eq!(looks[1], Liveness::Unknown, "the leader was asked once");
     }
 
     #[test]
     fn where_nobody_leads_all_count() {
-        assert_eq!(verdicts([&[("a", astray(0)), ("b", astray(0))]]), [Verdict::Still]);
+        assert_eq!(verdicts([&[("a", astray(0)), ("b", astray(0))]]), [Liveness::Silent]);
         let looks = verdicts([&[("a", astray(5))], &[("a", astray(5)), ("b", astray(0))]]);
-        assert_eq!(looks, [Verdict::Unsure, Verdict::Still]);
+        assert_eq!(looks, [Liveness::Unknown, Liveness::Silent]);
         let looks = verdicts([&[("a", astray(5))], &[("a", astray(5)), ("b", astray(5))]]);
-        assert_eq!(looks[1], Verdict::Unsure);
+        assert_eq!(looks[1], Liveness::Unknown);
     }
 
     #[test]
     fn where_nobody_answers_nothing_is_known() {
-        assert_eq!(verdicts([&[], &[]]), [Verdict::Unsure, Verdict::Unsure]);
+        assert_eq!(verdicts([&[], &[]]), [Liveness::Unknown, Liveness::Unknown]);
     }
 }

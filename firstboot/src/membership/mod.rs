@@ -12,11 +12,12 @@ pub(crate) mod peer_tls;
 mod peers;
 pub(crate) mod protocol;
 
-pub(crate) use active_streams::Streams;
+pub(crate) use active_streams::ActiveStreams;
 pub(crate) use list::{
-    Peer, agree, another_cluster, ill, listed, lists, own, own_names, place, removed, rival, versions,
+    Peer, another_cluster, find_duplicate, is_listed, listed, own, own_names, place, removed, same_member_list,
+    unhealthy, versions,
 };
-pub(crate) use liveness::{BETWEEN_LOOKS, Pulse, Verdict, listen};
-pub(crate) use peer_client::{Asker, Heard};
+pub(crate) use liveness::{BETWEEN_LOOKS, Liveness, LivenessDetector, listen};
+pub(crate) use peer_client::{PeerClient, ProbeResult};
 pub(crate) use peers::{PATIENCE, known, others, unknown};
-pub(crate) use protocol::{Announcement, Phase, Words};
+pub(crate) use protocol::{Announcement, PeerState, Phase};

@@ -13,7 +13,7 @@ use reqwest::{Response, StatusCode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::protocol::Words;
+use super::protocol::PeerState;
 use super::{peer_tls, protocol};
 
 /// How long a whole answer may take: a handshake and a page on a local network.
@@ -26,35 +26,35 @@ const STREAM: Duration = Duration::from_secs(6 * 3600);
 
 /// What came of one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum ProbeResult {
     /// firstboot or etcd answered.
-    Words(Words),
+    State(PeerState),
     /// Nobody did; the reason.
-    Silence(String),
+    Unreachable(String),
     /// Somebody did who is neither, or not of this cluster; why it is not believed.
-    Stranger(String),
+    UnexpectedResponder(String),
 }
 
 /// Asks members on their peer ports.
 #[derive(Debug, Clone)]
-pub(crate) struct Asker {
+pub(crate) struct PeerClient {
     client: reqwest::Client,
     cluster: Label,
     /// The version of this node's etcd.
     etcd: EtcdVersion,
 }
 
-impl fmt::Display for Heard {
+impl fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Words(Words::Etcd { .. }) => f.write_str("etcd runs there"),
-            Self::Words(Words::Firstboot { task, .. }) => write!(f, "it is to {task}"),
-            Self::Silence(why) | Self::Stranger(why) => f.write_str(why),
+            Self::State(PeerState::Etcd { .. }) => f.write_str("etcd runs there"),
+            Self::State(PeerState::Firstboot { mode, .. }) => write!(f, "it is to {mode}"),
+            Self::Unreachable(why) | Self::UnexpectedResponder(why) => f.write_str(why),
         }
     }
 }
 
-impl Asker {
+impl PeerClient {
     /// With the node's own peer certificate.
     pub(crate) fn new(cluster: &ClusterDocument, tls: &NodeTls) -> Result<Self> {
         let client = reqwest::Client::builder()
@@ -71,7 +71,7 @@ impl Asker {
 
     /// Asks one member, and lets it know whether there are news to be had in return. An answer that comes too late is
     /// never read, so answers of one member are in the order of its life.
-    pub(crate) async fn ask(&self, member: &Member, news: bool) -> Heard {
+    pub(crate) async fn ask(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
             Ok(heard) => heard,
             Err(error) => no_answer(&error),
@@ -97,23 +97,26 @@ impl Asker {
         Ok(answer)
     }
 
-    async fn try_ask(&self, member: &Member, news: bool) -> reqwest::Result<Heard> {
+    async fn try_ask(&self, member: &Member, news: bool) -> reqwest::Result<ProbeResult> {
         let url = member.peer_url();
         let query = if news { format!("?{}", protocol::NEWS) } else { String::new() };
         let answer = self.client.get(format!("{url}{}{query}", protocol::PATH)).send().await?;
         if answer.status() == StatusCode::OK {
             let Some(bytes) = bounded(answer, protocol::LIMIT).await? else {
-                return Ok(Heard::Stranger("its answer has no end".to_owned()));
+                return Ok(ProbeResult::UnexpectedResponder("its answer has no end".to_owned()));
             };
-            let words = protocol::read(&bytes, &self.cluster, self.etcd, &member.name);
-            return Ok(words.map_or_else(Heard::Stranger, Heard::Words));
+            let state = protocol::read(&bytes, &self.cluster, self.etcd, &member.name);
+            return Ok(state.map_or_else(ProbeResult::UnexpectedResponder, ProbeResult::State));
         }
         // Not firstboot. etcd serves its member list there, with the cluster's id.
         let answer = self.client.get(format!("{url}/members")).send().await?;
         let id = answer.headers().get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
         Ok(match id.and_then(|id| u64::from_str_radix(id, 16).ok()) {
-            Some(cluster_id) => Heard::Words(Words::Etcd { cluster_id }),
-            None => Heard::Stranger(format!("it answers {} to a question for etcd's members", answer.status())),
+            Some(cluster_id) => ProbeResult::State(PeerState::Etcd { cluster_id }),
+            None => ProbeResult::UnexpectedResponder(format!(
+                "it answers {} to a question for etcd's members",
+                answer.status()
+            )),
         })
     }
 }
@@ -130,26 +133,26 @@ async fn bounded(mut answer: Response, limit: usize) -> reqwest::Result<Option<V
 }
 
 /// Tells a peer that is not there from one that speaks another language.
-fn no_answer(error: &reqwest::Error) -> Heard {
+fn no_answer(error: &reqwest::Error) -> ProbeResult {
     if error.is_timeout() {
-        return Heard::Silence("no answer in time".to_owned());
+        return ProbeResult::Unreachable("no answer in time".to_owned());
     }
     let mut deepest: &dyn Error = error;
     while let Some(source) = deepest.source() {
         if let Some(io) = source.downcast_ref::<io::Error>()
             && io.get_ref().is_none()
         {
-            return Heard::Silence(words_of(io));
+            return ProbeResult::Unreachable(words_of(io));
         }
         deepest = source;
     }
     // io::Error hides what it carries from source().
     let said = deepest.to_string();
     if error.is_connect() || error.is_decode() || error.is_body() {
-        return Heard::Stranger(said);
+        return ProbeResult::UnexpectedResponder(said);
     }
     // A connection that was closed under the question, as when firstboot makes way for etcd.
-    Heard::Silence(said)
+    ProbeResult::Unreachable(said)
 }
 
 fn words_of(error: &io::Error) -> String {

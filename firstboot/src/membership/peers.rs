@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::active_streams::connected;
 use super::list::Peer;
-use super::peer_client::Asker;
+use super::peer_client::PeerClient;
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
 
@@ -28,12 +28,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// takes longer than `patience` has not answered, and keeps nobody else from being heard.
 pub(crate) async fn others(
     identity: &Identity,
-    asker: &Asker,
+    peer_client: &PeerClient,
     credentials: &Credentials,
     patience: Duration,
 ) -> (Vec<Peer>, BTreeSet<u64>) {
-    let (mut peers, mut clusters) = ask(known(identity), asker, credentials, patience).await;
-    let more = ask(unknown(identity, &peers), asker, credentials, patience).await;
+    let (mut peers, mut clusters) = ask(known(identity), peer_client, credentials, patience).await;
+    let more = ask(unknown(identity, &peers), peer_client, credentials, patience).await;
     peers.extend(more.0);
     clusters.extend(more.1);
     peers.sort_by(|one, other| one.name.cmp(&other.name));
@@ -58,14 +58,14 @@ pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, 
 /// Asks all at once.
 async fn ask(
     whom: BTreeSet<(String, String)>,
-    asker: &Asker,
+    peer_client: &PeerClient,
     credentials: &Credentials,
     patience: Duration,
 ) -> (Vec<Peer>, BTreeSet<u64>) {
     let mut questions = JoinSet::new();
     for (name, url) in whom {
-        let (asker, credentials) = (asker.clone(), credentials.clone());
-        questions.spawn(async move { one(name, url, &asker, &credentials, Instant::now() + patience).await });
+        let (peer_client, credentials) = (peer_client.clone(), credentials.clone());
+        questions.spawn(async move { one(name, url, &peer_client, &credentials, Instant::now() + patience).await });
     }
     let (mut peers, mut clusters) = (Vec::new(), BTreeSet::new());
     while let Some(answer) = questions.join_next().await {
@@ -81,7 +81,7 @@ async fn ask(
 async fn one(
     name: String,
     url: String,
-    asker: &Asker,
+    peer_client: &PeerClient,
     credentials: &Credentials,
     end: Instant,
 ) -> Result<(u64, Option<Peer>)> {
@@ -99,12 +99,12 @@ async fn one(
     let peer = async {
         client.healthy().await?;
         let version: EtcdVersion = status.version.parse()?;
-        let (metrics, date) = asker.page(&url, "/metrics", LIMIT).await?;
+        let (metrics, date) = peer_client.page(&url, "/metrics", LIMIT).await?;
         let ahead = date.map_or(0, |date| (date - OffsetDateTime::now_utc()).whole_seconds());
         Ok::<_, anyhow::Error>(Peer {
             name,
             cluster_id: header.cluster_id,
-            agreed: agreed(asker, &url).await,
+            agreed: agreed(peer_client, &url).await,
             downgrading: status.downgrade_info.is_some_and(|downgrade| downgrade.enabled),
             members: client.members(true).await?,
             member_id: header.member_id,
@@ -121,11 +121,11 @@ async fn one(
 }
 
 /// The minor of the version that a cluster has agreed on; none before it has, and where it is not said.
-async fn agreed(asker: &Asker, url: &str) -> Option<u64> {
+async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {
         etcdcluster: EtcdVersion,
     }
-    let (page, _) = asker.page(url, "/version", LIMIT).await.ok()?;
+    let (page, _) = peer_client.page(url, "/version", LIMIT).await.ok()?;
     Some(serde_json::from_str::<Versions>(&page).ok()?.etcdcluster.minor)
 }

@@ -6,7 +6,7 @@ use recipes::upgrade;
 use recipes::{EtcdVersion, Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Nonce, Task};
+use crate::domain::{BootstrapMode, DiskId};
 
 /// The path that is asked for. etcd serves nothing there.
 pub(crate) const PATH: &str = "/firstboot/barrier";
@@ -27,11 +27,13 @@ struct Document {
     format: u32,
     cluster: Label,
     name: Label,
-    nonce: Nonce,
+    #[serde(rename = "nonce")]
+    disk_id: DiskId,
     #[serde(flatten)]
     phase: Phase,
     without: BTreeSet<Label>,
-    task: Task,
+    #[serde(rename = "task")]
+    mode: BootstrapMode,
     /// The version of its etcd; a firstboot of an earlier image does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     etcd: Option<EtcdVersion>,
@@ -43,13 +45,13 @@ pub(crate) struct Announcement<'a> {
     /// The member that it is.
     pub(crate) name: &'a Label,
     /// The life of its disk.
-    pub(crate) nonce: Nonce,
+    pub(crate) disk_id: DiskId,
     /// How far it has come.
     pub(crate) phase: Phase,
     /// Whom its operator told it to go without.
     pub(crate) without: &'a BTreeSet<Label>,
     /// What it is told to begin with.
-    pub(crate) task: Task,
+    pub(crate) mode: BootstrapMode,
 }
 
 /// The document that a node of this cluster, with this version of etcd, answers with.
@@ -58,10 +60,10 @@ pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) 
         format: FORMAT,
         cluster: cluster.clone(),
         name: own.name.clone(),
-        nonce: own.nonce,
+        disk_id: own.disk_id,
         phase: own.phase,
         without: own.without.clone(),
-        task: own.task,
+        mode: own.mode,
         etcd: Some(etcd),
     };
     serde_json::to_vec(&document).unwrap_or_default()
@@ -69,7 +71,7 @@ pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) 
 
 /// What the member `name` of `cluster` answered, or why it is no answer of its. One whose etcd cannot be in a cluster with
 /// the version `own` is not heard, so that no cluster is begun with both.
-pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label) -> Result<Words, String> {
+pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label) -> Result<PeerState, String> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -78,7 +80,7 @@ pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label
     if of.format != FORMAT {
         return Err(format!("its firstboot speaks format {}, and this one {FORMAT}", of.format));
     }
-    let Document { cluster: theirs, name: said, nonce, phase, without, task, etcd, .. } =
+    let Document { cluster: theirs, name: said, disk_id, phase, without, mode, etcd, .. } =
         serde_json::from_slice(bytes).map_err(|error| format!("its answer cannot be read: {error}"))?;
     if theirs != *cluster || said != *name {
         return Err(format!("it says that it is {said} of {theirs}"));
@@ -86,7 +88,7 @@ pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label
     if let Some(obstacle) = etcd.and_then(|etcd| upgrade::beside(own, "its image", etcd)) {
         return Err(obstacle.to_string());
     }
-    Ok(Words::Firstboot { nonce, phase, without, task })
+    Ok(PeerState::Firstboot { disk_id, phase, without, mode })
 }
 
 /// How far a node has come.
@@ -104,17 +106,17 @@ pub(crate) enum Phase {
 
 /// What a member said.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Words {
+pub(crate) enum PeerState {
     /// firstboot waits there, too.
     Firstboot {
         /// The life of its disk.
-        nonce: Nonce,
+        disk_id: DiskId,
         /// How far it has come.
         phase: Phase,
         /// Whom its operator told it to go without.
         without: BTreeSet<Label>,
         /// What it is told to begin with.
-        task: Task,
+        mode: BootstrapMode,
     },
     /// etcd runs there.
     Etcd {
@@ -134,18 +136,19 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let (name, without) = (label("a"), BTreeSet::from([label("c")]));
-        let task = Task::Rollback { cluster: 7 };
-        let own_state = Announcement { name: &name, nonce: Nonce::of(7), phase: Phase::Empty, without: &without, task };
-        let words = |phase| Words::Firstboot { nonce: Nonce::of(7), phase, without: without.clone(), task };
+        let mode = BootstrapMode::Rollback { cluster: 7 };
+        let own_state =
+            Announcement { name: &name, disk_id: DiskId::of(7), phase: Phase::Empty, without: &without, mode };
+        let state = |phase| PeerState::Firstboot { disk_id: DiskId::of(7), phase, without: without.clone(), mode };
         let etcd = |text: &str| text.parse::<EtcdVersion>().unwrap();
         let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
         let written = write(&label("demo"), own, &own_state);
         assert!(written.len() < LIMIT / 8);
-        assert_eq!(read(&written, &label("demo"), own, &label("a")), Ok(words(Phase::Empty)));
+        assert_eq!(read(&written, &label("demo"), own, &label("a")), Ok(state(Phase::Empty)));
         let epoch = Sha256::of(b"x");
         let ready = String::from_utf8(written.clone()).unwrap();
         let ready = ready.replace("\"empty\"", &format!("\"ready\",\"epoch\":\"{epoch}\""));
-        assert_eq!(read(ready.as_bytes(), &label("demo"), own, &label("a")), Ok(words(Phase::Ready { epoch })));
+        assert_eq!(read(ready.as_bytes(), &label("demo"), own, &label("a")), Ok(state(Phase::Ready { epoch })));
         assert!(read(&written, &label("demo"), own, &label("b")).unwrap_err().contains("it is a of demo"));
         assert!(read(&written, &label("x"), own, &label("a")).is_err());
         let why = read(&written, &label("demo"), none, &label("a")).unwrap_err();
@@ -154,7 +157,7 @@ mod tests {
         let mut earlier: serde_json::Value = serde_json::from_slice(&written).unwrap();
         earlier.as_object_mut().unwrap().remove("etcd");
         let earlier = serde_json::to_vec(&earlier).unwrap();
-        assert_eq!(read(&earlier, &label("demo"), none, &label("a")), Ok(words(Phase::Empty)));
+        assert_eq!(read(&earlier, &label("demo"), none, &label("a")), Ok(state(Phase::Empty)));
     }
 
     #[test]

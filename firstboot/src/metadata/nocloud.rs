@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::document::{Found, LIMIT};
-use crate::files::{self, Folder};
+use crate::files::{self, DesiredDir};
 
 const FOLDERS: [&str; 2] = ["/var/lib/cloud/seed/nocloud", "/var/lib/cloud/seed/nocloud-net"];
 
@@ -130,7 +130,7 @@ impl Write for Bounded {
 
 fn from_iso(disk: &Path) -> Result<Vec<u8>> {
     let point = Path::new("/run/firstboot/seed");
-    Folder::new(point, 0o700, files::ROOT).make()?;
+    DesiredDir::new(point, 0o700, files::ROOT).make()?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some(disk), point, Some("iso9660"), flags, None::<&str>).context("it cannot be mounted")?;
     let bytes = files::read_bounded(&point.join("user-data"), LIMIT);

@@ -9,7 +9,7 @@ use reqwest::{StatusCode, Url};
 use super::document::{Found, LIMIT};
 use crate::exit::not_ready;
 use crate::machine::Machine;
-use crate::say::say;
+use crate::output::say;
 
 /// Pauses between tries: a network that has just come up, a server that is just starting. After them systemd starts
 /// firstboot again, for ever.

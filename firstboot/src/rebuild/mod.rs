@@ -12,19 +12,19 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::domain::Start;
-use crate::duplicate::{self, Asked, RivalTimeout};
+use crate::duplicate::{self, DuplicateProbe, RivalTimeout};
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Past};
-use crate::membership::{Asker, Streams};
-use crate::say::say;
+use crate::journal::{Event, Journal, NodeState};
+use crate::membership::{ActiveStreams, PeerClient};
+use crate::output::say;
 use observe::observe;
 use plan::{Plan, plan};
 pub(crate) use promote::{learner, vote};
 
 /// What came of one round.
 #[derive(Debug)]
-pub(crate) enum Round {
+pub(crate) enum JoinProgress {
     /// Nothing that lets etcd start; why.
     Wait(String),
     /// etcd may start as this.
@@ -34,17 +34,17 @@ pub(crate) enum Round {
 /// The way back into a cluster that lives.
 #[derive(Debug)]
 pub(crate) struct Rebuild {
-    asker: Asker,
-    streams: Streams,
+    peer_client: PeerClient,
+    streams: ActiveStreams,
     rival: RivalTimeout,
-    alone: Asked,
+    alone: DuplicateProbe,
 }
 
 impl Rebuild {
     /// With the node's certificates. The network is asked for a second machine meanwhile.
-    pub(crate) fn new(identity: &Identity, asker: Asker) -> Self {
+    pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let alone = duplicate::ask(identity.node.address);
-        Self { asker, streams: Streams::default(), rival: RivalTimeout::default(), alone }
+        Self { peer_client, streams: ActiveStreams::default(), rival: RivalTimeout::default(), alone }
     }
 
     /// Goes as far as it gets. `living` are the clusters that were seen on the peer ports.
@@ -53,7 +53,7 @@ impl Rebuild {
         identity: &Identity,
         journal: &mut Journal,
         living: &BTreeSet<u64>,
-    ) -> Result<Round> {
+    ) -> Result<JoinProgress> {
         loop {
             if let Some(round) = self.step(identity, journal, living).await? {
                 return Ok(round);
@@ -68,23 +68,23 @@ impl Rebuild {
         identity: &Identity,
         journal: &mut Journal,
         living: &BTreeSet<u64>,
-    ) -> Result<Option<Round>> {
+    ) -> Result<Option<JoinProgress>> {
         let credentials = Credentials::installed()?;
-        let mut observed = observe(identity, &self.asker, &credentials, Past::of(journal).added).await?;
+        let mut observed = observe(identity, &self.peer_client, &credentials, NodeState::of(journal).added).await?;
         observed.clusters.extend(living.iter());
         self.streams.judge(&mut observed.peers, Instant::now());
         let helper = observed.peers.first().map(|peer| peer.url.as_str());
         let step = plan(&observed);
-        if !matches!(step, Plan::Rival(_)) {
+        if !matches!(step, Plan::DuplicateMember(_)) {
             self.rival = RivalTimeout::default();
         }
         let done = match (step, helper) {
-            (Plan::Wait(why), _) => return Ok(Some(Round::Wait(why))),
-            (Plan::Rival(why), _) => {
+            (Plan::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
+            (Plan::DuplicateMember(why), _) => {
                 // Where it is near it is found by its hardware address, and nothing is to be waited for.
                 self.alone.now()?;
                 self.rival.try_again(&why)?;
-                return Ok(Some(Round::Wait(why)));
+                return Ok(Some(JoinProgress::Wait(why)));
             }
             (Plan::Join(members), _) => {
                 let token = identity.cluster.name.to_string();
@@ -92,18 +92,18 @@ impl Rebuild {
                 say(format!("joining as one of {} members", start.members.len()));
                 let Start { token, members, .. } = start.clone();
                 journal.add(Event::Join { token, members })?;
-                return Ok(Some(Round::Join(start)));
+                return Ok(Some(JoinProgress::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
                 // This node may have waited for days, and all that is known of the other is a cut connection.
                 self.alone.now()?;
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
-                journal.intend(Event::Remove { member }, &line)?;
+                journal.record_intent(Event::Remove { member }, &line)?;
                 async { Client::connect(helper, &credentials).await?.remove(member).await }.await
             }
             (Plan::Add(cluster), Some(helper)) => {
                 let line = format!("adding this node to the cluster {cluster:x} as a learner");
-                journal.intend(Event::Add { cluster }, &line)?;
+                journal.record_intent(Event::Add { cluster }, &line)?;
                 let added =
                     async { Client::connect(helper, &credentials).await?.add_learner(&observed.peer_url).await };
                 match added.await {
@@ -113,6 +113,6 @@ impl Rebuild {
             }
             (_, None) => Ok(()),
         };
-        Ok(done.err().map(|error| Round::Wait(format!("etcd did not do it yet: {error:#}"))))
+        Ok(done.err().map(|error| JoinProgress::Wait(format!("etcd did not do it yet: {error:#}"))))
     }
 }

@@ -6,18 +6,18 @@ use nix::sys::statvfs::statvfs;
 use super::plan::Observed;
 use crate::etcd::Credentials;
 use crate::identity::Identity;
-use crate::membership::{Asker, PATIENCE, others};
+use crate::membership::{PATIENCE, PeerClient, others};
 use crate::paths;
 
 /// What this node has to offer, and what the others say.
 pub(super) async fn observe(
     identity: &Identity,
-    asker: &Asker,
+    peer_client: &PeerClient,
     credentials: &Credentials,
     added: Option<u64>,
 ) -> Result<Observed> {
     let (cluster, node) = (&identity.cluster, &identity.node);
-    let (peers, clusters) = others(identity, asker, credentials, PATIENCE).await;
+    let (peers, clusters) = others(identity, peer_client, credentials, PATIENCE).await;
     let space = statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
     let own = cluster.member(&node.name).context("the member vanished from the cluster document")?;
     Ok(Observed {

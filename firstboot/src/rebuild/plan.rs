@@ -11,7 +11,7 @@ use recipes::upgrade::{self, Entry};
 use recipes::{EtcdVersion, Label};
 
 use crate::etcd::Member;
-use crate::membership::{Peer, agree, own, own_names, place, rival, versions};
+use crate::membership::{Peer, find_duplicate, own, own_names, place, same_member_list, versions};
 
 /// All that is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +38,7 @@ pub(crate) enum Plan {
     /// Nothing can be done yet, and why.
     Wait(String),
     /// Somebody else seems to be this node, or was until a moment ago; who says so.
-    Rival(String),
+    DuplicateMember(String),
     /// Remove the member that this node was.
     Remove(u64),
     /// Add this node as a learner to this cluster.
@@ -66,10 +66,10 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
             "none of its members has a quorum behind it. If that does not change by itself, the way back is `firstboot restore`",
         );
     };
-    if let Some(why) = misnamed(peers) {
+    if let Some(why) = wrong_responder(peers) {
         return wait(why);
     }
-    if !agree(peers) {
+    if !same_member_list(peers) {
         return wait("its members do not agree on the member list yet");
     }
     let voters: BTreeSet<u64> =
@@ -93,7 +93,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     }
     match own.as_slice() {
         [] => Plan::Add(first.cluster_id),
-        [old] => rival(peers, old.id).map_or(Plan::Remove(old.id), Plan::Rival),
+        [old] => find_duplicate(peers, old.id).map_or(Plan::Remove(old.id), Plan::DuplicateMember),
         _ => {
             let ids: Vec<String> = own.iter().map(|member| format!("{:x} at {}", member.id, place(member))).collect();
             wait(format!(
@@ -107,7 +107,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
 
 /// Who answers in the place of another, if anybody does. A CA may be that of several clusters, and an address be given
 /// to another machine: who is added to the wrong cluster is lost to its own.
-fn misnamed(peers: &[Peer]) -> Option<String> {
+fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
         (own.title() != peer.name).then(|| {

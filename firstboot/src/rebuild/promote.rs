@@ -4,21 +4,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
+use crate::backoff::pause;
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Past};
-use crate::membership::{Asker, Heard, Words};
-use crate::pause::pause;
-use crate::say::say;
+use crate::journal::{Event, Journal, NodeState};
+use crate::membership::{PeerClient, PeerState, ProbeResult};
+use crate::output::say;
 
 /// A voter that is down costs so much, not the patience of a call.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// The member that this node was added as, if it is not known to have a vote; that it shall get one is written down.
 pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
-    let past = Past::of(journal);
-    let Some(member) = past.added.filter(|_| !past.healthy) else { return Ok(None) };
-    journal.intend(Event::Promote { member }, "etcd starts as a learner; it gets its vote when it is in sync")?;
+    let state = NodeState::of(journal);
+    let Some(member) = state.added.filter(|_| !state.healthy) else { return Ok(None) };
+    journal
+        .record_intent(Event::Promote { member }, "etcd starts as a learner; it gets its vote when it is in sync")?;
     Ok(Some(member))
 }
 
@@ -29,10 +30,10 @@ pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
 /// itself, which serves its peers from its start on: the vote of one that is dead again would be no help to a quorum.
 pub(crate) async fn vote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let asker = Asker::new(&identity.cluster, &identity.tls)?;
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let begun = Instant::now();
     loop {
-        let runs = matches!(asker.ask(own, false).await, Heard::Words(Words::Etcd { .. }));
+        let runs = matches!(peer_client.ask(own, false).await, ProbeResult::State(PeerState::Etcd { .. }));
         if runs && promote(identity, credentials, member).await.is_ok() {
             return Ok(());
         }

@@ -10,12 +10,12 @@ use recipes::cluster::Member;
 use recipes::{ClusterDocument, EtcdVersion};
 
 use crate::barrier::Epoch;
-use crate::domain::{Start, Task, member_id, short};
-use crate::files::{self, Dir, ETCD, Folder, Kind, ROOT};
-use crate::journal::Source;
+use crate::domain::{BootstrapMode, Start, member_id, short};
+use crate::files::{self, DesiredDir, Dir, ETCD, Kind, ROOT};
+use crate::journal::SnapshotFile;
+use crate::output::say;
 use crate::paths;
-use crate::say::say;
-use crate::steps::labels;
+use crate::steps::selinux;
 
 /// By how much the restored revision is above every one that was seen: writes that nobody told us of are that many at
 /// most. etcd's own guide to disaster recovery takes as many.
@@ -30,10 +30,10 @@ const ROOM: u64 = 160 << 20;
 
 /// All that a build needs but what all agree on.
 #[derive(Debug, Clone)]
-pub(super) struct Build {
+pub(super) struct DataDirBuilder {
     pub(super) cluster: ClusterDocument,
     pub(super) own: Member,
-    pub(super) source: Source,
+    pub(super) source: SnapshotFile,
 }
 
 /// Whether etcd's program can raise the revision (`--bump-revision`, in upstream's changelogs of 3.4.27 and 3.5.10).
@@ -46,9 +46,9 @@ pub(super) fn can_raise(version: EtcdVersion) -> bool {
 }
 
 /// The revision that a restored cluster goes on from.
-pub(super) fn revision(task: Task, source: &Source) -> u64 {
-    match task {
-        Task::Restore { seen: Some(seen), .. } => seen.max(source.revision) + MARGIN,
+pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
+    match mode {
+        BootstrapMode::Restore { seen: Some(seen), .. } => seen.max(source.revision) + MARGIN,
         _ => source.revision,
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn check_room(size: u64) -> Result<()> {
     Ok(())
 }
 
-impl Build {
+impl DataDirBuilder {
     /// Makes the data for an epoch; nothing where it stands.
     pub(super) fn make(&self, epoch: &Epoch) -> Result<()> {
         let folder = folder(&epoch.token);
@@ -83,7 +83,7 @@ impl Build {
         }
         self.same_file()?;
         clear()?;
-        Folder::new(paths::RESTORE, 0o700, ROOT).make()?;
+        DesiredDir::new(paths::RESTORE, 0o700, ROOT).make()?;
         let part = Path::new(paths::RESTORE).join("part");
         let mut command = self.command(epoch, &part);
         let words = format!("{} snapshot restore {}", command.get_program().display(), self.source.path.display());
@@ -97,15 +97,15 @@ impl Build {
             clear()?;
             bail!("`{words}` failed ({}): {}", output.status, last.join(" | "));
         }
-        labels::below(&part).iter().try_for_each(crate::change::Change::apply)?;
-        files::settle(&part, ETCD)?;
+        selinux::below(&part).iter().try_for_each(crate::change::Change::apply)?;
+        files::chown_and_sync(&part, ETCD)?;
         files::rename(&part, &folder)
     }
 
     /// What etcd will call the cluster and its members: it follows from what all have drawn, so it is known now.
     fn ids(&self, epoch: &Epoch) -> String {
         let id = |name| self.cluster.member(name).map(|member| member_id(&member.peer_url(), &epoch.token));
-        let members = epoch.lives.keys().map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
+        let members = epoch.disk_ids.keys().map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
         format!(
             "the cluster will be {:x}, its token {}, its members {}",
             epoch.cluster_id,
@@ -116,7 +116,7 @@ impl Build {
 
     /// That the snapshot is still the one that was verified.
     fn same_file(&self) -> Result<()> {
-        let Source { path, sha256, stamp, .. } = &self.source;
+        let SnapshotFile { path, sha256, stamp, .. } = &self.source;
         if files::stamp(path)? == *stamp {
             return Ok(());
         }
@@ -133,7 +133,7 @@ impl Build {
 
     fn command(&self, epoch: &Epoch, to: &Path) -> Command {
         let Self { cluster, own, source } = self;
-        let start = Start::new_cluster(cluster, &epoch.token, epoch.lives.keys());
+        let start = Start::new_cluster(cluster, &epoch.token, epoch.disk_ids.keys());
         let members: Vec<String> = start.members.iter().map(|(name, url)| format!("{name}={url}")).collect();
         let program = if cluster.etcd.version.has_etcdutl() { paths::ETCDUTL } else { paths::ETCDCTL };
         let mut command = Command::new(program);
@@ -142,8 +142,8 @@ impl Build {
         command.args(["snapshot", "restore"]).arg(&source.path).arg("--data-dir").arg(to);
         command.args(["--name", own.name.as_str(), "--initial-advertise-peer-urls", &own.peer_url()]);
         command.args(["--initial-cluster", &members.join(","), "--initial-cluster-token", &epoch.token]);
-        if matches!(epoch.task, Task::Restore { seen: Some(_), .. }) {
-            let bump = revision(epoch.task, source) - source.revision;
+        if matches!(epoch.mode, BootstrapMode::Restore { seen: Some(_), .. }) {
+            let bump = revision(epoch.mode, source) - source.revision;
             command.args(["--bump-revision", &bump.to_string(), "--mark-compacted"]);
         }
         if !source.digest {
@@ -190,14 +190,14 @@ mod tests {
 
     #[test]
     fn the_revision_is_above_all_that_was_seen() {
-        let source = Source {
+        let source = SnapshotFile {
             path: "/s".into(),
             sha256: Sha256::of(b"s"),
             revision: 50,
             digest: true,
             stamp: files::stamp(Path::new("/etc/passwd")).unwrap(),
         };
-        let restore = |seen| Task::Restore { snapshot: source.sha256, seen };
+        let restore = |seen| BootstrapMode::Restore { snapshot: source.sha256, seen };
         assert_eq!(revision(restore(Some(70)), &source), 70 + MARGIN);
         assert_eq!(revision(restore(Some(0)), &source), 50 + MARGIN);
         assert_eq!(revision(restore(None), &source), 50);

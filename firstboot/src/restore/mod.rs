@@ -4,15 +4,15 @@
 //! was told the same as all others makes its new data beside the old and says that it is ready; only when all are, the
 //! data is exchanged. Whatever fails before that ends with etcd running on what it had.
 
-mod aside;
+mod archive;
 mod build;
-mod carry;
-mod exchange;
-mod fetch;
+mod download;
+mod execute;
 mod options;
 mod plan;
 mod source;
 mod spool;
+mod swap;
 mod wait;
 
 use std::collections::BTreeSet;
@@ -22,80 +22,80 @@ use anyhow::{Context as _, Result};
 use recipes::Label;
 
 use crate::barrier;
-use crate::domain::{Nonce, Task};
+use crate::domain::{BootstrapMode, DiskId};
 use crate::exit::refused;
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Past, Told};
+use crate::journal::{Event, Journal, NodeState, RestoreOrder};
 use crate::node::{check_before, identify};
 use crate::operator::{self, UNIT};
+use crate::output::{say, show};
 use crate::paths;
-use crate::say::{say, show};
-pub(crate) use carry::take_up;
-use carry::{Outcome, carry_on};
+pub(crate) use execute::resume;
+use execute::{Outcome, execute};
 pub(crate) use options::Options;
 
 /// Does what the command line says.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let journal = Journal::look(paths::JOURNAL)?;
     if options.list {
-        return Ok(show(&aside::list(&journal)?)?);
+        return Ok(show(&archive::list(&journal)?)?);
     }
     if let Some(days) = options.prune {
-        return aside::prune(&journal, days);
+        return archive::prune(&journal, days);
     }
     let (identity, machine) = identify()?;
     check_before(&identity, &machine, &journal)?;
-    let past = Past::of(&journal);
+    let state = NodeState::of(&journal);
     drop(journal);
-    if past.exchange.is_some() {
+    if state.exchange.is_some() {
         return Err(refused(format!("an earlier restore is not finished; `systemctl restart {UNIT}` finishes it")));
     }
     if !options.dry_run {
-        carry::clear(&past);
+        execute::clear(&state);
     }
-    let without = without(options, &identity, &past)?;
+    let without = without(options, &identity, &state)?;
     let patience = Duration::from_secs(options.deadline);
-    let (task, source) = if options.rollback {
-        let aside = past.set_aside.as_ref();
+    let (mode, source) = if options.rollback {
+        let aside = state.archived.as_ref();
         let aside = aside.ok_or_else(|| refused("no restore has set data of this node aside"))?;
-        aside::check(aside)?;
-        (Task::Rollback { cluster: aside.cluster }, None)
+        archive::check(aside)?;
+        (BootstrapMode::Rollback { cluster: aside.cluster }, None)
     } else {
         let source = source::get(options, &identity, patience)?;
-        let restore = plan::task(options.keep_revision, &identity, &past, &source)?;
+        let restore = plan::mode(options.keep_revision, &identity, &state, &source)?;
         (restore, Some(source))
     };
-    plan::say_it(&identity, &past, task, source.as_ref(), &without)?;
+    plan::print_plan(&identity, &state, mode, source.as_ref(), &without)?;
     if options.dry_run {
         return Ok(());
     }
-    let mut told = Told { nonce: Nonce::draw()?, task, without, source, until: 0 };
-    carry::ahead(&identity, &past, &told).context("nothing was restored, and etcd was not stopped")?;
-    told.until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
+    let mut order = RestoreOrder { disk_id: DiskId::draw()?, mode, without, source, until: 0 };
+    execute::prebuild(&identity, &state, &order).context("nothing was restored, and etcd was not stopped")?;
+    order.until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
     // The unit starts etcd in the end, as what it was or as what it became; and goes on where this process leaves.
     let outcome = operator::with_journal(|journal| {
-        journal.add(Event::Told(Box::new(told)))?;
-        carry_on(&identity, journal, true)
+        journal.add(Event::RestoreOrdered(Box::new(order)))?;
+        execute(&identity, journal, true)
     })?;
     match outcome {
-        Outcome::Exchanged(line) => {
+        Outcome::Swapped(line) => {
             say(line);
             wait::until_healthy(&identity, patience)
         }
-        Outcome::Left => Ok(()),
+        Outcome::HandedOver => Ok(()),
         Outcome::GivenUp(why) => Err(why.context("nothing was restored, and etcd starts as it was")),
     }
 }
 
 /// The members that are not waited for.
-fn without(options: &Options, identity: &Identity, past: &Past) -> Result<BTreeSet<Label>> {
+fn without(options: &Options, identity: &Identity, state: &NodeState) -> Result<BTreeSet<Label>> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     if options.solo {
         let names = cluster.members.iter().map(|member| member.name.clone());
         return Ok(names.filter(|name| name != own).collect());
     }
     let names: BTreeSet<Label> = options.without.iter().cloned().collect();
-    match barrier::objection(&names, cluster, Some(own), past) {
+    match barrier::objection(&names, cluster, Some(own), state) {
         Some(why) if !names.is_empty() => Err(refused(why)),
         _ => Ok(names),
     }

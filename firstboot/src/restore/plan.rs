@@ -8,14 +8,19 @@ use recipes::{ClusterDocument, Label};
 use tokio::task::JoinSet;
 
 use super::build::{self, MARGIN};
-use crate::domain::{Task, short};
+use crate::domain::{BootstrapMode, short};
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
-use crate::journal::{Past, Source};
-use crate::say::{say, show};
+use crate::journal::{NodeState, SnapshotFile};
+use crate::output::{say, show};
 
 /// The task that a snapshot makes, with the newest revision that anybody knows of.
-pub(super) fn task(keep_revision: bool, identity: &Identity, past: &Past, source: &Source) -> Result<Task> {
+pub(super) fn mode(
+    keep_revision: bool,
+    identity: &Identity,
+    state: &NodeState,
+    source: &SnapshotFile,
+) -> Result<BootstrapMode> {
     let version = identity.cluster.etcd.version;
     let raise = !keep_revision && build::can_raise(version);
     if !raise && !keep_revision {
@@ -25,8 +30,8 @@ pub(super) fn task(keep_revision: bool, identity: &Identity, past: &Past, source
             source.revision
         ));
     }
-    let seen = if raise { Some(newest(&identity.cluster)?.max(source.revision).max(past.revision)) } else { None };
-    Ok(Task::Restore { snapshot: source.sha256, seen })
+    let seen = if raise { Some(newest(&identity.cluster)?.max(source.revision).max(state.revision)) } else { None };
+    Ok(BootstrapMode::Restore { snapshot: source.sha256, seen })
 }
 
 /// The newest revision that any member says; it answers without a quorum, too.
@@ -49,21 +54,21 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
 }
 
 /// Prints it.
-pub(super) fn say_it(
+pub(super) fn print_plan(
     identity: &Identity,
-    past: &Past,
-    task: Task,
-    source: Option<&Source>,
+    state: &NodeState,
+    mode: BootstrapMode,
+    source: Option<&SnapshotFile>,
     without: &BTreeSet<Label>,
 ) -> Result<()> {
     let cluster = &identity.cluster;
-    let mut lines = vec![format!("{} of cluster {} is to {task}", identity.node.name, cluster.name)];
+    let mut lines = vec![format!("{} of cluster {} is to {mode}", identity.node.name, cluster.name)];
     if let Some(source) = source {
         build::check_room(std::fs::metadata(&source.path).context("the snapshot is gone")?.len())?;
         lines.push(format!("  snapshot   {}", source.path.display()));
         lines.push(format!("  sha256     {}", source.sha256));
-        let revision = match task {
-            Task::Restore { seen: Some(seen), .. } => format!(
+        let revision = match mode {
+            BootstrapMode::Restore { seen: Some(seen), .. } => format!(
                 "{}, to be raised above {} (the newest seen is {seen}); watches from before are told that it is \
                  compacted",
                 source.revision,
@@ -73,14 +78,14 @@ pub(super) fn say_it(
         };
         lines.push(format!("  revision   {revision}"));
     }
-    let now = past.cluster.map_or_else(|| "none known".to_owned(), |id| format!("{id:x}"));
-    let then = match (task, past.set_aside.as_ref()) {
-        (Task::Rollback { cluster }, Some(aside)) => {
+    let now = state.cluster.map_or_else(|| "none known".to_owned(), |id| format!("{id:x}"));
+    let then = match (mode, state.archived.as_ref()) {
+        (BootstrapMode::Rollback { cluster }, Some(aside)) => {
             let member = aside.member.map(|id| format!(" as its member {id:x}")).unwrap_or_default();
             format!("{cluster:x} again{member}, from {}", aside.path.display())
         }
         // Were they known before, two restores of one file would make one cluster of two histories.
-        (Task::Restore { snapshot, .. }, _) => format!(
+        (BootstrapMode::Restore { snapshot, .. }, _) => format!(
             "a new one, token {}-r-{}-…; the rest of it is drawn by all members when they are told. The ids follow \
              from the token, and are printed then, before any data is replaced",
             cluster.name,

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::fetch;
+use super::download;
 use super::options::Options;
 use super::spool::Spool;
 use crate::exit::refused;
 use crate::files;
 use crate::identity::Identity;
-use crate::journal::Source;
-use crate::say::say;
+use crate::journal::SnapshotFile;
+use crate::output::say;
 use crate::snapshot::decode::{Locked, decode, is_encoded};
 use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
 
 /// The snapshot on this node's disk, verified.
-pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) -> Result<Source> {
+pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) -> Result<SnapshotFile> {
     let path = match (&options.snapshot, &options.from) {
         (Some(path), _) => plain(path, options, identity, patience)?,
-        (None, Some(peer)) => fetch::from(identity, peer, patience)?,
+        (None, Some(peer)) => download::from(identity, peer, patience)?,
         (None, None) => return Err(refused("neither a snapshot nor a member to fetch it from was given")),
     };
     let stamp = files::stamp(&path)?;
@@ -33,7 +33,7 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
     }
     let revision = u64::try_from(verified.revision).context("the snapshot has a negative revision")?;
     say(format!("{} is good: revision {revision}", path.display()));
-    Ok(Source { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
+    Ok(SnapshotFile { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
 }
 
 /// The snapshot itself: where it is a file, that; else fetched, decrypted and decompressed, as far as it takes.
@@ -41,7 +41,7 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
     let backup = identity.cluster.backup.as_ref();
     let remote = path.to_str().map(|text| Remote::of(text, backup)).transpose()?.flatten();
     let stored = match &remote {
-        Some(remote) => fetch::over_there(remote, patience)?,
+        Some(remote) => download::fetch_remote(remote, patience)?,
         None => std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))?,
     };
     let file = files::open(&stored).with_context(|| format!("cannot open {}", stored.display()))?;

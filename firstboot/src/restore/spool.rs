@@ -10,7 +10,7 @@ use ring::digest::{Context as Hasher, SHA256};
 
 use super::build;
 use crate::exit::refused;
-use crate::files::{self, Dir, Folder, ROOT};
+use crate::files::{self, DesiredDir, Dir, ROOT};
 use crate::paths;
 
 /// How often it is asked whether there is room for what comes: etcd still runs, on the same volume.
@@ -27,7 +27,7 @@ pub(super) struct Spool {
 
 impl Spool {
     pub(super) fn begin(name: &str) -> Result<Self> {
-        Folder::new(paths::RESTORE, 0o700, ROOT).make()?;
+        DesiredDir::new(paths::RESTORE, 0o700, ROOT).make()?;
         let unfinished = Path::new(paths::RESTORE).join(format!("{name}.part"));
         let begin = || -> io::Result<File> {
             let folder = Dir::open(Path::new(paths::RESTORE))?;

@@ -9,18 +9,18 @@ use tokio::task::JoinSet;
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
 use crate::identity::Identity;
-use crate::journal::{Journal, Past};
+use crate::journal::{Journal, NodeState};
+use crate::output::say;
 use crate::paths;
-use crate::say::say;
 
 /// Waits for a quorum.
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
-    let cluster = Past::of(&Journal::look(paths::JOURNAL)?).cluster.unwrap_or_default();
+    let cluster = NodeState::of(&Journal::look(paths::JOURNAL)?).cluster.unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let credentials = Credentials::installed()?;
-        let mut told = String::new();
+        let mut logged = String::new();
         let mut asked = Instant::now();
         loop {
             let healthy = async {
@@ -38,15 +38,15 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
             }
             if asked.elapsed() > Duration::from_secs(2) {
                 let missing = missing(&identity.cluster.members, cluster, &credentials).await.join(", ");
-                if missing != told {
+                if missing != logged {
                     say(format!("etcd starts; waiting until it has a quorum. Not there yet: {missing}"));
-                    told = missing;
+                    logged = missing;
                 }
                 asked = Instant::now();
             }
             if Instant::now() >= end {
                 return Err(not_ready(format!(
-                    "the data is exchanged, but etcd has no quorum after {} s. Not there: {told}. `journalctl -u etcd`",
+                    "the data is exchanged, but etcd has no quorum after {} s. Not there: {logged}. `journalctl -u etcd`",
                     patience.as_secs()
                 )));
             }

@@ -3,12 +3,12 @@
 //! nodes may get their documents in any order. `held` says what may lie on the disk meanwhile, `handshake` what a running
 //! etcd says of itself, `plan` what is next; here it is written down and done.
 
-mod authorities;
-mod handshake;
-mod held;
+mod interim;
 mod observe;
 mod plan;
 mod restart;
+mod tls_probe;
+mod trust_bundle;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ use rustls::pki_types::UnixTime;
 
 use crate::change::Change;
 use crate::identity::Identity;
-use crate::journal::{Event, Journal, Past};
-use crate::say::say;
+use crate::journal::{Event, Journal, NodeState};
+use crate::output::say;
 use crate::steps::{self, tls};
-use authorities::{Authorities, list};
 use observe::{member, observe};
 use plan::{Plan, plan};
+use trust_bundle::{TrustBundle, list};
 
 /// Until the others have come further: between two looks a tenth of the time that nothing came of, within these. They may
 /// take days.
@@ -32,9 +32,9 @@ const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// Holds back those of the document's certificates that others might not trust yet, where this node has any that work
 /// meanwhile: a member those that are installed, a new one those that came with the document.
-pub(crate) fn hold_back(identity: &mut Identity, journal: &Journal) -> Result<()> {
-    let past = Past::of(journal);
-    let installed = if past.begun.is_some() { tls::installed()? } else { None };
+pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
+    let state = NodeState::of(journal);
+    let installed = if state.begun.is_some() { tls::installed()? } else { None };
     if installed.as_ref() == Some(&identity.node.tls) {
         return Ok(());
     }
@@ -42,7 +42,7 @@ pub(crate) fn hold_back(identity: &mut Identity, journal: &Journal) -> Result<()
     let meanwhile = installed.filter(works).or_else(|| identity.node.before.clone().filter(works));
     // The document's own faults are found, and told, later.
     if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.node.tls)) {
-        identity.tls = held::for_now(&identity.node.tls, &meanwhile, &past.cleared)?;
+        identity.tls = interim::interim_certificates(&identity.node.tls, &meanwhile, &state.cleared)?;
     }
     Ok(())
 }
@@ -55,13 +55,13 @@ pub(crate) fn is_complete(identity: &Identity) -> bool {
 /// Until when the certificate is valid that a member shows, by what is installed on this node.
 pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
     let tls = tls::installed()?.context("this node has no certificates")?;
-    Ok(handshake::look(address, &tls, &Authorities::read(&tls.ca)?).await?.until)
+    Ok(tls_probe::look(address, &tls, &TrustBundle::read(&tls.ca)?).await?.until)
 }
 
 /// Goes on until this member trusts and shows what its document says, however long the others take.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut told, mut since) = (String::new(), Instant::now());
+    let (mut logged, mut since) = (String::new(), Instant::now());
     loop {
         let observed = runtime.block_on(observe(identity, journal))?;
         let why = match plan(&observed) {
@@ -70,23 +70,23 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             Plan::Restart => {
                 let authorities = observed.installed.clone();
                 let line = format!("etcd is to be started anew, to trust {}", list(&authorities));
-                journal.intend(Event::Trust { authorities }, &line)?;
+                journal.record_intent(Event::Trust { authorities }, &line)?;
                 runtime.block_on(restart::restart(identity, member(journal)?))
             }
-            Plan::Show => {
-                journal.intend(
+            Plan::SwitchCertificates => {
+                journal.record_intent(
                     Event::Show { authorities: observed.issuers.clone() },
                     &format!("all members trust {}: this node shows certificates by it", list(&observed.issuers)),
                 )?;
-                hold_back(identity, journal)?;
-                make_so(identity)?;
+                defer_certificates(identity, journal)?;
+                apply_certificates(identity)?;
                 None
             }
-            Plan::Drop => {
+            Plan::DropOldCa => {
                 let dropped = list(observed.installed.difference(&observed.wanted));
                 say(format!("nobody shows a certificate by {dropped} any more: this node is to trust it no longer"));
                 identity.tls = identity.node.tls.clone();
-                make_so(identity)?;
+                apply_certificates(identity)?;
                 None
             }
         };
@@ -94,15 +94,15 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             since = Instant::now();
             continue;
         };
-        if why != told {
+        if why != logged {
             say(&why);
-            told = why;
+            logged = why;
         }
         let [shortest, longest] = PAUSE;
         std::thread::sleep((since.elapsed() / 10).clamp(shortest, longest));
     }
 }
 
-fn make_so(identity: &Identity) -> Result<()> {
+fn apply_certificates(identity: &Identity) -> Result<()> {
     steps::certificates(identity)?.iter().try_for_each(Change::carry_out)
 }

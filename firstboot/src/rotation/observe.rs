@@ -5,25 +5,26 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::authorities::Authorities;
-use super::handshake::look;
-use super::held;
-use super::plan::{Observed, Plan, Seen, plan};
+use super::interim;
+use super::plan::{Observation, Observed, Plan, plan};
+use super::tls_probe::look;
+use super::trust_bundle::TrustBundle;
 use crate::etcd::{Client, Credentials, Member};
 use crate::identity::Identity;
-use crate::journal::{Journal, Past};
-use crate::membership::{Asker, PATIENCE, Peer, ill, others};
+use crate::journal::{Journal, NodeState};
+use crate::membership::{PATIENCE, Peer, PeerClient, others, unhealthy};
 use crate::paths;
 
 /// What this node and the others trust and show.
 pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
-    let known = Authorities::read(&identity.tls.ca)?;
+    let known = TrustBundle::read(&identity.tls.ca)?;
     let own = [(identity.node.address, paths::PEER_PORT), (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT)];
     let mut observed = Observed {
-        wanted: Authorities::read(&identity.node.tls.ca)?.names(),
+        wanted: TrustBundle::read(&identity.node.tls.ca)?.names(),
         installed: known.names(),
-        issuers: held::issuers(&identity.node.tls, &known).context("the document's certificates are by no CA in it")?,
-        held: !held::same_pairs(&identity.tls, &identity.node.tls),
+        issuers: interim::issuers(&identity.node.tls, &known)
+            .context("the document's certificates are by no CA in it")?,
+        held: !interim::same_pairs(&identity.tls, &identity.node.tls),
         own: see(identity, &known, own.map(SocketAddr::from)).await,
         others: BTreeMap::new(),
         ill: Vec::new(),
@@ -39,7 +40,7 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
         }
         return Ok(observed);
     };
-    observed.ill = ill(&peers, member);
+    observed.ill = unhealthy(&peers, member);
     for other in first.members.iter().filter(|other| other.id != member) {
         let seen = match ports(other) {
             Ok(ports) => see(identity, &known, ports).await,
@@ -50,7 +51,7 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     Ok(observed)
 }
 
-async fn see(identity: &Identity, known: &Authorities, ports: [SocketAddr; 2]) -> Seen {
+async fn see(identity: &Identity, known: &TrustBundle, ports: [SocketAddr; 2]) -> Observation {
     let mut seen = Vec::new();
     for port in ports {
         seen.push(look(port, &identity.tls, known).await.map_err(|error| format!("{error:#}"))?);
@@ -69,13 +70,13 @@ fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
 
 /// The member that this node is.
 pub(super) fn member(journal: &Journal) -> Result<u64> {
-    Past::of(journal).member.context("a bug: a healthy member without an id")
+    NodeState::of(journal).member.context("a bug: a healthy member without an id")
 }
 
 /// The others, as far as they have a quorum behind them.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
-    let asker = Asker::new(&identity.cluster, &identity.tls)?;
-    Ok(others(identity, &asker, &Credentials::installed()?, PATIENCE).await.0)
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
+    Ok(others(identity, &peer_client, &Credentials::installed()?, PATIENCE).await.0)
 }
 
 /// # Errors

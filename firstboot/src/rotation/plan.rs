@@ -5,28 +5,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::authorities::list;
-use super::handshake::Shown;
-use crate::domain::Name;
+use super::tls_probe::ServedCertificate;
+use super::trust_bundle::list;
+use crate::domain::CaSubject;
 
 /// What one member says at its ports, or why it cannot be told.
-pub(super) type Seen = Result<Vec<Shown>, String>;
+pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
 
 /// All that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Observed {
     /// The CAs in this node's document.
-    pub(super) wanted: BTreeSet<Name>,
+    pub(super) wanted: BTreeSet<CaSubject>,
     /// Those that lie on its disk for etcd's next start: these, and the ones that are not dropped yet.
-    pub(super) installed: BTreeSet<Name>,
+    pub(super) installed: BTreeSet<CaSubject>,
     /// Who signed the document's certificates.
-    pub(super) issuers: BTreeSet<Name>,
+    pub(super) issuers: BTreeSet<CaSubject>,
     /// Whether they are held back.
     pub(super) held: bool,
     /// What etcd here says.
-    pub(super) own: Seen,
+    pub(super) own: Observation,
     /// The same of the other members, by their names.
-    pub(super) others: BTreeMap<String, Seen>,
+    pub(super) others: BTreeMap<String, Observation>,
     /// The voters beside this node that are not well.
     pub(super) ill: Vec<String>,
 }
@@ -41,9 +41,9 @@ pub(super) enum Plan {
     /// Start etcd anew, to trust those that lie there.
     Restart,
     /// Install the document's certificates.
-    Show,
+    SwitchCertificates,
     /// Leave on the disk only the document's CAs.
-    Drop,
+    DropOldCa,
 }
 
 /// The rule.
@@ -64,21 +64,21 @@ pub(super) fn plan(observed: &Observed) -> Plan {
         };
     }
     if observed.held {
-        let lacks = |seen: &Seen| match seen {
+        let lacks = |seen: &Observation| match seen {
             Ok(ports) if ports.iter().all(|port| port.trusts.is_superset(issuers)) => None,
             Ok(_) => Some("does not trust it yet: has it its new document?".to_owned()),
             Err(why) => Some(format!("cannot be asked: {why}")),
         };
         return match missing(others, lacks) {
             Some(who) => Plan::Wait(format!("the certificates by {} are held back: {who}", list(issuers))),
-            None => Plan::Show,
+            None => Plan::SwitchCertificates,
         };
     }
     if installed == wanted {
         return Plan::Done;
     }
     let dropped = || list(installed.difference(wanted));
-    let shows = |seen: &Seen| match seen {
+    let shows = |seen: &Observation| match seen {
         Ok(ports) => {
             let old = ports.iter().find(|port| !wanted.contains(&port.issuer))?;
             Some(format!("shows a certificate by {}: has it its new document?", old.issuer))
@@ -87,12 +87,12 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     };
     match missing(others, shows) {
         Some(who) => Plan::Wait(format!("{} is trusted until nobody needs it: {who}", dropped())),
-        None => Plan::Drop,
+        None => Plan::DropOldCa,
     }
 }
 
 /// Whoever is not that far, with the reason.
-fn missing(others: &BTreeMap<String, Seen>, why: impl Fn(&Seen) -> Option<String>) -> Option<String> {
+fn missing(others: &BTreeMap<String, Observation>, why: impl Fn(&Observation) -> Option<String>) -> Option<String> {
     let all: Vec<String> =
         others.iter().filter_map(|(name, seen)| why(seen).map(|why| format!("{name} {why}"))).collect();
     (!all.is_empty()).then(|| all.join("; "))
@@ -102,27 +102,27 @@ fn missing(others: &BTreeMap<String, Seen>, why: impl Fn(&Seen) -> Option<String
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Name {
-        Name::new(text.as_bytes())
+    fn name(text: &str) -> CaSubject {
+        CaSubject::new(text.as_bytes())
     }
 
-    fn names(text: &str) -> BTreeSet<Name> {
+    fn names(text: &str) -> BTreeSet<CaSubject> {
         text.chars().map(|one| name(&one.to_string())).collect()
     }
 
-    fn port(trusts: &str, issuer: &str) -> Shown {
+    fn port(trusts: &str, issuer: &str) -> ServedCertificate {
         let until = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
-        Shown { trusts: names(trusts), issuer: name(issuer), until }
+        ServedCertificate { trusts: names(trusts), issuer: name(issuer), until }
     }
 
     /// One who trusts these and shows a certificate by that, at both ports.
     #[expect(clippy::unnecessary_wraps, reason = "it stands where others cannot be asked")]
-    fn seen(trusts: &str, issuer: &str) -> Seen {
+    fn seen(trusts: &str, issuer: &str) -> Observation {
         Ok(vec![port(trusts, issuer); 2])
     }
 
     /// `o` is the old one, `n` the new.
-    fn observed(wanted: &str, installed: &str, held: bool, own: Seen, others: [Seen; 2]) -> Observed {
+    fn observed(wanted: &str, installed: &str, held: bool, own: Observation, others: [Observation; 2]) -> Observed {
         let [two, three] = others;
         Observed {
             wanted: names(wanted),
@@ -150,7 +150,7 @@ mod tests {
             let step = observed(wanted, "no", true, both.clone(), [both.clone(), old.clone()]);
             waits(&step, &["held back", "etcd-3 does not trust it yet"]);
             let step = observed(wanted, "no", true, both.clone(), [both.clone(), both.clone()]);
-            assert_eq!(plan(&step), Plan::Show);
+            assert_eq!(plan(&step), Plan::SwitchCertificates);
         }
         let shown = seen("no", "n");
         let step = observed("no", "no", false, shown.clone(), [both.clone(), both.clone()]);
@@ -158,7 +158,7 @@ mod tests {
         let step = observed("n", "no", false, shown.clone(), [both.clone(), shown.clone()]);
         waits(&step, &["etcd-2 shows a certificate by"]);
         let step = observed("n", "no", false, shown.clone(), [shown.clone(), seen("n", "n")]);
-        assert_eq!(plan(&step), Plan::Drop);
+        assert_eq!(plan(&step), Plan::DropOldCa);
         let step = observed("n", "n", false, shown.clone(), [shown.clone(), shown.clone()]);
         assert_eq!(plan(&step), Plan::Restart);
         let step = observed("n", "n", false, seen("n", "n"), [shown.clone(), both]);
@@ -212,7 +212,7 @@ mod tests {
             runs: String,
         }
 
-        fn look(node: &Node) -> Seen {
+        fn look(node: &Node) -> Observation {
             seen(&node.runs, &node.issuer)
         }
 
@@ -236,8 +236,8 @@ mod tests {
             match plan(&observed(wanted, &node.trusts, held, look(&node), others)) {
                 Plan::Done | Plan::Wait(_) => return None,
                 Plan::Restart => node.runs.clone_from(&node.trusts),
-                Plan::Show => node.issuer = "n".to_owned(),
-                Plan::Drop => node.trusts = sorted(wanted),
+                Plan::SwitchCertificates => node.issuer = "n".to_owned(),
+                Plan::DropOldCa => node.trusts = sorted(wanted),
             }
             Some(node)
         }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use super::observe::{alone, peers};
-use crate::etcd::{Claim, Client, Credentials, probe_local};
+use crate::backoff::pause;
+use crate::etcd::{Client, Credentials, LeaseLock, probe_local};
 use crate::identity::Identity;
-use crate::membership::ill;
-use crate::pause::pause;
-use crate::say::say;
+use crate::membership::unhealthy;
+use crate::output::say;
 use crate::{paths, systemd};
 
 /// Which member it is.
@@ -35,7 +35,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>>
     };
     // Not here, where it would go down with etcd.
     let client = Client::connect(&helper.url, &credentials).await?;
-    let Some(claim) = Claim::get(&client, CLAIM, identity.node.name.as_str()).await? else {
+    let Some(claim) = LeaseLock::get(&client, CLAIM, identity.node.name.as_str()).await? else {
         return Ok(Some("another member is just being started anew".to_owned()));
     };
     let done = claim.hold(async {
@@ -53,7 +53,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>>
 /// Sees to it that nobody needs this member for a moment; or says who does.
 async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) -> Result<Option<String>> {
     let others = peers(identity).await?;
-    let ill = ill(&others, member);
+    let ill = unhealthy(&others, member);
     let Some(next) = others.iter().max_by_key(|peer| peer.index).filter(|_| ill.is_empty()) else {
         return Ok(Some(format!("etcd is to be started anew, and is not while {} is not well", ill.join(", "))));
     };

@@ -51,13 +51,13 @@ impl Chunks {
 }
 
 /// Encrypts what is written.
-pub(super) struct Sealer<W> {
+pub(super) struct Encryptor<W> {
     to: W,
     chunks: Chunks,
     filling: Vec<u8>,
 }
 
-impl<W: Write> Sealer<W> {
+impl<W: Write> Encryptor<W> {
     pub(super) fn begin(recipients: &[Recipient], mut to: W) -> io::Result<Self> {
         if recipients.len() as u64 > header::LIMIT / STANZA - 1 {
             return Err(Error::other(format!("{} recipients are more than a header has room for", recipients.len())));
@@ -103,7 +103,7 @@ impl<W: Write> Sealer<W> {
     }
 }
 
-impl<W: Write> Write for Sealer<W> {
+impl<W: Write> Write for Encryptor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Only what follows shows that a full chunk is not the last.
         if self.filling.len() == CHUNK && !bytes.is_empty() {
@@ -120,7 +120,7 @@ impl<W: Write> Write for Sealer<W> {
 }
 
 /// Decrypts what is read. All of it is what was written only where the end was reached without an error.
-pub(super) struct Opener<R> {
+pub(super) struct Decryptor<R> {
     from: R,
     chunks: Chunks,
     /// The next chunk, still sealed: whether there is one shows whether this is the last.
@@ -129,7 +129,7 @@ pub(super) struct Opener<R> {
     given: usize,
 }
 
-impl<R: BufRead> Opener<R> {
+impl<R: BufRead> Decryptor<R> {
     pub(super) fn begin(mut from: R, identities: &Identities) -> io::Result<Self> {
         let file_key = header::unlock(&mut from, identities)?;
         let mut nonce = [0; 16];
@@ -164,7 +164,7 @@ impl<R: BufRead> Opener<R> {
     }
 }
 
-impl<R: BufRead> Read for Opener<R> {
+impl<R: BufRead> Read for Decryptor<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if self.given == self.open.len() && !self.next.is_empty() {
             self.open()?;

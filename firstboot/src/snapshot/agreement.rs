@@ -3,7 +3,7 @@
 
 use recipes::ClusterDocument;
 
-use super::source::Source;
+use super::source::Endpoint;
 use crate::compare::{Compared, Voter, compare};
 use crate::etcd::Credentials;
 
@@ -20,7 +20,7 @@ impl Agreement {
     pub(super) async fn ask(cluster: &ClusterDocument, credentials: &Credentials, any_size: bool) -> Self {
         let (mut voters, mut members) = (Vec::new(), Vec::new());
         for member in &cluster.members {
-            let Ok(source) = Source::at(Some(&member.client_url()), credentials).await else { continue };
+            let Ok(source) = Endpoint::at(Some(&member.client_url()), credentials).await else { continue };
             if source.status.is_learner || source.client.healthy().await.is_err() {
                 continue;
             }
@@ -37,7 +37,7 @@ impl Agreement {
     }
 
     /// Why this member's data is not what the others have, if so.
-    pub(super) fn apart(&self, source: &Source) -> Option<String> {
+    pub(super) fn apart(&self, source: &Endpoint) -> Option<String> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self.members.iter().find(|(id, _)| *id == own).map(|(_, name)| name)?;
         Some(format!("{name}: {}", self.compared.apart(name)?))

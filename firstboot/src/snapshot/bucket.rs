@@ -20,9 +20,9 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use ring::digest;
 use url::Url;
 
+use super::credentials::Keys;
 use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
-use super::secret::Keys;
 use crate::exit::{not_ready, refused};
 
 /// A store that is silent for so long is asked again.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::ClusterDocument;
 
 use super::agreement::Agreement;
-use super::source::Source;
+use super::source::Endpoint;
 use crate::etcd::{Credentials, StatusResponse};
 use crate::exit::not_ready;
 
@@ -13,12 +13,12 @@ pub(super) async fn best_member(
     cluster: &ClusterDocument,
     credentials: &Credentials,
     agreement: &Agreement,
-) -> Result<Source> {
+) -> Result<Endpoint> {
     let mut found = Vec::new();
     let mut silent = Vec::new();
     for member in &cluster.members {
         let asked = async {
-            let source = Source::at(Some(&member.client_url()), credentials).await?;
+            let source = Endpoint::at(Some(&member.client_url()), credentials).await?;
             source.client.healthy().await?;
             anyhow::Ok(source)
         };

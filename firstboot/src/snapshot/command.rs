@@ -7,13 +7,13 @@ use anyhow::Result;
 use super::agreement::Agreement;
 use super::choose::best_member;
 use super::scheduled;
-use super::source::Source;
+use super::source::Endpoint;
 use super::take::{describe, judge, take};
 use super::target::Target;
 use crate::etcd::Credentials;
 use crate::exit::Exit;
 use crate::identity;
-use crate::say::{say, show};
+use crate::output::{say, show};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -54,7 +54,7 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     let source = if options.from_any {
         best_member(&cluster, &credentials, &agreement).await?
     } else {
-        Source::at(options.endpoint.as_deref(), &credentials).await?
+        Endpoint::at(options.endpoint.as_deref(), &credentials).await?
     };
     // Who names a member wants that one, as to find out what is wrong with it.
     let exit = judge(&agreement, &source, options.endpoint.is_some())?;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::age::{self, Identities, Opener};
+use super::age::{self, Decryptor, Identities};
 use crate::exit::refused;
 use crate::files;
 
@@ -121,14 +121,14 @@ fn open(path: &Path, mut stored: BufReader<File>, identity: Option<&Path>) -> Re
     })
 }
 
-fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Result<Opener<R>> {
+fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Result<Decryptor<R>> {
     let shown = path.display();
     let Some(identity) = identity else {
         let why = format!("{shown} is encrypted: name the file with the secret key by --identity");
         return Err(Locked(why).into());
     };
     let identities = Identities::read(identity).map_err(|error| Locked(format!("{error:#}")))?;
-    Opener::begin(stored, &identities).map_err(|error| match error.kind() {
+    Decryptor::begin(stored, &identities).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
             Locked(format!("{} does not open {shown}: {error}. Name another file by --identity", identity.display()))
                 .into()

@@ -6,7 +6,7 @@ use recipes::backup::Backup;
 use recipes::{Recipient, Sha256};
 use ring::digest;
 
-use super::age::Sealer;
+use super::age::Encryptor;
 
 /// zstd's fastest, which needs the least memory, too.
 const LEVEL: i32 = 1;
@@ -65,7 +65,7 @@ impl<'a> Encoding<'a> {
         let mut sink: Box<dyn Sink> =
             Box::new(Digested { to: sink, hash: digest::Context::new(&digest::SHA256), size: 0 });
         if !self.age.is_empty() {
-            sink = Box::new(Sealer::begin(self.age, sink)?);
+            sink = Box::new(Encryptor::begin(self.age, sink)?);
         }
         if self.compress {
             let mut smaller = zstd::Encoder::new(sink, LEVEL)?;
@@ -83,7 +83,7 @@ pub(super) fn stem(name: &str) -> Option<&str> {
     (!stem.is_empty() && !stem.starts_with('.')).then_some(stem)
 }
 
-impl Sink for Sealer<Box<dyn Sink>> {
+impl Sink for Encryptor<Box<dyn Sink>> {
     fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
         Self::finish(*self)?.finish()
     }

@@ -8,15 +8,15 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
-use bolt::{Faults, Form};
+use bolt::{Faults, FileKind};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use recipes::Sha256;
 use ring::digest;
 use serde::Serialize;
 
+use super::dir_store::beside;
 use super::encode::finished;
-use super::folder::beside;
 use super::manifest::{self, Manifest};
 use super::schema::{Contents, Reader};
 use crate::exit::{failed, refused};
@@ -52,7 +52,7 @@ pub(crate) enum Digest {
 
 /// A snapshot that is good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Verified {
+pub(crate) struct VerifiedSnapshot {
     /// Of the whole file.
     pub(crate) sha256: Sha256,
     /// Of the whole file, in bytes.
@@ -66,7 +66,7 @@ pub(crate) struct Verified {
     pub(crate) contents: Contents,
 }
 
-impl std::ops::Deref for Verified {
+impl std::ops::Deref for VerifiedSnapshot {
     type Target = Contents;
 
     fn deref(&self) -> &Contents {
@@ -76,12 +76,12 @@ impl std::ops::Deref for Verified {
 
 /// What is known of a file after it was looked at: what it is as far as it can be told, and what is wrong with it.
 #[derive(Debug)]
-pub(crate) struct Examined {
-    pub(crate) verified: Verified,
+pub(crate) struct CheckResult {
+    pub(crate) verified: VerifiedSnapshot,
     pub(crate) faults: Faults,
 }
 
-impl Examined {
+impl CheckResult {
     /// Holds it against the manifest beside the stored file, where there is one: whether a page is one that was there
     /// when the snapshot was taken no page tells.
     pub(super) fn compare(&mut self, path: &Path) {
@@ -103,7 +103,7 @@ impl Examined {
     }
 
     /// The snapshot, if it is good.
-    pub(crate) fn good(self, path: &Path) -> Result<Verified> {
+    pub(crate) fn good(self, path: &Path) -> Result<VerifiedSnapshot> {
         let Some(first) = self.faults.first().first() else { return Ok(self.verified) };
         let more = match self.faults.count() - 1 {
             0 => String::new(),
@@ -117,7 +117,7 @@ impl Examined {
 ///
 /// # Errors
 /// [`Exit::Refused`] where it is damaged, with the first fault; another where it cannot be read.
-pub(crate) fn verify(path: &Path, hash: Hash) -> Result<Verified> {
+pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut examined = examine(&file, hash, &mut |_| ()).with_context(|| format!("cannot read {}", path.display()))?;
@@ -141,11 +141,11 @@ pub(super) fn at_rest(path: &Path) -> Result<()> {
 
 /// Looks at an open file, and tells `progress` how many bytes of its pages it has behind it. The digest is made beside
 /// the walk, by a thread of its own.
-pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) -> Result<Examined> {
+pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) -> Result<CheckResult> {
     let size = file.metadata()?.len();
     let trailer = size % SECTOR == TRAILER;
     let pages = if trailer { size - TRAILER } else { size };
-    let form = if trailer { Form::Snapshot } else { Form::Live };
+    let form = if trailer { FileKind::Snapshot } else { FileKind::Live };
     let mut reader = Reader::new(progress);
     let (report, digests) = thread::scope(|scope| {
         let digests = || match hash {
@@ -176,7 +176,7 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
             ),
         }
     }
-    let verified = Verified {
+    let verified = VerifiedSnapshot {
         sha256: digests.whole,
         size,
         digest,
@@ -185,7 +185,7 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
         page_size: report.meta.as_ref().map_or(0, |meta| meta.page_size),
         contents,
     };
-    Ok(Examined { verified, faults })
+    Ok(CheckResult { verified, faults })
 }
 
 /// The digests of a file, made in one go.
@@ -244,8 +244,8 @@ mod tests {
     fn found(path: &Path, sha256: Sha256, revision: i64) -> Vec<String> {
         let contents = Contents { revision, ..Contents::default() };
         let digest = Digest::Good;
-        let verified = Verified { sha256, size: 5, digest, pages: 3, used: 3, page_size: 4096, contents };
-        let mut examined = Examined { verified, faults: Faults::default() };
+        let verified = VerifiedSnapshot { sha256, size: 5, digest, pages: 3, used: 3, page_size: 4096, contents };
+        let mut examined = CheckResult { verified, faults: Faults::default() };
         examined.compare(path);
         examined.faults.first().iter().map(ToString::to_string).collect()
     }

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::listed::ListedSnapshot;
 use super::manifest::Manifest;
-use super::place::Place;
+use super::store::Store;
 use crate::identity;
-use crate::say::show;
+use crate::output::show;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ struct Row<'a> {
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster();
     let backup = cluster.as_ref().ok().and_then(|cluster| cluster.backup.as_ref());
-    let place = Place::of(options.place.as_deref(), backup)?;
+    let place = Store::of(options.place.as_deref(), backup)?;
     let found = place.list().await?;
     let now = now();
     if options.json {

@@ -7,30 +7,30 @@
 
 mod age;
 mod agreement;
-mod boot;
+mod background_sync;
 mod bucket;
 mod choose;
+mod cleanup;
 mod command;
+mod credentials;
 pub(crate) mod decode;
+mod dir_store;
 mod encode;
 pub(crate) mod examine;
-mod flushed;
-mod folder;
-mod follow;
 pub(crate) mod list;
 mod listed;
 pub(crate) mod manifest;
-mod place;
 mod prune;
 mod receive;
 pub(crate) mod remote;
 pub(crate) mod scheduled;
 mod schema;
-mod secret;
 mod source;
+mod spool_tee;
+mod store;
 mod take;
 mod target;
-mod undo;
+mod trial_start;
 mod upload;
 mod verify;
 
@@ -85,7 +85,7 @@ fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Opt
             _ = terminate.recv() => Ok(Err(143)),
             _ = hangup.recv() => Ok(Err(129)),
         };
-        undo::done().await;
+        cleanup::done().await;
         ended
     });
     // Work of other threads ends with the program; its files are gone with the future that was dropped.

@@ -8,9 +8,9 @@ use recipes::backup::Keep;
 use time::OffsetDateTime;
 
 use super::listed::ListedSnapshot;
-use super::place::Place;
+use super::store::Store;
 use crate::identity;
-use crate::say::say;
+use crate::output::say;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 
 /// A snapshot as the decision needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct Candidate {
     /// When it was taken, in seconds since 1970.
     time: u64,
     /// Whether firstboot made it, of this cluster.
@@ -38,7 +38,7 @@ struct Seen {
 /// Of each hour, day, week and month that has any the newest stays, for as many as `keep` says. What firstboot did not
 /// make stays. The newest good one stays whatever `keep` says. One that is not good fills no place, and goes as soon as a
 /// newer good one is there.
-fn doomed(snapshots: &[Seen], keep: Keep) -> Vec<usize> {
+fn doomed(snapshots: &[Candidate], keep: Keep) -> Vec<usize> {
     let mut newest_first: Vec<usize> =
         (0..snapshots.len()).filter(|at| snapshots[*at].ours && snapshots[*at].good).collect();
     newest_first.sort_by_key(|at| (std::cmp::Reverse(snapshots[*at].time), *at));
@@ -83,9 +83,9 @@ fn month(time: u64) -> i64 {
 }
 
 /// Removes what `keep` does not keep, and says so.
-pub(super) async fn prune(place: &Place, cluster: &Label, keep: Keep, dry_run: bool) -> Result<()> {
+pub(super) async fn prune(place: &Store, cluster: &Label, keep: Keep, dry_run: bool) -> Result<()> {
     let found = place.list().await?;
-    let seen: Vec<Seen> = found.iter().map(|found| seen(found, cluster)).collect();
+    let seen: Vec<Candidate> = found.iter().map(|found| seen(found, cluster)).collect();
     for at in doomed(&seen, keep) {
         let name = &found[at].name;
         if dry_run {
@@ -98,9 +98,9 @@ pub(super) async fn prune(place: &Place, cluster: &Label, keep: Keep, dry_run: b
     Ok(())
 }
 
-fn seen(found: &ListedSnapshot, cluster: &Label) -> Seen {
+fn seen(found: &ListedSnapshot, cluster: &Label) -> Candidate {
     let manifest = found.manifest.as_ref();
-    Seen {
+    Candidate {
         time: manifest.map_or(0, |manifest| manifest.time),
         ours: manifest.is_some_and(|manifest| manifest.cluster == *cluster),
         good: found.good(),
@@ -110,7 +110,7 @@ fn seen(found: &ListedSnapshot, cluster: &Label) -> Seen {
 /// `firstboot snapshot prune`.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster()?;
-    let place = Place::of(options.place.as_deref(), cluster.backup.as_ref())?;
+    let place = Store::of(options.place.as_deref(), cluster.backup.as_ref())?;
     let keep = cluster.backup.as_ref().map_or_else(Keep::default, |backup| backup.keep);
     prune(&place, &cluster.name, keep, options.dry_run).await
 }
@@ -126,34 +126,34 @@ mod tests {
     /// 2026-11-22 00:00 UTC, a Sunday.
     const SUNDAY: u64 = 1_795_305_600;
 
-    fn good(time: u64) -> Seen {
-        Seen { time, ours: true, good: true }
+    fn good(time: u64) -> Candidate {
+        Candidate { time, ours: true, good: true }
     }
 
     fn keep(hourly: u32, daily: u32, weekly: u32, monthly: u32) -> Keep {
         Keep { hourly, daily, weekly, monthly }
     }
 
-    fn left(snapshots: &[Seen], keep: Keep) -> Vec<u64> {
+    fn left(snapshots: &[Candidate], keep: Keep) -> Vec<u64> {
         let gone = doomed(snapshots, keep);
         (0..snapshots.len()).filter(|at| !gone.contains(at)).map(|at| snapshots[at].time).collect()
     }
 
     #[test]
     fn the_newest_of_each_period_stays() {
-        let hourly: Vec<Seen> = (0..200).map(|nth| good(SUNDAY + nth * HOUR / 2)).collect();
+        let hourly: Vec<Candidate> = (0..200).map(|nth| good(SUNDAY + nth * HOUR / 2)).collect();
         assert_eq!(left(&hourly, keep(2, 0, 0, 0)), [SUNDAY + 197 * HOUR / 2, SUNDAY + 199 * HOUR / 2]);
         assert_eq!(left(&hourly, keep(0, 2, 0, 0)), [SUNDAY + 4 * DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]);
         // A week ends with its Sunday.
         assert_eq!(left(&hourly, keep(0, 0, 9, 0)), [SUNDAY + DAY - HOUR / 2, SUNDAY + 199 * HOUR / 2]);
-        let months: Vec<Seen> = (0..10).map(|nth| good(SUNDAY + nth * 4 * DAY)).collect();
+        let months: Vec<Candidate> = (0..10).map(|nth| good(SUNDAY + nth * 4 * DAY)).collect();
         assert_eq!(left(&months, keep(0, 0, 0, 2)), [SUNDAY + 36 * DAY - 28 * DAY, SUNDAY + 36 * DAY]);
     }
 
     #[test]
     fn the_newest_good_one_stays_whatever_is_kept() {
         let nothing = keep(0, 0, 0, 0);
-        let broken = Seen { good: false, ..good(SUNDAY + DAY) };
+        let broken = Candidate { good: false, ..good(SUNDAY + DAY) };
         assert_eq!(left(&[good(SUNDAY), broken], nothing), [SUNDAY, SUNDAY + DAY]);
         assert_eq!(left(&[good(SUNDAY), broken, good(SUNDAY + 2 * DAY)], nothing), [SUNDAY + 2 * DAY]);
         assert_eq!(left(&[broken], nothing), [SUNDAY + DAY]);
@@ -165,17 +165,17 @@ mod tests {
             snapshots in prop::collection::vec((0u64..400, any::<bool>(), any::<bool>()), 0..60),
             counts in prop::array::uniform4(0u32..6),
         ) {
-            let snapshots: Vec<Seen> = snapshots
+            let snapshots: Vec<Candidate> = snapshots
                 .into_iter()
-                .map(|(hours, ours, good)| Seen { time: SUNDAY + hours * 7 * HOUR, ours, good })
+                .map(|(hours, ours, good)| Candidate { time: SUNDAY + hours * 7 * HOUR, ours, good })
                 .collect();
             let keep = keep(counts[0], counts[1], counts[2], counts[3]);
             let gone = doomed(&snapshots, keep);
             prop_assert!(gone.iter().all(|at| snapshots[*at].ours), "only firstboot's own go");
             let newest = snapshots.iter().filter(|s| s.ours && s.good).map(|s| s.time).max();
-            let kept: Vec<Seen> =
+            let kept: Vec<Candidate> =
                 (0..snapshots.len()).filter(|at| !gone.contains(at)).map(|at| snapshots[at]).collect();
-            let own: Vec<&Seen> = kept.iter().filter(|s| s.ours && s.good).collect();
+            let own: Vec<&Candidate> = kept.iter().filter(|s| s.ours && s.good).collect();
             prop_assert_eq!(own.iter().map(|s| s.time).max(), newest, "the newest good one stays");
             // No more stay than are asked for, but for the newest.
             prop_assert!(own.len() <= counts.iter().sum::<u32>().max(1) as usize);

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::encode::{Sink, Stored, finished};
 use crate::etcd::{Client, SnapshotResponse};
-use crate::exit::{Stop, failed, not_ready};
+use crate::exit::{ExitError, failed, not_ready};
 
 /// A member that sends nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -130,7 +130,7 @@ pub(super) async fn receive(
     let written = written.context("the writer was lost")?;
     let (count, storage_version) = match (streamed, &written) {
         (Ok(streamed), _) => streamed,
-        (Err(error), _) if error.downcast_ref::<Stop>().is_some() => return Err(error),
+        (Err(error), _) if error.downcast_ref::<ExitError>().is_some() => return Err(error),
         (Err(error), _) => return Err(not_ready(format!("the snapshot did not arrive: {error:#}"))),
     };
     let written = written?;

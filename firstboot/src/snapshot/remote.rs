@@ -10,7 +10,7 @@ use url::{Position, Url};
 use super::bucket::{Bucket, client};
 use super::encode::stem;
 use super::manifest::{self, Manifest};
-use super::place::Place;
+use super::store::Store;
 use crate::exit::{not_ready, refused};
 
 /// Where it is.
@@ -32,9 +32,9 @@ impl Remote {
         let Some(rest) = text.strip_prefix("s3://") else { return Ok(None) };
         let named = rest.rsplit_once('/').filter(|(_, name)| stem(name).is_some());
         let (place, name) = named.ok_or_else(|| refused(format!("{text} names no snapshot: s3://bucket/…/NAME.db")))?;
-        match Place::of(Some(&format!("s3://{place}/")), backup)? {
-            Place::Bucket(bucket) => Ok(Some(Self::Object { bucket, name: name.to_owned() })),
-            Place::Folder(_) => Ok(None),
+        match Store::of(Some(&format!("s3://{place}/")), backup)? {
+            Store::Bucket(bucket) => Ok(Some(Self::Object { bucket, name: name.to_owned() })),
+            Store::Folder(_) => Ok(None),
         }
     }
 

@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 use super::agreement::Agreement;
 use super::list::now;
 use super::manifest::{Manifest, stamp};
-use super::place::Place;
 use super::prune::prune;
-use super::source::Source;
+use super::source::Endpoint;
+use super::store::Store;
 use super::take::{describe, judge, take};
 use super::target::Target;
-use crate::etcd::{Claim, Client, Credentials};
+use crate::etcd::{Client, Credentials, LeaseLock};
 use crate::exit::{Exit, not_ready, refused};
 use crate::identity;
 use crate::machine::host;
-use crate::say::say;
+use crate::output::say;
 
 /// What was taken last.
 pub(crate) const NEWEST: &str = "/etcd-image/backup/newest";
@@ -54,7 +54,7 @@ impl Record {
         Ok(read(client).await?.0)
     }
 
-    fn of(slot: u64, place: &Place, manifest: &Manifest) -> Self {
+    fn of(slot: u64, place: &Store, manifest: &Manifest) -> Self {
         Self {
             slot,
             time: manifest.time,
@@ -103,7 +103,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     }
     let mut exit = None;
     while now() < slot + backup.schedule.period() {
-        let source = Source::at(None, &credentials).await?;
+        let source = Endpoint::at(None, &credentials).await?;
         let (record, _) = match read(&source.client).await {
             Ok(found) => found,
             Err(error) => {
@@ -120,7 +120,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             say(format!("the snapshot of {} was taken by {}: {}", stamp(slot), record.host, record.file));
             return Ok(exit);
         }
-        if let Some(claim) = Claim::get(&source.client, CLAIM, host()).await? {
+        if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host()).await? {
             let work = async {
                 // One whose data differs leaves it to another.
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
@@ -146,7 +146,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
 async fn work(
     cluster: &recipes::ClusterDocument,
     target: &Target,
-    source: &Source,
+    source: &Endpoint,
     agreement: &Agreement,
     slot: u64,
 ) -> Result<bool> {
@@ -175,7 +175,7 @@ async fn record(client: &Client, record: &Record) -> Result<()> {
 }
 
 /// Tells the members of a snapshot that the operator took. It counts for its slot.
-pub(super) async fn tell(cluster: &recipes::ClusterDocument, source: &Source, place: &Place, manifest: &Manifest) {
+pub(super) async fn tell(cluster: &recipes::ClusterDocument, source: &Endpoint, place: &Store, manifest: &Manifest) {
     let Some(backup) = &cluster.backup else { return };
     if place.to_string().trim_end_matches('/') != backup.destination.to_string().trim_end_matches('/') {
         return;

@@ -9,7 +9,7 @@ mod meta;
 pub(super) mod record;
 mod wire;
 
-use bolt::{Entry, Faults, Path, Place, Visit};
+use bolt::{Entry, Faults, Offset, Path, Visitor};
 use recipes::EtcdVersion;
 use serde::Serialize;
 
@@ -209,8 +209,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Visit for Reader<'_> {
-    fn bucket(&mut self, bucket: &Path<'_>, place: Place, faults: &mut Faults) {
+impl Visitor for Reader<'_> {
+    fn bucket(&mut self, bucket: &Path<'_>, place: Offset, faults: &mut Faults) {
         if bucket.parent.is_some() {
             return;
         }

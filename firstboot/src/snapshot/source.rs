@@ -12,18 +12,18 @@ const CORRUPT: i32 = 2;
 
 /// A member that answers.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct Endpoint {
     pub(super) endpoint: String,
     pub(super) client: Client,
     pub(super) status: StatusResponse,
 }
 
-impl Source {
+impl Endpoint {
     /// The one at this address; without one the local member.
     pub(super) async fn at(endpoint: Option<&str>, credentials: &Credentials) -> Result<Self> {
         let endpoint = endpoint.unwrap_or(LOCAL);
         let opened = async {
-            let client = Client::connect_wide(endpoint, credentials).await?;
+            let client = Client::connect_bulk(endpoint, credentials).await?;
             let status = client.status().await?;
             anyhow::Ok(Self { endpoint: endpoint.to_owned(), client, status })
         };

@@ -7,20 +7,20 @@ use anyhow::{Context as _, Result, anyhow};
 use recipes::ClusterDocument;
 
 use super::agreement::Agreement;
+use super::background_sync::SyncedWriter;
 use super::bucket::Bucket;
 use super::encode::{Encoding, Sink, Stored};
-use super::examine::{self, Hash, Verified};
-use super::flushed::Flushed;
-use super::follow::follow;
+use super::examine::{self, Hash, VerifiedSnapshot};
 use super::list::now;
 use super::manifest::{Manifest, Plain, Snapshot, stamp};
-use super::place::Place;
 use super::receive::{Received, receive, room};
-use super::source::Source;
+use super::source::Endpoint;
+use super::spool_tee::follow;
+use super::store::Store;
 use super::target::{self, Target};
 use super::upload::Upload;
 use crate::exit::{Exit, refused};
-use crate::files::part::Part;
+use crate::files::partial_file::PartialFile;
 use crate::machine::host;
 use crate::paths;
 
@@ -28,7 +28,7 @@ use crate::paths;
 ///
 /// # Errors
 /// Refused where another member has what the majority has, unless this one was `named`.
-pub(super) fn judge(agreement: &Agreement, source: &Source, named: bool) -> Result<Option<Exit>> {
+pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Result<Option<Exit>> {
     if let Some(why) = agreement.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");
     }
@@ -41,7 +41,7 @@ pub(super) fn judge(agreement: &Agreement, source: &Source, named: bool) -> Resu
 }
 
 /// What was made, in one line.
-pub(super) fn describe(place: &Place, manifest: &Manifest) -> String {
+pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     let Snapshot { revision, keys, .. } = &manifest.snapshot;
     let slash = if place.to_string().ends_with('/') { "" } else { "/" };
     format!(
@@ -57,28 +57,28 @@ pub(super) fn describe(place: &Place, manifest: &Manifest) -> String {
 pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,
-    source: &Source,
+    source: &Endpoint,
     agreement: &Agreement,
 ) -> Result<Manifest> {
     let time = now();
     let revision = source.status.header.map_or(0, |header| header.revision);
     let encoding = Encoding::of(cluster.backup.as_ref());
     let name = target.name(&cluster.name, time, revision, encoding)?;
-    let about = About { cluster, source, agreement, time, name: &name, encoding };
+    let about = SnapshotContext { cluster, source, agreement, time, name: &name, encoding };
     match &target.place {
-        Place::Folder(folder) => save(&folder.0, &about).await,
-        Place::Bucket(bucket) => upload(bucket, &about).await,
+        Store::Folder(folder) => save(&folder.0, &about).await,
+        Store::Bucket(bucket) => upload(bucket, &about).await,
     }
 }
 
 /// Into a folder.
-async fn save(folder: &Path, about: &About<'_>) -> Result<Manifest> {
+async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let path = folder.join(about.name);
     target::vacant(&path)?;
     // With the host in its name it is this host's alone, also in a folder that others see.
-    let part = Part::begin(folder, &format!("firstboot-{}", host()))?;
+    let part = PartialFile::begin(folder, &format!("firstboot-{}", host()))?;
     let hold = || part.file().try_clone().context("cannot hold a file open");
-    let kept = Box::new(Flushed::new(hold()?)?);
+    let kept = Box::new(SyncedWriter::new(hold()?)?);
     let unwritten = || format!("cannot write {}", part.path().display());
     let (received, verified, stored) = if about.encoding.is_none() {
         let received = receive(&about.source.client, kept, |size| room(&[folder], size)).await?;
@@ -103,7 +103,7 @@ async fn flush(file: File) -> Result<()> {
 }
 
 /// Into a bucket: the object is there only when its pages were found good.
-async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
+async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let name = about.name;
     bucket.vacant(name).await?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
@@ -118,7 +118,11 @@ async fn upload(bucket: &Bucket, about: &About<'_>) -> Result<Manifest> {
 
 /// Receives it into a spool whose pages are walked, and makes from that what is stored, at the same time. There must be
 /// room for the spool and, `also`, for as much in another folder.
-async fn by_spool(about: &About<'_>, sink: Box<dyn Sink>, also: Option<&Path>) -> Result<(Received, Verified, Stored)> {
+async fn by_spool(
+    about: &SnapshotContext<'_>,
+    sink: Box<dyn Sink>,
+    also: Option<&Path>,
+) -> Result<(Received, VerifiedSnapshot, Stored)> {
     let spool = target::spool()?;
     let (spooled, follower) = follow(&spool).context("cannot hold a file open")?;
     let sink = about.encoding.before(sink)?;
@@ -139,7 +143,7 @@ async fn by_spool(about: &About<'_>, sink: Box<dyn Sink>, also: Option<&Path>) -
 
 /// Walks every page. What the member said of itself before must be in it: a page that is lost may leave older ones that
 /// fit together.
-async fn walked(file: File, received: &Received, about: &About<'_>) -> Result<Verified> {
+async fn walked(file: File, received: &Received, about: &SnapshotContext<'_>) -> Result<VerifiedSnapshot> {
     let hash = Hash::Known(received.sha256);
     let examined = tokio::task::spawn_blocking(move || examine::examine(&file, hash, &mut |_| ())).await;
     let examined = examined.map_err(|_| anyhow!("the pages could not be walked"))??;
@@ -156,17 +160,17 @@ async fn walked(file: File, received: &Received, about: &About<'_>) -> Result<Ve
 }
 
 /// All that a manifest says besides what the stream and the pages say.
-struct About<'a> {
+struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
-    source: &'a Source,
+    source: &'a Endpoint,
     agreement: &'a Agreement,
     time: u64,
     name: &'a str,
     encoding: Encoding<'a>,
 }
 
-impl About<'_> {
-    fn manifest(&self, received: &Received, stored: Stored, verified: Verified, how: &str) -> Manifest {
+impl SnapshotContext<'_> {
+    fn manifest(&self, received: &Received, stored: Stored, verified: VerifiedSnapshot, how: &str) -> Manifest {
         let header = self.source.status.header.unwrap_or_default();
         let mut checked = vec!["length".to_owned(), "stream digest".to_owned(), "pages".to_owned()];
         if how != "pages" {

@@ -6,21 +6,21 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use recipes::{Backup, Label};
 
+use super::dir_store::{DirStore, beside};
 use super::encode::Encoding;
-use super::folder::{Folder, beside};
 use super::listed::is_snapshot;
 use super::manifest::{self, Manifest};
-use super::place::Place;
+use super::store::Store;
 use crate::exit::refused;
-use crate::files::part::Part;
-use crate::files::{self, Wanted};
+use crate::files::partial_file::PartialFile;
+use crate::files::{self, DesiredFile};
 use crate::machine::host;
 use crate::paths;
 
 /// Where it goes, and how it is called.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) place: Place,
+    pub(super) place: Store,
     /// `None`: a good one: when it was begun, the cluster, this host, the revision then.
     name: Option<String>,
 }
@@ -29,23 +29,23 @@ impl Target {
     /// What the command line says: a file's path or an object's URL; or a folder or prefix, for a good name in it;
     /// or nothing, for a good name in the recipe's destination.
     pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
-        let Some(text) = text else { return Ok(Self { place: Place::of(None, backup)?, name: None }) };
+        let Some(text) = text else { return Ok(Self { place: Store::of(None, backup)?, name: None }) };
         if let Some(rest) = text.strip_prefix("s3://") {
             return Ok(match rest.rsplit_once('/') {
                 Some((place, name)) if is_snapshot(name) => {
-                    Self { place: Place::of(Some(&format!("s3://{place}/")), backup)?, name: Some(name.to_owned()) }
+                    Self { place: Store::of(Some(&format!("s3://{place}/")), backup)?, name: Some(name.to_owned()) }
                 }
-                _ => Self { place: Place::of(Some(text), backup)?, name: None },
+                _ => Self { place: Store::of(Some(text), backup)?, name: None },
             });
         }
         let path = std::path::absolute(text).with_context(|| format!("{text} is no path"))?;
         if path.is_dir() || text.ends_with('/') {
-            return Ok(Self { place: Place::Folder(Folder(path)), name: None });
+            return Ok(Self { place: Store::Folder(DirStore(path)), name: None });
         }
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return Err(refused(format!("{text} names no file")));
         };
-        Ok(Self { place: Place::Folder(Folder(folder.to_owned())), name: Some(name.to_owned()) })
+        Ok(Self { place: Store::Folder(DirStore(folder.to_owned())), name: Some(name.to_owned()) })
     }
 
     /// The name; one that was given must say what will be stored.
@@ -79,15 +79,15 @@ pub(super) fn vacant(path: &Path) -> Result<()> {
 pub(super) fn spool() -> Result<File> {
     let folder = Path::new(paths::BACKUPS);
     if !folder.is_dir() {
-        files::Folder::new(folder, 0o700, files::ROOT).make()?;
+        files::DesiredDir::new(folder, 0o700, files::ROOT).make()?;
     }
-    let part = Part::begin(folder, "firstboot-spool")?;
+    let part = PartialFile::begin(folder, "firstboot-spool")?;
     part.file().try_clone().context("cannot hold a file open")
 }
 
 /// Gives a file its name and its manifest, in this order: a manifest never stands beside another's file.
-pub(super) fn commit(part: Part, path: &Path, manifest: &Manifest) -> Result<()> {
+pub(super) fn commit(part: PartialFile, path: &Path, manifest: &Manifest) -> Result<()> {
     vacant(path)?;
     part.commit(path)?;
-    Wanted::new(beside(path), manifest.text()?).mode(0o600, files::ROOT).write()
+    DesiredFile::new(beside(path), manifest.text()?).mode(0o600, files::ROOT).write()
 }

@@ -16,8 +16,8 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::JoinHandle;
 
 use super::bucket::{Bucket, Parts};
+use super::cleanup;
 use super::encode::{Sink, Stored};
-use super::undo;
 
 /// The smallest that S3 takes; its limit of 10,000 parts lets 48 GiB through.
 const PART: usize = 5 << 20;
@@ -27,23 +27,23 @@ const PARTS: usize = 2;
 
 /// A full one.
 #[derive(Debug)]
-struct Part {
+struct UploadPart {
     bytes: Bytes,
     sha256: Sha256,
 }
 
 /// The end of the upload that is written into.
 #[derive(Debug)]
-pub(super) struct Inlet {
-    parts: mpsc::UnboundedSender<Part>,
+pub(super) struct UploadWriter {
+    parts: mpsc::UnboundedSender<UploadPart>,
     filling: Option<BytesMut>,
     /// Those that the store has come back to be filled again.
     empty: mpsc::UnboundedReceiver<BytesMut>,
 }
 
-impl Inlet {
+impl UploadWriter {
     /// One, where its parts come out, and where they come back.
-    fn new() -> (Self, mpsc::UnboundedReceiver<Part>, mpsc::UnboundedSender<BytesMut>) {
+    fn new() -> (Self, mpsc::UnboundedReceiver<UploadPart>, mpsc::UnboundedSender<BytesMut>) {
         let (parts, incoming) = mpsc::unbounded_channel();
         let (back, empty) = mpsc::unbounded_channel();
         for _ in 0..PARTS {
@@ -72,7 +72,7 @@ impl Inlet {
     fn send(&mut self) -> io::Result<()> {
         let Some(part) = self.filling.take() else { return Ok(()) };
         let bytes = part.freeze();
-        let part = Part { sha256: Sha256::of(&bytes), bytes };
+        let part = UploadPart { sha256: Sha256::of(&bytes), bytes };
         self.parts.send(part).map_err(|_| stopped())
     }
 }
@@ -82,7 +82,7 @@ fn stopped() -> io::Error {
     io::Error::other("the upload has stopped")
 }
 
-impl Write for Inlet {
+impl Write for UploadWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let part = self.part()?;
         let taken = bytes.len().min(PART - part.len());
@@ -98,7 +98,7 @@ impl Write for Inlet {
     }
 }
 
-impl Sink for Inlet {
+impl Sink for UploadWriter {
     fn finish(mut self: Box<Self>) -> io::Result<Option<Stored>> {
         self.send().map(|()| None)
     }
@@ -125,13 +125,13 @@ pub(super) struct Upload<'a> {
     name: String,
     state: State,
     parts: Parts,
-    incoming: mpsc::UnboundedReceiver<Part>,
+    incoming: mpsc::UnboundedReceiver<UploadPart>,
     back: mpsc::UnboundedSender<BytesMut>,
 }
 
 impl<'a> Upload<'a> {
-    pub(super) async fn begin(bucket: &'a Bucket, name: &str) -> Result<(Self, Inlet)> {
-        let (inlet, incoming, back) = Inlet::new();
+    pub(super) async fn begin(bucket: &'a Bucket, name: &str) -> Result<(Self, UploadWriter)> {
+        let (inlet, incoming, back) = UploadWriter::new();
         let state = State::Known(Left::Nothing);
         let mut upload = Self { bucket, name: name.to_owned(), state, parts: Parts::new(), incoming, back };
         let (bucket, path) = (bucket.clone(), bucket.path(name));
@@ -160,7 +160,7 @@ impl<'a> Upload<'a> {
         let mut on_their_way = FuturesUnordered::new();
         loop {
             tokio::select! {
-                Some(Part { bytes, sha256 }) = self.incoming.recv() => {
+                Some(UploadPart { bytes, sha256 }) = self.incoming.recv() => {
                     self.parts.add(sha256);
                     let put = multipart.put_part(PutPayload::from_bytes(bytes.clone()));
                     on_their_way.push(async { put.await.map(|()| bytes) });
@@ -211,7 +211,7 @@ impl Drop for Upload<'_> {
             return;
         }
         let (bucket, name) = (self.bucket.clone(), std::mem::take(&mut self.name));
-        undo::begin(async move {
+        cleanup::begin(async move {
             let left = match state {
                 State::Known(left) => left,
                 State::Asked(asked) => asked.await.map_or(Left::Nothing, |(left, _)| left),
@@ -240,7 +240,7 @@ mod tests {
     fn parts_come_whole_whoever_writes_first() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let sizes = runtime.block_on(async {
-            let (inlet, mut incoming, back) = Inlet::new();
+            let (inlet, mut incoming, back) = UploadWriter::new();
             let mut inlet = Box::new(inlet);
             inlet.write_all(b"header").unwrap();
             let writer = tokio::task::spawn_blocking(move || {

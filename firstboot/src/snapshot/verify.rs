@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::boot::{self, Booted};
 use super::decode::{decode, is_encoded};
-use super::examine::{Digest, Examined, Hash, Verified, at_rest, examine};
+use super::examine::{CheckResult, Digest, Hash, VerifiedSnapshot, at_rest, examine};
 use super::schema::Contents;
+use super::trial_start::{self, TrialReport};
 use crate::exit::Exit;
-use crate::files::part::Part;
-use crate::say::show;
+use crate::files::partial_file::PartialFile;
+use crate::output::show;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let encoded = is_encoded(path, &file)?;
     if encoded {
         // Nobody else sees it, and it is gone with this process.
-        file = Part::begin(room, "firstboot-verify")?.file().try_clone().context("cannot hold a file open")?;
+        file = PartialFile::begin(room, "firstboot-verify")?.file().try_clone().context("cannot hold a file open")?;
         decode(path, options.identity.as_deref(), &file)?;
     } else {
         at_rest(path)?;
@@ -59,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         true if examined.faults.count() == 0 => {
             let open = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
             let path = if encoded { Path::new(&open) } else { path };
-            Some(boot::boot(path, &examined.verified, room))
+            Some(trial_start::boot(path, &examined.verified, room))
         }
         _ => None,
     };
@@ -81,25 +81,25 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
 struct Answer<'a> {
     good: bool,
     #[serde(flatten)]
-    verified: &'a Verified,
+    verified: &'a VerifiedSnapshot,
     /// How many there are, and the first of them.
     fault_count: u64,
     faults: &'a [bolt::Fault],
     /// What came of `--boot`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    booted: Option<&'a Booted>,
+    booted: Option<&'a TrialReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     boot_failed: Option<String>,
 }
 
 impl<'a> Answer<'a> {
-    fn of(examined: &'a Examined, booted: Option<&'a Result<Booted>>) -> Self {
+    fn of(examined: &'a CheckResult, booted: Option<&'a Result<TrialReport>>) -> Self {
         let (booted, failed) = match booted {
             Some(Ok(booted)) => (Some(booted), None),
             Some(Err(error)) => (None, Some(format!("{error:#}"))),
             None => (None, None),
         };
-        let Examined { verified, faults } = examined;
+        let CheckResult { verified, faults } = examined;
         Self {
             good: faults.count() == 0 && failed.is_none(),
             verified,
@@ -111,7 +111,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn table(verified: &Verified, booted: Option<&Booted>) -> String {
+fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
     let Contents { revision, compacted, keys, hash, index, term, storage_version, members, leases, .. } =
         &verified.contents;
     let members: Vec<String> = members.iter().map(|member| format!("{} ({:x})", member.name, member.id)).collect();
@@ -142,7 +142,7 @@ fn table(verified: &Verified, booted: Option<&Booted>) -> String {
         let alarms = format!("{}; etcd refuses writes, or everything, until they are disarmed", verified.alarms);
         rows.push(("alarms", alarms));
     }
-    if let Some(Booted { etcd, live_keys, hash_kv, milliseconds }) = booted {
+    if let Some(TrialReport { etcd, live_keys, hash_kv, milliseconds }) = booted {
         rows.push((
             "booted",
             format!("etcd {etcd} has this revision, {live_keys} keys, hash {hash_kv:08x}; took {milliseconds} ms"),

@@ -8,13 +8,13 @@ use recipes::cluster::{EtcdSettings, Member};
 use crate::certificates::PEER;
 use crate::change::{Change, file};
 use crate::domain::Start;
-use crate::files::{ETCD, Wanted};
+use crate::files::{DesiredFile, ETCD};
 use crate::identity::Identity;
 use crate::paths;
 
 /// The file as it shall be.
-fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> Wanted {
-    Wanted::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
+fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> DesiredFile {
+    DesiredFile::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
 }
 
 fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {

@@ -4,13 +4,13 @@ use anyhow::Result;
 use recipes::ClusterDocument;
 
 use crate::change::{Change, file};
-use crate::files::{self, Wanted};
+use crate::files::{self, DesiredFile};
 use crate::identity::Identity;
 
 /// The full name, as CentOS's own installer sets it; the short one is what stands before its first dot.
 pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     let name = identity.fqdn();
-    let mut changes: Vec<Change> = file(Wanted::new("/etc/hostname", format!("{name}\n")))?.into_iter().collect();
+    let mut changes: Vec<Change> = file(DesiredFile::new("/etc/hostname", format!("{name}\n")))?.into_iter().collect();
     if nix::unistd::gethostname()?.to_str() != Some(&name) {
         changes.push(Change::Hostname(name));
     }
@@ -23,7 +23,7 @@ pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
     let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
     let before = String::from_utf8_lossy(&before);
     let after = with_members(&before, &identity.cluster);
-    file(Wanted::new("/etc/hosts", after))
+    file(DesiredFile::new("/etc/hosts", after))
 }
 
 fn with_members(before: &str, cluster: &ClusterDocument) -> String {

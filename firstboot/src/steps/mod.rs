@@ -3,8 +3,8 @@
 
 pub(crate) mod etcd_conf;
 mod host;
-pub(crate) mod labels;
 pub(crate) mod network;
+pub(crate) mod selinux;
 pub(crate) mod tls;
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use anyhow::Result;
 pub(crate) use tls::tests::{issued, issued_in};
 
 use crate::change::{Change, folder};
-use crate::files::{self, ETCD, Folder, ROOT};
+use crate::files::{self, DesiredDir, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
@@ -25,10 +25,10 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
     changes.extend(host::name(identity)?);
     changes.extend(host::hosts(identity)?);
-    changes.extend(folder(Folder::new("/etc/etcd", 0o755, ROOT))?);
+    changes.extend(folder(DesiredDir::new("/etc/etcd", 0o755, ROOT))?);
     changes.extend(tls::install(&identity.tls)?);
     changes.extend(volume()?);
-    let labels = labels::plan(&changes);
+    let labels = selinux::plan(&changes);
     changes.extend(labels);
     Ok(changes)
 }
@@ -36,10 +36,10 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
 /// The volume of etcd is root's, and etcd may look into it; what was put aside is root's alone. In earlier versions both were
 /// etcd's, and etcd could put a link in the place of anything there: that is refused, and never followed.
 fn volume() -> Result<Vec<Change>> {
-    let mut changes: Vec<Change> = folder(Folder::new(paths::VOLUME, 0o750, (0, ETCD.1)))?.into_iter().collect();
+    let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?.into_iter().collect();
     let aside = Path::new(paths::ASIDE);
     if files::exists(aside)? {
-        changes.extend(folder(Folder::new(aside, 0o700, ROOT))?);
+        changes.extend(folder(DesiredDir::new(aside, 0o700, ROOT))?);
     }
     Ok(changes)
 }
@@ -47,7 +47,7 @@ fn volume() -> Result<Vec<Change>> {
 /// What is missing of the certificates that the node is to live by now.
 pub(crate) fn certificates(identity: &Identity) -> Result<Vec<Change>> {
     let mut changes = tls::install(&identity.tls)?;
-    let labels = labels::plan(&changes);
+    let labels = selinux::plan(&changes);
     changes.extend(labels);
     Ok(changes)
 }

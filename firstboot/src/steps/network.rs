@@ -10,7 +10,7 @@ use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::interface::Interface;
 use crate::machine;
-use crate::say::say;
+use crate::output::say;
 
 /// For how long a DHCP server may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,10 +36,10 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 ///
 /// # Errors
 /// Refused where the machine has another address of the same network: the DHCP server does not know who it is.
-pub(crate) fn settle(identity: &Identity) -> Result<()> {
+pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();
-    let mut told = false;
+    let mut logged = false;
     loop {
         let own = machine::addresses()?;
         if own.iter().any(|(_, address)| *address == wanted) {
@@ -60,9 +60,9 @@ pub(crate) fn settle(identity: &Identity) -> Result<()> {
                 "no interface has the address {wanted}; is the cable in, does DHCP answer?"
             )));
         }
-        if !told {
+        if !logged {
             say(format!("waiting for the address {wanted}"));
-            told = true;
+            logged = true;
         }
         std::thread::sleep(Duration::from_millis(200));
     }

@@ -8,7 +8,7 @@ use rustls::pki_types::UnixTime;
 
 use crate::certificates::{Authority, PEER};
 use crate::change::{Change, file, folder};
-use crate::files::{self, ETCD, Folder, ROOT, Wanted};
+use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
@@ -59,14 +59,14 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
 
 /// Keys are readable by who uses them alone: etcd its own two, root the client's.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
-    let mut files = vec![Wanted::new(at("ca.crt"), tls.ca.as_str())];
+    let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [("server", &tls.server, ETCD), ("peer", &tls.peer, ETCD), ("client", &tls.client, ROOT)]
     {
         // The key first: a power cut between the two leaves the old pair or a mismatch that the next run mends.
-        files.push(Wanted::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner));
-        files.push(Wanted::new(at(&format!("{name}.crt")), pair.cert.as_str()));
+        files.push(DesiredFile::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner));
+        files.push(DesiredFile::new(at(&format!("{name}.crt")), pair.cert.as_str()));
     }
-    let mut changes: Vec<Change> = folder(Folder::new(paths::TLS, 0o750, (0, ETCD.1)))?.into_iter().collect();
+    let mut changes: Vec<Change> = folder(DesiredDir::new(paths::TLS, 0o750, (0, ETCD.1)))?.into_iter().collect();
     for wanted in files {
         let path = wanted.path.clone();
         changes.extend(file(wanted).with_context(|| format!("cannot install {}", path.display()))?);

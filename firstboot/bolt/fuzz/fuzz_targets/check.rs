@@ -2,13 +2,13 @@
 
 #![no_main]
 
-use bolt::{Entry, Faults, Form, Visit};
+use bolt::{Entry, Faults, FileKind, Visitor};
 use libfuzzer_sys::fuzz_target;
 
 /// Touches every byte that it is shown.
 struct Touch(u64);
 
-impl Visit for Touch {
+impl Visitor for Touch {
     fn entry(&mut self, entry: &Entry<'_>, _: &mut Faults) {
         self.0 += entry.key.iter().chain(entry.value).map(|byte| u64::from(*byte)).sum::<u64>();
     }
@@ -28,7 +28,7 @@ fn seal(bytes: &mut [u8]) {
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes.to_vec();
     seal(&mut bytes);
-    for form in [Form::Snapshot, Form::Live] {
+    for form in [FileKind::Snapshot, FileKind::Live] {
         let _ = bolt::check(&bytes[..], bytes.len() as u64, form, &mut Touch(0));
     }
 });

@@ -1,6 +1,6 @@
 //! Files as bbolt does not write them.
 
-use bolt::Form;
+use bolt::FileKind;
 
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
 use crate::{Places, faults, look, sample};
@@ -151,7 +151,7 @@ fn the_first_faults_are_kept_and_all_are_counted() {
     }
     let root = writer.leaf(&[]);
     let freelist = writer.freelist(&(0..300).map(|n| 3 + 2 * n).collect::<Vec<_>>());
-    let (report, _) = look(&writer.finish(root, freelist), Form::Snapshot);
+    let (report, _) = look(&writer.finish(root, freelist), FileKind::Snapshot);
     assert_eq!((report.faults.count(), report.faults.first().len()), (300, bolt::Faults::KEPT));
 }
 

@@ -1,6 +1,6 @@
 //! Files as bbolt writes them.
 
-use bolt::Form;
+use bolt::FileKind;
 
 use crate::writer::{NONE, PAGE, Writer, bucket, inline, meta, pair};
 use crate::{Seen, faults, look, sample};
@@ -9,7 +9,7 @@ use crate::{Seen, faults, look, sample};
 fn every_key_of_every_bucket_is_shown_in_order() {
     for freelist in [false, true] {
         let (_, bytes, _) = sample(freelist);
-        let (report, seen) = look(&bytes, Form::Snapshot);
+        let (report, seen) = look(&bytes, FileKind::Snapshot);
         assert_eq!(report.faults.first(), []);
         assert!(report.complete);
         assert_eq!(seen, ["tree/a1=one", "tree/a2=two", "tree/b1=3000 bytes", "tree/b2/in=side"]);
@@ -32,7 +32,7 @@ fn a_freelist_may_be_longer_than_its_header_can_count() {
     let free: Vec<u64> = (0..0x1_0000).map(|_| writer.unused()).collect();
     let root = writer.leaf(&[]);
     let freelist = writer.freelist(&free);
-    let (report, _) = look(&writer.finish(root, freelist), Form::Snapshot);
+    let (report, _) = look(&writer.finish(root, freelist), FileKind::Snapshot);
     assert_eq!(report.faults.first(), []);
     assert!(report.meta.unwrap().freelist.is_some());
 }
@@ -43,12 +43,12 @@ fn a_file_that_lived_is_longer_and_may_have_a_torn_meta_page() {
     bytes.resize(bytes.len() + 5 * PAGE, 0);
     assert!(!faults(&bytes).is_empty(), "a snapshot ends with its last page");
     let odd = [&bytes[..], b"x"].concat();
-    assert_eq!(look(&odd, Form::Live).0.faults.count(), 1, "but by whole pages");
+    assert_eq!(look(&odd, FileKind::Live).0.faults.count(), 1, "but by whole pages");
     // The older of the two; with the newer one torn the older one counts, and in this file they say the same.
     for page in [1, 0] {
         let mut torn = bytes.clone();
         torn[page * PAGE + 60] ^= 1;
-        let (report, seen) = look(&torn, Form::Live);
+        let (report, seen) = look(&torn, FileKind::Live);
         assert_eq!(report.faults.first(), []);
         assert_eq!((report.meta.unwrap().txid, seen.len()), (if page == 0 { 6 } else { 7 }, 4));
         assert!(!faults(&torn[..torn.len() - 5 * PAGE]).is_empty(), "nothing tears a snapshot's");
@@ -62,7 +62,7 @@ fn buckets_may_lie_in_buckets() {
     for name in ["c", "b", "a"] {
         inner = writer.leaf(&[bucket(name, inner)]);
     }
-    let (report, seen) = look(&writer.finish(inner, NONE), Form::Snapshot);
+    let (report, seen) = look(&writer.finish(inner, NONE), FileKind::Snapshot);
     assert_eq!(report.faults.first(), []);
     assert_eq!(seen, ["a/b/c/key=value"]);
 }
@@ -90,7 +90,7 @@ fn a_leaf_s_data_is_all_its_keys_and_values_in_order() {
     let root = writer.leaf(&[bucket("big", branch), inline("empty", &[]), inline("small", &[pair("in", "side")])]);
     let bytes = writer.finish(root, NONE);
     let mut seen = Seen::default();
-    bolt::check(&bytes[..], bytes.len() as u64, Form::Snapshot, &mut seen).unwrap();
+    bolt::check(&bytes[..], bytes.len() as u64, FileKind::Snapshot, &mut seen).unwrap();
     assert_eq!(seen.data, [b"a1onea2b", &[b'x'; 3000][..], b"inside"].concat());
     assert_eq!(seen.data, seen.entries);
 }
@@ -114,7 +114,7 @@ fn the_meta_pages_of_a_file_that_lived_are_of_transactions_in_a_row() {
         let mut live = bytes.clone();
         let page = meta(1, places.root, NONE, pages, txid);
         live[PAGE..PAGE + page.len()].copy_from_slice(&page);
-        let faults = look(&live, Form::Live).0.faults;
+        let faults = look(&live, FileKind::Live).0.faults;
         let found = faults.first().iter().any(|fault| fault.to_string().contains("one or two transactions"));
         assert_eq!(!found, good, "{txid} {pages}: {:?}", faults.first());
     }

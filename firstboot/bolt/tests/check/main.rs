@@ -6,7 +6,7 @@ mod random;
 mod sparse;
 mod writer;
 
-use bolt::{Entry, Faults, Form, Path, Report, Visit};
+use bolt::{Entry, Faults, FileKind, Path, Report, Visitor};
 
 use writer::{Element, NONE, Writer, bucket, inline, pair};
 
@@ -19,7 +19,7 @@ struct Seen {
     data: Vec<u8>,
 }
 
-impl Visit for Seen {
+impl Visitor for Seen {
     fn data(&mut self, _: &Path<'_>, bytes: &[u8]) {
         self.data.extend_from_slice(bytes);
     }
@@ -42,7 +42,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn look(bytes: &[u8], form: Form) -> (Report, Vec<String>) {
+fn look(bytes: &[u8], form: FileKind) -> (Report, Vec<String>) {
     let mut seen = Seen::default();
     let report = bolt::check(bytes, bytes.len() as u64, form, &mut seen).expect("bytes in memory can be read");
     (report, seen.pairs)
@@ -50,7 +50,7 @@ fn look(bytes: &[u8], form: Form) -> (Report, Vec<String>) {
 
 /// What is wrong with a snapshot.
 fn faults(bytes: &[u8]) -> Vec<String> {
-    look(bytes, Form::Snapshot).0.faults.first().iter().map(ToString::to_string).collect()
+    look(bytes, FileKind::Snapshot).0.faults.first().iter().map(ToString::to_string).collect()
 }
 
 /// Where the parts of [`sample`] lie.

@@ -1,12 +1,12 @@
 //! Whatever the bytes are, the walk ends, and nothing panics.
 
-use bolt::Form;
+use bolt::FileKind;
 use proptest::prelude::*;
 
 use crate::{look, sample};
 
-fn forms() -> impl Strategy<Value = Form> {
-    prop_oneof![Just(Form::Snapshot), Just(Form::Live)]
+fn forms() -> impl Strategy<Value = FileKind> {
+    prop_oneof![Just(FileKind::Snapshot), Just(FileKind::Live)]
 }
 
 proptest! {

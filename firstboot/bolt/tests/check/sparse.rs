@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bolt::{Form, ReadAt};
+use bolt::{FileKind, ReadAt};
 
 use crate::Seen;
 use crate::writer::{NONE, PAGE, Writer, bucket, meta, pair};
@@ -38,7 +38,7 @@ impl Sparse {
     }
 
     /// What is wrong with it, and how much was read to find it.
-    fn check(&self, stated: u64, form: Form) -> (Vec<String>, usize) {
+    fn check(&self, stated: u64, form: FileKind) -> (Vec<String>, usize) {
         let report = bolt::check(self, stated * PAGE as u64, form, &mut Seen::default()).unwrap();
         (report.faults.first().iter().map(ToString::to_string).collect(), self.read.load(Ordering::Relaxed))
     }
@@ -53,7 +53,7 @@ fn a_long_file_with_a_small_tree_is_read_as_a_small_one() {
     let leaf = writer.leaf(&[pair("a", "b")]);
     let root = writer.leaf(&[bucket("tree", leaf)]);
     let bytes = writer.finish(root, NONE);
-    let (faults, read) = Sparse::of(&bytes, root, NONE, STATED).check(STATED, Form::Live);
+    let (faults, read) = Sparse::of(&bytes, root, NONE, STATED).check(STATED, FileKind::Live);
     assert_eq!((faults, read < 1 << 20), (vec![], true), "{read} bytes were read");
 }
 
@@ -63,7 +63,7 @@ fn lost_pages_are_counted_without_a_look_at_each() {
     let root = writer.leaf(&[]);
     let freelist = writer.freelist(&[]);
     let bytes = writer.finish(root, freelist);
-    let (faults, _) = Sparse::of(&bytes, root, freelist, STATED).check(STATED, Form::Live);
+    let (faults, _) = Sparse::of(&bytes, root, freelist, STATED).check(STATED, FileKind::Live);
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].contains(&format!("{} pages from here on", STATED - 4)), "{faults:?}");
 }
@@ -79,7 +79,7 @@ fn a_freelist_of_holes_ends_soon() {
     bytes[at + 12..at + 16].fill(0xFF);
     bytes[at + 16..at + 24].copy_from_slice(&((1_u64 << 39) - 4).to_le_bytes());
     bytes.truncate(at + PAGE);
-    let (faults, read) = Sparse::of(&bytes, root, freelist, STATED).check(STATED, Form::Live);
+    let (faults, read) = Sparse::of(&bytes, root, freelist, STATED).check(STATED, FileKind::Live);
     assert!(faults.len() == bolt::Faults::KEPT && read < 1 << 20, "{} faults, {read} bytes", faults.len());
 }
 
@@ -107,7 +107,7 @@ fn long_pages_within_long_pages_are_refused() {
         bytes.push(b'b');
         file.pages.insert(id, bytes);
     }
-    let (faults, read) = file.check(STATED, Form::Live);
+    let (faults, read) = file.check(STATED, FileKind::Live);
     assert!(faults.iter().any(|fault| fault.contains("from the root to here")), "{faults:?}");
     assert!(read < 100 << 20, "{read}");
 }

@@ -6,14 +6,14 @@ fn label(name: &str) -> Label {
     name.parse().unwrap()
 }
 
-fn epoch(number: u64, lives: [u128; 3]) -> Epoch {
-    let lives: Lives = ["a", "b", "c"].map(label).into_iter().zip(lives.map(Nonce::of)).collect();
+fn epoch(number: u64, disk_ids: [u128; 3]) -> Epoch {
+    let disk_ids: DiskIds = ["a", "b", "c"].map(label).into_iter().zip(disk_ids.map(DiskId::of)).collect();
     let (id, token) = (Sha256::of(&number.to_be_bytes()), format!("t{number}"));
-    Epoch { id, lives, task: Task::New, token, cluster_id: number }
+    Epoch { id, disk_ids, mode: BootstrapMode::New, token, cluster_id: number }
 }
 
 /// What `a` may remember: nothing, one epoch, two, and with or without `c`.
-fn memories() -> Vec<Memory> {
+fn memories() -> Vec<LocalState> {
     let (one, two) = (epoch(1, [1, 1, 1]), epoch(2, [1, 2, 1]));
     let pasts = [vec![], vec![one.clone()], vec![two.clone()], vec![one.clone(), two.clone()], vec![two, one]];
     let mut memories = Vec::new();
@@ -21,54 +21,58 @@ fn memories() -> Vec<Memory> {
         for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
             let all = BTreeSet::from(["a", "b", "c"].map(label));
             let initial = &all - &without;
-            let (name, nonce, epochs) = (label("a"), Nonce::of(1), epochs.clone());
-            memories.push(Memory { name, initial, without, nonce, epochs, task: Task::New });
+            let (name, disk_id, epochs) = (label("a"), DiskId::of(1), epochs.clone());
+            memories.push(LocalState { name, initial, without, disk_id, epochs, mode: BootstrapMode::New });
         }
     }
     memories
 }
 
 /// What one other member may be seen as, that was told one of these. Epoch 3 and cluster 3 are those of strangers.
-fn views(tasks: &[Task]) -> Vec<View> {
+fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
     let ready = [1, 2, 3].map(|number: u64| Phase::Ready { epoch: Sha256::of(&number.to_be_bytes()) });
-    for nonce in [1, 2].map(Nonce::of) {
+    for disk_id in [1, 2].map(DiskId::of) {
         for phase in [Phase::Empty].into_iter().chain(ready) {
             for without in [BTreeSet::new(), BTreeSet::from([label("c")])] {
-                for task in tasks.iter().copied() {
-                    all.push(Some(Words::Firstboot { nonce, phase, without: without.clone(), task }));
+                for mode in tasks.iter().copied() {
+                    all.push(Some(PeerState::Firstboot { disk_id, phase, without: without.clone(), mode }));
                 }
             }
         }
     }
-    all.extend([1, 2, 3].map(|cluster_id| Some(Words::Etcd { cluster_id })));
-    all.into_iter().flat_map(|words| [true, false].map(|fresh| View { words: words.clone(), fresh })).collect()
+    all.extend([1, 2, 3].map(|cluster_id| Some(PeerState::Etcd { cluster_id })));
+    all.into_iter()
+        .flat_map(|state| [true, false].map(|fresh| PeerObservation { state: state.clone(), fresh }))
+        .collect()
 }
 
-fn clusters(views: &Views) -> BTreeSet<u64> {
-    let id = |view: &View| if let Some(Words::Etcd { cluster_id }) = view.words { Some(cluster_id) } else { None };
+fn clusters(views: &PeerObservations) -> BTreeSet<u64> {
+    let id = |view: &PeerObservation| {
+        if let Some(PeerState::Etcd { cluster_id }) = view.state { Some(cluster_id) } else { None }
+    };
     views.values().filter_map(id).collect()
 }
 
 /// What an initial member said, if firstboot said it and goes with the same members.
-fn agreed<'a>(memory: &Memory, view: &'a View) -> Option<(&'a Nonce, &'a Phase)> {
-    match &view.words {
-        Some(Words::Firstboot { nonce, phase, without, task })
-            if *without == memory.without && memory.task.with(*task).is_some() =>
+fn agreed<'a>(memory: &LocalState, view: &'a PeerObservation) -> Option<(&'a DiskId, &'a Phase)> {
+    match &view.state {
+        Some(PeerState::Firstboot { disk_id, phase, without, mode })
+            if *without == memory.without && memory.mode.with(*mode).is_some() =>
         {
-            Some((nonce, phase))
+            Some((disk_id, phase))
         }
         _ => None,
     }
 }
 
-fn check(memory: &Memory, views: &Views) {
+fn check(memory: &LocalState, views: &PeerObservations) {
     let step = decide(memory, views);
     let said = format!("{step:?} from {memory:?} and {views:?}");
     let strangers = clusters(views).iter().any(|id| !memory.epochs.iter().any(|epoch| epoch.cluster_id == *id));
     let others = || memory.others().map(|name| &views[name]);
     match step {
-        Step::Start(id) => {
+        Action::Start(id) => {
             let epoch = memory.epochs.iter().find(|epoch| epoch.id == id);
             let epoch = epoch.unwrap_or_else(|| panic!("never ready in it: {said}"));
             let follows = clusters(views) == BTreeSet::from([epoch.cluster_id]);
@@ -77,29 +81,32 @@ fn check(memory: &Memory, views: &Views) {
                 && others().all(|view| agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id }));
             assert!(follows || begins, "{said}");
         }
-        Step::GiveUp(_) => panic!("{said}"),
-        Step::BeReady(lives, task) => {
-            assert_eq!(task, Task::New);
-            assert!(clusters(views).is_empty() && !memory.epochs.iter().any(|epoch| epoch.lives == lives), "{said}");
-            assert!(lives.keys().eq(&memory.initial) && lives[&memory.name] == memory.nonce, "{said}");
+        Action::GiveUp(_) => panic!("{said}"),
+        Action::BeReady(disk_ids, mode) => {
+            assert_eq!(mode, BootstrapMode::New);
+            assert!(
+                clusters(views).is_empty() && !memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids),
+                "{said}"
+            );
+            assert!(disk_ids.keys().eq(&memory.initial) && disk_ids[&memory.name] == memory.disk_id, "{said}");
             for name in memory.others() {
-                let seen = agreed(memory, &views[name]).map(|(nonce, _)| nonce);
-                assert!(views[name].fresh && seen == Some(&lives[name]), "{said}");
+                let seen = agreed(memory, &views[name]).map(|(disk_id, _)| disk_id);
+                assert!(views[name].fresh && seen == Some(&disk_ids[name]), "{said}");
             }
         }
-        Step::Alive => assert!(strangers || clusters(views).len() > 1, "{said}"),
-        Step::Wait => assert!(clusters(views).is_empty(), "{said}"),
+        Action::Alive => assert!(strangers || clusters(views).len() > 1, "{said}"),
+        Action::Wait => assert!(clusters(views).is_empty(), "{said}"),
     }
-    assert!(!strangers || decide(memory, views) == Step::Alive, "a stranger's cluster: {said}");
+    assert!(!strangers || decide(memory, views) == Action::Alive, "a stranger's cluster: {said}");
 }
 
 #[test]
 fn every_combination_keeps_to_the_rule() {
     let mut combinations = 0;
     for memory in memories() {
-        for b in views(&[Task::New]) {
-            for c in views(&[Task::New]) {
-                check(&memory, &Views::from([(label("b"), b.clone()), (label("c"), c)]));
+        for b in views(&[BootstrapMode::New]) {
+            for c in views(&[BootstrapMode::New]) {
+                check(&memory, &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]));
                 combinations += 1;
             }
         }
@@ -111,61 +118,63 @@ fn every_combination_keeps_to_the_rule() {
 fn a_lone_member_agrees_with_itself() {
     let mut memory = memories().remove(0);
     memory.initial = BTreeSet::from([label("a")]);
-    let Step::BeReady(lives, _) = decide(&memory, &Views::new()) else { panic!("not ready") };
-    assert_eq!(lives, Lives::from([(label("a"), Nonce::of(1))]));
-    memory.epochs.push(Epoch { lives, ..epoch(1, [1, 1, 1]) });
-    assert_eq!(decide(&memory, &Views::new()), Step::Start(memory.epochs[0].id));
+    let Action::BeReady(disk_ids, _) = decide(&memory, &PeerObservations::new()) else { panic!("not ready") };
+    assert_eq!(disk_ids, DiskIds::from([(label("a"), DiskId::of(1))]));
+    memory.epochs.push(Epoch { disk_ids, ..epoch(1, [1, 1, 1]) });
+    assert_eq!(decide(&memory, &PeerObservations::new()), Action::Start(memory.epochs[0].id));
 }
 
-fn restore(number: u8) -> Task {
-    Task::Restore { snapshot: Sha256::of(&[number]), seen: Some(1) }
+fn restore(number: u8) -> BootstrapMode {
+    BootstrapMode::Restore { snapshot: Sha256::of(&[number]), seen: Some(1) }
 }
 
 /// As `check`, where `a` was told to restore or to return.
-fn check_told(memory: &Memory, views: &Views) {
+fn check_told(memory: &LocalState, views: &PeerObservations) {
     let step = decide(memory, views);
     let said = format!("{step:?} from {memory:?} and {views:?}");
     let others = || memory.others().map(|name| &views[name]);
-    let back = |view: &View| matches!((&view.words, memory.task), (Some(Words::Etcd { cluster_id }), Task::Rollback { cluster }) if *cluster_id == cluster);
+    let back = |view: &PeerObservation| matches!((&view.state, memory.mode), (Some(PeerState::Etcd { cluster_id }), BootstrapMode::Rollback { cluster }) if *cluster_id == cluster);
     match step {
-        Step::Start(id) => {
+        Action::Start(id) => {
             let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).unwrap_or_else(|| panic!("{said}"));
-            let follows = matches!(memory.task, Task::Restore { .. }) && clusters(views).contains(&epoch.cluster_id);
-            let ready = |view: &View| agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id });
+            let follows =
+                matches!(memory.mode, BootstrapMode::Restore { .. }) && clusters(views).contains(&epoch.cluster_id);
+            let ready =
+                |view: &PeerObservation| agreed(memory, view).is_some_and(|(_, p)| *p == Phase::Ready { epoch: id });
             let begins = memory.epochs.last() == Some(epoch) && others().all(|view| ready(view) || back(view));
             assert!(follows || begins, "{said}");
         }
-        Step::BeReady(lives, task) => {
-            assert!(memory.task.with(task) == Some(task) && lives[&memory.name] == memory.nonce, "{said}");
+        Action::BeReady(disk_ids, mode) => {
+            assert!(memory.mode.with(mode) == Some(mode) && disk_ids[&memory.name] == memory.disk_id, "{said}");
             for (name, view) in views {
                 if memory.initial.contains(name) {
-                    let seen = agreed(memory, view).map(|(nonce, _)| nonce);
-                    assert!(view.fresh && (seen.is_some() && seen == lives.get(name) || back(view)), "{said}");
+                    let seen = agreed(memory, view).map(|(disk_id, _)| disk_id);
+                    assert!(view.fresh && (seen.is_some() && seen == disk_ids.get(name) || back(view)), "{said}");
                 } else {
-                    let runs = matches!(view.words, Some(Words::Etcd { .. })) && view.fresh;
+                    let runs = matches!(view.state, Some(PeerState::Etcd { .. })) && view.fresh;
                     assert!(!runs || back(view), "one that was left out lives: {said}");
                 }
             }
         }
-        Step::GiveUp(name) => {
+        Action::GiveUp(name) => {
             let view = &views[&name];
             assert!(view.fresh && memory.initial.contains(&name) && agreed(memory, view).is_none(), "{said}");
-            let etcd = matches!(view.words, Some(Words::Etcd { .. }));
+            let etcd = matches!(view.state, Some(PeerState::Etcd { .. }));
             assert_eq!(etcd, !memory.epochs.is_empty(), "{said}");
         }
-        Step::Alive => panic!("{said}"),
-        Step::Wait => {}
+        Action::Alive => panic!("{said}"),
+        Action::Wait => {}
     }
 }
 
 #[test]
 fn whoever_is_told_acts_only_with_all_others_or_where_it_agreed() {
-    for task in [restore(1), Task::Rollback { cluster: 3 }] {
+    for mode in [restore(1), BootstrapMode::Rollback { cluster: 3 }] {
         for mut memory in memories() {
-            memory.task = task;
-            for b in views(&[Task::New, task, restore(2)]) {
-                for c in views(&[Task::New, task, restore(2)]) {
-                    check_told(&memory, &Views::from([(label("b"), b.clone()), (label("c"), c)]));
+            memory.mode = mode;
+            for b in views(&[BootstrapMode::New, mode, restore(2)]) {
+                for c in views(&[BootstrapMode::New, mode, restore(2)]) {
+                    check_told(&memory, &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]));
                 }
             }
         }
@@ -175,24 +184,25 @@ fn whoever_is_told_acts_only_with_all_others_or_where_it_agreed() {
 #[test]
 fn two_snapshots_are_told_apart_at_once() {
     let mut memory = memories().remove(0);
-    memory.task = restore(1);
-    let told = |task| {
-        let words = Words::Firstboot { nonce: Nonce::of(1), phase: Phase::Empty, without: BTreeSet::new(), task };
-        View { words: Some(words), fresh: true }
+    memory.mode = restore(1);
+    let told = |mode| {
+        let state =
+            PeerState::Firstboot { disk_id: DiskId::of(1), phase: Phase::Empty, without: BTreeSet::new(), mode };
+        PeerObservation { state: Some(state), fresh: true }
     };
-    let views = |b, c| Views::from([(label("b"), told(b)), (label("c"), told(c))]);
-    assert_eq!(decide(&memory, &views(restore(1), restore(2))), Step::GiveUp(label("c")));
-    assert_eq!(decide(&memory, &views(restore(1), Task::New)), Step::Wait);
-    assert!(matches!(decide(&memory, &views(restore(1), restore(1))), Step::BeReady(..)));
+    let views = |b, c| PeerObservations::from([(label("b"), told(b)), (label("c"), told(c))]);
+    assert_eq!(decide(&memory, &views(restore(1), restore(2))), Action::GiveUp(label("c")));
+    assert_eq!(decide(&memory, &views(restore(1), BootstrapMode::New)), Action::Wait);
+    assert!(matches!(decide(&memory, &views(restore(1), restore(1))), Action::BeReady(..)));
 }
 
 #[test]
 fn one_that_stayed_behind_returns_alone_to_those_that_never_left() {
     let mut memory = memories().remove(0);
-    memory.task = Task::Rollback { cluster: 3 };
-    let there = || View { words: Some(Words::Etcd { cluster_id: 3 }), fresh: true };
-    let views = Views::from([(label("b"), there()), (label("c"), there())]);
-    let Step::BeReady(lives, task) = decide(&memory, &views) else { panic!("not ready") };
-    memory.epochs.push(Epoch { lives, task, cluster_id: 3, ..epoch(1, [1, 1, 1]) });
-    assert_eq!(decide(&memory, &views), Step::Start(memory.epochs[0].id));
+    memory.mode = BootstrapMode::Rollback { cluster: 3 };
+    let there = || PeerObservation { state: Some(PeerState::Etcd { cluster_id: 3 }), fresh: true };
+    let views = PeerObservations::from([(label("b"), there()), (label("c"), there())]);
+    let Action::BeReady(disk_ids, mode) = decide(&memory, &views) else { panic!("not ready") };
+    memory.epochs.push(Epoch { disk_ids, mode, cluster_id: 3, ..epoch(1, [1, 1, 1]) });
+    assert_eq!(decide(&memory, &views), Action::Start(memory.epochs[0].id));
 }

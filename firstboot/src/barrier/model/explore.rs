@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::{ABSENT, Begin, Explorer, Faults, Look, Node, Rule, World};
-use crate::barrier::decide::Step;
+use crate::barrier::decide::Action;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -99,7 +99,8 @@ impl Explorer {
         found.whole += usize::from(began.len() == 1 && !began.contains(&None));
         let is_restored = |epoch: Option<u8>| epoch.is_some_and(|epoch| self.epochs.values[usize::from(epoch)].1 != 0);
         found.restored += usize::from(began.iter().any(|epoch| is_restored(*epoch)));
-        let waits = |at: usize| self.node(world, at).started.is_none() && self.step(at, world.nodes[at]) == Step::Wait;
+        let waits =
+            |at: usize| self.node(world, at).started.is_none() && self.step(at, world.nodes[at]) == Action::Wait;
         found.stuck += usize::from((0..count).any(waits));
     }
 
@@ -127,21 +128,21 @@ impl Explorer {
         let lives_of = |epoch: u8| &self.epochs.values[usize::from(epoch)].0;
         let told = |epoch: u8| self.epochs.values[usize::from(epoch)].1;
         for (at, epoch) in &started {
-            let lives = lives_of(*epoch);
-            let mut members = lives.iter().enumerate().filter(|(_, life)| **life != ABSENT);
+            let disk_ids = lives_of(*epoch);
+            let mut members = disk_ids.iter().enumerate().filter(|(_, life)| **life != ABSENT);
             if let Some((member, life)) = members.find(|(member, _)| !ready.contains(&(*epoch, *member))) {
-                return Some(format!("n{at} began {lives:?}, in which n{member} (life {life}) was never ready"));
+                return Some(format!("n{at} began {disk_ids:?}, in which n{member} (life {life}) was never ready"));
             }
-            if lives[*at] != self.node(world, *at).life {
-                return Some(format!("n{at} began {lives:?} in another life"));
+            if disk_ids[*at] != self.node(world, *at).life {
+                return Some(format!("n{at} began {disk_ids:?} in another life"));
             }
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = lives_of(*second);
                 // Who gave a restore up when all were ready runs beside those that did not; the next check is for that.
                 let both = told(*epoch) == 0 && told(*second) == 0;
-                if epoch != second && both && lives.iter().zip(theirs).all(same_members) {
-                    return Some(format!("n{at} runs in {lives:?}, n{other} in {theirs:?}"));
+                if epoch != second && both && disk_ids.iter().zip(theirs).all(same_members) {
+                    return Some(format!("n{at} runs in {disk_ids:?}, n{other} in {theirs:?}"));
                 }
             }
         }

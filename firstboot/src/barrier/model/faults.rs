@@ -1,6 +1,6 @@
 //! What befalls the nodes of the model.
 
-use super::node::{Node, Said};
+use super::node::{ModelMessage, Node};
 use super::{Explorer, World};
 
 /// What an exploration may do to the nodes.
@@ -26,7 +26,7 @@ impl Explorer {
             if world.wipes > 0 {
                 let mut after = self.with(world, at, |node| {
                     *node = Node { without: 0, started: None, told: 0, data: None, ..node.clone() };
-                    node.begin_life();
+                    node.init_disk_id();
                 });
                 after.wipes -= 1;
                 next.push(after);
@@ -46,8 +46,8 @@ impl Explorer {
                 next.push(after);
             }
             let node = self.node(world, at);
-            if world.crashes > 0 && node.seen.iter().any(|said| *said != Said::Nothing) {
-                let mut after = self.with(world, at, |node| node.seen.fill(Said::Nothing));
+            if world.crashes > 0 && node.seen.iter().any(|said| *said != ModelMessage::Nothing) {
+                let mut after = self.with(world, at, |node| node.seen.fill(ModelMessage::Nothing));
                 after.crashes -= 1;
                 next.push(after);
             }
@@ -57,7 +57,7 @@ impl Explorer {
             if world.switches > 0 && at != last && node.without == 0 {
                 let mut after = self.with(world, at, |node| {
                     node.without = 1 << last;
-                    node.begin_life();
+                    node.init_disk_id();
                 });
                 after.switches -= 1;
                 next.push(after);

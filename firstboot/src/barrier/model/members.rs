@@ -10,7 +10,7 @@
 //! which firstboot has written that down. Here both are one instant.
 
 use crate::data::{Expected, Seen, Verdict, judge};
-use crate::journal::Standing;
+use crate::journal::DiskState;
 use node::{Disk, Node};
 
 /// Writes, each by its number: a higher one was written under a later or the same leader.
@@ -173,14 +173,14 @@ impl World {
                 after.nodes[at] = started;
                 next.push(after);
             }
-            match node.stands() {
-                Standing::Member { .. } if node.permit != node.known => {
+            match node.is_current() {
+                DiskState::Existing { .. } if node.permit != node.known => {
                     let mut after = self.clone();
                     after.nodes[at].permit = node.known;
                     next.push(after);
                 }
-                Standing::Member { .. } => {}
-                Standing::Empty { .. } | Standing::Lost(_) => next.extend(self.rebuild(at)?),
+                DiskState::Existing { .. } => {}
+                DiskState::Fresh { .. } | DiskState::Lost(_) => next.extend(self.rebuild(at)?),
                 other => return Err(format!("n{at} is to go on as {other:?}: {self:?}")),
             }
         }

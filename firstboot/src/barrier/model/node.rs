@@ -2,7 +2,7 @@
 
 /// What a node says, small: lives and epochs by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Said {
+pub(super) enum ModelMessage {
     Nothing,
     Firstboot { life: u8, ready: Option<u8>, without: u8, told: u8 },
     Etcd(u8),
@@ -21,14 +21,14 @@ pub(super) struct Node {
     pub(super) told: u8,
     /// While it is told: the epoch of the data on its disk, and the life in which it began that.
     pub(super) data: Option<(u8, u8)>,
-    pub(super) seen: Vec<Said>,
+    pub(super) seen: Vec<ModelMessage>,
 }
 
 impl Node {
-    pub(super) fn says(&self) -> Said {
+    pub(super) fn says(&self) -> ModelMessage {
         match self.started {
-            Some(epoch) => Said::Etcd(epoch),
-            None => Said::Firstboot {
+            Some(epoch) => ModelMessage::Etcd(epoch),
+            None => ModelMessage::Firstboot {
                 life: self.life,
                 ready: self.epochs.last().copied(),
                 without: self.without,
@@ -38,23 +38,23 @@ impl Node {
     }
 
     /// Another life begins, in which nothing was seen.
-    pub(super) fn begin_life(&mut self) {
+    pub(super) fn init_disk_id(&mut self) {
         self.newest += 1;
         self.life = self.newest;
         self.epochs.clear();
-        self.seen.fill(Said::Nothing);
+        self.seen.fill(ModelMessage::Nothing);
     }
 
     /// An operator tells it to restore.
     pub(super) fn tell(&mut self, snapshot: u8) {
         self.data = self.started.take().map(|epoch| (epoch, self.life));
         self.told = snapshot;
-        self.begin_life();
+        self.init_disk_id();
     }
 
     /// It goes on as before it was told.
     pub(super) fn give_up(&mut self) {
-        self.begin_life();
+        self.init_disk_id();
         self.told = 0;
         if let Some((epoch, life)) = self.data.take() {
             (self.started, self.life) = (Some(epoch), life);

@@ -95,10 +95,10 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
 }
 
 /// Wrong: a node that was told replaces its data without waiting for the others.
-fn restores_alone(memory: &Memory, views: &Views) -> Step {
+fn restores_alone(memory: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(memory, views);
     match (memory.epochs.last(), &step) {
-        (Some(epoch), Step::Wait) if !memory.task.is_new() => Step::Start(epoch.id),
+        (Some(epoch), Action::Wait) if !memory.mode.is_new() => Action::Start(epoch.id),
         _ => step,
     }
 }
@@ -110,33 +110,33 @@ fn a_wrong_rule_of_restore_is_caught() {
 }
 
 /// What the newest epoch's other members said, if all have spoken.
-fn phases(memory: &Memory, views: &Views) -> Option<Vec<(Nonce, Phase)>> {
-    let said = memory.others().map(|name| match &views[name].words {
-        Some(Words::Firstboot { nonce, phase, .. }) => Some((*nonce, *phase)),
+fn phases(memory: &LocalState, views: &PeerObservations) -> Option<Vec<(DiskId, Phase)>> {
+    let said = memory.others().map(|name| match &views[name].state {
+        Some(PeerState::Firstboot { disk_id, phase, .. }) => Some((*disk_id, *phase)),
         _ => None,
     });
     said.collect()
 }
 
 /// Wrong: all that are empty are taken for agreed.
-fn starts_when_all_are_empty(memory: &Memory, views: &Views) -> Step {
+fn starts_when_all_are_empty(memory: &LocalState, views: &PeerObservations) -> Action {
     let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else { return decide(memory, views) };
-    let same = memory.others().zip(&said).all(|(name, (nonce, _))| epoch.lives[name] == *nonce);
-    if same { Step::Start(epoch.id) } else { decide(memory, views) }
+    let same = memory.others().zip(&said).all(|(name, (disk_id, _))| epoch.disk_ids[name] == *disk_id);
+    if same { Action::Start(epoch.id) } else { decide(memory, views) }
 }
 
 /// Wrong: ready is ready, in whatever epoch.
-fn starts_by_stale_nonces(memory: &Memory, views: &Views) -> Step {
+fn starts_by_stale_nonces(memory: &LocalState, views: &PeerObservations) -> Action {
     let (Some(epoch), Some(said)) = (memory.epochs.last(), phases(memory, views)) else { return decide(memory, views) };
     let ready = said.iter().all(|(_, phase)| *phase != Phase::Empty);
-    if ready { Step::Start(epoch.id) } else { decide(memory, views) }
+    if ready { Action::Start(epoch.id) } else { decide(memory, views) }
 }
 
 /// Wrong: a node that sees a living cluster goes on with those that are empty.
-fn overlooks_living_clusters(memory: &Memory, views: &Views) -> Step {
+fn overlooks_living_clusters(memory: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(memory, views);
-    let (Step::Alive, Some(epoch)) = (&step, memory.epochs.last()) else { return step };
-    Step::Start(epoch.id)
+    let (Action::Alive, Some(epoch)) = (&step, memory.epochs.last()) else { return step };
+    Action::Start(epoch.id)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::inode::{Directories, Inode};
 use super::super::log::Log;
 use super::*;
-use crate::domain::Nonce;
+use crate::domain::DiskId;
 
 const LOG: Log = Log { member: 7, cluster: 9, term: 3, vote: 8, commit: 20, last: 22, checksum: 5 };
 
@@ -14,7 +14,7 @@ fn directories(numbers: [u64; 4]) -> Directories {
 
 fn expected() -> Expected {
     let known = Known { directories: directories([1, 2, 3, 4]), member: 7, cluster: 9 };
-    Expected { life: Some(Nonce::of(1)), made: Some(Inode::numbered(1)), known: Some(known), ids: known.ids() }
+    Expected { life: Some(DiskId::of(1)), made: Some(Inode::numbered(1)), known: Some(known), ids: known.ids() }
 }
 
 /// As etcd left it.
@@ -73,7 +73,7 @@ fn gone_log() -> Result<Log, String> {
 #[test]
 fn a_log_that_is_behind_what_was_written_down_is_lost() {
     let now = |log: Log| Seen { log: Ok(log), applied: Ok(0), ..left() };
-    let starting = Progress::starting(Nonce::of(1), LOG);
+    let starting = Progress::starting(DiskId::of(1), LOG);
     let follows = |progress: &Progress, log| judge(&expected(), &now(log), Some(progress)) == Verdict::Intact;
     assert!(follows(&starting, LOG));
     assert!(follows(&starting, Log { term: 4, vote: 0, commit: 30, last: 30, checksum: 1, ..LOG }));

@@ -11,7 +11,7 @@ use nix::unistd::{geteuid, mkfifo};
 
 use super::*;
 use crate::files::tree::DEEPEST;
-use crate::files::{self, Folder, Wanted, part::Part};
+use crate::files::{self, DesiredDir, DesiredFile, partial_file::PartialFile};
 
 /// What can stand in the place of a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,15 +111,15 @@ const DEEDS: [Deed; 13] = [
     ("read a file that may be missing", |at| files::read_if_there(at).is_ok_and(|found| found.is_some())),
     ("read a part of a file", |at| files::read_bounded(at, 100).is_ok()),
     ("hash a file", |at| files::digest(at).is_ok()),
-    ("see whether a file is as it should be", |at| Wanted::new(at, "precious").stands().unwrap_or(false)),
-    ("write a file", |at| Wanted::new(at, "new").mode(0o600, own()).write().is_ok()),
+    ("see whether a file is as it should be", |at| DesiredFile::new(at, "precious").is_current().unwrap_or(false)),
+    ("write a file", |at| DesiredFile::new(at, "new").mode(0o600, own()).write().is_ok()),
     ("begin a file that grows", |at| {
         let name = at.file_name().unwrap().to_str().unwrap().trim_start_matches('.').trim_end_matches(".part");
-        Part::begin(at.parent().unwrap(), name).is_ok()
+        PartialFile::begin(at.parent().unwrap(), name).is_ok()
     }),
-    ("make a folder", |at| Folder::new(at, 0o750, own()).make().is_ok()),
-    ("see whether a folder is as it should be", |at| Folder::new(at, 0o750, own()).stands().unwrap_or(false)),
-    ("give a folder to an owner", |at| files::settle(at, own()).is_ok()),
+    ("make a folder", |at| DesiredDir::new(at, 0o750, own()).make().is_ok()),
+    ("see whether a folder is as it should be", |at| DesiredDir::new(at, 0o750, own()).is_current().unwrap_or(false)),
+    ("give a folder to an owner", |at| files::chown_and_sync(at, own()).is_ok()),
     ("list a folder", |at| Dir::open(at).and_then(|dir| dir.names()).is_ok()),
     ("move it away", |at| files::rename(at, &at.with_file_name("moved")).is_ok()),
     ("remove all of it", |at| files::remove_all(at).is_ok()),
@@ -208,9 +208,9 @@ fn an_exchange_between_two_looks_is_noticed_or_harmless() {
     });
     for _ in 0..800 {
         let _ = files::remove_all(&at);
-        let _ = files::settle(&at, own());
-        let _ = Wanted::new(at.join("inner"), "new").mode(0o600, own()).write();
-        let _ = Folder::new(&at, 0o700, own()).make();
+        let _ = files::chown_and_sync(&at, own());
+        let _ = DesiredFile::new(at.join("inner"), "new").mode(0o600, own()).write();
+        let _ = DesiredDir::new(&at, 0o700, own()).make();
     }
     stop.send(()).unwrap();
     attacker.join().unwrap();
@@ -240,5 +240,5 @@ fn a_second_name_keeps_a_file_from_being_given_away() {
     let tree = bed.volume().join("tree");
     fs::create_dir(&tree).unwrap();
     fs::hard_link(bed.outside("file"), tree.join("file")).unwrap();
-    assert!(format!("{:#}", files::settle(&tree, own()).unwrap_err()).contains("has a second name"));
+    assert!(format!("{:#}", files::chown_and_sync(&tree, own()).unwrap_err()).contains("has a second name"));
 }

@@ -50,13 +50,13 @@ fn waits(change: impl FnOnce(&mut Observed), expected: &str) {
 fn the_way_out() {
     let mut now = observed();
     now.leader = Some(3);
-    assert_eq!(plan(&now), Plan::Move(2), "the one that has applied most");
+    assert_eq!(plan(&now), Plan::TransferLeadership(2), "the one that has applied most");
     now.leader = Some(2);
     assert_eq!(plan(&now), Plan::Remove("https://10.0.0.1:2379".into()));
     now.leader = None;
     assert_eq!(plan(&now), Plan::Remove("https://10.0.0.1:2379".into()), "etcd here is down: it does not lead");
     now.peers = vec![peer(1, &[1, 2].map(member)), peer(2, &[1, 2].map(member))];
-    assert_eq!(plan(&now), Plan::Gone);
+    assert_eq!(plan(&now), Plan::AlreadyRemoved);
 }
 
 #[test]
@@ -99,8 +99,8 @@ proptest! {
                 prop_assert!(voters.iter().filter(|id| **id != 1).all(well));
                 prop_assert!(leader != Some(1) && !alone && !observed.peers.is_empty());
             }
-            Plan::Move(to) => prop_assert!(leader == Some(1) && to != 1 && well(&to)),
-            Plan::Gone => prop_assert!(!lists_one(&observed)),
+            Plan::TransferLeadership(to) => prop_assert!(leader == Some(1) && to != 1 && well(&to)),
+            Plan::AlreadyRemoved => prop_assert!(!lists_one(&observed)),
             Plan::Refuse(_) => prop_assert!(alone),
             Plan::Wait(_) => {}
         }

@@ -83,7 +83,7 @@ fn a_quorum_is_never_put_at_risk() {
 fn a_second_machine_with_this_identity_is_noticed() {
     let mut now = observed();
     now.peers[0].connected = BTreeMap::from([(3, 1)]);
-    let Plan::Rival(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
+    let Plan::DuplicateMember(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
     assert!(why.starts_with("etcd-1 is still connected to the member 3 at https://10.0.0.3:2380"), "{why}");
 }
 
@@ -93,7 +93,7 @@ fn a_node_with_another_address_replaces_its_old_self() {
     now.peer_url = "https://10.0.0.33:2380".into();
     assert_eq!(plan(&now), Plan::Remove(3));
     now.peers.push(Peer { member_id: 3, name: "etcd-3".into(), ..now.peers[1].clone() });
-    let Plan::Rival(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
+    let Plan::DuplicateMember(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
     assert!(why.contains("the member 3 at https://10.0.0.3:2380"), "{why}");
     now.peers.pop();
     members(&mut now, &[member(1), member(2)]);
@@ -211,7 +211,7 @@ proptest! {
             }
             Plan::Add(_) => prop_assert!(!own),
             Plan::Join(members) => prop_assert!(own && added == Some(3) && members.len() == listed.len()),
-            Plan::Rival(_) => prop_assert!(own && now.peers.iter().any(|peer| !peer.connected.is_empty())),
+            Plan::DuplicateMember(_) => prop_assert!(own && now.peers.iter().any(|peer| !peer.connected.is_empty())),
             Plan::Wait(_) => {}
         }
     }

@@ -27,7 +27,7 @@ fn recipients(texts: &[&str]) -> Vec<Recipient> {
 }
 
 fn sealed(plain: &[u8], to: &[&str]) -> Vec<u8> {
-    let mut sealer = Sealer::begin(&recipients(to), Vec::new()).unwrap();
+    let mut sealer = Encryptor::begin(&recipients(to), Vec::new()).unwrap();
     // In pieces that do not fit the chunks.
     plain.chunks(10_007).for_each(|piece| sealer.write_all(piece).unwrap());
     sealer.finish().unwrap()
@@ -35,7 +35,7 @@ fn sealed(plain: &[u8], to: &[&str]) -> Vec<u8> {
 
 fn opened(sealed: &[u8], identity: &str) -> io::Result<Vec<u8>> {
     let mut plain = Vec::new();
-    Opener::begin(sealed, &Identities::parse(identity).unwrap())?.read_to_end(&mut plain)?;
+    Decryptor::begin(sealed, &Identities::parse(identity).unwrap())?.read_to_end(&mut plain)?;
     Ok(plain)
 }
 
@@ -98,7 +98,7 @@ fn with(more: &str, own: impl FnOnce(String) -> String) -> Vec<u8> {
     let stanza = own(format!("-> X25519 {}\n{}\n", BASE64.encode(share), BASE64.encode(body)));
     let header = format!("age-encryption.org/v1\n{more}{stanza}---");
     let tag = BASE64.encode(mac(&file_key, header.as_bytes()));
-    let mut sealer = Sealer { to: Vec::new(), chunks: payload(&file_key, &[5; 16]).unwrap(), filling: Vec::new() };
+    let mut sealer = Encryptor { to: Vec::new(), chunks: payload(&file_key, &[5; 16]).unwrap(), filling: Vec::new() };
     sealer.write_all(b"plain").unwrap();
     [format!("{header} {tag}\n").as_bytes(), &[5; 16], &sealer.finish().unwrap()].concat()
 }
@@ -172,7 +172,7 @@ fn a_long_header_opens_and_one_that_would_not_is_not_written() {
         opened(&with(&format!("-> x {}\n\n", "y".repeat(90)).repeat(3_000), |own| own), &SECRET).unwrap(),
         b"plain"
     );
-    let error = Sealer::begin(&vec![OTHER.parse().unwrap(); 43_000], Vec::new()).err().unwrap();
+    let error = Encryptor::begin(&vec![OTHER.parse().unwrap(); 43_000], Vec::new()).err().unwrap();
     assert!(error.to_string().contains("43000 recipients"), "{error}");
     let endless = "age-encryption.org/v1\n".to_owned() + &"-> x\n\n".repeat(1 << 20);
     assert!(opened(endless.as_bytes(), &SECRET).unwrap_err().to_string().contains("longer than 4 MiB"));

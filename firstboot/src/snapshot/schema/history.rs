@@ -4,7 +4,7 @@
 //! etcd commits whole transactions. Only compaction removes revisions, none above the one up to which it compacts. So
 //! above that one no revision is missing, and no change of one: what is missing was lost.
 
-use bolt::{Faults, Place};
+use bolt::{Faults, Offset};
 
 use super::record::Revision;
 
@@ -13,14 +13,14 @@ use super::record::Revision;
 pub(super) struct History {
     last: Option<Revision>,
     /// Where the last row of revisions without a gap begins, and the revision before the gap.
-    row: Option<(Revision, Place, Option<Revision>)>,
+    row: Option<(Revision, Offset, Option<Revision>)>,
     /// The last record without content.
-    empty: Option<(Revision, Place)>,
+    empty: Option<(Revision, Offset)>,
 }
 
 impl History {
     /// Takes note of the next revision.
-    pub(super) fn next(&mut self, revision: Revision, place: Place) {
+    pub(super) fn next(&mut self, revision: Revision, place: Offset) {
         let follows = self.last.is_some_and(|last| {
             let same = revision.main == last.main && last.sub.checked_add(1) == Some(revision.sub);
             same || last.main.checked_add(1) == Some(revision.main) && revision.sub == 0
@@ -33,7 +33,7 @@ impl History {
 
     /// Takes note of a record without content. `etcdutl snapshot restore --bump-revision` makes one, and marks all up to it
     /// as compacted.
-    pub(super) fn empty(&mut self, revision: Revision, place: Place) {
+    pub(super) fn empty(&mut self, revision: Revision, place: Offset) {
         self.empty = Some((revision, place));
     }
 
@@ -72,7 +72,7 @@ mod tests {
     fn faults(revisions: &[(i64, i64)], compacted: i64) -> Vec<String> {
         let mut history = History::default();
         for (main, sub) in revisions {
-            history.next(Revision { main: *main, sub: *sub, deletion: false }, Place { page: 7, offset: 28_700 });
+            history.next(Revision { main: *main, sub: *sub, deletion: false }, Offset { page: 7, offset: 28_700 });
         }
         let mut faults = Faults::default();
         history.check(compacted, &mut faults);

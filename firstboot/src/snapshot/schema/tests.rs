@@ -1,4 +1,4 @@
-use bolt::{Entry, Faults, Path, Place, Visit as _};
+use bolt::{Entry, Faults, Offset, Path, Visitor as _};
 use proptest::prelude::*;
 
 use super::record::{Record, Revision};
@@ -6,7 +6,7 @@ use super::{BUCKETS, Contents, Reader};
 
 type Entries<'a> = Vec<(&'a str, &'a [u8], &'a [u8])>;
 
-const PLACE: Place = Place { page: 7, offset: 28_700 };
+const PLACE: Offset = Offset { page: 7, offset: 28_700 };
 
 /// What comes of these entries, bucket, key and value, in all of etcd's buckets.
 fn read(entries: &[(&str, &[u8], &[u8])]) -> (Contents, Vec<String>) {

@@ -3,8 +3,8 @@
 use super::{Entries, Guard, Member};
 
 use crate::data::{Contents, Directories, Expected, Ids, Inode, Known, Log, Seen, judge};
-use crate::domain::{Nonce, Start};
-use crate::journal::{Past, Standing, Volume, standing};
+use crate::domain::{DiskId, Start};
+use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
 
 /// What lies at the data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,7 +43,7 @@ fn expected(known: Option<(u8, Member)>) -> Expected {
     let known =
         known.map(|(inode, member)| Known { directories: directories(inode), member: id(member), cluster: CLUSTER });
     let ids = known.map_or_else(Ids::default, |known| known.ids());
-    Expected { life: Some(Nonce::of(1)), made: None, known, ids }
+    Expected { life: Some(DiskId::of(1)), made: None, known, ids }
 }
 
 impl Disk {
@@ -102,11 +102,17 @@ impl Node {
     }
 
     /// What firstboot makes of it.
-    pub(super) fn stands(&self) -> Standing {
+    pub(super) fn is_current(&self) -> DiskState {
         let start = Start { state: "new", token: "t".into(), members: vec![] };
         let known = expected(self.known);
-        let past = Past { nonce: known.life, begun: Some(start), healthy: true, data: known.known, ..Past::default() };
+        let past = NodeState {
+            disk_id: known.life,
+            begun: Some(start),
+            healthy: true,
+            data: known.known,
+            ..NodeState::default()
+        };
         let seen = self.disk.seen();
-        standing(&past, seen.contents, judge(&known, &seen, None), Volume::Known)
+        classify_disk(&past, seen.contents, judge(&known, &seen, None), DiskIdFile::Matches)
     }
 }

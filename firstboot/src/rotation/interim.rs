@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use recipes::node::{KeyPair, NodeTls};
 
-use super::authorities::Authorities;
-use crate::domain::Name;
+use super::trust_bundle::TrustBundle;
+use crate::domain::CaSubject;
 
 fn pairs(tls: &NodeTls) -> [&KeyPair; 3] {
     [&tls.server, &tls.peer, &tls.client]
@@ -18,15 +18,19 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
 }
 
 /// Who signed these certificates, by the names of these CAs; none where one of them is by nobody among them.
-pub(super) fn issuers(tls: &NodeTls, authorities: &Authorities) -> Option<BTreeSet<Name>> {
+pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     pairs(tls).into_iter().map(|pair| authorities.issuer_of(&pair.cert)).collect()
 }
 
 /// What may lie on the disk of a member that has `installed`, and works with it, and shall have what is in the `document`:
 /// every CA of both is trusted, and certificates by another CA than before are held back until all others trust that, as
 /// they do those that were `cleared`.
-pub(super) fn for_now(document: &NodeTls, installed: &NodeTls, cleared: &BTreeSet<Name>) -> Result<NodeTls> {
-    let (new, old) = (Authorities::read(&document.ca)?, Authorities::read(&installed.ca)?);
+pub(super) fn interim_certificates(
+    document: &NodeTls,
+    installed: &NodeTls,
+    cleared: &BTreeSet<CaSubject>,
+) -> Result<NodeTls> {
+    let (new, old) = (TrustBundle::read(&document.ca)?, TrustBundle::read(&installed.ca)?);
     let all = new.clone().and(old)?;
     let ca = if all == new { document.ca.clone() } else { all.pem() };
     let (next, now) = (issuers(document, &all), issuers(installed, &all));
@@ -40,8 +44,8 @@ mod tests {
     use super::*;
     use crate::steps::{issued, issued_in};
 
-    fn names(tls: &NodeTls) -> BTreeSet<Name> {
-        Authorities::read(&tls.ca).unwrap().names()
+    fn names(tls: &NodeTls) -> BTreeSet<CaSubject> {
+        TrustBundle::read(&tls.ca).unwrap().names()
     }
 
     fn with_ca(tls: &NodeTls, ca: String) -> NodeTls {
@@ -53,20 +57,20 @@ mod tests {
         let (old, new) = (issued().tls, issued().tls);
         let nobody = BTreeSet::new();
         for document in [new.clone(), with_ca(&new, format!("{}{}", new.ca, old.ca))] {
-            let held = for_now(&document, &old, &nobody).unwrap();
+            let held = interim_certificates(&document, &old, &nobody).unwrap();
             assert!(same_pairs(&held, &old));
             assert_eq!(names(&held), &names(&old) | &names(&new));
-            assert_eq!(for_now(&document, &held, &nobody).unwrap(), held, "said twice it is the same");
+            assert_eq!(interim_certificates(&document, &held, &nobody).unwrap(), held, "said twice it is the same");
 
-            let shown = for_now(&document, &held, &names(&new)).unwrap();
+            let shown = interim_certificates(&document, &held, &names(&new)).unwrap();
             assert!(same_pairs(&shown, &new));
             assert_eq!(names(&shown), names(&held), "nobody is distrusted yet");
             // Half of them may lie there already.
             let half = NodeTls { server: new.server.clone(), ..held.clone() };
-            assert_eq!(for_now(&document, &half, &names(&new)).unwrap(), shown);
+            assert_eq!(interim_certificates(&document, &half, &names(&new)).unwrap(), shown);
         }
         let another = issued().tls;
-        assert!(same_pairs(&for_now(&another, &new, &names(&new)).unwrap(), &new), "another was cleared");
+        assert!(same_pairs(&interim_certificates(&another, &new, &names(&new)).unwrap(), &new), "another was cleared");
     }
 
     #[test]
@@ -74,7 +78,7 @@ mod tests {
         let old = issued_in(2020).tls;
         // The same CA, and the pairs in each other's place: others than before.
         let renewed = NodeTls { server: old.peer.clone(), peer: old.server.clone(), ..old.clone() };
-        assert_eq!(for_now(&renewed, &old, &BTreeSet::new()).unwrap(), renewed);
-        assert_eq!(for_now(&old, &old, &BTreeSet::new()).unwrap(), old);
+        assert_eq!(interim_certificates(&renewed, &old, &BTreeSet::new()).unwrap(), renewed);
+        assert_eq!(interim_certificates(&old, &old, &BTreeSet::new()).unwrap(), old);
     }
 }

@@ -15,12 +15,12 @@ const CHUNK: usize = 256 << 10;
 
 /// The rest of a file.
 #[derive(Debug)]
-pub(crate) struct Rest {
+pub(crate) struct FileRange {
     file: File,
     left: u64,
 }
 
-impl Rest {
+impl FileRange {
     /// Of the file at a path; none where it has no such place.
     pub(crate) fn of(path: &Path, from: u64) -> io::Result<Option<Self>> {
         let mut file = files::open(path)?;
@@ -33,7 +33,7 @@ impl Rest {
     }
 }
 
-impl Body for Rest {
+impl Body for FileRange {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -70,11 +70,11 @@ mod tests {
         let content: Vec<u8> = (0..CHUNK * 2 + 5).map(|at| u8::try_from(at % 251).unwrap()).collect();
         std::fs::write(&path, &content).unwrap();
         for from in [0, 1, CHUNK, content.len() - 1, content.len()] {
-            let rest = Rest::of(&path, from as u64).unwrap().unwrap();
+            let rest = FileRange::of(&path, from as u64).unwrap().unwrap();
             assert_eq!(rest.size_hint().exact(), Some((content.len() - from) as u64));
             assert_eq!(rest.collect().await.unwrap().to_bytes(), content[from..]);
         }
-        assert!(Rest::of(&path, content.len() as u64 + 1).unwrap().is_none());
+        assert!(FileRange::of(&path, content.len() as u64 + 1).unwrap().is_none());
         assert_eq!((place("bytes=7-"), place("bytes=7-8"), place("bytes=-7"), place("7")), (Some(7), None, None, None));
     }
 }

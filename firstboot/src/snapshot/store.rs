@@ -5,17 +5,17 @@ use recipes::Backup;
 use recipes::backup::{Destination, FOLDER, S3};
 
 use super::bucket::Bucket;
-use super::folder::Folder;
+use super::dir_store::DirStore;
 use super::listed::ListedSnapshot;
 
 /// A place for snapshots.
 #[derive(Debug)]
-pub(super) enum Place {
-    Folder(Folder),
+pub(super) enum Store {
+    Folder(DirStore),
     Bucket(Bucket),
 }
 
-impl Place {
+impl Store {
     /// The one a URL or a folder's path names; without one the recipe's, else the default.
     pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
         let destination = match (text, backup) {
@@ -25,7 +25,7 @@ impl Place {
         };
         let s3 = backup.map_or_else(S3::default, |backup| backup.s3.clone());
         Ok(match destination {
-            Destination::Folder(path) => Self::Folder(Folder(path)),
+            Destination::Folder(path) => Self::Folder(DirStore(path)),
             Destination::Bucket { bucket, prefix } => Self::Bucket(Bucket::open(&bucket, &prefix, &s3)?),
         })
     }
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Folder(folder) => folder.0.display().fmt(f),

@@ -12,11 +12,11 @@ use reqwest::Response;
 
 use super::build;
 use super::spool::Spool;
-use crate::domain::Task;
-use crate::exit::{Exit, Stop, not_ready, refused};
+use crate::domain::BootstrapMode;
+use crate::exit::{Exit, ExitError, not_ready, refused};
 use crate::identity::Identity;
-use crate::membership::{Asker, Heard, Words};
-use crate::say::say;
+use crate::membership::{PeerClient, PeerState, ProbeResult};
+use crate::output::say;
 use crate::snapshot::remote::Remote;
 
 /// For how long nothing may arrive.
@@ -31,15 +31,15 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     let member = identity.cluster.member(peer).filter(|member| member.name != identity.node.name);
     let member = member.ok_or_else(|| refused(format!("{peer} is no other member; the members are {}", names())))?;
     let end = Instant::now() + patience;
-    let asker = Asker::new(&identity.cluster, &identity.tls)?;
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let snapshot = told(&asker, member, end).await?;
+        let snapshot = told(&peer_client, member, end).await?;
         let mut file = Spool::begin("fetched")?;
         say(format!("fetching the snapshot {snapshot} from {peer}"));
         loop {
             let went_on = async {
-                let answer = asker.snapshot(member, &snapshot, file.length).await?;
+                let answer = peer_client.snapshot(member, &snapshot, file.length).await?;
                 go_on(&mut file, answer).await
             };
             match went_on.await {
@@ -54,7 +54,7 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
 }
 
 /// Fetches what is stored elsewhere, and holds it against the manifest beside it.
-pub(super) fn over_there(remote: &Remote, patience: Duration) -> Result<PathBuf> {
+pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBuf> {
     let end = Instant::now() + patience;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -76,7 +76,7 @@ pub(super) fn over_there(remote: &Remote, patience: Duration) -> Result<PathBuf>
             };
             match went_on.await {
                 Ok(()) => break,
-                Err(error) if error.downcast_ref::<Stop>().is_some_and(|stop| stop.exit == Exit::Refused) => {
+                Err(error) if error.downcast_ref::<ExitError>().is_some_and(|stop| stop.exit == Exit::Refused) => {
                     return Err(error);
                 }
                 Err(error) if Instant::now() < end => say(format!("{error:#}; again from {}", file.length)),
@@ -89,11 +89,13 @@ pub(super) fn over_there(remote: &Remote, patience: Duration) -> Result<PathBuf>
 }
 
 /// Which snapshot the member was told to restore; waits until it is.
-async fn told(asker: &Asker, member: &Member, end: Instant) -> Result<Sha256> {
+async fn told(peer_client: &PeerClient, member: &Member, end: Instant) -> Result<Sha256> {
     let mut said = false;
     loop {
-        let why = match asker.ask(member, false).await {
-            Heard::Words(Words::Firstboot { task: Task::Restore { snapshot, .. }, .. }) => return Ok(snapshot),
+        let why = match peer_client.ask(member, false).await {
+            ProbeResult::State(PeerState::Firstboot { mode: BootstrapMode::Restore { snapshot, .. }, .. }) => {
+                return Ok(snapshot);
+            }
             heard => heard.to_string(),
         };
         let name = &member.name;

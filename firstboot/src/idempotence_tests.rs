@@ -15,10 +15,10 @@ use nix::sched::{CloneFlags, unshare};
 use recipes::Sha256;
 
 use crate::change::Change;
-use crate::domain::{Lives, Name, Nonce, Task};
-use crate::files::{Folder, ROOT};
+use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds};
+use crate::files::{DesiredDir, ROOT};
 use crate::interface::Interface;
-use crate::journal::{Entry, Event, Journal, Past, mark, put_aside, restored};
+use crate::journal::{Entry, Event, Journal, NodeState, archive_data, restored, write_disk_id};
 use crate::machine::Machine;
 use crate::system_command::run;
 use crate::{paths, release, steps};
@@ -41,11 +41,11 @@ fn each_effect_applied_twice_is_as_applied_once() {
 #[test]
 fn a_journal_that_says_everything_twice_says_the_same() {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
-    let lives = Lives::from([("a".parse().unwrap(), Nonce::of(1))]);
+    let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(1))]);
     let history = vec![
         Event::Without { names: ["b".parse().unwrap()].into() },
-        Event::Life { nonce: Nonce::of(1) },
-        Event::Ready { lives, task: Task::New },
+        Event::Life { disk_id: DiskId::of(1) },
+        Event::Ready { disk_ids, mode: BootstrapMode::New },
         Event::Bootstrap { token: "t".into(), members: members.clone() },
         Event::Healthy { cluster: 1, member: 2 },
         Event::Leave { member: 2 },
@@ -54,26 +54,26 @@ fn a_journal_that_says_everything_twice_says_the_same() {
         Event::Left { member: 2 },
         Event::Rejoin { member: 2 },
         Event::Aside { path: "/aside/1".into() },
-        Event::Life { nonce: Nonce::of(2) },
+        Event::Life { disk_id: DiskId::of(2) },
         Event::Remove { member: 2 },
         Event::Add { cluster: 1 },
         Event::Added { member: 3 },
         Event::Join { token: "t".into(), members },
         Event::Promote { member: 3 },
         Event::Healthy { cluster: 1, member: 3 },
-        Event::Trust { authorities: [Name::of("a"), Name::of("b")].into() },
-        Event::Show { authorities: [Name::of("b")].into() },
+        Event::Trust { authorities: [CaSubject::of("a"), CaSubject::of("b")].into() },
+        Event::Show { authorities: [CaSubject::of("b")].into() },
     ];
     for events in [history, restored(), [&restored()[..8], &[Event::GivenUp]].concat()] {
         for end in 0..=events.len() {
             let past = |times| {
                 let events = events[..end].iter().flat_map(|event| std::iter::repeat_n(event, times));
                 let entries: Vec<Entry> = events.map(|event| Entry { at: 0, event: event.clone() }).collect();
-                let mut past = Past::from(&entries);
+                let mut past = NodeState::from(&entries);
                 // Who was ready with the same twice was ready with it.
                 past.ready.dedup();
                 past.agreed.dedup();
-                past.told_ready.dedup();
+                past.ready_for_order.dedup();
                 past
             };
             assert_eq!(past(2), past(1), "after {:?}", events[..end].last());
@@ -93,7 +93,7 @@ fn all() -> Result<()> {
         dns: vec!["10.0.0.1".parse()?],
     };
     twice("the address", || Change::Interface(interface.clone()).apply())?;
-    twice("the state's folder", || Folder::new(paths::STATE, 0o700, ROOT).make())?;
+    twice("the state's folder", || DesiredDir::new(paths::STATE, 0o700, ROOT).make())?;
 
     let identity = steps::issued();
     let changes = steps::plan(&identity)?;
@@ -104,15 +104,15 @@ fn all() -> Result<()> {
     ensure!(steps::plan(&identity)?.is_empty(), "something is left to do");
     twice("taking the identity on", || {
         let mut journal = Journal::open(paths::JOURNAL)?;
-        crate::node::accept(&identity, &Machine::default(), &mut journal)
+        crate::node::adopt_identity(&identity, &Machine::default(), &mut journal)
     })?;
 
-    let nonce = Nonce::draw()?;
+    let disk_id = DiskId::draw()?;
     let mut journal = Journal::open(paths::JOURNAL)?;
-    journal.add(Event::Life { nonce })?;
-    twice("the volume's mark", || mark(nonce))?;
+    journal.add(Event::Life { disk_id })?;
+    twice("the volume's mark", || write_disk_id(disk_id))?;
     fs::create_dir_all("/var/lib/etcd/data/member/wal")?;
-    twice("putting data aside", || put_aside("left", &mut journal))?;
+    twice("putting data aside", || archive_data("left", &mut journal))?;
     fs::create_dir_all("/run/firstboot")?;
     fs::write(paths::READY, "")?;
     twice("forbidding etcd", release::forbid)

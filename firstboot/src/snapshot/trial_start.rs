@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::examine::Verified;
+use super::examine::VerifiedSnapshot;
 use crate::exit::{not_ready, refused};
 use crate::files;
 
@@ -36,7 +36,7 @@ const SLOW: u64 = 10 << 20;
 
 /// A drill that went well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Booted {
+pub(crate) struct TrialReport {
     /// The version of the etcd that started.
     pub(crate) etcd: String,
     /// Keys that it has, without their history.
@@ -48,12 +48,12 @@ pub(crate) struct Booted {
 }
 
 /// Starts an etcd from the snapshot, compares, stops and removes it. `beside` is the folder to do it in.
-pub(crate) fn boot(path: &Path, verified: &Verified, beside: &Path) -> Result<Booted> {
+pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> Result<TrialReport> {
     let begun = Instant::now();
     let counted = count::count(path, verified)?;
     let restorer = program("etcdutl").or_else(|_| program("etcdctl"))?;
     let etcd = program("etcd")?;
-    let folder = Folder::new(beside, verified.size)?;
+    let folder = ScratchDir::new(beside, verified.size)?;
     let limit = PATIENCE + Duration::from_secs(verified.size / SLOW);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let said = runtime.block_on(async {
@@ -78,12 +78,12 @@ pub(crate) fn boot(path: &Path, verified: &Verified, beside: &Path) -> Result<Bo
     compare(verified, &counted, &said)
         .map_err(|differs| refused(format!("etcd {} started from {}, but {differs}", said.version, path.display())))?;
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Booted { etcd: said.version, live_keys: said.keys, hash_kv: said.hash.hash, milliseconds })
+    Ok(TrialReport { etcd: said.version, live_keys: said.keys, hash_kv: said.hash.hash, milliseconds })
 }
 
 /// What the running etcd says.
 #[derive(Debug)]
-struct Said {
+struct EtcdStatus {
     version: String,
     keys: u64,
     hash: HashKv,
@@ -112,7 +112,7 @@ struct Header {
 }
 
 /// Says where the two differ.
-fn compare(verified: &Verified, counted: &count::Counted, said: &Said) -> Result<(), String> {
+fn compare(verified: &VerifiedSnapshot, counted: &count::Counted, said: &EtcdStatus) -> Result<(), String> {
     let differ = |what: &str, own: i128, theirs: i128| {
         if own == theirs { Ok(()) } else { Err(format!("its {what} is {theirs}, and the file's is {own}")) }
     };
@@ -132,9 +132,9 @@ fn program(name: &str) -> Result<PathBuf> {
 }
 
 /// A new folder that only we can enter; removed with what is in it.
-struct Folder(PathBuf);
+struct ScratchDir(PathBuf);
 
-impl Folder {
+impl ScratchDir {
     fn new(beside: &Path, size: u64) -> Result<Self> {
         let wanted = size + BESIDE;
         let space =
@@ -154,7 +154,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         // An etcd that was just killed may still be making a file.
         for again in (0..20).rev() {
@@ -221,7 +221,7 @@ impl Running {
         Ok(Self { process, log, folder: File::open(folder)? })
     }
 
-    async fn ask(&mut self, verified: &Verified) -> Result<Said> {
+    async fn ask(&mut self, verified: &VerifiedSnapshot) -> Result<EtcdStatus> {
         let limit = Duration::from_secs(10 + verified.size / SLOW);
         let socket = |name: &str| format!("/proc/self/fd/{}/{name}", self.folder.as_raw_fd());
         let client =
@@ -245,7 +245,7 @@ impl Running {
         let answer = text(peer.get("http://etcd/members/hashkv").body(r#"{"revision":0}"#)).await?;
         let hash = serde_json::from_str(&answer).with_context(|| format!("etcd's hash is {answer:?}"))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a metric that counts")]
-        Ok(Said { version, keys: keys as u64, hash })
+        Ok(EtcdStatus { version, keys: keys as u64, hash })
     }
 
     /// Asks it to end, as systemd does, and sees to it.

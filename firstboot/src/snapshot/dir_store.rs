@@ -12,9 +12,9 @@ use crate::files::{self, About, Dir, Kind};
 
 /// The folder.
 #[derive(Debug, Clone)]
-pub(super) struct Folder(pub(super) PathBuf);
+pub(super) struct DirStore(pub(super) PathBuf);
 
-impl Folder {
+impl DirStore {
     pub(super) fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let listed = || -> io::Result<Vec<(OsString, About)>> {
             let folder = Dir::open(&self.0)?;

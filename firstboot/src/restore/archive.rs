@@ -9,10 +9,10 @@ use time::macros::format_description;
 use crate::data;
 use crate::exit::refused;
 use crate::files::{self, Dir};
-use crate::journal::{Event, Journal, Past, SetAside};
+use crate::journal::{ArchivedData, Event, Journal, NodeState};
 use crate::lock::Lock;
+use crate::output::say;
 use crate::paths;
-use crate::say::say;
 
 /// One folder of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,15 +23,15 @@ struct Aside {
 }
 
 /// That it is there, and is what etcd can go on with.
-pub(super) fn check(set_aside: &SetAside) -> Result<()> {
-    let path = &set_aside.path;
+pub(super) fn check(archived: &ArchivedData) -> Result<()> {
+    let path = &archived.path;
     let Ok(now) = data::known(path) else {
         return Err(refused(format!(
             "{} holds no data of etcd's any more, so there is nothing to return to",
             path.display()
         )));
     };
-    match &set_aside.data {
+    match &archived.data {
         Some(then) if (then.member, then.cluster) != (now.member, now.cluster) => {
             Err(refused(format!("{} holds the data of another member", path.display())))
         }
@@ -45,7 +45,7 @@ pub(super) fn check(set_aside: &SetAside) -> Result<()> {
 
 /// Lists all of it, oldest first.
 pub(super) fn list(journal: &Journal) -> Result<String> {
-    let back = Past::of(journal).set_aside.map(|aside| aside.path);
+    let back = NodeState::of(journal).archived.map(|aside| aside.path);
     let mut lines = Vec::new();
     for aside in all()? {
         let at = aside.at.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))?;
@@ -53,7 +53,7 @@ pub(super) fn list(journal: &Journal) -> Result<String> {
         let mib = size.with_context(|| format!("cannot look into {}", aside.path.display()))? >> 20;
         let cluster = journal.entries.iter().enumerate().rev().find_map(|(number, entry)| match &entry.event {
             Event::Exchange(exchange) if exchange.aside.as_ref() == Some(&aside.path) => {
-                Past::from(&journal.entries[..number]).cluster
+                NodeState::from(&journal.entries[..number]).cluster
             }
             _ => None,
         });
@@ -69,7 +69,7 @@ pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
     let _lock = Lock::take()?;
     let now = time::OffsetDateTime::now_utc();
     let age = time::Duration::days(i64::try_from(days).unwrap_or(i64::MAX / 86_400));
-    let kept = Past::of(journal).exchange.map(|exchange| exchange.from);
+    let kept = NodeState::of(journal).exchange.map(|exchange| exchange.from);
     for aside in all()? {
         if now - aside.at.assume_utc() > age && kept.as_ref() != Some(&aside.path) {
             say(format!("deleting {}", aside.path.display()));

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::files::{self, Folder, ROOT};
-use crate::journal::Exchange;
+use crate::files::{self, DesiredDir, ROOT};
+use crate::journal::DataSwap;
 use crate::paths;
 
 /// What to rename, in this order.
 #[derive(Debug, PartialEq, Eq)]
-enum Left {
+enum RemainingRenames {
     Both,
     Second,
     Nothing,
@@ -19,11 +19,11 @@ enum Left {
 
 /// What is left to do, by which of the three folders are there: the new data in its first place, etcd's, and the one
 /// set aside.
-fn left(from: bool, data: bool, aside: Option<bool>) -> Result<Left, &'static str> {
+fn remaining_renames(from: bool, data: bool, aside: Option<bool>) -> Result<RemainingRenames, &'static str> {
     match (from, data, aside) {
-        (true, true, Some(false)) => Ok(Left::Both),
-        (true, false, _) => Ok(Left::Second),
-        (false, true, None | Some(true)) => Ok(Left::Nothing),
+        (true, true, Some(false)) => Ok(RemainingRenames::Both),
+        (true, false, _) => Ok(RemainingRenames::Second),
+        (false, true, None | Some(true)) => Ok(RemainingRenames::Nothing),
         (true, true, None) => Err("there is data now, and there was none"),
         (true, true, Some(true)) => Err("the old data was set aside, and there is other data in its place"),
         (false, true, Some(false)) => Err("the new data is gone, and the old is where it was"),
@@ -32,35 +32,35 @@ fn left(from: bool, data: bool, aside: Option<bool>) -> Result<Left, &'static st
 }
 
 /// Does what is left of it.
-pub(super) fn finish(exchange: &Exchange) -> Result<()> {
+pub(super) fn finish(exchange: &DataSwap) -> Result<()> {
     finish_at(exchange, Path::new(paths::DATA), Path::new(paths::ASIDE), ROOT)
 }
 
-fn finish_at(exchange: &Exchange, data: &Path, asides: &Path, owner: (u32, u32)) -> Result<()> {
-    let Exchange { from, aside, .. } = exchange;
+fn finish_at(exchange: &DataSwap, data: &Path, asides: &Path, owner: (u32, u32)) -> Result<()> {
+    let DataSwap { from, aside, .. } = exchange;
     let aside_there = aside.as_deref().map(files::exists).transpose()?;
-    let left = match left(files::exists(from)?, files::exists(data)?, aside_there) {
-        Ok(left) => left,
+    let remaining_renames = match remaining_renames(files::exists(from)?, files::exists(data)?, aside_there) {
+        Ok(remaining_renames) => remaining_renames,
         Err(why) => bail!("cannot put {} in the place of {}: {why}", from.display(), data.display()),
     };
-    if left == Left::Both {
-        Folder::new(asides, 0o700, owner).make()?;
+    if remaining_renames == RemainingRenames::Both {
+        DesiredDir::new(asides, 0o700, owner).make()?;
         let aside = aside.as_ref().context("a bug: no place for the old data")?;
         files::rename(data, aside)?;
     }
-    if left != Left::Nothing {
+    if remaining_renames != RemainingRenames::Nothing {
         files::rename(from, data)?;
     }
     Ok(())
 }
 
 /// Puts the old data back, after an error. The new is where it was made.
-pub(super) fn undo(exchange: &Exchange) -> Result<()> {
+pub(super) fn undo(exchange: &DataSwap) -> Result<()> {
     undo_at(exchange, Path::new(paths::DATA))
 }
 
-fn undo_at(exchange: &Exchange, data: &Path) -> Result<()> {
-    let Exchange { from, aside, .. } = exchange;
+fn undo_at(exchange: &DataSwap, data: &Path) -> Result<()> {
+    let DataSwap { from, aside, .. } = exchange;
     let moved = aside.as_deref().map_or(Ok(true), files::exists)?;
     if moved && files::exists(data)? && !files::exists(from)? {
         files::rename(data, from)?;
@@ -93,7 +93,7 @@ mod tests {
                         }
                     }
                     fs::create_dir(at("aside")).unwrap();
-                    let exchange = Exchange {
+                    let exchange = DataSwap {
                         from: at("new"),
                         aside: had_data.then(|| at("aside/old")),
                         token: String::new(),
@@ -131,7 +131,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("data")).unwrap();
-        let exchange = Exchange {
+        let exchange = DataSwap {
             from: at("new"),
             aside: Some(at("aside/old")),
             token: String::new(),
@@ -151,11 +151,11 @@ mod tests {
         for from in [true, false] {
             for data in [true, false] {
                 for aside in [None, Some(true), Some(false)] {
-                    let left = left(from, data, aside);
-                    if left == Ok(Left::Both) {
+                    let remaining_renames = remaining_renames(from, data, aside);
+                    if remaining_renames == Ok(RemainingRenames::Both) {
                         assert_eq!((from, data, aside), (true, true, Some(false)));
                     }
-                    if left == Ok(Left::Second) {
+                    if remaining_renames == Ok(RemainingRenames::Second) {
                         assert!(from && !data);
                     }
                 }

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::epoch::Epoch;
 use crate::identity::Identity;
-use crate::membership::{Asker, Heard, Words};
+use crate::membership::{PeerClient, PeerState, ProbeResult};
 
 /// For how long the others wait for it; they would have waited as long for each other.
 const HEAD_START: Duration = Duration::from_secs(1);
@@ -26,12 +26,12 @@ const OPEN: Duration = Duration::from_millis(10);
 
 /// Returns when it is this node's turn. It saves time, and nothing depends on it.
 pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
-    let members = identity.cluster.members.iter().filter(|member| epoch.lives.contains_key(&member.name));
+    let members = identity.cluster.members.iter().filter(|member| epoch.disk_ids.contains_key(&member.name));
     let first = members.min_by_key(|member| member.peer_url());
     let Some(first) = first.filter(|first| first.name != identity.node.name) else { return Ok(()) };
-    let asker = Asker::new(&identity.cluster, &identity.tls)?;
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if let Ok(Some(question)) = runtime.block_on(async { timeout(HEAD_START, started(&asker, first)).await }) {
+    if let Ok(Some(question)) = runtime.block_on(async { timeout(HEAD_START, started(&peer_client, first)).await }) {
         // etcd would log a connection that is broken off.
         thread::spawn(move || runtime.block_on(question));
     }
@@ -39,21 +39,21 @@ pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
 }
 
 /// Returns when its etcd is there, perhaps with a question that this one is still to answer.
-async fn started(asker: &Asker, first: &Member) -> Option<JoinHandle<Heard>> {
+async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
     // Before that its firstboot closes the port.
     loop {
-        match asker.ask(first, false).await {
-            Heard::Silence(_) => break,
-            Heard::Words(Words::Etcd { .. }) => return None,
+        match peer_client.ask(first, false).await {
+            ProbeResult::Unreachable(_) => break,
+            ProbeResult::State(PeerState::Etcd { .. }) => return None,
             _ => sleep(PAUSE).await,
         }
     }
     loop {
-        let (asker, first) = (asker.clone(), first.clone());
-        let mut question = tokio::spawn(async move { asker.ask(&first, false).await });
+        let (peer_client, first) = (peer_client.clone(), first.clone());
+        let mut question = tokio::spawn(async move { peer_client.ask(&first, false).await });
         match timeout(OPEN, &mut question).await {
             Err(_) => return Some(question),
-            Ok(Ok(Heard::Words(Words::Etcd { .. }))) => return None,
+            Ok(Ok(ProbeResult::State(PeerState::Etcd { .. }))) => return None,
             Ok(_) => sleep(PAUSE).await,
         }
     }

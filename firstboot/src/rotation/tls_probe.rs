@@ -17,33 +17,33 @@ use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::authorities::Authorities;
-use crate::domain::Name;
+use super::trust_bundle::TrustBundle;
+use crate::domain::CaSubject;
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a server's side of a handshake says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct ServedCertificate {
     /// The CAs whose certificates it takes.
-    pub(super) trusts: BTreeSet<Name>,
+    pub(super) trusts: BTreeSet<CaSubject>,
     /// The CA whose certificate it shows.
-    pub(super) issuer: Name,
+    pub(super) issuer: CaSubject,
     /// Until when that is valid.
     pub(super) until: UnixTime,
 }
 
 /// Shows the node's client certificate, and hears whom the server trusts.
 #[derive(Debug)]
-struct Listening {
+struct CaHintRecorder {
     own: Arc<CertifiedKey>,
-    heard: Mutex<BTreeSet<Name>>,
+    heard: Mutex<BTreeSet<CaSubject>>,
 }
 
-impl ResolvesClientCert for Listening {
+impl ResolvesClientCert for CaHintRecorder {
     fn resolve(&self, root_hint_subjects: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let names = root_hint_subjects.iter().map(|der| Name::new(der)).collect();
+        let names = root_hint_subjects.iter().map(|der| CaSubject::new(der)).collect();
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = names;
         Some(self.own.clone())
     }
@@ -54,7 +54,7 @@ impl ResolvesClientCert for Listening {
 }
 
 /// Shakes hands with whoever serves there, as the peer that `tls` makes this node, knowing `authorities`.
-pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Authorities) -> Result<Shown> {
+pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &TrustBundle) -> Result<ServedCertificate> {
     let mut roots = RootCertStore::empty();
     for certificate in authorities.certificates() {
         roots.add(certificate.clone())?;
@@ -63,7 +63,7 @@ pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Autho
     let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes()).ok().context("the peer's key is no PEM")?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
     let own = Arc::new(CertifiedKey::new(chain.context("the peer's certificate is no PEM")?, key));
-    let listening = Arc::new(Listening { own, heard: Mutex::default() });
+    let listening = Arc::new(CaHintRecorder { own, heard: Mutex::default() });
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_client_cert_resolver(listening.clone());
     // A session that is taken up again is one in which nobody names a CA.
     config.resumption = Resumption::disabled();
@@ -81,7 +81,7 @@ pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Autho
         Some((authorities.issuer(leaf, intermediates)?, authorities.until(leaf, intermediates)?))
     });
     let (issuer, until) = known.with_context(|| format!("{address} shows a certificate of no CA known here"))?;
-    Ok(Shown { trusts, issuer, until })
+    Ok(ServedCertificate { trusts, issuer, until })
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
     fn a_server_says_whom_it_trusts_and_whose_certificate_it_has() {
         let (tls, other) = (issued().tls, issued().tls);
         let served = NodeTls { ca: format!("{}{}", tls.ca, other.ca), ..tls.clone() };
-        let known = Authorities::read(&tls.ca).unwrap();
+        let known = TrustBundle::read(&tls.ca).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let shown = |served: &NodeTls| {
             runtime.block_on(async {
@@ -105,10 +105,13 @@ mod tests {
                 tokio::join!(look(address, &tls, &known), serve).0
             })
         };
-        let both = Authorities::read(&served.ca).unwrap().names();
+        let both = TrustBundle::read(&served.ca).unwrap().names();
         // The tests' certificates end with 2039.
         let until = UnixTime::since_unix_epoch(Duration::from_secs(2_208_988_800));
-        assert_eq!(shown(&served).unwrap(), Shown { trusts: both, issuer: known.names().pop_first().unwrap(), until });
+        assert_eq!(
+            shown(&served).unwrap(),
+            ServedCertificate { trusts: both, issuer: known.names().pop_first().unwrap(), until }
+        );
         assert!(shown(&other).is_err(), "a stranger's certificate");
     }
 }

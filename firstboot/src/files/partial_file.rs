@@ -14,7 +14,7 @@ use crate::exit::not_ready;
 
 /// The unfinished file. It is gone when this is dropped; what a crash left behind, the next one here removes.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct PartialFile {
     folder: Dir,
     name: OsString,
     path: PathBuf,
@@ -24,7 +24,7 @@ pub(crate) struct Part {
     file: Flock<File>,
 }
 
-impl Part {
+impl PartialFile {
     /// Begins one in a folder, as `.NAME.part`.
     pub(crate) fn begin(folder: &Path, name: &str) -> Result<Self> {
         let name = OsString::from(format!(".{name}.part"));
@@ -91,7 +91,7 @@ fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         if !self.gone {
             let _ = self.folder.remove(&self.name);
@@ -114,12 +114,12 @@ mod tests {
     fn it_gets_its_name_when_it_is_whole_and_replaces_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.db");
-        let part = Part::begin(folder.path(), "x").unwrap();
+        let part = PartialFile::begin(folder.path(), "x").unwrap();
         part.file().write_all(b"one").unwrap();
         assert_eq!(names(folder.path()), [".x.part"]);
         part.commit(&target).unwrap();
         assert_eq!(names(folder.path()), ["a.db"]);
-        let second = Part::begin(folder.path(), "x").unwrap();
+        let second = PartialFile::begin(folder.path(), "x").unwrap();
         assert!(second.commit(&target).is_err());
         assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["a.db".to_owned()], b"one".to_vec()));
     }
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn one_at_a_time_and_nothing_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let part = Part::begin(folder.path(), "x").unwrap();
-        let error = format!("{:#}", Part::begin(folder.path(), "x").unwrap_err());
+        let part = PartialFile::begin(folder.path(), "x").unwrap();
+        let error = format!("{:#}", PartialFile::begin(folder.path(), "x").unwrap_err());
         assert!(error.contains("another firstboot is writing"), "{error}");
         assert!(part.path().exists());
         drop(part);
@@ -141,7 +141,7 @@ mod tests {
         let (stale, good) = (folder.path().join(".x.part"), folder.path().join("good.db"));
         fs::write(&good, "a snapshot").unwrap();
         fs::hard_link(&good, &stale).unwrap();
-        let part = Part::begin(folder.path(), "x").unwrap();
+        let part = PartialFile::begin(folder.path(), "x").unwrap();
         part.file().write_all(b"other").unwrap();
         assert_eq!(fs::read(&good).unwrap(), b"a snapshot");
     }

@@ -13,12 +13,12 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, RootCertStore};
 
-use crate::domain::Name;
+use crate::domain::CaSubject;
 use crate::exit::refused;
 
 /// CAs by their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Authorities(BTreeMap<Name, Root>);
+pub(crate) struct TrustBundle(BTreeMap<CaSubject, Root>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Root {
@@ -44,14 +44,14 @@ impl Root {
 }
 
 #[cfg(test)]
-impl Name {
+impl CaSubject {
     /// Of a CA with this common name.
     pub(crate) fn of(common_name: &str) -> Self {
-        Authorities::read(&tests::ca(common_name)).unwrap().names().pop_first().unwrap()
+        TrustBundle::read(&tests::ca(common_name)).unwrap().names().pop_first().unwrap()
     }
 }
 
-impl Authorities {
+impl TrustBundle {
     /// All in a PEM text.
     ///
     /// # Errors
@@ -61,14 +61,14 @@ impl Authorities {
             let certificate = certificate.context("a CA certificate is no PEM")?;
             let mut store = RootCertStore::empty();
             store.add(certificate.clone()).context("a CA certificate cannot be used")?;
-            let name = Name::new(store.subjects()[0].as_ref());
+            let name = CaSubject::new(store.subjects()[0].as_ref());
             let public_key = store.roots[0].subject_public_key_info.to_vec();
             all.and(Self(BTreeMap::from([(name, Root { certificate, public_key })])))
         })
     }
 
     /// Their names.
-    pub(crate) fn names(&self) -> BTreeSet<Name> {
+    pub(crate) fn names(&self) -> BTreeSet<CaSubject> {
         self.0.keys().cloned().collect()
     }
 
@@ -110,7 +110,7 @@ impl Authorities {
     }
 
     /// Which of them has signed a certificate that is valid now; none where none has.
-    pub(super) fn issuer(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<Name> {
+    pub(super) fn issuer(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<CaSubject> {
         let signed = |root: &Root| root.verify(leaf, intermediates, UnixTime::now()).is_ok();
         self.0.iter().find(|(_, root)| signed(root)).map(|(name, _)| name.clone())
     }
@@ -129,7 +129,7 @@ impl Authorities {
     }
 
     /// The same of a chain in PEM, leaf first.
-    pub(super) fn issuer_of(&self, chain: &str) -> Option<Name> {
+    pub(super) fn issuer_of(&self, chain: &str) -> Option<CaSubject> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>().ok()?;
         let (leaf, intermediates) = chain.split_first()?;
         self.issuer(leaf, intermediates)
@@ -137,7 +137,7 @@ impl Authorities {
 }
 
 /// Names in a sentence.
-pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a Name>) -> String {
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a CaSubject>) -> String {
     names.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -159,22 +159,22 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let (one, other) = (issued().tls, issued().tls);
-        let all = Authorities::read(&format!("{}{}", one.ca, other.ca)).unwrap();
+        let all = TrustBundle::read(&format!("{}{}", one.ca, other.ca)).unwrap();
         assert_eq!(all.names().len(), 2);
-        assert_eq!(Authorities::read(&all.pem()).unwrap(), all);
-        let again = all.clone().and(Authorities::read(&one.ca).unwrap()).unwrap();
+        assert_eq!(TrustBundle::read(&all.pem()).unwrap(), all);
+        let again = all.clone().and(TrustBundle::read(&one.ca).unwrap()).unwrap();
         assert_eq!(again, all, "one that is there twice is there once");
-        let name = Authorities::read(&one.ca).unwrap().names().pop_first().unwrap();
+        let name = TrustBundle::read(&one.ca).unwrap().names().pop_first().unwrap();
         assert!(name.to_string().starts_with("test CA "), "{name}");
         let text = serde_json::to_string(&name).unwrap();
-        assert_eq!(serde_json::from_str::<Name>(&text).unwrap(), name);
+        assert_eq!(serde_json::from_str::<CaSubject>(&text).unwrap(), name);
     }
 
     #[test]
     fn a_certificate_is_by_whom_it_is() {
         let (one, other) = (issued().tls, issued().tls);
-        let all = Authorities::read(&format!("{}{}", one.ca, other.ca)).unwrap();
-        let names = |tls: &recipes::node::NodeTls| Authorities::read(&tls.ca).unwrap().names().pop_first();
+        let all = TrustBundle::read(&format!("{}{}", one.ca, other.ca)).unwrap();
+        let names = |tls: &recipes::node::NodeTls| TrustBundle::read(&tls.ca).unwrap().names().pop_first();
         assert_eq!(all.issuer_of(&one.peer.cert), names(&one));
         assert_eq!(all.issuer_of(&other.client.cert), names(&other));
         assert_eq!(all.issuer_of(&issued().tls.peer.cert), None);
@@ -183,19 +183,19 @@ mod tests {
 
     #[test]
     fn two_of_one_name_and_two_keys_are_refused() {
-        let error = Authorities::read(&(ca("one name") + &ca("one name"))).unwrap_err();
+        let error = TrustBundle::read(&(ca("one name") + &ca("one name"))).unwrap_err();
         assert!(code_of(&error) == Exit::Refused && error.to_string().contains("`one name`"), "{error:#}");
     }
 
     proptest! {
         #[test]
         fn no_name_is_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            prop_assert!(!Name::new(&bytes).to_string().contains(char::is_control));
+            prop_assert!(!CaSubject::new(&bytes).to_string().contains(char::is_control));
         }
 
         #[test]
         fn no_text_is_too_odd(text in "(-----BEGIN CERTIFICATE-----\n)?[ -~\n]{0,200}(-----END CERTIFICATE-----\n)?") {
-            let _ = Authorities::read(&text);
+            let _ = TrustBundle::read(&text);
         }
     }
 }

@@ -11,20 +11,20 @@ use super::encode::{Sink, Stored};
 const FLUSH: usize = 64 << 20;
 
 /// The file.
-pub(super) struct Flushed {
+pub(super) struct SyncedWriter {
     file: File,
     flusher: Flusher,
     unflushed: usize,
 }
 
-impl Flushed {
+impl SyncedWriter {
     pub(super) fn new(file: File) -> io::Result<Self> {
         let flusher = Flusher::of(file.try_clone()?);
         Ok(Self { file, flusher, unflushed: 0 })
     }
 }
 
-impl Write for Flushed {
+impl Write for SyncedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.unflushed += written;
@@ -40,7 +40,7 @@ impl Write for Flushed {
     }
 }
 
-impl Sink for Flushed {
+impl Sink for SyncedWriter {
     fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
         self.flusher.end().map(|()| None)
     }

@@ -6,9 +6,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use bolt::{Entry, Faults, Form, Visit};
+use bolt::{Entry, Faults, FileKind, Visitor};
 
-use crate::snapshot::examine::{Digest, TRAILER, Verified};
+use crate::snapshot::examine::{Digest, TRAILER, VerifiedSnapshot};
 use crate::snapshot::schema::record::{Record, Revision};
 
 /// Keys held in memory at one time, a digest of each: the file is walked once for every so many.
@@ -25,40 +25,41 @@ pub(super) struct Counted {
 }
 
 /// Walks the file as often as it takes.
-pub(super) fn count(path: &Path, verified: &Verified) -> Result<Counted> {
+pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let (pages, form) = match verified.digest {
-        Digest::Absent => (verified.size, Form::Live),
-        Digest::Good | Digest::Wrong => (verified.size - TRAILER, Form::Snapshot),
+        Digest::Absent => (verified.size, FileKind::Live),
+        Digest::Good | Digest::Wrong => (verified.size - TRAILER, FileKind::Snapshot),
     };
-    let walk = |visit: &mut dyn Visit| {
+    let walk = |visit: &mut dyn Visitor| {
         bolt::check(&file, pages, form, visit).with_context(|| format!("cannot read {}", path.display()))
     };
     let shares = verified.keys.div_ceil(AT_ONCE).max(1);
     let hasher = RandomState::new();
-    let mut past = Past { compacted: verified.compacted, outlived: Vec::new() };
+    let mut history = History { compacted: verified.compacted, outlived: Vec::new() };
     let mut live = 0;
     for share in 0..shares {
-        let mut turn = Pass { share, shares, hasher: &hasher, newest: HashMap::new(), past: &mut past, record: 0 };
+        let mut turn =
+            Pass { share, shares, hasher: &hasher, newest: HashMap::new(), history: &mut history, record: 0 };
         walk(&mut turn)?;
         live += turn.newest.len() as u64;
     }
     if live == 0 {
         // As etcd does: where nothing is to be kept, nothing is left out.
-        past.outlived.clear();
+        history.outlived.clear();
     }
-    let mut sum = Sum { hash: crc32c::crc32c(b"key"), past: &past, record: 0 };
+    let mut sum = Sum { hash: crc32c::crc32c(b"key"), history: &history, record: 0 };
     walk(&mut sum)?;
     Ok(Counted { live, hash: sum.hash })
 }
 
 /// Which of the records up to the compacted revision are no longer the newest of their keys, by their number.
-struct Past {
+struct History {
     compacted: i64,
     outlived: Vec<u64>,
 }
 
-impl Past {
+impl History {
     fn outlive(&mut self, record: usize) {
         if self.outlived.len() <= record / 64 {
             self.outlived.resize(record / 64 + 1, 0);
@@ -78,12 +79,12 @@ struct Pass<'a> {
     hasher: &'a RandomState,
     /// The newest record of each key that is there, where it is not above the compacted revision.
     newest: HashMap<u64, Option<usize>>,
-    past: &'a mut Past,
+    history: &'a mut History,
     /// The number of the next record.
     record: usize,
 }
 
-impl Visit for Pass<'_> {
+impl Visitor for Pass<'_> {
     fn entry(&mut self, entry: &Entry<'_>, _: &mut Faults) {
         if entry.bucket.name != b"key" {
             return;
@@ -95,17 +96,17 @@ impl Visit for Pass<'_> {
         if key % self.shares != self.share {
             return;
         }
-        let own = (revision.main <= self.past.compacted).then_some(number);
+        let own = (revision.main <= self.history.compacted).then_some(number);
         let before = if revision.deletion {
             if let Some(own) = own {
-                self.past.outlive(own);
+                self.history.outlive(own);
             }
             self.newest.remove(&key)
         } else {
             self.newest.insert(key, own)
         };
         if let Some(Some(before)) = before {
-            self.past.outlive(before);
+            self.history.outlive(before);
         }
     }
 }
@@ -113,16 +114,16 @@ impl Visit for Pass<'_> {
 /// The last walk.
 struct Sum<'a> {
     hash: u32,
-    past: &'a Past,
+    history: &'a History,
     record: usize,
 }
 
-impl Visit for Sum<'_> {
+impl Visitor for Sum<'_> {
     fn entry(&mut self, entry: &Entry<'_>, _: &mut Faults) {
         if entry.bucket.name != b"key" {
             return;
         }
-        if !self.past.is_outlived(self.record) {
+        if !self.history.is_outlived(self.record) {
             self.hash = crc32c::crc32c_append(crc32c::crc32c_append(self.hash, entry.key), entry.value);
         }
         self.record += 1;

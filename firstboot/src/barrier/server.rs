@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::hand::{self, Rest};
+use super::file_body::{self, FileRange};
 use super::unproven::Unproven;
 use crate::exit::not_ready;
 use crate::membership::protocol;
@@ -39,28 +39,28 @@ const PEERS: usize = 64;
 
 /// What is answered, and what is known of those who asked.
 #[derive(Debug)]
-struct Said {
+struct ServerState {
     answer: Mutex<Bytes>,
     /// A file that is handed out, by its digest.
     file: Mutex<Option<(Sha256, PathBuf)>>,
-    bell: watch::Sender<Bell>,
+    notifier: watch::Sender<ChangeNotifier>,
 }
 
 /// Rung at whatever makes it worth while to ask again before it is time.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Bell {
+pub(crate) struct ChangeNotifier {
     /// How often the answer has changed.
     pub(crate) answers: u64,
     /// How often a peer asked that had something new to say itself.
     pub(crate) news: u64,
     /// Who has had the answer as it is now.
-    told: BTreeSet<IpAddr>,
+    acked_by: BTreeSet<IpAddr>,
 }
 
 /// An open listener. It, and every connection it took, is closed when this is dropped and its runtime with it.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    said: Arc<Said>,
+    state: Arc<ServerState>,
     task: AbortHandle,
 }
 
@@ -71,36 +71,36 @@ impl Listener {
         let socket = TcpListener::bind(address).await.map_err(|error| {
             not_ready(format!("cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` says who has it"))
         })?;
-        let bell = watch::Sender::new(Bell { answers: 1, ..Bell::default() });
-        let said = Arc::new(Said { answer: Mutex::new(Bytes::from(first)), file: Mutex::default(), bell });
-        let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), said.clone())).abort_handle();
-        Ok(Self { said, task })
+        let notifier = watch::Sender::new(ChangeNotifier { answers: 1, ..ChangeNotifier::default() });
+        let state = Arc::new(ServerState { answer: Mutex::new(Bytes::from(first)), file: Mutex::default(), notifier });
+        let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), state.clone())).abort_handle();
+        Ok(Self { state, task })
     }
 
     /// What is answered from now on. It must be on the disk before.
     pub(crate) fn say(&self, words: Vec<u8>) {
-        *self.said.answer.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
-        self.said.bell.send_modify(|bell| {
-            bell.answers += 1;
-            bell.told.clear();
+        *self.state.answer.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
+        self.state.notifier.send_modify(|notifier| {
+            notifier.answers += 1;
+            notifier.acked_by.clear();
         });
     }
 
     /// Hands a file out from now on to whoever names its digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
-        *self.said.file.lock().unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
+        *self.state.file.lock().unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
     }
 
     /// The bell, for one who waits.
-    pub(crate) fn bell(&self) -> watch::Receiver<Bell> {
-        self.said.bell.subscribe()
+    pub(crate) fn notifier(&self) -> watch::Receiver<ChangeNotifier> {
+        self.state.notifier.subscribe()
     }
 
     /// Returns when all of these have had the answer as it is now, or when that takes too long.
-    pub(crate) async fn told(&self, all: &BTreeSet<IpAddr>, patience: Duration) {
-        let mut bell = self.bell();
-        let told = bell.wait_for(|bell| bell.told.is_superset(all));
-        let _ = tokio::time::timeout(patience, told).await;
+    pub(crate) async fn wait_until_acked(&self, all: &BTreeSet<IpAddr>, patience: Duration) {
+        let mut notifier = self.notifier();
+        let acked = notifier.wait_for(|notifier| notifier.acked_by.is_superset(all));
+        let _ = tokio::time::timeout(patience, acked).await;
     }
 }
 
@@ -111,18 +111,18 @@ impl Drop for Listener {
 }
 
 /// Takes every connection at once: what waited in the kernel's queue would hold up the peers behind it.
-async fn accept(socket: TcpListener, tls: TlsAcceptor, said: Arc<Said>) {
+async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
     let (unproven, peers) = (Unproven::default(), Arc::new(Semaphore::new(PEERS)));
     loop {
         match socket.accept().await {
             Ok((stream, from)) => {
-                let (tls, said, peers, from) = (tls.clone(), said.clone(), peers.clone(), from.ip());
+                let (tls, state, peers, from) = (tls.clone(), state.clone(), peers.clone(), from.ip());
                 unproven.admit(from, |place| {
                     tokio::spawn(async move {
                         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
                         drop(place);
                         let Ok(_place) = peers.try_acquire() else { return };
-                        serve(stream, from, &said).await;
+                        serve(stream, from, &state).await;
                     })
                     .abort_handle()
                 });
@@ -135,9 +135,9 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, said: Arc<Said>) {
 
 /// Serves one peer. Who breaks the connection off or shows no certificate of the cluster's does not come here, and gets no
 /// word in the log: a port scanner would fill it.
-async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, said: &Said) {
+async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
-        let response = respond(&request, from, said);
+        let response = respond(&request, from, state);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut server = http1::Builder::new();
@@ -145,17 +145,17 @@ async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, said: &Said) {
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn respond(request: &Request<Incoming>, from: IpAddr, said: &Said) -> Response<BoxBody<Bytes, io::Error>> {
+fn respond(request: &Request<Incoming>, from: IpAddr, state: &ServerState) -> Response<BoxBody<Bytes, io::Error>> {
     let path = request.uri().path();
     let (status, body) = match path.strip_prefix(protocol::SNAPSHOTS) {
         _ if request.method() != Method::GET => (StatusCode::NOT_FOUND, None),
-        Some(digest) => hand_out(request, digest, said),
+        Some(digest) => hand_out(request, digest, state),
         None if path == protocol::PATH => {
-            let answer = said.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let answer = state.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let news = request.uri().query() == Some(protocol::NEWS);
-            said.bell.send_if_modified(|bell| {
-                bell.news += u64::from(news);
-                bell.told.insert(from) || news
+            state.notifier.send_if_modified(|notifier| {
+                notifier.news += u64::from(news);
+                notifier.acked_by.insert(from) || news
             });
             (StatusCode::OK, Some(whole(answer)))
         }
@@ -166,13 +166,17 @@ fn respond(request: &Request<Incoming>, from: IpAddr, said: &Said) -> Response<B
     response
 }
 
-fn hand_out(request: &Request<Incoming>, digest: &str, said: &Said) -> (StatusCode, Option<BoxBody<Bytes, io::Error>>) {
-    let file = said.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+fn hand_out(
+    request: &Request<Incoming>,
+    digest: &str,
+    state: &ServerState,
+) -> (StatusCode, Option<BoxBody<Bytes, io::Error>>) {
+    let file = state.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some((_, path)) = file.filter(|(known, _)| known.to_string() == digest) else {
         return (StatusCode::NOT_FOUND, None);
     };
     let range = request.headers().get(RANGE).and_then(|range| range.to_str().ok());
-    match Rest::of(&path, range.and_then(hand::place).unwrap_or_default()) {
+    match FileRange::of(&path, range.and_then(file_body::place).unwrap_or_default()) {
         Ok(Some(rest)) => (StatusCode::PARTIAL_CONTENT, Some(rest.boxed())),
         Ok(None) => (StatusCode::RANGE_NOT_SATISFIABLE, None),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),

@@ -15,22 +15,22 @@ use crate::domain::Start;
 
 /// What came of a barrier.
 #[derive(Debug)]
-pub(crate) enum Agreed {
+pub(crate) enum BarrierOutcome {
     /// A cluster lives, and etcd may join it as this.
     Join(Start),
     /// All are ready in this epoch.
-    On(Epoch),
+    Agreed(Epoch),
     /// Nothing, and why: what was before goes on.
-    Not(anyhow::Error),
+    Abandoned(anyhow::Error),
     /// The terminal is gone; another process shall go on.
-    Left,
+    HandedOver,
 }
 
 /// Makes ready what an epoch begins with.
 pub(crate) type Prepare = Arc<dyn Fn(&Epoch) -> Result<()> + Send + Sync>;
 
 /// What is to be done at the barrier beside agreeing.
-pub(crate) struct Errand {
+pub(crate) struct RestoreSession {
     prepare: Prepare,
     /// The snapshot, for those that ask for it.
     pub(crate) file: Option<(Sha256, PathBuf)>,
@@ -38,7 +38,7 @@ pub(crate) struct Errand {
     signals: Option<Signals>,
 }
 
-impl fmt::Debug for Errand {
+impl fmt::Debug for RestoreSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Errand").field("file", &self.file).field("until", &self.until).finish_non_exhaustive()
     }
@@ -53,14 +53,14 @@ struct Signals {
 
 /// Why it goes no further.
 #[derive(Debug)]
-pub(crate) enum CalledOff {
+pub(crate) enum Cancellation {
     /// The terminal is gone.
-    Leave,
+    HandOver,
     /// By the operator, or since it took too long.
     GiveUp(String),
 }
 
-impl Errand {
+impl RestoreSession {
     /// To be given up after `patience`, and by ^C where somebody sits `at_terminal`. It needs a runtime.
     pub(crate) fn new(
         prepare: Prepare,
@@ -88,10 +88,10 @@ impl Errand {
     }
 
     /// Returns when somebody has had enough.
-    pub(crate) async fn called_off(&mut self) -> CalledOff {
-        let by = |what: &str| CalledOff::GiveUp(format!("given up by {what}"));
+    pub(crate) async fn cancelled(&mut self) -> Cancellation {
+        let by = |what: &str| Cancellation::GiveUp(format!("given up by {what}"));
         let too_late = tokio::time::sleep_until(self.until.into());
-        let late = || CalledOff::GiveUp("given up, since not all were ready in time (--deadline)".to_owned());
+        let late = || Cancellation::GiveUp("given up, since not all were ready in time (--deadline)".to_owned());
         match &mut self.signals {
             None => {
                 too_late.await;
@@ -101,7 +101,7 @@ impl Errand {
                 () = too_late => late(),
                 _ = interrupt.recv() => by("^C"),
                 _ = terminate.recv() => by("SIGTERM"),
-                _ = hangup.recv() => CalledOff::Leave,
+                _ = hangup.recv() => Cancellation::HandOver,
             },
         }
     }

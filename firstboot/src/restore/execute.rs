@@ -7,16 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::build::{self, Build};
-use super::{aside, exchange};
-use crate::barrier::{self, Agreed, Epoch, Errand, Memory};
+use super::build::{self, DataDirBuilder};
+use super::{archive, swap};
+use crate::barrier::{self, BarrierOutcome, Epoch, LocalState, RestoreSession};
 use crate::data;
-use crate::domain::{Lives, Start, Task, member_id};
+use crate::domain::{BootstrapMode, DiskIds, Start, member_id};
 use crate::files;
 use crate::identity::Identity;
-use crate::journal::{self, Event, Exchange, Journal, Past, SetAside, Told};
+use crate::journal::{self, ArchivedData, DataSwap, Event, Journal, NodeState, RestoreOrder};
 use crate::lock::Lock;
-use crate::say::say;
+use crate::output::say;
 use crate::{paths, release};
 
 /// After a power cut all boot again, and not all as fast.
@@ -26,56 +26,60 @@ const AFTER_A_BOOT: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// etcd may start on the other data.
-    Exchanged(String),
+    Swapped(String),
     /// etcd may start on what it had, and why.
     GivenUp(anyhow::Error),
     /// It goes on elsewhere.
-    Left,
+    HandedOver,
 }
 
 /// Goes on with what was begun before a power cut, if anything was.
-pub(crate) fn take_up(identity: &Identity, journal: &mut Journal) -> Result<()> {
+pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     // Earlier versions kept it where etcd could exchange it; nothing in one that is not root's was made by firstboot.
     if files::look(folder)?.is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory) {
         files::remove_all(folder)?;
     }
-    if Past::of(journal).told.is_none() {
+    if NodeState::of(journal).order.is_none() {
         return Ok(());
     }
-    match carry_on(identity, journal, false)? {
-        Outcome::Exchanged(line) => say(line),
+    match execute(identity, journal, false)? {
+        Outcome::Swapped(line) => say(line),
         Outcome::GivenUp(why) => say(format!("the restore is given up, and etcd starts as it was: {why:#}")),
-        Outcome::Left => {}
+        Outcome::HandedOver => {}
     }
     Ok(())
 }
 
 /// Where nobody is to be waited for, what will be agreed on is known: the new data is made while etcd still runs. It is
 /// found there when it is asked for, and is made then if somebody else was at work here meanwhile.
-pub(super) fn ahead(identity: &Identity, past: &Past, told: &Told) -> Result<()> {
+pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
-    let alone = Memory::of_order(past, cluster, own, told).others().next().is_none();
-    let (Some(build), true, None) = (build_of(identity, told)?, alone, &past.told) else { return Ok(()) };
+    let alone = LocalState::of_order(state, cluster, own, order).others().next().is_none();
+    let (Some(build), true, None) = (build_of(identity, order)?, alone, &state.order) else { return Ok(()) };
     let Ok(_lock) = Lock::take() else { return Ok(()) };
-    let epoch = Epoch::new(cluster, Lives::from([(own.clone(), told.nonce)]), told.task);
+    let epoch = Epoch::new(cluster, DiskIds::from([(own.clone(), order.disk_id)]), order.mode);
     build.make(&epoch).inspect_err(|_| clean())
 }
 
 /// What it takes to make new data of the snapshot, where there is one.
-fn build_of(identity: &Identity, told: &Told) -> Result<Option<Build>> {
+fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    Ok(told.source.clone().map(|source| Build { cluster: identity.cluster.clone(), own: own.clone(), source }))
+    Ok(order.source.clone().map(|source| DataDirBuilder {
+        cluster: identity.cluster.clone(),
+        own: own.clone(),
+        source,
+    }))
 }
 
 /// From wherever it stands to the end.
-pub(super) fn carry_on(identity: &Identity, journal: &mut Journal, at_terminal: bool) -> Result<Outcome> {
-    let past = Past::of(journal);
-    let told = past.told.clone().context("a bug: nobody told this node to restore")?;
+pub(super) fn execute(identity: &Identity, journal: &mut Journal, at_terminal: bool) -> Result<Outcome> {
+    let state = NodeState::of(journal);
+    let order = state.order.clone().context("a bug: nobody told this node to restore")?;
     release::halt()?;
-    let exchange = match &past.exchange {
+    let exchange = match &state.exchange {
         Some(begun) => begun.clone(),
-        None => match agree(identity, journal, &past, &told, at_terminal) {
+        None => match negotiate(identity, journal, &state, &order, at_terminal) {
             Ok(Ok(exchange)) => {
                 journal.add(Event::Exchange(Box::new(exchange.clone())))?;
                 exchange
@@ -84,14 +88,14 @@ pub(super) fn carry_on(identity: &Identity, journal: &mut Journal, at_terminal: 
             Ok(Err(outcome)) => return Ok(outcome),
         },
     };
-    if let Err(error) = exchange::finish(&exchange) {
-        exchange::undo(&exchange).with_context(|| format!("{error:#}; and the old data could not be put back"))?;
+    if let Err(error) = swap::finish(&exchange) {
+        swap::undo(&exchange).with_context(|| format!("{error:#}; and the old data could not be put back"))?;
         return give_up(journal, error);
     }
     journal.add(Event::Exchanged)?;
     clean();
     let aside = exchange.aside.map(|path| format!("; what was there lies in {}", path.display())).unwrap_or_default();
-    Ok(Outcome::Exchanged(format!("this node's data is that of the cluster {:x} now{aside}", exchange.cluster)))
+    Ok(Outcome::Swapped(format!("this node's data is that of the cluster {:x} now{aside}", exchange.cluster)))
 }
 
 fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
@@ -101,8 +105,8 @@ fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
 }
 
 /// Makes room of what a restore left that was cut short before anybody was told of it.
-pub(super) fn clear(past: &Past) {
-    if past.told.is_none()
+pub(super) fn clear(state: &NodeState) {
+    if state.order.is_none()
         && let Ok(_lock) = Lock::take()
     {
         clean();
@@ -118,66 +122,67 @@ fn clean() {
 }
 
 /// Meets the others, and says what they agreed to exchange.
-fn agree(
+fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
-    past: &Past,
-    told: &Told,
+    state: &NodeState,
+    order: &RestoreOrder,
     at_terminal: bool,
-) -> Result<Result<Exchange, Outcome>> {
+) -> Result<Result<DataSwap, Outcome>> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
-    let memory = Memory::of_order(past, &identity.cluster, &identity.node.name, told);
-    let build = build_of(identity, told)?;
-    let set_aside = past.set_aside.clone();
+    let memory = LocalState::of_order(state, &identity.cluster, &identity.node.name, order);
+    let build = build_of(identity, order)?;
+    let archived = state.archived.clone();
     let prepare = {
-        let (build, set_aside) = (build.clone(), set_aside.clone());
-        move |epoch: &Epoch| prepare(build.as_ref(), set_aside.as_ref(), epoch)
+        let (build, archived) = (build.clone(), archived.clone());
+        move |epoch: &Epoch| prepare(build.as_ref(), archived.as_ref(), epoch)
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let left = Duration::from_secs(told.until.saturating_sub(now));
+    let left = Duration::from_secs(order.until.saturating_sub(now));
     let patience = if at_terminal { left } else { left.max(AFTER_A_BOOT).min(Duration::from_secs(1 << 20)) };
-    let file = told.source.as_ref().map(|source| (source.sha256, source.path.clone()));
+    let file = order.source.as_ref().map(|source| (source.sha256, source.path.clone()));
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
     let agreed = runtime.block_on(async {
-        let errand = Errand::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
-        barrier::agree(identity, journal, memory, Some(errand)).await
+        let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
+        barrier::negotiate(identity, journal, memory, Some(session)).await
     })?;
     let epoch = match agreed {
-        Agreed::On(epoch) => epoch,
-        Agreed::Not(why) => return Ok(Err(Outcome::GivenUp(why))),
-        Agreed::Left => return Ok(Err(Outcome::Left)),
-        Agreed::Join(_) => return Err(anyhow!("a bug: who was told to restore is to join nothing")),
+        BarrierOutcome::Agreed(epoch) => epoch,
+        BarrierOutcome::Abandoned(why) => return Ok(Err(Outcome::GivenUp(why))),
+        BarrierOutcome::HandedOver => return Ok(Err(Outcome::HandedOver)),
+        BarrierOutcome::Join(_) => return Err(anyhow!("a bug: who was told to restore is to join nothing")),
     };
     // The one that others have begun may be an earlier one than the last that was made ready.
     prepare(&epoch)?;
-    let aside = files::exists(Path::new(paths::DATA))?.then(|| journal::aside("before-restore")).transpose()?;
-    let exchange = match (told.task, &told.source, set_aside) {
-        (Task::Restore { .. }, Some(source), _) => {
-            let Start { token, members, .. } = Start::new_cluster(&identity.cluster, &epoch.token, epoch.lives.keys());
+    let aside = files::exists(Path::new(paths::DATA))?.then(|| journal::archive_path("before-restore")).transpose()?;
+    let exchange = match (order.mode, &order.source, archived) {
+        (BootstrapMode::Restore { .. }, Some(source), _) => {
+            let Start { token, members, .. } =
+                Start::new_cluster(&identity.cluster, &epoch.token, epoch.disk_ids.keys());
             let member = Some(member_id(&own.peer_url(), &token));
-            let (from, revision) = (build::folder(&token), build::revision(epoch.task, source));
+            let (from, revision) = (build::folder(&token), build::revision(epoch.mode, source));
             let data = Some(data::known(&from)?);
-            Exchange { from, aside, token, members, cluster: epoch.cluster_id, member, revision, data }
+            DataSwap { from, aside, token, members, cluster: epoch.cluster_id, member, revision, data }
         }
-        (Task::Rollback { .. }, None, Some(SetAside { path, begun, cluster, member, revision, .. })) => {
+        (BootstrapMode::Rollback { .. }, None, Some(ArchivedData { path, begun, cluster, member, revision, .. })) => {
             let Start { token, members, .. } = begun;
             let data = Some(data::known(&path)?);
-            Exchange { from: path, aside, token, members, cluster, member, revision, data }
+            DataSwap { from: path, aside, token, members, cluster, member, revision, data }
         }
-        (task, ..) => return Err(anyhow!("a bug: told to {task}, without what that takes")),
+        (mode, ..) => return Err(anyhow!("a bug: told to {mode}, without what that takes")),
     };
-    let who: Vec<&str> = epoch.lives.keys().map(recipes::Label::as_str).collect();
-    say(format!("{} are ready: {}, the cluster {:x}", who.join(", "), told.task, exchange.cluster));
+    let who: Vec<&str> = epoch.disk_ids.keys().map(recipes::Label::as_str).collect();
+    say(format!("{} are ready: {}, the cluster {:x}", who.join(", "), order.mode, exchange.cluster));
     Ok(Ok(exchange))
 }
 
 /// Sees to it that what an epoch begins with is there.
-fn prepare(build: Option<&Build>, set_aside: Option<&SetAside>, epoch: &Epoch) -> Result<()> {
-    match (build, set_aside) {
+fn prepare(build: Option<&DataDirBuilder>, archived: Option<&ArchivedData>, epoch: &Epoch) -> Result<()> {
+    match (build, archived) {
         (Some(build), _) => build.make(epoch),
-        (None, Some(set_aside)) => aside::check(set_aside),
+        (None, Some(archived)) => archive::check(archived),
         (None, None) => Err(anyhow!("a bug: neither a snapshot nor data that was set aside")),
     }
 }

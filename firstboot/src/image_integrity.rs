@@ -10,23 +10,23 @@ use recipes::{ImageStamp, Sha256, StampedFile};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::refused;
-use crate::files::{self, Wanted};
+use crate::files::{self, DesiredFile};
+use crate::output::show;
 use crate::paths;
-use crate::say::show;
 
 /// What the disk said of a file when its digest was compared: if all of it is the same, so is the content, unless
 /// somebody with root's rights set out to deceive. Reading 75 MB at every boot would cost more than all the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
+struct InodeState {
     inode: u64,
     size: u64,
     changed: (i64, i64),
 }
 
 /// Each file by its path in the image.
-type Known = BTreeMap<String, (Sha256, Seen)>;
+type Known = BTreeMap<String, (Sha256, InodeState)>;
 
-impl Seen {
+impl InodeState {
     fn at(path: &Path) -> Result<Self> {
         let meta = fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
         // The time of the last change to the inode, since unlike the time of writing it cannot be set at will.
@@ -86,15 +86,15 @@ fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
         )));
     }
     if now != *known {
-        files::Folder::new(paths::STATE, 0o700, files::ROOT).make()?;
-        Wanted::new(paths::VERIFIED, serde_json::to_vec(&now)?).mode(0o600, files::ROOT).write()?;
+        files::DesiredDir::new(paths::STATE, 0o700, files::ROOT).make()?;
+        DesiredFile::new(paths::VERIFIED, serde_json::to_vec(&now)?).mode(0o600, files::ROOT).write()?;
     }
     Ok(now.len())
 }
 
-fn look(file: &StampedFile, known: Option<&(Sha256, Seen)>) -> Result<Seen, String> {
+fn look(file: &StampedFile, known: Option<&(Sha256, InodeState)>) -> Result<InodeState, String> {
     let path = PathBuf::from("/").join(&file.path);
-    let seen = Seen::at(&path).map_err(|error| format!("{error:#}"))?;
+    let seen = InodeState::at(&path).map_err(|error| format!("{error:#}"))?;
     if known.is_some_and(|(digest, before)| *digest == file.sha256 && *before == seen) {
         return Ok(seen);
     }

@@ -15,25 +15,28 @@ const CHUNK: usize = 128 << 10;
 
 /// The end that is written to. It is there only to be read once more, and is never flushed.
 #[derive(Debug)]
-pub(super) struct Spooled {
+pub(super) struct SpoolWriter {
     file: File,
     length: watch::Sender<u64>,
 }
 
 /// The end that is read.
 #[derive(Debug)]
-pub(super) struct Follower {
+pub(super) struct SpoolReader {
     file: File,
     length: watch::Receiver<u64>,
 }
 
 /// Both ends of an empty file.
-pub(super) fn follow(file: &File) -> io::Result<(Spooled, Follower)> {
+pub(super) fn follow(file: &File) -> io::Result<(SpoolWriter, SpoolReader)> {
     let (sender, receiver) = watch::channel(0);
-    Ok((Spooled { file: file.try_clone()?, length: sender }, Follower { file: file.try_clone()?, length: receiver }))
+    Ok((
+        SpoolWriter { file: file.try_clone()?, length: sender },
+        SpoolReader { file: file.try_clone()?, length: receiver },
+    ))
 }
 
-impl Write for Spooled {
+impl Write for SpoolWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.length.send_modify(|length| *length += written as u64);
@@ -45,13 +48,13 @@ impl Write for Spooled {
     }
 }
 
-impl Sink for Spooled {
+impl Sink for SpoolWriter {
     fn finish(self: Box<Self>) -> io::Result<Option<Stored>> {
         Ok(None)
     }
 }
 
-impl Follower {
+impl SpoolReader {
     /// Copies all that comes, until the other end is gone. It waits, so it needs a thread that may.
     pub(super) fn copy(mut self, mut sink: Box<dyn Sink>) -> io::Result<Option<Stored>> {
         let mut chunk = vec![0; CHUNK];
