@@ -1,17 +1,17 @@
-//! The bootstrap barrier's rule, as a pure function: from what this disk remembers and what the others said, what may
-//! be done. All that is safe about the barrier is decided here; `model.rs` enumerates what can happen around it.
+//! The rule of the bootstrap barrier, as a pure function: from the state of this node and the observed states of the others
+//! to the next action. The safety of the barrier depends on this rule alone; `model.rs` enumerates what can happen around it.
 //!
-//! Why it holds. A node becomes ready in an epoch of which it has seen every life itself, and what it sees of a
-//! peer never goes back in time. So of two epochs in which one disk was ready, one is the later in every life, and the
-//! node went from that to this and not back. A cluster is begun by a node whose newest epoch it is, when *all* have
-//! said that they are ready in it; from then on any other follows, but only into an epoch in which its own disk was
-//! ready in its present life, so where it has never voted. Two clusters of different epochs would need a node that
-//! went both ways.
+//! Why the rule is safe. A node becomes ready in an epoch only when it has itself seen every disk id of that epoch, and what
+//! it sees of a peer never goes back in time. So of two epochs in which one disk was ready, one is later for every disk, and
+//! each node went from the earlier to the later and not back. A node begins a cluster in its newest epoch, when *all* have
+//! announced that they are ready in it. From then on every other node follows, but only into an epoch in which its own disk
+//! was ready with its present id, and so has never voted. Two clusters of different epochs would need a node that went both
+//! ways.
 //!
-//! A node that an operator told to restore goes the same way, with etcd stopped and its data kept: the snapshot is part
-//! of the epoch, so only those that were told the same one agree, and nobody's data is replaced before all were told.
-//! Until then it may give up at any time and goes on as what it was. One that is told to return to its earlier cluster
-//! needs no agreement with those that are there already.
+//! A node with an order to restore follows the same rule, with etcd stopped and its data kept. The snapshot is part of the
+//! epoch, so only nodes with the same order agree, and no data is replaced before all nodes have the order. Until then a node
+//! may give up at any time, and continues with its previous data. A node with an order to roll back needs no agreement with
+//! the members that have already returned to that cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,32 +21,32 @@ use super::epoch::Epoch;
 use crate::domain::{BootstrapMode, DiskId, DiskIds};
 use crate::membership::{Announcement, PeerState, Phase};
 
-/// What is known of another member.
+/// The observed state of another member.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct PeerObservation {
-    /// What it said last, if it ever said anything.
+    /// Its last answer, if it ever answered.
     pub(crate) state: Option<PeerState>,
-    /// Whether it said so just now, when it was last asked.
+    /// Whether it answered the last probe.
     pub(crate) fresh: bool,
 }
 
-/// What is known of all other members of the recipe.
+/// The observed states of all other members of the recipe.
 pub(crate) type PeerObservations = BTreeMap<Label, PeerObservation>;
 
-/// What this disk remembers.
+/// The state of this node in the barrier. All of it is in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalState {
-    /// The member this node is.
+    /// The name of this member.
     pub(crate) name: Label,
     /// The members of the recipe that take part, this one among them.
     pub(crate) initial: BTreeSet<Label>,
-    /// Those that do not, by the operator's word.
+    /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The life of this disk.
+    /// The id of this disk.
     pub(crate) disk_id: DiskId,
-    /// The epochs in which it was ready in this life, oldest first.
+    /// The epochs in which this node was ready with this disk id, oldest first.
     pub(crate) epochs: Vec<Epoch>,
-    /// What it is told to begin with.
+    /// What it begins with.
     pub(crate) mode: BootstrapMode,
 }
 
@@ -73,18 +73,18 @@ impl LocalState {
     }
 }
 
-/// What may be done.
+/// The next action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Nothing but ask again.
+    /// Probe again.
     Wait,
-    /// All others were just seen, told the same, in these lives: be ready in their epoch.
+    /// All others answered just now, with the same order and these disk ids: be ready in their epoch.
     BeReady(DiskIds, BootstrapMode),
     /// Start etcd as an initial member of the epoch with this hash.
     Start(Sha256),
-    /// Another cluster lives, or lived when it was last heard of. This node must not start as new.
+    /// Another cluster runs, or did when it was last observed. This node must not start as new.
     Alive,
-    /// This member was told something else, or no longer wants what all had agreed to: go on as before.
+    /// This member has a different order, or withdrew its agreement: continue with the previous data.
     GiveUp(Label),
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
         }
     }
     match memory.epochs.last() {
-        // That they were ready is written on their disks, so it does not matter how long ago they said so.
+        // They wrote to their disks that they are ready, so the age of their answer does not matter.
         Some(epoch) if all_ready => Action::Start(epoch.id),
         _ if memory.epochs.iter().any(|epoch| epoch.disk_ids == disk_ids) => Action::Wait,
         _ if all_fresh => Action::BeReady(disk_ids, mode),
@@ -119,12 +119,12 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
     }
 }
 
-/// Whether who said this is where this node was told to return to.
+/// Whether a member with this state runs in the cluster to which this node is ordered to return.
 fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
     matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// What follows from it that etcd runs somewhere, or that another was told something else; none, if nothing does.
+/// The action where etcd runs on another member, or where another member has a different order; none where neither is so.
 fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
     let living: BTreeSet<u64> = views
         .values()
@@ -143,7 +143,7 @@ fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Op
     if let (BootstrapMode::Restore { .. }, [epoch]) = (memory.mode, own.as_slice()) {
         return Some(Action::Start(epoch.id));
     }
-    // Nobody is left out unasked.
+    // Even an excluded member must have been probed.
     if memory.without.iter().any(|name| !views.contains_key(name)) {
         return Some(Action::Wait);
     }

@@ -1,22 +1,22 @@
-//! What initial members agree on: the lives of all their disks, together one epoch.
+//! An epoch: the disk ids of all initial members and what they begin with. The members agree on one epoch.
 
 use recipes::{ClusterDocument, Sha256};
 
 use crate::domain::{BootstrapMode, DiskIds, cluster_id};
 
-/// How many hexadecimal digits of an epoch stand in the token: 64 bits, so that no two clusters ever share one.
+/// How many hexadecimal digits of the epoch's hash the token has: 64 bits, so that no two clusters share a token.
 const IN_TOKEN: usize = 16;
-/// How many of a snapshot's digest stand before it, for the reader: the epoch is a hash of the whole of it.
+/// How many digits of the snapshot's digest come before them, for the reader. The hash covers the whole digest.
 const SNAPSHOT_IN_TOKEN: usize = 8;
 
-/// One agreement: these disks, in these lives, may become one cluster.
+/// One agreement: these disks may become one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Epoch {
-    /// The hash of all lives.
+    /// The hash of all disk ids and of what the members begin with.
     pub(crate) id: Sha256,
-    /// What it is the hash of.
+    /// The disk ids.
     pub(crate) disk_ids: DiskIds,
-    /// What these begin with; part of the hash.
+    /// What the members begin with.
     pub(crate) mode: BootstrapMode,
     /// etcd's `initial-cluster-token` for it. No other epoch has the same.
     pub(crate) token: String,
@@ -25,7 +25,7 @@ pub(crate) struct Epoch {
 }
 
 impl Epoch {
-    /// The epoch of these lives in this cluster.
+    /// The epoch of these disk ids in this cluster.
     pub(crate) fn new(cluster: &ClusterDocument, disk_ids: DiskIds, mode: BootstrapMode) -> Self {
         let mut parts: Vec<String> = disk_ids.iter().map(|(name, disk_id)| format!("{name} {disk_id}\n")).collect();
         match mode {

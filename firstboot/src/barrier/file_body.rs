@@ -1,4 +1,4 @@
-//! The snapshot on its way to a member that has none: a file as the body of an answer, from a place in it on.
+//! A file as the body of an HTTP response, from an offset to its end: so a member serves the snapshot.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -10,10 +10,10 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use crate::files;
 
-/// What is read at a time. It comes from the page cache, since it has just been verified.
+/// The bytes of one read. They come from the page cache, since the snapshot has just been verified.
 const CHUNK: usize = 256 << 10;
 
-/// The rest of a file.
+/// A file from an offset to its end.
 #[derive(Debug)]
 pub(crate) struct FileRange {
     file: File,
@@ -21,7 +21,7 @@ pub(crate) struct FileRange {
 }
 
 impl FileRange {
-    /// Of the file at a path; none where it has no such place.
+    /// Opens the file at a path; none where the offset is behind its end.
     pub(crate) fn of(path: &Path, from: u64) -> io::Result<Option<Self>> {
         let mut file = files::open(path)?;
         let length = file.metadata()?.len();
@@ -52,7 +52,7 @@ impl Body for FileRange {
     }
 }
 
-/// The place that a range asks for: `bytes=N-` only, which is all that is ever asked here.
+/// The offset in a Range header. Members send `bytes=N-` only.
 pub(crate) fn place(range: &str) -> Option<u64> {
     range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What the barrier takes from the journal.
+//! The state of this node in the barrier, from the state of the node.
 
 use recipes::{ClusterDocument, Label};
 
@@ -8,7 +8,7 @@ use crate::domain::{BootstrapMode, DiskId, DiskIds};
 use crate::journal::{NodeState, RestoreOrder};
 
 impl LocalState {
-    /// What a node remembers that was told to restore.
+    /// For a node with an order to restore or to roll back.
     pub(crate) fn of_order(state: &NodeState, cluster: &ClusterDocument, name: &Label, order: &RestoreOrder) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
         let epoch = |(disk_ids, mode): &(DiskIds, BootstrapMode)| Epoch::new(cluster, disk_ids.clone(), *mode);
@@ -22,7 +22,7 @@ impl LocalState {
         }
     }
 
-    /// What a node remembers that begins or joins a cluster with an empty disk.
+    /// For a node that begins or joins a cluster with an empty disk.
     pub(crate) fn of_new(state: &NodeState, cluster: &ClusterDocument, name: &Label, disk_id: DiskId) -> Self {
         let names = cluster.members.iter().map(|member| member.name.clone());
         let epochs: &[DiskIds] = if state.disk_id == Some(disk_id) { &state.ready } else { &[] };

@@ -1,8 +1,8 @@
 //! The bootstrap barrier: no cluster is ever bootstrapped twice. A node with an empty disk does not decide alone that
-//! its cluster is new; it waits until all initial members are there, empty, and agree.
+//! its cluster is new: it waits until all initial members are reachable and empty, and agree.
 //!
-//! `journal` says from its lines and the volume whether anything has begun; `listen` and `membership::peer_client` carry
-//! the protocol; `decide` is the rule, and `model` its proof.
+//! `journal` says by its events and the volume whether a cluster has begun. `server` and `membership::peer_client` speak the
+//! protocol. `decide` is the rule, and `model` is its proof.
 
 mod decide;
 mod epoch;
@@ -43,13 +43,13 @@ use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
 use server::{ChangeNotifier, Listener};
 
-/// Between two questions to one member, unless there is news.
+/// The pause between two probes of one member, unless one of the two has changed its state.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Returns when etcd may start, with what it is to begin as. It waits for as long as that takes.
+/// Waits until etcd may start, without a limit, and returns its start parameters.
 ///
 /// # Errors
-/// Refused where there is data that is not known.
+/// Refused where the data directory holds data that the journal does not know.
 pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let state = NodeState::of(journal);
     if state.intent == MembershipIntent::Rejoining {
@@ -90,10 +90,10 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
     begin_or_join(identity, journal, disk_id)
 }
 
-/// Where this node stands. An etcd that was let go in this boot and is not on the member's data is stopped.
+/// Classifies the disk. Stops an etcd that was started in this boot and does not use the member's data.
 fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
-    // What runs was judged when it started, and its data cannot be judged while it writes.
+    // The guard judged the data of a running etcd when it started. While etcd writes, its data cannot be judged.
     if release::runs()? && data::is_in_place(&expected)? {
         let start = state.begun.clone().context("a bug: etcd's data is known, and it was never to begin")?;
         return Ok(DiskState::Existing { start, begun: None });
@@ -110,17 +110,17 @@ fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     judge()
 }
 
-/// The way of a node without data: it begins a cluster with all others, or joins the one that lives.
+/// A node without data begins a cluster with all others, or joins the running one.
 fn begin_or_join(identity: &Identity, journal: &mut Journal, disk_id: Option<DiskId>) -> Result<Start> {
     let disk_id = match disk_id {
-        // Whoever began it may have been killed before the mark was on the disk.
+        // An earlier run may have been killed before it wrote the disk id file.
         Some(disk_id) => journal::write_disk_id(disk_id).map(|()| disk_id)?,
         None => init_disk_id(journal)?,
     };
     let memory = LocalState::of_new(&NodeState::of(journal), &identity.cluster, &identity.node.name, disk_id);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let agreed = runtime.block_on(negotiate(identity, journal, memory, None))?;
-    // With it the port is closed, and every connection to it: etcd needs it.
+    // This closes the peer port and all its connections: etcd needs the port.
     drop(runtime);
     match agreed {
         BarrierOutcome::Join(start) => Ok(start),
@@ -146,7 +146,7 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
     Ok(disk_id)
 }
 
-/// Writes down as what etcd begins.
+/// Writes to the journal how etcd begins.
 fn begin(identity: &Identity, journal: &mut Journal, epoch: &Epoch) -> Result<Start> {
     let start = Start::new_cluster(&identity.cluster, &epoch.token, epoch.disk_ids.keys());
     let count = start.members.len();
@@ -156,8 +156,8 @@ fn begin(identity: &Identity, journal: &mut Journal, epoch: &Epoch) -> Result<St
     Ok(start)
 }
 
-/// Asks, decides, writes down, says so; again and again until it is clear what etcd may begin with. Who was told
-/// something has an errand beside.
+/// Probes the others, decides, writes the decision to the journal and announces it, until it is clear what etcd begins
+/// with. `session` carries out an order to restore.
 pub(crate) async fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
@@ -206,7 +206,7 @@ pub(crate) async fn negotiate(
                 {
                     return Ok(BarrierOutcome::Abandoned(why));
                 }
-                // First on the disk, then told: who was ready stays ready.
+                // First to the disk, then to the others: a node that was ready stays ready.
                 journal.add(Event::Ready { disk_ids, mode })?;
                 memory.epochs.push(epoch);
                 listener.say(protocol::write(&cluster.name, cluster.etcd.version, &memory.announcement()));
@@ -214,7 +214,7 @@ pub(crate) async fn negotiate(
             Action::Start(id) => {
                 let epoch = memory.epochs.iter().find(|epoch| epoch.id == id).cloned();
                 let epoch = epoch.with_context(|| format!("a bug: never ready in the epoch {id}"))?;
-                // Whoever has not heard yet would wait for etcd's answer instead. It costs them time, no more.
+                // A member that does not know yet would wait for etcd's answer instead, which costs it time only.
                 let others = cluster.members.iter().filter(|member| memory.others().any(|name| *name == member.name));
                 listener.wait_until_acked(&others.map(|member| member.address.into()).collect(), PAUSE).await;
                 return Ok(BarrierOutcome::Agreed(epoch));
@@ -238,16 +238,16 @@ pub(crate) async fn negotiate(
     }
 }
 
-/// What the others answer, as it comes.
+/// The answers of the others, in the order in which they arrive.
 #[derive(Debug)]
 struct Answers {
     answers: mpsc::Receiver<(Label, ProbeResult)>,
-    /// They are asked for as long as somebody listens here.
+    /// The tasks that probe them. They end when this is dropped.
     _asking: JoinSet<()>,
 }
 
 impl Answers {
-    /// Waits for an answer, and takes in all that are there.
+    /// Waits for an answer, and records all that have arrived.
     async fn hear(&mut self, tracker: &mut PeerTracker) {
         let mut next = self.answers.recv().await;
         while let Some((name, heard)) = next {
@@ -257,7 +257,7 @@ impl Answers {
     }
 }
 
-/// Asks all others, each in its own time: one that does not answer holds up nobody.
+/// Probes all others, each by its own task, so that a member that does not answer delays no other.
 fn ask_all(peer_client: &PeerClient, identity: &Identity, listener: &Listener) -> Answers {
     let mut asking = JoinSet::new();
     let (send, answers) = mpsc::channel(1);
@@ -267,7 +267,7 @@ fn ask_all(peer_client: &PeerClient, identity: &Identity, listener: &Listener) -
     Answers { answers, _asking: asking }
 }
 
-/// Asks one member again and again: after a pause, or at once when it may have something new to say or to hear.
+/// Probes one member repeatedly: after a pause, or at once when either side has changed its state.
 async fn keep_asking(
     peer_client: PeerClient,
     member: Member,
@@ -285,7 +285,7 @@ async fn keep_asking(
             return;
         }
         let rung = notifier.wait_for(|notifier| notifier.answers > answers || notifier.news > news);
-        // The time is over, or it was rung: both say the same.
+        // After the pause, or after a notification.
         let _ = tokio::time::timeout(PAUSE, rung).await;
     }
 }

@@ -1,5 +1,5 @@
-//! What a node does at the barrier that an operator told to restore: it makes ready what it will begin with before it
-//! says that it is ready, it hands the snapshot to those that have none, and it may be called off.
+//! What a node with an order to restore does at the barrier besides: it prepares its new data before it announces that it is
+//! ready, it serves the snapshot to members that do not have it, and the operator may cancel it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,26 +13,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::epoch::Epoch;
 use crate::domain::Start;
 
-/// What came of a barrier.
+/// How a barrier ends.
 #[derive(Debug)]
 pub(crate) enum BarrierOutcome {
-    /// A cluster lives, and etcd may join it as this.
+    /// A cluster runs, and etcd joins it with these parameters.
     Join(Start),
     /// All are ready in this epoch.
     Agreed(Epoch),
-    /// Nothing, and why: what was before goes on.
+    /// The members did not agree, for this reason. The node continues with its previous data.
     Abandoned(anyhow::Error),
-    /// The terminal is gone; another process shall go on.
+    /// The terminal is gone; firstboot.service continues.
     HandedOver,
 }
 
-/// Makes ready what an epoch begins with.
+/// Prepares the data that an epoch begins with.
 pub(crate) type Prepare = Arc<dyn Fn(&Epoch) -> Result<()> + Send + Sync>;
 
-/// What is to be done at the barrier beside agreeing.
+/// A restore in progress.
 pub(crate) struct RestoreSession {
     prepare: Prepare,
-    /// The snapshot, for those that ask for it.
+    /// The snapshot, for members that request it.
     pub(crate) file: Option<(Sha256, PathBuf)>,
     until: Instant,
     signals: Option<Signals>,
@@ -44,24 +44,24 @@ impl fmt::Debug for RestoreSession {
     }
 }
 
-/// What a person at a terminal can do.
+/// The signals of a terminal.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
-/// Why it goes no further.
+/// Why a restore is cancelled.
 #[derive(Debug)]
 pub(crate) enum Cancellation {
     /// The terminal is gone.
     HandOver,
-    /// By the operator, or since it took too long.
+    /// The operator interrupted it, or the deadline passed.
     GiveUp(String),
 }
 
 impl RestoreSession {
-    /// To be given up after `patience`, and by ^C where somebody sits `at_terminal`. It needs a runtime.
+    /// The session is cancelled after `patience`, and by ^C where it runs `at_terminal`. Needs a runtime.
     pub(crate) fn new(
         prepare: Prepare,
         file: Option<(Sha256, PathBuf)>,
@@ -81,13 +81,13 @@ impl RestoreSession {
         Ok(Self { prepare, file, until: Instant::now() + patience, signals })
     }
 
-    /// Makes ready. The others are answered meanwhile.
+    /// Prepares the data. The server answers the others meanwhile.
     pub(crate) async fn prepare(&self, epoch: &Epoch) -> Result<()> {
         let (prepare, epoch) = (self.prepare.clone(), epoch.clone());
         tokio::task::spawn_blocking(move || prepare(&epoch)).await.context("a bug: making ready was cut short")?
     }
 
-    /// Returns when somebody has had enough.
+    /// Resolves when the restore is cancelled or times out.
     pub(crate) async fn cancelled(&mut self) -> Cancellation {
         let by = |what: &str| Cancellation::GiveUp(format!("given up by {what}"));
         let too_late = tokio::time::sleep_until(self.until.into());

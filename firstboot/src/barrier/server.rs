@@ -1,4 +1,4 @@
-//! The side that is asked: answers on the node's own peer port, for as long as etcd is not there.
+//! The server of the barrier: answers on the node's peer port until etcd needs it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -30,34 +30,34 @@ use crate::exit::not_ready;
 use crate::membership::protocol;
 use crate::paths::PEER_PORT;
 
-/// For how long a handshake may take: a peer that asks gives up after that time, too (`ask`).
+/// How long a TLS handshake may take: a peer gives up after the same time (`membership::peer_client`).
 const HANDSHAKE: Duration = Duration::from_millis(1500);
-/// For how long a peer may take to say what it wants.
+/// How long a peer may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many peers may be connected at a time: each needs one connection or two.
+/// How many peers may be connected at a time. Each needs one or two connections.
 const PEERS: usize = 64;
 
-/// What is answered, and what is known of those who asked.
+/// The present answer, and which peers have received it.
 #[derive(Debug)]
 struct ServerState {
     answer: Mutex<Bytes>,
-    /// A file that is handed out, by its digest.
+    /// A file that the server offers by its digest.
     file: Mutex<Option<(Sha256, PathBuf)>>,
     notifier: watch::Sender<ChangeNotifier>,
 }
 
-/// Rung at whatever makes it worth while to ask again before it is time.
+/// Changes whenever a probe before the end of the pause is useful.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct ChangeNotifier {
     /// How often the answer has changed.
     pub(crate) answers: u64,
-    /// How often a peer asked that had something new to say itself.
+    /// How often a peer with news of its own has asked.
     pub(crate) news: u64,
-    /// Who has had the answer as it is now.
+    /// The peers that have received the present answer.
     acked_by: BTreeSet<IpAddr>,
 }
 
-/// An open listener. It, and every connection it took, is closed when this is dropped and its runtime with it.
+/// An open listener. It closes, with all its connections, when it and its runtime are dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
     state: Arc<ServerState>,
@@ -65,7 +65,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Opens the port and answers from now on.
+    /// Opens the port and begins to answer.
     pub(crate) async fn open(address: Ipv4Addr, tls: Arc<rustls::ServerConfig>, first: Vec<u8>) -> Result<Self> {
         let address = SocketAddrV4::new(address, PEER_PORT);
         let socket = TcpListener::bind(address).await.map_err(|error| {
@@ -77,7 +77,7 @@ impl Listener {
         Ok(Self { state, task })
     }
 
-    /// What is answered from now on. It must be on the disk before.
+    /// Sets the answer. What it says must be on the disk before.
     pub(crate) fn say(&self, words: Vec<u8>) {
         *self.state.answer.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
         self.state.notifier.send_modify(|notifier| {
@@ -86,17 +86,17 @@ impl Listener {
         });
     }
 
-    /// Hands a file out from now on to whoever names its digest.
+    /// Offers a file to every peer that names its digest.
     pub(crate) fn offer(&self, digest: Sha256, path: PathBuf) {
         *self.state.file.lock().unwrap_or_else(PoisonError::into_inner) = Some((digest, path));
     }
 
-    /// The bell, for one who waits.
+    /// Notifies of changes.
     pub(crate) fn notifier(&self) -> watch::Receiver<ChangeNotifier> {
         self.state.notifier.subscribe()
     }
 
-    /// Returns when all of these have had the answer as it is now, or when that takes too long.
+    /// Waits until all of these have received the present answer, at most for `patience`.
     pub(crate) async fn wait_until_acked(&self, all: &BTreeSet<IpAddr>, patience: Duration) {
         let mut notifier = self.notifier();
         let acked = notifier.wait_for(|notifier| notifier.acked_by.is_superset(all));
@@ -110,7 +110,7 @@ impl Drop for Listener {
     }
 }
 
-/// Takes every connection at once: what waited in the kernel's queue would hold up the peers behind it.
+/// Accepts every connection at once: one that waited in the kernel's queue would delay the peers behind it.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
     let (unproven, peers) = (Unproven::default(), Arc::new(Semaphore::new(PEERS)));
     loop {
@@ -133,8 +133,8 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
     }
 }
 
-/// Serves one peer. Who breaks the connection off or shows no certificate of the cluster's does not come here, and gets no
-/// word in the log: a port scanner would fill it.
+/// Serves one peer. A client that breaks the connection off, or has no certificate of the cluster, does not get here. The log
+/// does not mention such clients: a port scanner would fill it.
 async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
         let response = respond(&request, from, state);

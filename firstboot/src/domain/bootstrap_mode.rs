@@ -1,26 +1,26 @@
-//! What a node is told to begin with: its own initiative is to begin as new; an operator may tell it another.
+//! What a node begins with: a new cluster by default, or what an operator orders.
 
 use std::fmt;
 
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-/// What a node is told to begin with.
+/// What a node begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BootstrapMode {
-    /// Nothing: its disk is empty, and so is the cluster that it begins.
+    /// An empty disk, and a new and empty cluster.
     #[default]
     New,
     /// A snapshot.
     Restore {
         /// The digest of the whole file.
         snapshot: Sha256,
-        /// The newest revision that was seen in the cluster before; none where the restored one shall go on from the
-        /// snapshot's own.
+        /// The newest revision that any member of the cluster reported before; none where the cluster continues from the
+        /// snapshot's own revision.
         seen: Option<u64>,
     },
-    /// The data of the cluster that was there before a restore.
+    /// The data of the cluster before the last restore.
     Rollback {
         /// Its id.
         cluster: u64,
@@ -28,12 +28,13 @@ pub(crate) enum BootstrapMode {
 }
 
 impl BootstrapMode {
-    /// Whether it is the one that nobody has to tell.
+    /// Whether it is the default, which needs no order.
     pub(crate) fn is_new(&self) -> bool {
         *self == Self::New
     }
 
-    /// What two nodes together are told, if they are told the same: none may go back behind what the other has seen.
+    /// The mode of two nodes together, if their orders agree. The result has the newer of the two revisions, so that neither
+    /// node goes back behind what the other has seen.
     pub(crate) fn with(self, other: Self) -> Option<Self> {
         match (self, other) {
             (Self::Restore { snapshot, seen }, Self::Restore { snapshot: second, seen: theirs }) => {
@@ -58,7 +59,7 @@ impl fmt::Display for BootstrapMode {
     }
 }
 
-/// As much of a digest as a person compares.
+/// The beginning of a digest, as long as a person compares.
 pub(crate) fn short(digest: &Sha256) -> String {
     digest.to_string()[..16].to_owned()
 }

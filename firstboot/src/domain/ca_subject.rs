@@ -1,10 +1,10 @@
-//! The name of a CA: that is all that a TLS server tells of whom it trusts.
+//! The subject of a CA. A TLS server names the CAs that it trusts by their subjects only.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-/// A CA's name: its subject, DER; in base64 where it is written down.
+/// A CA's subject in DER. The journal has it in base64.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub(crate) struct CaSubject(Vec<u8>);

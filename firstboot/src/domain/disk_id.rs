@@ -9,7 +9,8 @@ use recipes::Label;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-/// One life of a disk: drawn when firstboot finds it empty, written down before anybody is told, lost with the disk.
+/// The id of a disk: firstboot draws it when it finds the disk empty, and writes it to the journal before it tells any
+/// other member. It is lost with the disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct DiskId(u128);
@@ -64,7 +65,7 @@ impl From<DiskId> for String {
     }
 }
 
-/// The initial members of a cluster to be, each with the life of its disk.
+/// The initial members of a new cluster, each with the id of its disk.
 pub(crate) type DiskIds = BTreeMap<Label, DiskId>;
 
 #[cfg(test)]

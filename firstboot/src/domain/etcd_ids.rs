@@ -1,5 +1,5 @@
-//! The ids that etcd will give a new cluster and its members: they follow from peer URLs and token alone, so that a
-//! cluster can be told by its id before it exists. Source: etcd's server/etcdserver/api/membership (member.go,
+//! The ids that etcd gives a new cluster and its members. They follow from peer URLs and token alone, so firstboot knows
+//! the id of a cluster before the cluster exists. Source: etcd's server/etcdserver/api/membership (member.go,
 //! cluster.go), the same from v3.4 to v3.7.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};

@@ -26,8 +26,8 @@ impl Start {
         Self { state: "new", token: token.to_owned(), members }
     }
 
-    /// The same for a member that has its log, which is all that etcd goes by then. Should the log be gone, etcd is to join a
-    /// cluster in which it knows nobody to ask, and so ends: "cannot fetch cluster info from peer urls"
+    /// The same for a member that has its log: etcd then ignores these settings. If the log is lost, etcd must join a cluster
+    /// whose members it does not know, and so it ends: "cannot fetch cluster info from peer urls"
     /// (server/etcdserver/bootstrap.go, bootstrapExistingClusterNoWAL; the same from 3.4 to 3.7).
     pub(crate) fn used_up(&self, own: &Member) -> Self {
         Self { state: "existing", token: self.token.clone(), members: vec![(own.name.to_string(), own.peer_url())] }

@@ -1,8 +1,8 @@
-//! Is there a second machine with this node's address? Asked by ARP, as RFC 5227 has it. A machine that has the address
-//! answers, whatever runs on it, and its answer has its hardware address, by which an operator finds it.
+//! Probes by ARP (RFC 5227) for a second machine with this node's address. Such a machine answers, whatever runs on it, and
+//! its answer has its hardware address, by which an operator finds it.
 //!
-//! A copy of this machine may have its hardware address, too. That one is heard because it is asked to answer everybody.
-//! It is a doubt and no proof: a network that answers in its machines' stead might say the same.
+//! A copy of this machine may also have its hardware address. firstboot receives its answer because it asks for a broadcast.
+//! Such an answer is a suspicion and not a proof: a network that answers for its machines might send the same.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -18,16 +18,16 @@ use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 use crate::machine;
 
-/// How often it is asked: a packet may be lost.
+/// How often the probe is sent: a packet may be lost.
 const TIMES: u32 = 3;
-/// For how long an answer is waited for each time. A neighbour answers in well under a millisecond, a switch that has
-/// to learn first in some.
+/// How long firstboot waits for an answer to each probe. A neighbour answers in well under a millisecond; behind a switch that
+/// must learn the port first it takes some milliseconds.
 const PATIENCE: Duration = Duration::from_millis(40);
 
-/// For how long an answer holds.
+/// How long an answer is valid.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// The question, which is asked on in the background.
+/// A probe that runs in the background.
 #[derive(Debug)]
 pub(crate) struct DuplicateProbe {
     address: Ipv4Addr,
@@ -35,22 +35,22 @@ pub(crate) struct DuplicateProbe {
     heard: mpsc::Receiver<ArpEvent>,
 }
 
-/// Why there may be a second machine, if so.
+/// Why there may be a second machine; none where nothing indicates one.
 pub(crate) type SuspectedDuplicate = Option<String>;
 
-/// What comes of it meanwhile.
+/// What the probe reports.
 #[derive(Debug)]
 enum ArpEvent {
-    /// Nothing, on the first packets.
+    /// No one answered the packets sent so far.
     NoReplyYet,
-    /// All there is to know.
+    /// The result.
     Answer(Result<SuspectedDuplicate>),
 }
 
-/// Begins to ask whether another machine has this address.
+/// Begins to probe whether another machine has this address.
 pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
     let (send, heard) = mpsc::channel();
-    // Nobody listens any more where this node was refused for another reason.
+    // The receiver is gone where firstboot refused this node for another reason.
     thread::spawn(move || {
         let answer = check(address, || drop(send.send(ArpEvent::NoReplyYet)));
         send.send(ArpEvent::Answer(answer))
@@ -59,7 +59,7 @@ pub(crate) fn ask(address: Ipv4Addr) -> DuplicateProbe {
 }
 
 impl DuplicateProbe {
-    /// Gives a neighbour that the first packets reach the time to answer. Gives the doubt that they leave.
+    /// Waits for an answer to the first packets. Returns the suspicion that they leave.
     ///
     /// # Errors
     /// Refused where another machine has the address.
@@ -70,7 +70,7 @@ impl DuplicateProbe {
         }
     }
 
-    /// And those that the first did not reach.
+    /// Waits for an answer to all packets.
     ///
     /// # Errors
     /// Refused where another machine has the address.
@@ -79,13 +79,13 @@ impl DuplicateProbe {
             match self.heard.recv() {
                 Ok(ArpEvent::Answer(answer)) => return answer,
                 Ok(ArpEvent::NoReplyYet) => {}
-                // The answer was taken before, with its doubt.
+                // An earlier call received the answer.
                 Err(_) => return Ok(None),
             }
         }
     }
 
-    /// The same of now: asks anew what was asked long ago.
+    /// The same; probes again if the answer is no longer valid.
     ///
     /// # Errors
     /// Refused where another machine has the address.
@@ -97,8 +97,8 @@ impl DuplicateProbe {
     }
 }
 
-/// Refuses where another machine has this address: it is, or was given the place of, this node. Which of the two is
-/// the right one only an operator knows, so neither trying again nor the other's end lets this one go on by itself.
+/// Refuses where another machine has this address. Only an operator knows which of the two is the right one, so firstboot does
+/// not continue by itself, not even when the other machine disappears.
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),
@@ -110,7 +110,7 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
             "another machine with this node's address {address} has its hardware address {mac}, too, as a copy of this \
              machine would. Switch the wrong one off"
         ))),
-        // An odd network card must not keep a member down; the other members' word comes on top of this.
+        // A failure of ARP must not keep a member down. The check with the other members follows.
         Err(error) => {
             eprintln!("firstboot: whether another machine has {address} cannot be told: {error:#}");
             Ok(None)
@@ -118,17 +118,17 @@ fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplica
     }
 }
 
-/// Who else has this node's address.
+/// The other owner of this node's address.
 enum AddressOwner {
-    /// Nobody.
+    /// No one.
     None,
     /// A machine with this hardware address.
     OtherMac(Mac),
-    /// One with the hardware address of this.
+    /// A machine with this machine's hardware address.
     SameMac(Mac),
 }
 
-/// Asks. After each time that nobody answered it says so.
+/// Sends the probes. Calls `on_silence` after each one that no one answered.
 fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<AddressOwner> {
     let Some(link) = link_of(address)? else { return Ok(AddressOwner::None) };
     let Some(own) = link.addr() else { return Ok(AddressOwner::None) };
@@ -144,7 +144,7 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
         }
         let end = Instant::now() + PATIENCE;
         for _ in 0..PACKETS {
-            // What arrived while this process had to wait for its turn is read, too.
+            // A packet that arrived while this process was not scheduled counts as well.
             let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             socket.set_read_timeout(Some(left))?;
             let mut packet = [0; 64];

@@ -1,4 +1,5 @@
-//! Does a copy of this machine, with its hardware address, start at this moment? Each hears the other ask.
+//! Detects a copy of this machine, with the same hardware address, that starts at the same moment: each receives the other's
+//! probe.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -10,7 +11,7 @@ use super::packet::{self, Address, ArpMessage, broadcast_reply_probe};
 use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 
-/// A question that is asked again and again, and an ear for others who ask it.
+/// Sends a probe repeatedly and listens for the same probe from another machine.
 #[derive(Debug)]
 pub(crate) struct ConflictMonitor {
     address: Ipv4Addr,
@@ -20,7 +21,7 @@ pub(crate) struct ConflictMonitor {
 }
 
 impl ConflictMonitor {
-    /// From now on whatever arrives is kept until it is looked at. `None` where this machine does not have the address.
+    /// Opens the socket: the kernel keeps the packets until `look` reads them. `None` where this machine does not have the address.
     pub(crate) fn begin(address: Ipv4Addr) -> Result<Option<Self>> {
         let Some(link) = link_of(address)? else { return Ok(None) };
         let Some(own) = link.addr() else { return Ok(None) };
@@ -29,10 +30,10 @@ impl ConflictMonitor {
         Ok(Some(Self { address, socket, question: broadcast_reply_probe(own, address, mark), mark }))
     }
 
-    /// Asks, and hears whether somebody else does. A copy that is asked while it is not there yet hears the next one.
+    /// Sends a probe and reads whether another machine sent one. A copy that starts later receives the next probe.
     ///
     /// # Errors
-    /// Refused, where one does: who of the two is the right one only an operator knows.
+    /// Refused where another machine did: only an operator knows which of the two is the right one.
     pub(crate) fn look(&mut self) -> Result<()> {
         self.socket.send(&self.question).context("cannot ask by ARP")?;
         for _ in 0..PACKETS {

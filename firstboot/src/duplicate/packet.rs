@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 /// A hardware address.
 pub(super) type Address = [u8; 6];
 
-/// All machines of a network.
+/// The broadcast address.
 const EVERYBODY: Address = [0xff; 6];
 
 const LENGTH: usize = 14 + 28;
@@ -13,13 +13,13 @@ const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: [u8; 2] = [0, 1];
 const REPLY: [u8; 2] = [0, 2];
 
-/// Who has this address? On behalf of nobody (sender 0.0.0.0, RFC 5227), so that no neighbour learns anything from it.
+/// An ARP probe (RFC 5227): its sender is 0.0.0.0, so that no neighbour changes its ARP cache.
 pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
     request(own, own, [0; 6], address)
 }
 
-/// The same, to be answered to everybody: an answer to this card alone would not leave a machine that has its hardware
-/// address, too. `mark` stands where nobody looks, and tells this question from that machine's own.
+/// A probe that asks for a broadcast reply: a machine with the same hardware address would not send a unicast reply out.
+/// `mark` is in a field that receivers ignore, and tells this probe from that machine's.
 pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
     request(own, EVERYBODY, mark, address)
 }
@@ -32,18 +32,18 @@ fn request(from: Address, answer_to: Address, target: Address, address: Ipv4Addr
     parts.concat()
 }
 
-/// What a packet has to say.
+/// The meaning of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ArpMessage {
-    /// Somebody asks on behalf of nobody, with this mark.
+    /// A probe with this mark.
     Probe(Address),
-    /// This card has the address, said to everybody.
+    /// A broadcast reply: this card has the address.
     BroadcastReply(Address),
-    /// This card has the address, said in another way.
+    /// Another packet that says that this card has the address.
     Reply(Address),
 }
 
-/// What a packet has to say about an address, if anything.
+/// What a packet says about an address; none where it says nothing.
 pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();

@@ -13,10 +13,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::packet;
 use crate::machine;
 
-/// How many packets are looked at each time: more is a storm, in which nothing can be told.
+/// How many packets are read after each probe. More packets are a broadcast storm, in which no result is possible.
 pub(super) const PACKETS: u32 = 1000;
 
-/// A mark that no other question has.
+/// A random mark that no other probe has.
 pub(super) fn draw() -> Result<packet::Address> {
     let mut mark = [0; 6];
     SystemRandom::new().fill(&mut mark).map_err(|_| anyhow!("the system gives no random numbers"))?;
@@ -34,7 +34,7 @@ pub(super) fn link_of(address: Ipv4Addr) -> Result<Option<LinkAddr>> {
     Ok(machine::links()?.into_iter().find(|(name, _)| *name == interface).map(|(_, link)| link))
 }
 
-/// A socket that sends whole packets on this interface and hears its ARP, without what it sends itself.
+/// A socket that sends whole packets on this interface and receives its ARP packets, without those that it sends itself.
 pub(super) fn open(link: &LinkAddr) -> io::Result<Socket> {
     let protocol = u16::try_from(ETH_P_ARP).unwrap_or_default().to_be();
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;

@@ -1,4 +1,4 @@
-//! Where etcd's data goes that etcd does not use any more: firstboot never deletes it.
+//! Keeps data that etcd no longer uses: firstboot moves it and never deletes it.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use crate::files::{self, DesiredDir, ROOT};
 use crate::output::say;
 use crate::paths;
 
-/// Where data of this kind goes now.
+/// The path for data that is archived now; `kind` says why.
 pub(crate) fn archive_path(kind: &str) -> Result<PathBuf> {
     let now = OffsetDateTime::now_utc().format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
     Ok(Path::new(paths::ASIDE).join(format!("{kind}-{now}")))
 }
 
-/// Puts the data directory aside, if there is one; etcd must be down. It is never deleted.
+/// Moves the data directory to the archive, if it exists. etcd must be stopped.
 pub(crate) fn archive_data(what: &str, journal: &mut Journal) -> Result<()> {
     let data = Path::new(paths::DATA);
     if !files::exists(data)? {

@@ -1,4 +1,4 @@
-//! The mark on etcd's volume: whether it is the volume that was there before.
+//! The file with the disk id on etcd's volume. By it firstboot recognises the volume.
 
 use std::path::Path;
 
@@ -8,21 +8,21 @@ use crate::domain::DiskId;
 use crate::files::{self, DesiredFile, Kind, ROOT};
 use crate::paths;
 
-/// Whether the volume is the one of the journal's life.
+/// How the file compares with the journal's disk id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DiskIdFile {
-    /// It is.
+    /// It holds the same id.
     Matches,
-    /// It was marked in another life.
+    /// It holds another id.
     Differs,
-    /// It bears no mark.
+    /// It does not exist.
     Missing,
 }
 
-/// Whose life the volume is marked with.
+/// Compares the file on the volume with this disk id.
 pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     let path = Path::new(paths::LIFE);
-    // Earlier versions kept the mark where etcd could write. Only root's is one.
+    // Earlier versions kept the file where etcd could write. Only a file of root's counts.
     let ours = files::look(path)?.filter(|there| there.kind == Kind::File && there.owner == ROOT && there.links == 1);
     let mark = if ours.is_some() { files::read_if_there(path)? } else { None };
     Ok(match mark {
@@ -34,7 +34,7 @@ pub(crate) fn disk_id_file(disk_id: Option<DiskId>) -> Result<DiskIdFile> {
     })
 }
 
-/// Marks the volume with a life, unless it bears that mark.
+/// Writes the file, unless it holds this id already.
 pub(crate) fn write_disk_id(disk_id: DiskId) -> Result<()> {
     let mark = DesiredFile::new(paths::LIFE, format!("{disk_id}\n"));
     if disk_id_file(Some(disk_id))? == DiskIdFile::Matches && mark.is_current()? { Ok(()) } else { mark.write() }

@@ -1,28 +1,28 @@
-//! What the journal and etcd's volume together say of this disk, and what follows from it.
+//! Classifies the disk by the journal and by what is on etcd's volume.
 
 use super::disk_id_file::DiskIdFile;
 use super::state::{MembershipIntent, NodeState};
 use crate::data::{Contents, Known, Lost, Verdict};
 use crate::domain::{DiskId, Start};
 
-/// What is to be done.
+/// What the disk holds, and so how etcd goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
-    /// Its data is there: etcd runs on it, and heeds no word on how to begin. `begun`: to be written down.
+    /// Data exists: etcd uses it and ignores `initial-cluster` settings. `begun` is not in the journal yet.
     Existing { start: Start, begun: Option<Known> },
-    /// Power was lost while etcd made its first data, or before: etcd begins again, as it was to. What lies there, if
-    /// anything does, is put aside.
+    /// Power was lost before etcd had created its first data: etcd starts again with the same parameters. `aside`: there is
+    /// partial data to archive.
     RetryFirstStart { start: Start, aside: bool },
-    /// There is no data, or none that etcd ever used or will use again. `disk_id` is the one to go on with; none: a new one.
+    /// There is no data that etcd can use. `disk_id` is the id to keep; none: draw a new one.
     Fresh { disk_id: Option<DiskId>, aside: bool },
-    /// etcd ran as a member here, and what lies there now must not begin as that member.
+    /// etcd ran here as a member, and what is there now must not start as that member.
     Lost(Lost),
-    /// Data that is not known, and is not touched.
+    /// Data that the journal does not know. firstboot never touches it.
     Foreign(&'static str),
 }
 
-/// The rule. A data directory that the journal does not know is never touched; one that etcd may have voted with never
-/// begins anew as the same member.
+/// The rule. firstboot never touches a data directory that the journal does not know; etcd never starts again as the same
+/// member after it may have voted with data that is lost.
 pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verdict, volume: DiskIdFile) -> DiskState {
     let Some(start) = &state.begun else { return before(state, contents, volume) };
     if volume == DiskIdFile::Differs && contents == Contents::Log {
@@ -32,14 +32,14 @@ pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verd
     match verdict {
         Verdict::Intact => DiskState::Existing { start: start.clone(), begun: None },
         Verdict::Begun(known) => DiskState::Existing { start: start.clone(), begun: Some(known) },
-        // Who was to join is added anew: the members may be others by now.
+        // A node that was about to join is added again: the member list may have changed.
         Verdict::Fresh | Verdict::CutShort if first_start && start.state == "existing" => {
             DiskState::Fresh { disk_id: None, aside: contents == Contents::NoLog }
         }
         Verdict::Fresh | Verdict::CutShort if first_start => {
             DiskState::RetryFirstStart { start: start.clone(), aside: contents == Contents::NoLog }
         }
-        // It was a member, and its data is lost. What lives of its cluster takes it in again.
+        // It was a member, and its data is lost. It joins its cluster again as a new member.
         Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh { disk_id: None, aside: false },
         _ if volume == DiskIdFile::Differs => DiskState::Foreign("is on the volume of another disk's life"),
         Verdict::CutShort if !state.healthy => {
@@ -50,10 +50,10 @@ pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verd
     }
 }
 
-/// Where etcd was never let go in this life.
+/// The rule where etcd was never started on this disk.
 fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskState {
     match (contents, volume) {
-        // A new life: what it agreed on in the old one is over.
+        // With a new disk id: what the node agreed on with the old one is void.
         (Contents::Empty, _) if state.intent == MembershipIntent::Rejoining => {
             DiskState::Fresh { disk_id: None, aside: false }
         }

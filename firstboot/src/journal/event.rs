@@ -1,4 +1,4 @@
-//! What can stand in the journal.
+//! The events of the journal. Their serialized names are a format: nodes read what earlier versions wrote.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,126 +15,126 @@ use crate::machine::Machine;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Event {
-    /// A document made this machine this node.
+    /// This machine accepted a node document.
     Accepted {
         /// The member's name.
         name: Label,
-        /// The machine that it was accepted on.
+        /// The machine that accepted it.
         machine: Machine,
     },
-    /// The operator said that the cluster shall begin without these.
+    /// The operator ordered that the cluster begins without these members.
     Without {
         /// Members of the recipe.
         names: BTreeSet<Label>,
     },
-    /// The disk was found empty, and its life in the bootstrap barrier begins.
+    /// firstboot found the disk empty and gave it an id.
     Life {
-        /// Drawn for it.
+        /// The id.
         #[serde(rename = "nonce")]
         disk_id: DiskId,
     },
-    /// All others were seen, empty, in these lives; this node will be told as ready.
+    /// This node saw all other members ready to agree, with these disk ids, and will announce that it is ready.
     Ready {
-        /// The lives of all initial members.
+        /// The disk ids of all initial members.
         #[serde(rename = "lives")]
         disk_ids: DiskIds,
-        /// What they agree on.
+        /// What they begin with.
         #[serde(rename = "task", default, skip_serializing_if = "BootstrapMode::is_new")]
         mode: BootstrapMode,
     },
-    /// etcd of this version shall use the data.
+    /// etcd of this version will use the data.
     Uses {
         /// The version.
         etcd: EtcdVersion,
     },
-    /// This node shall be an initial member of a new cluster with this token.
+    /// This node begins as an initial member of a new cluster with this token.
     Bootstrap {
         /// etcd's `initial-cluster-token`.
         token: String,
         /// Its initial members with their peer URLs.
         members: Vec<(String, String)>,
     },
-    /// A cluster lives in which another life of this node is a member; that one shall be removed.
+    /// firstboot removes the member that this node was before it got a new disk.
     Remove {
         /// Its id.
         member: u64,
     },
-    /// This node shall be added as a learner.
+    /// firstboot adds this node as a learner.
     Add {
         /// To the cluster with this id.
         cluster: u64,
     },
-    /// It was added.
+    /// etcd added this node.
     Added {
         /// The id it got.
         member: u64,
     },
-    /// This node shall join the cluster that it was added to.
+    /// This node joins the cluster that it was added to.
     Join {
-        /// etcd's `initial-cluster-token`; a joining member does not heed it.
+        /// etcd's `initial-cluster-token`; a joining member ignores it.
         token: String,
         /// All members with their peer URLs, this one among them.
         members: Vec<(String, String)>,
     },
-    /// An empty directory was made for etcd's first start.
+    /// firstboot made an empty directory for etcd's first start.
     DataMade {
         /// Which one.
         directory: Inode,
     },
-    /// etcd has made its log in it: from now on these directories are the member's data.
+    /// etcd created its log: from now on these directories are the member's data.
     DataBegun(Known),
-    /// The operator said that the data directory as it is now is this member's newest.
+    /// The operator confirmed that the data directory holds this member's newest data.
     DataAccepted,
-    /// This node shall have a vote.
+    /// firstboot promotes this node to a voter.
     Promote {
         /// Its id.
         member: u64,
     },
-    /// etcd shall be started anew, to trust other CAs.
+    /// firstboot restarts etcd, so that it trusts other CAs.
     Trust {
-        /// All that it shall trust.
+        /// All CAs that it will trust.
         authorities: BTreeSet<CaSubject>,
     },
-    /// All others trust these CAs: this node shall show its document's certificates, which are by them.
+    /// All other members trust these CAs, so this node installs its document's certificates, which they signed.
     Show {
         /// Who signed them.
         authorities: BTreeSet<CaSubject>,
     },
-    /// The operator said that this member shall leave its cluster, and it is safe; now it is removed.
+    /// The operator ordered that this member leaves its cluster; the cluster can do without it. firstboot removes it now.
     Leave {
         /// Its id.
         member: u64,
     },
-    /// It could not be removed in time, and goes on as a member.
+    /// The member could not be removed in time and stays a member.
     Stay {
         /// Its id.
         member: u64,
     },
-    /// It is no member any more, and etcd stays down.
+    /// The member is removed, and etcd stays stopped.
     Left {
         /// The id it had.
         member: u64,
     },
-    /// The operator said that this node, which is no member any more, shall be taken in again.
+    /// The operator ordered that this node, which is no longer a member, joins again.
     Rejoin {
         /// The id it had.
         member: u64,
     },
-    /// The data directory is put aside: what a bootstrap that was cut short left, or a member that is none any more.
+    /// firstboot archives the data directory: an interrupted first start left it, or a member that was removed.
     Aside {
-        /// Where to.
+        /// The path in the archive.
         path: PathBuf,
     },
-    /// The operator told this node to begin anew with what it does not have yet; etcd stops.
+    /// The operator ordered a restore or a rollback; etcd stops.
     #[serde(rename = "told")]
     RestoreOrdered(Box<RestoreOrder>),
-    /// All agreed. This is the moment from which there is only forward.
+    /// All members agreed, and the swap of the data begins. From here on firstboot only goes forward.
     Exchange(Box<DataSwap>),
-    /// Both folders have their new names.
+    /// The swap is complete.
     Exchanged,
-    /// Nothing came of it: etcd goes on with the data it had.
+    /// The restore was abandoned; etcd keeps its previous data.
     GivenUp,
-    /// etcd on this node answered, with a quorum behind it.
+    /// etcd on this node answered a read through raft.
     Healthy {
         /// The cluster's id, as etcd gives it.
         cluster: u64,
@@ -143,20 +143,20 @@ pub(crate) enum Event {
     },
 }
 
-/// What an operator told a node.
+/// An order of the operator to restore or to roll back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {
-    /// Drawn for this one time.
+    /// Drawn for this order only.
     #[serde(rename = "nonce")]
     pub(crate) disk_id: DiskId,
-    /// What it is to begin with.
+    /// What the node begins with.
     #[serde(rename = "task")]
     pub(crate) mode: BootstrapMode,
-    /// The members of the recipe that shall not be waited for.
+    /// The members of the recipe that the restore does not wait for.
     pub(crate) without: BTreeSet<Label>,
-    /// The snapshot, where that is what it begins with.
+    /// The snapshot; none for a rollback.
     pub(crate) source: Option<SnapshotFile>,
-    /// When it is given up by itself, in seconds since 1970.
+    /// When firstboot abandons the order, in seconds since 1970.
     pub(crate) until: u64,
 }
 
@@ -171,28 +171,28 @@ pub(crate) struct SnapshotFile {
     pub(crate) revision: u64,
     /// Whether it ends with etcd's own digest.
     pub(crate) digest: bool,
-    /// Which file it was then, so that another put in its place is noticed without reading all of it again.
+    /// The file's identity when it was verified: firstboot notices a replacement without reading the file again.
     pub(crate) stamp: FileFingerprint,
 }
 
-/// Other data takes the place of etcd's.
+/// The swap of etcd's data for other data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DataSwap {
-    /// What takes the place.
+    /// The path of the new data.
     pub(crate) from: PathBuf,
-    /// Where the data that was there goes, if there was any.
+    /// The archive path of the previous data, if there was any.
     pub(crate) aside: Option<PathBuf>,
-    /// The token of the cluster it belongs to.
+    /// The token of the cluster that the new data belongs to.
     pub(crate) token: String,
     /// Its initial members with their peer URLs.
     pub(crate) members: Vec<(String, String)>,
     /// The id of that cluster.
     pub(crate) cluster: u64,
-    /// The id of this node in it, where that is known.
+    /// The member id of this node in that cluster, where it is known.
     pub(crate) member: Option<u64>,
-    /// The revision that it goes on from.
+    /// The revision that the cluster continues from.
     pub(crate) revision: u64,
-    /// Which directories it is. Journals of earlier versions do not say.
+    /// The directories of the new data. Journals of earlier versions do not have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<Known>,
 }

@@ -1,4 +1,4 @@
-//! What the journal says of this disk.
+//! What all events of the journal come to: the state of this node.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,71 +10,71 @@ use super::file::{Entry, Journal};
 use crate::data::{Expected, Ids, Inode, Known};
 use crate::domain::{BootstrapMode, CaSubject, DiskId, DiskIds, Start, cluster_id, member_id};
 
-/// What the journal holds that matters here.
+/// The state of this node, by its journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NodeState {
-    /// Whom the operator gave up.
+    /// The members that the operator excluded.
     pub(crate) without: BTreeSet<Label>,
-    /// The life of the disk; none before the first, and none after the operator gave somebody up.
+    /// The id of the disk; none before firstboot drew one, and none after the operator excluded a member.
     pub(crate) disk_id: Option<DiskId>,
-    /// The lives it was ever ready with in the life it has.
+    /// The disk ids that this node was ready with since it has its present disk id.
     pub(crate) ready: Vec<DiskIds>,
-    /// The same in all lives that the journal knows.
+    /// The same since the journal began.
     pub(crate) agreed: Vec<DiskIds>,
-    /// As what etcd was let go in this life.
+    /// The start parameters of etcd on this disk.
     pub(crate) begun: Option<Start>,
-    /// The member that this life was added as to a living cluster.
+    /// The member id with which this disk was added to a running cluster.
     pub(crate) added: Option<u64>,
-    /// The cluster that it was to be added to.
+    /// The cluster that it was added to.
     pub(crate) joining: Option<u64>,
-    /// The empty directory that was made for etcd's first start in this life.
+    /// The empty directory that firstboot made for etcd's first start on this disk.
     pub(crate) made: Option<Inode>,
-    /// etcd's data, since etcd has made its log.
+    /// etcd's data, once etcd has created its log.
     pub(crate) data: Option<Known>,
-    /// The member that etcd on this disk is, or was when it was last asked.
+    /// The member id of etcd on this disk, as last known.
     pub(crate) member: Option<u64>,
-    /// The cluster that etcd on this disk belongs to, or did when it was last asked.
+    /// The cluster id of etcd on this disk, as last known.
     pub(crate) cluster: Option<u64>,
-    /// The version of etcd that used the data last.
+    /// The version of etcd that last used the data.
     pub(crate) etcd: Option<EtcdVersion>,
-    /// Whether etcd ever was a healthy member since.
+    /// Whether etcd was ever a healthy member since then.
     pub(crate) healthy: bool,
-    /// The revision that this node's data began from, where it is a restored one.
+    /// The revision that restored data began from; 0 where the data was not restored.
     pub(crate) revision: u64,
-    /// What the operator told it, and nothing has come of yet.
+    /// The operator's order that is still open.
     pub(crate) order: Option<RestoreOrder>,
-    /// What it was ready to begin with by that.
+    /// What this node was ready to begin with by that order.
     pub(crate) ready_for_order: Vec<(DiskIds, BootstrapMode)>,
-    /// The exchange of data that has begun, and is not known to be done.
+    /// The swap of data that has begun and is not complete.
     pub(crate) exchange: Option<DataSwap>,
-    /// The data that the last exchange set aside.
+    /// The data that the last swap archived.
     pub(crate) archived: Option<ArchivedData>,
-    /// The CAs whose certificates this node may show: all others were seen to trust them.
+    /// The CAs whose certificates this node may use: all other members trust them.
     pub(crate) cleared: BTreeSet<CaSubject>,
-    /// Where it stands with its cluster by the operator's word.
+    /// What the operator ordered about the node's membership.
     pub(crate) intent: MembershipIntent,
 }
 
-/// What the operator said of a member's place in its cluster.
+/// What the operator ordered about a node's membership.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum MembershipIntent {
     /// Nothing.
     #[default]
     None,
-    /// That it shall leave. Perhaps it is removed already.
+    /// The member leaves. It may be removed already.
     Leaving(u64),
-    /// That it shall leave, and it is removed.
+    /// The member has left: it is removed.
     Left(u64),
-    /// That it is none any more and shall be taken in again. Its data may still be there.
+    /// The node is no longer a member and joins again. Its old data may still exist.
     Rejoining,
 }
 
-/// Data that was this node's before a restore, and what it was with it.
+/// Data that this node had before a restore, and what it was with that data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ArchivedData {
-    /// Where it lies.
+    /// Its path.
     pub(crate) path: PathBuf,
-    /// As what etcd was let go with it.
+    /// The start parameters that etcd used with it.
     pub(crate) begun: Start,
     /// Its cluster.
     pub(crate) cluster: u64,
@@ -82,19 +82,19 @@ pub(crate) struct ArchivedData {
     pub(crate) member: Option<u64>,
     /// The revision that it began from.
     pub(crate) revision: u64,
-    /// Which directories it is.
+    /// Its directories.
     pub(crate) data: Option<Known>,
-    /// The version of etcd that used it last.
+    /// The version of etcd that last used it.
     pub(crate) etcd: Option<EtcdVersion>,
 }
 
 impl NodeState {
-    /// From the journal.
+    /// The state after all events.
     pub(crate) fn of(journal: &Journal) -> Self {
         Self::from(&journal.entries)
     }
 
-    /// From a beginning of it.
+    /// The state after these events.
     pub(crate) fn from(entries: &[Entry]) -> Self {
         let mut state = Self::default();
         for entry in entries {
@@ -155,7 +155,7 @@ impl NodeState {
         state
     }
 
-    /// The data that was there is set aside, and the other is etcd's.
+    /// The previous data is archived, and the new data is in place.
     fn exchanged(&mut self) {
         self.order = None;
         let Some(DataSwap { from, aside, token, members, cluster, member, revision, data }) = self.exchange.take()
