@@ -1,11 +1,20 @@
 //! Turns a machine installed from the image into an etcd member.
 //!
-//! Top to bottom: `run` is the flow; `stamp`, `machine`, `metadata` and `identity` say what and who this node is;
-//! `steps` say what is missing and `change` does it; `arp` looks for a second machine with its address; `barrier` sees to
-//! it that its cluster begins once, `rebuild` takes a node with a new disk back into a cluster that lives, `leave` takes
-//! one out and `rejoin` lets it back, `data` judges etcd's data and `guard` does so each time etcd starts, `rotation` replaces a CA; `snapshot` takes, checks and keeps snapshots, `restore` takes all members to one;
-//! `journal` remembers, and `explain` tells it; `exec` keeps etcd from system calls that it does not need; `files`, `systemd` and `etcd` are the only doors to the disk, to systemd
-//! and to etcd.
+//! `run` is the flow, from top to bottom:
+//! - `node` finds out which node this machine is, with `image_integrity`, `machine`, `metadata` and `identity`;
+//! - `steps` say what is missing on the host, and `change` makes it;
+//! - `duplicate` looks for a second machine with the same identity;
+//! - `barrier` makes sure that a cluster begins only once, and `rebuild` returns a node with a new disk to its cluster;
+//! - `data` judges etcd's data, and `guard` does so each time etcd starts;
+//! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
+//!
+//! `restore`, `leave`, `rejoin`, `exclude` and `accept_data` are the operator's orders. `status` shows the cluster,
+//! `explain` the journal, and `snapshot` takes, checks and keeps snapshots. `exec` confines etcd to the system calls
+//! that it needs.
+//!
+//! Below them, `journal` records every decision before firstboot acts on it, `membership` queries the other members,
+//! and `domain` has the terms that all of these share. `files`, `systemd` and `etcd` are the only doors to the disk, to
+//! systemd and to etcd.
 
 // Tests put damaged files there on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
@@ -84,7 +93,8 @@ enum Command {
     Image,
     /// Take, check and keep snapshots
     Snapshot(snapshot::Options),
-    /// Become a program that can make only the system calls of a server: how the units start etcd and the scheduled snapshot
+    /// Become a program that can make only the system calls of a server: how the units start etcd and the scheduled
+    /// snapshot
     Exec(exec::Options),
     /// Judge etcd's data before etcd starts: etcd.service runs this
     #[command(hide = true)]

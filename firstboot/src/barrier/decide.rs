@@ -1,17 +1,18 @@
-//! The rule of the bootstrap barrier, as a pure function: from the state of this node and the observed states of the others
-//! to the next action. The safety of the barrier depends on this rule alone; `model.rs` enumerates what can happen around it.
+//! The rule of the bootstrap barrier, as a pure function: from the state of this node and the observed states of the
+//! others to the next action. The safety of the barrier depends on this rule alone. `model.rs` enumerates what can
+//! happen around it.
 //!
-//! Why the rule is safe. A node becomes ready in an epoch only when it has itself seen every disk id of that epoch, and what
-//! it sees of a peer never goes back in time. So of two epochs in which one disk was ready, one is later for every disk, and
-//! each node went from the earlier to the later and not back. A node begins a cluster in its newest epoch, when *all* have
-//! announced that they are ready in it. From then on every other node follows, but only into an epoch in which its own disk
-//! was ready with its present id, and so has never voted. Two clusters of different epochs would need a node that went both
-//! ways.
+//! Why the rule is safe. A node becomes ready in an epoch only when it has itself seen every disk id of that epoch, and
+//! what it sees of a peer never goes back in time. So of two epochs in which one disk was ready, one is later for every
+//! disk, and each node went from the earlier to the later and not back. A node begins a cluster in its newest epoch,
+//! when *all* have announced that they are ready in it. From then on every other node follows, but only into an epoch
+//! in which its own disk was ready with its present id, and so has never voted. Two clusters of different epochs would
+//! need a node that went both ways.
 //!
-//! A node with an order to restore follows the same rule, with etcd stopped and its data kept. The snapshot is part of the
-//! epoch, so only nodes with the same order agree, and no data is replaced before all nodes have the order. Until then a node
-//! may give up at any time, and continues with its previous data. A node with an order to roll back needs no agreement with
-//! the members that have already returned to that cluster.
+//! A node with an order to restore follows the same rule, with etcd stopped and its data kept. The snapshot is part of
+//! the epoch, so only nodes with the same order agree, and no data is replaced before all nodes have the order. Until
+//! then a node may give up at any time, and continues with its previous data. A node with an order to roll back needs
+//! no agreement with the members that have already returned to that cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,7 +85,7 @@ pub(crate) enum Action {
     Start(Sha256),
     /// Another cluster runs, or did when it was last observed. This node must not start as new.
     Alive,
-    /// This member has a different order, or withdrew its agreement: continue with the previous data.
+    /// This member has a different order or withdrew its agreement: continue with the previous data.
     GiveUp(Label),
 }
 
@@ -119,12 +120,12 @@ pub(crate) fn decide(memory: &LocalState, views: &PeerObservations) -> Action {
     }
 }
 
-/// Whether a member with this state runs in the cluster to which this node is ordered to return.
+/// Whether a member with this state runs in the cluster that this node must return to.
 fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
     matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// The action where etcd runs on another member, or where another member has a different order; none where neither is so.
+/// The action where etcd runs on another member, or another member has a different order; none where neither is so.
 fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
     let living: BTreeSet<u64> = views
         .values()

@@ -1,4 +1,4 @@
-//! Whether members can be left out of a cluster that is to begin or to be restored.
+//! Whether the operator may exclude members from a new or restored cluster.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use recipes::{ClusterDocument, Label};
 
 use crate::journal::NodeState;
 
-/// Why nobody can be given up any more, if so.
+/// Why it is too late to exclude members; none where it is not.
 pub(crate) fn too_late(state: &NodeState) -> Option<String> {
     let token = &state.begun.as_ref()?.token;
     Some(format!("this node has agreed on its cluster already (token {token}), and no longer waits"))
 }
 
-/// Why they cannot be given up, if so.
+/// Why these members cannot be excluded; none where they can.
 pub(crate) fn objection(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
@@ -35,8 +35,8 @@ pub(crate) fn objection(
             all.len()
         ));
     }
-    // Whoever was ready with a set of members may have begun with it. Those that now leave it must not be able to come
-    // to a quorum by themselves.
+    // A member that was ready with a set of members may have begun with it. Those that are now excluded must not be
+    // able to form a quorum by themselves.
     let before: BTreeSet<&Label> = state.agreed.iter().flat_map(|disk_ids| disk_ids.keys()).collect();
     let could = state.agreed.iter().find(|disk_ids| {
         let staying_behind = disk_ids.keys().filter(|name| !left.contains(*name)).count();

@@ -1,4 +1,4 @@
-//! For whom a node waits, since when, and what it heard from each last: a line for the operator, and for
+//! Tracks for which members a node waits, since when, and what each answered last: a line for the operator and for
 //! `systemctl status`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,24 +12,24 @@ use super::decide::{Action, LocalState, PeerObservation, PeerObservations};
 use crate::domain::BootstrapMode;
 use crate::membership::{PeerState, Phase, ProbeResult};
 
-/// What is known of one member, with times.
+/// What is known of one member, and since when.
 #[derive(Debug, Clone)]
 struct TrackedPeer {
     view: PeerObservation,
-    /// When it last said anything.
+    /// When it last answered.
     spoke: Option<SystemTime>,
-    /// What came of asking it last.
+    /// The result of the last probe.
     now: ProbeResult,
-    /// Since when asking it has brought the same.
+    /// Since when the result is the same.
     since: SystemTime,
 }
 
-/// What is known of all others.
+/// Tracks all other members.
 #[derive(Debug, Default)]
 pub(crate) struct PeerTracker(BTreeMap<Label, TrackedPeer>);
 
 impl PeerTracker {
-    /// Takes an answer in.
+    /// Records the result of a probe.
     pub(crate) fn record(&mut self, name: &Label, heard: ProbeResult, at: SystemTime) {
         let before = self.0.remove(name);
         let since = before.as_ref().filter(|before| before.now == heard).map_or(at, |before| before.since);
@@ -43,12 +43,12 @@ impl PeerTracker {
         self.0.insert(name.clone(), TrackedPeer { view, spoke, now: heard, since });
     }
 
-    /// As the rule takes it.
+    /// The observations for `decide`.
     pub(crate) fn views(&self) -> PeerObservations {
         self.0.iter().map(|(name, account)| (name.clone(), account.view.clone())).collect()
     }
 
-    /// The clusters of those that said just now that etcd runs there.
+    /// The clusters of the members on which etcd runs, by their last answer.
     pub(crate) fn live_clusters(&self) -> BTreeSet<u64> {
         let of = |account: &TrackedPeer| match account.now {
             ProbeResult::State(PeerState::Etcd { cluster_id }) => Some(cluster_id),
@@ -57,7 +57,7 @@ impl PeerTracker {
         self.0.values().filter_map(of).collect()
     }
 
-    /// Why the node waits. Two times give the same text as long as nothing has changed.
+    /// Why the node waits. The text is the same as long as nothing has changed.
     pub(crate) fn describe(&self, memory: &LocalState, action: &Action) -> String {
         let mut parts = Vec::new();
         for (name, account) in &self.0 {
@@ -76,7 +76,7 @@ impl PeerTracker {
         format!("told to {}; waiting until all others are. {}", memory.mode, parts.join("; "))
     }
 
-    /// Why this node gives up what it was told, because of that member.
+    /// Why this node abandons its order, because of that member.
     pub(crate) fn objection(&self, memory: &LocalState, name: &Label) -> String {
         match self.0.get(name).map(|account| &account.now) {
             Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => {
@@ -97,7 +97,7 @@ impl TrackedPeer {
             return self.describe_for_order(name, memory, &since);
         }
         Some(match &self.now {
-            // Only a living cluster would matter there.
+            // An excluded member matters only if etcd runs there.
             ProbeResult::Unreachable(_) | ProbeResult::UnexpectedResponder(_)
                 if given_up && self.view.state.is_none() =>
             {
@@ -132,7 +132,7 @@ impl TrackedPeer {
         })
     }
 
-    /// The same where this node was told to restore.
+    /// The same where this node has an order to restore.
     fn describe_for_order(&self, name: &Label, memory: &LocalState, since: &str) -> Option<String> {
         let left_out = memory.without.contains(name);
         Some(match &self.now {

@@ -1,8 +1,8 @@
-//! Who starts first. An etcd that is to begin a cluster asks its peers, one after the other in the order of their URLs,
-//! whether that cluster is there already, and gives each a second (server/etcdserver/cluster_util.go,
-//! getClusterFromRemotePeers). One that has opened its port and asks, too, answers nobody meanwhile: members that start
-//! at the same instant wait for each other until that time is over. So the one that all others ask first goes first, and
-//! the others follow when its port is open: until theirs are, it has long asked.
+//! The order in which new members start. An etcd that begins a cluster asks its peers, one after the other in the order
+//! of their URLs, whether the cluster exists already, and gives each a second (server/etcdserver/cluster_util.go,
+//! getClusterFromRemotePeers). While it asks, it does not answer, so members that start at the same instant wait for
+//! each other's timeout. So the member that all others ask first starts first, and the others follow when its port is
+//! open.
 
 use std::thread;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use super::epoch::Epoch;
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 
-/// For how long the others wait for it; they would have waited as long for each other.
+/// How long the others wait for the first member. Without an order they would wait as long for each other.
 const HEAD_START: Duration = Duration::from_secs(1);
-/// Between two questions.
+/// The pause between two probes.
 const PAUSE: Duration = Duration::from_millis(5);
-/// A question that is neither answered nor turned away for as long has reached a port that nobody serves yet: etcd
+/// A probe without an answer or a refusal after this time has reached an open port that etcd does not serve yet: etcd
 /// opens it some tens of milliseconds before it answers.
 const OPEN: Duration = Duration::from_millis(10);
 
-/// Returns when it is this node's turn. It saves time, and nothing depends on it.
+/// Waits for this node's turn. It saves time; correctness does not depend on it.
 pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
     let members = identity.cluster.members.iter().filter(|member| epoch.disk_ids.contains_key(&member.name));
     let first = members.min_by_key(|member| member.peer_url());
@@ -32,15 +32,15 @@ pub(super) fn wait(identity: &Identity, epoch: &Epoch) -> Result<()> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Ok(Some(question)) = runtime.block_on(async { timeout(HEAD_START, started(&peer_client, first)).await }) {
-        // etcd would log a connection that is broken off.
+        // etcd would log a connection that is closed early.
         thread::spawn(move || runtime.block_on(question));
     }
     Ok(())
 }
 
-/// Returns when its etcd is there, perhaps with a question that this one is still to answer.
+/// Returns when etcd on the first member has opened its port, perhaps with a probe that is still open.
 async fn started(peer_client: &PeerClient, first: &Member) -> Option<JoinHandle<ProbeResult>> {
-    // Before that its firstboot closes the port.
+    // First its firstboot closes the port.
     loop {
         match peer_client.ask(first, false).await {
             ProbeResult::Unreachable(_) => break,

@@ -1,7 +1,7 @@
-//! Connections that have shown no certificate yet. Anybody can open them, so their number is limited, and a flood of them
-//! must not keep a peer out. There is no list of addresses to let in: a peer may be behind a translator, or have got a new
-//! address. Instead the newest connection always finds room, and the oldest of the source with the most makes it. A peer's
-//! handshake takes milliseconds, so it is over before that many others have come from its own address.
+//! Connections without a verified certificate. Any client can open them, so their number is limited, and a flood of
+//! them must not keep a peer out. A list of allowed addresses does not help: a peer may be behind NAT, or have a new
+//! address. Instead the server always accepts the newest connection, and closes the oldest one of the source with the
+//! most. A peer's handshake takes milliseconds, so it ends before that many others arrive from its own address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::AbortHandle;
 
-/// How many there may be: more than come in one burst while a peer shakes hands, and far fewer than the 1024 descriptors that
-/// systemd gives a service.
+/// How many such connections may exist: more than arrive during one handshake, and far fewer than the 1024 descriptors
+/// that systemd gives a service.
 const LIMIT: usize = 256;
 
-/// All of them, the oldest first.
+/// All such connections, oldest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unproven(Arc<Mutex<List>>);
 
@@ -30,7 +30,7 @@ struct Connection {
     task: AbortHandle,
 }
 
-/// One of them, for as long as it shows no certificate. Dropped, it is none any more.
+/// The slot of one connection. Dropping it frees the slot.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     id: u64,
@@ -38,7 +38,7 @@ pub(super) struct ConnectionSlot {
 }
 
 impl Unproven {
-    /// Takes a connection in, and cuts another off if there are too many. `serve` starts its task.
+    /// Accepts a connection, and closes another if there are too many. `serve` starts its task.
     pub(super) fn admit(&self, from: IpAddr, serve: impl FnOnce(ConnectionSlot) -> AbortHandle) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if list.all.len() >= LIMIT {
@@ -47,7 +47,7 @@ impl Unproven {
         }
         let id = list.next;
         list.next += 1;
-        // The task may end on another thread at once: it waits for the lock then, and is removed after it was added.
+        // A task that ends at once on another thread waits for the lock, and so is removed after it was added.
         let task = serve(ConnectionSlot { id, unproven: self.clone() });
         list.all.push(Connection { id, from, task });
     }
@@ -60,7 +60,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Which of these, the oldest first, is cut off: the oldest of the source that has the most.
+/// Which of these, oldest first, to close: the oldest of the source with the most.
 fn dispensable(sources: &[IpAddr]) -> usize {
     let mut counts = HashMap::new();
     for source in sources {

@@ -1,5 +1,5 @@
-//! Detects a copy of this machine, with the same hardware address, that starts at the same moment: each receives the other's
-//! probe.
+//! Detects a copy of this machine, with the same hardware address, that starts at the same moment: each receives the
+//! other's probe.
 
 use std::io::Read as _;
 use std::net::Ipv4Addr;
@@ -21,7 +21,8 @@ pub(crate) struct ConflictMonitor {
 }
 
 impl ConflictMonitor {
-    /// Opens the socket: the kernel keeps the packets until `look` reads them. `None` where this machine does not have the address.
+    /// Opens the socket: the kernel keeps the packets until `look` reads them. `None` where this machine does not have
+    /// the address.
     pub(crate) fn begin(address: Ipv4Addr) -> Result<Option<Self>> {
         let Some(link) = link_of(address)? else { return Ok(None) };
         let Some(own) = link.addr() else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! Whether a second machine runs with this node's identity.
 //!
-//! `address` asks by ARP for another machine with this node's address, and `conflict_monitor` listens for a copy that asks
-//! at the same moment. `preflight` asks the other members, before etcd starts, what they say of this node's member.
+//! `address` probes by ARP for another machine with this node's address, and `conflict_monitor` detects a copy that
+//! starts at the same moment. `preflight` queries the other members before etcd starts.
 
 mod address;
 mod conflict_monitor;

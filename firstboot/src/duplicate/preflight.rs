@@ -1,4 +1,5 @@
-//! What the others say of the member that this node is: before etcd wakes up, and while it does not get well.
+//! Checks with the other members whether this node may start its member: before etcd starts, and while it is not
+//! healthy.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -20,14 +21,14 @@ use crate::membership::{self, ActiveStreams, BETWEEN_LOOKS, Liveness, LivenessDe
 use crate::output::say;
 use crate::paths;
 
-/// How long each of the others has to answer, before etcd starts.
+/// How long each of the others may take to answer before etcd starts.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// How many more times they are asked where nobody answers in that time. A machine on which etcd is down says so at once.
+/// How often the query is repeated where no one answers in time. A machine without a running etcd refuses at once.
 const SILENCES: u32 = 5;
 
-/// Refuses a member that was removed while it was off, or that runs elsewhere, before etcd wakes up with what it knew
-/// then. Nobody has to answer: the first member of a rack that comes up finds nobody.
+/// Refuses a member that was removed while it was stopped, or that runs on another machine, before etcd starts with its
+/// old data. No one needs to answer: the first member of a rack that boots finds no one.
 pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
@@ -37,11 +38,11 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     if state.member.is_some() { wait_until_unique(identity, &state, None, None) } else { Ok(()) }
 }
 
-/// Waits until the others, a quorum of this node's cluster, can do without the member that this node was; then its data may be
-/// put aside. Nobody else runs as that member.
+/// Waits until the others have a quorum without this node's old member, and no other machine runs as that member. Then
+/// its data may be archived.
 ///
 /// # Errors
-/// Refused, where this node is the only member, and where the others say that its member is none any more.
+/// Refused where this node is the only member, and where the others say that its member was removed.
 pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -> Result<()> {
     if identity.cluster.members.len() == 1 {
         return Err(refused(format!(
@@ -78,11 +79,11 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
     }
 }
 
-/// Finds out whether a copy of this machine runs in its place, where there is reason to think so. While etcd here is off,
-/// the others hear its member in that case only. A copy that may just be starting is given its time.
+/// Rules out that a copy of this machine runs as its member, where there is a suspicion. While etcd is stopped here,
+/// the others receive traffic of its member in that case only. Allows time for a copy that is just starting.
 ///
 /// # Errors
-/// Refused, where it runs or starts, and where there is nobody else to say; not ready, where nobody answers who could.
+/// Refused where a copy runs or starts, and where there is no other member; not ready where no other member answers.
 pub(crate) fn rule_out_duplicate(identity: &Identity, journal: &Journal, doubt: SuspectedDuplicate) -> Result<()> {
     let Some(doubt) = doubt else { return Ok(()) };
     if identity.cluster.members.len() == 1 {
@@ -92,8 +93,8 @@ pub(crate) fn rule_out_duplicate(identity: &Identity, journal: &Journal, doubt: 
     wait_until_unique(identity, &NodeState::of(journal), Some(doubt), watch)
 }
 
-/// Asks until nothing speaks against etcd's start. Where a copy of this machine may just be starting, nothing does only
-/// after a minute in which it was watched for, and not heard.
+/// Queries the others until nothing speaks against etcd's start. Where a copy of this machine may be starting, that
+/// takes a minute in which no copy was detected.
 fn wait_until_unique(
     identity: &Identity,
     state: &NodeState,
@@ -162,8 +163,7 @@ fn wait_until_unique(
     }
 }
 
-/// Whether the cluster has no quorum even with a member that runs in this node's place: on so many machines nobody is at
-/// etcd's port.
+/// True if, even counting a duplicate of this member, too many members refuse connections for a quorum to exist.
 fn cannot_live(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
@@ -187,8 +187,8 @@ fn unheard(why: &str) -> anyhow::Error {
     not_ready(format!("{why}. The others do not answer, or not their leader, who would hear this node's member"))
 }
 
-/// Why this node is no member any more, if the others say so with a quorum behind them. etcd on it ends with success then,
-/// and says so nowhere but in its log.
+/// The message where the others say through raft that this node was removed. etcd then exits with success, and only its
+/// log says why.
 pub(crate) async fn removed(
     identity: &Identity,
     journal: &Journal,

@@ -6,21 +6,21 @@ use anyhow::Result;
 
 use crate::exit::refused;
 
-/// For how long a member seems to be alive elsewhere.
+/// How long this node's member has seemed to run on another machine.
 ///
-/// etcd gives up a stream on which nothing came for five seconds (rafthttp's ConnReadTimeout), so what a power cut left
-/// is gone soon. What lasts is a machine. It is refused then, for good, and not waited for any longer: waiting would
-/// end at the moment that machine is rebooted, and this one would take its place.
+/// etcd closes a stream on which nothing arrived for five seconds (rafthttp's ConnReadTimeout), so connections from
+/// before a power cut end soon. A connection that lasts belongs to a running machine. firstboot then refuses and no
+/// longer waits: the wait would end when that machine reboots, and this one would take its place.
 #[derive(Debug, Default)]
 pub(crate) struct RivalTimeout(Option<Instant>);
 
 impl RivalTimeout {
     const LONG: Duration = Duration::from_secs(60);
 
-    /// It seems so now.
+    /// Records that it still seems so.
     ///
     /// # Errors
-    /// Refused, when it has seemed so for long.
+    /// Refused when it has seemed so for a minute.
     pub(crate) fn try_again(&mut self, why: &str) -> Result<()> {
         let since = *self.0.get_or_insert_with(Instant::now);
         if since.elapsed() < Self::LONG {

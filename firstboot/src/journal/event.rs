@@ -100,7 +100,8 @@ pub(crate) enum Event {
         /// Who signed them.
         authorities: BTreeSet<CaSubject>,
     },
-    /// The operator ordered that this member leaves its cluster; the cluster can do without it. firstboot removes it now.
+    /// The operator ordered that this member leaves its cluster; the cluster can do without it. firstboot removes it
+    /// now.
     Leave {
         /// Its id.
         member: u64,
@@ -195,4 +196,39 @@ pub(crate) struct DataSwap {
     /// The directories of the new data. Journals of earlier versions do not have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<Known>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes of earlier versions wrote these lines, and read them after a downgrade.
+    #[test]
+    fn the_names_in_a_line_are_those_of_earlier_versions() {
+        let disk_id = DiskId::of(1);
+        let disk_ids = DiskIds::from([("a".parse().unwrap(), disk_id)]);
+        let mode = BootstrapMode::Rollback { cluster: 7 };
+        let order = RestoreOrder { disk_id, mode, without: BTreeSet::new(), source: None, until: 9 };
+        let id = "00000000000000000000000000000001";
+        for (event, line) in [
+            (Event::Life { disk_id }, format!(r#"{{"event":"life","nonce":"{id}"}}"#)),
+            (
+                Event::Ready { disk_ids: disk_ids.clone(), mode: BootstrapMode::New },
+                format!(r#"{{"event":"ready","lives":{{"a":"{id}"}}}}"#),
+            ),
+            (
+                Event::Ready { disk_ids, mode },
+                format!(r#"{{"event":"ready","lives":{{"a":"{id}"}},"task":{{"rollback":{{"cluster":7}}}}}}"#),
+            ),
+            (
+                Event::RestoreOrdered(Box::new(order)),
+                format!(
+                    r#"{{"event":"told","nonce":"{id}","task":{{"rollback":{{"cluster":7}}}},"without":[],"source":null,"until":9}}"#
+                ),
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&event).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+        }
+    }
 }

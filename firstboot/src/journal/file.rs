@@ -1,5 +1,5 @@
-//! What firstboot did, in order: append-only, each line checksummed and flushed before the next thing is done, so
-//! that after a power cut it can be told what had been begun and what was finished.
+//! The journal: append-only, each line with a checksum and flushed before the next action. So after a power cut it says
+//! which actions had begun and which were complete.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -30,11 +30,11 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
-    /// What it holds, oldest first.
+    /// Its entries, oldest first.
     pub(crate) entries: Vec<Entry>,
 }
 
-/// How many hexadecimal digits of a line's SHA-256 stand before it: enough to tell a torn line from a whole one.
+/// How many hexadecimal digits of a line's SHA-256 precede it: enough to detect a torn line.
 const CHECK: usize = 16;
 
 fn check_of(json: &str) -> String {
@@ -47,14 +47,14 @@ fn parse(line: &str) -> Option<Entry> {
     (check == check_of(json)).then(|| serde_json::from_str(json).ok()).flatten()
 }
 
-/// What a line of a journal is.
+/// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// Whole.
+    /// A whole line.
     Entry(Entry),
-    /// The last one, cut short: what a power cut leaves. Nothing was done on it.
+    /// The last line, cut short by a power cut. No action followed it.
     Torn,
-    /// Broken, with others behind it.
+    /// A damaged line with others behind it.
     Damaged,
 }
 
@@ -86,8 +86,8 @@ fn read(text: &str) -> Result<(Vec<Entry>, usize), usize> {
 }
 
 impl Journal {
-    /// Opens the journal at a path; where there is none it is empty. A torn last line is cut off, and what is read is on
-    /// the disk: whoever wrote the last line may have been killed before it was, and others will be told by it.
+    /// Opens the journal at a path; a missing file is an empty journal. Removes a torn last line, and flushes the rest:
+    /// the last line may not be on the disk yet if its writer was killed, and other members will rely on it.
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self> {
         let (journal, good) = Self::load(path.as_ref())?;
         let Some(good) = good else { return Ok(journal) };
@@ -103,7 +103,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// What the journal holds, for somebody who only looks: another may be writing to it.
+    /// Reads the journal without changing it: another process may be writing to it.
     pub(crate) fn look(path: impl AsRef<Path>) -> Result<Self> {
         Self::load(path.as_ref()).map(|(journal, _)| journal)
     }
@@ -139,7 +139,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Says and writes down what will be done; once, however often it has to be tried.
+    /// Prints and records what firstboot will do; only once, however often it has to try.
     pub(crate) fn record_intent(&mut self, event: Event, line: &str) -> Result<()> {
         if self.entries.last().is_some_and(|entry| entry.event == event) {
             return Ok(());

@@ -131,7 +131,7 @@ impl NodeState {
                 }
                 Event::Uses { etcd } => state.etcd = Some(*etcd),
                 Event::RestoreOrdered(order) => {
-                    (state.order, state.ready_for_order) = (Some((**order).clone()), Vec::new())
+                    (state.order, state.ready_for_order) = (Some((**order).clone()), Vec::new());
                 }
                 Event::GivenUp => (state.order, state.exchange) = (None, None),
                 Event::Exchange(exchange) => state.exchange = Some((**exchange).clone()),

@@ -1,25 +1,25 @@
-//! Which members are connected, as far as etcd's metrics can be believed.
+//! Which members are connected, by etcd's metrics.
 //!
-//! `etcd_network_active_peers` alone cannot: a member that took a snapshot from its leader (every rebuilt one did) makes
-//! all its peers anew and never takes the old ones out of the gauge (server/etcdserver/server.go, applySnapshot; still so
-//! in 3.7), which then counts dead members for ever. What is sent to a member that is there grows all the time, since each
-//! open stream carries a heartbeat of its own.
+//! `etcd_network_active_peers` alone is not reliable. A member that received a snapshot from its leader, as every
+//! rebuilt one did, creates all its peers again and never removes the old ones from the gauge
+//! (server/etcdserver/server.go, applySnapshot; the same in 3.7), so the gauge counts dead members indefinitely. The
+//! bytes sent to a running member grow all the time, since each open stream carries its own heartbeat.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::list::Peer;
 
-/// A stream on which nothing was sent for so long is none: each has a heartbeat every 1.7 s
+/// A stream on which nothing was sent for this long is closed: an open one has a heartbeat every 1.7 s
 /// (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 const QUIET: Duration = Duration::from_secs(4);
 
-/// How many bytes each member had sent to whom, and since when it is no more.
+/// How many bytes each member has sent to each other, and since when this number is the same.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveStreams(BTreeMap<(String, u64), (u64, Instant)>);
 
 impl ActiveStreams {
-    /// Takes from each peer's connections those that only the gauge knows.
+    /// Removes from each peer the connections that only the gauge counts.
     pub(crate) fn judge(&mut self, peers: &mut [Peer], now: Instant) {
         for peer in peers {
             let name = &peer.name;
@@ -35,11 +35,11 @@ impl ActiveStreams {
 }
 
 /// The members to which a member has an open stream by its metrics (server/etcdserver/api/rafthttp/metrics.go), and how
-/// many bytes it ever sent to each.
+/// many bytes it has sent to each.
 pub(super) fn connected(metrics: &str) -> BTreeMap<u64, u64> {
     let active = labelled(metrics, "etcd_network_active_peers{", "Remote");
     let sent: BTreeMap<u64, f64> = labelled(metrics, "etcd_network_peer_sent_bytes_total{", "To").collect();
-    // Only whether it changes matters.
+    // Only a change of the number matters.
     let bytes = |member: &u64| sent.get(member).map_or(0, |bytes| bytes.to_bits());
     active.filter(|(_, count)| *count != 0.0).map(|(member, _)| (member, bytes(&member))).collect()
 }

@@ -1,4 +1,4 @@
-//! What the other members say of the cluster, and what follows from their member lists.
+//! What the other members report of the cluster, and what follows from their member lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,37 +7,37 @@ use recipes::upgrade::{ClusterVersions, Running};
 
 use crate::etcd::Member;
 
-/// What one member of the living cluster says.
+/// What one member of a running cluster reports.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Peer {
     /// Its name.
     pub(crate) name: String,
-    /// Where it serves clients.
+    /// Its client URL.
     pub(crate) url: String,
     /// The cluster it belongs to.
     pub(crate) cluster_id: u64,
-    /// All members; read through raft, so that a quorum agrees with it.
+    /// All members, read through raft, so that a quorum agrees with the list.
     pub(crate) members: Vec<Member>,
     /// Its own id.
     pub(crate) member_id: u64,
-    /// The newest raft entry it has applied.
+    /// The last raft entry that it has applied.
     pub(crate) index: u64,
     /// The version of its etcd.
     pub(crate) version: EtcdVersion,
-    /// The minor of the version that the cluster has agreed on, as it knows it.
+    /// The minor of the cluster version, as it knows it.
     pub(crate) agreed: Option<u64>,
     /// Whether a downgrade is in force.
     pub(crate) downgrading: bool,
     /// The size of its database in bytes.
     pub(crate) database: u64,
-    /// By how many seconds its clock is ahead of this node's.
+    /// How many seconds its clock is ahead of this node's.
     pub(crate) ahead: i64,
     /// The members it is connected to, with what it has sent to each.
     pub(crate) connected: BTreeMap<u64, u64>,
 }
 
-/// The members that this node was. A new image may have given it another address; etcd takes two members of one name for
-/// one with two of them.
+/// The members with this node's name or peer URL. A new image may have given the node another address; etcd takes two
+/// members with one name for one member with two addresses.
 pub(crate) fn own<'a>(peer: &'a Peer, name: &str, url: &str) -> Vec<&'a Member> {
     peer.members.iter().filter(|member| own_names(member, name, url)).collect()
 }
@@ -47,7 +47,7 @@ pub(crate) fn own_names(member: &Member, name: &str, url: &str) -> bool {
     member.name == name || member.peer_urls.iter().any(|own| own == url)
 }
 
-/// The member that a node of this name and peer URL was, if there is one and no more.
+/// The member with this name or peer URL, if there is exactly one.
 pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
     match own(peers.first()?, name, url).as_slice() {
         [only] => Some(only.id),
@@ -55,7 +55,7 @@ pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
     }
 }
 
-/// Who knows this member to be alive, if anybody does: who is connected to it, or itself.
+/// Finds a member that is connected to this one, or this member itself, and says so; none where no such member answers.
 pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<String> {
     let witness = peers.iter().find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
     let listed = witness.members.iter().find(|listed| listed.id == member);
@@ -71,12 +71,12 @@ pub(crate) fn place(member: &Member) -> &str {
     member.peer_urls.first().map_or("", String::as_str)
 }
 
-/// Whether any of them has this member in its list.
+/// Whether any peer lists this member.
 pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
     peers.iter().any(|peer| peer.members.iter().any(|listed| listed.id == member))
 }
 
-/// What is said of a member that is none any more.
+/// The message for a member that was removed.
 pub(crate) fn removed(member: u64) -> String {
     format!(
         "this node is the member {member:x}, and somebody removed that from the cluster. `firstboot run --rejoin` puts \
@@ -84,7 +84,7 @@ pub(crate) fn removed(member: u64) -> String {
     )
 }
 
-/// Why nothing that the others say is of this node's cluster, if so.
+/// The message where no peer belongs to this node's cluster; none where one does.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<String> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
@@ -95,7 +95,7 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<St
     })
 }
 
-/// The voters beside this member that are not well, and learners: one that is being added may be their quorum's next voter.
+/// The other voters that are not healthy, and the learners: a learner may become a voter of their quorum.
 pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
     let well: BTreeSet<u64> = peers.iter().map(|peer| peer.member_id).collect();
     let others = peers.iter().flat_map(|peer| &peer.members).filter(|other| other.id != member);
@@ -103,7 +103,7 @@ pub(crate) fn unhealthy(peers: &[Peer], member: u64) -> Vec<String> {
     ill.map(Member::title).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Whether all have the same member list.
+/// Whether all peers have the same member list.
 pub(crate) fn same_member_list(peers: &[Peer]) -> bool {
     peers.iter().all(|peer| ids(peer) == ids(&peers[0]))
 }
@@ -112,7 +112,7 @@ fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
     peer.members.iter().map(|member| (member.id, member.is_learner, member.peer_urls.as_slice())).collect()
 }
 
-/// What the members say of the cluster's versions.
+/// The versions that the members report.
 pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
     ClusterVersions {
         members: peers.iter().map(|peer| Running { name: peer.name.clone(), version: peer.version }).collect(),

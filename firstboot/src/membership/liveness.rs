@@ -1,9 +1,10 @@
-//! Whether a member is alive on another machine: while etcd on this one is off, does anybody still hear from it?
+//! Whether this node's member runs on another machine: while etcd is stopped here, do the others still receive its
+//! traffic?
 //!
-//! That the others are connected to it is no proof, since what a power cut left is open for seconds; that they are not is
-//! none either, since a copy of a machine with its hardware address takes its original's packets with each that it sends.
-//! What others *received* from it can grow in one way only. A follower answers each heartbeat of its leader, so the leader
-//! hears it; a leader is heard by all.
+//! A connection to it is no proof, since a connection stays open for seconds after a power cut. No connection is no
+//! proof either, since a copy of a machine with its hardware address attracts the original's packets whenever it sends
+//! one. The bytes that others *received* from it grow only if it runs. A follower answers each heartbeat of its leader,
+//! so the leader receives from it; all members receive from a leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,26 +16,27 @@ use super::active_streams::labelled;
 use super::peer_client::PeerClient;
 use super::peers::LIMIT;
 
-/// Between two looks, beside two heartbeats. Each look may cut the other machine's connections; etcd on it sends something
-/// on them after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3), and is heard again from then on.
+/// The pause between two observations, in addition to two heartbeats. An observation may cut the other machine's
+/// connections; etcd there sends on them again after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout /
+/// 3).
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 
-/// How long a member has to answer, each time it is asked in one look: an answer is lost where the other machine sends
-/// something meanwhile, and a short one gets through between two heartbeats.
+/// How long a member may take for each attempt of one observation. An answer is lost if the other machine sends a
+/// packet meanwhile; a short one arrives between two heartbeats.
 const TRIES: [Duration; 4] =
     [Duration::from_millis(150), Duration::from_millis(300), Duration::from_millis(600), Duration::from_millis(1200)];
 
-/// So often it must have been heard. Once may be what lay unread in the buffers of a member that had been stopped.
+/// How many times its traffic must grow. A single growth may come from the buffers of a member that was stopped.
 const PROOF: u32 = 2;
 
-/// What one member says of all that it hears.
+/// The raft traffic that one member reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RaftTraffic {
     /// Whether it is the leader.
     leads: bool,
-    /// Whether it knows one.
+    /// Whether it knows a leader.
     led: bool,
-    /// How many bytes of raft messages it had from each member since it started.
+    /// How many bytes it has received from each member since it started.
     heard: BTreeMap<u64, u64>,
 }
 
@@ -44,13 +46,13 @@ impl RaftTraffic {
         let is =
             |gauge: &str| metrics.lines().any(|line| line.strip_prefix(gauge).is_some_and(|value| value.trim() == "1"));
         let heard = labelled(metrics, "etcd_network_peer_received_bytes_total{", "From");
-        // Only whether it grows matters, and the bits of a positive number grow with it.
+        // Only growth matters, and the bits of a positive number grow with the number.
         let heard = heard.map(|(member, bytes)| (member, bytes.to_bits())).collect();
         Self { leads: is("etcd_server_is_leader "), led: is("etcd_server_has_leader "), heard }
     }
 }
 
-/// What these, by name and client URL, say; who does not answer is left out.
+/// Reads the traffic of these members, by name and client URL. Omits a member that does not answer.
 pub(crate) async fn listen(
     whom: BTreeSet<(String, String)>,
     peer_client: &PeerClient,
@@ -70,18 +72,18 @@ pub(crate) async fn listen(
     questions.join_all().await.into_iter().flatten().collect()
 }
 
-/// What came of one look.
+/// The result of one observation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Liveness {
-    /// Who would hear it does not.
+    /// The members that would receive its traffic do not.
     Silent,
-    /// It takes another look.
+    /// Another observation is needed.
     Unknown,
-    /// It is alive, and this member hears it.
+    /// It runs, and this member receives its traffic.
     Alive(String),
 }
 
-/// What was heard of one member so far, by whom.
+/// The traffic of one member as each other received it so far.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessDetector {
     before: BTreeMap<String, u64>,
@@ -89,7 +91,7 @@ pub(crate) struct LivenessDetector {
 }
 
 impl LivenessDetector {
-    /// Takes in what each member that answers says of it now.
+    /// Adds one observation.
     pub(crate) fn look(&mut self, member: u64, ears: &BTreeMap<String, RaftTraffic>) -> Liveness {
         let heard = |ear: &RaftTraffic| ear.heard.get(&member).copied().unwrap_or_default();
         let now: BTreeMap<String, u64> = ears.iter().map(|(name, ear)| (name.clone(), heard(ear))).collect();
@@ -100,10 +102,10 @@ impl LivenessDetector {
             self.before.extend(now);
             return if self.beats < PROOF { Liveness::Unknown } else { Liveness::Alive(name) };
         }
-        // Those whose silence counts: the leader, or all, where nobody knows one.
+        // Only the leader counts; all count where no member knows a leader.
         let led = ears.values().any(|ear| ear.led);
         let counts = ears.iter().filter(|(_, ear)| ear.leads || !led).map(|(name, _)| name);
-        // Who never heard it since it started needs not be asked twice.
+        // A member that never received anything needs no second observation.
         let silent: Vec<bool> = counts.map(|name| now[name] == 0 || self.before.contains_key(name)).collect();
         let still = !silent.is_empty() && !silent.contains(&false);
         self.before.extend(now);

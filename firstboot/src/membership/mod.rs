@@ -1,8 +1,8 @@
-//! The other members: how they are asked, and what follows from what they say.
+//! The other members: how firstboot queries them, and what follows from their answers.
 //!
-//! `peer_client` asks on the peer port, in the words of `protocol`, with the certificates of `peer_tls`; `peers` asks etcd
-//! on the client port. `list` compares the member lists; `active_streams` and `liveness` tell from etcd's metrics who is
-//! alive.
+//! `peer_client` probes the peer port with the `protocol` of the barrier and the certificates of `peer_tls`. `peers`
+//! queries etcd on the client port. `list` compares the member lists. `active_streams` and `liveness` read from etcd's
+//! metrics which members run.
 
 mod active_streams;
 mod list;

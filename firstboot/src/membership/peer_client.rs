@@ -1,4 +1,4 @@
-//! The side that asks: what answers on a member's peer port.
+//! The client of the barrier: probes what answers on a member's peer port.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,26 +16,26 @@ use time::format_description::well_known::Rfc2822;
 use super::protocol::PeerState;
 use super::{peer_tls, protocol};
 
-/// How long a whole answer may take: a handshake and a page on a local network.
+/// How long a whole answer may take: a TLS handshake and a page, on a local network.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// How long a connection may take to come about.
+/// How long TCP may take to connect.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// How long a whole snapshot may take; one that stalls is another matter, and noticed by the reader.
+/// How long a whole snapshot may take. The reader itself notices a stream that stalls.
 const STREAM: Duration = Duration::from_secs(6 * 3600);
 
-/// What came of one question.
+/// The result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProbeResult {
     /// firstboot or etcd answered.
     State(PeerState),
-    /// Nobody did; the reason.
+    /// No one answered, for this reason.
     Unreachable(String),
-    /// Somebody did who is neither, or not of this cluster; why it is not believed.
+    /// Something else answered, or a member of another cluster; this says why firstboot does not accept it.
     UnexpectedResponder(String),
 }
 
-/// Asks members on their peer ports.
+/// Probes members on their peer ports.
 #[derive(Debug, Clone)]
 pub(crate) struct PeerClient {
     client: reqwest::Client,
@@ -69,8 +69,8 @@ impl PeerClient {
         Ok(Self { client, cluster: cluster.name.clone(), etcd: cluster.etcd.version })
     }
 
-    /// Asks one member, and lets it know whether there are news to be had in return. An answer that comes too late is
-    /// never read, so answers of one member are in the order of its life.
+    /// Probes one member, and tells it whether this node has `news` for it. The client never reads an answer that comes
+    /// too late, so the answers of one member are in order.
     pub(crate) async fn ask(&self, member: &Member, news: bool) -> ProbeResult {
         match self.try_ask(member, news).await {
             Ok(heard) => heard,
@@ -78,8 +78,8 @@ impl PeerClient {
         }
     }
 
-    /// A page of a member's client port, where etcd takes the peer certificate, too; and the member's clock, to the
-    /// second, if it says what time it is.
+    /// A page of a member's client port, where etcd also accepts the peer certificate, and the member's clock to the
+    /// second, if the answer has a date.
     pub(crate) async fn page(&self, url: &str, path: &str, limit: usize) -> Result<(String, Option<OffsetDateTime>)> {
         let answer = self.client.get(format!("{url}{path}")).send().await?.error_for_status()?;
         let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
@@ -88,7 +88,7 @@ impl PeerClient {
         Ok((String::from_utf8_lossy(&bytes).into_owned(), date))
     }
 
-    /// The snapshot that a member at the barrier was told to restore, from a place in it on.
+    /// The snapshot that a member at the barrier is ordered to restore, from this offset.
     pub(crate) async fn snapshot(&self, member: &Member, snapshot: &Sha256, from: u64) -> Result<Response> {
         let url = format!("{}{}{snapshot}", member.peer_url(), protocol::SNAPSHOTS);
         let request = self.client.get(url).timeout(STREAM).header(RANGE, format!("bytes={from}-"));
@@ -132,7 +132,7 @@ async fn bounded(mut answer: Response, limit: usize) -> reqwest::Result<Option<V
     Ok(Some(bytes))
 }
 
-/// Tells a peer that is not there from one that speaks another language.
+/// Distinguishes a peer that is unreachable from one that speaks another protocol.
 fn no_answer(error: &reqwest::Error) -> ProbeResult {
     if error.is_timeout() {
         return ProbeResult::Unreachable("no answer in time".to_owned());
@@ -151,7 +151,7 @@ fn no_answer(error: &reqwest::Error) -> ProbeResult {
     if error.is_connect() || error.is_decode() || error.is_body() {
         return ProbeResult::UnexpectedResponder(said);
     }
-    // A connection that was closed under the question, as when firstboot makes way for etcd.
+    // The peer closed the connection during the request, as firstboot does when etcd takes the port.
     ProbeResult::Unreachable(said)
 }
 

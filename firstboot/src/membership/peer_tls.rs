@@ -1,5 +1,5 @@
-//! The peer certificate in use before etcd uses it: both sides show one of the cluster's CA, and a node's, no client's, as
-//! etcd wants it afterwards. TLS 1.2 at least (rustls knows nothing older).
+//! TLS with the peer certificate before etcd uses it. Both sides must present a node's certificate of the cluster's CA,
+//! and not a client's, as etcd requires later. TLS 1.2 or later.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn peer(tls: &NodeTls) -> Result<Pair> {
     Ok((chain.context("the peer certificate is no PEM")?, key.ok().context("the peer certificate's key is no PEM")?))
 }
 
-/// Believes clients that are peers.
+/// Accepts clients that are peers.
 #[derive(Debug)]
 struct Peers(Arc<dyn ClientCertVerifier>);
 
@@ -83,7 +83,7 @@ impl ClientCertVerifier for Peers {
     }
 }
 
-/// For the side that is asked.
+/// The configuration of the server.
 pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
     let (chain, key) = peer(tls)?;
     let mut config = ServerConfig::builder().with_client_cert_verifier(Peers::of(tls)?).with_single_cert(chain, key)?;
@@ -91,7 +91,7 @@ pub(crate) fn server(tls: &NodeTls) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// For the side that asks.
+/// The configuration of the client.
 pub(crate) fn client(tls: &NodeTls) -> Result<ClientConfig> {
     let (chain, key) = peer(tls)?;
     Ok(ClientConfig::builder().with_root_certificates(roots(tls)?).with_client_auth_cert(chain, key)?)

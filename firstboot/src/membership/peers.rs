@@ -1,4 +1,4 @@
-//! What the other members say of their cluster.
+//! Queries etcd on the other members.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use super::peer_client::PeerClient;
 use crate::etcd::{Client, Credentials};
 use crate::identity::Identity;
 
-/// etcd's page of metrics has some hundred kilobytes.
+/// The limit for etcd's page of metrics, which has some hundred kilobytes.
 pub(super) const LIMIT: usize = 4 << 20;
 
-/// How long one member may take where nothing is in a hurry.
+/// How long one member may take where there is time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The other members, as far as they answer with a quorum behind them, and the clusters of all that run etcd. Asked are
-/// those of the recipe, and then those that they name besides: a cluster may have grown since this image was built. Who
-/// takes longer than `patience` has not answered, and keeps nobody else from being heard.
+/// The other members that answer through raft, and the clusters of all that run etcd. Queries the recipe's members
+/// first, then any others that they list: a cluster may have grown since this image was built. A member that takes
+/// longer than `patience` counts as silent and delays no other.
 pub(crate) async fn others(
     identity: &Identity,
     peer_client: &PeerClient,
@@ -46,16 +46,16 @@ pub(crate) fn known(identity: &Identity) -> BTreeSet<(String, String)> {
     others.map(|member| (member.name.to_string(), member.client_url())).collect()
 }
 
-/// Those that these name besides.
+/// The members that these list and the recipe does not have.
 pub(crate) fn unknown(identity: &Identity, peers: &[Peer]) -> BTreeSet<(String, String)> {
     let recipe: BTreeSet<String> = identity.cluster.members.iter().map(Member::peer_url).collect();
     let listed = peers.iter().flat_map(|peer| &peer.members);
     let unknown = listed.filter(|member| !member.peer_urls.iter().any(|url| recipe.contains(url)));
-    // One that never started has no client URL.
+    // A member that never started has no client URL.
     unknown.filter_map(|member| Some((member.title(), member.client_urls.first()?.clone()))).collect()
 }
 
-/// Asks all at once.
+/// Queries all at once.
 async fn ask(
     whom: BTreeSet<(String, String)>,
     peer_client: &PeerClient,
@@ -69,7 +69,7 @@ async fn ask(
     }
     let (mut peers, mut clusters) = (Vec::new(), BTreeSet::new());
     while let Some(answer) = questions.join_next().await {
-        // Who does not answer is not counted; the barrier says who that is.
+        // A member that does not answer does not count; the barrier names it.
         let Ok(Ok((cluster_id, peer))) = answer else { continue };
         clusters.insert(cluster_id);
         peers.extend(peer);
@@ -77,7 +77,7 @@ async fn ask(
     (peers, clusters)
 }
 
-/// The cluster that a member belongs to, and, if it has a quorum behind it, what it says.
+/// The cluster that a member belongs to, and its report if it answers through raft.
 async fn one(
     name: String,
     url: String,
@@ -93,7 +93,7 @@ async fn one(
     let (client, status) = timeout_at(end, answer).await??;
     let header = status.header.unwrap_or_default();
     if status.leader == 0 {
-        // It knows of no quorum, and would take its time to say so.
+        // It has no quorum, and would need the whole timeout to say so.
         return Ok((header.cluster_id, None));
     }
     let peer = async {

@@ -1,4 +1,4 @@
-//! What two firstboots say to each other: one JSON document, the answer to one GET on the peer port.
+//! The protocol of the barrier: one GET on the peer port, answered with one JSON document.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{BootstrapMode, DiskId};
 
-/// The path that is asked for. etcd serves nothing there.
+/// The path of the request. etcd serves nothing there.
 pub(crate) const PATH: &str = "/firstboot/barrier";
 
-/// Before a snapshot's digest: where a member hands out the one that it was told to restore.
+/// The path prefix before a snapshot's digest: a member serves the snapshot there that it is ordered to restore.
 pub(crate) const SNAPSHOTS: &str = "/firstboot/snapshot/";
-/// The query of one who has something to say that the asked one has not heard yet: it does well to ask back at once.
+/// The query of a client with news for this member, which then probes the client at once.
 pub(crate) const NEWS: &str = "news";
 
-/// The newest form of the document that is known here.
+/// The version of the document's format.
 const FORMAT: u32 = 1;
 
-/// No answer is longer: some hundred bytes, and a name for each member given up.
+/// The limit for an answer: some hundred bytes, and a name for each excluded member.
 pub(crate) const LIMIT: usize = 16 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,23 +34,23 @@ struct Document {
     without: BTreeSet<Label>,
     #[serde(rename = "task")]
     mode: BootstrapMode,
-    /// The version of its etcd; a firstboot of an earlier image does not say it.
+    /// The version of its etcd. A firstboot of an earlier image does not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     etcd: Option<EtcdVersion>,
 }
 
-/// What a node says of itself.
+/// What a node announces of itself.
 #[derive(Debug)]
 pub(crate) struct Announcement<'a> {
-    /// The member that it is.
+    /// The name of its member.
     pub(crate) name: &'a Label,
-    /// The life of its disk.
+    /// The id of its disk.
     pub(crate) disk_id: DiskId,
     /// How far it has come.
     pub(crate) phase: Phase,
-    /// Whom its operator told it to go without.
+    /// The members that its operator excluded.
     pub(crate) without: &'a BTreeSet<Label>,
-    /// What it is told to begin with.
+    /// What it begins with.
     pub(crate) mode: BootstrapMode,
 }
 
@@ -69,8 +69,8 @@ pub(crate) fn write(cluster: &Label, etcd: EtcdVersion, own: &Announcement<'_>) 
     serde_json::to_vec(&document).unwrap_or_default()
 }
 
-/// What the member `name` of `cluster` answered, or why it is no answer of its. One whose etcd cannot be in a cluster with
-/// the version `own` is not heard, so that no cluster is begun with both.
+/// Parses the answer of the member `name` of `cluster`, or says why it is not one. Refuses a member whose etcd cannot
+/// run in a cluster with the version `own`, so that no cluster begins with both.
 pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label) -> Result<PeerState, String> {
     #[derive(Deserialize)]
     struct Format {
@@ -97,25 +97,25 @@ pub(crate) fn read(bytes: &[u8], cluster: &Label, own: EtcdVersion, name: &Label
 pub(crate) enum Phase {
     /// Its disk is empty.
     Empty,
-    /// It has seen all lives of this epoch, and has written that down.
+    /// It has seen all disk ids of this epoch, and its journal says so.
     Ready {
         /// The epoch's hash.
         epoch: Sha256,
     },
 }
 
-/// What a member said.
+/// The state that a member announces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum PeerState {
-    /// firstboot waits there, too.
+    /// firstboot waits at the barrier.
     Firstboot {
-        /// The life of its disk.
+        /// The id of its disk.
         disk_id: DiskId,
         /// How far it has come.
         phase: Phase,
-        /// Whom its operator told it to go without.
+        /// The members that its operator excluded.
         without: BTreeSet<Label>,
-        /// What it is told to begin with.
+        /// What it begins with.
         mode: BootstrapMode,
     },
     /// etcd runs there.
@@ -144,6 +144,9 @@ mod tests {
         let (own, none) = (etcd("3.5.1"), etcd("3.6.14"));
         let written = write(&label("demo"), own, &own_state);
         assert!(written.len() < LIMIT / 8);
+        // Firstboots of earlier images read these names.
+        let text = String::from_utf8(written.clone()).unwrap();
+        assert!(text.contains(r#""nonce":"0000"#) && text.contains(r#""task":{"rollback":{"cluster":7}}"#), "{text}");
         assert_eq!(read(&written, &label("demo"), own, &label("a")), Ok(state(Phase::Empty)));
         let epoch = Sha256::of(b"x");
         let ready = String::from_utf8(written.clone()).unwrap();

@@ -1,6 +1,6 @@
-//! A node with a new disk returns to its cluster by itself: its old member is removed, it is added as a learner, starts
-//! with the list as it then is, and gets its vote when it is in sync. `observe` asks, `plan` says what is next; here it
-//! is written down and done.
+//! A node with a new disk returns to its cluster by itself: firstboot removes its old member, adds the node as a
+//! learner, starts etcd with the member list as it then is, and promotes the learner to a voter when it is in sync.
+//! `observe` queries, `plan` decides on the next step, and this module writes the step to the journal and takes it.
 
 mod observe;
 mod plan;
@@ -22,16 +22,16 @@ use observe::observe;
 use plan::{Plan, plan};
 pub(crate) use promote::{learner, vote};
 
-/// What came of one round.
+/// How far a round came.
 #[derive(Debug)]
 pub(crate) enum JoinProgress {
-    /// Nothing that lets etcd start; why.
+    /// etcd may not start yet, for this reason.
     Wait(String),
-    /// etcd may start as this.
+    /// etcd may start with these parameters.
     Join(Start),
 }
 
-/// The way back into a cluster that lives.
+/// The return into a running cluster.
 #[derive(Debug)]
 pub(crate) struct Rebuild {
     peer_client: PeerClient,
@@ -41,13 +41,13 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// With the node's certificates. The network is asked for a second machine meanwhile.
+    /// Begins, and probes the network for a second machine in the background.
     pub(crate) fn new(identity: &Identity, peer_client: PeerClient) -> Self {
         let alone = duplicate::ask(identity.node.address);
         Self { peer_client, streams: ActiveStreams::default(), rival: RivalTimeout::default(), alone }
     }
 
-    /// Goes as far as it gets. `living` are the clusters that were seen on the peer ports.
+    /// Takes as many steps as possible. `living` are the clusters that answer on the peer ports.
     pub(crate) async fn round(
         &mut self,
         identity: &Identity,
@@ -61,8 +61,8 @@ impl Rebuild {
         }
     }
 
-    /// Observes and takes one step; nothing comes of one that was done. One that fails is no error: it may have been
-    /// done all the same, and the next round sees.
+    /// Observes and takes one step; returns nothing after a step that succeeded. A step that fails is not an error:
+    /// etcd may have done it all the same, and the next round sees whether it has.
     async fn step(
         &mut self,
         identity: &Identity,
@@ -81,7 +81,7 @@ impl Rebuild {
         let done = match (step, helper) {
             (Plan::Wait(why), _) => return Ok(Some(JoinProgress::Wait(why))),
             (Plan::DuplicateMember(why), _) => {
-                // Where it is near it is found by its hardware address, and nothing is to be waited for.
+                // A machine in the same network is found by its hardware address, without a wait.
                 self.alone.now()?;
                 self.rival.try_again(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
@@ -95,7 +95,7 @@ impl Rebuild {
                 return Ok(Some(JoinProgress::Join(start)));
             }
             (Plan::Remove(member), Some(helper)) => {
-                // This node may have waited for days, and all that is known of the other is a cut connection.
+                // This node may have waited for days, and of the other machine only a closed connection is known.
                 self.alone.now()?;
                 let line = format!("removing the member {member:x}, which this node was before its disk was new");
                 journal.record_intent(Event::Remove { member }, &line)?;

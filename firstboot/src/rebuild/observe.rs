@@ -1,4 +1,4 @@
-//! What this node has to offer to a cluster, and what the members of the cluster say.
+//! Observes this node and the members of its cluster.
 
 use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::membership::{PATIENCE, PeerClient, others};
 use crate::paths;
 
-/// What this node has to offer, and what the others say.
+/// What this node offers, and what the others report.
 pub(super) async fn observe(
     identity: &Identity,
     peer_client: &PeerClient,

@@ -1,9 +1,10 @@
-//! What a node with an empty disk does to a cluster that lives without it, as a pure function: from what its members
-//! say to the next step. After each step all is observed anew, so a step that was done and not confirmed is seen.
+//! How a node with an empty disk joins its running cluster again, as a pure function: from the reports of the members
+//! to the next step. firstboot observes everything again after each step, so it sees a step that etcd did and did not
+//! confirm.
 //!
-//! The server's own guards (server/etcdserver/server.go) say no too late or too vaguely for an operator: every one of
-//! them has its answer here before anything is changed. The old member is removed before the new one is added, since
-//! etcd refuses two with one peer URL, and since with the dead one still counted the new one would raise the quorum.
+//! etcd's own checks (server/etcdserver/server.go) refuse too late or too vaguely for an operator, so each of them has
+//! its equivalent here, before anything changes. The old member is removed before the new one is added: etcd refuses
+//! two members with one peer URL, and beside the dead member the new one would raise the quorum.
 
 use std::collections::BTreeSet;
 
@@ -13,31 +14,31 @@ use recipes::{EtcdVersion, Label};
 use crate::etcd::Member;
 use crate::membership::{Peer, find_duplicate, own, own_names, place, same_member_list, versions};
 
-/// All that is known.
+/// What firstboot observed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observed {
-    /// This node.
+    /// The name of this node.
     pub(crate) name: Label,
-    /// What it advertises to peers.
+    /// Its peer URL.
     pub(crate) peer_url: String,
     /// The version of its etcd.
     pub(crate) version: EtcdVersion,
     /// Bytes free for its data.
     pub(crate) free: u64,
-    /// The member as which this life of its disk was added; it never started.
+    /// The member id with which this disk was added; that member has never started.
     pub(crate) added: Option<u64>,
-    /// Those members that answered with a quorum behind them.
+    /// The members that answered through raft.
     pub(crate) peers: Vec<Peer>,
-    /// The clusters of all that run etcd, with a quorum or without.
+    /// The clusters of all members that run etcd, with or without a quorum.
     pub(crate) clusters: BTreeSet<u64>,
 }
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Nothing can be done yet, and why.
+    /// Wait, for this reason.
     Wait(String),
-    /// Somebody else seems to be this node, or was until a moment ago; who says so.
+    /// Another machine seems to run this node's member, or did a moment ago; the text names the witness.
     DuplicateMember(String),
     /// Remove the member that this node was.
     Remove(u64),
@@ -47,11 +48,11 @@ pub(crate) enum Plan {
     Join(Vec<(String, String)>),
 }
 
-/// Room that a joining member needs beside the leader's database: write-ahead log and the snapshot in the making.
+/// Free space that a joining member needs besides the database: for its write-ahead log and the snapshot it receives.
 const ROOM: u64 = 256 << 20;
 
-/// How many seconds a node's clock may be off: leases and certificates are judged by it. etcd warns from one second
-/// on, which is as exact as a page's date is.
+/// How many seconds a node's clock may be off: leases and certificates depend on it. etcd warns from one second on,
+/// which is the resolution of the date of a page.
 const CLOCK: i64 = 5;
 
 /// The rule.
@@ -105,8 +106,8 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     }
 }
 
-/// Who answers in the place of another, if anybody does. A CA may be that of several clusters, and an address be given
-/// to another machine: who is added to the wrong cluster is lost to its own.
+/// The message where another member answers at a member's address. Several clusters may share a CA, and an address may
+/// go to another machine: a node that is added to the wrong cluster is missing in its own.
 fn wrong_responder(peers: &[Peer]) -> Option<String> {
     peers.iter().find_map(|peer| {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
@@ -126,12 +127,12 @@ fn wait(why: impl Into<String>) -> Plan {
     Plan::Wait(why.into())
 }
 
-/// Why this node could not run as a member, if so.
+/// Why this node cannot run as a member; none where it can.
 fn unfit(observed: &Observed) -> Option<String> {
     if let Some(why) = other_versions(observed) {
         return Some(why);
     }
-    // One that is off is its own matter; where all are, it is this node that is.
+    // If a single clock differs, that member is wrong; if all differ, this node is.
     let off = observed.peers.iter().map(|peer| peer.ahead).min_by_key(|ahead| ahead.abs()).unwrap_or_default();
     if off.abs() > CLOCK {
         return Some(format!(
@@ -151,8 +152,8 @@ fn unfit(observed: &Observed) -> Option<String> {
     })
 }
 
-/// Why this node's etcd may not run beside that of the others, if so. A step to another minor is taken only where every
-/// member has said its version: one that is down may be too old.
+/// Why this node's etcd may not run with the versions of the others; none where it may. A step to another minor needs
+/// the version of every member: one that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
     if let Some(obstacle) = upgrade::obstacle(own, Entry::Join, &versions(peers)) {
@@ -171,8 +172,8 @@ fn other_versions(observed: &Observed) -> Option<String> {
     ))
 }
 
-/// `initial-cluster`. A member that never started has no name yet; any will do but this node's own, which etcd knows
-/// itself by.
+/// `initial-cluster`. A member that never started has no name yet. It gets any name except this node's, by which etcd
+/// finds itself in the list.
 fn names(observed: &Observed, peer: &Peer) -> Vec<(String, String)> {
     let named = peer.members.iter().flat_map(|member| {
         let own = member.peer_urls.contains(&observed.peer_url);

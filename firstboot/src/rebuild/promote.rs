@@ -1,4 +1,4 @@
-//! A learner gets its vote.
+//! Promotes this node's learner to a voter.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
 
-/// A voter that is down costs so much, not the patience of a call.
+/// How long one voter may take: shorter than a call's limit, since a voter may be down.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The member that this node was added as, if it is not known to have a vote; that it shall get one is written down.
+/// The id of this node's member, if it is a learner as far as the journal knows. Records that it will be promoted.
 pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else { return Ok(None) };
@@ -23,11 +23,11 @@ pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     Ok(Some(member))
 }
 
-/// Returns when this node has its vote.
+/// Returns when this node is a voter.
 ///
-/// The others are asked whether or not etcd here serves clients: it does so only once it has published itself, and 3.5
-/// says again after seven seconds what it said in vain while the leader's snapshot came. What must be there is etcd
-/// itself, which serves its peers from its start on: the vote of one that is dead again would be no help to a quorum.
+/// It does not wait until etcd here serves clients: etcd does so only once it has published itself, and 3.5 repeats a
+/// publication that failed during the leader's snapshot only after seven seconds. But etcd must run, which shows on its
+/// peer port: a voter that is down again would weaken the quorum.
 pub(crate) async fn vote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
@@ -41,11 +41,11 @@ pub(crate) async fn vote(identity: &Identity, credentials: &Credentials, member:
     }
 }
 
-/// Any voter passes the request on to the leader, which refuses it until the learner is in sync; who is a voter already
-/// is done.
+/// Any voter forwards the request to the leader, which refuses it until the learner is in sync. A member that is a
+/// voter already counts as promoted.
 ///
 /// # Errors
-/// Whatever the last voter said; trying again is right for all of it.
+/// The last voter's error. Every error is worth another attempt.
 async fn promote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let mut last = Ok(());
     for other in identity.cluster.members.iter().filter(|other| other.name != identity.node.name) {
@@ -57,7 +57,7 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
                 say("in sync: this node has its vote");
                 return Ok(());
             }
-            // ErrMemberNotLearner: an earlier request was done, though its answer was lost.
+            // ErrMemberNotLearner: etcd did an earlier request whose answer was lost.
             Ok(Err(error)) if error.to_string().ends_with("can only promote a learner member") => return Ok(()),
             Ok(Err(error)) => last = Err(error),
             Err(_) => last = Err(anyhow!("{} does not answer", other.name)),

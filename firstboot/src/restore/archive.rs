@@ -1,4 +1,4 @@
-//! What was set aside: kept until an operator says that it is old enough to go.
+//! The archived data: kept until an operator deletes it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,15 +14,15 @@ use crate::lock::Lock;
 use crate::output::say;
 use crate::paths;
 
-/// One folder of it.
+/// One folder of the archive.
 #[derive(Debug, PartialEq, Eq)]
 struct Aside {
     path: PathBuf,
-    /// When, as its name has it.
+    /// The time in its name.
     at: PrimitiveDateTime,
 }
 
-/// That it is there, and is what etcd can go on with.
+/// Checks that archived data exists and that etcd can use it.
 pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     let path = &archived.path;
     let Ok(now) = data::known(path) else {
@@ -43,7 +43,7 @@ pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     }
 }
 
-/// Lists all of it, oldest first.
+/// Lists the archive, oldest first.
 pub(super) fn list(journal: &Journal) -> Result<String> {
     let back = NodeState::of(journal).archived.map(|aside| aside.path);
     let mut lines = Vec::new();
@@ -64,7 +64,7 @@ pub(super) fn list(journal: &Journal) -> Result<String> {
     Ok(if lines.is_empty() { "nothing was set aside\n".to_owned() } else { lines.concat() })
 }
 
-/// Deletes what is older than so many days.
+/// Deletes folders that are older than this many days.
 pub(super) fn prune(journal: &Journal, days: u64) -> Result<()> {
     let _lock = Lock::take()?;
     let now = time::OffsetDateTime::now_utc();
@@ -91,7 +91,7 @@ fn all() -> Result<Vec<Aside>> {
     Ok(all)
 }
 
-/// What firstboot put there has the time in its name; what anybody else did is left alone.
+/// Parses a folder's name. firstboot's folders have the time in their names; others are ignored.
 fn parse(path: PathBuf) -> Option<Aside> {
     let name = path.file_name()?.to_str()?;
     let (_, time) = name.rsplit_once('-')?;

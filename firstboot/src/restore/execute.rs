@@ -1,5 +1,4 @@
-//! What an operator told this node, carried on to its end: by the command itself, or by the next `firstboot run` where
-//! the power was cut meanwhile.
+//! Executes an order to restore: the command itself does, or the next `firstboot run` after a power cut.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,24 +18,25 @@ use crate::lock::Lock;
 use crate::output::say;
 use crate::{paths, release};
 
-/// After a power cut all boot again, and not all as fast.
+/// The least time to wait for the others after a power cut: not all boot equally fast.
 const AFTER_A_BOOT: Duration = Duration::from_secs(120);
 
-/// How it ended.
+/// How a restore ends.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// etcd may start on the other data.
+    /// etcd may start with the new data.
     Swapped(String),
-    /// etcd may start on what it had, and why.
+    /// etcd may start with its previous data; why.
     GivenUp(anyhow::Error),
-    /// It goes on elsewhere.
+    /// firstboot.service continues.
     HandedOver,
 }
 
-/// Goes on with what was begun before a power cut, if anything was.
+/// Resumes a restore that a power cut interrupted, if there was one.
 pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     let folder = Path::new(paths::RESTORE);
-    // Earlier versions kept it where etcd could exchange it; nothing in one that is not root's was made by firstboot.
+    // Earlier versions kept the folder where etcd could replace it. firstboot made nothing in a folder that is not
+    // root's.
     if files::look(folder)?.is_some_and(|there| there.owner != files::ROOT || there.kind != files::Kind::Directory) {
         files::remove_all(folder)?;
     }
@@ -51,8 +51,8 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// Where nobody is to be waited for, what will be agreed on is known: the new data is made while etcd still runs. It is
-/// found there when it is asked for, and is made then if somebody else was at work here meanwhile.
+/// Where the restore waits for no other member, the agreement is known in advance, and firstboot builds the new data
+/// while etcd still runs. `prepare` finds that data, or builds it if another firstboot was at work meanwhile.
 pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOrder) -> Result<()> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     let alone = LocalState::of_order(state, cluster, own, order).others().next().is_none();
@@ -62,7 +62,7 @@ pub(super) fn prebuild(identity: &Identity, state: &NodeState, order: &RestoreOr
     build.make(&epoch).inspect_err(|_| clean())
 }
 
-/// What it takes to make new data of the snapshot, where there is one.
+/// The builder of the new data; none for a rollback.
 fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirBuilder>> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
     Ok(order.source.clone().map(|source| DataDirBuilder {
@@ -72,7 +72,7 @@ fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirB
     }))
 }
 
-/// From wherever it stands to the end.
+/// Executes the order from any point to its end.
 pub(super) fn execute(identity: &Identity, journal: &mut Journal, at_terminal: bool) -> Result<Outcome> {
     let state = NodeState::of(journal);
     let order = state.order.clone().context("a bug: nobody told this node to restore")?;
@@ -104,7 +104,7 @@ fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
     Ok(Outcome::GivenUp(why))
 }
 
-/// Makes room of what a restore left that was cut short before anybody was told of it.
+/// Removes what an interrupted restore left before it wrote its order to the journal.
 pub(super) fn clear(state: &NodeState) {
     if state.order.is_none()
         && let Ok(_lock) = Lock::take()
@@ -113,15 +113,15 @@ pub(super) fn clear(state: &NodeState) {
     }
 }
 
-/// Removes what was made for epochs that came to nothing, and the snapshot where it was fetched. What is left costs
-/// room, and the next restore removes it.
+/// Removes the data that was built for abandoned epochs, and a downloaded snapshot. If that fails, the files take up
+/// space until the next restore removes them.
 fn clean() {
     if let Err(error) = files::remove_all(Path::new(paths::RESTORE)) {
         say(format!("{error:#}"));
     }
 }
 
-/// Meets the others, and says what they agreed to exchange.
+/// Meets the others at the barrier, and returns the swap that they agreed on.
 fn negotiate(
     identity: &Identity,
     journal: &mut Journal,
@@ -143,7 +143,7 @@ fn negotiate(
     let file = order.source.as_ref().map(|source| (source.sha256, source.path.clone()));
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // The port, and every connection to it, is closed when the runtime is gone: etcd needs it.
+    // The end of the runtime closes the port and all its connections: etcd needs the port.
     let agreed = runtime.block_on(async {
         let session = RestoreSession::new(Arc::new(prepare.clone()), file, patience, at_terminal)?;
         barrier::negotiate(identity, journal, memory, Some(session)).await
@@ -154,7 +154,7 @@ fn negotiate(
         BarrierOutcome::HandedOver => return Ok(Err(Outcome::HandedOver)),
         BarrierOutcome::Join(_) => return Err(anyhow!("a bug: who was told to restore is to join nothing")),
     };
-    // The one that others have begun may be an earlier one than the last that was made ready.
+    // The others may have begun an earlier epoch than the last one that was prepared.
     prepare(&epoch)?;
     let aside = files::exists(Path::new(paths::DATA))?.then(|| journal::archive_path("before-restore")).transpose()?;
     let exchange = match (order.mode, &order.source, archived) {
@@ -178,7 +178,7 @@ fn negotiate(
     Ok(Ok(exchange))
 }
 
-/// Sees to it that what an epoch begins with is there.
+/// Makes sure that the data exists that an epoch begins with.
 fn prepare(build: Option<&DataDirBuilder>, archived: Option<&ArchivedData>, epoch: &Epoch) -> Result<()> {
     match (build, archived) {
         (Some(build), _) => build.make(epoch),

@@ -1,8 +1,9 @@
-//! `firstboot restore`: all members begin anew from one snapshot, and nothing that was there is lost.
+//! `firstboot restore`: restores every member from one snapshot, and keeps the previous data.
 //!
-//! The file is verified while etcd still runs. Then etcd stops, and the members meet at the barrier, on its port. Who
-//! was told the same as all others makes its new data beside the old and says that it is ready; only when all are, the
-//! data is exchanged. Whatever fails before that ends with etcd running on what it had.
+//! firstboot verifies the file while etcd still runs. Then etcd stops, and the members meet at the barrier, on etcd's
+//! peer port. A member with the same order as all others builds its new data beside the old and announces that it is
+//! ready. Only when all are ready, each swaps its data. After any failure before the swap etcd runs with its previous
+//! data.
 
 mod archive;
 mod build;
@@ -34,7 +35,7 @@ pub(crate) use execute::resume;
 use execute::{Outcome, execute};
 pub(crate) use options::Options;
 
-/// Does what the command line says.
+/// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let journal = Journal::look(paths::JOURNAL)?;
     if options.list {
@@ -72,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut order = RestoreOrder { disk_id: DiskId::draw()?, mode, without, source, until: 0 };
     execute::prebuild(&identity, &state, &order).context("nothing was restored, and etcd was not stopped")?;
     order.until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
-    // The unit starts etcd in the end, as what it was or as what it became; and goes on where this process leaves.
+    // The unit starts etcd in the end, with the old data or the new, and continues where this process stops.
     let outcome = operator::with_journal(|journal| {
         journal.add(Event::RestoreOrdered(Box::new(order)))?;
         execute(&identity, journal, true)
@@ -87,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// The members that are not waited for.
+/// The members that the restore does not wait for.
 fn without(options: &Options, identity: &Identity, state: &NodeState) -> Result<BTreeSet<Label>> {
     let (cluster, own) = (&identity.cluster, &identity.node.name);
     if options.solo {

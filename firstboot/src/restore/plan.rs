@@ -1,4 +1,4 @@
-//! What will be done, for the operator to read before it is.
+//! What a restore will do, for the operator to read in advance.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::identity::Identity;
 use crate::journal::{NodeState, SnapshotFile};
 use crate::output::{say, show};
 
-/// The task that a snapshot makes, with the newest revision that anybody knows of.
+/// The mode for a restore of this snapshot, with the newest revision that any member knows.
 pub(super) fn mode(
     keep_revision: bool,
     identity: &Identity,
@@ -34,7 +34,7 @@ pub(super) fn mode(
     Ok(BootstrapMode::Restore { snapshot: source.sha256, seen })
 }
 
-/// The newest revision that any member says; it answers without a quorum, too.
+/// The newest revision that any member reports. A member reports it without a quorum as well.
 fn newest(cluster: &ClusterDocument) -> Result<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Ok(credentials) = Credentials::installed() else { return Ok(0) };
@@ -53,7 +53,7 @@ fn newest(cluster: &ClusterDocument) -> Result<u64> {
     }))
 }
 
-/// Prints it.
+/// Prints the plan.
 pub(super) fn print_plan(
     identity: &Identity,
     state: &NodeState,
@@ -84,7 +84,7 @@ pub(super) fn print_plan(
             let member = aside.member.map(|id| format!(" as its member {id:x}")).unwrap_or_default();
             format!("{cluster:x} again{member}, from {}", aside.path.display())
         }
-        // Were they known before, two restores of one file would make one cluster of two histories.
+        // If the ids were known before, two restores of one file would make one cluster with two histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
             "a new one, token {}-r-{}-…; the rest of it is drawn by all members when they are told. The ids follow \
              from the token, and are printed then, before any data is replaced",

@@ -1,4 +1,4 @@
-//! Where the snapshot comes from, and that it is one. etcd runs all this while.
+//! Gets the snapshot and verifies it, while etcd runs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
     Ok(SnapshotFile { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
 }
 
-/// The snapshot itself: where it is a file, that; else fetched, decrypted and decompressed, as far as it takes.
+/// The path of the plain snapshot: downloaded, decrypted and decompressed where needed.
 fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration) -> Result<PathBuf> {
     let backup = identity.cluster.backup.as_ref();
     let remote = path.to_str().map(|text| Remote::of(text, backup)).transpose()?.flatten();

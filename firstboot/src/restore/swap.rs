@@ -1,5 +1,5 @@
-//! Other data takes the place of etcd's, by two renames. Both can be seen on the disk afterwards, so that whoever finds
-//! the exchange half done, after a power cut, finishes it.
+//! Swaps etcd's data by two renames. The disk shows which of them are done, so firstboot can finish the swap after a
+//! power cut.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::files::{self, DesiredDir, ROOT};
 use crate::journal::DataSwap;
 use crate::paths;
 
-/// What to rename, in this order.
+/// The renames that remain, in this order.
 #[derive(Debug, PartialEq, Eq)]
 enum RemainingRenames {
     Both,
@@ -17,8 +17,8 @@ enum RemainingRenames {
     Nothing,
 }
 
-/// What is left to do, by which of the three folders are there: the new data in its first place, etcd's, and the one
-/// set aside.
+/// The renames that remain, by which of three folders exist: the new data at its first path, etcd's data, and the
+/// archived data.
 fn remaining_renames(from: bool, data: bool, aside: Option<bool>) -> Result<RemainingRenames, &'static str> {
     match (from, data, aside) {
         (true, true, Some(false)) => Ok(RemainingRenames::Both),
@@ -31,7 +31,7 @@ fn remaining_renames(from: bool, data: bool, aside: Option<bool>) -> Result<Rema
     }
 }
 
-/// Does what is left of it.
+/// Does the renames that remain.
 pub(super) fn finish(exchange: &DataSwap) -> Result<()> {
     finish_at(exchange, Path::new(paths::DATA), Path::new(paths::ASIDE), ROOT)
 }
@@ -54,7 +54,7 @@ fn finish_at(exchange: &DataSwap, data: &Path, asides: &Path, owner: (u32, u32))
     Ok(())
 }
 
-/// Puts the old data back, after an error. The new is where it was made.
+/// Moves the old data back after an error. The new data stays where it was built.
 pub(super) fn undo(exchange: &DataSwap) -> Result<()> {
     undo_at(exchange, Path::new(paths::DATA))
 }

@@ -1,4 +1,4 @@
-//! After the exchange: until the cluster is there, and for whom it waits.
+//! Waits after the swap until the cluster has a quorum, and says which members are missing.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
     })
 }
 
-/// The members whose etcd does not answer as one of this cluster.
+/// The members whose etcd does not answer as a member of this cluster.
 async fn missing(members: &[Member], cluster: u64, credentials: &Credentials) -> Vec<String> {
     let mut asked = JoinSet::new();
     for member in members.iter().cloned() {

@@ -1,4 +1,4 @@
-//! What of a document's certificates may be installed at once on a member, and what has to wait for the others.
+//! Which of a document's certificates a member may install at once, and which have to wait for the others.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ fn pairs(tls: &NodeTls) -> [&KeyPair; 3] {
     [&tls.server, &tls.peer, &tls.client]
 }
 
-/// Whether the certificates are the same, whoever is trusted.
+/// Whether the certificates are the same, whatever the CAs.
 pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     pairs(one) == pairs(other)
 }
 
-/// Who signed these certificates, by the names of these CAs; none where one of them is by nobody among them.
+/// The CAs among these that signed the certificates; none where one certificate has another signer.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     pairs(tls).into_iter().map(|pair| authorities.issuer_of(&pair.cert)).collect()
 }
 
-/// What may lie on the disk of a member that has `installed`, and works with it, and shall have what is in the `document`:
-/// every CA of both is trusted, and certificates by another CA than before are held back until all others trust that, as
-/// they do those that were `cleared`.
+/// What may lie on the disk of a member that has `installed`, and works with it, and shall have what is in the
+/// `document`: every CA of both is trusted, and certificates by another CA than before are held back until all others
+/// trust that, as they do those that were `cleared`.
 pub(super) fn interim_certificates(
     document: &NodeTls,
     installed: &NodeTls,

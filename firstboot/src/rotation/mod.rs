@@ -1,7 +1,8 @@
-//! A CA is replaced under a running cluster. Each member trusts the new one beside the old as soon as its document names it,
-//! shows certificates by it once all others trust it, and drops the old one when nobody shows a certificate by that. The
-//! nodes may get their documents in any order. `held` says what may lie on the disk meanwhile, `handshake` what a running
-//! etcd says of itself, `plan` what is next; here it is written down and done.
+//! Replaces a CA under a running cluster. Each member trusts the new CA in addition to the old one as soon as its
+//! document has it, presents certificates of the new CA once all others trust it, and stops trusting the old CA when no
+//! member presents a certificate of it. The nodes may get their documents in any order. `interim` decides which
+//! certificates are on the disk meanwhile, `tls_probe` reads what a running etcd trusts and presents, and `plan`
+//! decides on the next step. This module writes the step to the journal and takes it.
 
 mod interim;
 mod observe;
@@ -26,12 +27,12 @@ use observe::{member, observe};
 use plan::{Plan, plan};
 use trust_bundle::{TrustBundle, list};
 
-/// Until the others have come further: between two looks a tenth of the time that nothing came of, within these. They may
-/// take days.
+/// The pause between two observations: a tenth of the time without progress, within these limits. The others may take
+/// days.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// Holds back those of the document's certificates that others might not trust yet, where this node has any that work
-/// meanwhile: a member those that are installed, a new one those that came with the document.
+/// Defers the document's certificates that the others may not trust yet, where this node has others that work
+/// meanwhile: a member has the installed ones, a new node those that came with the document.
 pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> Result<()> {
     let state = NodeState::of(journal);
     let installed = if state.begun.is_some() { tls::installed()? } else { None };
@@ -40,25 +41,25 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     }
     let works = |tls: &NodeTls| tls::check(identity, tls).is_ok();
     let meanwhile = installed.filter(works).or_else(|| identity.node.before.clone().filter(works));
-    // The document's own faults are found, and told, later.
+    // Faults of the document itself are reported later.
     if let Some(meanwhile) = meanwhile.filter(|_| works(&identity.node.tls)) {
         identity.tls = interim::interim_certificates(&identity.node.tls, &meanwhile, &state.cleared)?;
     }
     Ok(())
 }
 
-/// Whether the document's certificates are all that is trusted and shown, by what lies on the disk.
+/// Whether the disk has exactly the document's CAs and certificates.
 pub(crate) fn is_complete(identity: &Identity) -> bool {
     identity.tls == identity.node.tls
 }
 
-/// Until when the certificate is valid that a member shows, by what is installed on this node.
+/// The end of validity of the certificate that a server presents.
 pub(crate) async fn shown_until(address: SocketAddr) -> Result<UnixTime> {
     let tls = tls::installed()?.context("this node has no certificates")?;
     Ok(tls_probe::look(address, &tls, &TrustBundle::read(&tls.ca)?).await?.until)
 }
 
-/// Goes on until this member trusts and shows what its document says, however long the others take.
+/// Continues until this member trusts and presents what its document says, however long the others take.
 pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut logged, mut since) = (String::new(), Instant::now());

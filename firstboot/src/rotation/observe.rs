@@ -1,4 +1,4 @@
-//! What this node and the others trust and show, and who of them is well.
+//! Observes what this node and the others trust and present, and which of them are healthy.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::journal::{Journal, NodeState};
 use crate::membership::{PATIENCE, Peer, PeerClient, others, unhealthy};
 use crate::paths;
 
-/// What this node and the others trust and show.
+/// Observes this node and the others.
 pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Observed> {
     let known = TrustBundle::read(&identity.tls.ca)?;
     let own = [(identity.node.address, paths::PEER_PORT), (Ipv4Addr::LOCALHOST, paths::CLIENT_PORT)];
@@ -59,7 +59,7 @@ async fn see(identity: &Identity, known: &TrustBundle, ports: [SocketAddr; 2]) -
     Ok(seen)
 }
 
-/// Where a member serves its peers and its clients.
+/// The peer and client addresses of a member.
 fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
     let port = |urls: &[String]| -> Result<SocketAddr> {
         let url = urls.first().context("it has not started yet")?;
@@ -68,19 +68,19 @@ fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
     Ok([port(&member.peer_urls)?, port(&member.client_urls)?])
 }
 
-/// The member that this node is.
+/// The member id of this node.
 pub(super) fn member(journal: &Journal) -> Result<u64> {
     NodeState::of(journal).member.context("a bug: a healthy member without an id")
 }
 
-/// The others, as far as they have a quorum behind them.
+/// The others that answer through raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(others(identity, &peer_client, &Credentials::installed()?, PATIENCE).await.0)
 }
 
 /// # Errors
-/// Where etcd here does not say, with a quorum behind it, that this node is the only voter.
+/// Where etcd here does not say through raft that this node is the only member.
 pub(super) async fn alone(member: u64) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
     client.healthy().await?;

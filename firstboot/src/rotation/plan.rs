@@ -1,7 +1,8 @@
-//! How a CA is replaced under a running cluster, as a pure function: from what each member trusts and shows to the next
-//! step of this one. etcd reads its CAs only at its start, and its certificates at each handshake
-//! (client/pkg/transport/listener.go), so a member is started anew once to trust a new CA, and once not to trust the old
-//! one any more; never while another is down, and nobody shows what another does not trust.
+//! How a CA is replaced under a running cluster, as a pure function: from what each member trusts and presents to the
+//! next step of this one. etcd reads its CAs only when it starts, and its certificates at each handshake
+//! (client/pkg/transport/listener.go). So a member restarts once to trust the new CA, and once to stop trusting the old
+//! one. It never restarts while another member is down, and no member presents a certificate that another does not
+//! trust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,40 +10,40 @@ use super::tls_probe::ServedCertificate;
 use super::trust_bundle::list;
 use crate::domain::CaSubject;
 
-/// What one member says at its ports, or why it cannot be told.
+/// What one member's ports trust and present, or why they cannot be probed.
 pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
 
-/// All that is known.
+/// What firstboot observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Observed {
     /// The CAs in this node's document.
     pub(super) wanted: BTreeSet<CaSubject>,
-    /// Those that lie on its disk for etcd's next start: these, and the ones that are not dropped yet.
+    /// The CAs on its disk for etcd's next start: the document's, and those that are not dropped yet.
     pub(super) installed: BTreeSet<CaSubject>,
-    /// Who signed the document's certificates.
+    /// The CAs that signed the document's certificates.
     pub(super) issuers: BTreeSet<CaSubject>,
-    /// Whether they are held back.
+    /// Whether those certificates are deferred.
     pub(super) held: bool,
-    /// What etcd here says.
+    /// What etcd on this node trusts and presents.
     pub(super) own: Observation,
-    /// The same of the other members, by their names.
+    /// The same of the other members, by name.
     pub(super) others: BTreeMap<String, Observation>,
-    /// The voters beside this node that are not well.
+    /// The other voters that are not healthy.
     pub(super) ill: Vec<String>,
 }
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// All is as the document says.
+    /// The rotation is complete.
     Done,
-    /// Nothing can be done yet, and why.
+    /// Wait, for this reason.
     Wait(String),
-    /// Start etcd anew, to trust those that lie there.
+    /// Restart etcd, so that it trusts the installed CAs.
     Restart,
     /// Install the document's certificates.
     SwitchCertificates,
-    /// Leave on the disk only the document's CAs.
+    /// Remove all CAs from the disk but the document's.
     DropOldCa,
 }
 
@@ -91,7 +92,7 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     }
 }
 
-/// Whoever is not that far, with the reason.
+/// The members that are not ready, with the reason.
 fn missing(others: &BTreeMap<String, Observation>, why: impl Fn(&Observation) -> Option<String>) -> Option<String> {
     let all: Vec<String> =
         others.iter().filter_map(|(name, seen)| why(seen).map(|why| format!("{name} {why}"))).collect();
@@ -189,8 +190,8 @@ mod tests {
         assert_eq!(plan(&observed("no", "no", true, half, [both.clone(), both])), Plan::Restart);
     }
 
-    /// Three nodes that get a document in any order, one step at a time, by this rule: nobody ever shows another what that
-    /// does not trust, no two are down at a time, and in the end all is as the document says.
+    /// Three nodes that get a document in any order, one step at a time, by this rule: nobody ever shows another what
+    /// that does not trust, no two are down at a time, and in the end all is as the document says.
     #[test]
     fn in_every_order_nobody_is_locked_out() {
         explore::all("no");

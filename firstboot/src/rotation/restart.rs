@@ -1,4 +1,4 @@
-//! etcd is started anew: one member at a time, while all others are well, and none that leads.
+//! Restarts etcd: one member at a time, while all others are healthy, and never the leader.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use crate::membership::unhealthy;
 use crate::output::say;
 use crate::{paths, systemd};
 
-/// Which member it is.
+/// The key of the lock: its holder may restart.
 const CLAIM: &str = "/etcd-image/restart";
 const UNIT: &str = "etcd.service";
 
-/// How long etcd may take to be well again.
+/// How long etcd may take to become healthy again.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Starts it anew; or says why not yet.
+/// Restarts etcd, or says why it cannot yet.
 pub(super) async fn restart(identity: &Identity, member: u64) -> Option<String> {
-    // Trying again is right for all that can go wrong.
+    // Every failure is worth another attempt.
     try_restart(identity, member).await.unwrap_or_else(|error| Some(format!("etcd is not started anew: {error:#}")))
 }
 
@@ -29,17 +29,17 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>>
     let credentials = Credentials::installed()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
-        // A cluster of one: whoever waits for another voter waits for ever.
+        // A cluster of one: to wait for another voter would take forever.
         alone(member).await?;
         return start_anew(&credentials).await.map(|()| None);
     };
-    // Not here, where it would go down with etcd.
+    // Through another member: a lock through this one would be lost when etcd stops.
     let client = Client::connect(&helper.url, &credentials).await?;
     let Some(claim) = LeaseLock::get(&client, CLAIM, identity.node.name.as_str()).await? else {
         return Ok(Some("another member is just being started anew".to_owned()));
     };
     let done = claim.hold(async {
-        // Whoever had the claim before may have started anew since these were asked.
+        // The previous holder of the lock may have restarted since the first query.
         if let Some(why) = hand_over(identity, &credentials, member).await? {
             return Ok(Some(why));
         }
@@ -50,7 +50,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>>
     done
 }
 
-/// Sees to it that nobody needs this member for a moment; or says who does.
+/// Makes sure that the cluster can do without this member for a moment, or says why it cannot.
 async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) -> Result<Option<String>> {
     let others = peers(identity).await?;
     let ill = unhealthy(&others, member);
@@ -70,7 +70,7 @@ async fn start_anew(credentials: &Credentials) -> Result<()> {
     let (before, begun) = (systemd::main_process(UNIT)?, Instant::now());
     systemd::restart(UNIT)?;
     loop {
-        // Until systemd has stopped it the old one still answers.
+        // The old process answers until systemd has stopped it.
         let new = systemd::main_process(UNIT)? != before;
         let well = match probe_local(credentials).await {
             Ok(_) if new => return Ok(()),

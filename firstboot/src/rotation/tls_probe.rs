@@ -1,6 +1,6 @@
-//! Whom a running etcd trusts, and whose certificate it shows. Both are in its side of a TLS handshake: a server that wants a
-//! certificate names the CAs that it takes one of (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all that it has read
-//! (crypto/tls, ClientCAs). What lies on that member's disk by now does not matter, and nobody has to be asked.
+//! Reads from a TLS handshake which CAs a running etcd trusts and whose certificate it presents. A server that requests
+//! a client certificate names the CAs that it accepts (RFC 8446, 4.2.4; RFC 5246, 7.4.4), and Go names all that it has
+//! read (crypto/tls, ClientCAs). The files on that member's disk may already differ.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,21 +20,21 @@ use tokio_rustls::TlsConnector;
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
 
-/// How long it may take.
+/// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a server's side of a handshake says.
+/// What a server trusts and presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServedCertificate {
-    /// The CAs whose certificates it takes.
+    /// The CAs whose certificates it accepts.
     pub(super) trusts: BTreeSet<CaSubject>,
-    /// The CA whose certificate it shows.
+    /// The CA that signed its certificate.
     pub(super) issuer: CaSubject,
-    /// Until when that is valid.
+    /// When its certificate expires.
     pub(super) until: UnixTime,
 }
 
-/// Shows the node's client certificate, and hears whom the server trusts.
+/// Presents the node's client certificate, and records which CAs the server names.
 #[derive(Debug)]
 struct CaHintRecorder {
     own: Arc<CertifiedKey>,
@@ -53,7 +53,8 @@ impl ResolvesClientCert for CaHintRecorder {
     }
 }
 
-/// Shakes hands with whoever serves there, as the peer that `tls` makes this node, knowing `authorities`.
+/// Makes a handshake with the server at this address, with the certificates of `tls`, and finds its issuer among
+/// `authorities`.
 pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &TrustBundle) -> Result<ServedCertificate> {
     let mut roots = RootCertStore::empty();
     for certificate in authorities.certificates() {
@@ -65,7 +66,7 @@ pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Trust
     let own = Arc::new(CertifiedKey::new(chain.context("the peer's certificate is no PEM")?, key));
     let listening = Arc::new(CaHintRecorder { own, heard: Mutex::default() });
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_client_cert_resolver(listening.clone());
-    // A session that is taken up again is one in which nobody names a CA.
+    // In a resumed session the server names no CA.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;

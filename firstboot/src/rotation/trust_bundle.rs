@@ -1,4 +1,4 @@
-//! The CAs in a PEM text, each known by its name: that is all that a TLS server tells of whom it trusts.
+//! The CAs in a PEM text, each by its subject.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use rustls::{CertificateError, RootCertStore};
 use crate::domain::CaSubject;
 use crate::exit::refused;
 
-/// CAs by their names.
+/// CAs by their subjects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TrustBundle(BTreeMap<CaSubject, Root>);
 
@@ -27,7 +27,7 @@ struct Root {
 }
 
 impl Root {
-    /// As a client's: each certificate of a node may act as one.
+    /// Verifies a certificate as a client's: each certificate of a node may act as one.
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -115,8 +115,8 @@ impl TrustBundle {
         self.0.iter().find(|(_, root)| signed(root)).map(|(name, _)| name.clone())
     }
 
-    /// Until when a certificate that one of them has signed is valid. The verifier says so when it is asked about the end of
-    /// time.
+    /// Until when a certificate that one of them has signed is valid. The verifier says so when it is asked about the
+    /// end of time.
     pub(super) fn until(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<UnixTime> {
         // RFC 5280, 4.1.2.5: the last second that a certificate can name, and one more.
         let end = UnixTime::since_unix_epoch(Duration::from_secs(253_402_300_800));

@@ -1,9 +1,10 @@
 //! Snapshots: files that hold all that a cluster holds. One that exists is good.
 //!
-//! `take` is the flow: `source` says from which member, `receive` checks what comes, `verify` walks its pages, and only
-//! then `target` gives it its name and `manifest` says what it is. `place` is where snapshots lie, a `folder` or a
-//! `bucket`; `list` and `prune` look after them, `scheduled` sees to it that the members make each run of the schedule once.
-//! What is stored may be compressed and, by `age`, encrypted: `encode` does it and `decode` undoes it.
+//! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`). `take` receives the
+//! snapshot (`receive`), walks its pages (`examine`), and only then gives it its name (`target`) and its `manifest`. A
+//! `store` is a folder (`dir_store`) or a `bucket`; `list` and `prune` read it, and `scheduled` makes the members take
+//! one snapshot for each slot of the schedule. `encode` compresses a snapshot and encrypts it by `age`; `decode`
+//! reverses that.
 
 mod age;
 mod agreement;
@@ -71,8 +72,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Does some work until it is done, or until a signal says to stop: then what was half-made is gone, and the program ends
-/// with the signal's code.
+/// Does some work until it is done, or until a signal says to stop: then what was half-made is gone, and the program
+/// ends with the signal's code.
 fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Option<Exit>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {

@@ -13,7 +13,7 @@ const CORRUPT: i32 = 2;
 /// A member that answers.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    pub(super) endpoint: String,
+    pub(super) url: String,
     pub(super) client: Client,
     pub(super) status: StatusResponse,
 }
@@ -25,7 +25,7 @@ impl Endpoint {
         let opened = async {
             let client = Client::connect_bulk(endpoint, credentials).await?;
             let status = client.status().await?;
-            anyhow::Ok(Self { endpoint: endpoint.to_owned(), client, status })
+            anyhow::Ok(Self { url: endpoint.to_owned(), client, status })
         };
         let source = opened.await.map_err(|error| not_ready(format!("{endpoint}: {error:#}")))?;
         if source.is_corrupt().await {

@@ -153,7 +153,7 @@ async fn walked(file: File, received: &Received, about: &SnapshotContext<'_>) ->
         return Err(refused(format!(
             "etcd sent a database that is damaged: the member {:x} at {} was at revision {} before, and the database ends \
              at {}. Take the snapshot from another member: --from-any",
-            header.member_id, about.source.endpoint, header.revision, verified.revision
+            header.member_id, about.source.url, header.revision, verified.revision
         )));
     }
     Ok(verified)
@@ -194,7 +194,7 @@ impl SnapshotContext<'_> {
             cluster: self.cluster.name.clone(),
             cluster_id: format!("{:x}", header.cluster_id),
             member_id: format!("{:x}", header.member_id),
-            endpoint: self.source.endpoint.clone(),
+            endpoint: self.source.url.clone(),
             etcd_version: self.source.status.version.clone(),
             storage_version: verified.contents.storage_version.or_else(|| received.storage_version.clone()),
             taken_at: stamp(self.time),
