@@ -52,7 +52,9 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
         return finding;
     }
     if message.starts_with("missing comma") {
-        return error(span.clone(), "a comma is missing before this value").help("write a comma between two values");
+        // toml marks the empty place before the value.
+        let place = line.word(span.start).map_or_else(|| span.clone(), |word| line.place(word));
+        return error(place, "a comma is missing before this value").help("write a comma between two values");
     }
     match line.pair() {
         Some((key, value)) => pair(line, key, value, span, message),
