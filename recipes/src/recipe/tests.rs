@@ -106,6 +106,15 @@ fn a_recipe_without_updates_is_warned_of() {
         assert!(said.len() == 1 && said[0].contains("no repository of updates"), "{said:?}");
         assert!(repos(install).is_empty());
     }
+    // [[install.repo]] replaces the default.
+    let one = |name: &str, url: &str| format!("{GOOD}\n[[install.repo]]\nname = \"{name}\"\nurls = [\"{url}\"]");
+    let without = said(&one("epel", "http://a/models/7/"));
+    assert!(without.len() == 1 && without[0].contains("[[install.repo]] replaces the default"), "{without:?}");
+    for (name, url) in
+        [("updates", "http://a/7/"), ("ol7_latest", "http://a/"), ("own", "http://a/centos7-ELS/x86_64/")]
+    {
+        assert!(said(&one(name, url)).is_empty(), "{name} {url}");
+    }
     let text = format!("{GOOD}\n[install]\nfamily = \"rhel\"");
     refused(
         &text,
