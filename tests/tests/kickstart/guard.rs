@@ -127,7 +127,7 @@ fn hosts() -> Result<()> {
             && reported.lines().zip(reports).all(|(line, start)| line.starts_with(start));
         ensure!(same, "{stage} is reported as\n{reported}{}", host.console());
     }
-    // Somebody presses the power button, or the three keys, while anaconda is at work.
+    // An operator presses the power button, or Ctrl-Alt-Del, while anaconda runs.
     for (number, asked) in ["poweroff", "reboot"].into_iter().enumerate() {
         let mut host = Host::new(&network, &format!("pressed-{number}"), &base::base()?)?;
         lay_out(&host.root(), "hangs")?;

@@ -1,4 +1,4 @@
-//! `[install]`: what anaconda is told.
+//! `[install]`: how anaconda installs a machine.
 
 mod disk;
 mod family;
