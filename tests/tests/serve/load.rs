@@ -90,6 +90,8 @@ fn slow() -> Result<()> {
     let mut body =
         connections(&one.namespace, &address, 1, "POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")?
             .remove(0);
+    let once = "GET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut idle = connections(&one.namespace, &address, 1, once)?.remove(0);
     let mut deaf =
         connections(&one.namespace, &address, 1, "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\n")?.remove(0);
     let begun = Instant::now();
@@ -110,7 +112,12 @@ fn slow() -> Result<()> {
             }
         }
     };
-    for (what, stream) in [("a head by drops", &mut drip), ("no head", &mut silent), ("half a body", &mut body)] {
+    for (what, stream) in [
+        ("a head by drops", &mut drip),
+        ("no head", &mut silent),
+        ("half a body", &mut body),
+        ("no second request", &mut idle),
+    ] {
         ensure!(is_over(stream)?, "{what} is still waited for after 14 s");
     }
     while begun.elapsed() < Duration::from_secs(26) {
