@@ -94,8 +94,24 @@ fn slow() -> Result<()> {
     let mut idle = connections(&one.namespace, &address, 1, once)?.remove(0);
     let mut deaf =
         connections(&one.namespace, &address, 1, "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\n")?.remove(0);
+    // One of many on a line that becomes slow, 30 KB in a second, when the kernel's buffers have grown.
+    let mut steady = connections(
+        &one.namespace,
+        &address,
+        1,
+        "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    )?
+    .remove(0);
+    let mut taken = 8_000_000;
+    steady.read_exact(&mut vec![0; taken])?;
+    let mut take = || -> Result<()> {
+        steady.read_exact(&mut [0; 6000])?;
+        taken += 6000;
+        Ok(())
+    };
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(14) {
+        take()?;
         // Always one more byte, and never an end.
         let _ = drip.write_all(b"a");
         std::thread::sleep(Duration::from_millis(200));
@@ -121,8 +137,13 @@ fn slow() -> Result<()> {
         ensure!(is_over(stream)?, "{what} is still waited for after 14 s");
     }
     while begun.elapsed() < Duration::from_secs(26) {
+        take()?;
         std::thread::sleep(Duration::from_millis(200));
     }
+    let mut rest = Vec::new();
+    steady.read_to_end(&mut rest)?;
+    let size = usize::try_from(std::fs::metadata(ours.out().join("image/overlay.tar.gz"))?.len())?;
+    ensure!(taken + rest.len() > size, "a slow client has {} bytes of {size}", taken + rest.len());
     let sent = read_all(&mut deaf, Duration::from_secs(2))?.len();
     ensure!(sent < 20_000_000, "a client that does not read for 25 s has all {sent} bytes");
     Ok(())
