@@ -34,8 +34,9 @@ fn private(key: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", key.display());
     let mut file = File::open(key).with_context(context)?;
     let mode = file.metadata().with_context(context)?.permissions().mode() & 0o7777;
+    let others = mode & 0o077;
     ensure!(
-        mode & 0o077 == 0,
+        others == 0,
         "{}: its mode is {mode:04o}, so that users other than its owner can access it. Run `chmod {:o}` on it; if others may \
          have read it, replace key and certificate",
         key.display(),

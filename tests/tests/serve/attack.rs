@@ -237,6 +237,11 @@ fn told() -> Result<()> {
     let silent = Server::unheard(command.args(["--listen", SERVER]), ours.network.world())?;
     let (found, _) = silent.end(Signal::SIGTERM)?;
     ensure!(found == Some(143), "without a place for its words: {found:?}");
+    let builder = programs::builder()?;
+    let mut none = std::process::Command::new("sh");
+    none.args(["-c", "\"$@\" > /dev/full 2>&1", "sh"]).arg(builder).args(["serve", "/nowhere"]);
+    let code = tests::process::run(&mut none)?.code();
+    ensure!(code == 1, "an error that cannot be printed has the exit code {code}");
     let refused = |options: &[&str], code, words: &str| -> Result<()> {
         let out = ours.out().to_string_lossy().into_owned();
         let ran = programs::run_builder(&[&["serve", &out], options].concat())?;
