@@ -107,7 +107,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if pki.is_new() {
         let record = Record::new(&state_beside(&pki_folder), &recipe.cluster.name);
         record.begin(SystemTime::now())?;
-        progress.say(&format!("{}: made; `builder serve` records there what was installed", record.folder().display()));
+        progress.say(&format!(
+            "{}: made; `builder serve` records there what it installed and handed out",
+            record.folder().display()
+        ));
     }
 
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;

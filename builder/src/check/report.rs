@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::finding::Finding;
 use super::rules::{self, RuleKind};
 use crate::exit::{Exit, stop};
+use crate::say;
 
 /// A file and what is wrong with it.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Report {
     pub(super) fn show(&self) {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for (told, finding) in self.all() {
-            eprintln!("{}\n", finding.diagnostic.render(&told.shown, &told.text, color));
+            say::note(format_args!("{}\n", finding.diagnostic.render(&told.shown, &told.text, color)));
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAc
             }
         }
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
-        for line in survey(&site.cluster()?, &bound) {
+        for line in survey(&site.cluster()?, &bound, site.tree.is_some()) {
             say::note(line);
         }
         let (connections, scheme) = (Connections::new(), site.scheme);
