@@ -83,7 +83,7 @@ pub(super) struct Search {
 
 impl Search {
     /// Takes an entry in. Says whether an older one may tell more.
-    pub(super) fn take(&mut self, entry: Entry) -> bool {
+    pub(super) fn take(&mut self, entry: &Entry) -> bool {
         self.since += usize::from(self.best.is_some());
         let before = self.best.as_ref().map(|(weight, _)| *weight);
         if let Some((weight, text)) = weigh(&entry.message)
@@ -140,7 +140,7 @@ mod tests {
 
     fn words(newest_first: &[(u32, &str)]) -> Option<String> {
         let mut search = Search::default();
-        let _ = newest_first.iter().all(|(pid, message)| search.take(entry(5, *pid, message)));
+        let _ = newest_first.iter().all(|(pid, message)| search.take(&entry(5, *pid, message)));
         search.found().map(|words| words.text)
     }
 

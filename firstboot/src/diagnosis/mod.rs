@@ -72,7 +72,7 @@ fn etcd() -> Option<String> {
 fn said(unit: &Unit) -> Option<LastWords> {
     let mut search = Search::default();
     let read = systemd::journal(UNIT, |line| match Entry::parse(line) {
-        Some(entry) if Some(entry.pid) != unit.running => search.take(entry),
+        Some(entry) if Some(entry.pid) != unit.running => search.take(&entry),
         _ => true,
     });
     read.ok().and_then(|()| search.found())
