@@ -218,10 +218,12 @@ fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
 /// Who each node is.
 fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     let (cluster, domain) = (&recipe.cluster.name, &recipe.cluster.domain);
+    let store_keys = pki.store_keys()?;
     let document = |node: &recipes::recipe::Node| -> Result<NodeDocument> {
         let (tls, before) = pki.node_tls(&Subject { cluster, domain, name: &node.name, address: node.address })?;
         let (name, machine) = (node.name.clone(), node.machine.clone());
-        Ok(NodeDocument { cluster: cluster.clone(), name, address: node.address, machine, tls, before })
+        let store_keys = store_keys.clone();
+        Ok(NodeDocument { cluster: cluster.clone(), name, address: node.address, machine, tls, before, store_keys })
     };
     recipe.nodes.iter().map(document).collect()
 }

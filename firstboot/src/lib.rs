@@ -15,6 +15,7 @@ mod barrier;
 mod change;
 mod compare;
 mod data;
+mod diagnosis;
 mod etcd;
 mod exec;
 mod exit;

@@ -8,7 +8,7 @@ use recipes::{Label, Stage};
 use crate::arp::{self, Asked};
 use crate::barrier::{self, Past, Word};
 use crate::change::{self, Change};
-use crate::exit::{Exit, code_of, refused};
+use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::files::{self, Folder, Wanted};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
@@ -18,7 +18,7 @@ use crate::report::report;
 use crate::say::say;
 use crate::steps;
 use crate::steps::etcd_conf::{self, Start};
-use crate::{data, health, leave, metadata, paths, rebuild, rejoin, release, restore, rotation, stamp};
+use crate::{data, diagnosis, health, leave, metadata, paths, rebuild, rejoin, release, restore, rotation, stamp};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -98,6 +98,7 @@ fn become_the_member(options: &Options) -> Result<()> {
     }
     // Only a machine that has the document's address takes its identity on.
     steps::network::settle(&identity)?;
+    check_source(&identity, &journal)?;
     // Once etcd was let go in this boot that is known.
     let asked = (!release::is_given()).then(|| arp::ask(identity.node.address));
     let doubt = asked.as_ref().map_or(Ok(None), Asked::first)?;
@@ -131,6 +132,17 @@ fn become_the_member(options: &Options) -> Result<()> {
     }
     health::wait(&identity, &mut journal, patience)?;
     rotation::complete(&mut identity, &mut journal)
+}
+
+/// A new member waits until the others would accept it. One that has data starts all the same: the others reach it.
+fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
+    match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
+        Some(why) if Past::of(journal).data.is_none() => Err(not_ready(why)),
+        why => {
+            why.into_iter().for_each(say);
+            Ok(())
+        }
+    }
 }
 
 /// Lets etcd start. Which version uses the data is written down first: what the next one may be depends on it. One that was

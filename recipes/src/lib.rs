@@ -15,6 +15,7 @@ pub mod recipe;
 pub mod recipient;
 pub mod schedule;
 pub mod stage;
+pub mod store_keys;
 pub mod upgrade;
 pub mod version;
 
@@ -32,4 +33,5 @@ pub use recipe::Recipe;
 pub use recipient::Recipient;
 pub use schedule::Schedule;
 pub use stage::Stage;
+pub use store_keys::StoreKeys;
 pub use version::EtcdVersion;

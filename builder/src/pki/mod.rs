@@ -36,7 +36,7 @@ use std::time::Duration as Patience;
 use rcgen::KeyPair as IssuedKey;
 use recipes::node::{KeyPair, NodeTls};
 use recipes::recipe::Tls;
-use recipes::{PublicKey, SigningKey};
+use recipes::{PublicKey, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
 pub(crate) use authority::Authority;
@@ -116,6 +116,9 @@ pub(crate) struct Pki {
     _lock: store::Lock,
 }
 
+/// The file of the object store's keys in the folder, as it lies on a node.
+const STORE_KEYS: &str = "s3-keys";
+
 /// Where a certificate and its key lie.
 fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())))
@@ -171,6 +174,15 @@ impl Pki {
     /// What was made or replaced so far, and what is worth a warning.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// The object store's keys, which an operator put into the folder for all nodes; none where there is no file of them.
+    pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
+        let path = self.dir.join(STORE_KEYS);
+        let Some(text) = store::read_secret(&path)? else { return Ok(None) };
+        let keys =
+            text.parse().map_err(|expected: &str| PkiError::wrong(&path, expected, "correct it, or remove it"))?;
+        Ok(Some(keys))
     }
 
     /// A node's certificates: those that are there as long as they do, new ones otherwise; and, while an authority is

@@ -100,7 +100,7 @@ pub(crate) fn pass(identity: &Identity, journal: &mut Journal) -> Result<Start> 
             life
         }
         Standing::Unknown(why) => {
-            return Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)));
+            return Err(refused(format!("{}: {why}", paths::DATA)));
         }
     };
     begin_or_join(identity, journal, life)

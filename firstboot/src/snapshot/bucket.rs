@@ -22,7 +22,7 @@ use url::Url;
 
 use super::manifest::{self, Manifest};
 use super::place::{Found, is_snapshot};
-use super::secret::Keys;
+use super::secret;
 use crate::exit::{not_ready, refused};
 
 /// A store that is silent for so long is asked again.
@@ -82,7 +82,7 @@ fn redirected(attempt: Attempt<'_>) -> Action {
 impl Bucket {
     pub(super) fn open(name: &str, prefix: &str, s3: &S3) -> Result<Self> {
         let http = client()?;
-        let keys = Keys::find()?;
+        let keys = secret::find()?;
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(name)
             .with_virtual_hosted_style_request(!s3.path_style)

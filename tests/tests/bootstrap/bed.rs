@@ -161,9 +161,14 @@ impl Bed {
 
 /// Removes a member by hand.
 pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
-    // For five seconds after an election etcd calls its cluster unhealthy (server.go, HealthInterval).
+    insist(host, &format!("member remove {member}"))
+}
+
+/// Runs etcdctl until it succeeds: for five seconds after an election, or after a member has been away, etcd calls its cluster
+/// unhealthy (server.go, HealthInterval).
+pub(crate) fn insist(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + PATIENCE;
-    while let Err(error) = etcdctl(host, &format!("member remove {member}")) {
+    while let Err(error) = etcdctl(host, arguments) {
         ensure!(Instant::now() < end, "{error:#}");
         sleep(Duration::from_secs(1));
     }

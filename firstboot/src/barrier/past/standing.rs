@@ -1,5 +1,7 @@
 //! What the journal and etcd's volume together say of this disk, and what follows from it.
 
+use std::fmt;
+
 use super::{Past, Word};
 use crate::barrier::epoch::Nonce;
 use crate::barrier::volume::Volume;
@@ -19,7 +21,40 @@ pub(crate) enum Standing {
     /// etcd ran as a member here, and what lies there now must not begin as that member.
     Lost(Lost),
     /// Data that is not known, and is not touched.
-    Unknown(&'static str),
+    Unknown(Unknown),
+}
+
+/// Why data is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// firstboot never let etcd start in this life of the disk.
+    Foreign,
+    /// The volume is of another life.
+    OtherVolume,
+    /// etcd's first start may have been cut short; the volume does not say in which life.
+    Unmarked,
+}
+
+impl Unknown {
+    /// A name for programs and documentation.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Foreign => "data-unknown",
+            Self::OtherVolume => "data-other-volume",
+            Self::Unmarked => "data-unmarked",
+        }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Foreign => "firstboot did not put the data there",
+            Self::OtherVolume => "the data is on the volume of another disk",
+            Self::Unmarked => "the data has no write-ahead log, and its volume has no mark of this disk",
+        };
+        write!(f, "{what}, so firstboot leaves it alone. If it is not needed, move it away [{}]", self.id())
+    }
 }
 
 /// The rule. A data directory that the journal does not know is never touched; one that etcd may have voted with never
@@ -27,7 +62,7 @@ pub(crate) enum Standing {
 pub(crate) fn standing(past: &Past, contents: Contents, verdict: Verdict, volume: Volume) -> Standing {
     let Some(start) = &past.begun else { return before(past, contents, volume) };
     if volume == Volume::Other && contents == Contents::Log {
-        return Standing::Unknown("is on the volume of another disk's life");
+        return Standing::Unknown(Unknown::OtherVolume);
     }
     let first_start = !past.healthy && volume == Volume::Known;
     match verdict {
@@ -42,8 +77,8 @@ pub(crate) fn standing(past: &Past, contents: Contents, verdict: Verdict, volume
         }
         // It was a member, and its data is lost. What lives of its cluster takes it in again.
         Verdict::Fresh | Verdict::Lost(Lost::Emptied) => Standing::Empty { life: None, aside: false },
-        _ if volume == Volume::Other => Standing::Unknown("is on the volume of another disk's life"),
-        Verdict::CutShort if !past.healthy => Standing::Unknown("has no write-ahead log, and its volume bears no mark"),
+        _ if volume == Volume::Other => Standing::Unknown(Unknown::OtherVolume),
+        Verdict::CutShort if !past.healthy => Standing::Unknown(Unknown::Unmarked),
         Verdict::CutShort => Standing::Lost(Lost::Part("member/wal is not there".to_owned())),
         Verdict::Lost(why) => Standing::Lost(why),
     }
@@ -58,7 +93,7 @@ fn before(past: &Past, contents: Contents, volume: Volume) -> Standing {
             Standing::Empty { life: None, aside: true }
         }
         (Contents::Empty, _) => Standing::Empty { life: past.nonce.filter(|_| volume == Volume::Known), aside: false },
-        _ => Standing::Unknown("holds data that firstboot did not put there"),
+        _ => Standing::Unknown(Unknown::Foreign),
     }
 }
 
@@ -70,6 +105,14 @@ mod tests {
     fn known() -> Known {
         let [data, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
         Known { directories: Directories { data, member, snap, wal }, member: 7, cluster: 9 }
+    }
+
+    #[test]
+    fn each_reason_is_in_the_manual() {
+        let manual = include_str!("../../../../docs/operating.md");
+        for unknown in [Unknown::Foreign, Unknown::OtherVolume, Unknown::Unmarked] {
+            assert!(manual.contains(&format!("[{}]", unknown.id())), "{unknown}");
+        }
     }
 
     /// The verdicts that there can be on such contents.
