@@ -81,8 +81,8 @@ impl Bed {
 
     /// A new machine that is installed and told that it is this node, at an address of its own: off.
     pub(crate) fn moved(&self, node: &str) -> Result<Host> {
-        let host = self.provisioning.machine(&format!("{node}-new"))?;
-        self.provisioning.install(&host)?;
+        let mut host = self.provisioning.machine(&format!("{node}-new"))?;
+        self.provisioning.install(&mut host)?;
         etcd::swap(&host, &self.version)?;
         self.provisioning.tell(&host, node)?;
         Ok(host)
