@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say::trouble(format_args!("{error:#}"));
+            say::trouble(exit::with_causes(&error));
             ExitCode::from(exit::code_of(&error))
         }
     }
