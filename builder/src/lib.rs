@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("builder: {error:#}");
+            say::trouble(exit::with_causes(&error));
             ExitCode::from(exit::code_of(&error))
         }
     }

@@ -22,7 +22,7 @@ pub use backup::Backup;
 pub use cluster::{ClusterDocument, ETCD_ID};
 pub use diagnostic::{Diagnostic, Severity};
 pub use digest::Sha256;
-pub use envelope::{Envelope, PublicKey, SigningKey};
+pub use envelope::{Envelope, EnvelopeError, PublicKey, SigningKey};
 pub use image::{ImageStamp, StampedFile};
 pub use machine::{FirmwareId, Mac, MachineMatch};
 pub use name::{Domain, Label};

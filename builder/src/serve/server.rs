@@ -25,6 +25,7 @@ use super::pages::{self, Content, Reply};
 use super::refusal::Refusal;
 use super::site::{Site, survey};
 use super::stream::{Patient, Plain};
+use crate::exit::with_causes;
 use crate::say;
 
 /// How long a client may take to say what it wants.
@@ -45,7 +46,7 @@ pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAc
             match listener.with_context(|| format!("cannot listen on {address}")) {
                 Ok(listener) => listeners.push(listener),
                 // `localhost` on a host without IPv6.
-                Err(error) if address.is_ipv6() && !listeners.is_empty() => say::trouble(format!("{error:#}")),
+                Err(error) if address.is_ipv6() && !listeners.is_empty() => say::trouble(with_causes(&error)),
                 Err(error) => return Err(error),
             }
         }
