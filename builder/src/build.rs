@@ -100,13 +100,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 
     let mut pki = open_pki(options, &recipe, &pki_folder)?;
+    // Before the first certificate: a build that ends here begins the record again.
+    let begun = if pki.is_new() { Some(begin_record(&recipe, &pki_folder)?) } else { None };
     let documents = documents(&recipe, &mut pki)?;
     for event in pki.events() {
         progress.say(&event.to_string());
     }
-    if pki.is_new() {
-        let record = Record::new(&state_beside(&pki_folder), &recipe.cluster.name);
-        record.begin(SystemTime::now())?;
+    if let Some(record) = begun {
         progress.say(&format!("{}: made; `builder serve` records there what was installed", record.folder().display()));
     }
 
@@ -160,6 +160,13 @@ fn beside(out: &Path) -> PathBuf {
 fn state_beside(pki: &Path) -> PathBuf {
     let name = pki.file_name().unwrap_or_default().to_string_lossy();
     pki.with_file_name(format!("{}.state", name.strip_suffix(".pki").unwrap_or(&name)))
+}
+
+/// Begins the record of what `builder serve` installs.
+fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
+    let record = Record::new(&state_beside(pki), &recipe.cluster.name);
+    record.begin(SystemTime::now())?;
+    Ok(record)
 }
 
 /// Refuses a folder within the output, which the next build would take away with it.

@@ -116,6 +116,9 @@ pub(crate) struct Pki {
     _lock: store::Lock,
 }
 
+/// The folder of the nodes' certificates.
+const NODES: &str = "nodes";
+
 /// Where a certificate and its key lie.
 fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())))
@@ -146,9 +149,8 @@ pub(crate) fn open(
     }
     let signer = plan.carry_out(dir, lifetimes, now, &mut events)?;
     let signing = signing::complete(dir, signing, &mut events)?;
-    let nodes = dir.join("nodes");
-    let is_new = !nodes.exists();
-    store::folder(&nodes)?;
+    // The first certificate makes the folder: a build that ends before it leaves the PKI new.
+    let is_new = !dir.join(NODES).exists();
     Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, is_new, _lock: lock })
 }
 
@@ -176,7 +178,9 @@ impl Pki {
     /// A node's certificates: those that are there as long as they do, new ones otherwise; and, while an authority is
     /// replaced, those by the one before.
     pub(crate) fn node_tls(&mut self, subject: &Subject<'_>) -> Result<(NodeTls, Option<NodeTls>), PkiError> {
-        let folder = self.dir.join("nodes").join(subject.name.as_str());
+        let nodes = self.dir.join(NODES);
+        store::folder(&nodes)?;
+        let folder = nodes.join(subject.name.as_str());
         store::folder(&folder)?;
         store::sweep(&folder)?;
         let [server, peer, client] = Role::ALL.map(|role| self.pair(&folder, role, subject));

@@ -227,7 +227,7 @@ fn pki() -> Result<()> {
     let (cert, key) = (pki.join("nodes/etcd-1/server.crt"), pki.join("nodes/etcd-1/server.key"));
     let good = (fs::read(&cert)?, fs::read(&key)?);
     let problem = |what: &str| -> Result<()> {
-        says(&show()?, 4, &["PROBLEM: ", what, "have a problem"])?;
+        says(&show()?, 4, &["PROBLEM: ", what, "with problems in"])?;
         fs::write(&cert, &good.0)?;
         fs::write(&key, &good.1)?;
         fs::set_permissions(&key, Permissions::from_mode(0o600))?;
