@@ -82,8 +82,9 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
         }
     }
     problems.splice(0..0, from_sums);
-    let signer = if matches!(signature, SignatureState::OtherKey { .. }) { own.as_ref() } else { key.or(own.as_ref()) };
-    let nodes = if image == dir { 0 } else { documents(&dir.join("nodes"), signer, &mut problems)? };
+    let trusted =
+        if matches!(signature, SignatureState::OtherKey { .. }) { own.as_ref() } else { key.or(own.as_ref()) };
+    let nodes = if image == dir { 0 } else { documents(&dir.join("nodes"), trusted, &mut problems)? };
     dedup(&mut problems);
     Ok(Report { image, files: found.len(), overlay: entries, nodes, signature, problems })
 }
