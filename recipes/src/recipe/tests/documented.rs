@@ -34,10 +34,8 @@ const SECTIONS: [&str; 19] = [
 
 /// The keys of each section, as the reader lists them where it meets one that no section has.
 fn asked() -> BTreeMap<String, BTreeSet<String>> {
-    let mut text = "zzz = 1\n".to_owned();
-    for section in SECTIONS {
-        text.extend([section, "\nzzz = 1\n"]);
-    }
+    let sections = SECTIONS.map(|section| format!("{section}\nzzz = 1\n"));
+    let text = format!("zzz = 1\n{}", sections.concat());
     let unknown = |finding: Diagnostic| {
         let place = finding.message.strip_prefix("unknown key `zzz` in ")?.replace("\"/etc/x\"", "[files.overlay]");
         let keys = finding.help.unwrap().split_once(" knows: ")?.1.split(", ").map(str::to_owned).collect();
