@@ -1,4 +1,5 @@
-# make demo   the main job, to watch            make test   all tests
+# make demo   the main job, to watch            make test   the tests
+# make test-all  the tests, and those that widen a sample: more versions, more points of a crash, more firmware
 # make build  both programs, in target/dist     make lint   format, clippy, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
 # make dist   the packages, in target/packages: tar.gz, deb and rpm
@@ -7,14 +8,14 @@
 #             CRASH_PART=1/4 a quarter of the points: four of these may run side by side
 #
 # Each installs what it needs itself (apt-get, pip) and says so. Settings: KEEP=1 leaves the demo's hosts on; HOURS=8
-# makes the soak longer, and SEED=… draws what an earlier one drew; ETCD_VERSION=3.6.14 has the bootstrap tests, the soak
-# and the crash sweep run with another etcd than 3.5.1 (make test goes the short way with four others anyhow).
+# makes the soak longer, and SEED=… draws what an earlier one drew; ETCD_VERSION=3.6.16 has the bootstrap tests, the soak
+# and the crash sweep run with another etcd than 3.5.1 (make test lives a whole life with four others anyhow).
 
 SHELL := bash
 TARGET := x86_64-unknown-linux-gnu
 DIST := target/dist
 
-.PHONY: build dist demo test lint bench soak crash-sweep clean tools
+.PHONY: build dist demo test test-all lint bench soak crash-sweep clean tools
 
 # What the programs are made of, and the commit they are made from. Only .git of this folder counts: sources without one may
 # be unpacked inside another repository. A change after the commit is named.
@@ -46,6 +47,9 @@ demo: tools build
 
 test: tools lint build
 	tests/run.sh
+
+test-all: tools lint build
+	ETCD_IMAGE_ALL=1 tests/run.sh
 
 crash-sweep: tools build
 	CRASH_POINTS=all cargo test --locked -q -p tests --test crash -- point

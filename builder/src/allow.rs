@@ -7,7 +7,7 @@ use recipes::Label;
 
 use crate::say;
 use crate::serve::Cluster;
-use crate::serve::record::{self, Handing, Installation};
+use crate::serve::record::{self, Handing, Installation, Record};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -15,10 +15,10 @@ pub(crate) struct Options {
     /// The nodes
     #[arg(required_unless_present = "all", value_name = "NAME")]
     nodes: Vec<Label>,
-    /// All nodes of the output
+    /// All nodes of the output. --install then leaves out the nodes that have a record already
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
-    /// At its next boot from the network the machine is installed, which wipes its disk. It gets its document then, too
+    /// Install the machine at its next boot from the network, which wipes its disk. Includes the document
     #[arg(long, required_unless_present = "document")]
     install: bool,
     /// The machine may fetch its document again
@@ -57,8 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _lock = cluster.record.lock()?;
     for name in names {
         if options.install {
-            cluster.record.put_installation(name, &Installation::allowed())?;
-            say::result(format!("{name}: installed at its next boot from the network, which wipes its disk\n"))?;
+            say::result(format!("{name}: {}\n", install(&cluster.record, name, options.all)?))?;
         }
         if options.document {
             cluster.record.put_handing(name, &Handing::allowed())?;
@@ -66,4 +65,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Allows an installation. Of all nodes only those that have no record: `--all` is what an operator types for a new cluster, and finds
+/// in the shell's history when the cluster runs.
+fn install(record: &Record, name: &Label, all: bool) -> Result<String> {
+    let known = all && (record.installation(name)?.is_some() || record.handing(name)?.is_some());
+    if known {
+        return Ok(format!("unchanged, because it has a record; `builder allow {name} --install` installs it again"));
+    }
+    record.put_installation(name, &Installation::allowed())?;
+    Ok("installed at its next boot from the network, which wipes its disk".to_owned())
 }

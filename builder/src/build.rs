@@ -100,13 +100,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 
     let mut pki = open_pki(options, &recipe, &pki_folder)?;
+    // Before the first certificate: a build that ends here begins the record again.
+    let begun = if pki.is_new() { Some(begin_record(&recipe, &pki_folder)?) } else { None };
     let documents = documents(&recipe, &mut pki)?;
     for event in pki.events() {
         progress.say(&event.to_string());
     }
-    if pki.is_new() {
-        let record = Record::new(&state_beside(&pki_folder), &recipe.cluster.name);
-        record.begin(SystemTime::now())?;
+    if let Some(record) = begun {
         progress.say(&format!("{}: made; `builder serve` records there what was installed", record.folder().display()));
     }
 
@@ -162,6 +162,13 @@ fn state_beside(pki: &Path) -> PathBuf {
     pki.with_file_name(format!("{}.state", name.strip_suffix(".pki").unwrap_or(&name)))
 }
 
+/// Begins the record of what `builder serve` installs.
+fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
+    let record = Record::new(&state_beside(pki), &recipe.cluster.name);
+    record.begin(SystemTime::now())?;
+    Ok(record)
+}
+
 /// Refuses a folder within the output, which the next build would take away with it.
 fn outlives(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_default();
@@ -215,10 +222,12 @@ fn open_pki(options: &Options, recipe: &Recipe, folder: &Path) -> Result<Pki> {
 /// Who each node is.
 fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
     let (cluster, domain) = (&recipe.cluster.name, &recipe.cluster.domain);
+    let store_keys = pki.store_keys()?;
     let document = |node: &recipes::recipe::Node| -> Result<NodeDocument> {
         let (tls, before) = pki.node_tls(&Subject { cluster, domain, name: &node.name, address: node.address })?;
         let (name, machine) = (node.name.clone(), node.machine.clone());
-        Ok(NodeDocument { cluster: cluster.clone(), name, address: node.address, machine, tls, before })
+        let store_keys = store_keys.clone();
+        Ok(NodeDocument { cluster: cluster.clone(), name, address: node.address, machine, tls, before, store_keys })
     };
     recipe.nodes.iter().map(document).collect()
 }

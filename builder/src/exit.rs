@@ -31,7 +31,41 @@ pub(crate) fn stop(exit: Exit, message: impl Into<String>) -> anyhow::Error {
     Stop { exit, message: message.into() }.into()
 }
 
+/// An error and its causes on one line. A cause that the text before it repeats is left out: many errors name their cause
+/// in their own text and as their source.
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
+    let mut out = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if out.is_empty() {
+            out = cause;
+        } else if !out.contains(&cause) {
+            out = format!("{out}: {cause}");
+        }
+    }
+    out
+}
+
 /// The exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Stop>().map_or(Exit::Failed, |stop| stop.exit) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("/pki/ca.crt: cannot read it: {0}")]
+    struct Inner(#[source] std::io::Error);
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = || std::io::Error::from_raw_os_error(2);
+        let error = anyhow::Error::from(Inner(missing()));
+        assert_eq!(with_causes(&error), "/pki/ca.crt: cannot read it: No such file or directory (os error 2)");
+        let error = Err::<(), _>(missing()).context("cannot read a.toml").unwrap_err();
+        assert_eq!(with_causes(&error), "cannot read a.toml: No such file or directory (os error 2)");
+    }
 }

@@ -3,18 +3,19 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use recipes::recipe::{Address, SshKey};
 use recipes::{Domain, EtcdVersion, Label, Mac, Sha256};
 
-use crate::{check, release, say};
+use crate::{check, reading, release, say};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The file to write; one that is there is left as it is
+    /// The file to write; an existing file is never overwritten
     #[arg(long, value_name = "FILE", default_value = "recipe.toml")]
     recipe: PathBuf,
     /// The cluster's name
@@ -29,6 +30,9 @@ pub(crate) struct Options {
     /// The digest of its tarball for linux-amd64, where that is not known here
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<Sha256>,
+    /// A file with public SSH keys, such as ~/.ssh/id_ed25519.pub, whose owners may log in as root. May be repeated
+    #[arg(long = "ssh-key", value_name = "FILE")]
+    ssh_keys: Vec<PathBuf>,
     /// Each node: its name and address, and the MAC address of its card, as in etcd-1=10.0.0.11,52:54:00:00:00:11
     #[arg(required = true, value_name = "NAME=ADDRESS[,MAC]")]
     nodes: Vec<Node>,
@@ -50,7 +54,7 @@ impl FromStr for Node {
         let (address, mac) = place.split_once(',').map_or((place, None), |(address, mac)| (address, Some(mac)));
         Ok(Self {
             name: name.parse().map_err(|error: recipes::name::NameError| error.to_string())?,
-            address: address.parse().map_err(|_| format!("`{address}` is no IPv4 address"))?,
+            address: address.parse::<Address>().map_err(|error| format!("`{address}`: {error}"))?.0,
             mac: mac.map(str::parse).transpose().map_err(|error| format!("{error}"))?,
         })
     }
@@ -58,7 +62,7 @@ impl FromStr for Node {
 
 /// Writes it, and checks it as `builder check` does.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let text = text(options)?;
+    let text = text(options, &ssh_keys(&options.ssh_keys)?)?;
     let path = options.recipe.display();
     let file = OpenOptions::new().write(true).create_new(true).open(&options.recipe);
     let mut file = file.with_context(|| format!("cannot write {path}: remove it, or name another by --recipe"))?;
@@ -70,7 +74,45 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(say::result(format!("{path}: written. Next: `builder check {path}`, `builder build {path}`\n"))?)
 }
 
-fn text(options: &Options) -> Result<String> {
+/// The keys in these files, each once.
+fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
+    let mut keys = Vec::new();
+    for file in files {
+        for key in keys_in(file)? {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// The keys of a `.pub` file or an `authorized_keys` file: one on each line, with empty lines and comments between them.
+fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
+    let text = reading::text(file)?;
+    let shown = file.display();
+    // A private key has many lines, and only its first names it.
+    if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {
+        bail!("{shown} is a private key, which must stay secret: give the public key, the file that ends with .pub");
+    }
+    let mut keys = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match line.parse() {
+            Ok(key) => keys.push(key),
+            Err(error) => bail!("{shown}:{}: not a public SSH key: {error}", number + 1),
+        }
+    }
+    if keys.is_empty() {
+        bail!("{shown} has no public SSH key: give a file with a line such as `ssh-ed25519 AAAA… me@example.com`");
+    }
+    Ok(keys)
+}
+
+fn text(options: &Options, ssh_keys: &[SshKey]) -> Result<String> {
     let version = options.etcd.unwrap_or_else(release::newest_known);
     let sha256 = options.sha256.or_else(|| release::known(version)).with_context(|| {
         format!(
@@ -88,12 +130,21 @@ fn text(options: &Options) -> Result<String> {
         format!("[[node]]\nname = \"{name}\"\naddress = \"{address}\"\n{mac}")
     }));
     parts.push(format!("[etcd]\nversion = \"{version}\"\nsha256 = \"{sha256}\"\n"));
+    if !ssh_keys.is_empty() {
+        // A string of JSON without control characters is one of TOML.
+        let lines: Vec<String> =
+            ssh_keys.iter().map(|key| format!("    {},\n", serde_json::Value::from(key.to_string()))).collect();
+        parts.push(format!("[install]\nssh-keys = [\n{}]\n", lines.concat()));
+    }
     Ok(parts.join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Made by `ssh-keygen` 9.2.
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
 
     fn options(nodes: &[&str]) -> Options {
         Options {
@@ -102,29 +153,75 @@ mod tests {
             domain: "example.com".parse().unwrap(),
             etcd: None,
             sha256: None,
+            ssh_keys: Vec::new(),
             nodes: nodes.iter().map(|node| node.parse().unwrap()).collect(),
         }
     }
 
     #[test]
-    fn what_is_written_is_a_recipe_of_these_nodes() {
-        let text =
-            text(&options(&["etcd-1=10.0.0.11,52-54-00-00-00-11", "etcd-2=10.0.0.12", "etcd-3=10.0.0.13"])).unwrap();
+    fn the_recipe_has_these_nodes_and_keys_and_no_findings() {
+        let keys = [KEY.to_owned(), format!("{KEY} Jane \"of\" C:\\ops")].map(|key| key.parse::<SshKey>().unwrap());
+        let nodes = ["etcd-1=10.0.0.11,52-54-00-00-00-11", "etcd-2=10.0.0.12", "etcd-3=10.0.0.13"];
+        let text = text(&options(&nodes), &keys).unwrap();
         let reading = recipes::recipe::read(&text);
         assert!(reading.findings.is_empty(), "{:?}\n{text}", reading.findings);
         let recipe = reading.recipe.unwrap();
         assert_eq!(recipe.nodes.len(), 3);
         assert_eq!(recipe.nodes[0].machine.mac, "52:54:00:00:00:11".parse().ok());
+        assert_eq!(recipe.install.ssh_keys, keys);
         assert_eq!(release::known(recipe.etcd.settings.version), Some(recipe.etcd.sha256));
+    }
+
+    #[test]
+    fn without_a_key_the_one_finding_says_that_no_one_can_log_in() {
+        let text = text(&options(&["etcd-1=10.0.0.11"]), &[]).unwrap();
+        let reading = recipes::recipe::read(&text);
+        let [finding] = reading.findings.as_slice() else { panic!("{:?}\n{text}", reading.findings) };
+        assert!(finding.message.contains("no one can log in"), "{finding:?}");
+        assert!(finding.help.as_ref().unwrap().contains("--ssh-key FILE"), "{finding:?}");
+        assert!(reading.recipe.is_some());
+    }
+
+    #[test]
+    fn each_key_of_each_file_is_taken_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let one = file("id.pub", &format!("{KEY} me\r\n"));
+        let more = file("authorized_keys", &format!("# operators\n\n{KEY} me\n{KEY} you\n"));
+        let keys: Vec<String> = ssh_keys(&[one, more]).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(keys, [format!("{KEY} me"), format!("{KEY} you")]);
+    }
+
+    #[test]
+    fn a_file_without_a_public_key_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("id");
+        for (text, words) in [
+            (
+                "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n",
+                "id is a private key, which must stay secret",
+            ),
+            ("PuTTY-User-Key-File-3: ssh-ed25519\n", "id is a private key"),
+            (&format!("{KEY} me\n{} me\n", &KEY[..KEY.len() - 8]), "id:2: not a public SSH key: the key behind"),
+            ("ssh-dss AAAAB3 me\n", "id:1: not a public SSH key: expected a line from a .pub file"),
+            ("# nothing\n", "id has no public SSH key"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = ssh_keys(std::slice::from_ref(&path)).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("b3Blbn"), "{error}");
+        }
     }
 
     #[test]
     fn a_version_of_unknown_digest_needs_it_said() {
         let unknown = Options { etcd: "3.5.1".parse().ok(), ..options(&["a=10.0.0.1"]) };
-        assert!(text(&unknown).unwrap_err().to_string().contains("--sha256"));
-        assert!(
-            text(&Options { sha256: "7".repeat(64).parse().ok(), ..unknown }).unwrap().contains("version = \"3.5.1\"")
-        );
+        assert!(text(&unknown, &[]).unwrap_err().to_string().contains("--sha256"));
+        let given = Options { sha256: "7".repeat(64).parse().ok(), ..unknown };
+        assert!(text(&given, &[]).unwrap().contains("version = \"3.5.1\""));
     }
 
     #[test]
@@ -132,7 +229,8 @@ mod tests {
         for (text, words) in [
             ("etcd-1", "NAME=ADDRESS"),
             ("etcd_1=10.0.0.1", "`_` is not allowed"),
-            ("a=10.0.0", "`10.0.0` is no IPv4 address"),
+            ("a=10.0.0", "`10.0.0`: expected an IPv4 address"),
+            ("a=10.0.0.1:2379", "without a port"),
             ("a=10.0.0.1,52:54", "no MAC address"),
         ] {
             let error = text.parse::<Node>().unwrap_err();

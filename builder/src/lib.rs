@@ -85,7 +85,7 @@ pub fn command() -> clap::Command {
 /// Runs the program with the arguments of this process, and returns its exit code.
 pub fn main() -> ExitCode {
     if let Err(error) = output::clean_up_on_interrupt() {
-        eprintln!("builder: an interrupt will not be cleaned up after: {error}");
+        say::trouble(format_args!("cannot clean up after an interrupt: {error}"));
     }
     let outcome = match Cli::parse().command {
         Command::Init(options) => init::run(&options),
@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("builder: {error:#}");
+            say::trouble(exit::with_causes(&error));
             ExitCode::from(exit::code_of(&error))
         }
     }

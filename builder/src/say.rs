@@ -23,3 +23,8 @@ pub(crate) fn note(text: impl Display) {
 pub(crate) fn trouble(text: impl Display) {
     note(format_args!("builder: {text}"));
 }
+
+/// A count with its noun, whose plural ends with `s`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}

@@ -8,6 +8,8 @@ use recipes::PublicKey;
 use time::OffsetDateTime;
 
 use crate::exit::{Exit, stop};
+use crate::manifest::SignatureState;
+use crate::say::counted;
 use crate::{manifest, pki, say};
 
 /// What the command line says.
@@ -41,8 +43,15 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     if report.is_good() {
         return Ok(());
     }
-    let count = report.problems.len();
-    Err(stop(Exit::Different, format!("{} is not what was built: {count} differ", options.folder.display())))
+    let folder = options.folder.display();
+    let message = match (report.problems.len(), &report.signature) {
+        (0, SignatureState::OtherKey { key, given }) => format!(
+            "{folder} is as it was built, but the key {key} signed it, and --key is the key {given}: give the signing.pub of \
+             the cluster's PKI folder, or do not use the image"
+        ),
+        (count, _) => format!("{folder} is not what was built: {}", counted(count, "problem")),
+    };
+    Err(stop(Exit::Different, message))
 }
 
 /// What the command line says.
@@ -67,5 +76,6 @@ pub(crate) fn pki(options: &PkiOptions) -> Result<()> {
     if wrong == 0 {
         return Ok(());
     }
-    Err(stop(Exit::Different, format!("{wrong} certificates in {} have a problem", options.folder.display())))
+    let wrong = counted(wrong, "certificate");
+    Err(stop(Exit::Different, format!("{wrong} with problems in {}", options.folder.display())))
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use crate::backoff::pause;
 use crate::data::{self, Contents, Progress, Seen, Verdict, contents, judge};
+use crate::diagnosis::Watch;
 use crate::etcd::{Credentials, probe_local};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
@@ -17,6 +18,8 @@ use crate::{duplicate, paths, rebuild, release};
 
 /// While it is not: how often the others are asked whether this node is a member at all.
 const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
+/// What is told as long as nothing is known to be wrong.
+const WAITING: &str = "etcd is started; waiting until it has a quorum";
 /// Between two looks for etcd's first log: from then on etcd may soon vote.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -56,6 +59,7 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
 /// vote after that: whatever a voter acknowledges, its data is known by then.
 fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
+    let mut watch = Watch::new();
     while NodeState::of(journal).data.is_none() {
         let past = NodeState::of(journal);
         if contents(Path::new(paths::DATA))? == Contents::Log {
@@ -74,10 +78,12 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
         }
         if begun.elapsed() >= patience {
             return Err(not_ready(format!(
-                "etcd on this node has not begun after {} s. See `journalctl -u etcd`",
-                patience.as_secs()
+                "etcd on this node has not begun after {} s. {}See `journalctl -u etcd`",
+                patience.as_secs(),
+                watch.reason()
             )));
         }
+        watch.look(identity, "etcd is started; waiting until it has begun its log");
         std::thread::sleep(LOOK);
     }
     let past = NodeState::of(journal);
@@ -93,13 +99,18 @@ async fn become_healthy(
     patience: Duration,
 ) -> Result<(u64, u64)> {
     let begun = Instant::now();
-    let mut told = false;
+    let mut watch = Watch::new();
     let mut asked = Instant::now();
+    let mut said = false;
     loop {
         let error = match probe_local(credentials).await {
             Ok(ids) => return Ok(ids),
             Err(error) => error,
         };
+        if !said {
+            say(WAITING);
+            said = true;
+        }
         if asked.elapsed() > BETWEEN_ROLL_CALLS {
             if !data::is_in_place(&NodeState::of(journal).expected(&identity.node.name))? {
                 return Err(not_ready(format!("{} is not the data that etcd had when it started", paths::DATA)));
@@ -111,15 +122,13 @@ async fn become_healthy(
         }
         if begun.elapsed() >= patience {
             return Err(not_ready(format!(
-                "etcd on this node is not healthy after {} s: {error:#}. See `journalctl -u etcd`, and whether \
+                "etcd on this node is not healthy after {} s: {error:#}. {}See `journalctl -u etcd`, and whether \
                  the other members run: `firstboot status`",
-                patience.as_secs()
+                patience.as_secs(),
+                watch.reason()
             )));
         }
-        if !told {
-            say("etcd is started; waiting until it has a quorum");
-            told = true;
-        }
+        watch.look(identity, WAITING);
         pause(begun).await;
     }
 }

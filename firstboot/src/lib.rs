@@ -26,6 +26,7 @@ mod certificates;
 mod change;
 mod compare;
 mod data;
+mod diagnosis;
 mod domain;
 mod duplicate;
 mod etcd;

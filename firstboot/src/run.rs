@@ -7,7 +7,7 @@ use recipes::{Label, Stage};
 
 use crate::change::{self, Change};
 use crate::duplicate::{self, DuplicateProbe};
-use crate::exit::{Exit, code_of, refused};
+use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::files::{self, DesiredDir};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState};
@@ -17,7 +17,7 @@ use crate::output::say;
 use crate::report::report;
 use crate::steps;
 use crate::steps::etcd_conf;
-use crate::{accept_data, barrier, data, exclude, health, leave, paths, rejoin, release, restore, rotation};
+use crate::{accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, release, restore, rotation};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -86,6 +86,7 @@ fn converge(options: &Options) -> Result<()> {
     }
     // Only a machine that has the document's address takes its identity on.
     steps::network::wait_for_address(&identity)?;
+    check_source(&identity, &journal)?;
     // Once etcd was let go in this boot that is known.
     let asked = (!release::is_given()).then(|| duplicate::ask(identity.node.address));
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
@@ -119,6 +120,17 @@ fn converge(options: &Options) -> Result<()> {
     }
     health::wait(&identity, &mut journal, patience)?;
     rotation::complete(&mut identity, &mut journal)
+}
+
+/// A new member waits until the others would accept it. One that has data starts all the same: the others reach it.
+fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
+    match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
+        Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),
+        why => {
+            why.into_iter().for_each(say);
+            Ok(())
+        }
+    }
 }
 
 /// Lets etcd start. Which version uses the data is written down first: what the next one may be depends on it. One that was

@@ -1,6 +1,7 @@
 //! `firstboot status`: every member of the cluster, asked one by one (the guide's steps 4.1.1 and 4.1.2).
 
 mod agreement;
+mod alarm;
 mod backup;
 mod expiry;
 mod pace;
@@ -11,7 +12,7 @@ mod table;
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use recipes::Label;
+use recipes::{ClusterDocument, Label};
 use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::output::show;
-use crate::{files, identity, paths};
+use crate::{diagnosis, files, identity, paths};
 use roster::Roster;
 use row::Row;
 use table::table;
@@ -51,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (rows, backup) = runtime.block_on(async {
+    let (mut rows, backup) = runtime.block_on(async {
         let roster = Roster::ask(&cluster.members, &credentials).await;
         let places = cluster.members.iter().map(|member| (member.name.to_string(), roster.place(member)));
         let mut rows = ask_all(places.collect(), &credentials).await;
@@ -59,11 +60,14 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
             row.notes.extend(pace::advice(row.round_trip_ms, &cluster.etcd));
         }
         roster.compare(&mut rows, &cluster.members, &without());
-        rows.extend(ask_all(roster.strangers(&rows), &credentials).await.into_iter().map(roster::note));
+        let strangers = ask_all(roster.strangers(&rows), &credentials).await;
+        rows.extend(strangers.into_iter().map(|row| roster.note(row)));
         agreement::check(&mut rows);
+        alarm::check(&mut rows, &cluster.etcd);
         compare_data(&mut rows, &credentials, options.compare).await;
         (rows, backup::Backup::ask(&cluster, &credentials).await)
     });
+    diagnose(&mut rows, &cluster);
     if options.json {
         show(&(serde_json::to_string_pretty(&Answer { members: &rows, backup: backup.as_ref() })? + "\n"))?;
     } else {
@@ -84,15 +88,39 @@ async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> V
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-/// Whom the operator gave up, as this node's journal has it. One that cannot be read has nothing to do with how the
-/// cluster is; `firstboot explain` says what is wrong with it.
-fn without() -> BTreeSet<Label> {
-    let bytes = files::read_if_there(paths::JOURNAL).ok().flatten().unwrap_or_default();
-    let mut entries = lines(&String::from_utf8_lossy(&bytes)).into_iter().filter_map(|line| match line {
-        Line::Entry(Entry { event: Event::Without { names }, .. }) => Some(names),
+/// Says at the row of this node what this machine shows.
+fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
+    let name = told(|event| match event {
+        Event::Accepted { name, .. } => Some(name),
         _ => None,
     });
-    entries.next_back().unwrap_or_default()
+    let Some(name) = name else { return };
+    let Some(row) = rows.iter_mut().find(|row| row.name == name.as_str()) else { return };
+    if row.healthy {
+        row.notes.extend(diagnosis::wrong_source(cluster, &name));
+    } else {
+        row.errors.extend(diagnosis::node(cluster, &name));
+    }
+}
+
+/// Whom the operator gave up, as this node's journal has it.
+fn without() -> BTreeSet<Label> {
+    let names = told(|event| match event {
+        Event::Without { names } => Some(names),
+        _ => None,
+    });
+    names.unwrap_or_default()
+}
+
+/// The newest of these events in this node's journal. A journal that cannot be read has nothing to do with how the cluster is;
+/// `firstboot explain` says what is wrong with it.
+fn told<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
+    let bytes = files::read_if_there(paths::JOURNAL).ok().flatten().unwrap_or_default();
+    let mut found = lines(&String::from_utf8_lossy(&bytes)).into_iter().filter_map(|line| match line {
+        Line::Entry(Entry { event, .. }) => pick(event),
+        _ => None,
+    });
+    found.next_back()
 }
 
 async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
@@ -111,17 +139,17 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     } else {
         (None, None)
     };
-    let (status, mut errors, list) = match answers {
-        Ok((status, health, alarms, list)) => {
-            let own = status.header.as_ref().map(|header| header.member_id);
-            let alarms = alarms.iter().filter(|alarm| Some(alarm.member_id) == own);
-            let named = alarms.map(|alarm| if alarm.alarm == 1 { "alarm NOSPACE" } else { "alarm CORRUPT" }.to_owned());
-            let mut errors: Vec<String> = status.errors.iter().cloned().chain(named).collect();
+    let mut errors = Vec::new();
+    let (mut status, mut votes, mut alarms, mut list) = (None, false, Vec::new(), Vec::new());
+    match answers {
+        Ok((said, health, all, members)) => {
+            votes = health.is_ok() && !said.is_learner;
+            errors.extend(said.errors.iter().filter(|error| !alarm::is_one(error)).cloned());
             errors.extend(health.err().map(|error| format!("{error:#}")));
-            (Some(status), errors, list)
+            (status, alarms, list) = (Some(said), all, members);
         }
-        Err(error) => (None, vec![format!("{error:#}")], Vec::new()),
-    };
+        Err(error) => errors.push(format!("{error:#}")),
+    }
     errors.dedup();
     let answered = status.is_some();
     let StatusResponse { header, version, db_size, leader, raft_index, raft_term, is_learner, .. } =
@@ -142,6 +170,9 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         certificate_until: until.map(date),
         member: true,
         errors,
+        member_id: header.member_id,
+        votes,
+        alarms,
         list,
         notes: expiry::advice(until, UnixTime::now()).into_iter().collect(),
         ..Row::default()
@@ -176,8 +207,8 @@ async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: boo
 fn verdict(rows: &[Row]) -> Option<Exit> {
     // A learner has no vote; it counts among those that are to be well, and not for the quorum.
     let voters = rows.iter().filter(|row| row.member && !row.learner);
-    // One whose data differs still votes.
-    let (voters, well) = (voters.clone().count(), voters.filter(|row| row.healthy || row.apart).count());
+    // One whose data differs, or that has raised an alarm, still votes.
+    let (voters, well) = (voters.clone().count(), voters.filter(|row| row.votes).count());
     if rows.iter().all(|row| row.healthy && row.errors.is_empty() && !row.learner) {
         None
     } else if well > voters / 2 {
@@ -204,6 +235,7 @@ mod tests {
             raft_term: 2,
             raft_index: 9,
             member: true,
+            votes: healthy,
             errors: if healthy { vec![] } else { vec!["connection refused".into()] },
             ..Row::default()
         }
@@ -215,11 +247,13 @@ mod tests {
         assert_eq!(verdict(&[row("a", true), row("b", true), row("c", false)]), Some(Exit::Degraded));
         assert_eq!(verdict(&[row("a", true), row("b", false), row("c", false)]), Some(Exit::NoQuorum));
         assert_eq!(verdict(&[row("a", false)]), Some(Exit::NoQuorum));
-        let learner = Row { learner: true, ..row("b", true) };
+        let learner = Row { learner: true, votes: false, ..row("b", true) };
         assert_eq!(verdict(&[row("a", true), learner]), Some(Exit::Degraded));
-        let apart = |name| Row { apart: true, ..row(name, false) };
+        let apart = |name| Row { apart: true, votes: true, ..row(name, false) };
         assert_eq!(verdict(&[row("a", true), row("b", true), apart("c")]), Some(Exit::Degraded));
         assert_eq!(verdict(&[apart("a"), apart("b")]), Some(Exit::Degraded), "they have a quorum, and different data");
+        let full = |name| Row { healthy: false, ..row(name, true) };
+        assert_eq!(verdict(&[full("a"), full("b"), full("c")]), Some(Exit::Degraded), "an alarm takes no votes");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 # The unit etcd-image-guard runs this in the installer's own systemd.
-#   wait PID   returns when anaconda, which has this PID, is gone: the unit then stops, too
+#   wait PID   returns when anaconda, which has this PID, has ended: the unit then stops
 #   end        decides how the machine ends. systemd runs it whenever the unit stops, so before every shutdown and reboot
 # A stand-in installer sets ETCD_IMAGE_PAUSE to 0, seconds; systemd does not.
 if [ "$1" = wait ]; then

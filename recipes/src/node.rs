@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Label, MachineMatch};
+use crate::{Label, MachineMatch, StoreKeys};
 
 /// The payload type of a signed node document.
 pub const NODE_TYPE: &str = "application/vnd.etcd-image.node+json";
@@ -28,6 +28,9 @@ pub struct NodeDocument {
     /// others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<NodeTls>,
+    /// What opens the object store of `[backup]`; none where an operator puts the keys on the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_keys: Option<StoreKeys>,
 }
 
 /// A node's certificates and keys, PEM.

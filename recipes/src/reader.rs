@@ -60,6 +60,11 @@ impl<'a> Table<'a> {
         self.findings.add(diagnostic);
     }
 
+    /// Whether the file has an error so far.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.findings.has_errors()
+    }
+
     /// Reports a key that people look for here, and that has its place elsewhere.
     pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
         if let Some((found, _)) = self.entries.get_key_value(key) {

@@ -25,15 +25,20 @@ pub fn workspace() -> PathBuf {
 /// `build` gets an empty folder that is renamed to the entry when it succeeds: an entry that exists is complete.
 /// A lock keeps a second process from building the same one; it waits and finds the entry made.
 pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let path = folder().join(name);
+    entry_of(&folder(), name, build)
+}
+
+/// The same in another folder than the cache's own.
+pub fn entry_of(cache: &Path, name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let path = cache.join(name);
     if path.exists() {
         return Ok(path);
     }
-    let _lock = lock(&folder().join("locks").join(name.replace('/', "-")))?;
+    let _lock = lock(&cache.join("locks").join(name.replace('/', "-")))?;
     if path.exists() {
         return Ok(path);
     }
-    let partial = folder().join("partial").join(name.replace('/', "-"));
+    let partial = cache.join("partial").join(name.replace('/', "-"));
     if partial.exists() {
         fs::remove_dir_all(&partial)
             .with_context(|| format!("cannot remove {}, left by an interrupted run", partial.display()))?;

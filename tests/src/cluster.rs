@@ -10,12 +10,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use recipes::node::NODE_TYPE;
 use recipes::{Envelope, SigningKey};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::host::Host;
 use crate::installer::{self, Installation, Installer};
 use crate::network::{Link, Network};
+use crate::overlay::Overlay;
 use crate::server::FileServer;
-use crate::{base, etcd, process, programs, run};
+use crate::{base, cache, etcd, process, programs, run};
 
 /// What a recipe's image and nodes are served at; the recipes of the tests say so too.
 const SERVER: &str = "10.101.15.1:8080";
@@ -70,9 +72,18 @@ impl Provisioning {
         self.folder.join("out.pki")
     }
 
-    /// Builds the recipe with the real builder, which fetches the release from the mirror.
+    /// Builds the recipe with the real builder, which fetches the release from the mirror. The first build of a recipe is shared.
     pub fn build(&self, recipe: &Path) -> Result<String> {
-        self.build_apart(recipe, &self.out(), &self.pki().to_string_lossy())
+        let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists()) else {
+            return self.build_apart(recipe, &self.out(), &self.pki().to_string_lossy());
+        };
+        let name = format!("built/{}", digest(recipe.parent().unwrap_or(recipe), Some(recipe))?);
+        let built = cache::entry_of(shared, &name, |folder| {
+            let said = self.build_apart(recipe, &folder.join("out"), &folder.join("out.pki").to_string_lossy())?;
+            fs::write(folder.join("said"), said).context("cannot write what the builder said")
+        })?;
+        process::check("cp", &["-a", &format!("{}/.", built.display()), &self.folder.to_string_lossy()])?;
+        fs::read_to_string(built.join("said")).context("cannot read what the builder said")
     }
 
     /// The same into another folder, with other certificates: it is not served.
@@ -122,23 +133,37 @@ impl Provisioning {
     }
 
     fn second(&self, node: &str, link: Link) -> Result<Host> {
-        let host = Host::at(&self.network, link, &base::base()?)?;
-        self.install(&host)?;
+        let mut host = Host::at(&self.network, link, &base::base()?)?;
+        self.install(&mut host)?;
         self.tell(&host, node)?;
         Ok(host)
     }
 
     /// Runs the kickstart's scripts on a machine, as anaconda would, and says how it went.
     pub fn try_install(&self, host: &Host) -> Result<Installation> {
-        Installer::new(&self.kickstart()?, &host.root())
+        self.run_installer(&host.root(), host)
+    }
+
+    fn run_installer(&self, root: &Path, host: &Host) -> Result<Installation> {
+        Installer::new(&self.kickstart()?, root)
             .cmdline(&format!("inst.ks=http://{SERVER}/image/centos7.ks inst.stage2=http://{SERVER}/{TREE}"))
             .namespace(&host.link().namespace)
             .run()
     }
 
-    /// Installs a machine.
-    pub fn install(&self, host: &Host) -> Result<()> {
-        self.try_install(host)?.installed().with_context(|| format!("installing {}", host.name()))
+    /// Installs a machine. All machines with the same image get the same disk, so the first installation from an image is shared.
+    pub fn install(&self, host: &mut Host) -> Result<()> {
+        let what = format!("installing {}", host.name());
+        let Some(shared) = run::shared().filter(|_| host.is_new().unwrap_or_default()) else {
+            return self.try_install(host)?.installed().context(what);
+        };
+        let name = format!("installed/{}", digest(&self.out().join("image"), None)?);
+        let installed = cache::entry_of(shared, &name, |folder| {
+            let overlay = Overlay::new("installed", &base::base()?)?;
+            self.run_installer(&overlay.root(), host)?.installed().context(what)?;
+            overlay.into_layer(&folder.join("layer"))
+        })?;
+        host.lay(&installed.join("layer"))
     }
 
     /// Gives a machine the metadata of a node, as a NoCloud seed folder.
@@ -174,8 +199,8 @@ impl Provisioning {
 
     /// A machine installed and told that it is the node of its own name; off.
     pub fn node(&self, name: &str) -> Result<Host> {
-        let host = self.machine(name)?;
-        self.install(&host)?;
+        let mut host = self.machine(name)?;
+        self.install(&mut host)?;
         self.tell(&host, name)?;
         Ok(host)
     }
@@ -185,6 +210,20 @@ impl Drop for Provisioning {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// The digest of the files in a folder, by name and content; of one of them only the content counts.
+fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_file() {
+            let name = path.file_name().filter(|_| unnamed != Some(&path)).unwrap_or_default().to_owned();
+            files.push((name, etcd::sha256(&path)?));
+        }
+    }
+    files.sort();
+    Ok(base::hex(&Sha256::digest(format!("{files:?}"))))
 }
 
 /// Gives a machine the metadata of a node, from an output of the builder.

@@ -1,22 +1,30 @@
 //! The harness of the end-to-end tests: what a machine lacks makes a test ignored, never passed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::need::{self, Need};
-use crate::{kernel, run};
+use crate::{kernel, run, suite};
+
+/// The variable that names the file to which each test adds a line with the time that it took.
+pub const TIMES: &str = "ETCD_IMAGE_TIMES";
+
+/// The kind of trial that runs only if it is asked for.
+const LONG: &str = "long";
 
 /// How much of a console a failure shows.
 const CONSOLE_TAIL: usize = 60;
 
 /// A test with its needs. Where one is missing the test is listed as ignored and the reason is printed.
 pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
-    let reason = need::missing(needs);
+    // To find out takes a while, and most of the time one test of many is run.
+    let reason = if is_selected(name) { need::missing(needs) } else { None };
     if let Some(reason) = &reason {
         eprintln!("ignored: {name}: {reason}");
     }
@@ -27,12 +35,55 @@ pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
         if let Some(reason) = &reason {
             return Err(Failed::from(reason.clone()));
         }
-        let consoles = Consoles { test: own, since: SystemTime::now() };
+        let consoles = Consoles { test: own.clone(), since: SystemTime::now() };
+        let timer = Timer { test: own, start: Instant::now() };
         test().map_err(|error| Failed::from(causes(&error)))?;
+        drop(timer);
         std::mem::forget(consoles);
         Ok(())
     })
     .with_ignored_flag(ignored)
+}
+
+/// [`trial`] or [`long`].
+pub type Kind = fn(&str, &[Need], fn() -> Result<()>) -> Trial;
+
+/// A test that tries more of what another one tries: another version, or more of a sample. `make test-all` runs it; and so does
+/// whoever names it, or a part of its name.
+pub fn long(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
+    trial(name, needs, test).with_kind(LONG)
+}
+
+/// Whether the arguments select the test of that name. Nothing is run where tests are only listed.
+fn is_selected(name: &str) -> bool {
+    let arguments = Arguments::from_args();
+    let is_wanted =
+        arguments.filter.is_none_or(|filter| if arguments.exact { filter == name } else { name.contains(&filter) });
+    !arguments.list && is_wanted
+}
+
+/// Notes the time that a test took, on drop: so also when the test fails.
+struct Timer {
+    test: String,
+    start: Instant,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let Some(path) = std::env::var_os(TIMES) else { return };
+        let file = File::options().create(true).append(true).open(&path);
+        let line = format!("{} {}\n", self.start.elapsed().as_millis(), self.test);
+        if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+            eprintln!("bed: cannot write {}: {error}", path.display());
+        }
+    }
+}
+
+/// The test and the time in a line of the file that [`TIMES`] names.
+pub(crate) fn time(line: &str) -> Result<(String, Duration)> {
+    let (time, test) = line.split_once(' ').with_context(|| format!("no time and no test: {line}"))?;
+    let time = time.parse().with_context(|| format!("{time} is not a number of milliseconds"))?;
+    Ok((test.to_owned(), Duration::from_millis(time)))
 }
 
 /// The `main` of an end-to-end test: enters the run, runs the trials one after another, clears up.
@@ -43,12 +94,14 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
         return code;
     }
     let mut arguments = Arguments::from_args();
+    let all = suite::is_all() || arguments.filter.is_some();
+    let trials = || trials().into_iter().filter(|trial| all || trial.kind() != LONG).collect();
     // Hosts and builds share two cores with etcd's timeouts: side by side they would only disturb each other.
     arguments.test_threads.get_or_insert(1);
     if arguments.list {
         return libtest_mimic::run(&arguments, trials()).exit_code();
     }
-    if let Err(error) = run::enter() {
+    if let Err(error) = run::enter().and_then(|_| run::share()) {
         eprintln!("bed: {}", causes(&error));
         return ExitCode::FAILURE;
     }

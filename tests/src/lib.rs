@@ -31,4 +31,5 @@ pub mod progress;
 pub mod run;
 pub mod s3;
 pub mod server;
+pub mod suite;
 pub mod vm;

@@ -8,8 +8,6 @@ use crate::process;
 /// One thing that a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// That somebody asks for it by setting this variable: it takes minutes.
-    Asked(&'static str),
     /// Root, and the right to make mount namespaces.
     Root,
     /// systemd-nspawn, and with it hosts that boot.
@@ -62,9 +60,6 @@ impl Need {
     /// Why the need is not met, if it is not: a sentence that ends with the remedy.
     pub fn missing(self) -> Option<String> {
         match self {
-            Need::Asked(variable) => {
-                std::env::var_os(variable).is_none().then(|| format!("it takes minutes: set {variable}=1 to run it"))
-            }
             Need::Root if !nix::unistd::geteuid().is_root() => Some("it needs root: run the tests with sudo".into()),
             // In a container root may be without that right.
             Need::Root => program("unshare", "util-linux").or_else(|| {

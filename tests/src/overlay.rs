@@ -13,7 +13,9 @@ use crate::run;
 pub struct Overlay {
     lower: PathBuf,
     folder: PathBuf,
-    /// Whether there is a layer between the two, of what was kept.
+    /// A layer between the two that others share; nothing changes it.
+    layer: Option<PathBuf>,
+    /// Whether there is a layer above that one, of what was kept.
     kept: bool,
 }
 
@@ -25,6 +27,7 @@ impl Overlay {
                 .canonicalize()
                 .with_context(|| format!("there is no folder {} to lay an overlay on", lower.display()))?,
             folder: run::current()?.folder(name)?,
+            layer: None,
             kept: false,
         };
         overlay.mount()?;
@@ -45,7 +48,32 @@ impl Overlay {
     pub fn wipe(&mut self) -> Result<()> {
         self.unmount()?;
         self.remove(&["upper", "work", "kept"])?;
+        self.layer = None;
         self.kept = false;
+        self.mount()
+    }
+
+    /// Whether nothing was written, and nothing lies between.
+    pub fn is_fresh(&self) -> Result<bool> {
+        let mut written =
+            fs::read_dir(self.upper()).with_context(|| format!("cannot list {}", self.upper().display()))?;
+        Ok(!self.kept && self.layer.is_none() && written.next().is_none())
+    }
+
+    /// Lays what another overlay wrote under what this one will write.
+    pub fn lay(&mut self, layer: &Path) -> Result<()> {
+        ensure!(self.is_fresh()?, "{} is not empty", self.root().display());
+        self.unmount()?;
+        self.remove(&["work"])?;
+        self.layer = Some(layer.to_path_buf());
+        self.mount()
+    }
+
+    /// Moves what was written to another place of the same file system, as a layer for [`Overlay::lay`].
+    pub fn into_layer(self, to: &Path) -> Result<()> {
+        self.unmount()?;
+        fs::rename(self.upper(), to).with_context(|| format!("cannot rename {}", self.upper().display()))?;
+        // The drop unmounts it.
         self.mount()
     }
 
@@ -80,10 +108,12 @@ impl Overlay {
             let path = self.folder.join(part);
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
-        let kept = if self.kept { format!("{}:", self.folder.join("kept").display()) } else { String::new() };
+        let kept = self.kept.then(|| self.folder.join("kept"));
+        let lower: Vec<_> =
+            kept.iter().chain(&self.layer).chain([&self.lower]).map(|layer| layer.to_string_lossy()).collect();
         let options = format!(
-            "lowerdir={kept}{},upperdir={},workdir={}",
-            self.lower.display(),
+            "lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
             self.upper().display(),
             self.folder.join("work").display()
         );

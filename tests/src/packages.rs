@@ -13,6 +13,9 @@ use crate::{cache, process};
 pub fn unpacked(package: &str) -> Result<PathBuf> {
     cache::entry(&format!("package-{package}"), |folder| {
         let work = tempfile::tempdir()?;
+        eprintln!(
+            "fetching Debian's {package} with apt-get download: it is unpacked into the cache, and not installed"
+        );
         let mut apt = Command::new("apt-get");
         apt.current_dir(work.path()).args(["-q", "-o", "APT::Sandbox::User=root", "download", package]);
         process::run(&mut apt)?.ok().with_context(|| format!("apt has no {package}: run apt-get update"))?;

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,6 +19,10 @@ use nix::sched::{CloneFlags, unshare};
 use crate::{cache, cgroup, process};
 
 static RUN: OnceLock<Run> = OnceLock::new();
+static SHARED: OnceLock<PathBuf> = OnceLock::new();
+
+/// The variable that names the folder that all runs of a suite share.
+const SHARE: &str = "ETCD_IMAGE_SHARED";
 
 /// This process's run.
 #[derive(Debug)]
@@ -67,6 +72,26 @@ pub fn enter() -> Result<&'static Run> {
 /// The run that [`enter`] started.
 pub fn current() -> Result<&'static Run> {
     RUN.get().context("there is no run: the test's main must go through harness::main, which calls run::enter")
+}
+
+/// From now on what is expensive to make and the same for many tests is made once: in this run, or in all runs of the suite that this
+/// run belongs to.
+pub fn share() -> Result<()> {
+    let folder = match std::env::var_os(SHARE) {
+        Some(folder) => PathBuf::from(folder),
+        None => current()?.folder("shared")?,
+    };
+    SHARED.set(folder).map_err(|_| anyhow!("run::share was called twice"))
+}
+
+/// The folder of [`share`]; none if nothing is shared, as where it is measured how long the making takes.
+pub fn shared() -> Option<&'static Path> {
+    SHARED.get().map(PathBuf::as_path)
+}
+
+/// The setting by which another program shares what this run does.
+pub fn share_with(program: &mut Command) {
+    program.envs(shared().map(|folder| (SHARE, folder)));
 }
 
 /// Removes the run's folder. Hosts and networks must be gone by then.

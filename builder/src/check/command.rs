@@ -40,8 +40,10 @@ enum Format {
 
 /// Checks, and says what it found.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let (recipes, loose): (Vec<&PathBuf>, Vec<_>) =
-        options.files.iter().partition(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let (recipes, loose): (Vec<&PathBuf>, Vec<_>) = options
+        .files
+        .iter()
+        .partition(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")));
     if options.as_path.is_some() && (options.files.len() != 1 || !recipes.is_empty()) {
         return Err(stop(Exit::Failed, "--as says where one file lies; give that file alone"));
     }
@@ -72,7 +74,8 @@ fn loose(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<Told>> {
         let place = as_path.map_or_else(|| on_node(path), str::to_owned);
         if Kind::of(&place).is_none() {
             let message = format!(
-                "{shown}: its name does not say what it is; say by --as where it lies on the node, as in --as /etc/sysctl.d/{}",
+                "{shown}: its name does not say what it is. The name of a recipe ends with .toml; for a file of a node, say by --as \
+                 where it is on the node, as in --as /etc/sysctl.d/{}",
                 path.file_name().unwrap_or_default().display()
             );
             return Err(stop(Exit::Failed, message));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use recipes::recipe::{AuthorityFiles, Tls};
+use recipes::recipe::{AuthorityFiles, Etcd, Tls};
 use recipes::{Diagnostic, Recipe, Severity, Sha256};
 use time::OffsetDateTime;
 
@@ -12,7 +12,7 @@ use super::report::{Report, Told};
 use super::{File, Kind, check_with_bash};
 use crate::files::{self, Brought};
 use crate::pki::{self, Authority, Lifetimes};
-use crate::{reading, render};
+use crate::{reading, release, render};
 
 /// A recipe that passed.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ pub(super) fn look(path: &Path) -> Result<(Report, Option<Ready>)> {
         let (brought, wrong) = files::read(&recipe, folder);
         own.extend(wrong);
         own.extend(authority(&recipe.tls, folder));
+        own.extend(digest(&recipe.etcd));
         own.extend(render::contradictions(&recipe)?);
         told = rendered(&recipe, &brought, &mut own)?;
         ready = Some(Ready { text: text.clone(), recipe, brought });
@@ -70,6 +71,24 @@ fn authority(tls: &Tls, folder: &Path) -> Vec<Diagnostic> {
             vec![Diagnostic::error(place.span.clone(), error.to_string())]
         }
     }
+}
+
+/// A digest that the table of upstream's releases contradicts. The build would refuse it.
+fn digest(etcd: &Etcd) -> Option<Diagnostic> {
+    let (version, known) = (etcd.settings.version, release::known(etcd.settings.version));
+    let other = release::version_of(etcd.sha256).filter(|other| *other != version);
+    if other.is_none() && known.is_none_or(|known| known == etcd.sha256) {
+        return None;
+    }
+    let message = format!("`sha256` is not the digest of etcd {version} as upstream publishes it");
+    let mut finding = Diagnostic::error(etcd.sha256_span.clone(), message);
+    if let Some(other) = other {
+        finding = finding.label(format!("this is the digest of etcd {other}"));
+    }
+    Some(match known {
+        Some(known) => finding.help(format!("write sha256 = \"{known}\"")),
+        None => finding.help(format!("take it from upstream's SHA256SUMS for etcd-v{version}-linux-amd64.tar.gz")),
+    })
 }
 
 /// Every file of the node, checked. What is wrong with bringing a file at all is told in the recipe.
@@ -120,4 +139,45 @@ fn rendered(recipe: &Recipe, brought: &[Brought], own: &mut Vec<Diagnostic>) -> 
         findings,
     });
     Ok(told.filter(|told| !told.findings.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(version: &str, sha256: &str) -> Vec<String> {
+        let text = include_str!("../../../recipes/single-node.toml").replace("3.6.14", version);
+        let text: String = text
+            .lines()
+            .map(
+                |line| {
+                    if line.starts_with("sha256") { format!("sha256 = \"{sha256}\"\n") } else { format!("{line}\n") }
+                },
+            )
+            .collect();
+        let etcd = recipes::recipe::read(&text).recipe.unwrap().etcd;
+        let shown = |finding: Diagnostic| {
+            assert_eq!(&text[finding.span.clone()], format!("\"{sha256}\""));
+            format!("{} | {} | {}", finding.message, finding.label, finding.help.unwrap_or_default())
+        };
+        digest(&etcd).map(shown).into_iter().collect()
+    }
+
+    #[test]
+    fn a_digest_of_another_release_is_found() {
+        let of = |version: &str| release::known(version.parse().unwrap()).unwrap().to_string();
+        assert_eq!(findings("3.6.14", &of("3.6.14")), [""; 0]);
+        let wrong = findings("3.6.14", &of("3.6.13"));
+        assert!(wrong[0].contains("not the digest of etcd 3.6.14 as upstream publishes it"), "{wrong:?}");
+        assert!(wrong[0].contains("| this is the digest of etcd 3.6.13 | write sha256 = \"ffe840ff"), "{wrong:?}");
+        let unknown = findings("3.6.14", &"7".repeat(64));
+        assert!(unknown[0].contains("|  | write sha256 = \"ffe840ff"), "{unknown:?}");
+        // The table does not have 3.5.1.
+        assert_eq!(findings("3.5.1", &"7".repeat(64)), [""; 0]);
+        let other = findings("3.5.1", &of("3.6.14"));
+        assert!(
+            other[0].contains("this is the digest of etcd 3.6.14 | take it from upstream's SHA256SUMS"),
+            "{other:?}"
+        );
+    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::finding::Finding;
 use super::rules::{self, RuleKind};
 use crate::exit::{Exit, stop};
+use crate::say::{self, counted};
 
 /// A file and what is wrong with it.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Report {
     pub(super) fn show(&self) {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for (told, finding) in self.all() {
-            eprintln!("{}\n", finding.diagnostic.render(&told.shown, &told.text, color));
+            say::note(format_args!("{}\n", finding.diagnostic.render(&told.shown, &told.text, color)));
         }
     }
 
@@ -68,9 +69,8 @@ impl Report {
     pub(super) fn verdict(&self, strict: bool, outcome: &str) -> Result<()> {
         let stopping: Vec<_> = self.all().filter(|(_, finding)| finding.stops(strict)).collect();
         let Some((first, _)) = stopping.first() else { return Ok(()) };
-        let (errors, plural) = (stopping.len(), if stopping.len() == 1 { "" } else { "s" });
         let files = self.0.iter().filter(|told| told.findings.iter().any(|finding| finding.stops(strict))).count();
         let place = if files == 1 { first.shown.clone() } else { format!("{files} files") };
-        Err(stop(Exit::Recipe, format!("{errors} error{plural} in {place}; {outcome}")))
+        Err(stop(Exit::Recipe, format!("{} in {place}; {outcome}", counted(stopping.len(), "error"))))
     }
 }

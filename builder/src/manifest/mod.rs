@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::newfile;
 
 pub(crate) use open::{Image, open};
+pub(crate) use report::SignatureState;
 pub(crate) use verify::verify;
 
 /// The payload type of a signed manifest.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::say::counted;
+
 /// The outcome of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,6 +39,13 @@ pub(crate) enum SignatureState {
         /// The key's id.
         key: String,
     },
+    /// The image's own key made it, and another key was given: the image fits together, and is not whose was expected.
+    OtherKey {
+        /// The id of the key that made it.
+        key: String,
+        /// The id of the given key.
+        given: String,
+    },
     /// There is no signature.
     Unsigned,
     /// It is not good: see the problems.
@@ -50,6 +59,7 @@ impl fmt::Display for SignatureState {
         match self {
             Self::Good { key } => write!(f, "good, by the given key {key}"),
             Self::OwnKey { key } => write!(f, "good, by the key {key} in the image (give a key to know whose it is)"),
+            Self::OtherKey { key, given } => write!(f, "by the key {key} in the image, not by the given key {given}"),
             Self::Unsigned => f.write_str("none"),
             Self::Bad => f.write_str("BAD"),
             Self::NoKey => f.write_str("not checked, for want of a key"),
@@ -105,7 +115,7 @@ impl fmt::Display for Problem {
 impl Report {
     /// True where nothing is wrong.
     pub(crate) fn is_good(&self) -> bool {
-        self.problems.is_empty()
+        self.problems.is_empty() && !matches!(self.signature, SignatureState::OtherKey { .. })
     }
 }
 
@@ -119,10 +129,12 @@ impl fmt::Display for Report {
         for problem in &self.problems {
             writeln!(f, "{problem}")?;
         }
-        match self.problems.len() {
-            0 => f.write_str("verified: every digest is as the manifest says\n"),
-            1 => f.write_str("NOT verified: 1 problem\n"),
-            count => writeln!(f, "NOT verified: {count} problems"),
+        match (self.problems.len(), &self.signature) {
+            (0, SignatureState::OtherKey { .. }) => {
+                f.write_str("NOT verified: every digest is as the manifest says, but another key signed it\n")
+            }
+            (0, _) => f.write_str("verified: every digest is as the manifest says\n"),
+            (count, _) => writeln!(f, "NOT verified: {}", counted(count, "problem")),
         }
     }
 }

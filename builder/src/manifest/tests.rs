@@ -253,12 +253,13 @@ fn a_strange_overlay_is_refused() {
 }
 
 #[test]
-fn a_signature_by_another_key_is_no_signature() {
+fn another_key_than_the_given_one_fails_and_no_file_is_blamed() {
     let image = Image::new();
-    let other = key().public();
-    let report = verify(image.dir.path(), Some(&other)).unwrap();
-    assert_eq!(report.signature, SignatureState::Bad);
-    assert!(report.problems[0].what.contains(&other.id()), "{report}");
+    let given = key().public();
+    let report = verify(image.dir.path(), Some(&given)).unwrap();
+    assert!(matches!(&report.signature, SignatureState::OtherKey { key, given: id } if *id == given.id() && key != id));
+    assert!(report.problems.is_empty() && !report.is_good(), "{report}");
+    assert!(report.to_string().contains(&format!("not by the given key {}", given.id())), "{report}");
 }
 
 #[test]

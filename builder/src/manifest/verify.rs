@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use recipes::node::NODE_TYPE;
-use recipes::{Envelope, NodeDocument, PublicKey, Sha256};
+use recipes::{Envelope, EnvelopeError, NodeDocument, PublicKey, Sha256};
 
 use super::files::{self, Listing};
 use super::open;
@@ -73,8 +73,8 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
         let envelope = serde_json::from_slice::<Envelope>(envelope.as_deref()?).ok()?;
         json(&envelope, &image).ok()
     };
-    let signed =
-        matches!(signature, SignatureState::Good { .. } | SignatureState::OwnKey { .. }) && as_written() == envelope;
+    let signed = !matches!(signature, SignatureState::Unsigned | SignatureState::Bad | SignatureState::NoKey)
+        && as_written() == envelope;
     for problem in from_sums.iter_mut().filter(|problem| problem.path != SUMS) {
         if manifest.as_ref().is_ok_and(|manifest| is_fault_of_sums(&problem.path, manifest, signed, &found)) {
             *problem =
@@ -82,7 +82,9 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
         }
     }
     problems.splice(0..0, from_sums);
-    let nodes = if image == dir { 0 } else { documents(&dir.join("nodes"), key.or(own.as_ref()), &mut problems)? };
+    let trusted =
+        if matches!(signature, SignatureState::OtherKey { .. }) { own.as_ref() } else { key.or(own.as_ref()) };
+    let nodes = if image == dir { 0 } else { documents(&dir.join("nodes"), trusted, &mut problems)? };
     dedup(&mut problems);
     Ok(Report { image, files: found.len(), overlay: entries, nodes, signature, problems })
 }
@@ -198,16 +200,27 @@ fn signature(
     let Some(key) = given.or(own) else {
         return SignatureState::NoKey;
     };
-    let opened = serde_json::from_slice::<Envelope>(envelope)
-        .map_err(|error| format!("it is no signature ({error})"))
-        .and_then(|envelope| envelope.open(MANIFEST_TYPE, key).map_err(|error| error.to_string()));
+    let envelope = match serde_json::from_slice::<Envelope>(envelope) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            problems.push(Problem::new(SIGNATURE, format!("it is not a signature ({error})")));
+            return SignatureState::Bad;
+        }
+    };
+    let opened = envelope.open(MANIFEST_TYPE, key);
+    // The image is as its builder made it, and the reader's question is whose key that was.
+    if let (Err(EnvelopeError::Untrusted { .. }), Some(own)) = (&opened, own)
+        && envelope.open(MANIFEST_TYPE, own).is_ok_and(|payload| payload == manifest)
+    {
+        return SignatureState::OtherKey { key: own.id(), given: key.id() };
+    }
     let why = match opened {
         Ok(payload) if payload == manifest => {
             let id = key.id();
             return if given.is_some() { SignatureState::Good { key: id } } else { SignatureState::OwnKey { key: id } };
         }
         Ok(_) => "what is signed is another manifest than manifest.json".to_owned(),
-        Err(why) => why,
+        Err(error) => error.to_string(),
     };
     problems.push(Problem::new(SIGNATURE, why));
     SignatureState::Bad

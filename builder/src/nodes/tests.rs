@@ -20,6 +20,7 @@ fn document() -> NodeDocument {
         machine: recipes::MachineMatch { mac: Some("52:54:00:00:00:01".parse().unwrap()), ..Default::default() },
         tls: NodeTls { ca: "ca\n".to_owned(), server: pair(), peer: pair(), client: pair() },
         before: None,
+        store_keys: None,
     }
 }
 

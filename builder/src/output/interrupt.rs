@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::say;
+
 /// The temporary folders of this process, for the thread that waits for signals.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -38,7 +40,11 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             let place = if fs::rename(temp, &dead).is_ok() { &dead } else { temp };
             let _ = fs::remove_dir_all(place);
         }
-        eprintln!("interrupted{}", if unfinished.is_empty() { "" } else { ": what was half-written is removed" });
+        // Not `eprintln!`: on a full disk it panics, and the program would go on.
+        say::note(format_args!(
+            "interrupted{}",
+            if unfinished.is_empty() { "" } else { ": what was half-written is removed" }
+        ));
         std::process::exit(128 + signal);
     })?;
     Ok(())

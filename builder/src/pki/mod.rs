@@ -36,7 +36,7 @@ use std::time::Duration as Patience;
 use rcgen::KeyPair as IssuedKey;
 use recipes::node::{KeyPair, NodeTls};
 use recipes::recipe::Tls;
-use recipes::{PublicKey, SigningKey};
+use recipes::{PublicKey, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
 pub(crate) use authority::Authority;
@@ -116,6 +116,11 @@ pub(crate) struct Pki {
     _lock: store::Lock,
 }
 
+/// The file of the object store's keys in the folder, as it lies on a node.
+const STORE_KEYS: &str = "s3-keys";
+/// The folder of the nodes' certificates.
+const NODES: &str = "nodes";
+
 /// Where a certificate and its key lie.
 fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())))
@@ -146,9 +151,8 @@ pub(crate) fn open(
     }
     let signer = plan.carry_out(dir, lifetimes, now, &mut events)?;
     let signing = signing::complete(dir, signing, &mut events)?;
-    let nodes = dir.join("nodes");
-    let is_new = !nodes.exists();
-    store::folder(&nodes)?;
+    // The first certificate makes the folder: a build that ends before it leaves the PKI new.
+    let is_new = !dir.join(NODES).exists();
     Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, is_new, _lock: lock })
 }
 
@@ -173,10 +177,21 @@ impl Pki {
         &self.events
     }
 
+    /// The object store's keys, which an operator put into the folder for all nodes; none where there is no file of them.
+    pub(crate) fn store_keys(&self) -> Result<Option<StoreKeys>, PkiError> {
+        let path = self.dir.join(STORE_KEYS);
+        let Some(text) = store::read_secret(&path)? else { return Ok(None) };
+        let keys =
+            text.parse().map_err(|expected: &str| PkiError::wrong(&path, expected, "correct it, or remove it"))?;
+        Ok(Some(keys))
+    }
+
     /// A node's certificates: those that are there as long as they do, new ones otherwise; and, while an authority is
     /// replaced, those by the one before.
     pub(crate) fn node_tls(&mut self, subject: &Subject<'_>) -> Result<(NodeTls, Option<NodeTls>), PkiError> {
-        let folder = self.dir.join("nodes").join(subject.name.as_str());
+        let nodes = self.dir.join(NODES);
+        store::folder(&nodes)?;
+        let folder = nodes.join(subject.name.as_str());
         store::folder(&folder)?;
         store::sweep(&folder)?;
         let [server, peer, client] = Role::ALL.map(|role| self.pair(&folder, role, subject));

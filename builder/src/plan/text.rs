@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Plan;
+use crate::say::counted;
 use crate::tuning::{Place, Setting, wrapped};
 
 /// How wide a reason is.
@@ -10,8 +11,8 @@ const WIDTH: usize = 100;
 
 pub(super) fn shown(plan: &Plan) -> String {
     let mut out = format!(
-        "{} members of {} in {}, etcd {}, profile {}\n\n",
-        plan.members.len(),
+        "{} of {} in {}, etcd {}, profile {}\n\n",
+        counted(plan.members.len(), "member"),
         plan.cluster,
         plan.domain,
         plan.etcd,

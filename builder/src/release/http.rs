@@ -32,13 +32,17 @@ pub(crate) fn client(patience: &Patience, progress: &dyn Progress) -> Result<Cli
     })
 }
 
-/// The innermost cause: the outer ones ("error sending request") say nothing that the URL beside them does not.
+/// The innermost cause: the outer ones ("error sending request") say nothing that the URL beside them does not. The resolver's
+/// own text is a dump of its query (hickory-net 0.26, `DnsError::NoRecordsFound`).
 pub(crate) fn causes(error: &dyn Error) -> String {
     let mut chain = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
         chain.push(error.to_string());
         next = error.source();
+    }
+    if chain.iter().any(|text| text == "dns error") {
+        return "its host name cannot be resolved; check the name, and the name servers in /etc/resolv.conf".to_owned();
     }
     chain.pop().unwrap_or_default()
 }

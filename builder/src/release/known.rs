@@ -10,6 +10,11 @@ pub(crate) fn known(version: EtcdVersion) -> Option<Sha256> {
     lines().find(|(name, _)| name.parse() == Ok(version)).and_then(|(_, digest)| digest.parse().ok())
 }
 
+/// The version whose linux-amd64 tarball has this digest, where the table has it.
+pub(crate) fn version_of(digest: Sha256) -> Option<EtcdVersion> {
+    lines().find(|(_, known)| known.parse() == Ok(digest)).and_then(|(version, _)| version.parse().ok())
+}
+
 /// The newest version in the table.
 pub(crate) fn newest_known() -> EtcdVersion {
     let versions = lines().filter_map(|(version, _)| version.parse().ok());
@@ -32,6 +37,7 @@ mod tests {
             let digest: Sha256 = digest.parse().unwrap();
             assert!(seen.insert(version), "{version} twice");
             assert_eq!(known(version), Some(digest));
+            assert_eq!(version_of(digest), Some(version));
         }
         assert_eq!(seen.len(), TABLE.lines().filter(|line| !line.starts_with('#')).count());
     }

@@ -32,7 +32,7 @@ use recipes::{EtcdVersion, Sha256};
 use url::Url;
 
 pub(crate) use error::ReleaseError;
-pub(crate) use known::{known, newest_known};
+pub(crate) use known::{known, newest_known, version_of};
 pub(crate) use open::{Binaries, open};
 pub(crate) use progress::{Progress, for_stderr};
 

@@ -9,6 +9,7 @@ use recipes::Label;
 use super::pages::{Reply, text_reply};
 use super::record::{Next, Record, time};
 use super::site::Site;
+use crate::exit::with_causes;
 
 /// What is shown of one node.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ pub(super) fn board(site: &Site) -> Result<Reply> {
     for node in &cluster.nodes {
         // A record that cannot be read is shown in its node's line: the others matter as much.
         let row = row(site, &cluster.record, &node.name)
-            .unwrap_or_else(|error| Row { why: Some(format!("{error:#}")), ..Row::default() });
+            .unwrap_or_else(|error| Row { why: Some(with_causes(&error)), ..Row::default() });
         let address = node.address.to_string();
         let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let cells = [row.installation, row.since, row.tries, row.document].map(cell);

@@ -51,9 +51,11 @@ pub(super) fn install(install: Install<'_>) -> String {
     );
     // `initrd=`: UEFI's kernels find it by its name. `BOOTIF`: the installer uses the card that booted, by which this server
     // knows the machine (anaconda, dracut/parse-anaconda-net.sh). The report is for the kickstart's scripts.
+    // dracut writes a slash of its own after the tree (dracut/anaconda-netroot.sh), and not every server takes two.
+    let stage2 = tree.trim_end_matches('/');
     let words = format!(
         "initrd=initrd.img BOOTIF=01-${{netX/mac:hexhyp}} inst.ks={server}image/centos7.ks?node={node} \
-         etcd-image.report={server}report?node={node}&token={token} inst.stage2={tree} ip=dhcp inst.nosave=all_ks"
+         etcd-image.report={server}report?node={node}&token={token} inst.stage2={stage2} ip=dhcp inst.nosave=all_ks"
     );
     let _ = writeln!(script, "kernel {tree}images/pxeboot/vmlinuz {} || exit 1", [&words, append].join(" ").trim_end());
     let _ = writeln!(script, "initrd {tree}images/pxeboot/initrd.img || exit 1\nboot || exit 1");
@@ -88,7 +90,7 @@ mod tests {
             kernel,
             "kernel http://10.0.0.5/tree/images/pxeboot/vmlinuz initrd=initrd.img BOOTIF=01-${netX/mac:hexhyp} \
              inst.ks=http://10.0.0.5:8080/image/centos7.ks?node=etcd-1 \
-             etcd-image.report=http://10.0.0.5:8080/report?node=etcd-1&token=abc inst.stage2=http://10.0.0.5/tree/ ip=dhcp \
+             etcd-image.report=http://10.0.0.5:8080/report?node=etcd-1&token=abc inst.stage2=http://10.0.0.5/tree ip=dhcp \
              inst.nosave=all_ks console=ttyS0 || exit 1"
         );
         assert!(script.starts_with("#!ipxe\n") && script.contains("(attempt 2 of 4)"), "{script}");

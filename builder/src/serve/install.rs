@@ -58,13 +58,11 @@ fn decide(site: &Site, ask: &Ask, record: &Record, node: &NodeDocument, server: 
     let recorded = record.installation(name).map_err(|error| unrecorded(site, name, &error))?;
     let handing = site.handing(record, name).map_err(|error| unrecorded(site, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
-    let next = match &recorded {
-        None if !record.reaches_back() => Next::Unknown,
-        _ => match handing.and_then(|handing| handing.first) {
-            // It had its document, so that it is installed, but that could not be recorded.
-            Some(first) if recorded_before(recorded.as_ref(), first) => Next::Disk(first),
-            _ => installation.next(site.retries),
-        },
+    let next = match (&recorded, handing.and_then(|handing| handing.first)) {
+        // It had its document, so that it is installed, but that could not be recorded.
+        (_, Some(first)) if recorded_before(recorded.as_ref(), first) => Next::Disk(first),
+        (None, _) => Next::Unknown,
+        _ => installation.next(site.retries),
     };
     let again = format!("`builder allow {name} --install` on the server installs it again");
     match next {
@@ -94,8 +92,8 @@ fn decide(site: &Site, ask: &Ask, record: &Record, node: &NodeDocument, server: 
         }
         Next::Unknown => {
             let why = format!(
-                "{name} boots from its disk: the record of this server does not say whether it was installed. `builder allow \
-                 {name} --install` on the server installs it"
+                "{name} boots from its disk: this server has no record that allows its installation. `builder allow {name} \
+                 --install` on the server installs it, which wipes its disk"
             );
             Err(Refusal::forbidden("no-record", why).into())
         }

@@ -10,6 +10,7 @@ use recipes::Mac;
 use serde::Serialize;
 
 use super::record::time;
+use crate::exit::with_causes;
 use crate::say;
 
 /// The longest text in a line.
@@ -71,7 +72,7 @@ impl Log {
 
     /// Logs what the server itself cannot do: the disk is full, the output is damaged.
     pub(super) fn trouble(&self, error: &anyhow::Error) {
-        let _ = self.0.try_send(Entry::Trouble(printable(&format!("{error:#}"))));
+        let _ = self.0.try_send(Entry::Trouble(printable(&with_causes(error))));
     }
 }
 

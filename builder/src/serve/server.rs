@@ -25,6 +25,7 @@ use super::pages::{self, Content, Reply};
 use super::refusal::Refusal;
 use super::site::{Site, survey};
 use super::stream::{Patient, Plain};
+use crate::exit::with_causes;
 use crate::say;
 
 /// How long a client may take to say what it wants.
@@ -45,12 +46,12 @@ pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAc
             match listener.with_context(|| format!("cannot listen on {address}")) {
                 Ok(listener) => listeners.push(listener),
                 // `localhost` on a host without IPv6.
-                Err(error) if address.is_ipv6() && !listeners.is_empty() => say::trouble(format!("{error:#}")),
+                Err(error) if address.is_ipv6() && !listeners.is_empty() => say::trouble(with_causes(&error)),
                 Err(error) => return Err(error),
             }
         }
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
-        for line in survey(&site.cluster()?, &bound) {
+        for line in survey(&site.cluster()?, &bound, site.tree.is_some()) {
             say::note(line);
         }
         let (connections, scheme) = (Connections::new(), site.scheme);

@@ -154,7 +154,7 @@ impl Site {
 }
 
 /// What an operator should know before the first request: how each node is recognised, and what would hide it.
-pub(super) fn survey(cluster: &Cluster, listening: &[std::net::SocketAddr]) -> Vec<String> {
+pub(super) fn survey(cluster: &Cluster, listening: &[std::net::SocketAddr], installs: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for node in &cluster.nodes {
         lines.push(format!("{} {}: {}", node.name, node.address, recognised(node)));
@@ -173,9 +173,17 @@ pub(super) fn survey(cluster: &Cluster, listening: &[std::net::SocketAddr]) -> V
     }
     if !cluster.record.reaches_back() {
         lines.push(format!(
-            "warning: {} is not the record that the cluster's first build began. A machine that it does not know is neither \
-             installed nor given its document. Give the right folder as --state, or `builder allow` names the machines",
+            "warning: {} is not the record that the cluster's first build began. A machine that it does not contain gets no \
+             document. Give the right folder as --state, or name the machines with `builder allow --document`",
             cluster.record.folder().display()
+        ));
+    }
+    let new = |node: &&NodeDocument| matches!(cluster.record.installation(&node.name), Ok(None));
+    let new: Vec<&str> = cluster.nodes.iter().filter(new).map(|node| node.name.as_str()).collect();
+    if installs && !new.is_empty() {
+        lines.push(format!(
+            "not installed before `builder allow --all --install`, which wipes their disks: {}",
+            new.join(", ")
         ));
     }
     lines

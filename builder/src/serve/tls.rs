@@ -1,6 +1,7 @@
 //! The certificate that the server shows.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +18,7 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(cert)?)
         .collect::<Result<_, _>>()
         .with_context(|| format!("{} is not a certificate in PEM", cert.display()))?;
-    private(key)?;
-    let secret = PrivateKeyDer::from_pem_slice(&read(key)?);
+    let secret = PrivateKeyDer::from_pem_slice(&private(key)?);
     let secret = secret.ok().with_context(|| format!("{} is not a private key in PEM", key.display()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -29,10 +29,11 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Refuses a key that users other than its owner can read or replace.
-fn private(key: &Path) -> Result<()> {
-    let about = fs::metadata(key).with_context(|| format!("cannot read {}", key.display()))?;
-    let mode = about.permissions().mode() & 0o7777;
+/// Reads a key, unless users other than its owner can read or replace it.
+fn private(key: &Path) -> Result<Vec<u8>> {
+    let context = || format!("cannot read {}", key.display());
+    let mut file = File::open(key).with_context(context)?;
+    let mode = file.metadata().with_context(context)?.permissions().mode() & 0o7777;
     let others = mode & 0o077;
     ensure!(
         others == 0,
@@ -41,7 +42,9 @@ fn private(key: &Path) -> Result<()> {
         key.display(),
         mode & 0o700
     );
-    Ok(())
+    let mut pem = Vec::new();
+    file.read_to_end(&mut pem).with_context(context)?;
+    Ok(pem)
 }
 
 #[cfg(test)]

@@ -163,7 +163,15 @@ mod tests {
         let pair = || KeyPair { cert: String::new(), key: String::new() };
         let tls = NodeTls { ca: String::new(), server: pair(), peer: pair(), client: pair() };
         let address = Ipv4Addr::new(10, 0, 0, last);
-        NodeDocument { cluster: "c".parse().unwrap(), name: name.parse().unwrap(), address, machine, tls, before: None }
+        NodeDocument {
+            cluster: "c".parse().unwrap(),
+            name: name.parse().unwrap(),
+            address,
+            machine,
+            tls,
+            before: None,
+            store_keys: None,
+        }
     }
 
     fn by_mac(mac: &str) -> MachineMatch {

@@ -84,7 +84,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             disk_id
         }
         DiskState::Foreign(why) => {
-            return Err(refused(format!("{} {why}, and so is left alone. Move it away to start anew", paths::DATA)));
+            return Err(refused(format!("{}: {why}", paths::DATA)));
         }
     };
     begin_or_join(identity, journal, disk_id)

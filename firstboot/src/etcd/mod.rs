@@ -8,4 +8,4 @@ mod wire;
 
 pub(crate) use claim::LeaseLock;
 pub(crate) use client::{Client, Credentials, probe_local};
-pub(crate) use wire::{HashKv, Member, SnapshotResponse, StatusResponse};
+pub(crate) use wire::{AlarmMember, HashKv, Member, SnapshotResponse, StatusResponse};

@@ -1,10 +1,11 @@
-//! `firstboot exec`: becomes a program that can make only the system calls of a server.
+//! `firstboot exec`: becomes a program that can make only the system calls of a server, and gets only known variables.
 //!
 //! systemd 219 of CentOS 7 is built without seccomp: `SystemCallFilter=`, `SystemCallArchitectures=` and
 //! `RestrictAddressFamilies=` do nothing there (its configure: `-SECCOMP`; load-fragment-gperf.gperf.m4). The kernel has seccomp
 //! (3.10.0-1160, CONFIG_SECCOMP_FILTER), so firstboot loads the filter itself. The process stays the same one, and with it
 //! systemd's main PID, the notify socket, limits and namespaces.
 
+mod environment;
 mod filter;
 
 use std::ffi::OsString;
@@ -39,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     // It also sets no_new_privs. Every thread that this one starts inherits both, and so does the program.
     seccompiler::apply_filter(&filter)
         .context("the kernel does not take the filter of system calls; it needs CONFIG_SECCOMP_FILTER")?;
-    let error = Command::new(program).args(arguments).exec();
+    let variables = std::env::vars_os().filter(|(name, _)| environment::passes(name));
+    let error = Command::new(program).args(arguments).env_clear().envs(variables).exec();
     Err(failed(format!("cannot run {}: {error}", program.display())))
 }

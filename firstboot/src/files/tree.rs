@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::about::Kind;
+use super::about::{About, Kind};
 use super::dir::{Dir, own};
 
 /// How many directories may lie in each other. etcd's data has three.
@@ -50,6 +51,29 @@ impl Dir {
         Ok(total)
     }
 
+    /// Gives what belongs to another, here and below, to an owner, and lets that one read and write all of it. Gives the number
+    /// of entries that it changed. A file with a second name is left: it would be given away under that name too.
+    pub(crate) fn give(&self, owner: (u32, u32)) -> io::Result<usize> {
+        self.give_below(owner, DEEPEST)
+    }
+
+    fn give_below(&self, owner: (u32, u32), levels: usize) -> io::Result<usize> {
+        let below = levels.checked_sub(1).ok_or_else(|| too_deep(&self.path))?;
+        let there = self.about()?;
+        let mut changed = give(&self.fd, &there, owner, 0o700)?;
+        for name in self.names()? {
+            changed += match self.look(&name)? {
+                Some(there) if there.kind == Kind::Directory => self.sub(&name)?.give_below(owner, below)?,
+                Some(there) if there.kind == Kind::File && there.links == 1 => {
+                    let file = self.file(&name)?;
+                    give(&file, &there, owner, 0o600)?
+                }
+                _ => 0,
+            };
+        }
+        Ok(changed)
+    }
+
     /// Gives the directory and all that lies in it to an owner, narrow, and flushes all of it. It must lie where only root
     /// can go: a file with a second name would be given away under that name too.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
@@ -70,6 +94,15 @@ impl Dir {
         self.own(owner, 0o700)?;
         self.sync()
     }
+}
+
+/// Gives an open file to an owner, with these permissions at least. 1: it was another's, or had fewer.
+fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
+    if there.owner == owner && there.mode & least == least {
+        return Ok(0);
+    }
+    own(fd, owner, there.mode & 0o777 | least)?;
+    Ok(1)
 }
 
 fn too_deep(path: &Path) -> io::Error {

@@ -22,6 +22,7 @@ fn document() -> NodeDocument {
         machine: MachineMatch::default(),
         tls,
         before: None,
+        store_keys: None,
     }
 }
 

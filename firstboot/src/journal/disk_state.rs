@@ -1,5 +1,7 @@
 //! Classifies the disk by the journal and by what is on etcd's volume.
 
+use std::fmt;
+
 use super::disk_id_file::DiskIdFile;
 use super::state::{MembershipIntent, NodeState};
 use crate::data::{Contents, Known, Lost, Verdict};
@@ -18,7 +20,40 @@ pub(crate) enum DiskState {
     /// etcd ran here as a member, and what is there now must not start as that member.
     Lost(Lost),
     /// Data that the journal does not know. firstboot never touches it.
-    Foreign(&'static str),
+    Foreign(Unknown),
+}
+
+/// Why data is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// firstboot never started etcd on this disk.
+    Foreign,
+    /// The volume belongs to another disk.
+    OtherVolume,
+    /// etcd's first start may have been cut short, and the volume has no disk id.
+    Unmarked,
+}
+
+impl Unknown {
+    /// A name for programs and documentation.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Foreign => "data-unknown",
+            Self::OtherVolume => "data-other-volume",
+            Self::Unmarked => "data-unmarked",
+        }
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Foreign => "firstboot did not put the data there",
+            Self::OtherVolume => "the data is on the volume of another disk",
+            Self::Unmarked => "the data has no write-ahead log, and its volume has no mark of this disk",
+        };
+        write!(f, "{what}, so firstboot leaves it alone. If it is not needed, move it away [{}]", self.id())
+    }
 }
 
 /// The rule. firstboot never touches a data directory that the journal does not know; etcd never starts again as the same
@@ -26,7 +61,7 @@ pub(crate) enum DiskState {
 pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verdict, volume: DiskIdFile) -> DiskState {
     let Some(start) = &state.begun else { return before(state, contents, volume) };
     if volume == DiskIdFile::Differs && contents == Contents::Log {
-        return DiskState::Foreign("is on the volume of another disk's life");
+        return DiskState::Foreign(Unknown::OtherVolume);
     }
     let first_start = !state.healthy && volume == DiskIdFile::Matches;
     match verdict {
@@ -41,10 +76,8 @@ pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verd
         }
         // It was a member, and its data is lost. It joins its cluster again as a new member.
         Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh { disk_id: None, aside: false },
-        _ if volume == DiskIdFile::Differs => DiskState::Foreign("is on the volume of another disk's life"),
-        Verdict::CutShort if !state.healthy => {
-            DiskState::Foreign("has no write-ahead log, and its volume bears no mark")
-        }
+        _ if volume == DiskIdFile::Differs => DiskState::Foreign(Unknown::OtherVolume),
+        Verdict::CutShort if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
         Verdict::CutShort => DiskState::Lost(Lost::Part("member/wal is not there".to_owned())),
         Verdict::Lost(why) => DiskState::Lost(why),
     }
@@ -63,7 +96,7 @@ fn before(state: &NodeState, contents: Contents, volume: DiskIdFile) -> DiskStat
         (Contents::Empty, _) => {
             DiskState::Fresh { disk_id: state.disk_id.filter(|_| volume == DiskIdFile::Matches), aside: false }
         }
-        _ => DiskState::Foreign("holds data that firstboot did not put there"),
+        _ => DiskState::Foreign(Unknown::Foreign),
     }
 }
 
@@ -75,6 +108,14 @@ mod tests {
     fn known() -> Known {
         let [data, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
         Known { directories: Directories { data, member, snap, wal }, member: 7, cluster: 9 }
+    }
+
+    #[test]
+    fn each_reason_is_in_the_manual() {
+        let manual = include_str!("../../../docs/operating.md");
+        for unknown in [Unknown::Foreign, Unknown::OtherVolume, Unknown::Unmarked] {
+            assert!(manual.contains(&format!("[{}]", unknown.id())), "{unknown}");
+        }
     }
 
     /// The verdicts that there can be on such contents.

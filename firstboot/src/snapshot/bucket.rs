@@ -20,7 +20,7 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use ring::digest;
 use url::Url;
 
-use super::credentials::Keys;
+use super::credentials;
 use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
 use crate::exit::{not_ready, refused};
@@ -82,7 +82,7 @@ fn redirected(attempt: Attempt<'_>) -> Action {
 impl Bucket {
     pub(super) fn open(name: &str, prefix: &str, s3: &S3) -> Result<Self> {
         let http = client()?;
-        let keys = Keys::find()?;
+        let keys = credentials::find()?;
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(name)
             .with_virtual_hosted_style_request(!s3.path_style)

@@ -92,6 +92,7 @@ mod tests {
             version: "3.5.33".into(),
             healthy: true,
             member: true,
+            votes: true,
             list: list.to_vec(),
             ..Row::default()
         }

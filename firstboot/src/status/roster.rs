@@ -41,7 +41,8 @@ impl Roster {
             return;
         }
         for (row, member) in rows.iter_mut().zip(members) {
-            row.member = self.has(&peer_url(row));
+            let listed = self.0.iter().find(|listed| is_of(row, listed));
+            row.member = listed.is_some();
             row.without = !row.member && without.contains(&member.name);
             if row.without {
                 row.notes.push("the cluster began without it (`firstboot run --without`)".to_owned());
@@ -50,27 +51,67 @@ impl Roster {
             } else if row.endpoint != member.client_url() {
                 row.notes.push(format!("at {} in the recipe of this node's image", member.address));
             }
+            row.errors.extend(listed.and_then(|listed| wrong_url(row, listed)));
             row.healthy &= row.member;
         }
     }
 
     /// Who is a member and in none of the rows, and where it serves. One that never started serves nowhere.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
-        let known: Vec<String> = rows.iter().map(peer_url).collect();
-        let strangers = self.0.iter().filter(|member| !member.peer_urls.iter().any(|url| known.contains(url)));
+        let strangers = self.0.iter().filter(|member| !rows.iter().any(|row| is_of(row, member)));
         let place = |member: &etcd::Member| member.client_urls.first().or(member.peer_urls.first()).cloned();
         strangers.map(|member| (member.title(), place(member).unwrap_or_default())).collect()
     }
+
+    /// What is to be said of a stranger. A cluster may have grown since this image was built, so that is no error.
+    pub(super) fn note(&self, mut stranger: Row) -> Row {
+        match self.never_started(&stranger.name) {
+            Some(why) => stranger.errors = vec![why],
+            None => stranger.notes.push("not in the recipe of this node's image".to_owned()),
+        }
+        stranger
+    }
+
+    /// Why a voter that was added and never started is a danger; that it does not answer says less.
+    fn never_started(&self, title: &str) -> Option<String> {
+        let voters = self.0.iter().filter(|member| !member.is_learner);
+        let stray = voters.clone().find(|voter| voter.title() == title && voter.name.is_empty())?;
+        let voters = voters.count();
+        Some(format!(
+            "it was added and never started, and counts as one of {voters} voters, of whom {} must run. Start it, or \
+             `etcdctl member remove {:x}` [member-never-started]",
+            voters / 2 + 1,
+            stray.id
+        ))
+    }
+}
+
+/// Whether a listed member is the one of a row: it serves there, or is listed with this address, by whatever scheme and port.
+fn is_of(row: &Row, listed: &etcd::Member) -> bool {
+    listed.client_urls.contains(&row.endpoint) || listed.peer_urls.iter().any(|url| host(url) == host(&row.endpoint))
+}
+
+fn host(url: &str) -> &str {
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+/// What is wrong with the peer URL by which the others reach a member, and how to correct it.
+fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<String> {
+    let right = peer_url(row);
+    if listed.peer_urls.contains(&right) {
+        return None;
+    }
+    Some(format!(
+        "the member list has {} as its peer URL, and its etcd serves {right}, so the others do not reach it. \
+         `etcdctl member update {:x} --peer-urls={right}` [peer-url]",
+        listed.peer_urls.join(", "),
+        listed.id
+    ))
 }
 
 fn peer_url(row: &Row) -> String {
     row.endpoint.replace(":2379", ":2380")
-}
-
-/// A cluster may have grown since this image was built, so that is no error.
-pub(super) fn note(mut stranger: Row) -> Row {
-    stranger.notes.push("not in the recipe of this node's image".to_owned());
-    stranger
 }
 
 #[cfg(test)]
@@ -110,6 +151,29 @@ mod tests {
         assert_eq!(remarks(&rows[3]), "at 10.0.0.4 in the recipe of this node's image");
         let strangers = roster.strangers(&rows);
         assert_eq!(strangers, [("1".to_owned(), "https://10.0.0.9:2380".to_owned())]);
-        assert!(remarks(&note(Row::default())).contains("not in the recipe"));
+        assert!(remarks(&roster.note(Row::default())).contains("not in the recipe"));
+        let stray = Row { name: "1".into(), errors: vec!["connection refused".into()], ..Row::default() };
+        assert_eq!(
+            remarks(&roster.note(stray)),
+            "it was added and never started, and counts as one of 3 voters, of whom 2 must run. Start it, or `etcdctl \
+             member remove 1` [member-never-started]"
+        );
+    }
+
+    /// As after `etcdctl member update ID --peer-urls=http://…`.
+    #[test]
+    fn a_peer_url_that_was_changed_by_hand_is_named() {
+        let recipe = [Member { name: "a".parse().unwrap(), address: "10.0.0.1".parse().unwrap() }];
+        for wrong in ["http://10.0.0.1:2380", "https://10.0.0.1:2390", "https://10.0.0.7:2380"] {
+            let roster = Roster(vec![etcd::Member { peer_urls: vec![wrong.to_owned()], ..listed("a", "10.0.0.1") }]);
+            let mut rows =
+                [Row { name: "a".into(), endpoint: roster.place(&recipe[0]), healthy: true, ..Row::default() }];
+            roster.compare(&mut rows, &recipe, &BTreeSet::new());
+            assert_eq!(roster.strangers(&rows), [], "{wrong}");
+            let said = remarks(&rows[0]);
+            assert!(said.starts_with(&format!("the member list has {wrong} as its peer URL")), "{said}");
+            assert!(said.contains("`etcdctl member update 1 --peer-urls=https://10.0.0.1:2380` [peer-url]"), "{said}");
+            assert!(rows[0].member);
+        }
     }
 }

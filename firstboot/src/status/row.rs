@@ -29,6 +29,15 @@ pub(super) struct Row {
     /// Whether an operator left it out when the cluster began, by this node's journal.
     pub(super) without: bool,
     pub(super) errors: Vec<String>,
+    /// Its id; 0 where it did not answer.
+    #[serde(skip)]
+    pub(super) member_id: u64,
+    /// Whether it answers through raft: it has a vote, and a quorum behind it.
+    #[serde(skip)]
+    pub(super) votes: bool,
+    /// The alarms of all members, as this one knows them.
+    #[serde(skip)]
+    pub(super) alarms: Vec<etcd::AlarmMember>,
     /// The members as this one knows them; none where it did not answer.
     #[serde(skip)]
     pub(super) list: Vec<etcd::Member>,

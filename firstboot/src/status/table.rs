@@ -48,7 +48,8 @@ pub(super) fn remarks(row: &Row) -> String {
     errors.chain(&row.notes).map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
-fn size(bytes: i64) -> String {
+/// A size as people read it.
+pub(super) fn size(bytes: i64) -> String {
     // etcd's databases are MiB to a few GiB; a tenth of a MiB is as fine as anyone looks.
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mib = bytes as f64 / f64::from(1 << 20);

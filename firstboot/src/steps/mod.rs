@@ -10,11 +10,12 @@ pub(crate) mod tls;
 use std::path::Path;
 
 use anyhow::Result;
+use recipes::NodeDocument;
 #[cfg(test)]
 pub(crate) use tls::tests::{issued, issued_in};
 
-use crate::change::{Change, folder};
-use crate::files::{self, DesiredDir, ETCD, ROOT};
+use crate::change::{self, Change, folder};
+use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
@@ -27,10 +28,17 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     changes.extend(host::hosts(identity)?);
     changes.extend(folder(DesiredDir::new("/etc/etcd", 0o755, ROOT))?);
     changes.extend(tls::install(&identity.tls)?);
+    changes.extend(store_keys(&identity.node)?);
     changes.extend(volume()?);
     let labels = selinux::plan(&changes);
     changes.extend(labels);
     Ok(changes)
+}
+
+/// The object store's keys, where the document has any. Where it has none, those that an operator put there stay.
+fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
+    let Some(keys) = &node.store_keys else { return Ok(None) };
+    change::file(DesiredFile::new(paths::S3_KEYS, keys.to_file()).mode(0o600, ROOT))
 }
 
 /// The volume of etcd is root's, and etcd may look into it; what was put aside is root's alone. In earlier versions both were

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 
 /// A value and where it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,11 @@ pub(crate) struct Findings(RefCell<Vec<Diagnostic>>);
 impl Findings {
     pub(crate) fn add(&self, diagnostic: Diagnostic) {
         self.0.borrow_mut().push(diagnostic);
+    }
+
+    /// Whether one of them is an error.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.0.borrow().iter().any(|finding| finding.severity == Severity::Error)
     }
 
     /// All of them, in the order of their places.

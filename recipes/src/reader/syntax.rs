@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use crate::diagnostic::Diagnostic;
 
+/// More than this a person does not read at once.
+const MOST: usize = 20;
+
 /// The findings for the parser's errors: one for each line, since the second on a line follows from the first.
 pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
     let mut lines = Vec::new();
@@ -14,6 +17,11 @@ pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diag
         let line = Line::at(text, span.start);
         if lines.contains(&line.start) {
             continue;
+        }
+        if out.len() == MOST {
+            let rest = format!("the file has more mistakes of this kind than these {MOST}");
+            out.push(Diagnostic::error(span.clone(), rest).help("correct these first"));
+            break;
         }
         lines.push(line.start);
         if message.contains("duplicate key")
@@ -52,7 +60,11 @@ fn one(text: &str, line: &Line<'_>, span: &Range<usize>, message: &str) -> Diagn
         return finding;
     }
     if message.starts_with("missing comma") {
-        return error(span.clone(), "a comma is missing before this value").help("write a comma between two values");
+        // The parser's place is the end of the value before.
+        let next = line.text.get(span.start.saturating_sub(line.start)..).unwrap_or_default().trim_start();
+        let place = line.word(line.place(next).start).filter(|word| !word.is_empty()).map(|word| line.place(word));
+        return error(place.unwrap_or(span.clone()), "a comma is missing before this value")
+            .help("write a comma between two values");
     }
     match line.pair() {
         Some((key, value)) => pair(line, key, value, span, message),

@@ -31,6 +31,8 @@ fn remedy(key: &str, expected: &str, found: &DeValue<'_>) -> Option<String> {
             (!digits.is_empty()).then(|| format!("write {key} = {digits}, without quotes and without a unit"))
         }
         DeValue::Integer(number) if expected == "a string" => in_quotes(number.as_str()),
+        // `version = 3.6`, the only number with a point that people write, lacks its third part.
+        DeValue::Float(_) if key == "version" => Some("write all three numbers in quotes, as in \"3.6.14\"".to_owned()),
         DeValue::Float(number) if expected == "a string" => in_quotes(number.as_str()),
         DeValue::Boolean(value) if expected == "a string" => in_quotes(&value.to_string()),
         DeValue::Table(_) if expected.contains("[[") => Some(format!("write [[{key}]], with two brackets, for each")),

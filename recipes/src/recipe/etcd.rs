@@ -1,5 +1,7 @@
 //! `[etcd]`: the release, and how it runs.
 
+use std::ops::Range;
+
 use url::Url;
 
 use super::values::{Base, Size};
@@ -15,6 +17,8 @@ pub struct Etcd {
     pub settings: EtcdSettings,
     /// The digest of `etcd-vVERSION-linux-amd64.tar.gz`.
     pub sha256: Sha256,
+    /// Where the recipe has the digest.
+    pub sha256_span: Range<usize>,
     /// Where to fetch it, first asked first; each holds `vVERSION/FILE`.
     pub mirrors: Vec<Url>,
 }
@@ -99,5 +103,6 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         Some(bases) => bases.into_iter().map(|base| base.value.url().clone()).collect(),
         None => UPSTREAM.iter().filter_map(|text| Url::parse(text).ok()).collect(),
     };
-    Some(Etcd { settings, sha256: sha256?.value, mirrors })
+    let At { value: sha256, span: sha256_span } = sha256?;
+    Some(Etcd { settings, sha256, sha256_span, mirrors })
 }

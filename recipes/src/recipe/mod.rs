@@ -101,12 +101,15 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let firewall = firewall::read(root, network.as_ref(), &nodes);
     let files = files::read(root);
     check_room(root, etcd.as_ref(), install.as_ref());
-    check_access(root, install.as_ref());
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
     let metadata = policy::read_metadata(root);
     let backup = backup::read(root);
     let date = read_date(root);
     root.finish();
+    // A key or a section that has an error may be what lets someone in.
+    if let Some(install) = install.as_ref().filter(|_| !root.has_errors()) {
+        check_access(root, install);
+    }
     Some(Recipe {
         cluster: cluster?,
         nodes: nodes.into_iter().map(|node| node.value).collect(),
@@ -125,12 +128,13 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     })
 }
 
-/// A machine without a key and without a password can only be installed anew.
-fn check_access(root: &Table<'_>, install: Option<&Install>) {
-    if install.is_some_and(|install| install.ssh_keys.is_empty() && install.root_password.is_none()) {
+/// A machine without a key and without a password can only be installed again.
+fn check_access(root: &Table<'_>, install: &Install) {
+    if install.ssh_keys.is_empty() && install.root_password.is_none() {
         let place = root.place("install").unwrap_or(0..0);
-        let finding = Diagnostic::warning(place, "nobody can log in to the nodes: there is no key and no password");
-        root.report(finding.help("set `ssh-keys` under [install]; `builder init --ssh-key FILE` does"));
+        let message = "no one can log in to the nodes: the recipe has no SSH key and no root password";
+        let help = "set `ssh-keys` under [install]; `builder init --ssh-key FILE` writes a recipe with a key";
+        root.report(Diagnostic::warning(place, message).help(help));
     }
 }
 
@@ -153,7 +157,7 @@ fn read_date(root: &Table<'_>) -> u64 {
     let date = table.date("date").and_then(|date| {
         let seconds = values::unix_seconds(&date.value);
         if seconds.is_none() {
-            table.report(Diagnostic::error(date.span, "`date` is out of bounds").label("expected 1980 to 2100"));
+            table.report(Diagnostic::error(date.span, "`date` is out of bounds").label("expected 1980 to 2099"));
         }
         seconds
     });

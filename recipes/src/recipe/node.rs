@@ -119,9 +119,11 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[At<Node>]) -> Option<Netwo
     let gateway: Option<At<Address>> = table.and_then(|table| table.value("gateway"));
     let gateway = gateway.map(|at| At { value: at.value.0, span: at.span });
     let dns: Vec<At<Address>> = table.and_then(|table| table.list("dns")).unwrap_or_default();
+    // A mode with an error may have been meant as `static`.
+    let is_known = mode.is_some() || table.is_none_or(|table| table.place("mode").is_none());
     let mode = mode.map_or(NetworkMode::Dhcp, |at| at.value);
     if let Some(table) = table {
-        if let (NetworkMode::Dhcp, Some(place)) = (mode, table.place("dns")) {
+        if let (NetworkMode::Dhcp, true, Some(place)) = (mode, is_known, table.place("dns")) {
             let finding = Diagnostic::warning(place, "`dns` has no effect: the name servers come by DHCP");
             table.report(finding.help("leave it out, or set mode = \"static\""));
         }

@@ -21,13 +21,12 @@ impl FromStr for SshKey {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.contains("PRIVATE KEY") {
-            return Err(
-                "this is a private key: give the public one, the .pub file's line, and exchange the pair".to_owned()
-            );
+            return Err("this is a private key: write the line of the .pub file, and replace the key pair".to_owned());
         }
         if text.starts_with(['/', '~', '.']) || (text.ends_with("pub") && !text.contains(' ')) {
             return Err(
-                "this is the name of a file: give its content, one line; `builder init --ssh-key FILE` does".to_owned()
+                "this is the name of a file: write the line that is in it; `builder init --ssh-key FILE` does that"
+                    .to_owned(),
             );
         }
         if text.chars().any(char::is_control) {

@@ -129,6 +129,10 @@ impl FromStr for Base {
         if url.query().is_some() || url.fragment().is_some() {
             return Err("expected the address of a folder, without ? and #".to_owned());
         }
+        if let Some(at) = text.find('$') {
+            let name: String = text[at + 1..].chars().take_while(char::is_ascii_alphanumeric).collect();
+            return Err(format!("`${name}` is a variable of yum's, which has no value here: write its value"));
+        }
         // What the url crate leaves as it is, a shell or a kickstart does not.
         if let Some(c) = url.as_str().chars().find(|c| "'\"$`\\;&|<>(){}*!".contains(*c)) {
             return Err(format!("`{c}` must be written as %{:02X}", u32::from(c)));
@@ -190,6 +194,8 @@ mod tests {
     #[test]
     fn a_base_is_a_folder_without_secrets() {
         assert_eq!("http://10.0.0.1:8080".parse::<Base>().unwrap().to_string(), "http://10.0.0.1:8080/");
+        let variable = "http://a/7/os/$basearch/".parse::<Base>().unwrap_err();
+        assert!(variable.contains("`$basearch` is a variable of yum's"), "{variable}");
         for bad in ["ftp://a/", "http://u:p@a/", "http://a/?x", "a", "http://a/$(x)", "http://a/'"] {
             assert!(bad.parse::<Base>().is_err(), "{bad}");
         }

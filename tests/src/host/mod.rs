@@ -233,6 +233,17 @@ impl Host {
         self.overlay.wipe()
     }
 
+    /// Whether the disk is new.
+    pub fn is_new(&self) -> Result<bool> {
+        self.overlay.is_fresh()
+    }
+
+    /// Gives a host with a new disk what was written to another's, which takes no time. It must be off.
+    pub fn lay(&mut self, layer: &Path) -> Result<()> {
+        ensure!(!self.is_on()?, "{} must be off for its disk to be written", self.name());
+        self.overlay.lay(layer)
+    }
+
     /// Keeps the disk as it is, for [`Host::revert`]. It must be off.
     pub fn keep(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} must be off for its disk to be kept", self.name());

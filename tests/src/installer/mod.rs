@@ -185,10 +185,12 @@ impl Installer {
         installation.plan = plan.clone();
         let yum = Yum { namespace: self.namespace.as_ref(), root: &root };
         let available = go_on!(yum.gather(&data)?.map_err(Stop::Late));
+        // ui/tui/spokes/software.py, checkSoftwareSelection: before anything is written to a disk.
+        go_on!(available.select(&plan.software).map_err(Stop::Late));
         // install.py, doInstall.
         carry::mount_points(&plan.partitions, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
-        go_on!(available.select(&plan.software).map_err(Stop::Late));
+        go_on!(available.require(&plan.software).map_err(Stop::Late));
         yum.install()?;
         // doConfiguration.
         for effect in &plan.after {

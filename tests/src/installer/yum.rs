@@ -175,8 +175,16 @@ impl Available {
         if let Some((group, _)) = selection.groups.iter().find(|(group, _)| !self.groups.contains(group)) {
             return Err(format!("CmdlineError: Missing package: No such group: {group}"));
         }
-        let listed = selection.packages.iter().chain(&selection.required);
-        match listed.into_iter().find(|package| !self.has(package)) {
+        self.all(&selection.packages)
+    }
+
+    /// The same with what anaconda itself needs, which it only knows in doInstall (yumpayload.py, selectRequiredPackages).
+    pub(super) fn require(&self, selection: &Selection) -> Result<(), String> {
+        if self.packages.is_empty() { Ok(()) } else { self.all(&selection.required) }
+    }
+
+    fn all(&self, packages: &BTreeSet<String>) -> Result<(), String> {
+        match packages.iter().find(|package| !self.has(package)) {
             Some(package) => Err(format!("CmdlineError: Missing package: {package}")),
             None => Ok(()),
         }

@@ -2,6 +2,7 @@
 //! the schedule is kept whoever is down.
 
 mod bed;
+mod keys;
 mod lost;
 mod schedule;
 mod sealed;
@@ -14,6 +15,9 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        [take::trials(), schedule::trials(), store::trials(), sealed::trials()].into_iter().flatten().collect()
+        [take::trials(), schedule::trials(), store::trials(), sealed::trials(), keys::trials()]
+            .into_iter()
+            .flatten()
+            .collect()
     })
 }

@@ -24,7 +24,7 @@ fn all() -> Result<()> {
     let mut bed = Bed::new(3, &format!("{}\n[backup.keep]\nhourly = 1\ndaily = 0\nweekly = 0\nmonthly = 0", far()))?;
     bed.boot()?;
     let host = &bed.hosts[0];
-    lost_pages(host, bed.provisioning.network.link(0)?.address)?;
+    lost_pages(host, host.address())?;
     fill(host, 12)?;
     under_writes(host)?;
     pruned(host)?;

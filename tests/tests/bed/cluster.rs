@@ -163,7 +163,7 @@ fn services() -> Result<()> {
 }
 
 fn releases() -> Result<()> {
-    for version in ["3.4.23", "3.6.14"] {
+    for version in ["3.4.23", "3.6.16"] {
         let release = etcd::release(version)?;
         println!("{}  {}", release.sha256, release.tarball.display());
     }

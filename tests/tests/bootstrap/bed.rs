@@ -81,8 +81,8 @@ impl Bed {
 
     /// A new machine that is installed and told that it is this node, at an address of its own: off.
     pub(crate) fn moved(&self, node: &str) -> Result<Host> {
-        let host = self.provisioning.machine(&format!("{node}-new"))?;
-        self.provisioning.install(&host)?;
+        let mut host = self.provisioning.machine(&format!("{node}-new"))?;
+        self.provisioning.install(&mut host)?;
         etcd::swap(&host, &self.version)?;
         self.provisioning.tell(&host, node)?;
         Ok(host)
@@ -161,9 +161,14 @@ impl Bed {
 
 /// Removes a member by hand.
 pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
-    // For five seconds after an election etcd calls its cluster unhealthy (server.go, HealthInterval).
+    insist(host, &format!("member remove {member}"))
+}
+
+/// Runs etcdctl until it succeeds: for five seconds after an election, or after a member has been away, etcd calls its cluster
+/// unhealthy (server.go, HealthInterval).
+pub(crate) fn insist(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + PATIENCE;
-    while let Err(error) = etcdctl(host, &format!("member remove {member}")) {
+    while let Err(error) = etcdctl(host, arguments) {
         ensure!(Instant::now() < end, "{error:#}");
         sleep(Duration::from_secs(1));
     }

@@ -9,23 +9,23 @@ use libtest_mimic::Trial;
 use tests::client::{self, Client};
 use tests::cluster::{boot_all, wait_healthy};
 use tests::etcd::need;
-use tests::harness::trial;
+use tests::harness::{Kind, long, trial};
 use tests::host::Host;
 
 use crate::bed::{Bed, NEEDS, PATIENCE, copy, listed};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let way = |what: &str, version: &str, test| {
+    let way = |what: &str, version: &str, run: Kind, test| {
         let needs = [NEEDS, &[need(version)]].concat();
-        trial(&format!("etcd_{}_{what}", version.replace('.', "_")), &needs, test)
+        run(&format!("etcd_{}_{what}", version.replace('.', "_")), &needs, test)
     };
     let rebuilt = "an_emptied_member_is_rebuilt_and_never_begins_under_its_old_id";
     let kept = "ten_writes_survive_an_emptied_member_and_a_partition";
     vec![
-        way(rebuilt, "3.5.1", || emptied("3.5.1")),
-        way(rebuilt, "3.6.14", || emptied("3.6.14")),
-        way(kept, "3.5.1", || ten_writes("3.5.1")),
-        way(kept, "3.6.14", || ten_writes("3.6.14")),
+        way(rebuilt, "3.5.1", trial, || emptied("3.5.1")),
+        way(rebuilt, "3.6.16", long, || emptied("3.6.16")),
+        way(kept, "3.5.1", long, || ten_writes("3.5.1")),
+        way(kept, "3.6.16", trial, || ten_writes("3.6.16")),
     ]
 }
 

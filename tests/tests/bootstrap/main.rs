@@ -8,6 +8,7 @@ mod disasters;
 mod emptied;
 mod flood;
 mod growing;
+mod hindered;
 mod leave;
 mod load;
 mod moved;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             emptied::trials(),
             apart::trials(),
             growing::trials(),
+            hindered::trials(),
             moved::trials(),
             rotation::trials(),
             load::trials(),

@@ -12,9 +12,9 @@ use tests::host::Host;
 use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_said};
 
 const FIRST: &str = "3.5.1";
-const OLD: &str = "3.5.33";
-const NEW: &str = "3.6.14";
-const LAST: &str = "3.7.1";
+const OLD: &str = "3.5.35";
+const NEW: &str = "3.6.16";
+const LAST: &str = "3.7.3";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let versions =
@@ -76,7 +76,7 @@ fn upgrade() -> Result<()> {
 /// Between two steps there is more than a log keeps, so that each new member begins with a snapshot.
 const BETWEEN: usize = 2000;
 
-/// With the log compacted, nodes of 3.5.1 replaced by ones of 3.6.14 lose the quorum: the second one takes a member for a
+/// With the log compacted, nodes of 3.5.1 replaced by ones of 3.6.16 lose the quorum: the second one takes a member for a
 /// learner, and no third can be added (etcd-io/etcd#19557; seen in every run of etcd alone).
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
@@ -89,9 +89,9 @@ fn steps() -> Result<()> {
     for (version, words) in [
         (
             NEW,
-            "etcd-1 is etcd 3.5.1, and 3.6.14 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32 or later",
+            "etcd-1 is etcd 3.5.1, and 3.6.16 cannot run beside it: 3.6 needs every member of 3.5 at 3.5.32 or later",
         ),
-        (LAST, "etcd-1 is etcd 3.5.1, and 3.7.1 cannot run beside it: etcd lets no minor be skipped"),
+        (LAST, "etcd-1 is etcd 3.5.1, and 3.7.3 cannot run beside it: etcd lets no minor be skipped"),
     ] {
         bed.install_with(2, version)?;
         bed.hosts[2].boot()?;
@@ -131,7 +131,7 @@ fn data() -> Result<()> {
         bed.hosts[2].boot()
     };
     with(&mut bed, NEW)?;
-    wait_said(&bed.hosts[2], &["the last version on this node's data is etcd 3.5.1, and 3.6.14 cannot run beside it"])?;
+    wait_said(&bed.hosts[2], &["the last version on this node's data is etcd 3.5.1, and 3.6.16 cannot run beside it"])?;
     let state = bed.hosts[2].run(&["systemctl", "is-active", "etcd"])?.stdout;
     ensure!(state.trim() == "inactive", "etcd is {state}");
     with(&mut bed, FIRST)?;
@@ -142,8 +142,8 @@ fn together() -> Result<()> {
     let mut bed = Bed::with_etcd(FIRST, 3)?;
     etcd::swap(&bed.hosts[1], NEW)?;
     boot_all(&mut bed.hosts)?;
-    wait_said(&bed.hosts[0], &["etcd-2", "its image is etcd 3.6.14, and 3.5.1 cannot run beside it"])?;
-    wait_said(&bed.hosts[1], &["its image is etcd 3.5.1, and 3.6.14 cannot run beside it"])?;
+    wait_said(&bed.hosts[0], &["etcd-2", "its image is etcd 3.6.16, and 3.5.1 cannot run beside it"])?;
+    wait_said(&bed.hosts[1], &["its image is etcd 3.5.1, and 3.6.16 cannot run beside it"])?;
     has_no_etcd(&bed.hosts[2])?;
     bed.hosts[1].shutdown()?;
     etcd::swap(&bed.hosts[1], FIRST)?;

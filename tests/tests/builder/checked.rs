@@ -98,7 +98,7 @@ fn loose() -> Result<()> {
     fs::create_dir_all(&folder)?;
     let path = folder.join("00-own.conf");
     fs::write(&path, "net.ipv4.conf.all.rp_filter = 2\n")?;
-    says(&builder(&["check"], &path)?, 0, &["warning: ", "50-default.conf comes later"])?;
+    says(&builder(&["check"], &path)?, 0, &["warning: ", "50-default.conf is read later"])?;
     says(&builder(&["check", "--strict"], &path)?, 3, &["1 error in "])?;
     let ran = builder(&["check", "--strict", "--format", "sarif"], &path)?;
     let log: Value = serde_json::from_str(&ran.stdout)?;

@@ -1,10 +1,12 @@
 //! What the builder says to a recipe with a mistake in it.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
+use tests::process::{self, Ran};
 use tests::programs;
 
 use crate::workshop::{Workshop, builder, names, says};
@@ -16,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("check_says_the_same_for_programs", &[], as_json),
         trial("a_warning_is_an_error_only_where_asked_for", &[], warnings),
         trial("what_is_no_recipe_at_all_is_refused", &[], no_recipe),
+        trial("init_writes_a_recipe_without_findings_and_never_half_of_one", &[], init),
     ]
 }
 
@@ -46,6 +49,9 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
     ("[network]", "[network]\nmode = \"statik\"", "20:8", &["expected one of: dhcp, static", "did you mean `static`?"]),
     ("[network]", "[network", "19:9", &["this is not TOML"]),
 ];
+
+/// A public key, made by `ssh-keygen` 9.2.
+const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG9B4rFIiw+jpESNIw+TajrS8TLG4p+A6N0NGinRRdn1";
 
 fn guide() -> Result<String> {
     fs::read_to_string(programs::recipe("three-node")).context("cannot read the guide's recipe")
@@ -105,10 +111,12 @@ fn as_json() -> Result<()> {
     ensure!(finding["file"] == path.to_string_lossy().as_ref(), "{finding:#}");
     ensure!(finding["line"] == 5 && finding["column"] == 1 && finding["severity"] == "error", "{finding:#}");
 
-    fs::write(&path, guide()?)?;
+    fs::write(&path, guide()? + &format!("\n[install]\nssh-keys = [\"{PUBLIC}\"]\n"))?;
     let ran = builder(&["check", "--format", "json"], &path)?;
     ensure!(ran.code() == 0 && ran.stdout.trim() == "[]", "{ran:#?}");
-    says(&builder(&["check"], &path)?, 0, &["no errors"])
+    let ran = builder(&["check"], &path)?;
+    ensure!(ran.stderr.is_empty(), "{ran:#?}");
+    says(&ran, 0, &["no errors"])
 }
 
 fn warnings() -> Result<()> {
@@ -127,7 +135,9 @@ fn no_recipe() -> Result<()> {
     fs::write(&path, b"name = \"\xff\"")?;
     says(&workshop.build(&[])?, 3, &["not UTF-8 at byte 8"])?;
     fs::write(&path, vec![b'#'; (1 << 20) + 1])?;
-    says(&workshop.build(&[])?, 3, &["1048577 bytes", "nobody wrote that by hand"])?;
+    says(&workshop.build(&[])?, 3, &["recipe.toml has more than 1048576 bytes"])?;
+    fs::write(&path, b"\xff\xfe[\0")?;
+    says(&workshop.build(&[])?, 3, &["recipe.toml is UTF-16 text; save it as UTF-8"])?;
     fs::write(&path, "")?;
     says(
         &workshop.build(&[])?,
@@ -135,7 +145,37 @@ fn no_recipe() -> Result<()> {
         &["the section [cluster] is missing", "no [[node]]", "the section [etcd] is missing"],
     )?;
     fs::remove_file(&path)?;
-    workshop.refused(&[], &["cannot read ", "recipe.toml", "No such file"])?;
+    let ran = workshop.refused(&[], &["cannot read ", "recipe.toml", "No such file"])?;
+    ensure!(ran.stderr.matches("(os error 2)").count() == 1, "one cause, told more than once:\n{}", ran.stderr);
     fs::create_dir(&path)?;
     workshop.refused(&[], &["cannot read ", "recipe.toml"]).map(drop)
+}
+
+fn init() -> Result<()> {
+    let workshop = Workshop::new()?;
+    let (path, key) = (workshop.path("new.toml"), workshop.path("id"));
+    let init = |more: &[&str]| -> Result<Ran> {
+        let mut command = Command::new(programs::builder()?);
+        command.args(["init", "--recipe"]).arg(&path).args(more);
+        process::run(command.args(["etcd-1=10.0.0.11", "etcd-2=10.0.0.12", "etcd-3=10.0.0.13"]))
+    };
+    fs::write(&key, "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\n")?;
+    let (private, public) = (key.to_string_lossy().into_owned(), format!("{}.pub", key.display()));
+    fs::write(&public, format!("{PUBLIC} Jane \"of\" C:\\ops\n"))?;
+    says(&init(&["--ssh-key", &private])?, 1, &[&format!("{private} is a private key, which must stay secret")])?;
+    says(&init(&["--ssh-key", "/no/key"])?, 1, &["cannot read /no/key"])?;
+    ensure!(!path.exists(), "a refused key left a recipe");
+    let ran = init(&["--ssh-key", &public, "--ssh-key", &public])?;
+    ensure!(ran.stderr.is_empty(), "{ran:#?}");
+    says(&ran, 0, &["new.toml: written"])?;
+    let text = fs::read_to_string(&path)?;
+    ensure!(text.matches(PUBLIC).count() == 1, "{text}");
+    ensure!(text.contains(&format!("\"{PUBLIC} Jane \\\"of\\\" C:\\\\ops\"")), "{text}");
+    says(&builder(&["check", "--strict"], &path)?, 0, &["no errors"])?;
+    says(&init(&[])?, 1, &["cannot write", "name another by --recipe", "File exists"])?;
+    ensure!(fs::read_to_string(&path)? == text, "a recipe was overwritten");
+
+    fs::remove_file(&path)?;
+    says(&init(&[])?, 0, &["warning: no one can log in to the nodes", "--ssh-key FILE", "new.toml: written"])?;
+    says(&builder(&["check"], &path)?, 0, &["no errors"])
 }

@@ -86,7 +86,7 @@ fn modes() -> Result<()> {
             ensure!(mode == expected, "umask {umask}: out/{name} has the mode {mode:04o}, expected {expected:04o}");
         }
         for (name, (mode, content)) in snapshot(&workshop.path("pki"))? {
-            let secret = is_a(&name, "key") || name.ends_with("/.lock");
+            let secret = is_a(&name, "key") || name.ends_with("/.lock") || name.starts_with("pki.state/");
             let expected = match (content.is_none(), secret) {
                 (true, _) => 0o700,
                 (false, true) => 0o600,

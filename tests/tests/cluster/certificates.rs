@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn certificates() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
+    ours.install(&mut host)?;
     let good = ours.document("etcd-1")?;
     let mut try_one = |change: &dyn Fn(&mut Value) -> Result<()>, expected: &str| -> Result<()> {
         let mut document = good.clone();

@@ -42,7 +42,7 @@ fn foreign() -> Result<()> {
         ensure!(picture(host)? == before, "what was refused ({words}) was touched");
         Ok(())
     };
-    refuses(&mut host, "/var/lib/etcd/data holds data that firstboot did not put there")?;
+    refuses(&mut host, "/var/lib/etcd/data: firstboot did not put the data there, so firstboot leaves it alone")?;
 
     // Moved away, as the refusal says; and then that volume comes back under the journal of the new life.
     fs::rename(host.path("/var/lib/etcd/data"), host.path("/var/lib/etcd/moved"))?;
@@ -52,7 +52,7 @@ fn foreign() -> Result<()> {
     host.pull_the_plug()?;
     process::check("rm", &["-rf", &volume])?;
     process::check("cp", &["-a", &kept, &volume])?;
-    refuses(&mut host, "is on the volume of another disk's life")?;
+    refuses(&mut host, "[data-other-volume]")?;
 
     // A journal of which nothing can be believed.
     let journal = host.read(&format!("{STATE}/journal"))?;

@@ -34,7 +34,7 @@ fn older() -> Result<()> {
     fs::create_dir(ours.www().join("metadata"))?;
     fs::write(ours.www().join(SERVED), &old)?;
     let mut host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
+    ours.install(&mut host)?;
     host.boot()?;
     lives_by(&host, &old_certificate)?;
     let asked = ours.server.requests_for(SERVED).len();

@@ -74,7 +74,7 @@ fn documents() -> Result<()> {
     let ours = provisioned()?;
     let own = |node: &str, file: &str| fs::read(ours.out().join("nodes").join(node).join(file));
     let mut host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
+    ours.install(&mut host)?;
 
     give(&host, &own("etcd-2", "user-data")?)?;
     refused(&mut host, "etcd-2 must have the address 10.101.15.102, and eth0 was given 10.101.15.101")?;
@@ -121,7 +121,7 @@ fn documents() -> Result<()> {
 fn seed_disk() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
+    ours.install(&mut host)?;
     let image = ours.out().join("nodes/etcd-1/seed.img");
     let disk = Disk::new(fs::metadata(&image)?.len())?;
     host.nspawn_argument(format!("--bind={}", disk.device().display()));

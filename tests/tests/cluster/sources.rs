@@ -50,7 +50,7 @@ fn becomes_the_node(host: &mut Host) -> Result<()> {
 fn file() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
+    ours.install(&mut host)?;
     host.write("/etc/firstboot/node.json", fs::read(ours.out().join("nodes/etcd-1/node.json"))?, 0o600)?;
     becomes_the_node(&mut host)
 }
@@ -58,7 +58,7 @@ fn file() -> Result<()> {
 fn cmdline() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
+    ours.install(&mut host)?;
     let folder = ours.www().join("cmdline");
     fs::create_dir(&folder)?;
     fs::copy(ours.out().join("nodes/etcd-1/user-data"), folder.join("user-data"))?;
@@ -76,7 +76,7 @@ fn cmdline() -> Result<()> {
 fn server() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
+    ours.install(&mut host)?;
     let folder = ours.www().join("metadata");
     fs::create_dir(&folder)?;
     fs::copy(ours.out().join("nodes/etcd-1/node.json"), folder.join("node.json"))?;
@@ -111,8 +111,8 @@ exec busybox sh -c 'sync; reboot -f'
 /// document here.
 fn firmware() -> Result<()> {
     let ours = provisioned()?;
-    let host = ours.machine("etcd-1")?;
-    ours.install(&host)?;
+    let mut host = ours.machine("etcd-1")?;
+    ours.install(&mut host)?;
     let document = |node: &str| ours.out().join("nodes").join(node).join("node.json");
     let vm = Vm::new(&host.root(), 2 << 30, |root| {
         fs::copy(document("etcd-1"), root.join("root/node.json"))?;

@@ -11,11 +11,12 @@ use tests::crash::sweep::{Blow, Report, Scenario, list, sweep};
 use tests::harness::trial;
 use tests::lossy::Loss;
 use tests::need::Need;
+use tests::suite;
 
 use crate::{NEEDS, tracer};
 
-/// How many points of each scenario `make test` takes.
-const SAMPLE: usize = 4;
+/// How many points of each scenario `make test` takes, and `make test-all`.
+const SAMPLE: [usize; 2] = [1, 4];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let with_fuse: Vec<Need> = NEEDS.iter().copied().chain([Need::Fuse]).collect();
@@ -70,7 +71,7 @@ impl Settings {
             seed => seed.parse().context("CRASH_SEED is no number")?,
         };
         let points = match var("CRASH_POINTS").as_str() {
-            "" => SAMPLE,
+            "" => SAMPLE[usize::from(suite::is_all())],
             "all" => usize::MAX,
             count => count.parse().context("CRASH_POINTS is neither a number nor `all`")?,
         };

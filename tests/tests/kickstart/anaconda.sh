@@ -6,6 +6,7 @@ stage=$(cat /ks/stage)
 echo $$ > /run/anaconda.pid
 systemctl set-environment ETCD_IMAGE_PAUSE=1
 export ETCD_IMAGE_PAUSE=1
+mount --bind /ks/cmdline /proc/cmdline
 mount --bind /ks/hardware/block /sys/block
 mount --bind /ks/hardware/firmware /sys/firmware
 mkdir -p /mnt/sysimage/etc/firstboot /mnt/sysimage/var/log/anaconda
@@ -17,6 +18,10 @@ leave() {
 }
 
 # kickstart.py, preScriptPass: a script that fails ends the program.
+if [ "$stage" = unguarded ]; then
+    systemctl() { [ "$1" != start ]; }
+    export -f systemctl
+fi
 bash /ks/pre || exit 1
 case $stage in
     parse)

@@ -26,9 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const ANACONDA: &str = include_str!("anaconda.sh");
 const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\
                     [Install]\nWantedBy=multi-user.target\n";
-/// Of each mirror the metadata; nothing of it is looked at.
-const CURL: &str = "#!/bin/bash\nwhile [ \"$1\" != --output ]; do shift; done\n\
-                    case $3 in *repomd.xml) echo '<repomd/>' > \"$2\" ;; *) exit 7 ;; esac\n";
+/// Keeps the guard from its report, if the guard stops after it.
+const NETWORK: &str = "[Unit]\nDescription=Stands for NetworkManager\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+                       ExecStart=/bin/true\nExecStop=/bin/touch /run/network-is-gone\n\
+                       [Install]\nWantedBy=multi-user.target\n";
+/// The metadata of each mirror, whose content no one reads; and the server that takes reports.
+const CURL: &str = include_str!("curl.sh");
+const CMDLINE: &str = "initrd=initrd.img etcd-image.report=http://10.0.0.1/report/token";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -37,16 +41,33 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// How a stage ends, and what the consoles then say.
-const STAGES: [(&str, Off, &str); 7] = [
-    ("pre", Off::PoweredOff, "INSTALLATION FAILED. %pre failed: no disk for the node"),
-    ("parse", Off::PoweredOff, "INSTALLATION FAILED. anaconda ended before the installation was finished"),
-    ("killed", Off::PoweredOff, "INSTALLATION FAILED. anaconda ended before the installation was finished"),
-    ("storage", Off::PoweredOff, "etcd-image: 03:00:00,000 ERR anaconda: CmdlineError"),
-    ("post", Off::PoweredOff, "INSTALLATION FAILED. %post (fetch the overlay) failed: no server for the overlay"),
-    ("finished", Off::Rebooted, "installed; the machine restarts"),
-    ("crashed-at-last", Off::Rebooted, "installed; the machine restarts"),
+/// How a stage ends, what the consoles then say, and what is reported.
+const STAGES: [(&str, Off, &str, &[&str]); 8] = [
+    ("unguarded", Off::PoweredOff, "INSTALLATION FAILED. %pre could not start its guard", &[]),
+    (
+        "pre",
+        Off::PoweredOff,
+        "INSTALLATION FAILED. %pre failed: no disk for the node",
+        &["started", "failed %pre failed: no disk for the node"],
+    ),
+    ("parse", Off::PoweredOff, ENDED, &["started", "installing", "failed anaconda ended before"]),
+    ("killed", Off::PoweredOff, ENDED, &["started", "installing", "failed anaconda ended before"]),
+    (
+        "storage",
+        Off::PoweredOff,
+        "etcd-image: 03:00:00,000 ERR anaconda: CmdlineError",
+        &["started", "installing", "failed anaconda ended before"],
+    ),
+    (
+        "post",
+        Off::PoweredOff,
+        "INSTALLATION FAILED. %post (fetch the overlay) failed: no server for the overlay",
+        &["started", "installing", "failed %post (fetch the overlay) failed: no server for the overlay"],
+    ),
+    ("finished", Off::Rebooted, "installed; the machine restarts", &["started", "installing", "installed"]),
+    ("crashed-at-last", Off::Rebooted, "installed; the machine restarts", &["started", "installing", "installed"]),
 ];
+const ENDED: &str = "INSTALLATION FAILED. anaconda ended before the installation was finished";
 
 /// A folder `ks` for the root of an installer: the scripts of the single-node recipe's kickstart, and what stands for anaconda.
 fn lay_out(root: &Path, stage: &str) -> Result<()> {
@@ -69,12 +90,16 @@ fn lay_out(root: &Path, stage: &str) -> Result<()> {
     fs::write(ks.join("stage"), stage)?;
     let hardware = if stage == "pre" { Hardware::with([]) } else { Hardware::default() };
     hardware.lay_out(&ks.join("hardware"))?;
+    fs::write(ks.join("cmdline"), format!("{CMDLINE}\n"))?;
     write_program(&ks.join("bin/curl"), CURL)?;
+    write_program(&root.join("usr/local/bin/curl"), CURL)?;
     write_program(&ks.join("anaconda.sh"), ANACONDA)?;
     let units = root.join("etc/systemd/system");
-    fs::write(units.join("anaconda.service"), UNIT)?;
     fs::create_dir_all(units.join("multi-user.target.wants"))?;
-    std::os::unix::fs::symlink("../anaconda.service", units.join("multi-user.target.wants/anaconda.service"))?;
+    for (name, unit) in [("anaconda.service", UNIT), ("NetworkManager.service", NETWORK)] {
+        fs::write(units.join(name), unit)?;
+        std::os::unix::fs::symlink(format!("../{name}"), units.join("multi-user.target.wants").join(name))?;
+    }
     Ok(())
 }
 
@@ -87,7 +112,7 @@ fn write_program(path: &Path, text: &str) -> Result<()> {
 
 fn hosts() -> Result<()> {
     let network = Network::new()?;
-    for (number, (stage, ends, says)) in STAGES.into_iter().enumerate() {
+    for (number, (stage, ends, says, reports)) in STAGES.into_iter().enumerate() {
         let mut host = Host::new(&network, &format!("installer-{number}"), &base::base()?)?;
         lay_out(&host.root(), stage)?;
         host.boot()?;
@@ -95,9 +120,14 @@ fn hosts() -> Result<()> {
         ensure!(off == ends, "{stage}: {off:?}\n{}", host.console());
         ensure!(host.console().contains(says), "{stage}: the console does not say {says}:\n{}", host.console());
         let issue = host.read("/mnt/sysimage/etc/issue").unwrap_or_default();
-        ensure!(issue.contains("This is not an etcd node") == (ends == Off::PoweredOff), "{stage}: {issue}");
+        let guarded = stage != "unguarded" && ends == Off::PoweredOff;
+        ensure!(issue.contains("This is not an etcd node") == guarded, "{stage}: {issue}");
+        let reported = host.read("/ks/reports").unwrap_or_default();
+        let same = reported.lines().count() == reports.len()
+            && reported.lines().zip(reports).all(|(line, start)| line.starts_with(start));
+        ensure!(same, "{stage} is reported as\n{reported}{}", host.console());
     }
-    // Somebody presses the power button, or the three keys, while anaconda is at work.
+    // An operator presses the power button, or Ctrl-Alt-Del, while anaconda runs.
     for (number, asked) in ["poweroff", "reboot"].into_iter().enumerate() {
         let mut host = Host::new(&network, &format!("pressed-{number}"), &base::base()?)?;
         lay_out(&host.root(), "hangs")?;
@@ -113,7 +143,7 @@ fn hosts() -> Result<()> {
 
 fn machines() -> Result<()> {
     let base = base::base()?;
-    for (stage, ends, says) in
+    for (stage, ends, says, _) in
         STAGES.into_iter().filter(|(stage, ..)| ["killed", "storage", "finished"].contains(stage))
     {
         let vm = Vm::new(&base, 2 << 30, |root| {

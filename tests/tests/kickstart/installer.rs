@@ -183,16 +183,16 @@ fn no_disk() -> Result<()> {
 fn lying_mirror() -> Result<()> {
     let bed = Bed::new()?;
     let www = bed.provisioning.www();
-    let repomd = format!("{TREE}/repodata/repomd.xml");
-    let digest = digest(&www.join(&repomd))?;
+    let digest = digest(&www.join(TREE).join("repodata/repomd.xml"))?;
     let pinned = install(&format!("repomd-sha256 = \"{digest}\""));
     let honest = bed.install(&pinned, &Hardware::default())?;
     ensure!(honest.log().contains("no server has the overlay"), "{}", honest.log());
 
     installer::write_tree(&www.join("other"), &[&installer::PACKAGES[..], &["evil"]].concat())?;
-    bed.provisioning
-        .server
-        .fault(&repomd, Fault::Instead("CentOS (anaconda)".into(), "/other/repodata/repomd.xml".into()));
+    for file in ["repomd.xml", "primary.xml.gz", "comps.xml.gz"] {
+        let instead = Fault::Instead("CentOS (anaconda)".into(), format!("/other/repodata/{file}"));
+        bed.provisioning.server.fault(&format!("{TREE}/repodata/{file}"), instead);
+    }
     let lied = bed.install(&pinned, &Hardware::default())?;
     let log = lied.log();
     ensure!(lied.outcome == Outcome::PoweredOff("systemctl --force poweroff".into()), "{:?}\n{log}", lied.outcome);
@@ -248,8 +248,8 @@ fn missing_package() -> Result<()> {
         log.contains("INSTALLATION FAILED. anaconda ended before") && log.contains("Missing package: no-such-package"),
         "{log}"
     );
-    let issue = bed.host.read("/etc/issue")?;
-    ensure!(issue.contains("This is not an etcd node"), "{issue}");
+    // That is before the disks are written.
+    ensure!(!log.contains("%pre-install at"), "{log}");
     Ok(())
 }
 

@@ -33,8 +33,8 @@ fn scripts() -> Result<()> {
     fs::write(folder.join("b first.sh"), first)?;
     fs::write(folder.join("a.sh"), "echo second >> /root/said\n")?;
     provisioning.build(&path)?;
-    let host = provisioning.machine("etcd-1")?;
-    provisioning.install(&host)?;
+    let mut host = provisioning.machine("etcd-1")?;
+    provisioning.install(&mut host)?;
     let said = host.read("/root/said")?;
     ensure!(said == "brought\n450\n/etc/firstboot/post/01-b_first.sh\nsecond\n", "{said}");
     ensure!(host.path("/etc/firstboot/installed").exists(), "the installation does not count as done");

@@ -52,7 +52,10 @@ fn head() -> Result<()> {
     std::thread::sleep(Duration::from_millis(300));
     let said = server.said()?;
     ensure!(!said.contains("etcd-1: "), "a HEAD is logged as if something was given:\n{said}");
-    ensure!(!ours.out().with_file_name("out.state").join("demo/etcd-1").exists(), "a HEAD is recorded");
+    let state = ours.out().with_file_name("out.state").join("demo/etcd-1");
+    ensure!(!state.join("document.json").exists(), "a HEAD opens the window");
+    let installation = fs::read_to_string(state.join("install.json"))?;
+    ensure!(!installation.contains("\"last\""), "a HEAD is recorded: {installation}");
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())
 }
@@ -198,8 +201,8 @@ fn full() -> Result<()> {
 }
 
 fn full_at(ours: &tests::cluster::Provisioning, one: &tests::network::Link, state: &Path) -> Result<()> {
-    fs::create_dir_all(state.join("demo"))?;
-    fs::write(state.join("demo/first-build"), "")?;
+    let demo = ours.out().with_file_name("out.state").join("demo");
+    tests::process::check("cp", &["-a", &demo.to_string_lossy(), &state.to_string_lossy()])?;
     let mut filler = fs::File::create(state.join("filler"))?;
     while filler.write_all(&[0; 4096]).is_ok() {}
     let builder = programs::builder()?;
@@ -228,6 +231,17 @@ fn told() -> Result<()> {
         ensure!(found == Some(code), "{signal}: {found:?}");
         ensure!(said.ends_with("\ninterrupted\n"), "it speaks of files that it did not write:\n{said}");
     }
+    // The disk that its words go to is full.
+    let mut command = ours.network.world().command("sh");
+    command.args(["-c", "exec \"$@\" > /dev/full 2>&1", "sh"]).arg(programs::builder()?).arg("serve").arg(ours.out());
+    let silent = Server::unheard(command.args(["--listen", SERVER]), ours.network.world())?;
+    let (found, _) = silent.end(Signal::SIGTERM)?;
+    ensure!(found == Some(143), "without a place for its words: {found:?}");
+    let builder = programs::builder()?;
+    let mut none = std::process::Command::new("sh");
+    none.args(["-c", "\"$@\" > /dev/full 2>&1", "sh"]).arg(builder).args(["serve", "/nowhere"]);
+    let code = tests::process::run(&mut none)?.code();
+    ensure!(code == 1, "an error that cannot be printed has the exit code {code}");
     let refused = |options: &[&str], code, words: &str| -> Result<()> {
         let out = ours.out().to_string_lossy().into_owned();
         let ran = programs::run_builder(&[&["serve", &out], options].concat())?;

@@ -21,7 +21,7 @@ use tests::run;
 pub(crate) const SERVER: &str = "10.101.15.1:8081";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The demo's cluster, whose nodes are known by their cards and ask the builder.
+/// The demo's cluster, whose nodes are known by their cards, ask the builder and may be installed.
 pub(crate) fn built() -> Result<Provisioning> {
     let copy = |from: &Path, to: &Path| process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()]);
     let folder =
@@ -34,7 +34,7 @@ pub(crate) fn built() -> Result<Provisioning> {
         }
         return Ok(ours);
     }
-    let ours = built_with(|last| format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n"))?;
+    let ours = built_with(by_card)?;
     let kept = run::current()?.folder("built")?;
     for name in made {
         copy(&folder(&ours)?.join(name), &kept.join(name))?;
@@ -46,10 +46,22 @@ pub(crate) fn built() -> Result<Provisioning> {
 /// What the first [`built`] of this program made. The others copy it, since a build takes seconds.
 static BUILT: OnceLock<PathBuf> = OnceLock::new();
 
+/// The words of a recipe that name the card of the node whose address ends in that byte.
+pub(crate) fn by_card(last: u8) -> String {
+    format!("mac = \"52:54:0a:65:0f:{last:02x}\"\n")
+}
+
 /// The same with other words on the machine of the node whose address ends in that byte.
 pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning> {
     etcd::release(etcd::DEMO)?;
     let provisioning = Provisioning::new()?;
+    provisioning.build(&recipe_with(machine)?)?;
+    allow(&provisioning, &["--all", "--install"])?;
+    Ok(provisioning)
+}
+
+/// The demo's recipe with these words on the machine of the node whose address ends in that byte.
+pub(crate) fn recipe_with(machine: impl Fn(u8) -> String) -> Result<PathBuf> {
     let mut text = fs::read_to_string(recipe("demo"))?.replace(
         "servers = [\"http://10.101.15.1:8080/image/\"]",
         &format!("servers = [\"http://{SERVER}/image/\"]\n\n[metadata]\nurl = \"http://{SERVER}/\""),
@@ -60,8 +72,7 @@ pub(crate) fn built_with(machine: impl Fn(u8) -> String) -> Result<Provisioning>
     }
     let path = run::current()?.folder("recipe")?.join("recipe.toml");
     fs::write(&path, text)?;
-    provisioning.build(&path)?;
-    Ok(provisioning)
+    Ok(path)
 }
 
 /// A running `builder serve`.
@@ -92,6 +103,19 @@ impl Server {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
             ensure!(!over, "builder serve does not begin:\n{}", server.said()?);
             sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// The same where its words go elsewhere: it has begun when it answers.
+    pub(crate) fn unheard(command: &Command, world: &Namespace) -> Result<Self> {
+        let log = run::current()?.folder("serve")?.join("log");
+        let mut server = Self { process: Tied::spawn(command, &File::create(&log)?)?, log };
+        let end = Instant::now() + PATIENCE;
+        while ask(world, "image/SHA256SUMS").is_err() {
+            let over = server.process.ended()?.is_some() || Instant::now() >= end;
+            ensure!(!over, "builder serve does not answer");
+            sleep(Duration::from_millis(50));
         }
         Ok(server)
     }

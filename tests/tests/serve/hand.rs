@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
-use tests::installer::{Installation, Installer, Machine, Outcome, fetch};
+use tests::installer::{Hardware, Installation, Installer, Machine, Outcome, fetch};
 use tests::need::Need;
 use tests::process;
 
@@ -36,9 +36,14 @@ fn words(host: &Host) -> Result<String> {
 
 /// Installs a machine by the kernel's words, as anaconda would.
 fn install(host: &Host, words: &str) -> Result<Installation> {
-    let machine = Machine { mac: Some(host.link().mac.clone()), serial: None };
-    let kickstart = fetch(words, &machine, &host.link().namespace)?;
+    let kickstart = kickstart(host, words)?;
     Installer::new(&kickstart, &host.root()).cmdline(words).namespace(&host.link().namespace).run()
+}
+
+/// The kickstart that a machine fetches by the kernel's words.
+fn kickstart(host: &Host, words: &str) -> Result<String> {
+    let machine = Machine { mac: Some(host.link().mac.clone()), serial: None };
+    fetch(words, &machine, &host.link().namespace)
 }
 
 fn line_of(ours: &Provisioning, node: &str) -> Result<String> {
@@ -113,10 +118,28 @@ fn failed() -> Result<()> {
     fs::write(&overlay, "another")?;
     let ended = install(&host, &words(&host)?)?;
     ensure!(matches!(ended.outcome, Outcome::PoweredOff(_)), "{:?}", ended.outcome);
-    server.says("etcd-1: reports failed: %post (fetch the overlay): no server has the overlay with sha256")?;
+    server.says("etcd-1: reports failed: %post (fetch the overlay) failed: no server has the overlay with sha256")?;
     let line = line_of(&ours, "etcd-1")?;
     ensure!(line.contains(" failed ") && line.contains("no server has the overlay"), "{line}");
     fs::write(&overlay, kept)?;
+    for (what, with, hardware, why) in [
+        ("no disk", "@core --nodefaults", Hardware::with([]), "%pre failed: no disk for the node"),
+        // It fails inside anaconda, where no script of the kickstart runs.
+        (
+            "no package",
+            "@core --nodefaults\nno-such-package",
+            Hardware::default(),
+            "anaconda ended before the installation",
+        ),
+    ] {
+        let words = words(&host)?;
+        let kickstart = kickstart(&host, &words)?.replace("@core --nodefaults", with);
+        let installer = Installer::new(&kickstart, &host.root()).cmdline(&words).hardware(hardware);
+        let ended = installer.namespace(&host.link().namespace).run()?;
+        ensure!(matches!(ended.outcome, Outcome::PoweredOff(_)), "{what}: {:?}", ended.outcome);
+        server.says(&format!("etcd-1: reports failed: {why}"))?;
+        ensure!(line_of(&ours, "etcd-1")?.contains(why), "{what}: {}", line_of(&ours, "etcd-1")?);
+    }
     install(&host, &words(&host)?)?.installed()?;
     ensure!(line_of(&ours, "etcd-1")?.contains(" installed "), "{}", line_of(&ours, "etcd-1")?);
     Ok(())

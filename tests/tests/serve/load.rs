@@ -85,38 +85,56 @@ fn slow() -> Result<()> {
     let _server = Server::start(&ours, &[])?;
     let one = ours.network.add("etcd-1")?;
     let address = [one.address.to_string()];
-    let mut drip = connections(&one.namespace, &address, 1, "GET /")?.remove(0);
-    let mut silent = connections(&one.namespace, &address, 1, "")?.remove(0);
-    let mut body =
-        connections(&one.namespace, &address, 1, "POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")?
-            .remove(0);
-    let mut deaf =
-        connections(&one.namespace, &address, 1, "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\n\r\n")?.remove(0);
+    let open = |words: &str| -> Result<TcpStream> { Ok(connections(&one.namespace, &address, 1, words)?.remove(0)) };
+    let overlay = "GET /image/overlay.tar.gz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut drip = open("GET /")?;
+    let mut waiting = [
+        ("no head", open("")?),
+        ("half a body", open("POST /report HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\na")?),
+        ("no second request", open("GET /image/SHA256SUMS HTTP/1.1\r\nHost: a\r\n\r\n")?),
+    ];
+    let mut deaf = open(overlay)?;
+    // One of many on a line that becomes slow, 30 KB in a second, when the kernel's buffers have grown.
+    let mut steady = open(overlay)?;
+    let mut taken = 8_000_000;
+    steady.read_exact(&mut vec![0; taken])?;
+
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(14) {
-        // Always one more byte, and never an end.
-        let _ = drip.write_all(b"a");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    let is_over = |stream: &mut TcpStream| -> Result<bool> {
-        stream.set_read_timeout(Some(Duration::from_millis(200)))?;
-        let mut buffer = [0; 4096];
-        loop {
-            match stream.read(&mut buffer) {
-                Ok(0) => return Ok(true),
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(false),
-                Err(_) => return Ok(true),
-            }
+    let mut until = |seconds: u64| -> Result<()> {
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            // Always one more byte, and never an end.
+            let _ = drip.write_all(b"a");
+            steady.read_exact(&mut [0; 6000])?;
+            taken += 6000;
+            std::thread::sleep(Duration::from_millis(200));
         }
+        Ok(())
     };
-    for (what, stream) in [("a head by drops", &mut drip), ("no head", &mut silent), ("half a body", &mut body)] {
+    until(14)?;
+    for (what, stream) in &mut waiting {
         ensure!(is_over(stream)?, "{what} is still waited for after 14 s");
     }
-    while begun.elapsed() < Duration::from_secs(26) {
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    until(26)?;
+    ensure!(is_over(&mut drip)?, "a head by drops is still waited for after 26 s");
+    let mut rest = Vec::new();
+    steady.read_to_end(&mut rest)?;
+    let size = usize::try_from(std::fs::metadata(ours.out().join("image/overlay.tar.gz"))?.len())?;
+    ensure!(taken + rest.len() > size, "a slow client has {} bytes of {size}", taken + rest.len());
     let sent = read_all(&mut deaf, Duration::from_secs(2))?.len();
-    ensure!(sent < 20_000_000, "a client that does not read for 25 s has all {sent} bytes");
+    ensure!(sent < 20_000_000, "a client that does not read for 26 s has all {sent} bytes");
     Ok(())
+}
+
+/// Whether the server has ended a connection.
+fn is_over(stream: &mut TcpStream) -> Result<bool> {
+    stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(false),
+            Err(_) => return Ok(true),
+        }
+    }
 }

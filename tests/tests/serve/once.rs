@@ -1,15 +1,19 @@
 //! A machine is installed once: what iPXE is sent, what is recorded, and what the operator can allow.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::need::Need;
 use tests::network::{Link, Namespace};
-use tests::process;
+use tests::{process, programs};
 
-use crate::bed::{Server, allow, ask, built, built_with, document_of, expect, installs, report, script_of};
+use crate::bed::{
+    SERVER, Server, allow, ask, built, built_with, by_card, document_of, expect, installs, recipe_with, report,
+    script_of,
+};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Network, Need::Pip, Need::Curl];
 const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
@@ -21,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_machine_known_by_serial_or_uuid_is_installed_once", NEEDS, firmware),
         trial("an_expired_window_is_opened_without_reinstalling", NEEDS, window),
         trial("another_output_or_host_does_not_reinstall_a_cluster", NEEDS, elsewhere),
+        trial("no_build_installs_over_what_it_does_not_know", NEEDS, another_build),
         trial("a_report_is_believed_for_its_token_and_its_card", NEEDS, forged),
     ]
 }
@@ -170,19 +175,21 @@ fn elsewhere() -> Result<()> {
     let sent = script(&one)?;
     expect_report(&one.namespace, &sent, "installed", 200, "recorded")?;
     drop(server);
+    let again = allow(&ours, &["--all", "--install"])?;
+    ensure!(again.matches("unchanged, because it has a record").count() == 3, "{again}");
 
     // The same record for another build, whose output is elsewhere.
     let state = ours.out().with_file_name("out.state").to_string_lossy().into_owned();
     let other = ours.out().with_file_name("other");
     process::check("cp", &["-a", &ours.out().to_string_lossy(), &other.to_string_lossy()])?;
-    let options = [&["--listen", crate::bed::SERVER, "--state", &state], TREE].concat();
+    let options = [&["--listen", SERVER, "--state", &state], TREE].concat();
     let server = Server::serve(&ours, &other, &options)?;
     ensure!(!installs(&script(&one)?), "another output reinstalls the machine");
     ensure!(installs(&script(&two)?), "a new machine is not installed");
     drop(server);
 
     // Another host, which has the output alone.
-    let server = Server::serve(&ours, &other, &[&["--listen", crate::bed::SERVER], TREE].concat())?;
+    let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
     server.says("is not the record that the cluster's first build began")?;
     for machine in [&one, &two] {
         let left = script(machine)?;
@@ -190,7 +197,7 @@ fn elsewhere() -> Result<()> {
         expect(&machine.namespace, &document_of(&machine.mac), 403, "[no-record]")?;
     }
     let out = other.to_string_lossy().into_owned();
-    let allowed = |words: &[&str]| tests::programs::run_builder(&[&["allow", "--out", &out], words].concat());
+    let allowed = |words: &[&str]| programs::run_builder(&[&["allow", "--out", &out], words].concat());
     allowed(&["etcd-1", "--document"])?.ok()?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     ensure!(!installs(&script(&one)?), "the word for a document is taken for one for an installation");
@@ -204,6 +211,42 @@ fn elsewhere() -> Result<()> {
         !fs::exists(other.with_file_name("other.state").join("demo/first-build"))?,
         "an allowance is no first build"
     );
+    Ok(())
+}
+
+/// A first build of its own: on another host, which has the recipe and not the PKI, or with another `--out`.
+fn another_build() -> Result<()> {
+    let ours = built()?;
+    let other = ours.out().with_file_name("other");
+    // The operator's umask is strict; image/ is public all the same.
+    let mut build = ours.network.world().command("sh");
+    build
+        .args(["-c", "umask 077; exec \"$@\"", "sh"])
+        .arg(programs::builder()?)
+        .arg("build")
+        .arg(recipe_with(by_card)?);
+    build.arg("--cache").arg(ours.out().with_file_name("cache")).arg("--out").arg(&other);
+    process::run(&mut build)?.ok()?;
+    for (path, mode) in [
+        (".", 0o755),
+        ("image", 0o755),
+        ("image/centos7.ks", 0o644),
+        ("nodes", 0o700),
+        ("nodes/etcd-1/node.json", 0o600),
+    ] {
+        let found = fs::metadata(other.join(path))?.permissions().mode() & 0o777;
+        ensure!(found == mode, "{path} has the mode {found:o}");
+    }
+    let one = ours.network.add("etcd-1")?;
+    let server = Server::serve(&ours, &other, &[&["--listen", SERVER], TREE].concat())?;
+    server.says(
+        "not installed before `builder allow --all --install`, which wipes their disks: etcd-1, etcd-2, etcd-3",
+    )?;
+    let left = script(&one)?;
+    ensure!(!installs(&left) && left.contains("builder allow etcd-1 --install"), "a build wipes what runs: {left}");
+    server.says("[no-record]")?;
+    // Its documents are as new as its keys.
+    expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
     Ok(())
 }
 

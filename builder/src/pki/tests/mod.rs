@@ -320,3 +320,19 @@ fn a_key_that_others_can_read_stops_the_build() {
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     }
 }
+
+#[test]
+fn an_object_store_s_keys_in_the_folder_are_read_and_must_be_secret() {
+    let folder = Folder::new();
+    let pki = folder.open(now()).unwrap();
+    assert_eq!(pki.store_keys().unwrap(), None);
+    let path = folder.file("s3-keys");
+    fs::write(&path, "AWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY=secret\n").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    assert!(pki.store_keys().unwrap_err().to_string().contains("its mode is 0640"));
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(pki.store_keys().unwrap().unwrap().id, "AKIA");
+    fs::write(&path, "AWS_ACCESS_KEY_ID=AKIA\n").unwrap();
+    let said = pki.store_keys().unwrap_err().to_string();
+    assert!(said.contains("s3-keys") && said.contains("AWS_SECRET_ACCESS_KEY") && !said.contains("AKIA"), "{said}");
+}

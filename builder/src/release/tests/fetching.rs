@@ -183,3 +183,13 @@ fn a_redirect_is_followed_on_each_try() {
     assert_eq!(storage.asked()[1].range.as_deref(), Some("bytes=100000-"));
     assert!(storage.asked()[1].if_range.is_some());
 }
+
+/// `.invalid` never resolves (RFC 6761).
+#[test]
+fn a_host_name_that_does_not_resolve_is_told_in_words() {
+    let bench = Bench::new();
+    let mirrors = ["http://mirror.invalid/etcd/".parse().unwrap()];
+    let trouble = tried(bench.obtain_as(Sha256::of(b"x"), &mirrors, false).unwrap_err());
+    let [Trouble::Connection(text)] = trouble.as_slice() else { panic!("{trouble:?}") };
+    assert!(text.starts_with("its host name cannot be resolved"), "{text}");
+}

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::time;
 
-/// What is recorded of a node's installation. A node without a record was not installed since the record began.
+/// What is recorded of a node's installation. The operator begins the record by allowing one: a machine without a record may be
+/// a member of a cluster that runs, and its disk is not wiped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Installation {
@@ -67,7 +68,7 @@ pub(crate) enum Next {
     Disk(SystemTime),
     /// Boot from the disk: every attempt was made and none was completed.
     Held,
-    /// Boot from the disk: the record does not reach back to the node's first installation.
+    /// Boot from the disk: nothing is recorded of this node, so its disk may hold anything.
     Unknown,
 }
 

@@ -2,14 +2,15 @@
 //! each, because an operator allows one or the other again.
 //!
 //! ```text
-//! STATE/CLUSTER/first-build        the record reaches back to the cluster's first build: who is not in it is new
+//! STATE/CLUSTER/first-build        begun by the cluster's first build: a document without a record was not handed out
 //! STATE/CLUSTER/NODE/install.json
 //! STATE/CLUSTER/NODE/document.json
 //! ```
 //!
-//! The folder belongs to the cluster and not to one output: another output, and a copy of an output on another host, must not
-//! have the machines of a running cluster installed again. So a node that a record does not know is installed only where the
-//! record reaches back to the first build, or where the operator allows it.
+//! The folder belongs to the cluster and not to one output: another output, another build and a copy on another host must not
+//! have the machines of a running cluster installed again. So the server installs only what `builder allow` has named: no
+//! build can know what is on the disk of a machine. A document is different: the first build makes its keys, so that no machine
+//! had it before.
 
 mod document;
 mod install;
@@ -68,7 +69,7 @@ impl Record {
         &self.folder
     }
 
-    /// Whether a node without a record is new.
+    /// Whether a document without a record was never handed out.
     pub(crate) fn reaches_back(&self) -> bool {
         self.folder.join(FIRST_BUILD).is_file()
     }

@@ -123,3 +123,18 @@ fn a_journal_of_an_earlier_version_goes_by_the_ids() {
     assert_eq!(judge(&old, &foreign, None), Verdict::Lost(Lost::Foreign { member: 7, cluster: 8 }));
     assert!(matches!(judge(&Expected::default(), &foreign, None), Verdict::Begun(_)), "none are known");
 }
+
+#[test]
+fn each_reason_is_in_the_manual() {
+    let manual = include_str!("../../../../docs/operating.md");
+    let all = [
+        Lost::Emptied,
+        Lost::Part("x".into()),
+        Lost::Exchanged("data"),
+        Lost::Foreign { member: 1, cluster: 2 },
+        Lost::Behind("x".into()),
+    ];
+    for lost in all {
+        assert!(manual.contains(&format!("| `{}` |", lost.id())), "{lost}");
+    }
+}

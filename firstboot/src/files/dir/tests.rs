@@ -1,7 +1,7 @@
 //! Whatever another user plants where firstboot works, nothing of it is followed, nothing outside changes, and nothing waits.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -209,6 +209,7 @@ fn an_exchange_between_two_looks_is_noticed_or_harmless() {
     for _ in 0..800 {
         let _ = files::remove_all(&at);
         let _ = files::chown_and_sync(&at, own());
+        let _ = Dir::open(&at).and_then(|folder| folder.give(own()));
         let _ = DesiredFile::new(at.join("inner"), "new").mode(0o600, own()).write();
         let _ = DesiredDir::new(&at, 0o700, own()).make();
     }
@@ -241,4 +242,26 @@ fn a_second_name_keeps_a_file_from_being_given_away() {
     fs::create_dir(&tree).unwrap();
     fs::hard_link(bed.outside("file"), tree.join("file")).unwrap();
     assert!(format!("{:#}", files::chown_and_sync(&tree, own()).unwrap_err()).contains("has a second name"));
+}
+
+#[test]
+fn what_belongs_to_another_or_is_closed_is_given_once() {
+    let bed = Bed::new();
+    let tree = bed.volume().join("tree");
+    fs::create_dir_all(tree.join("member/wal")).unwrap();
+    for file in ["member/wal/0.wal", "member/db"] {
+        fs::write(tree.join(file), "content").unwrap();
+        fs::set_permissions(tree.join(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for folder in ["", "member", "member/wal"] {
+        fs::set_permissions(tree.join(folder), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let give = || Dir::open(&tree).unwrap().give(own()).unwrap();
+    assert_eq!(give(), 0);
+    fs::set_permissions(tree.join("member/wal/0.wal"), fs::Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(tree.join("member/wal"), fs::Permissions::from_mode(0o500)).unwrap();
+    assert_eq!((give(), give()), (2, 0));
+    fs::hard_link(tree.join("member/db"), tree.join("second")).unwrap();
+    fs::set_permissions(tree.join("member/db"), fs::Permissions::from_mode(0o400)).unwrap();
+    assert_eq!(give(), 0, "a file with a second name is left");
 }

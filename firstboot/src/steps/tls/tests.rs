@@ -58,6 +58,7 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
         machine: recipes::MachineMatch::default(),
         tls,
         before: None,
+        store_keys: None,
     };
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
     let tls = node.tls.clone();

@@ -1,4 +1,4 @@
-//! `[install]`: what anaconda is told.
+//! `[install]`: how anaconda installs a machine.
 
 mod disk;
 mod family;
@@ -69,14 +69,17 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
     let family = table.and_then(|table| table.choice("family", &Family::WORDS)).map_or(Family::Centos, |at| at.value);
     let trees = read_trees(root, table, family)?;
     let repos = repo::read(table, family, &trees);
-    if repos.is_empty() && !trees.is_empty() {
+    if !trees.is_empty() && !repos.iter().any(Repo::has_updates) {
         let place = table.map_or(0..0, |table| table.place("repo").unwrap_or_else(|| table.header()));
         let message =
             "no repository of updates: nodes get the packages of the day 7.9 was released, and no fix after it";
-        root.report(
-            Diagnostic::warning(place, message)
-                .help("add [[install.repo]] with the `name` and `urls` of a repository that has the updates"),
-        );
+        let help = if repos.is_empty() {
+            "add [[install.repo]] with the `name` and `urls` of a repository that has the updates"
+        } else {
+            "add the repository that has the updates: [[install.repo]] replaces the default. Where one of these has them, \
+             let its `name` say so, as \"own-updates\" does"
+        };
+        root.report(Diagnostic::warning(place, message).help(help));
     }
     let install = Install {
         family,

@@ -56,6 +56,22 @@ name!(
     Keymap, KEYMAPS, "keymap", "us", "\"us\" or \"de-latin1\""
 );
 
+/// Languages and countries that people write for a keymap, and its name.
+const LANGUAGES: [(&str, &str); 12] = [
+    ("american", "us"),
+    ("british", "uk"),
+    ("danish", "dk"),
+    ("english", "us"),
+    ("french", "fr"),
+    ("german", "de"),
+    ("italian", "it"),
+    ("norwegian", "no"),
+    ("polish", "pl"),
+    ("spanish", "es"),
+    ("swedish", "sv-latin1"),
+    ("swiss", "ch"),
+];
+
 /// The known name that was probably meant: the one of the same letters, one that begins or ends the same way, or one that
 /// looks alike.
 fn similar(text: &str, table: &'static str) -> Option<&'static str> {
@@ -73,7 +89,9 @@ fn similar(text: &str, table: &'static str) -> Option<&'static str> {
         .or_else(|| words(table).find(ends))
         .or_else(|| words(table).find(|name| name.to_lowercase() == preferred))
         .or_else(|| words(table).find(of_language))
-        .or_else(|| nearest(text, words(table)))
+        .or_else(|| words(table).find(|name| LANGUAGES.contains(&(&lower, name))))
+        // A much shorter name is alike in its first letters only.
+        .or_else(|| nearest(text, words(table).filter(|name| name.len() + 1 >= text.len())))
 }
 
 #[cfg(test)]
@@ -111,7 +129,10 @@ mod tests {
         assert!(locale("C").contains("would take another one"));
         let keymap = |text: &str| text.parse::<Keymap>().expect_err(text);
         assert!(keymap("DE").ends_with("did you mean \"de\"?"));
-        assert!(keymap("nokb").contains("would take us"));
+        assert!(keymap("nokb").ends_with("would take us; write one as in \"us\" or \"de-latin1\""));
+        for (language, name) in LANGUAGES {
+            assert!(keymap(language).ends_with(&format!("did you mean \"{name}\"?")), "{}", keymap(language));
+        }
         assert!(keymap("").contains("write one as in"));
     }
 }

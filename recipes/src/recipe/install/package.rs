@@ -18,11 +18,21 @@ impl Package {
         Self { span, ..self }
     }
 
-    /// Whether this line and a name or pattern that the image leaves out mean the same packages. anaconda installs none
-    /// that is both listed and left out, and does not say so (yumpayload.py, `_applyYumSelections`).
+    /// Whether this line means a package that a name or pattern leaves out. anaconda installs no package that is both listed
+    /// and left out, and does not report it (yumpayload.py, `_applyYumSelections`; yum 3.4.3, transactioninfo.py, deselect).
     pub fn is_excluded_by(&self, pattern: &str) -> bool {
-        // A pattern of the recipe's means all that match but those that the image leaves out.
-        !self.text.starts_with('@') && (self.text == pattern || matches(pattern, &self.text))
+        !self.text.starts_with('@') && self.names().any(|name| overlap(pattern.as_bytes(), name.as_bytes()))
+    }
+
+    /// The text, and what is left of it without an architecture and without a version: yum takes `NAME`, `NAME.ARCH`,
+    /// `NAME-VERSION` and longer forms.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let arches = [".x86_64", ".i686", ".noarch"];
+        let plain = arches.iter().find_map(|arch| self.text.strip_suffix(arch)).unwrap_or(&self.text);
+        let versions =
+            plain.match_indices('-').filter(|(at, _)| plain[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
+        let name = versions.map(|(at, _)| &plain[..at]).next().unwrap_or(plain);
+        [&self.text, plain, name].into_iter()
     }
 }
 
@@ -57,15 +67,14 @@ impl fmt::Display for Package {
     }
 }
 
-/// Whether a shell's pattern of `*` and `?` matches a name.
-fn matches(pattern: &str, name: &str) -> bool {
-    match (pattern.chars().next(), name.chars().next()) {
-        (None, None) => true,
-        (Some('*'), _) => {
-            matches(&pattern[1..], name) || name.chars().next().is_some_and(|c| matches(pattern, &name[c.len_utf8()..]))
-        }
-        (Some('?'), Some(c)) => matches(&pattern[1..], &name[c.len_utf8()..]),
-        (Some(wanted), Some(c)) if wanted == c => matches(&pattern[c.len_utf8()..], &name[c.len_utf8()..]),
+/// Whether there is a name that two of a shell's patterns of `*` and `?` match. A name is a pattern that matches itself.
+fn overlap(one: &[u8], other: &[u8]) -> bool {
+    match (one, other) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => overlap(rest, other) || (!other.is_empty() && overlap(one, &other[1..])),
+        (_, [b'*', ..]) => overlap(other, one),
+        ([b'?', ..], [_, ..]) | ([_, ..], [b'?', ..]) => overlap(&one[1..], &other[1..]),
+        ([a, ..], [b, ..]) if a == b => overlap(&one[1..], &other[1..]),
         _ => false,
     }
 }
@@ -90,6 +99,11 @@ mod tests {
         assert!(excluded("postfix", "postfix") && excluded("iwl7260-firmware", "iwl*firmware"));
         assert!(excluded("iwl*firmware", "iwl*firmware"));
         assert!(!excluded("postfix-perl-scripts", "postfix") && !excluded("@postfix", "postfix"));
-        assert!(!excluded("post*", "postfix"), "the others that match are installed");
+        // yum takes an architecture and a version as part of the name, and a pattern for all names that it matches.
+        for package in ["postfix.x86_64", "postfix-2.10.1-9.el7", "postfix-2.10.1-9.el7.x86_64", "post*", "p?stfix"] {
+            assert!(excluded(package, "postfix"), "{package}");
+        }
+        assert!(excluded("iwl7*", "iwl*firmware") && excluded("a*-firmware", "aic94xx-firmware"));
+        assert!(!excluded("iwl7*-devel", "iwl*firmware") && !excluded("post?", "postfix"));
     }
 }

@@ -23,6 +23,16 @@ pub struct Repo {
     pub key: Option<RepoKey>,
 }
 
+impl Repo {
+    /// Whether its name or an address says that it holds updates, in a word that distributions and vendors use for it.
+    pub(super) fn has_updates(&self) -> bool {
+        let name = self.name.to_string();
+        let texts = std::iter::once(name.as_str()).chain(self.urls.iter().map(|url| url.url().path()));
+        let mut words = texts.flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric()));
+        words.any(|word| ["updates", "update", "latest", "els", "eus", "errata"].contains(&&*word.to_ascii_lowercase()))
+    }
+}
+
 /// The key of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepoKey {

@@ -33,6 +33,7 @@ fn what_follows_from_a_mistake_is_not_told_besides() {
         (changed("[firewall]", "[install]\ntrees = [\"ftp://x/\"]\n[firewall]"), 1),
         (changed("[firewall]", "[backup]\ndestination = \"s3://X/\"\n[backup.s3]\nregion = \"x\"\n[firewall]"), 1),
         (changed("[firewall]", "[backup]\ndestination = \"s3://b12/\"\n[backup.s3]\nendpoint = \"x\"\n[firewall]"), 1),
+        (changed("[network]", "[network]\nmode = \"manual\"\ndns = [\"10.0.0.1\"]"), 1),
     ] {
         assert_eq!(said(&text).len(), count, "{:#?}", said(&text));
         assert!(read(&text).recipe.is_none());
@@ -51,6 +52,11 @@ fn machines_that_nobody_can_log_in_to_are_warned_of() {
         assert!(!warned(&format!("{GOOD}\n[install]\n{line}\n")), "{line}");
     }
     assert!(warned(&format!("{GOOD}\n[install]\nssh-keys = []\n")));
+    // A recipe with mistakes may lack its key for one of them.
+    for line in ["[install]\nssh-keys = [\"~/.ssh/id_ed25519.pub\"]", "[instal]\nssh-keys = [\"x\"]"] {
+        assert!(!warned(&format!("{GOOD}\n{line}\n")), "{line}");
+    }
+    assert!(!warned("# nothing yet\n"));
 }
 
 /// The demo has the guide's own release.

@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::Provisioning;
-use tests::harness::trial;
+use tests::harness::{long, trial};
 use tests::need::Need;
 use tests::process::Tied;
 use tests::{run, vm};
@@ -20,32 +20,18 @@ use machine::{Firmware, Machine, dhcp};
 const NEEDS: &[Need] =
     &[Need::Root, Need::Network, Need::Pip, Need::Curl, Need::Qemu, Need::Apt, Need::Dnsmasq, Need::Tun, Need::Fat];
 
-/// What the others need, which take minutes.
-const ASKED: &[Need] = &[
-    Need::Asked("ETCD_IMAGE_FIRMWARE"),
-    Need::Root,
-    Need::Network,
-    Need::Pip,
-    Need::Curl,
-    Need::Qemu,
-    Need::Apt,
-    Need::Dnsmasq,
-    Need::Tun,
-    Need::Fat,
-];
-
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("bios_installs_once_and_boots_its_disk", NEEDS, bios),
         trial("uefi_installs_once_and_boots_its_disk", NEEDS, uefi),
-        trial("bios_loads_ipxe_by_tftp", ASKED, bios_chained),
-        trial("uefi_has_ipxe_in_its_card", ASKED, uefi_rom),
-        trial("a_serial_number_is_known_to_bios", ASKED, bios_serial),
-        trial("a_uuid_is_known_to_uefi", ASKED, uefi_uuid),
-        trial("the_second_card_boots_bios", ASKED, bios_two_cards),
-        trial("the_second_card_boots_uefi", ASKED, uefi_two_cards),
-        trial("a_power_cut_after_the_kickstart_is_tried_again_and_then_held", ASKED, power_cut),
-        trial("an_expired_window_reinstalls_no_machine", ASKED, window),
+        long("bios_loads_ipxe_by_tftp", NEEDS, bios_chained),
+        long("uefi_has_ipxe_in_its_card", NEEDS, uefi_rom),
+        long("a_serial_number_is_known_to_bios", NEEDS, bios_serial),
+        long("a_uuid_is_known_to_uefi", NEEDS, uefi_uuid),
+        long("the_second_card_boots_bios", NEEDS, bios_two_cards),
+        long("the_second_card_boots_uefi", NEEDS, uefi_two_cards),
+        long("a_power_cut_after_the_kickstart_is_tried_again_and_then_held", NEEDS, power_cut),
+        long("an_expired_window_reinstalls_no_machine", NEEDS, window),
     ]
 }
 

@@ -1,0 +1,235 @@
+//! No text makes the reader panic, and each finding marks a place that is in the text.
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::*;
+
+/// With the guide's recipe: a recipe with every section.
+const MORE: &str = r#"
+[[install.repo]]
+name = "els"
+urls = ["http://10.0.0.5/els/"]
+key = "els.asc"
+[install]
+disk = "sda"
+packages = ["vim-enhanced"]
+ssh-keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJ1c3R5a2V5cnVzdHlrZXlydXN0eWtleXJ1c3R5a2V5 me"]
+[install.partitions]
+etcd = "16 GiB"
+[time]
+servers = ["10.0.0.3"]
+[tuning.sysctl]
+"vm.swappiness" = 0
+[files.overlay]
+"/usr/local/bin/own" = { source = "files/own", mode = "0755", owner = "etcd" }
+[selinux]
+mode = "permissive"
+[tls]
+certificate-days = 365
+[backup]
+schedule = "Sun 02:30"
+destination = "s3://backups/etcd/"
+age = ["age15lp306z7aly3hwtvzc8mm90wjwkrf3slwk5nqpnxdjh293aae3esqjjpc0"]
+[backup.keep]
+hourly = 1
+[backup.s3]
+endpoint = "https://s3.example.com"
+[metadata]
+sources = ["nocloud", "url"]
+url = "https://metadata.example.com/"
+[image]
+date = 2026-11-22
+"#;
+
+/// What a file may be torn and mixed with.
+const PIECES: [&str; 46] = [
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    ",",
+    ".",
+    "#",
+    "\"",
+    "'",
+    "\"\"\"",
+    "'''",
+    "\n",
+    "\r",
+    "\r\n",
+    "\t",
+    " ",
+    "\\",
+    "\\u00e9",
+    "\0",
+    "\u{feff}",
+    "\u{a0}",
+    "\u{202e}",
+    "é",
+    "“",
+    "🦀",
+    "0x",
+    "-",
+    "9223372036854775808",
+    "1e999",
+    "nan",
+    "1979-05-27",
+    "true",
+    "\"\"",
+    "[]",
+    "{}",
+    "[node]",
+    "[[node]]",
+    "[etcd]",
+    "name",
+    "version = 3.6",
+    "a.b.c = 1",
+    "dns = [10.0.0.1]",
+    "- name: x",
+];
+
+/// What a key may be set to.
+const VALUES: [&str; 23] = [
+    "1",
+    "-1",
+    "\"\"",
+    "[]",
+    "[[]]",
+    "{}",
+    "true",
+    "1979-05-27",
+    "1979-05-27T25:00:00",
+    "0x7fffffffffffffffff",
+    "nan",
+    "0.1",
+    "\"é\u{202e}\"",
+    "\"a\\nb\"",
+    "\"\\u0000\"",
+    "[1, \"a\", {}]",
+    "\"10.101.15.101\"",
+    "\"0.0.0.0/0\"",
+    "\"etcd-1\"",
+    "\"16777216 TiB\"",
+    "\"s3://b12/\"",
+    "'''\na'''",
+    "[[node]]",
+];
+
+fn full() -> String {
+    format!("{GOOD}{MORE}")
+}
+
+/// Reads a text, and looks at each finding.
+#[track_caller]
+fn check(text: &str) {
+    let reading = read(text);
+    for finding in &reading.findings {
+        let span = finding.span.clone();
+        assert!(text.get(span.clone()).is_some(), "{span:?} is not a place of {text:?}: {finding:?}");
+        let (line, column) = finding.position(text);
+        assert!(line >= 1 && column >= 1 && line <= text.matches('\n').count() + 1, "{line}:{column} of {text:?}");
+        assert!(!finding.render("recipe.toml", text, false).is_empty());
+    }
+    let failed = reading.findings.iter().any(|finding| finding.severity == Severity::Error);
+    assert_eq!(reading.recipe.is_none(), failed, "{:?} of {text:?}", reading.findings);
+}
+
+#[test]
+fn a_recipe_with_every_section_is_read() {
+    assert_eq!(said(&full()), Vec::<String>::new());
+    check(&full());
+}
+
+#[test]
+fn a_deep_text_ends_the_reading_and_not_the_program() {
+    for (before, one, middle, end) in [
+        ("a = ", "[", "", "]"),
+        ("a = ", "{a = ", "1", "}"),
+        ("", "a.", "a = 1", ""),
+        ("[", "a.", "a]", ""),
+        ("[[", "a.", "a]]", ""),
+        ("", "[", "", "]"),
+        ("a = ", "\"", "", ""),
+    ] {
+        check(&format!("{before}{}{middle}{}", one.repeat(5_000), end.repeat(5_000)));
+        check(&format!("{before}{}{middle}", one.repeat(5_000)));
+    }
+}
+
+#[test]
+fn of_many_mistakes_in_the_syntax_the_first_are_told() {
+    for line in ["[a]\n", "a = x\n", "- x\n", "= 1\n"] {
+        let text = line.repeat(2_000);
+        check(&text);
+        assert!((1..=21).contains(&read(&text).findings.len()), "{line:?}: {}", read(&text).findings.len());
+    }
+}
+
+#[test]
+fn a_file_that_ends_early_is_read_to_its_end() {
+    let text = full();
+    for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+        check(&text[..end]);
+    }
+}
+
+/// The last boundary between characters at or before a place.
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+proptest! {
+    #[test]
+    fn any_text(text in "\\PC{0,300}") {
+        check(&text);
+    }
+
+    #[test]
+    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        check(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn pieces_of_toml(pieces in prop::collection::vec(select(&PIECES[..]), 0..40)) {
+        check(&pieces.concat());
+    }
+
+    #[test]
+    fn a_recipe_with_pieces_in_it(edits in prop::collection::vec((any::<Index>(), 0usize..12, select(&PIECES[..])), 1..5)) {
+        let mut text = full();
+        for (at, length, piece) in edits {
+            let start = floor(&text, at.index(text.len() + 1));
+            let end = floor(&text, start + length);
+            text.replace_range(start..end, piece);
+        }
+        check(&text);
+    }
+
+    #[test]
+    fn a_recipe_with_other_values(edits in prop::collection::vec((any::<Index>(), select(&VALUES[..])), 1..6)) {
+        let text = full();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (at, value) in edits {
+            let line = at.get_mut(&mut lines);
+            if let Some((key, _)) = line.split_once('=') {
+                *line = format!("{key}= {value}");
+            }
+        }
+        check(&lines.join("\n"));
+    }
+
+    #[test]
+    fn a_recipe_with_lines_again_elsewhere(moves in prop::collection::vec((any::<Index>(), any::<Index>()), 1..6)) {
+        let text = full();
+        let mut lines: Vec<&str> = text.lines().collect();
+        for (from, to) in moves {
+            let line = *from.get(&lines);
+            lines.insert(to.index(lines.len() + 1), line);
+        }
+        check(&lines.join("\n"));
+    }
+}

@@ -1,0 +1,80 @@
+//! The keys of an object store, as text: lines of NAME=VALUE, as in a unit's environment file.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What opens an object store.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreKeys {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub id: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret: String,
+    /// `AWS_SESSION_TOKEN`, for keys that end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+// They must not reach a log through a `{:?}`.
+impl fmt::Debug for StoreKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreKeys")
+    }
+}
+
+impl StoreKeys {
+    /// From values by their names in the environment. `None`: one of the two that are needed is missing or empty.
+    pub fn of(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let value = |name| value(name).filter(|value| !value.is_empty());
+        Some(Self {
+            id: value("AWS_ACCESS_KEY_ID")?,
+            secret: value("AWS_SECRET_ACCESS_KEY")?,
+            token: value("AWS_SESSION_TOKEN"),
+        })
+    }
+
+    /// The text of a file that holds them.
+    #[must_use]
+    pub fn to_file(&self) -> String {
+        let token = self.token.as_ref().map_or_else(String::new, |token| format!("AWS_SESSION_TOKEN={token}\n"));
+        format!("AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}\n{token}", self.id, self.secret)
+    }
+}
+
+impl FromStr for StoreKeys {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::of(|name| value(text, name))
+            .ok_or("expected the lines AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, each with a value")
+    }
+}
+
+fn value(text: &str, name: &str) -> Option<String> {
+    let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
+    let found = lines.rfind(|(key, _)| key.trim() == name)?;
+    Some(found.1.trim().trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_from_lines_of_name_and_value() {
+        let text = "# keys\nAWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY = \"a/b=c\"\r\n";
+        let keys: StoreKeys = text.parse().unwrap();
+        assert_eq!((keys.id.as_str(), keys.secret.as_str(), keys.token.as_deref()), ("AKIA", "a/b=c", None));
+        assert!("AWS_ACCESS_KEY_ID=\nAWS_SECRET_ACCESS_KEY=x".parse::<StoreKeys>().is_err());
+        assert_eq!(format!("{keys:?}"), "StoreKeys");
+    }
+
+    #[test]
+    fn a_file_of_keys_is_read_back() {
+        let keys = StoreKeys { id: "AKIA".into(), secret: "a/b=c+".into(), token: Some("t==".into()) };
+        assert_eq!(keys.to_file().parse(), Ok(keys));
+    }
+}

@@ -1,0 +1,27 @@
+//! Runs every test; see [`tests::suite`]. It reads what `cargo test --no-run --message-format=json` wrote.
+
+use std::io::read_to_string;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use tests::{run, suite};
+
+fn main() -> ExitCode {
+    match all() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("suite: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn all() -> Result<bool> {
+    let messages = read_to_string(std::io::stdin()).context("cannot read cargo's messages")?;
+    run::enter()?;
+    run::share()?;
+    let good = suite::run(&suite::built(&messages)?);
+    run::leave();
+    good
+}

@@ -1,0 +1,171 @@
+//! What a lane does at a time: one end-to-end test, or all tests of a program.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::programs::Program;
+use crate::process::{self, Tied};
+use crate::{harness, run};
+
+/// A job that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// Programs whose tests share what the first of them made, or are short: all of their tests are one job.
+const WHOLE: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
+
+/// The jobs that take longest, longest first.
+const LONGEST: [&str; 0] = [];
+
+/// One process that runs tests.
+#[derive(Debug)]
+pub(super) struct Job {
+    program: Program,
+    /// The one test that it runs; none: all.
+    test: Option<String>,
+    /// What it writes.
+    log: PathBuf,
+    /// Where the harness notes how long each test took.
+    times: PathBuf,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Its name.
+    pub(super) name: String,
+    /// Whether its exit code is 0.
+    pub(super) is_good: bool,
+    /// What it wrote.
+    pub(super) output: String,
+    /// Each test with the time that it took.
+    pub(super) times: Vec<(String, Duration)>,
+    /// How long the whole took.
+    pub(super) took: Duration,
+}
+
+/// The jobs of these programs; the last is to be run first.
+pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
+    let mut tests = Vec::new();
+    for program in programs {
+        if program.is_unit || WHOLE.contains(&program.name.as_str()) {
+            tests.push((program, None));
+        } else {
+            tests.extend(names(program)?.into_iter().map(|name| (program, Some(name))));
+        }
+    }
+    let mut jobs: Vec<Job> = tests
+        .into_iter()
+        .enumerate()
+        .map(|(number, (program, test))| Job {
+            program: program.clone(),
+            test,
+            log: logs.join(format!("{number}.log")),
+            times: logs.join(format!("{number}.times")),
+        })
+        .collect();
+    jobs.sort_by_key(Job::rank);
+    Ok(jobs)
+}
+
+/// The names of a program's tests.
+fn names(program: &Program) -> Result<Vec<String>> {
+    let mut list = Command::new(&program.path);
+    let said = process::run(list.args(["--list", "--format", "terse"]).current_dir(&program.folder))?.ok()?;
+    let names = said.lines().filter_map(|line| line.strip_suffix(": test"));
+    // The list has a trial's kind in front of it.
+    Ok(names.map(|name| name.rsplit(' ').next().unwrap_or(name).to_owned()).collect())
+}
+
+impl Job {
+    /// `bootstrap::two_wait`, or the program's own name.
+    pub(super) fn name(&self) -> String {
+        match &self.test {
+            Some(test) => format!("{}::{test}", self.program.name),
+            None => self.program.name.clone(),
+        }
+    }
+
+    /// The higher, the earlier it runs: what is known to take long, then what is end to end, then the unit tests.
+    fn rank(&self) -> usize {
+        let name = self.name();
+        match LONGEST.iter().position(|long| *long == name) {
+            Some(at) => 2 + LONGEST.len() - at,
+            None => usize::from(!self.program.is_unit),
+        }
+    }
+
+    /// Runs it to its end.
+    pub(super) fn run(&self) -> Result<Ended> {
+        let started = Instant::now();
+        let log = File::create(&self.log).with_context(|| format!("cannot make {}", self.log.display()))?;
+        let mut process = Tied::spawn(&self.command(), &log)?;
+        let status = loop {
+            if let Some(status) = process.ended()? {
+                break Some(status);
+            }
+            if started.elapsed() > LIMIT {
+                process.kill();
+                break None;
+            }
+            sleep(Duration::from_millis(20));
+        };
+        let output = fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        let mut output = String::from_utf8_lossy(&output).into_owned();
+        if status.is_none() {
+            let _ = writeln!(output, "\nit was killed after {LIMIT:?}");
+        }
+        let times = if self.program.is_unit { unit_times(&output) } else { self.end_to_end_times()? };
+        let is_good = status.is_some_and(|status| status.success());
+        Ok(Ended { name: self.name(), is_good, output, times, took: started.elapsed() })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program.path);
+        command.current_dir(&self.program.folder).env(harness::TIMES, &self.times);
+        if let Some(test) = &self.test {
+            command.args(["--exact", test]);
+        }
+        run::share_with(&mut command);
+        if self.program.is_unit {
+            // A stable compiler's harness tells times only where this is set. It compiles nothing here.
+            command.env("RUSTC_BOOTSTRAP", "1").args(["-Z", "unstable-options", "--report-time"]);
+        }
+        command
+    }
+
+    fn end_to_end_times(&self) -> Result<Vec<(String, Duration)>> {
+        if !self.times.exists() {
+            return Ok(Vec::new());
+        }
+        let text = fs::read_to_string(&self.times).with_context(|| format!("cannot read {}", self.times.display()))?;
+        text.lines().map(harness::time).collect()
+    }
+}
+
+/// What `--report-time` says: `test a::b ... ok <0.012s>`.
+fn unit_times(output: &str) -> Vec<(String, Duration)> {
+    let time = |line: &str| {
+        let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;
+        let seconds = rest.strip_suffix("s>")?.rsplit_once('<')?.1.parse().ok()?;
+        Some((name.to_owned(), Duration::try_from_secs_f64(seconds).ok()?))
+    };
+    output.lines().filter_map(time).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_unit_test_is_read() {
+        let output = "test a::b ... ok <0.250s>\ntest c - should panic ... FAILED <1.500s>\ntest d ... ignored\n";
+        let times = [("a::b", 250), ("c - should panic", 1500)];
+        assert_eq!(unit_times(output), times.map(|(name, time)| (name.to_owned(), Duration::from_millis(time))));
+    }
+}

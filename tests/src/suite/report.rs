@@ -1,0 +1,126 @@
+//! What is printed of the jobs, and how they are counted.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::job::Ended;
+
+/// So many of the slowest tests are named at the end.
+const SLOWEST: usize = 10;
+
+/// What came of all jobs so far.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    /// Jobs with a failed test.
+    bad: Vec<String>,
+    /// Why tests were skipped.
+    reasons: Vec<String>,
+    times: Vec<(String, Duration)>,
+}
+
+impl Report {
+    /// Prints a job's tests with their times, or its whole output if it failed, and counts them.
+    pub(super) fn add(&mut self, ended: &Ended) {
+        let [passed, mut failed, skipped] = counts(&ended.output);
+        // Such as one that was killed, and has no summary.
+        if !ended.is_good && failed == 0 {
+            failed = 1;
+        }
+        self.passed += passed;
+        self.failed += failed;
+        self.skipped += skipped;
+        self.reasons.extend(ended.output.lines().filter(|line| line.starts_with("ignored: ")).map(str::to_owned));
+        for (name, time) in &ended.times {
+            let full = if ended.name.ends_with(name) { ended.name.clone() } else { format!("{}::{name}", ended.name) };
+            self.times.push((full, *time));
+        }
+        let word = if ended.is_good { "ok" } else { "FAILED" };
+        let took = ended.took.as_secs_f64();
+        println!("{took:7.1} s  {word}  {} ({passed} passed, {failed} failed, {skipped} skipped)", ended.name);
+        if !ended.is_good {
+            println!("{}", ended.output.trim_end());
+            self.bad.push(ended.name.clone());
+        } else if ended.times.len() > 1 {
+            for (name, time) in &ended.times {
+                println!("          {:7.2} s  {name}", time.as_secs_f64());
+            }
+        }
+    }
+
+    /// Whether no test failed.
+    pub(super) fn is_good(&self) -> bool {
+        self.failed == 0
+    }
+
+    /// Why tests were skipped, the slowest tests, the jobs that failed; and in the last line how many of each there are.
+    pub(super) fn end(&self, took: Duration) -> String {
+        let mut reasons = self.reasons.clone();
+        reasons.sort();
+        reasons.dedup();
+        let mut text = String::new();
+        for reason in reasons {
+            let _ = writeln!(text, "{reason}");
+        }
+        let mut slowest: Vec<_> = self.times.iter().collect();
+        slowest.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+        let _ = writeln!(text, "the slowest of {} tests:", slowest.len());
+        for (name, time) in slowest.into_iter().take(SLOWEST) {
+            let _ = writeln!(text, "{:7.1} s  {name}", time.as_secs_f64());
+        }
+        for bad in &self.bad {
+            let _ = writeln!(text, "FAILED  {bad}");
+        }
+        let _ = writeln!(text, "the tests took {:.0} s", took.as_secs_f64());
+        text + &format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// How many passed, failed and were ignored, from the line with which every test program ends.
+fn counts(output: &str) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for line in output.lines().filter(|line| line.starts_with("test result: ")) {
+        for (count, word) in counts.iter_mut().zip(["passed", "failed", "ignored"]) {
+            let number = line.split([' ', ';']).zip(line.split([' ', ';']).skip(1)).find(|(_, next)| *next == word);
+            *count += number.and_then(|(number, _)| number.parse::<usize>().ok()).unwrap_or_default();
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(name: &str, is_good: bool, output: &str, seconds: u64) -> Ended {
+        let took = Duration::from_secs(seconds);
+        Ended { name: name.into(), is_good, output: output.into(), times: vec![(name.into(), took)], took }
+    }
+
+    #[test]
+    fn the_last_line_counts_all_programs() {
+        let mut report = Report::default();
+        let line = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.10s\n";
+        report.add(&ended("one", true, &format!("ignored: a: no root\n{line}"), 1));
+        report.add(&ended("two", true, line, 2));
+        let text = report.end(Duration::from_secs(3));
+        assert!(report.is_good());
+        assert_eq!(text.lines().last(), Some("6 passed, 0 failed, 2 skipped"));
+        assert!(
+            text.starts_with("ignored: a: no root\nthe slowest of 2 tests:\n    2.0 s  two\n    1.0 s  one\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_dies_counts_as_failed() {
+        let mut report = Report::default();
+        report.add(&ended("dies", false, "running 1 test\n", 1));
+        let text = report.end(Duration::ZERO);
+        assert!(!report.is_good());
+        assert!(text.contains("FAILED  dies\n"), "{text}");
+        assert_eq!(text.lines().last(), Some("0 passed, 1 failed, 0 skipped"));
+    }
+}

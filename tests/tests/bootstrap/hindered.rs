@@ -1,0 +1,157 @@
+//! What keeps etcd from being a healthy member, from outside of the cluster's own life: a proxy, a route, another program, an
+//! owner, a drop-in, the member list. firstboot says which it is and what to do, or puts it right.
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::cluster::{boot_all, etcdctl, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+use tests::process;
+
+use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, insist, listed, wait_said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("no_proxy_of_the_system_reaches_etcd_and_a_wrong_source_address_is_named", NEEDS, network),
+        trial("firstboot_says_what_stops_etcd_and_puts_its_owner_right", NEEDS, stopped),
+        trial("status_names_an_alarm_a_wrong_peer_url_and_a_stray_member", NEEDS, listed_wrong),
+    ]
+}
+
+/// A proxy that nothing answers for, on all nodes, for all programs that systemd starts.
+const PROXY: &str =
+    "[Manager]\nDefaultEnvironment=HTTPS_PROXY=http://10.101.15.1:3128 https_proxy=http://10.101.15.1:3128\n";
+
+fn network() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    for host in &bed.hosts {
+        host.write("/etc/systemd/system.conf.d/99-proxy.conf", PROXY, 0o644)?;
+    }
+    let third = bed.hosts[2].link().namespace.name().to_owned();
+    let ip = |words: &str| process::check("ip", &[&["-n", &third], &words.split(' ').collect::<Vec<_>>()[..]].concat());
+    ip("addr add 10.101.99.3/32 dev lo")?;
+    ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
+    boot_all(&mut bed.hosts)?;
+    let route = "this node reaches etcd-1, etcd-2 from the address 10.101.99.3 and not from its own, 10.101.15.103";
+    wait_said(&bed.hosts[2], &[route, "[wrong-source-address]"])?;
+    has_no_etcd(&bed.hosts[2])?;
+    ip("route replace 10.101.15.0/24 dev eth0 src 10.101.15.103")?;
+    bed.whole()?;
+    let system = bed.hosts[0].check(&["systemctl", "show", "--property=Environment"])?;
+    ensure!(system.contains("HTTPS_PROXY"), "systemd has no proxy to give: {system}");
+
+    // A member: it starts, is not healthy, and says why.
+    ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
+    bed.hosts[2].sh("systemctl restart --no-block firstboot etcd")?;
+    wait_said(&bed.hosts[2], &[route])?;
+    let shown = bed.hosts[2].run(&["firstboot", "status"])?.stdout;
+    ensure!(shown.contains(route), "{shown}");
+    ip("route replace 10.101.15.0/24 dev eth0 src 10.101.15.103")?;
+    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+}
+
+fn stopped() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let host = &bed.hosts[2];
+    let (member, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+
+    // Another program has etcd's port.
+    host.check(&["systemctl", "stop", "etcd"])?;
+    let socket = host.link().namespace.listen("10.101.15.103:2380")?;
+    says(host, &["etcd ended at", "address already in use [etcd-ended]"])?;
+    drop(socket);
+    wait_healthy(host, 3, PATIENCE)?;
+
+    // As after a copy or a repair by root.
+    for script in [
+        "chown -R root:root data",
+        "chown root:root data/member/wal data/member/snap/db; chmod 400 data/member/snap/db",
+        "chown root:root .; chmod 700 .",
+    ] {
+        let script = format!("systemctl stop etcd; cd /var/lib/etcd; {script}; systemctl start --no-block etcd");
+        host.check(&["sh", "-c", &script])?;
+        wait_healthy(host, 3, PATIENCE).with_context(|| script.clone())?;
+        let (now, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+        ensure!(now == member, "{script}: etcd-3 is another member now");
+    }
+    let journal = host.journal("etcd")?;
+    ensure!(journal.contains("files and folders of /var/lib/etcd/data to their owner, etcd"), "{journal}");
+
+    // A drop-in moves the data.
+    host.write("/etc/moved.env", "ETCD_DATA_DIR=/var/lib/etcd/elsewhere\n", 0o644)?;
+    let drop_in = "[Service]\nEnvironmentFile=/etc/moved.env\n";
+    host.write("/etc/systemd/system/etcd.service.d/moved.conf", drop_in, 0o644)?;
+    host.sh("systemctl daemon-reload; systemctl stop etcd")?;
+    says(
+        host,
+        &["moves etcd's data to /var/lib/etcd/elsewhere", "[data-moved]", "etcd.service.d/moved.conf [etcd-drop-in]"],
+    )?;
+    host.sh("rm -r /etc/systemd/system/etcd.service.d; systemctl daemon-reload")?;
+    wait_healthy(host, 3, PATIENCE).map(drop)
+}
+
+/// etcd, started again, does not come up: firstboot.service and `firstboot status` say so.
+fn says(host: &Host, words: &[&str]) -> Result<()> {
+    host.sh("systemctl start --no-block etcd; systemctl restart --no-block firstboot")?;
+    wait_said(host, words)?;
+    let shown = host.run(&["firstboot", "status"])?.stdout;
+    let row = shown.lines().find(|line| line.starts_with("etcd-3 ")).context("no row")?;
+    ensure!(words.iter().all(|word| row.contains(word)), "status does not say {words:?}:\n{shown}");
+    Ok(())
+}
+
+/// Raises an alarm as a member does whose database is full.
+const FULL: &str = "curl --silent --fail --cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/client.crt --key /etc/etcd/tls/client.key \
+     https://127.0.0.1:2379/v3/maintenance/alarm --data";
+
+fn listed_wrong() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let host = &bed.hosts[0];
+    let (third, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+
+    let id = u64::from_str_radix(&third, 16)?;
+    let body = format!("{{\"action\":\"ACTIVATE\",\"memberID\":\"{id}\",\"alarm\":\"NOSPACE\"}}");
+    host.sh(&format!("{FULL} '{body}'"))?.ok()?;
+    let refused = etcdctl(host, "put key value").unwrap_err();
+    ensure!(format!("{refused:#}").contains("space exceeded"), "{refused:#}");
+    let shown = degraded(host, "etcd-3", &["alarm NOSPACE: its database has", "the quota is", "[alarm-nospace]"])?;
+    ensure!(shown.matches("NOSPACE").count() == 1 && !shown.contains("memberID:"), "{shown}");
+    etcdctl(host, "alarm disarm")?;
+    wait_healthy(host, 3, PATIENCE)?;
+
+    etcdctl(host, &format!("member update {third} --peer-urls=http://10.101.15.103:2380"))?;
+    let wrong = "the member list has http://10.101.15.103:2380 as its peer URL";
+    let shown = degraded(host, "etcd-3", &[wrong, "[peer-url]"])?;
+    ensure!(shown.lines().filter(|line| line.starts_with("etcd-")).count() == 3, "{shown}");
+    mend(host, &shown)?;
+    wait_healthy(host, 3, PATIENCE)?;
+
+    insist(host, "member add stray --peer-urls=https://10.101.15.109:2380")?;
+    let list = etcdctl(host, "member list")?;
+    let stray = list.lines().find(|line| line.contains("10.101.15.109")).and_then(|line| line.split(',').next());
+    let stray = stray.with_context(|| format!("no stray in {list}"))?;
+    let cost = "it was added and never started, and counts as one of 4 voters, of whom 3 must run";
+    let shown = degraded(host, stray, &[cost, "[member-never-started]"])?;
+    mend(host, &shown)?;
+    wait_healthy(host, 3, PATIENCE).map(drop)
+}
+
+/// `firstboot status` says this at the member, and that there is a quorum.
+fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
+    let ran = host.run(&["firstboot", "status"])?;
+    ensure!(ran.code() == 5, "{ran:?}");
+    let row = ran.stdout.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}: {ran:?}"))?;
+    ensure!(words.iter().all(|word| row.contains(word)), "not {words:?}:\n{}", ran.stdout);
+    Ok(ran.stdout)
+}
+
+/// Runs the command that stands in a remark.
+fn mend(host: &Host, shown: &str) -> Result<()> {
+    let command = shown.split('`').find_map(|part| part.strip_prefix("etcdctl member "));
+    let command = command.with_context(|| format!("no command in\n{shown}"))?;
+    insist(host, &format!("member {command}"))
+}

@@ -1,0 +1,18 @@
+#!/bin/bash
+# Stands for curl in an installer without a network: of each mirror there is metadata, and a server takes the reports into
+# /ks/reports, a line each, as long as the network is there.
+url=${!#}
+case $url in
+    */repodata/repomd.xml)
+        while [ "$1" != --output ]; do shift; done
+        echo '<repomd/>' > "$2"
+        ;;
+    http://10.0.0.1/report/token)
+        [ ! -e /run/network-is-gone ] || exit 7
+        while [ "$1" != --data ]; do shift; done
+        [ "$3" = --data-urlencode ] || exit 2
+        stage=${2#stage=} why=${4#why=}
+        echo "$stage${why:+ $why}" >> /ks/reports
+        ;;
+    *) exit 7 ;;
+esac
