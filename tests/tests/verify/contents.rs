@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use bolt::{Entry, Faults, Form, Path, Place, Visit};
+use bolt::{Entry, Faults, FileKind, Offset, Path, Visitor};
 
 use crate::image::{Image, PAGE};
 
@@ -17,8 +17,8 @@ type Element = (u32, Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents(pub(crate) BTreeMap<Vec<u8>, Bucket>);
 
-impl Visit for Contents {
-    fn bucket(&mut self, bucket: &Path<'_>, _: Place, _: &mut Faults) {
+impl Visitor for Contents {
+    fn bucket(&mut self, bucket: &Path<'_>, _: Offset, _: &mut Faults) {
         self.0.entry(bucket.name.to_vec()).or_default();
     }
 
@@ -31,7 +31,7 @@ impl Contents {
     /// Those of a snapshot without its digest.
     pub(crate) fn of(image: &Image) -> Result<Self> {
         let mut contents = Self::default();
-        let report = bolt::check(&image.0[..], image.0.len() as u64, Form::Snapshot, &mut contents)?;
+        let report = bolt::check(&image.0[..], image.0.len() as u64, FileKind::Snapshot, &mut contents)?;
         ensure!(report.faults.count() == 0, "{:?}", report.faults.first());
         Ok(contents)
     }
