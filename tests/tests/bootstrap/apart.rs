@@ -34,11 +34,11 @@ fn apart() -> Result<()> {
     // A disk that gives back something else than what was written. A page of bbolt's has no checksum.
     let three = &bed.hosts[2];
     three.check(&["systemctl", "stop", "etcd"])?;
-    three.check(&["sed", "-i", "s/as-it-was-written/as-it-has-become/", "/var/lib/etcd/data/member/snap/db"])?;
+    three.check(&["sed", "-i", "s/as-it-was-written/as-it-was-changed/", "/var/lib/etcd/data/member/snap/db"])?;
     three.check(&["chown", "etcd:etcd", "/var/lib/etcd/data/member/snap/db"])?;
     three.check(&["systemctl", "start", "etcd"])?;
     wait_etcd_healthy(three)?;
-    ensure!(etcdctl(three, "get word --consistency=s --print-value-only")?.trim() == "as-it-has-become");
+    ensure!(etcdctl(three, "get word --consistency=s --print-value-only")?.trim() == "as-it-was-changed");
 
     for host in &bed.hosts {
         let shown = host.run(&["firstboot", "status"])?;
@@ -60,7 +60,7 @@ fn apart() -> Result<()> {
         let bytes = fs::read(three.path(name))?;
         Ok(bytes.windows(words.len()).any(|window| window == words.as_bytes()))
     };
-    ensure!(read("/root/any.db", "as-it-was-written")? && read("/root/named.db", "as-it-has-become")?);
+    ensure!(read("/root/any.db", "as-it-was-written")? && read("/root/named.db", "as-it-was-changed")?);
 
     // Of two that differ nobody knows which one is right.
     bed.hosts[1].pull_the_plug()?;
