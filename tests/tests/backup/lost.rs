@@ -57,7 +57,7 @@ fn free(db: &[u8]) -> Result<u64> {
     (2..meta(db, 40)).find(|page| !used.contains(page)).context("no page is free")
 }
 
-/// While the member lives on: it remembers what its file has lost.
+/// While the member runs: it remembers what its file has lost. Afterwards the member is not fit for use.
 pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     let put = |from: u32| -> Result<()> {
         for nth in from..from + 15 {
@@ -83,8 +83,7 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     // Unless the member is named, its data is compared with the others' first, and there it ends.
     let endpoint = format!("https://{address}:2379");
     let taken = host.run(&["firstboot", "snapshot", "--endpoint", &endpoint, "/root/lost.db"])?;
-    file.write_all_at(&now[pointer..pointer + 8], pointer as u64)?;
     ensure!(taken.code() == 3 && taken.stderr.contains("etcd sent a database that is damaged"), "{taken:?}");
     ensure!(!names(host, "/root")?.iter().any(|name| name.contains("lost")), "{:?}", names(host, "/root")?);
-    host.check(&["firstboot", "snapshot", "/root/lost.db"]).map(drop)
+    Ok(())
 }

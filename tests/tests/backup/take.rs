@@ -16,7 +16,16 @@ use crate::lost::lost_pages;
 const OWN: &str = "/var/backups/etcd";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing", NEEDS, all)]
+    vec![
+        trial("a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing", NEEDS, all),
+        trial("a_snapshot_without_pages_that_its_member_lost_is_refused", NEEDS, lost),
+    ]
+}
+
+fn lost() -> Result<()> {
+    let mut bed = Bed::new(3, &far())?;
+    bed.boot()?;
+    lost_pages(&bed.hosts[0], bed.hosts[0].address())
 }
 
 /// One cluster for all: what each step leaves is looked at before the next.
@@ -24,7 +33,6 @@ fn all() -> Result<()> {
     let mut bed = Bed::new(3, &format!("{}\n[backup.keep]\nhourly = 1\ndaily = 0\nweekly = 0\nmonthly = 0", far()))?;
     bed.boot()?;
     let host = &bed.hosts[0];
-    lost_pages(host, host.address())?;
     fill(host, 12)?;
     under_writes(host)?;
     pruned(host)?;
