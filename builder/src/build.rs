@@ -173,7 +173,7 @@ fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
 fn outlives(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_default();
     let place = folder.display();
-    ensure!(!real.starts_with(out), "{place} lies in the output, which is replaced as a whole; name another {option}");
+    ensure!(!real.starts_with(out), "{place} is in the output, which is replaced as a whole; name another {option}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Would this program run on CentOS 7? Told from its ELF headers, before it lies on a node where it does not.
+//! Would this program run on CentOS 7? Told from its ELF headers, before it is on a node where it does not.
 //!
 //! What counts is what the kernel and the dynamic linker of CentOS 7.9 look at: program headers and the dynamic
 //! segment. Section headers may be stripped and are not asked.
@@ -45,7 +45,7 @@ pub(crate) enum NotForCentos7 {
     #[error("it is a script (`#!…`), not an ELF program: give the compiled program itself")]
     Script,
     /// It is something else again.
-    #[error("it is no ELF program: it starts with {found}, not with 7f 45 4c 46; give a linux x86-64 program")]
+    #[error("it is not an ELF program: it starts with {found}, not with 7f 45 4c 46; give a linux x86-64 program")]
     NotElf {
         /// Its first bytes, in hexadecimal.
         found: String,
@@ -70,7 +70,7 @@ pub(crate) enum NotForCentos7 {
     #[error("it is built for another system than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl")]
     System(u8),
     /// It is an object file, a core or the like.
-    #[error("it is no program but {0}: give the linked program")]
+    #[error("it is not a program but {0}: give the linked program")]
     NotProgram(&'static str),
     /// It asks for a dynamic linker that is not there.
     #[error("it asks for the dynamic linker {found}, CentOS 7 has {INTERPRETER}; {STATIC}")]
@@ -158,7 +158,7 @@ fn header(bytes: &[u8]) -> Result<&FileHeader64<LittleEndian>, NotForCentos7> {
     }
 }
 
-/// The program headers, once each lies within the file.
+/// The program headers, once each is within the file.
 fn segments<'a>(header: &FileHeader64<LittleEndian>, bytes: &'a [u8]) -> Result<&'a [Segment], NotForCentos7> {
     let size = bytes.len() as u64;
     let table = header

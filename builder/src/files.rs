@@ -88,7 +88,7 @@ fn one(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     }
     let about = fs::metadata(&real).map_err(cannot)?;
     if !about.is_file() {
-        return Err(format!("{} is no file; name each file of a folder", path.display()));
+        return Err(format!("{} is not a file; name each file of a folder", path.display()));
     }
     let mut bytes = Vec::new();
     fs::File::open(&real).map_err(cannot)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
@@ -131,7 +131,7 @@ mod tests {
         for (source, expected) in [
             ("out", "leads out of the recipe's folder"),
             ("above/secret", "leads out of the recipe's folder"),
-            ("folder", "is no file"),
+            ("folder", "is not a file"),
             ("gone", "cannot read"),
         ] {
             assert!(try_with(source).unwrap_err().contains(expected), "{source}");

@@ -231,7 +231,7 @@ mod tests {
             ("etcd_1=10.0.0.1", "`_` is not allowed"),
             ("a=10.0.0", "`10.0.0`: expected an IPv4 address"),
             ("a=10.0.0.1:2379", "without a port"),
-            ("a=10.0.0.1,52:54", "no MAC address"),
+            ("a=10.0.0.1,52:54", "not a MAC address"),
         ] {
             let error = text.parse::<Node>().unwrap_err();
             assert!(error.contains(words), "{error}");

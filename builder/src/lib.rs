@@ -71,7 +71,7 @@ enum PkiCommand {
     Show(show::PkiOptions),
     /// Record that a PKI folder belongs to a recipe's cluster, after the cluster got another name or other addresses
     Assign(assign::Options),
-    /// Make the next CA, beside the one that the nodes trust. The next build issues their certificates anew by it
+    /// Make the next CA, beside the one that the nodes trust. The next build issues their certificates again by it
     Rotate(rotate::RotateOptions),
     /// Have the CA before trusted no longer, once every node has a document of a build since `rotate`
     Retire(rotate::RetireOptions),

@@ -1,4 +1,4 @@
-//! New files of an output: with the mode they shall have under any umask, from the first byte on.
+//! New files of an output: with the mode they should have under any umask, from the first byte on.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write as _};

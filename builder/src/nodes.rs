@@ -36,7 +36,7 @@ pub(crate) enum NodesError {
         source: io::Error,
     },
     /// A document could not be written as JSON.
-    #[error("the document of `{node}` is no JSON: {source}")]
+    #[error("the document of `{node}` is not JSON: {source}")]
     Json {
         /// Whose.
         node: String,

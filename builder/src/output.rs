@@ -56,7 +56,7 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Outpu
     move |source| OutputError::Io { doing, path, source }
 }
 
-/// Refuses a place where an output may not lie. Gives the version of etcd in the output that lies there.
+/// Refuses a place where an output may not lie. Gives the version of etcd in the output that is there.
 pub(crate) fn check(target: &Path, replaceable: &Replaceable) -> Result<Option<EtcdVersion>, OutputError> {
     let refused = |(found, remedy)| OutputError::Refused { path: target.to_owned(), found, remedy };
     let found = look(target)?;
@@ -74,7 +74,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Begins an output that shall take the place of `target`: checks that it may, removes what dead builds
+    /// Begins an output that should take the place of `target`: checks that it may, removes what dead builds
     /// have left beside it, and makes the folder to write into.
     pub(crate) fn begin(target: &Path, replaceable: Replaceable) -> Result<Self, OutputError> {
         let target = resolve(target)?;

@@ -48,7 +48,7 @@ impl Authority {
     pub(crate) fn new(pem: &str) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for cert in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let cert = cert.map_err(|error| refused(format!("the CA certificate is no PEM: {error}")))?;
+            let cert = cert.map_err(|error| refused(format!("the CA certificate is not PEM: {error}")))?;
             roots.add(cert).map_err(|error| refused(format!("the CA certificate cannot be used: {error}")))?;
         }
         if roots.is_empty() {
@@ -63,13 +63,13 @@ impl Authority {
     }
 
     /// Whether a certificate fits its key, comes from this authority, is valid now, covers all names as a server (an
-    /// empty list: is no server) and may act as a client too: etcd's servers and peers both do (etcd-io/etcd#9785).
+    /// empty list: is not a server) and may act as a client too: etcd's servers and peers both do (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
-        let chain = chain.map_err(|error| refused(format!("it is no PEM: {error}")))?;
+        let chain = chain.map_err(|error| refused(format!("it is not PEM: {error}")))?;
         let (leaf, intermediates) = chain.split_first().ok_or_else(|| refused("it is empty"))?;
 
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| refused("its key is no PEM"))?;
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| refused("its key is not PEM"))?;
         let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| {
             refused("its key is of a kind that cannot be used; ECDSA P-256, P-384, Ed25519 and RSA can")
         })?;
@@ -84,7 +84,7 @@ impl Authority {
         let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider).build();
         let verifier = verifier.map_err(|error| refused(error.to_string()))?;
         for name in names {
-            let host = ServerName::try_from(name.clone()).map_err(|_| refused(format!("{name} is no host")))?;
+            let host = ServerName::try_from(name.clone()).map_err(|_| refused(format!("{name} is not a host")))?;
             let as_server = verifier.verify_server_cert(leaf, intermediates, &host, &[], now);
             as_server.map_err(|error| explain(&error, name, now))?;
         }

@@ -1,4 +1,4 @@
-//! What shall be done to the node, as values: a step says what is missing, and only here it is done. What a plan
+//! What should be done to the node, as values: a step says what is missing, and only here it is done. What a plan
 //! shows and what a run does are therefore the same.
 
 use std::fmt;
@@ -24,7 +24,7 @@ pub(crate) enum Change {
     Interface(Interface),
     /// The SELinux labels of these paths are set to what the policy says, and of nothing below them.
     Relabel(Vec<PathBuf>),
-    /// The same for all that lies below it.
+    /// The same for all that is below it.
     RelabelAll(PathBuf),
 }
 
@@ -74,17 +74,17 @@ impl fmt::Display for Change {
                 let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
                 write!(f, "SELinux labels of {}", paths.join(", "))
             }
-            Self::RelabelAll(path) => write!(f, "SELinux labels of {} and all that lies in it", path.display()),
+            Self::RelabelAll(path) => write!(f, "SELinux labels of {} and all that is in it", path.display()),
         }
     }
 }
 
-/// The change that makes a file what it shall be; none where it is.
+/// The change that makes a file what it should be; none where it is.
 pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? { None } else { Some(Change::File(wanted)) })
 }
 
-/// The change that makes a folder what it shall be; none where it is.
+/// The change that makes a folder what it should be; none where it is.
 pub(crate) fn folder(wanted: DesiredDir) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? { None } else { Some(Change::Folder(wanted)) })
 }

@@ -12,7 +12,7 @@ use crate::journal::{Event, NodeState};
 use crate::operator::{self, UNIT};
 use crate::output::say;
 
-/// Writes down whom the cluster shall begin without; firstboot.service then goes on with that.
+/// Writes down whom the cluster should begin without; firstboot.service then goes on with that.
 pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     let cluster = identity::cluster()?;
     operator::with_journal(|journal| {

@@ -112,7 +112,7 @@ fn sentence(event: &Event) -> String {
     match event {
         Event::Accepted { name, machine } => format!("This machine ({machine}) was accepted as {name}."),
         Event::Without { names } => {
-            format!("The operator said that the cluster shall begin without {}.", list(names.iter()))
+            format!("The operator said that the cluster should begin without {}.", list(names.iter()))
         }
         Event::Life { disk_id } => format!("etcd's disk was found empty; its life {disk_id} began."),
         Event::Ready { disk_ids, mode } => {
@@ -122,7 +122,7 @@ fn sentence(event: &Event) -> String {
                 list(disk_ids.keys())
             )
         }
-        Event::RestoreOrdered(told) => format!("The operator said that this node shall {}.", told.mode),
+        Event::RestoreOrdered(told) => format!("The operator said that this node should {}.", told.mode),
         Event::Exchange(exchange) => {
             let DataSwap { cluster, aside, .. } = exchange.as_ref();
             let old = aside.as_ref().map_or_else(
@@ -160,20 +160,20 @@ fn sentence(event: &Event) -> String {
             format!("etcd ran as the learner {member:x}, which was to have its vote as soon as it was in sync.")
         }
         Event::Trust { authorities } => {
-            format!("etcd was to be started anew, to trust {}.", join(authorities))
+            format!("etcd was to be started again, to trust {}.", join(authorities))
         }
         Event::Show { authorities } => {
             format!("All others trusted {}; certificates by it were to be installed.", join(authorities))
         }
         Event::Leave { member } => {
-            format!("The operator said that this node, the member {member:x}, shall leave; it was to be removed.")
+            format!("The operator said that this node, the member {member:x}, should leave; it was to be removed.")
         }
         Event::Stay { member } => {
             format!("The member {member:x} could not be removed in time; it goes on as a member.")
         }
         Event::Left { member } => format!("The member {member:x} was out of its cluster; etcd was to stay down."),
         Event::Rejoin { member } => format!(
-            "The operator said that this node, which had been the member {member:x}, shall join its cluster again."
+            "The operator said that this node, which had been the member {member:x}, should join its cluster again."
         ),
         Event::Uses { etcd } => format!("The data was to be used by etcd {etcd}."),
         Event::Aside { path } => format!("The data directory was to be put aside as {}.", path.display()),
@@ -231,7 +231,7 @@ mod tests {
             (Event::Life { disk_id: DiskId::of(1) }, "found empty"),
             (Event::Ready { disk_ids: disk_ids.clone(), mode: BootstrapMode::New }, "seen empty (etcd-3)"),
             (Event::Ready { disk_ids, mode }, "told the same (etcd-3)"),
-            (Event::RestoreOrdered(Box::new(told)), "shall return to the cluster c"),
+            (Event::RestoreOrdered(Box::new(told)), "should return to the cluster c"),
             (Event::Exchange(Box::new(exchange.clone())), "to go to /var/lib/etcd/aside/x"),
             (Event::Exchange(Box::new(DataSwap { aside: None, ..exchange })), "which had none"),
             (Event::Exchanged, "It was"),
@@ -250,10 +250,10 @@ mod tests {
             (Event::Promote { member: 0xab }, "learner ab"),
             (Event::Trust { authorities: [CaSubject::of("a"), CaSubject::of("b")].into() }, "to trust a, b"),
             (Event::Show { authorities: [CaSubject::of("b")].into() }, "others trusted b"),
-            (Event::Leave { member: 0xab }, "ab, shall leave"),
+            (Event::Leave { member: 0xab }, "ab, should leave"),
             (Event::Stay { member: 0xab }, "goes on as a member"),
             (Event::Left { member: 0xab }, "etcd was to stay down"),
-            (Event::Rejoin { member: 0xab }, "been the member ab, shall join"),
+            (Event::Rejoin { member: 0xab }, "been the member ab, should join"),
             (Event::Aside { path: "/var/lib/etcd/aside/x".into() }, "aside as /var/lib/etcd/aside/x"),
             (Event::Uses { etcd: "3.5.1".parse().unwrap() }, "used by etcd 3.5.1"),
             (Event::Healthy { cluster: 0xc, member: 0xab }, "member ab of the cluster c"),

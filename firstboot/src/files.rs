@@ -1,4 +1,4 @@
-//! The one door to the disk. What is written here is whole and durable, or not there at all; and what lies where another
+//! The one door to the disk. What is written here is whole and durable, or not there at all; and what is where another
 //! user can write is never reached over a link of that user's (`dir`).
 
 mod about;
@@ -22,7 +22,7 @@ pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
 /// root.
 pub(crate) const ROOT: (u32, u32) = (0, 0);
 
-/// A file as it shall be.
+/// A file as it should be.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct DesiredFile {
     pub(crate) path: PathBuf,
@@ -96,7 +96,7 @@ pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     Dir::open(folder)?.sync()
 }
 
-/// A folder as it shall be.
+/// A folder as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DesiredDir {
     pub(crate) path: PathBuf,
@@ -119,7 +119,7 @@ impl DesiredDir {
         Ok(there.mode == self.mode && there.owner == self.owner)
     }
 
-    /// Makes it, and those above it that are not there, or mends its mode and owner. What lies in it is not touched.
+    /// Makes it, and those above it that are not there, or mends its mode and owner. What is in it is not touched.
     pub(crate) fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
             let (parent, name) = entry_in_new(&self.path)?;
@@ -135,7 +135,7 @@ impl DesiredDir {
     }
 }
 
-/// The folder that a path's last name lies in, made where it is not there, and that name.
+/// The folder that a path's last name is in, made where it is not there, and that name.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -192,13 +192,13 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     rename().with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-/// Gives a folder and all that lies in it to an owner, narrow, and makes all of it durable. Only root may be able to reach it.
+/// Gives a folder and all that is in it to an owner, narrow, and makes all of it durable. Only root may be able to reach it.
 pub(crate) fn chown_and_sync(folder: &Path, owner: (u32, u32)) -> Result<()> {
     let settled = Dir::open(folder).and_then(|folder| folder.chown_and_sync(owner));
     settled.with_context(|| format!("cannot settle {}", folder.display()))
 }
 
-/// Removes a folder with all that lies in it, if it is there.
+/// Removes a folder with all that is in it, if it is there.
 pub(crate) fn remove_all(folder: &Path) -> Result<()> {
     let removed = dir::entry(folder).and_then(|(parent, name)| parent.remove_all(&name));
     absent_or(removed).with_context(|| format!("cannot remove {}", folder.display()))

@@ -34,7 +34,7 @@ impl Identity {
 /// The cluster that the image was built for.
 pub(crate) fn cluster() -> Result<ClusterDocument> {
     serde_json::from_slice(&files::read(paths::CLUSTER)?)
-        .with_context(|| format!("{} is no cluster document; this image is broken", paths::CLUSTER))
+        .with_context(|| format!("{} is not a cluster document; this image is broken", paths::CLUSTER))
 }
 
 /// The key that the image trusts.
@@ -71,7 +71,7 @@ pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, ma
 }
 
 /// Refuses a document that is older than the one this node lives by: what was replaced was so for a reason, and whoever
-/// has it may not be who should. The builder issues a certificate anew for each change of keys or names, and a document
+/// has it may not be who should. The builder issues a certificate again for each change of keys or names, and a document
 /// has no other date.
 pub(crate) fn check_age(identity: &Identity) -> Result<()> {
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else { return Ok(()) };
@@ -107,7 +107,7 @@ pub(crate) fn check_clone(machine: &Machine, before: Option<&Machine>) -> Result
         None => Ok(()),
         Some(why) => Err(refused(format!(
             "this disk is a copy, or was moved: {why}. Two machines with one identity would corrupt the cluster. \
-             If the other machine is gone for good, install this one anew from the image",
+             If the other machine is gone for good, install this one again from the image",
         ))),
     }
 }

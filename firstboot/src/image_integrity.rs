@@ -52,7 +52,7 @@ pub(crate) fn prove() -> Result<()> {
 pub(crate) fn check() -> Result<()> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Err(refused(format!(
-            "{} is missing: the installation of this node did not finish. Install it anew",
+            "{} is missing: the installation of this node did not finish. Install it again",
             paths::INSTALLED
         )));
     }
@@ -62,9 +62,9 @@ pub(crate) fn check() -> Result<()> {
 }
 
 fn stamp() -> Result<ImageStamp> {
-    let bytes = files::read(paths::IMAGE).map_err(|error| refused(format!("{error:#}. Install this node anew")))?;
+    let bytes = files::read(paths::IMAGE).map_err(|error| refused(format!("{error:#}. Install this node again")))?;
     serde_json::from_slice(&bytes)
-        .map_err(|error| refused(format!("{} is no stamp of an image: {error}", paths::IMAGE)))
+        .map_err(|error| refused(format!("{} is not a stamp of an image: {error}", paths::IMAGE)))
 }
 
 /// Compares all that is not known, keeps what is known then, and gives how many files there are.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::files::DesiredFile;
 use crate::system_command::run;
 
-/// An interface as it shall be.
+/// An interface as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) name: String,

@@ -82,7 +82,7 @@ struct Cli {
 enum Command {
     /// Make this machine the member that its node document says; on a member that is set up, prove it
     Run(run::Options),
-    /// Begin anew from a snapshot, on every member, or return to what was there before
+    /// Start again from a snapshot, on every member, or return to what was there before
     Restore(restore::Options),
     /// Take this member out of its cluster safely, and keep it out
     Leave(leave::Options),

@@ -37,7 +37,7 @@ pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Jou
         && *name != identity.node.name
     {
         return Err(refused(format!(
-            "this disk was set up as {name}, and the node document is for {}. Install the machine anew to make it {}",
+            "this disk was set up as {name}, and the node document is for {}. Install the machine again to make it {}",
             identity.node.name, identity.node.name
         )));
     }

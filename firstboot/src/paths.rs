@@ -1,4 +1,4 @@
-//! Where everything lies on the node. docs/guide.md says which step of the guide put it there.
+//! Where everything is on the node. docs/guide.md says which step of the guide put it there.
 
 /// The cluster, the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
@@ -25,7 +25,7 @@ pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
 /// The overlay's files as they were when their digests were last compared.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
-/// While it exists etcd.service may start. It lies in /run: each boot firstboot has to say so anew.
+/// While it exists etcd.service may start. It is in /run: each boot firstboot has to say so again.
 pub(crate) const READY: &str = "/run/firstboot/ready";
 
 /// Held by the one firstboot that works on the node.

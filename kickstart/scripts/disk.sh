@@ -8,7 +8,7 @@ need_mb=$((boot_mb + root_mb + (etcd_mb > 0 ? etcd_mb : 4096) + 256))
 objection() {
     local sys=/sys/block/$1 number holder
     # loop, zram, md and device-mapper devices have no device of their own.
-    if [ ! -e "$sys/device" ]; then echo 'is no disk' && return; fi
+    if [ ! -e "$sys/device" ]; then echo 'is not a disk' && return; fi
     if [ "$(cat "$sys/device/type" 2> /dev/null)" = 5 ]; then echo 'is an optical drive' && return; fi
     if [ "$(cat "$sys/ro")" != 0 ]; then echo 'can only be read' && return; fi
     if [ -z "$wanted" ] && [ "$(cat "$sys/removable")" != 0 ]; then echo 'is removable' && return; fi

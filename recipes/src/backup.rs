@@ -104,7 +104,7 @@ impl FromStr for Destination {
         let bucket_ok =
             (3..=63).contains(&bucket.len()) && bucket.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.'));
         if !bucket_ok {
-            return Err(format!("`{bucket}` is no name of a bucket: 3 to 63 of a-z, 0-9, - and ."));
+            return Err(format!("`{bucket}` is not a name of a bucket: 3 to 63 of a-z, 0-9, - and ."));
         }
         let prefix = prefix.trim_end_matches('/');
         let part_ok = |part: &str| {
@@ -112,7 +112,7 @@ impl FromStr for Destination {
         };
         if !prefix.is_empty() && !prefix.split('/').all(part_ok) {
             return Err(format!(
-                "`{prefix}` is no prefix: expected words of letters, digits and - _ . = with / between"
+                "`{prefix}` is not a prefix: expected words of letters, digits and - _ . = with / between"
             ));
         }
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };

@@ -1,4 +1,4 @@
-//! The cluster document: what every node knows of the whole. It lies in the image, the same for all.
+//! The cluster document: what every node knows of the whole. It is in the image, the same for all.
 
 use std::net::Ipv4Addr;
 
@@ -20,9 +20,9 @@ pub struct ClusterDocument {
     pub name: Label,
     /// The domain under which the nodes' full names lie.
     pub domain: Domain,
-    /// The members it shall have, in the recipe's order.
+    /// The members it should have, in the recipe's order.
     pub members: Vec<Member>,
-    /// How etcd shall run.
+    /// How etcd should run.
     pub etcd: EtcdSettings,
     /// The network the nodes are on.
     pub network: Network,

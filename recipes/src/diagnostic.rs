@@ -1,4 +1,4 @@
-//! What is wrong in a file, where, and how to mend it.
+//! What is wrong in a file, where, and how to correct it.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub struct Diagnostic {
     pub span: Range<usize>,
     /// What was expected there; stands behind the caret. May be empty.
     pub label: String,
-    /// How to mend it.
+    /// How to correct it.
     pub help: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl Diagnostic {
         self
     }
 
-    /// The same, with a way to mend it.
+    /// The same, with a way to correct it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());

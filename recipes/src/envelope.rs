@@ -1,5 +1,5 @@
 //! Signed documents: ed25519 over a DSSE envelope (github.com/secure-systems-lab/dsse, envelope.md and
-//! protocol.md). The image carries the public key; whoever holds the private one decides which machine
+//! protocol.md). The image carries the public key; anyone who holds the private one decides which machine
 //! becomes which node.
 
 use std::fmt;
@@ -71,7 +71,7 @@ fn covered(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Envelope {
-    /// The payload, whoever wrote it: for whoever has made the envelope, and only hands it on.
+    /// The payload, whoever wrote it: for anyone who has made the envelope, and only hands it on.
     pub fn unverified(&self) -> Result<Vec<u8>, EnvelopeError> {
         BASE64.decode(&self.payload).map_err(|_| EnvelopeError::Encoding("payload"))
     }

@@ -1,4 +1,4 @@
-//! The overlay's stamp: what the image put on the node, file by file. It lies in `/etc/firstboot/image.json`.
+//! The overlay's stamp: what the image put on the node, file by file. It is in `/etc/firstboot/image.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct ImageStamp {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StampedFile {
-    /// Where it lies, from the root, without a leading slash.
+    /// Where it is, from the root, without a leading slash.
     pub path: String,
     /// Its permission bits.
     pub mode: u32,

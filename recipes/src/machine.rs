@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Mac([u8; 6]);
 
-/// The text is no hardware address.
+/// The text is not a hardware address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
     /// Not six pairs of hexadecimal digits.
-    #[error("`{0}` is no MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56")]
+    #[error("`{0}` is not a MAC address: expected six pairs of hexadecimal digits, as in 52:54:00:12:34:56")]
     Form(String),
     /// A multicast or broadcast address, or all zeros: no card has it.
     #[error("`{0}` cannot be the address of a network card (it is all zeros, multicast or broadcast)")]
@@ -127,7 +127,7 @@ impl fmt::Display for FirmwareId {
     }
 }
 
-/// What a recipe says of the machine that shall become a node. What is `None` is not looked at.
+/// What a recipe says of the machine that should become a node. What is `None` is not looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineMatch {

@@ -15,7 +15,7 @@ pub struct Recipient {
     key: [u8; 32],
 }
 
-/// The text is no recipient.
+/// The text is not a recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecipientError {
     /// The other half of the pair, which is to be nowhere but where a restore runs.

@@ -23,7 +23,7 @@ pub struct Schedule {
     offset: u64,
 }
 
-/// The text is no schedule.
+/// The text is not a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// No word of a schedule.

@@ -17,11 +17,11 @@ pub struct EtcdVersion {
     pub patch: u64,
 }
 
-/// Why a text is no version this project can run.
+/// Why a text is not a version this project can run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     /// Not three numbers with dots.
-    #[error("`{0}` is no etcd version: expected three numbers, as in 3.6.14")]
+    #[error("`{0}` is not an etcd version: expected three numbers, as in 3.6.14")]
     Form(String),
     /// A release line whose configuration keys and snapshot tools are not known here.
     #[error("etcd {0} is not supported: 3.4 to 3.7 are")]

@@ -53,7 +53,7 @@ impl Overlay {
         self.mount()
     }
 
-    /// Whether nothing was written, and nothing lies between.
+    /// Whether nothing was written, and nothing is between.
     pub fn is_fresh(&self) -> Result<bool> {
         let mut written =
             fs::read_dir(self.upper()).with_context(|| format!("cannot list {}", self.upper().display()))?;

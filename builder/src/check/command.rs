@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// A recipe (.toml), which is checked with all that it renders; or files of a node, each by its kind
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Where on the node the one file lies, if its name does not say what it is
+    /// Where on the node the one file is, if its name does not say what it is
     #[arg(long = "as", value_name = "PATH_ON_NODE")]
     as_path: Option<String>,
     /// How to say what was found
@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .iter()
         .partition(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")));
     if options.as_path.is_some() && (options.files.len() != 1 || !recipes.is_empty()) {
-        return Err(stop(Exit::Failed, "--as says where one file lies; give that file alone"));
+        return Err(stop(Exit::Failed, "--as says where one file is; give that file alone"));
     }
     let mut report = Report(Vec::new());
     for path in recipes {
@@ -87,7 +87,7 @@ fn loose(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<Told>> {
     Ok(told.map(|(file, findings)| Told { shown: file.shown, text: file.text.to_owned(), findings }).collect())
 }
 
-/// Where a file lies, told by its own path: from the last folder in it on that a root has as well.
+/// Where a file is, told by its own path: from the last folder in it on that a root has as well.
 fn on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
     let at = ["/etc/", "/usr/lib/", "/usr/local/"].iter().filter_map(|folder| text.rfind(folder)).max();

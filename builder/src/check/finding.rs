@@ -11,7 +11,7 @@ use super::text::Part;
 pub(crate) struct Finding {
     /// The rule, as `unit/unknown-directive`; rules.rs has them all.
     pub(crate) rule: &'static str,
-    /// What is wrong, where, and how to mend it.
+    /// What is wrong, where, and how to correct it.
     pub(crate) diagnostic: Diagnostic,
 }
 

@@ -36,7 +36,7 @@ use self::finding::Finding;
 pub(crate) struct File<'a> {
     /// Its name in findings.
     pub(crate) shown: String,
-    /// Where it lies on the node; a kickstart lies nowhere, and has just its name.
+    /// Where it is on the node; a kickstart is nowhere, and has just its name.
     pub(crate) path: String,
     pub(crate) text: &'a str,
     /// Its permissions, where they are known.
@@ -138,7 +138,7 @@ fn script(text: &str) -> Option<Finding> {
     Some(
         finding
             .does("the script stops here, with what stands above it done")
-            .instead("mend it; `bash -n` says the same"),
+            .instead("correct it; `bash -n` says the same"),
     )
 }
 

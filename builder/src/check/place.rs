@@ -1,4 +1,4 @@
-//! Where a file lies, who owns it and who may read it (systemd 219: src/core/mount-setup.c; lnykryn/systemd-rhel,
+//! Where a file is, who owns it and who may read it (systemd 219: src/core/mount-setup.c; lnykryn/systemd-rhel,
 //! src/shared/util.c, fd_warn_permissions; a rebuild of RHEL 7's systemd.spec, --disable-sysusers; OpenSSH's release notes,
 //! 8.2; firewalld 0.6.3).
 
@@ -38,7 +38,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
     let mut out = Vec::new();
     if let Some((folder, what)) = VOLATILE.iter().find(|(folder, _)| path.starts_with(folder)) {
         out.push(
-            Finding::error("place/volatile", 0..0, format!("{path} lies below {folder}"))
+            Finding::error("place/volatile", 0..0, format!("{path} is below {folder}"))
                 .does(format!("that is {what}: the file is gone after the restart"))
                 .instead("let tmpfiles.d make it at each start"),
         );

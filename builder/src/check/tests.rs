@@ -1,5 +1,5 @@
 //! The corpus of wrong inputs: corpus/KIND/NAME.input holds files as `==> PATH ON THE NODE <==` and their text,
-//! NAME.expected what is said of them. UPDATE_CORPUS=1 writes the latter anew, to be read before it is committed.
+//! NAME.expected what is said of them. UPDATE_CORPUS=1 writes the latter again, to be read before it is committed.
 
 use std::collections::BTreeSet;
 use std::fs;

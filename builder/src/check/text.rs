@@ -21,7 +21,7 @@ impl<'a> Part<'a> {
         self.at..self.at + self.text.len()
     }
 
-    /// A piece of it, by bytes from its own start. What lies beyond its end or within a character is cut off.
+    /// A piece of it, by bytes from its own start. What is beyond its end or within a character is cut off.
     pub(super) fn cut(self, range: Range<usize>) -> Self {
         let text = self.text.get(range.clone()).unwrap_or_default();
         Self { text, at: self.at + range.start.min(self.text.len()) }

@@ -9,7 +9,7 @@ use recipes::Severity;
 use super::rules::{self, RuleKind};
 use super::{File, check};
 
-/// A text, where it lies on the node, and the verdict.
+/// A text, where it is on the node, and the verdict.
 struct Judged {
     path: String,
     text: String,

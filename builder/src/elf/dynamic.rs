@@ -77,7 +77,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     let strings = value(elf::DT_STRTAB)
         .and_then(|address| offset(segments, address))
         .ok_or(damaged("the dynamic segment names no string table"))?;
-    let text = |at: u64| text(bytes, strings.saturating_add(at)).ok_or(damaged("a name lies outside the file"));
+    let text = |at: u64| text(bytes, strings.saturating_add(at)).ok_or(damaged("a name is outside the file"));
 
     let libraries = table
         .iter()
@@ -88,7 +88,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
 
     let mut versions = Vec::new();
     if let Some(address) = value(elf::DT_VERNEED) {
-        let lost = || damaged("the symbol version table lies outside the file");
+        let lost = || damaged("the symbol version table is outside the file");
         let mut at = offset(segments, address).ok_or_else(lost)?;
         for _ in 0..MOST {
             let need = bytes.read_at::<Verneed<LittleEndian>>(at).map_err(|()| lost())?;
@@ -111,7 +111,7 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     judge(&libraries, &versions)
 }
 
-/// Where in the file the byte lies that is at this address once loaded.
+/// Where in the file the byte is that is at this address once loaded.
 fn offset(segments: &[Segment], address: u64) -> Option<u64> {
     segments.iter().filter(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD).find_map(|segment| {
         let into = address.checked_sub(segment.p_vaddr(LittleEndian))?;

@@ -38,7 +38,7 @@ pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
         fs::read(&path).map_err(ManifestError::io("read it", &path))
     };
     let manifest: Manifest = serde_json::from_slice(&read(MANIFEST)?).map_err(|error| {
-        ManifestError::wrong(&image.join(MANIFEST), format!("it is no manifest of this builder's ({error})"))
+        ManifestError::wrong(&image.join(MANIFEST), format!("it is not a manifest of this builder's ({error})"))
     })?;
     let overlay = manifest.outputs.iter().find(|output| output.name == OVERLAY).map(|output| output.sha256);
     let overlay =

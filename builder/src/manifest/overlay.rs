@@ -32,7 +32,7 @@ pub(crate) struct Inside {
 /// An archive that tar would take another way than it reads here is refused: an entry twice (the last one
 /// would win), a path that escapes, a device, a link.
 pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<Inside, ManifestError> {
-    let broken = |error: std::io::Error| ManifestError::wrong(path, format!("it is no whole tar.gz ({error})"));
+    let broken = |error: std::io::Error| ManifestError::wrong(path, format!("it is not a whole tar.gz ({error})"));
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
     // Members, since the overlay may be packed in pieces: gzip files can be put one after the other.
     let mut archive = tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));

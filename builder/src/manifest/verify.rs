@@ -36,7 +36,9 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     let inside = image.join(OVERLAY).is_file().then(|| overlay::read(&image.join(OVERLAY), keep));
     let mut entries = 0;
     match &manifest {
-        Err(error) => problems.push(Problem::new(MANIFEST, format!("it is no manifest of this builder's ({error})"))),
+        Err(error) => {
+            problems.push(Problem::new(MANIFEST, format!("it is not a manifest of this builder's ({error})")));
+        }
         Ok(manifest) => {
             problems.extend(against_outputs(&manifest.outputs, &found));
             if let Some(Ok(inside)) = &inside {
@@ -258,10 +260,11 @@ fn documents(folder: &Path, key: Option<&PublicKey>, problems: &mut Vec<Problem>
 
 /// The files that a node must have, by the document that it has.
 fn node(bytes: Vec<u8>, key: &PublicKey, name: &str) -> Result<Vec<(&'static str, Vec<u8>)>, String> {
-    let envelope: Envelope = serde_json::from_slice(&bytes).map_err(|error| format!("it is no envelope ({error})"))?;
+    let envelope: Envelope =
+        serde_json::from_slice(&bytes).map_err(|error| format!("it is not an envelope ({error})"))?;
     let payload = envelope.open(NODE_TYPE, key).map_err(|error| error.to_string())?;
     let document: NodeDocument =
-        serde_json::from_slice(&payload).map_err(|error| format!("it is no node document ({error})"))?;
+        serde_json::from_slice(&payload).map_err(|error| format!("it is not a node document ({error})"))?;
     if document.name.as_str() != name {
         return Err(format!("it is the document of `{}`", document.name));
     }

@@ -1,4 +1,4 @@
-//! What lies where an output shall be, and whether an output may take its place.
+//! What is where an output should be, and whether an output may take its place.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{OutputError, io_error};
 
-/// What lies at the top of an output. A folder with anything else in it is not replaced: what a person has
+/// What is at the top of an output. A folder with anything else in it is not replaced: what a person has
 /// put there, a PKI above all, would be gone.
 const OURS: [&str; 3] = ["image", "nodes", "pxe"];
 
@@ -56,7 +56,7 @@ struct RecipeName {
     name: String,
 }
 
-/// What was found where the output shall be.
+/// What was found where the output should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,

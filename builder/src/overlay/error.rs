@@ -13,8 +13,8 @@ pub(crate) enum OverlayError {
     /// Two entries have one path.
     #[error("{0} is in the overlay twice: remove one of the two")]
     Twice(NodePath),
-    /// An entry lies below one that is no folder.
-    #[error("{below} lies below {above}, which is no folder in the overlay: move one of the two")]
+    /// An entry is below one that is not a folder.
+    #[error("{below} is below {above}, which is not a folder in the overlay: move one of the two")]
     BelowFile {
         /// The entry.
         below: NodePath,

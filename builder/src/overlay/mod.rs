@@ -28,7 +28,7 @@ pub(crate) use path::NodePath;
 /// One file or folder of the node.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Where it lies on the node.
+    /// Where it is on the node.
     pub(crate) path: NodePath,
     /// Its permission bits, at most 07777. Those of the builder's files and its umask do not matter.
     pub(crate) mode: u32,

@@ -46,7 +46,7 @@ mod tests {
         assert!(matches!(order(vec![file("a"), entry("a", Kind::Dir)]), Err(OverlayError::Twice(_))));
         assert!(matches!(order(vec![file("a"), file("a/b/c")]), Err(OverlayError::BelowFile { .. })));
         assert!(
-            order(vec![file("etc"), file("etc/passwd")]).unwrap_err().to_string().contains("etc/passwd lies below etc")
+            order(vec![file("etc"), file("etc/passwd")]).unwrap_err().to_string().contains("etc/passwd is below etc")
         );
     }
 }

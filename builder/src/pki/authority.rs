@@ -121,7 +121,7 @@ fn check(
     let wrong =
         |found: String, remedy: &str| PkiError::wrong(path, format!("`{}` {found}", certificate.subject), remedy);
     if !certificate.authority {
-        return Err(wrong("is no authority (CA:TRUE, keyCertSign)".to_owned(), "give a CA's certificate"));
+        return Err(wrong("is not an authority (CA:TRUE, keyCertSign)".to_owned(), "give a CA's certificate"));
     }
     if now >= certificate.not_after {
         let found = format!("expired on {}", utc(certificate.not_after));

@@ -1,5 +1,5 @@
 //! A node's certificates by the authority that is being replaced. The node shows them until all others trust the new one; so
-//! one that is installed anew meanwhile is let in by members that do not yet.
+//! one that is installed again meanwhile is let in by members that do not yet.
 
 use std::path::Path;
 

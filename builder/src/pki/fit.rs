@@ -13,7 +13,7 @@ use super::certificate::{Certificate, chains, public_half, utc};
 pub(crate) struct Subject<'a> {
     /// Its cluster.
     pub cluster: &'a Label,
-    /// The domain under which its full name lies.
+    /// The domain under which its full name is.
     pub domain: &'a Domain,
     /// Its short name.
     pub name: &'a Label,
@@ -140,7 +140,7 @@ impl Misfit {
     }
 
     /// Whether TLS or etcd would fail with a certificate like that, whoever made it. What is left is a matter
-    /// of taste in certificates of others, and a reason to issue anew in ours.
+    /// of taste in certificates of others, and a reason to issue again in ours.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             Self::ExpiresSoon(_) | Self::ExtraSans(_) | Self::CommonName { .. } => false,

@@ -116,7 +116,7 @@ pub(crate) struct Pki {
     _lock: store::Lock,
 }
 
-/// The file of the object store's keys in the folder, as it lies on a node.
+/// The file of the object store's keys in the folder, as it is on a node.
 const STORE_KEYS: &str = "s3-keys";
 /// The folder of the nodes' certificates.
 const NODES: &str = "nodes";
@@ -268,7 +268,7 @@ impl Pki {
         }
         // One line for the pair: the key's fate is the certificate's.
         if let Some((path, kept)) = kept.into_iter().next() {
-            let why = why.map_or_else(|| "it is no private key".to_owned(), Misfit::list);
+            let why = why.map_or_else(|| "it is not a private key".to_owned(), Misfit::list);
             self.events.push(Event::Replaced { path, why, kept });
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Where a release lies on a mirror.
+//! Where a release is on a mirror.
 
 use recipes::EtcdVersion;
 use url::Url;

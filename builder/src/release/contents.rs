@@ -32,9 +32,9 @@ pub(crate) enum Program {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     /// Its path leads elsewhere than below the top folder.
-    #[error("this path is absolute, holds `..` or is no plain path: the tarball is not upstream's")]
+    #[error("this path is absolute, holds `..` or is not a plain path: the tarball is not upstream's")]
     Escapes,
-    /// It lies beside the one top folder.
+    /// It is beside the one top folder.
     #[error("it is not below {0}/, the one folder of this release: is it another version's tarball?")]
     Outside(String),
     /// It is a link, a device or the like.

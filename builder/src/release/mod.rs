@@ -64,7 +64,7 @@ pub(crate) struct Wanted<'a> {
 /// A release whose bytes are the recipe's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Release {
-    /// Where the tarball lies.
+    /// Where the tarball is.
     pub(crate) tarball: PathBuf,
     /// Its digest.
     pub(crate) sha256: Sha256,
@@ -275,6 +275,6 @@ fn download(
             return Ok(Err(trouble));
         }
         // The first half may have been another mirror's, or damaged on our disk: once more from the start.
-        fetch.progress.say(&format!("{url}: {trouble}; it was resumed, fetching all of it anew"));
+        fetch.progress.say(&format!("{url}: {trouble}; it was resumed, fetching all of it again"));
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Binaries(Vec<Binary>);
 pub(crate) struct Binary {
     /// Which one.
     pub(crate) program: Program,
-    /// Where it lies in the cache.
+    /// Where it is in the cache.
     pub(crate) path: PathBuf,
     /// Its digest.
     pub(crate) sha256: Sha256,
@@ -59,7 +59,7 @@ pub(crate) fn open(
         return Ok(binaries);
     }
     if folder.exists() {
-        progress.say(&format!("{} is incomplete or damaged: unpacked anew", folder.display()));
+        progress.say(&format!("{} is incomplete or damaged: unpacked again", folder.display()));
     }
     let filling = slot.unpacking();
     cache::clear(&filling)?;
@@ -148,7 +148,7 @@ fn unpack(release: &Release, version: EtcdVersion, folder: &Path) -> Result<Vec<
     Ok(found)
 }
 
-/// Takes the digest of what is read through it: what is unpacked is what was verified, and not what lies there since.
+/// Takes the digest of what is read through it: what is unpacked is what was verified, and not what is there since.
 struct Counted<R> {
     inner: R,
     hash: Hash,

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::error::ReleaseError;
 
-/// The incomplete file `….part`, and beside it `….part.from`: the URL and the ETag it came with. Whoever holds the
+/// The incomplete file `….part`, and beside it `….part.from`: the URL and the ETag it came with. Anyone who holds the
 /// release's lock owns both.
 #[derive(Debug)]
 pub(crate) struct Part {

@@ -43,7 +43,7 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// A try that brought so many new bytes proves that the mirror works: the count starts anew.
+    /// A try that brought so many new bytes proves that the mirror works: the count starts again.
     pub(crate) const PROGRESS: u64 = 64 << 10;
 
     /// The pause after the `failures`th failure in a row (from 1). `dice` in 0..1 spreads it over its upper half, so

@@ -21,7 +21,7 @@ pub(crate) fn shell(text: &str) -> Result<String, Error> {
 /// The time of a timer, as systemd.time(7) has it.
 pub(crate) fn calendar(text: &str) -> Result<String, Error> {
     if text.is_empty() || text.chars().any(|c| !c.is_ascii_alphanumeric() && !"*:/-, ".contains(c)) {
-        return Err(Error::new(ErrorKind::InvalidOperation, format!("{text:?} is no time of a timer")));
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("{text:?} is not a time of a timer")));
     }
     Ok(text.to_owned())
 }

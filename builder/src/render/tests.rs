@@ -191,7 +191,7 @@ fn the_kickstart_has_no_line_that_anaconda_takes_otherwise() {
 fn a_value_that_is_no_word_must_be_quoted() {
     let context = minijinja::context! { x => "a b; reboot" };
     let error = render("a.conf", "x={{ x }}\n", &context).unwrap_err().to_string();
-    assert!(error.contains("is no plain word"), "{error}");
+    assert!(error.contains("is not a plain word"), "{error}");
     assert_eq!(render("a.conf", "x={{ x|sh }}\n", &context).unwrap(), "x='a b; reboot'\n");
     assert_eq!(render("a.xml", "{{ x }}", &minijinja::context! { x => "<&>" }).unwrap(), "&lt;&amp;&gt;");
 }

@@ -30,7 +30,7 @@ pub(super) struct FileAnswer {
     pub(super) piece: Option<Piece>,
 }
 
-/// Opens a regular file below a folder. No link is followed on the way: whoever can write a link into a public folder would
+/// Opens a regular file below a folder. No link is followed on the way: anyone who can write a link into a public folder would
 /// otherwise publish every file that this program can read.
 pub(super) fn open(folder: &Path, parts: &[String]) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;

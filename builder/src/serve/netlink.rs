@@ -66,7 +66,7 @@ impl Netlink {
     pub(super) fn open() -> io::Result<Self> {
         // NETLINK_ROUTE is protocol 0.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        // The kernel answers at once; should it not, no request waits for ever.
+        // The kernel answers at once; should it not, no request waits forever.
         set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(2)))?;
         Ok(Self(socket))
     }

@@ -1,4 +1,4 @@
-//! A connection that does not wait for ever, and one that sends files without reading them.
+//! A connection that does not wait forever, and one that sends files without reading them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -38,7 +38,7 @@ impl Patient {
         Self { inner, since: Instant::now(), sent: 0, stalled: None }
     }
 
-    /// Counts what was sent, or waits, but not for ever.
+    /// Counts what was sent, or waits, but not forever.
     fn progress(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match done {
             Poll::Ready(Ok(count)) => {

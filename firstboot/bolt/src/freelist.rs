@@ -13,7 +13,7 @@ const PIECE: usize = 64 << 10;
 /// A count of this says: the count is the list's first word.
 const OVERFULL: u16 = 0xFFFF;
 
-/// Reads the list, and marks the pages it lies in as used. On the disk its two forms, array and hash map, are one:
+/// Reads the list, and marks the pages it is in as used. On the disk its two forms, array and hash map, are one:
 /// page ids in ascending order.
 pub(crate) fn read<R: ReadAt + ?Sized>(
     file: &R,
@@ -79,7 +79,7 @@ pub(crate) fn read<R: ReadAt + ?Sized>(
     let mut before = 1;
     let mut at = start + skip;
     let end = at + count * 8;
-    // A list with so much wrong in it is no list; the rest of it may be as long as the file says that it is.
+    // A list with so much wrong in it is not a list; the rest of it may be as long as the file says that it is.
     while at < end && faults.count() < Faults::KEPT as u64 {
         let bytes = &mut piece[..usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
         file.read_exact_at(bytes, at)?;

@@ -82,7 +82,7 @@ impl<R: ReadAt + ?Sized> Pages<'_, R> {
     }
 }
 
-/// Looks for a key in a bucket that lies in its parent's page.
+/// Looks for a key in a bucket that is in its parent's page.
 fn leaf(bytes: &[u8], key: &[u8]) -> io::Result<Found> {
     if bytes.len() < HEADER {
         return Err(damaged("a bucket's page is too short"));

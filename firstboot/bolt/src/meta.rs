@@ -162,7 +162,7 @@ impl Page {
         Ok(Some(Self { offset, id, kind, rest, meta: Meta::parse(&page) }))
     }
 
-    /// The second meta page of a file whose first one is damaged: it lies where it says that it does.
+    /// The second meta page of a file whose first one is damaged: it is where it says that it does.
     fn search<R: ReadAt + ?Sized>(file: &R, len: u64) -> io::Result<Option<Self>> {
         for size in PAGE_SIZES {
             let page = Self::read(file, len, u64::from(size))?;

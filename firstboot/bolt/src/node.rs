@@ -67,7 +67,7 @@ impl Element {
 /// Something wrong inside a page: byte of the page, expected, found.
 pub(crate) type Wrong = (usize, String, String);
 
-/// A branch or leaf whose every element lies where it should and whose keys ascend.
+/// A branch or leaf whose every element is where it should and whose keys ascend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node<'a> {
     bytes: &'a [u8],

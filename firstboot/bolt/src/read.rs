@@ -5,7 +5,7 @@ use std::io;
 
 /// Bytes that can be read at any offset.
 pub trait ReadAt {
-    /// Fills the buffer with what lies at this offset, or fails.
+    /// Fills the buffer with what is at this offset, or fails.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
@@ -66,7 +66,7 @@ impl<'f, R: ReadAt + ?Sized> Pages<'f, R> {
         self.ahead.resize(left, 0);
         self.ahead_at = offset;
         if self.file.read_exact_at(&mut self.ahead, offset).is_err() {
-            // What lies ahead may hold nothing; only a page that is asked for must be readable.
+            // What is ahead may hold nothing; only a page that is asked for must be readable.
             self.ahead.clear();
             return self.file.read_exact_at(buffer, offset);
         }

@@ -189,7 +189,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         }
     }
 
-    /// Holds a page's keys against its place, and goes on to what lies below it.
+    /// Holds a page's keys against its place, and goes on to what is below it.
     fn node(&mut self, node: Node<'_>, start: Offset, expected: Expected<'_>) -> io::Result<()> {
         let Some(last) = node.count().checked_sub(1) else {
             // The root of a bucket without keys is an empty leaf.
@@ -271,7 +271,7 @@ impl<R: ReadAt + ?Sized> Tree<'_, R> {
         self.inline(&value[BUCKET..], Offset { offset: at.offset + BUCKET as u64, ..at }, below)
     }
 
-    /// A small bucket: its only page lies in its parent's.
+    /// A small bucket: its only page is in its parent's.
     fn inline(&mut self, bytes: &[u8], start: Offset, expected: Expected<'_>) -> io::Result<()> {
         if bytes.len() < HEADER {
             self.wrong(start, "an inline bucket's page", format!("{} bytes", bytes.len()));

@@ -17,7 +17,7 @@ pub enum FileKind {
 pub struct Path<'a> {
     /// The bucket's name.
     pub name: &'a [u8],
-    /// The bucket it lies in; none for one of the outermost.
+    /// The bucket it is in; none for one of the outermost.
     pub parent: Option<&'a Path<'a>>,
 }
 

@@ -45,8 +45,8 @@ pub(crate) fn objection(
     could.map(|_| {
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
         format!(
-            "this node was ready to begin with {}, and those that now shall be left out may have done so and have a \
-             quorum. Start them, or install them anew, first",
+            "this node was ready to begin with {}, and those that now should be left out may have done so and have a \
+             quorum. Start them, or install them again, first",
             before.join(", ")
         )
     })

@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    /// A peer that asks anew each time, from this address.
+    /// A peer that asks again each time, from this address.
     fn peer(identity: &crate::identity::Identity, from: Ipv4Addr) -> reqwest::Client {
         reqwest::Client::builder()
             .tls_backend_preconfigured(peer_tls::client(&identity.tls).unwrap())

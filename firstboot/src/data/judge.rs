@@ -1,4 +1,4 @@
-//! Whether etcd may run on what lies in its data directory, as a pure function.
+//! Whether etcd may run on what is in its data directory, as a pure function.
 //!
 //! A raft member must never forget what it has acknowledged or voted for. Where it does, entries that a client was told are
 //! kept can be overwritten (etcd-io/etcd#10817). So from the moment that etcd's log exists, only the data that etcd left

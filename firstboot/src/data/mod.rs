@@ -1,4 +1,4 @@
-//! etcd's data directory: what lies there, whether it is what this member left there, and whether etcd may run on it.
+//! etcd's data directory: what is there, whether it is what this member left there, and whether etcd may run on it.
 //!
 //! `judge` is the rule; firstboot goes by it when it decides how to go on, and the guard of etcd.service each time etcd is
 //! about to start. `inode` tells a directory from a copy of it, `log` reads the write-ahead log, `observe` looks at all of

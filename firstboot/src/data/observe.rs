@@ -1,4 +1,4 @@
-//! What lies at the data directory. etcd must not run meanwhile, or what is read may be half of what it writes.
+//! What is at the data directory. etcd must not run meanwhile, or what is read may be half of what it writes.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -59,7 +59,7 @@ impl Seen {
     }
 }
 
-/// How much lies in a data directory.
+/// How much is in a data directory.
 pub(crate) fn contents(folder: &Path) -> Result<Contents> {
     let look = || open(folder)?.map_or(Ok(Contents::Empty), |data| contents_of(&data));
     look().with_context(|| format!("cannot look into {}", folder.display()))

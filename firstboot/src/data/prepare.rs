@@ -44,7 +44,7 @@ fn open(path: &Path) -> io::Result<Option<(Dir, Inode)>> {
     }
 }
 
-/// Makes it anew: one that is there is of unknown origin, and empty.
+/// Makes it again: one that is there is of unknown origin, and empty.
 fn make(path: &Path) -> io::Result<Inode> {
     let (volume, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or(OsStr::new("data")));
     let volume = Dir::open(volume)?;

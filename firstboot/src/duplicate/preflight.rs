@@ -47,7 +47,7 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
     if identity.cluster.members.len() == 1 {
         return Err(refused(format!(
             "{why}. This node is its cluster's only member, so no other can give it the data. Put the data back, or restore a \
-             snapshot (`firstboot restore`). If what lies in {} is this member's newest data, say so: `firstboot run \
+             snapshot (`firstboot restore`). If what is in {} is this member's newest data, say so: `firstboot run \
              --accept-data`",
             paths::DATA
         )));
@@ -69,7 +69,7 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
         if !logged {
             say(format!(
                 "{why}. Waiting until the other members have a quorum: then this node joins them as a new member, and its \
-                 data is kept in {}. If what lies in {} is this member's newest data, say so: `firstboot run --accept-data`",
+                 data is kept in {}. If what is in {} is this member's newest data, say so: `firstboot run --accept-data`",
                 paths::ASIDE,
                 paths::DATA
             ));

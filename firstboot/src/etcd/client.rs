@@ -46,7 +46,7 @@ impl Client {
         set: impl FnOnce(Endpoint) -> Endpoint,
     ) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())
-            .with_context(|| format!("{url} is no URL"))?
+            .with_context(|| format!("{url} is not a URL"))?
             .tls_config(credentials.0.clone())
             .context("the installed certificates cannot be used")?
             .connect_timeout(PATIENCE);

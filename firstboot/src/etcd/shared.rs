@@ -43,7 +43,7 @@ impl Client {
         Ok(Lease(answer.id))
     }
 
-    /// Lets it begin anew.
+    /// Lets it start again.
     pub(crate) async fn keep_alive(&self, lease: Lease) -> Result<()> {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<LeaseRequest, LeaseKeepAliveResponse> = ProstCodec::default();

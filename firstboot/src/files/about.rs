@@ -89,7 +89,7 @@ impl About {
     }
 }
 
-/// Which file something is: whoever replaces or rewrites it changes this.
+/// Which file something is: anything that replaces or rewrites it changes this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileFingerprint {
     inode: u64,

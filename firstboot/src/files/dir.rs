@@ -1,4 +1,4 @@
-//! A directory held open. What lies in it is reached by its name in that directory, and no link is followed there. Another
+//! A directory held open. What is in it is reached by its name in that directory, and no link is followed there. Another
 //! user who can write in the directory can exchange any entry at any moment for a link, a FIFO or another directory.
 //!
 //! The path to the directory itself may lead over links, but only over links that root alone can have made. CentOS 7's
@@ -171,7 +171,7 @@ enum Last {
     Target,
 }
 
-/// The directory in which a path's last name lies, and that name. A link at the end is not followed.
+/// The directory in which a path's last name is, and that name. A link at the end is not followed.
 pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }

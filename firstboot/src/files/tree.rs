@@ -1,4 +1,4 @@
-//! What is done to a directory with all that lies in it.
+//! What is done to a directory with all that is in it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,7 +14,7 @@ use super::dir::{Dir, own};
 pub(super) const DEEPEST: usize = 64;
 
 impl Dir {
-    /// Removes an entry, if it is there, with all that lies in it. Of a link only the link goes.
+    /// Removes an entry, if it is there, with all that is in it. Of a link only the link goes.
     pub(crate) fn remove_all(&self, name: &OsStr) -> io::Result<()> {
         self.remove_below(name, DEEPEST)
     }
@@ -33,7 +33,7 @@ impl Dir {
         Ok(unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)?)
     }
 
-    /// How many bytes the files in it have, with all that lies below.
+    /// How many bytes the files in it have, with all that is below.
     pub(crate) fn size(&self) -> io::Result<u64> {
         self.size_below(DEEPEST)
     }
@@ -74,7 +74,7 @@ impl Dir {
         Ok(changed)
     }
 
-    /// Gives the directory and all that lies in it to an owner, narrow, and flushes all of it. It must lie where only root
+    /// Gives the directory and all that is in it to an owner, narrow, and flushes all of it. It must lie where only root
     /// can go: a file with a second name would be given away under that name too.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {

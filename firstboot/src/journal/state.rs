@@ -173,7 +173,7 @@ impl NodeState {
         let old_cluster = old_cluster
             .or_else(|| begun_as.map(|start| cluster_id(urls(start).iter().map(String::as_str), &start.token)));
         let old_revision = std::mem::replace(&mut self.revision, revision);
-        // Data that was set aside comes back as it was; other data is made anew, and no etcd has used it.
+        // Data that was set aside comes back as it was; other data is made again, and no etcd has used it.
         let returns = self.archived.as_ref().filter(|before| before.path == from);
         let old_etcd = std::mem::replace(&mut self.etcd, returns.and_then(|before| before.etcd));
         (self.healthy, self.added, self.joining, self.intent) = (false, None, None, MembershipIntent::None);

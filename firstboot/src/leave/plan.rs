@@ -1,5 +1,5 @@
 //! Whether a member may leave, as a pure function: from what was observed to the next step. After each step all is
-//! observed anew.
+//! observed again.
 //!
 //! etcd's own guard counts only whom it has a connection to, and lets a member go that leaves the others with no
 //! tolerance left because one of them is down. Here all others must be well: who wants a cluster to shrink wants it to

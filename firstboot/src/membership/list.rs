@@ -80,7 +80,7 @@ pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
 pub(crate) fn removed(member: u64) -> String {
     format!(
         "this node is the member {member:x}, and somebody removed that from the cluster. `firstboot run --rejoin` puts \
-         its data aside and joins again, as a new member; so does a machine that is installed anew"
+         its data aside and joins again, as a new member; so does a machine that is installed again"
     )
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<St
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
         format!(
             "the others are members of the cluster {theirs:x}, and this node of {own:x}, whose data it holds. Nothing is \
-             done to it. If it is not needed, install the machine anew"
+             done to it. If it is not needed, install the machine again"
         )
     })
 }

@@ -178,7 +178,7 @@ mod tests {
     fn a_leader_that_hears_nothing_says_so_in_two_looks() {
         assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(5))]]), [Liveness::Unknown, Liveness::Silent]);
         assert_eq!(verdicts([&[("a", leader(0))]]), [Liveness::Silent], "it never heard it");
-        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(2))]])[1], Liveness::Silent, "it was started anew");
+        assert_eq!(verdicts([&[("a", leader(5))], &[("a", leader(2))]])[1], Liveness::Silent, "it was started again");
     }
 
     #[test]

@@ -22,7 +22,7 @@ type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 fn roots(tls: &NodeTls) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for cert in CertificateDer::pem_slice_iter(tls.ca.as_bytes()) {
-        roots.add(cert.context("the CA certificate is no PEM")?).context("the CA certificate cannot be used")?;
+        roots.add(cert.context("the CA certificate is not PEM")?).context("the CA certificate cannot be used")?;
     }
     Ok(roots)
 }
@@ -30,7 +30,7 @@ fn roots(tls: &NodeTls) -> Result<RootCertStore> {
 fn peer(tls: &NodeTls) -> Result<Pair> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect();
     let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes());
-    Ok((chain.context("the peer certificate is no PEM")?, key.ok().context("the peer certificate's key is no PEM")?))
+    Ok((chain.context("the peer certificate is not PEM")?, key.ok().context("the peer certificate's key is not PEM")?))
 }
 
 /// Accepts clients that are peers.

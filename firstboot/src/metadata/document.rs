@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use recipes::Envelope;
 
-/// A node document needs some 10 KB; whoever sends more sends something else.
+/// A node document needs some 10 KB; a server that sends more sends something else.
 pub(super) const LIMIT: u64 = 1 << 20;
 
 /// A document as it was found.
@@ -19,7 +19,7 @@ impl Found {
     pub(super) fn parse(place: impl Into<String>, bytes: &[u8]) -> Result<Self> {
         let place = place.into();
         let envelope = serde_json::from_slice(bytes).with_context(|| {
-            format!("{place} is no node document: expected the node.json (or user-data) that `builder build` wrote")
+            format!("{place} is not a node document: expected the node.json (or user-data) that `builder build` wrote")
         })?;
         Ok(Self { place, envelope })
     }

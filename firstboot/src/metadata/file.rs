@@ -1,4 +1,4 @@
-//! A file on the disk, for whoever makes the disks.
+//! A file on the disk, for anyone who makes the disks.
 
 use anyhow::Result;
 

@@ -56,10 +56,10 @@ fn is_seed(label: &str) -> bool {
 
 fn read_disk(disk: &Path) -> Result<Found> {
     let place = format!("user-data on the seed disk {}", disk.display());
-    let damaged = || format!("{place} cannot be read: make the disk anew from seed.img");
+    let damaged = || format!("{place} cannot be read: make the disk again from seed.img");
     let file = File::open(disk).with_context(|| format!("cannot open the seed disk {}", disk.display()))?;
     let mut magic = [0; 5];
-    // ISO 9660's first volume descriptor lies in sector 16, its name behind the type byte (ECMA-119, 8.1).
+    // ISO 9660's first volume descriptor is in sector 16, its name behind the type byte (ECMA-119, 8.1).
     let iso = file.read_exact_at(&mut magic, 16 * 2048 + 1).is_ok() && &magic == b"CD001";
     let bytes = if iso { from_iso(disk) } else { from_fat(disk) }.with_context(damaged)?;
     Found::parse(place, &bytes)

@@ -1,5 +1,5 @@
 //! A place that something outside the disk names: `firstboot.node=PATH-OR-URL`, or as cloud-init's NoCloud writes it,
-//! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), below which `user-data` lies.
+//! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), below which `user-data` is.
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
@@ -24,7 +24,7 @@ pub(super) fn named(word: &str) -> Option<String> {
     Some(format!("{}/user-data", seed.trim_end_matches('/')))
 }
 
-/// The document that lies there; `by` says who named the place. `known`: the node has a document already, and no server is
+/// The document that is there; `by` says who named the place. `known`: the node has a document already, and no server is
 /// asked again.
 pub(super) fn get(place: &str, by: &str, known: bool) -> Result<Option<Found>> {
     if place.starts_with('/') {

@@ -72,7 +72,7 @@ mod tests {
         assert!(find().unwrap().is_none());
         put("11-1", &["x", &format!("firstboot.node={}", document.display())]);
         let error = format!("{:#}", find().unwrap_err());
-        assert!(error.contains("node.json is no node document"), "{error}");
+        assert!(error.contains("node.json is not a node document"), "{error}");
         assert!(super::find("/nowhere", false).unwrap().is_none(), "a machine without such tables");
     }
 

@@ -12,12 +12,12 @@ use crate::machine::Machine;
 use crate::output::say;
 
 /// Pauses between tries: a network that has just come up, a server that is just starting. After them systemd starts
-/// firstboot again, for ever.
+/// firstboot again, forever.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
 /// Asks `base`node.json, saying in the query which machine this is.
 pub(super) fn find(base: &Url, machine: &Machine) -> Result<Option<Found>> {
-    let mut url = base.join("node.json").with_context(|| format!("{base} is no folder"))?;
+    let mut url = base.join("node.json").with_context(|| format!("{base} is not a folder"))?;
     {
         let mut query = url.query_pairs_mut();
         for (key, value) in machine.describe() {

@@ -1,4 +1,4 @@
-//! The snapshot from where it lies: a member that has it and waits at the barrier (`--from PEER`), over the barrier's own
+//! The snapshot from where it is: a member that has it and waits at the barrier (`--from PEER`), over the barrier's own
 //! TLS; an object store; a server. What came before a connection broke is not fetched again.
 
 use std::io::Write as _;

@@ -94,7 +94,7 @@ pub(super) fn execute(identity: &Identity, journal: &mut Journal, at_terminal: b
     }
     journal.add(Event::Exchanged)?;
     clean();
-    let aside = exchange.aside.map(|path| format!("; what was there lies in {}", path.display())).unwrap_or_default();
+    let aside = exchange.aside.map(|path| format!("; what was there is in {}", path.display())).unwrap_or_default();
     Ok(Outcome::Swapped(format!("this node's data is that of the cluster {:x} now{aside}", exchange.cluster)))
 }
 

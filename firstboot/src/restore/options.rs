@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// Go without these members. More than half must be left
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     pub(super) without: Vec<Label>,
-    /// This machine alone: the others are gone, and join it again when they are installed anew
+    /// This machine alone: the others are gone, and join it again when they are installed again
     #[arg(long, conflicts_with = "without")]
     pub(super) solo: bool,
     /// Take a file that does not end with etcd's digest, as a copy of member/snap/db. Its pages are checked all the same

@@ -26,7 +26,7 @@ pub(super) fn mode(
     if !raise && !keep_revision {
         say(format!(
             "etcd {version} cannot raise the revision at a restore (3.4.27, 3.5.10 and later can): a client that has \
-             seen a later revision than {} is not told so by its watch. Start such clients anew",
+             seen a later revision than {} is not told so by its watch. Start such clients again",
             source.revision
         ));
     }

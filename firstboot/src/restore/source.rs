@@ -42,7 +42,7 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
     let remote = path.to_str().map(|text| Remote::of(text, backup)).transpose()?.flatten();
     let stored = match &remote {
         Some(remote) => download::fetch_remote(remote, patience)?,
-        None => std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))?,
+        None => std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()))?,
     };
     let file = files::open(&stored).with_context(|| format!("cannot open {}", stored.display()))?;
     if !is_encoded(&stored, &file)? {

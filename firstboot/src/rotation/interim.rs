@@ -22,7 +22,7 @@ pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeS
     pairs(tls).into_iter().map(|pair| authorities.issuer_of(&pair.cert)).collect()
 }
 
-/// What may lie on the disk of a member that has `installed`, and works with it, and shall have what is in the
+/// What may lie on the disk of a member that has `installed`, and works with it, and should have what is in the
 /// `document`: every CA of both is trusted, and certificates by another CA than before are held back until all others
 /// trust that, as they do those that were `cleared`.
 pub(super) fn interim_certificates(

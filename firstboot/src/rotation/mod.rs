@@ -70,7 +70,7 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             Plan::Wait(why) => Some(why),
             Plan::Restart => {
                 let authorities = observed.installed.clone();
-                let line = format!("etcd is to be started anew, to trust {}", list(&authorities));
+                let line = format!("etcd is to be started again, to trust {}", list(&authorities));
                 journal.record_intent(Event::Trust { authorities }, &line)?;
                 runtime.block_on(restart::restart(identity, member(journal)?))
             }

@@ -63,7 +63,7 @@ async fn see(identity: &Identity, known: &TrustBundle, ports: [SocketAddr; 2]) -
 fn ports(member: &Member) -> Result<[SocketAddr; 2]> {
     let port = |urls: &[String]| -> Result<SocketAddr> {
         let url = urls.first().context("it has not started yet")?;
-        url.trim_start_matches("https://").parse().with_context(|| format!("{url} is no address"))
+        url.trim_start_matches("https://").parse().with_context(|| format!("{url} is not an address"))
     };
     Ok([port(&member.peer_urls)?, port(&member.client_urls)?])
 }

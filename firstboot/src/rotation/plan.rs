@@ -58,7 +58,7 @@ pub(super) fn plan(observed: &Observed) -> Plan {
         return match observed.ill.as_slice() {
             [] => Plan::Restart,
             ill => Plan::Wait(format!(
-                "etcd is to be started anew, to trust {}, and is not while {} is not well",
+                "etcd is to be started again, to trust {}, and is not while {} is not well",
                 list(installed),
                 ill.join(", ")
             )),

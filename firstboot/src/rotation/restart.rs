@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Restarts etcd, or says why it cannot yet.
 pub(super) async fn restart(identity: &Identity, member: u64) -> Option<String> {
     // Every failure is worth another attempt.
-    try_restart(identity, member).await.unwrap_or_else(|error| Some(format!("etcd is not started anew: {error:#}")))
+    try_restart(identity, member).await.unwrap_or_else(|error| Some(format!("etcd is not started again: {error:#}")))
 }
 
 async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>> {
@@ -36,7 +36,7 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>>
     // Through another member: a lock through this one would be lost when etcd stops.
     let client = Client::connect(&helper.url, &credentials).await?;
     let Some(claim) = LeaseLock::get(&client, CLAIM, identity.node.name.as_str()).await? else {
-        return Ok(Some("another member is just being started anew".to_owned()));
+        return Ok(Some("another member is just being started again".to_owned()));
     };
     let done = claim.hold(async {
         // The previous holder of the lock may have restarted since the first query.
@@ -55,7 +55,7 @@ async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) 
     let others = peers(identity).await?;
     let ill = unhealthy(&others, member);
     let Some(next) = others.iter().max_by_key(|peer| peer.index).filter(|_| ill.is_empty()) else {
-        return Ok(Some(format!("etcd is to be started anew, and is not while {} is not well", ill.join(", "))));
+        return Ok(Some(format!("etcd is to be started again, and is not while {} is not well", ill.join(", "))));
     };
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     if client.status().await?.leader == member {
@@ -66,7 +66,7 @@ async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) 
 }
 
 async fn start_anew(credentials: &Credentials) -> Result<()> {
-    say("etcd is started anew");
+    say("etcd is started again");
     let (before, begun) = (systemd::main_process(UNIT)?, Instant::now());
     systemd::restart(UNIT)?;
     loop {

@@ -61,9 +61,9 @@ pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Trust
         roots.add(certificate.clone())?;
     }
     let chain = CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes()).ok().context("the peer's key is no PEM")?;
+    let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes()).ok().context("the peer's key is not PEM")?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
-    let own = Arc::new(CertifiedKey::new(chain.context("the peer's certificate is no PEM")?, key));
+    let own = Arc::new(CertifiedKey::new(chain.context("the peer's certificate is not PEM")?, key));
     let listening = Arc::new(CaHintRecorder { own, heard: Mutex::default() });
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_client_cert_resolver(listening.clone());
     // In a resumed session the server names no CA.

@@ -58,7 +58,7 @@ impl TrustBundle {
     /// Where one cannot be read; refused, where two of one name have different keys.
     pub(crate) fn read(pem: &str) -> Result<Self> {
         CertificateDer::pem_slice_iter(pem.as_bytes()).try_fold(Self::default(), |all, certificate| {
-            let certificate = certificate.context("a CA certificate is no PEM")?;
+            let certificate = certificate.context("a CA certificate is not PEM")?;
             let mut store = RootCertStore::empty();
             store.add(certificate.clone()).context("a CA certificate cannot be used")?;
             let name = CaSubject::new(store.subjects()[0].as_ref());

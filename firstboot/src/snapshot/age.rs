@@ -73,7 +73,7 @@ impl<W: Write> Encryptor<W> {
             draw(&mut own)?;
             let share = x25519(own, X25519_BASEPOINT_BYTES);
             let key = wrapping(own, *recipient.key(), &share, recipient.key());
-            let key = key.ok_or_else(|| Error::other(format!("{recipient} is no key of anybody's")))?;
+            let key = key.ok_or_else(|| Error::other(format!("{recipient} is not a key of anybody's")))?;
             let mut body = file_key.to_vec();
             let sealed = aead(&key)?.seal_in_place_append_tag(zero(), Aad::empty(), &mut body);
             sealed.map_err(|_| Error::other("the file's key cannot be sealed"))?;

@@ -100,7 +100,7 @@ impl Bucket {
             let mut endpoint = endpoint.clone();
             if let (false, Some(host)) = (s3.path_style, endpoint.host_str()) {
                 let host = format!("{name}.{host}");
-                endpoint.set_host(Some(&host)).with_context(|| format!("{host} is no host"))?;
+                endpoint.set_host(Some(&host)).with_context(|| format!("{host} is not a host"))?;
             }
             builder = builder
                 .with_allow_http(endpoint.scheme() == "http")
@@ -110,7 +110,7 @@ impl Bucket {
         Ok(Self { store, http, name: name.to_owned(), prefix: prefix.to_owned() })
     }
 
-    /// Where an object of this name lies.
+    /// Where an object of this name is.
     pub(super) fn path(&self, name: &str) -> Path {
         Path::from(format!("{}{name}", self.prefix))
     }
@@ -155,7 +155,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// An address that gives an object to whoever has it, for a while.
+    /// An address that gives an object to anyone who has it, for a while.
     pub(super) async fn signed(&self, name: &str) -> Result<Url> {
         Ok(self.store.signed_url(Method::GET, &self.path(name), SIGNED).await?)
     }

@@ -34,6 +34,6 @@ pub(super) fn find() -> Result<StoreKeys> {
         )));
     }
     let text = files::read_bounded(path, LIMIT)?;
-    let text = String::from_utf8(text).ok().with_context(|| format!("{} is no text", path.display()))?;
+    let text = String::from_utf8(text).ok().with_context(|| format!("{} is not text", path.display()))?;
     text.parse().map_err(|expected| refused(format!("{}: {expected}", path.display())))
 }

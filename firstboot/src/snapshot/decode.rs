@@ -142,14 +142,14 @@ fn damaged(path: &Path, error: io::Error) -> anyhow::Error {
     match error.raw_os_error() {
         Some(_) => anyhow::Error::from(error).context(format!("cannot read {}", path.display())),
         None if error.kind() == ErrorKind::UnexpectedEof => {
-            refused(format!("{} is no good snapshot: it ends too soon", path.display()))
+            refused(format!("{} is not a good snapshot: it ends too soon", path.display()))
         }
         // As libzstd names it (ZSTD_error_frameParameter_windowTooLarge).
         None if text.contains("too much memory") => refused(format!(
             "{} was compressed with a window of more than 128 MiB: decompress it by `zstd -d --long=31` first",
             path.display()
         )),
-        None => refused(format!("{} is no good snapshot: {text}", path.display())),
+        None => refused(format!("{} is not a good snapshot: {text}", path.display())),
     }
 }
 

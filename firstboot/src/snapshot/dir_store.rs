@@ -45,7 +45,7 @@ impl DirStore {
 
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         let path = self.0.join(name);
-        // The manifest goes last: what is left by a power cut in between is no snapshot that looks whole.
+        // The manifest goes last: what is left by a power cut in between is not a snapshot that looks whole.
         files::remove(&path)?;
         files::remove(beside(&path))?;
         files::sync(&self.0).with_context(|| format!("cannot write {}", self.0.display()))

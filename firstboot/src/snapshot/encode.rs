@@ -11,7 +11,7 @@ use super::age::Encryptor;
 /// zstd's fastest, which needs the least memory, too.
 const LEVEL: i32 = 1;
 
-/// What lies in the folder or the store, where that is not the snapshot itself.
+/// What is in the folder or the store, where that is not the snapshot itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) sha256: Sha256,

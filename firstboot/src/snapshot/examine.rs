@@ -109,7 +109,7 @@ impl CheckResult {
             0 => String::new(),
             more => format!("; and {more} more: firstboot snapshot verify {} shows them", path.display()),
         };
-        Err(refused(format!("{} is no good snapshot: {first}{more}", path.display())))
+        Err(refused(format!("{} is not a good snapshot: {first}{more}", path.display())))
     }
 }
 

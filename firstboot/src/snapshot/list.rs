@@ -31,7 +31,7 @@ struct Row<'a> {
     manifest: Option<&'a Manifest>,
 }
 
-/// Prints what lies there.
+/// Prints what is there.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster();
     let backup = cluster.as_ref().ok().and_then(|cluster| cluster.backup.as_ref());

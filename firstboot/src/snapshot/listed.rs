@@ -3,7 +3,7 @@
 use super::encode::stem;
 use super::manifest::Manifest;
 
-/// What lies there under one name.
+/// What is there under one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListedSnapshot {
     pub(super) name: String,

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TOGETHER: usize = 32;
 /// So many times that lie between them: what one does not wait for the other.
 const BETWEEN: usize = 1;
-/// How many empty pieces in a row are borne: where its disk cannot be read etcd sends them for ever.
+/// How many empty pieces in a row are borne: where its disk cannot be read etcd sends them forever.
 const EMPTY: u32 = 16;
 /// Pages of the database are multiples of this.
 const SECTOR: u64 = 512;
@@ -65,7 +65,7 @@ impl Count {
         let first = self.total.is_none();
         let total = *self.total.get_or_insert(length.saturating_add(remaining));
         if first {
-            ensure!(total > 0 && total.is_multiple_of(SECTOR), "it announces {total} bytes, which is no database");
+            ensure!(total > 0 && total.is_multiple_of(SECTOR), "it announces {total} bytes, which is not a database");
         }
         if length == 0 {
             self.empty += 1;
@@ -218,9 +218,9 @@ mod tests {
             (vec![piece(1024, 512), piece(512, 512)], "512 of 1536 are still to come"),
             (vec![piece(1024, 0), piece(31, 0)], "its digest of 32"),
             (vec![piece(1024, 0), piece(32, 0), piece(32, 0)], "goes on after its end"),
-            (vec![piece(1000, 0)], "no database"),
-            (vec![piece(0, 0)], "no database"),
-            (vec![piece(1024, u64::MAX)], "no database"),
+            (vec![piece(1000, 0)], "not a database"),
+            (vec![piece(0, 0)], "not a database"),
+            (vec![piece(1024, u64::MAX)], "not a database"),
             ([vec![piece(512, 512)], vec![piece(0, 512); 20]].concat(), "empty pieces"),
         ] {
             let error = all(&wrong).unwrap_err().to_string();

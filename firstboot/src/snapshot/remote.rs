@@ -1,4 +1,4 @@
-//! A stored snapshot that lies elsewhere: an object of a store, or a file that an https server has.
+//! A stored snapshot that is elsewhere: an object of a store, or a file that an https server has.
 
 use anyhow::{Result, bail, ensure};
 use http::StatusCode;
@@ -23,10 +23,10 @@ pub(crate) enum Remote {
 }
 
 impl Remote {
-    /// The one that a URL names; `None` for what is no URL.
+    /// The one that a URL names; `None` for what is not a URL.
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
         if text.starts_with("https://") {
-            let url = Url::parse(text).map_err(|error| refused(format!("{text} is no URL: {error}")))?;
+            let url = Url::parse(text).map_err(|error| refused(format!("{text} is not a URL: {error}")))?;
             return Ok(Some(Self::Page { http: client()?, url }));
         }
         let Some(rest) = text.strip_prefix("s3://") else { return Ok(None) };

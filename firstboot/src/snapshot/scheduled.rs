@@ -3,7 +3,7 @@
 //! What the members share is two keys in etcd itself, since that is what they all reach and agree on; a folder's list is
 //! one member's alone, and an object store's knows no "only one". `newest` says what was taken last and for which slot of
 //! the schedule. `claim` is held under a lease by the one that is at work: who dies loses it, and the next one goes on.
-//! Who begins is drawn anew for each slot, so that no disk fills before the others.
+//! Who begins is drawn again for each slot, so that no disk fills before the others.
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ impl Store {
         })
     }
 
-    /// All that lies there and looks like a snapshot, oldest name first.
+    /// All that is there and looks like a snapshot, oldest name first.
     pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let mut found = match self {
             Self::Folder(folder) => folder.list(),

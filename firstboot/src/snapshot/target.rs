@@ -38,7 +38,7 @@ impl Target {
                 _ => Self { place: Store::of(Some(text), backup)?, name: None },
             });
         }
-        let path = std::path::absolute(text).with_context(|| format!("{text} is no path"))?;
+        let path = std::path::absolute(text).with_context(|| format!("{text} is not a path"))?;
         if path.is_dir() || text.ends_with('/') {
             return Ok(Self { place: Store::Folder(DirStore(path)), name: None });
         }

@@ -123,7 +123,7 @@ fn compare(verified: &VerifiedSnapshot, counted: &count::Counted, said: &EtcdSta
     differ("hash over all revisions", counted.hash.into(), said.hash.hash.into())
 }
 
-/// Where a program lies: the image puts them into /usr/local/bin, which is not in every PATH.
+/// Where a program is: the image puts them into /usr/local/bin, which is not in every PATH.
 fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/local/bin")]);

@@ -41,6 +41,6 @@ pub(super) struct Row {
     /// The members as this one knows them; none where it did not answer.
     #[serde(skip)]
     pub(super) list: Vec<etcd::Member>,
-    /// What should be known of it and is nothing to be mended.
+    /// What should be known of it and is nothing to be corrected.
     pub(super) notes: Vec<String>,
 }

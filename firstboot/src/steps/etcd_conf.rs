@@ -12,7 +12,7 @@ use crate::files::{DesiredFile, ETCD};
 use crate::identity::Identity;
 use crate::paths;
 
-/// The file as it shall be.
+/// The file as it should be.
 fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> DesiredFile {
     DesiredFile::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
 }

@@ -81,7 +81,7 @@ fn interface_for(identity: &Identity) -> Result<String> {
         [one] => Ok(one.name.clone()),
         [] => Err(refused("this machine has no network card")),
         many => Err(refused(format!(
-            "cannot tell which of {} shall have the address {}: give the node a `mac` in the recipe",
+            "cannot tell which of {} should have the address {}: give the node a `mac` in the recipe",
             many.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", "),
             identity.node.address
         ))),

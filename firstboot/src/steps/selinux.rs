@@ -8,7 +8,7 @@ fn enforced() -> bool {
     Path::new("/sys/fs/selinux/enforce").exists()
 }
 
-/// Labels for a folder that was made elsewhere than in a step, and all that lies in it. Only root may be able to go there:
+/// Labels for a folder that was made elsewhere than in a step, and all that is in it. Only root may be able to go there:
 /// restorecon goes by paths, and another user could exchange a folder on the way for a link.
 pub(crate) fn below(folder: &Path) -> Option<Change> {
     enforced().then(|| Change::RelabelAll(folder.to_owned()))

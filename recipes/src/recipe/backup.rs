@@ -105,7 +105,7 @@ fn read_keep(table: &Table<'_>) -> Keep {
 fn read_s3(table: &Table<'_>) -> S3 {
     let endpoint = table.value::<Base>("endpoint");
     if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().scheme() == "http") {
-        let finding = Diagnostic::warning(at.span.clone(), "plain http shows the snapshots to whoever listens");
+        let finding = Diagnostic::warning(at.span.clone(), "plain http shows the snapshots to anyone who listens");
         table.report(finding.help("use https"));
     }
     if let Some(at) = endpoint.as_ref().filter(|at| at.value.url().path() != "/") {

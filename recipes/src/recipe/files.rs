@@ -89,7 +89,7 @@ fn node_path(table: &Table<'_>, path: &At<String>) -> Option<String> {
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     let inner = path.value.strip_prefix('/').filter(|inner| inner.split('/').all(plain));
     let Some(inner) = inner.filter(|inner| !inner.contains(|c: char| c.is_control() || c == '\\')) else {
-        let message = format!("`{}` is no path on the node", path.value.escape_debug());
+        let message = format!("`{}` is not a path on the node", path.value.escape_debug());
         table.report(
             Diagnostic::error(path.span.clone(), message).label("expected one from the root, as in \"/etc/motd\""),
         );

@@ -23,7 +23,7 @@ pub struct Firewall {
 const PORTS: [(&str, &str); 3] =
     [("clients", "etcd, port 2379"), ("peers", "etcd's peers, port 2380"), ("admins", "ssh, port 22")];
 
-/// By default all are whoever is on the nodes' network. Peers, too: a member whose image was built before the cluster
+/// By default all are everyone on the nodes' network. Peers, too: a member whose image was built before the cluster
 /// grew must let the new ones in.
 pub(super) fn read(root: &Table<'_>, network: Option<&Network>, nodes: &[At<Node>]) -> Option<Firewall> {
     let table = root.table("firewall");

@@ -149,7 +149,7 @@ fn check_room(root: &Table<'_>, etcd: Option<&Etcd>, install: Option<&Install>) 
     }
 }
 
-/// 2000-01-01: old enough that no clock of a node lies before it, so that tar does not warn.
+/// 2000-01-01: old enough that no clock of a node is before it, so that tar does not warn.
 const DEFAULT_DATE: u64 = 946_684_800;
 
 fn read_date(root: &Table<'_>) -> u64 {

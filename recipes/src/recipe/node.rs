@@ -96,7 +96,7 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<At
 
     let address = address?;
     if address.value.is_loopback() || address.value.is_unspecified() || address.value.is_multicast() {
-        table.report(Diagnostic::error(address.span, format!("{} is no address of a node", address.value)));
+        table.report(Diagnostic::error(address.span, format!("{} is not an address of a node", address.value)));
         return None;
     }
     let machine = MachineMatch {
@@ -145,7 +145,7 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[At<Node>]) -> Option<Netwo
             || (cidr.prefix_len() < 31 && (address == cidr.network() || address == cidr.broadcast()))
     };
     for node in nodes.iter().filter(|node| outside(node.value.address)) {
-        let message = format!("{} is no address of a host in the network {cidr}", node.value.address);
+        let message = format!("{} is not an address of a host in the network {cidr}", node.value.address);
         let mut finding = Diagnostic::error(node.span.clone(), message);
         if written.is_none() {
             finding = finding.help("the network was taken from the first node; write it under [network] as `cidr`");
@@ -170,10 +170,10 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[At<Node>]) -> Option<Netwo
     })
 }
 
-/// By default whoever is on the nodes' network is let in, so that it must be one.
+/// By default everyone on the nodes' network is let in, so that it must be one.
 fn check_size(root: &Table<'_>, cidr: &At<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
-        0..8 => "that is no network of machines, and by default all on it are let in",
+        0..8 => "that is not a network of machines, and by default all on it are let in",
         32 => "that is one address, and by default nobody else is let in",
         _ => return,
     };

@@ -80,7 +80,7 @@ pub struct Tls {
     pub authority_days: u32,
     /// How long a node's certificates live, in days.
     pub certificate_days: u32,
-    /// A certificate with fewer days left is issued anew by the next build.
+    /// A certificate with fewer days left is issued again by the next build.
     pub renew_before_days: u32,
 }
 
@@ -126,7 +126,7 @@ pub(super) fn read_tuning(root: &Table<'_>) -> Tuning {
         let value_ok = !value.value.is_empty()
             && value.value.chars().all(|c| c.is_ascii_alphanumeric() || " ._:,/|%-".contains(c));
         if key_ok.is_none() {
-            let finding = Diagnostic::error(key.span, format!("`{}` is no sysctl key", key.value));
+            let finding = Diagnostic::error(key.span, format!("`{}` is not a sysctl key", key.value));
             table.report(finding.label("expected a name with dots, in quotes, as in \"vm.swappiness\""));
         }
         if !value_ok {

@@ -157,8 +157,8 @@ fn a_bad_value_says_why() {
     refused(&changed("[etcd]", "[etcd]\nelection-timeout-ms = 200"), "expected 500 or more");
     refused(&changed("[etcd]", "[etcd]\nheartbeat-interval-ms = 0"), "expected 10 to 5000");
     refused(&changed("[firewall]", "[install]\nroot-password = \"hunter2\"\n[firewall]"), "openssl passwd -6");
-    refused(&changed("[firewall]", "[tuning.sysctl]\nswappiness = 1\n[firewall]"), "`swappiness` is no sysctl key");
-    refused(&changed("[firewall]", "[tuning.sysctl]\n\"a.b=c\" = 1\n[firewall]"), "`a.b=c` is no sysctl key");
+    refused(&changed("[firewall]", "[tuning.sysctl]\nswappiness = 1\n[firewall]"), "`swappiness` is not a sysctl key");
+    refused(&changed("[firewall]", "[tuning.sysctl]\n\"a.b=c\" = 1\n[firewall]"), "`a.b=c` is not a sysctl key");
     refused(&changed("[firewall]", "[install]\npackages = [\"%end\"]\n[firewall]"), "name of a package");
     refused(&changed("[etcd]", "[etcd]\nmax-request = \"9 TiB\""), "expected 64 KiB to 10 MiB");
     refused(&changed("10.101.15.0/24\"]", "10.101.15.7/24\"]"), "did you mean 10.101.15.0/24?");
@@ -170,8 +170,8 @@ fn a_contradiction_names_both_sides() {
     refused(&changed("10.101.15.102", "10.101.15.101"), "two nodes have the address 10.101.15.101 | etcd-1 has it");
     let macs = GOOD.replace("address = \"10.101.15.10", "mac = \"52:54:00:00:00:01\"\naddress = \"10.101.15.10");
     refused(&macs, "two nodes have the MAC address 52:54:00:00:00:01");
-    refused(&changed("10.101.15.103", "10.101.16.103"), "10.101.16.103 is no address of a host in the network");
-    refused(&changed("10.101.15.103", "10.101.15.255"), "no address of a host in the network");
+    refused(&changed("10.101.15.103", "10.101.16.103"), "10.101.16.103 is not an address of a host in the network");
+    refused(&changed("10.101.15.103", "10.101.15.255"), "not an address of a host in the network");
     refused(&changed("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\""), "is the node etcd-2");
     let room = "[install.partitions]\netcd = \"4 GiB\"\n[firewall]";
     refused(&changed("[firewall]", room).replace("[etcd]", "[etcd]\nquota = \"4 GiB\""), "too small for its quota");
@@ -270,7 +270,7 @@ fn a_users_files_stay_below_the_recipes_folder_and_out_of_the_images_own() {
         refused(&files(&format!("\"/etc/motd\" = \"{escape}\"")), "leads out of the recipe's folder");
     }
     for place in ["etc/motd", "/etc/../etc/motd", "/etc//motd", "/etc/a\\nb", "/"] {
-        refused(&files(&format!("\"{place}\" = \"a\"")), "is no path on the node");
+        refused(&files(&format!("\"{place}\" = \"a\"")), "is not a path on the node");
     }
     refused(&files("\"/etc/firstboot/trust.pub\" = \"a\""), "/etc/firstboot/trust.pub is the image's own");
     refused(&files("\"/etc/a\" = { source = \"a\", mode = \"4755\" }"), "expected permissions in octal");

@@ -1,4 +1,4 @@
-//! A member that begins anew from a snapshot: from etcd's stop to the first write again, against the guide's own
+//! A member that begins again from a snapshot: from etcd's stop to the first write again, against the guide's own
 //! commands (4.2.2) in a script.
 
 use std::fs;

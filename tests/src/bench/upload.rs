@@ -32,7 +32,7 @@ pub fn run(runs: usize) -> Result<String> {
     for nth in 0..runs {
         for (theirs, times) in seen.iter_mut().enumerate() {
             node.clear()?;
-            // It holds all objects in its memory, so it begins anew.
+            // It holds all objects in its memory, so it begins again.
             let _server = s3::Server::start(world, ADDRESS, BUCKET)?;
             times.push(timed(|| {
                 if theirs == 0 {

@@ -17,7 +17,7 @@ use crate::linear::{Deed, Operation, check};
 
 /// Between two operations of one client.
 const BETWEEN: Duration = Duration::from_millis(10);
-/// So many operations are done on one key before the next one's turn comes: what is not answered stays possible for ever, and
+/// So many operations are done on one key before the next one's turn comes: what is not answered stays possible forever, and
 /// makes the search for an order longer.
 const EACH: u64 = 60;
 /// Two clients for each member: one writes while another reads.
@@ -161,7 +161,7 @@ fn value_in(answer: &Value) -> Result<Option<u64>> {
     ensure!(answer.is_object(), "no answer to a range: {answer}");
     let Some(pair) = answer["kvs"].get(0) else { return Ok(None) };
     let text = BASE64.decode(pair["value"].as_str().unwrap_or_default())?;
-    Ok(Some(String::from_utf8(text)?.parse().with_context(|| format!("{pair} is no value of ours"))?))
+    Ok(Some(String::from_utf8(text)?.parse().with_context(|| format!("{pair} is not a value of ours"))?))
 }
 
 impl Histories {

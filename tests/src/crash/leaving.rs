@@ -75,7 +75,7 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
     }
 }
 
-/// It says so, etcd is down, and what it had lies in one folder, aside.
+/// It says so, etcd is down, and what it had is in one folder, aside.
 fn is_out(host: &Host) -> Result<()> {
     host.wait_for("systemctl show -p StatusText firstboot.service | grep -q 'has left its cluster'", PATIENCE)?;
     host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;

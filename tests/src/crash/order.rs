@@ -33,8 +33,8 @@ impl std::str::FromStr for Point {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (what, nth) = text.rsplit_once(" #").with_context(|| format!("{text:?} is no point"))?;
-        Ok(Self { what: what.to_owned(), nth: nth.parse().with_context(|| format!("{text:?} is no point"))? })
+        let (what, nth) = text.rsplit_once(" #").with_context(|| format!("{text:?} is not a point"))?;
+        Ok(Self { what: what.to_owned(), nth: nth.parse().with_context(|| format!("{text:?} is not a point"))? })
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Alone {
 }
 
 impl Alone {
-    /// Starts it in a folder (its data lies in `data` there), and waits until it serves. The arguments come after the
+    /// Starts it in a folder (its data is in `data` there), and waits until it serves. The arguments come after the
     /// usual ones.
     pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<Alone> {
         Self::start_within(PATIENCE, version, folder, arguments)

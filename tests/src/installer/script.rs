@@ -19,7 +19,7 @@ use crate::process::Tied;
 /// Sets the stage for a script; see its own comments.
 const ENTER: &str = include_str!("enter.sh");
 
-/// anaconda.service's own. Before the installation nothing lies under /mnt/sysimage.
+/// anaconda.service's own. Before the installation nothing is under /mnt/sysimage.
 const PATH: &str =
     "/usr/bin:/bin:/sbin:/usr/sbin:/mnt/sysimage/bin:/mnt/sysimage/usr/bin:/mnt/sysimage/usr/sbin:/mnt/sysimage/sbin";
 
@@ -99,7 +99,7 @@ impl Stage<'_> {
             if let Some(how) = outer.ended()? {
                 if let Ok(code) = fs::read_to_string(&status) {
                     let code = code.trim().parse();
-                    return Ok(Ended::Exited(code.context("the script's exit code is no number")?));
+                    return Ok(Ended::Exited(code.context("the script's exit code is not a number")?));
                 }
                 // reboot(2) in a pid namespace ends the namespace, with the signal that tells which it was.
                 return match how.signal().and_then(|signal| Signal::try_from(signal).ok()) {

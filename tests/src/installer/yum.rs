@@ -1,4 +1,4 @@
-//! What yum fetches for an installation, as anaconda has it do so: the requests, their order, and what lies in its cache.
+//! What yum fetches for an installation, as anaconda has it do so: the requests, their order, and what is in its cache.
 //!
 //! The order is that of anaconda's own YumPayload with yum 3.4.3, watched from a server's side.
 

@@ -228,7 +228,7 @@ impl Network {
         state.wires.remove(at).take_up(self.world())
     }
 
-    /// The rules take effect as one: the whole table is written anew.
+    /// The rules take effect as one: the whole table is written again.
     fn apply(&self, state: &State) -> Result<()> {
         self.nft(&faults::table(&state.faults, &state.walls))
     }

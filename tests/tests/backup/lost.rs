@@ -28,7 +28,7 @@ fn at(page: u64) -> usize {
     usize::try_from(page).unwrap_or(0) * PAGE
 }
 
-/// Where each bucket's root page is written down, and which it is; 0: the bucket lies there itself.
+/// Where each bucket's root page is written down, and which it is; 0: the bucket is there itself.
 fn roots(db: &[u8]) -> BTreeMap<Vec<u8>, (usize, u64)> {
     let root = at(meta(db, 16));
     (0..word(db, root + 10) & 0xFFFF)
@@ -70,7 +70,7 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     put(0)?;
     let early = fs::read(host.path(DB))?;
     let (_, page) = roots(&early)[&b"key"[..]];
-    ensure!(page > 0 && early[at(page) + 8] == 2, "the bucket `key` is no leaf");
+    ensure!(page > 0 && early[at(page) + 8] == 2, "the bucket `key` is not a leaf");
     put(15)?;
     let now = fs::read(host.path(DB))?;
     let (pointer, _) = roots(&now)[&b"key"[..]];

@@ -1,5 +1,5 @@
 //! Compressed and encrypted while it comes, into a store and into a folder; read by other programs than ours; restored
-//! from where it lies.
+//! from where it is.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -55,7 +55,7 @@ fn all() -> Result<()> {
     ensure!(listed.len() == 1 && listed[0]["good"] == true && name.ends_with(".db.zst.age"), "{listed:?}");
     ensure!(listed[0]["manifest"]["checked"][3] == "stored digest", "{listed:?}");
     host.check(&["firstboot", "snapshot", "prune"])?;
-    ensure!(names(host, "/var/backups/etcd")?.is_empty(), "the snapshot lies open on the node");
+    ensure!(names(host, "/var/backups/etcd")?.is_empty(), "the snapshot is open on the node");
 
     into_a_folder(host, &secret)?;
     verified(host, &secret, &other)?;
@@ -97,7 +97,7 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
     // What cannot be read is not found bad.
     let locked = |ran: Ran, why: &str| -> Result<()> {
         ensure!(
-            ran.code() == 1 && ran.stderr.contains(why) && !ran.stderr.contains("no good snapshot"),
+            ran.code() == 1 && ran.stderr.contains(why) && !ran.stderr.contains("not a good snapshot"),
             "{ran:?} / {why}"
         );
         Ok(())
@@ -118,9 +118,9 @@ fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
     let whole = fs::read(host.path(FILE))?;
     for damaged in [whole[..whole.len() - 1].to_vec(), whole[..whole.len() / 2].to_vec(), flipped(&whole)] {
         host.write("/root/damaged.db.zst.age", damaged, 0o600)?;
-        refused(verify("/root/damaged.db.zst.age", KEY)?, "no good snapshot")?;
+        refused(verify("/root/damaged.db.zst.age", KEY)?, "not a good snapshot")?;
         let restore = ["firstboot", "restore", "/root/damaged.db.zst.age", "--identity", KEY];
-        refused_restore(host, &restore, "no good snapshot")?;
+        refused_restore(host, &restore, "not a good snapshot")?;
     }
     let left = names(host, "/root")?;
     ensure!(!left.iter().any(|name| name.contains(".part")), "{left:?}");
@@ -228,7 +228,7 @@ fn from_the_store(bed: &Bed, store: &S3, name: &str) -> Result<()> {
 
 /// A server with a certificate, which knows nothing of ranges and has no manifest.
 fn from_a_server(bed: &Bed) -> Result<()> {
-    // What lies under /away/ is by its word on a plain server, what lies under /moved/ here.
+    // What is under /away/ is by its word on a plain server, what is under /moved/ here.
     const SERVE: &str = "import http.server, ssl
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):

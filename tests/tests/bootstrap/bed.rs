@@ -50,7 +50,7 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Builds the image anew, with so many nodes, and installs the new ones from it.
+    /// Builds the image again, with so many nodes, and installs the new ones from it.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
         text = text.replace("[etcd]\n", &format!("[etcd]\nsnapshot-count = {}\n", self.snapshot_count));
@@ -62,7 +62,7 @@ impl Bed {
         self.grow_from(&text, count)
     }
 
-    /// Builds the image anew from this recipe, and installs new nodes from it until there are so many.
+    /// Builds the image again from this recipe, and installs new nodes from it until there are so many.
     pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
         self.build(recipe)?;
         for number in self.hosts.len() + 1..=count {
@@ -72,7 +72,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Builds the image anew, from this recipe.
+    /// Builds the image again, from this recipe.
     pub(crate) fn build(&self, recipe: &str) -> Result<()> {
         let path = run::current()?.folder("recipe")?.join("recipe.toml");
         fs::write(&path, recipe)?;

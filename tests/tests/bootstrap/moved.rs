@@ -27,7 +27,7 @@ fn moved() -> Result<()> {
     new.boot()?;
     let rival = ["etcd-1 is still connected to the member", &before.0, "at https://10.101.15.103:2380"];
     wait_said(&new, &rival)?;
-    // An answer that did not come in time begins the 60 s anew.
+    // An answer that did not come in time begins the 60 s again.
     new.wait_for("systemctl is-failed --quiet firstboot.service", 2 * PATIENCE)?;
     wait_refused(&new, &[&rival[..], &["for 60 s now", "Switch the wrong one off"]].concat())?;
     has_no_etcd(&new)?;

@@ -106,7 +106,7 @@ fn two_of_five() -> Result<()> {
     Ok(())
 }
 
-/// A member that took a snapshot counts its peers as connected for ever, by its metrics; so the second rebuild once
+/// A member that took a snapshot counts its peers as connected forever, by its metrics; so the second rebuild once
 /// waited for a machine that was not there.
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;

@@ -45,7 +45,7 @@ fn replaced() -> Result<()> {
     bed.hosts[0].boot()?;
     wait_said(&bed.hosts[0], &waits)?;
     ensure!(!shows(&bed, 0, &new)?, "etcd-1 shows what the others do not trust");
-    // One that is installed anew in between has only the new document, and is let in by those that do not trust its CA.
+    // One that is installed again in between has only the new document, and is let in by those that do not trust its CA.
     bed.hosts[2].pull_the_plug()?;
     bed.replace_disk(2)?;
     bed.provisioning.tell(&bed.hosts[2], "etcd-3")?;
@@ -73,7 +73,7 @@ fn replaced() -> Result<()> {
     for (host, address) in bed.hosts.iter().zip(&addresses) {
         ensure!(client.put(*address, "refused", "yes").is_err(), "{} trusts the old CA", host.name());
         let said = host.check(&["firstboot", "explain"])?;
-        ensure!(said.contains("etcd was to be started anew, to trust"), "{said}");
+        ensure!(said.contains("etcd was to be started again, to trust"), "{said}");
         let dry = host.check(&["firstboot", "run", "--dry-run"])?;
         ensure!(dry.contains("nothing to do"), "{dry}");
     }

@@ -1,4 +1,4 @@
-//! etcd is upgraded by a new image: each node is installed anew from it, one after the other, while clients write. A version
+//! etcd is upgraded by a new image: each node is installed again from it, one after the other, while clients write. A version
 //! that etcd cannot take beside the others is refused before anything is changed.
 
 use anyhow::{Result, ensure};

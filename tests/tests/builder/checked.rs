@@ -40,7 +40,7 @@ fn with_files(unit: &str) -> Result<Workshop> {
     put("motd.sh", b"echo own > /etc/motd\n")?;
     put("own.service", unit.as_bytes())?;
     put("own.preset", b"enable own.service\n")?;
-    // A program is no text.
+    // A program is not text.
     put("own", b"\x7fELF\xff\xfe")?;
     Ok(workshop)
 }

@@ -29,7 +29,7 @@ fn refused() -> Result<()> {
     let ls = fs::read("/bin/ls").context("cannot read /bin/ls")?;
     try_with(&ls, &["CentOS 7", "cargo build --release --target x86_64-unknown-linux-musl"]).context("/bin/ls")?;
     try_with(b"#!/bin/sh\nexit 0\n", &["it is a script", "give the compiled program itself"])?;
-    try_with(b"", &["it is no ELF program", "the file is empty"])?;
+    try_with(b"", &["it is not an ELF program", "the file is empty"])?;
     let real = fs::read(programs::firstboot()?)?;
     let mut arm = real.clone();
     arm[18] = 183;

@@ -142,7 +142,7 @@ fn under_pki() -> Result<()> {
         let after = snapshot(&folder)?;
         // What was made is kept: no key is made twice, and none is set aside.
         for (name, about) in &before {
-            ensure!(after.get(name) == Some(about), "room for {room}: {name} was made anew");
+            ensure!(after.get(name) == Some(about), "room for {room}: {name} was made again");
         }
         ensure!(after.len() == files, "room for {room}: {:?}", after.keys());
         says(&builder(&["pki", "show"], &workshop.pki())?, 0, &[])?;

@@ -56,7 +56,7 @@ fn authority() -> Result<()> {
     copy(&other.pki().join("nodes/etcd-1/peer.key"), &key, 0o600)?;
     refused(&["our-ca.key", "it is not the key of", "belong together"])?;
     copy(&other.pki().join("nodes/etcd-1/peer.crt"), &cert, 0o644)?;
-    refused(&["our-ca.crt", "is no authority (CA:TRUE, keyCertSign)"])?;
+    refused(&["our-ca.crt", "is not an authority (CA:TRUE, keyCertSign)"])?;
     copy(&other.pki().join("ca.crt"), &cert, 0o644)?;
     copy(&other.pki().join("ca.key"), &key, 0o600)?;
     workshop.built()?;

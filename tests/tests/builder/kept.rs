@@ -175,7 +175,7 @@ fn within() -> Result<()> {
             command.arg("--cache").arg(workshop.cache());
         }
         let ran = tests::process::run(&mut command)?;
-        says(&ran, 1, &["lies in the output, which is replaced as a whole", &format!("name another {option}")])?;
+        says(&ran, 1, &["is in the output, which is replaced as a whole", &format!("name another {option}")])?;
         ensure!(snapshot(&workshop.path("out"))? == before);
     }
     Ok(())

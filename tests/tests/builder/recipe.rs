@@ -36,7 +36,7 @@ const MISTAKES: [(&str, &str, &str, &[&str]); 19] = [
     ("10.101.15.0/24\"]", "10.101.15.7/24\"]", "32:12", &["did you mean 10.101.15.0/24?"]),
     ("\"etcd-2\"", "\"etcd-1\"", "12:8", &["two nodes have the name etcd-1", "etcd-1 has it already"]),
     ("10.101.15.102", "10.101.15.101", "13:11", &["two nodes have the address 10.101.15.101"]),
-    ("10.101.15.103", "10.101.16.103", "17:11", &["10.101.16.103 is no address of a host in the network"]),
+    ("10.101.15.103", "10.101.16.103", "17:11", &["10.101.16.103 is not an address of a host in the network"]),
     ("gateway = \"10.101.15.1\"", "gateway = \"10.101.15.102\"", "21:11", &["is the node etcd-2"]),
     (
         "sha256 =",
@@ -76,7 +76,7 @@ fn each_kind() -> Result<()> {
         let caret = lines.iter().position(|line| line.trim_start().starts_with('|') && line.contains('^'));
         let caret = caret.with_context(|| format!("no caret for {to:?} in\n{}", ran.stderr))?;
         let quoted = lines[caret - 1].split_once("| ").map_or("", |(_, line)| line);
-        ensure!(!quoted.is_empty() && text.contains(quoted), "{quoted:?} is no line of the recipe, for {to:?}");
+        ensure!(!quoted.is_empty() && text.contains(quoted), "{quoted:?} is not a line of the recipe, for {to:?}");
         for folder in ["out", "pki", "cache"] {
             ensure!(names(&workshop.path(folder))?.is_empty(), "{to:?} left something in {folder}");
         }

@@ -198,7 +198,7 @@ fn by_hand() -> Result<()> {
     workshop.refused(&["--release", &name], &[&name, "expected", "found", "copy it again"])?;
     fs::write(&file, "")?;
     workshop.refused(&["--release", &name], &[&name, "copy it again"])?;
-    workshop.refused(&["--release", "/dev/null"], &["/dev/null is no file", "give the release tarball"])?;
+    workshop.refused(&["--release", "/dev/null"], &["/dev/null is not a file", "give the release tarball"])?;
     workshop.refused(&["--release", "/no/such.tar.gz"], &["/no/such.tar.gz", "No such file"])?;
     fs::copy(workshop.tarball(), &file)?;
     // A SHA256SUMS beside it is heard.
@@ -246,7 +246,7 @@ fn damaged_cache() -> Result<()> {
         workshop.built().with_context(|| format!("{what}; before that:\n{}", first.stderr))?;
         ensure!(crate::workshop::snapshot(&workshop.out())? == image, "{what}: another image came of it");
     }
-    // It is the cache that mended itself, not each build that fetches anew.
+    // It is the cache that mended itself, not each build that fetches again.
     let before = workshop.server.requests_for(TARBALL).len();
     workshop.built()?;
     ensure!(workshop.server.requests_for(TARBALL).len() == before);

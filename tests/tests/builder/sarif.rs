@@ -98,7 +98,7 @@ fn read_by_others() -> Result<()> {
     // Each by itself: beside each other they would say different things of one file.
     for path in corpus(folder.path())? {
         let ran = programs::run_builder(&["check", "--format", "sarif", &path.display().to_string()])?;
-        // What lies nowhere in particular has no kind, and is no matter here.
+        // What is nowhere in particular has no kind, and is no matter here.
         if let Ok(log) = serde_json::from_str::<Value>(&ran.stdout) {
             results += log["runs"][0]["results"].as_array().map_or(0, Vec::len);
             logs.push(log);

@@ -22,7 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// The whole tar stream of an overlay.
 pub(crate) fn unpacked(overlay: &Path) -> Result<Vec<u8>> {
     let mut tar = Vec::new();
-    MultiGzDecoder::new(File::open(overlay)?).read_to_end(&mut tar).context("the overlay is no gzip file")?;
+    MultiGzDecoder::new(File::open(overlay)?).read_to_end(&mut tar).context("the overlay is not gzip file")?;
     Ok(tar)
 }
 

@@ -64,7 +64,7 @@ fn files() -> Result<()> {
         }
         fs::write(&path, &bytes[..bytes.len() - 1])?;
         differs(&workshop, &name)?;
-        // Without its manifest a folder is no image: that is another answer.
+        // Without its manifest a folder is not an image: that is another answer.
         fs::remove_file(&path)?;
         if name == "manifest.json" {
             says(&verify(&workshop)?, 1, &["no image/manifest.json", "builder build --out"])?;
@@ -244,7 +244,7 @@ fn pki() -> Result<()> {
     fs::write(&cert, "no certificate")?;
     problem("no certificate in it")?;
     fs::write(&key, "no key")?;
-    problem("its key is no private key in it")?;
+    problem("its key is not a private key in it")?;
 
     // An expired one is replaced by the next build, and kept aside.
     fs::write(&cert, include_str!("expired.crt"))?;

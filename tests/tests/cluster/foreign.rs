@@ -60,7 +60,7 @@ fn foreign() -> Result<()> {
     refuses(&mut host, "journal:1 is damaged")
 }
 
-/// All that lies in etcd's data, to the inode and the time of its last change.
+/// All that is in etcd's data, to the inode and the time of its last change.
 fn picture(host: &Host) -> Result<Vec<String>> {
     let data = host.path(VOLUME).join("data").display().to_string();
     let found = process::check("find", &[&data, "-printf", "%p %m %U:%G %s %i %T@\n"])?;

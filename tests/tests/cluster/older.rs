@@ -69,7 +69,7 @@ fn older() -> Result<()> {
     }
     ensure!(host.read("/etc/etcd/tls/server.crt")? == new_certificate, "a refused document was installed");
 
-    // And what the refusal says for whoever wants the old one all the same.
+    // And what the refusal says for anyone who wants the old one all the same.
     host.check(&["rm", "/var/lib/firstboot/node.json"])?;
     host.check(&["systemctl", "restart", "firstboot"])?;
     lives_by(&host, &old_certificate)

@@ -80,7 +80,7 @@ fn documents() -> Result<()> {
     refused(&mut host, "etcd-2 must have the address 10.101.15.102, and eth0 was given 10.101.15.101")?;
 
     give(&host, b"#cloud-config\n")?;
-    refused(&mut host, "is no node document")?;
+    refused(&mut host, "is not a node document")?;
     let altered = String::from_utf8(own("etcd-1", "user-data")?)?.replacen("\"payload\": \"ey", "\"payload\": \"eY", 1);
     give(&host, altered.as_bytes())?;
     refused(&mut host, "it was altered after signing")?;

@@ -30,7 +30,7 @@ fn disk() -> Result<()> {
         names.sort();
         Ok(names)
     };
-    ensure!(names()? == ["kept", "renamed"] && fs::read(at("kept"))?.len() == 5004, "it is no file system");
+    ensure!(names()? == ["kept", "renamed"] && fs::read(at("kept"))?.len() == 5004, "it is not a file system");
     drop(kept);
 
     disk.cut(Loss::Unflushed)?;

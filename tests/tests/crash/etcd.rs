@@ -20,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// etcd-io/etcd#16596: etcd that was cut short while it made its first data refuses that data for ever.
+/// etcd-io/etcd#16596: etcd that was cut short while it made its first data refuses that data forever.
 fn half_born() -> Result<()> {
     let mut bed = Bed::on(tracer())?;
     let victim = TOGETHER.victim;

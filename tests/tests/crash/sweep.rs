@@ -68,7 +68,7 @@ impl Settings {
         let var = |name: &str| std::env::var(name).unwrap_or_default();
         let seed = match var("CRASH_SEED").as_str() {
             "" => 1,
-            seed => seed.parse().context("CRASH_SEED is no number")?,
+            seed => seed.parse().context("CRASH_SEED is not a number")?,
         };
         let points = match var("CRASH_POINTS").as_str() {
             "" => SAMPLE[usize::from(suite::is_all())],
@@ -79,7 +79,7 @@ impl Settings {
             "" => (1, 1),
             part => {
                 let numbers = part.split_once('/').and_then(|(nth, of)| Some((nth.parse().ok()?, of.parse().ok()?)));
-                numbers.filter(|(nth, of)| (1..=*of).contains(nth)).context("CRASH_PART is no part such as 2/5")?
+                numbers.filter(|(nth, of)| (1..=*of).contains(nth)).context("CRASH_PART is not a part such as 2/5")?
             }
         };
         Ok(Self { points, only: var("CRASH_SCENARIO"), seed, part })

@@ -18,7 +18,7 @@ const NEEDS: &[Need] = &[Need::Root, Need::Debootstrap, Need::Network];
 const BUILT: &[Need] = &[Need::Root, Need::Debootstrap, Need::Network, Need::Pip];
 const CREATEREPO: &[Need] = &[Need::Root, Need::Debootstrap, Need::Network, Need::Createrepo];
 
-/// Where the server of the tests lies, as the demo's recipe has it.
+/// Where the server of the tests is, as the demo's recipe has it.
 const SERVER: &str = "http://10.101.15.1:8080";
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -100,7 +100,7 @@ fn files(recipe: &Recipe, planned: &Planned, seen: &Seen) -> Result<()> {
     }
     let clients: Vec<String> = seen.rules.iter().filter(|rule| rule.2 == "2379").map(|rule| rule.1.clone()).collect();
     for client in texts(&recipe.firewall.clients) {
-        ensure!(clients.contains(&client), "{client} is no client in {clients:?}");
+        ensure!(clients.contains(&client), "{client} is not a client in {clients:?}");
     }
     let sysctl = planned.overlay("etc/sysctl.d/95-etcd.conf")?;
     for (key, value) in &recipe.tuning.sysctl {

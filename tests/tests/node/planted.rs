@@ -16,7 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What lies outside, and who etcd is.
+/// What is outside, and who etcd is.
 const PREPARE: &str = "set -e
 mkdir -p /outside/folder && echo precious > /outside/file && echo inner > /outside/folder/inner
 chmod 0640 /outside/file && chmod 0750 /outside/folder
@@ -144,7 +144,7 @@ fn planted() -> Result<()> {
     Ok(())
 }
 
-/// All that lies outside, and the folders of the system that a link could lead to.
+/// All that is outside, and the folders of the system that a link could lead to.
 fn outside(host: &Host) -> Result<String> {
     host.check(&["sh", "-c", "find /outside /etc /root -maxdepth 1 -printf '%p %y %m %U:%G\\n' | grep -v '^/root/kept' | sort; cat /outside/file /outside/folder/*"])
 }

@@ -20,7 +20,7 @@ libc.mmap.restype = ctypes.c_long
 
 
 def call(number):
-    # Minus one is no descriptor, no address, no command, no process and no magic number.
+    # Minus one is not a descriptor, no address, no command, no process and no magic number.
     checked(libc.syscall(ctypes.c_long(int(number)), *[ctypes.c_long(-1)] * 6), number)
 
 

@@ -35,7 +35,7 @@ const RULES: &[(&[&str], &[&str])] = &[
 
 /// Asks a policy, as the kernel gives it in /sys/fs/selinux/policy.
 pub(crate) fn check(policy: &Path) -> Result<()> {
-    let policy = policy.to_str().context("the policy's path is no text")?;
+    let policy = policy.to_str().context("the policy's path is not text")?;
     for (question, expected) in RULES {
         let said = process::check("sesearch", &[&["-A"], *question, &[policy]].concat())?;
         let expected: BTreeSet<&str> = expected.iter().copied().collect();

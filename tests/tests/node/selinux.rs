@@ -52,7 +52,7 @@ fn policy() -> Result<PathBuf> {
     })
 }
 
-/// Runs a script in a root that is no host; with /proc, through which setfiles goes to each file.
+/// Runs a script in a root that is not a host; with /proc, through which setfiles goes to each file.
 fn inside(root: &Path, script: &str) -> Result<String> {
     let enter = "mount --make-rprivate / && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" sh -euc \"$2\"";
     let mut command = Command::new("unshare");

@@ -64,7 +64,7 @@ fn wrong_snapshot() -> Result<()> {
     // A file that is none, and a member that is none.
     one.write("/root/none.db", "nothing", 0o600)?;
     for (arguments, why) in [
-        (&["/root/none.db"][..], "no good snapshot"),
+        (&["/root/none.db"][..], "not a good snapshot"),
         (&["--from", "etcd-9"], "no other member"),
         (&[SNAPSHOT, "--without", "etcd-2", "etcd-3"], "no majority"),
         (&["--rollback"], "no restore has set data"),

@@ -66,7 +66,7 @@ fn large() -> Result<()> {
     for host in &bed.hosts {
         let found = held(host, revision)?;
         ensure!(found == (keys, hash), "{} has {found:?}, and not {keys} keys as etcd-1, {hash}", host.name());
-        // What was written before lies aside, and the snapshot that came from elsewhere is gone.
+        // What was written before is aside, and the snapshot that came from elsewhere is gone.
         ensure!(host.check(&["firstboot", "restore", "--list"])?.contains("--rollback returns"));
         ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
     }

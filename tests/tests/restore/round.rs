@@ -154,7 +154,7 @@ fn there_and_back(version: &str) -> Result<()> {
     let begun = Instant::now();
     let came = all_restore(&told)?;
     came_back(&bed)?;
-    // Leases begin anew: had it gone on it would have less.
+    // Leases start again: had it gone on it would have less.
     let (left, passed) = (left(three, &lease)?, begun.elapsed().as_secs());
     ensure!(left + passed + 1 >= 86_400, "the lease has {left} s left, {passed} s after the restore began");
     for ran in &came {

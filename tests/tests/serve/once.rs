@@ -88,8 +88,8 @@ fn stages() -> Result<()> {
     server.says("etcd-1: reports failed: no disk for the node\\u{202e}\\n(wanted: any)")?;
 
     allow(&ours, &["etcd-1", "--install"])?;
-    let anew = script(&one)?;
-    ensure!(installs(&anew) && anew.contains("(attempt 1 of 4)"), "{anew}");
+    let again = script(&one)?;
+    ensure!(installs(&again) && again.contains("(attempt 1 of 4)"), "{again}");
     Ok(())
 }
 
@@ -209,7 +209,7 @@ fn elsewhere() -> Result<()> {
     ensure!(allowed(&["etcd-1"])?.code() == 2, "what is allowed has to be said");
     ensure!(
         !fs::exists(other.with_file_name("other.state").join("demo/first-build"))?,
-        "an allowance is no first build"
+        "an allowance is not a first build"
     );
     Ok(())
 }

@@ -44,7 +44,7 @@ fn corpus() -> Result<()> {
         *our_count += usize::from(found);
         *their_count += usize::from(theirs);
     }
-    println!("{:<45} {:>5} {:>9} {:>7}", "damage (the digest made anew)", "files", "firstboot", "etcdutl");
+    println!("{:<45} {:>5} {:>9} {:>7}", "damage (the digest made again)", "files", "firstboot", "etcdutl");
     for (kind, [all, ours, theirs]) in &tally {
         println!("{kind:<45} {all:>5} {ours:>9} {theirs:>7}");
     }

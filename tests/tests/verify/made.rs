@@ -41,7 +41,7 @@ pub(crate) fn ours(path: &Path, more: &[&str]) -> Result<(i32, Value)> {
     Ok((code, answer))
 }
 
-/// What etcdutl says, if it says that the file is good. On damaged files it may also die or run for ever.
+/// What etcdutl says, if it says that the file is good. On damaged files it may also die or run forever.
 pub(crate) fn theirs(version: &str, path: &Path) -> Result<Option<Value>> {
     let mut command = Command::new("timeout");
     let programs = etcd::binaries(version)?;

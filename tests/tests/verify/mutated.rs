@@ -75,7 +75,7 @@ fn check(path: &Path, lived: bool) -> Result<bool> {
     let ran = process::run(command.arg(path).args(lived.then_some("--skip-hash-check")))?;
     let code = ran.code();
     ensure!(code == 0 || code == 3, "`{}` ended with {code}:\n{}", ran.command, ran.stderr);
-    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).context("its answer is no JSON")?;
+    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).context("its answer is not JSON")?;
     ensure!(answer["good"] == (code == 0), "exit code {code}, and {answer:#}");
     Ok(code == 0)
 }

@@ -185,7 +185,7 @@ pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
     Some(
         Finding::error("kickstart/bash", place, format!("bash cannot read {}: {message}", section.name()))
             .does("the script stops here, with what stands above it done")
-            .instead("mend it; `bash -n` says the same"),
+            .instead("correct it; `bash -n` says the same"),
     )
 }
 

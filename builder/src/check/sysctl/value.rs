@@ -30,7 +30,11 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     }
     if form == Some("ports") {
         return (ports(value.text).is_none()).then_some(()).and_then(|()| {
-            wrong("this is no list of ports".into(), "the kernel refuses it", "ports and ranges, as in 2379-2381,10250")
+            wrong(
+                "this is not a list of ports".into(),
+                "the kernel refuses it",
+                "ports and ranges, as in 2379-2381,10250",
+            )
         });
     }
     // The kernel reads 0x10 as 16 and 010 as 8 (proc_get_long of kernel/sysctl.c).
@@ -45,7 +49,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     };
     if form == Some("range") && !matches!(numbers[..], [low, high] if 0 < low && low < high && high <= 65535) {
         return wrong(
-            "this is no range of ports".into(),
+            "this is not a range of ports".into(),
             "the kernel refuses it",
             "two ports, the second above the first",
         );
@@ -63,7 +67,7 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
             let finding = Finding::warning("sysctl/not-rising", value, message);
             return Some(
                 finding
-                    .does("the kernel takes them as they are: what lies between them never happens")
+                    .does("the kernel takes them as they are: what is between them never happens")
                     .instead("write low, middle, high"),
             );
         }

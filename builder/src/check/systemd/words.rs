@@ -199,7 +199,7 @@ pub(in super::super) fn unescape(word: &str) -> Vec<u8> {
                 out.push(value);
                 at += length;
             }
-            // An unknown escape is two characters, the second of which is no escape of its own.
+            // An unknown escape is two characters, the second of which is not an escape of its own.
             None if bytes[at] == b'\\' && at + 1 < bytes.len() => {
                 out.extend(&bytes[at..at + 2]);
                 at += 2;

@@ -68,7 +68,7 @@ impl Context {
                 self.priorities = match value {
                     "fifo" | "rr" | "1" | "2" => 1..=99,
                     "other" | "batch" | "idle" | "0" | "3" | "5" => 0..=0,
-                    // sched_get_priority_min and _max fail alike for what is no policy.
+                    // sched_get_priority_min and _max fail alike for what is not a policy.
                     _ => -1..=-1,
                 };
             }

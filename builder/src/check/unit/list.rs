@@ -67,7 +67,7 @@ pub(super) fn words<'a>(
 fn string(word: Part<'_>, out: &mut Vec<Finding>) -> bool {
     let right = is_utf8(word.text.as_bytes());
     if !right {
-        out.push(refuse_word("unit/value-form", word, "a text in UTF-8").instead("remove what is no character"));
+        out.push(refuse_word("unit/value-form", word, "a text in UTF-8").instead("remove what is not a character"));
     }
     right
 }

@@ -196,7 +196,7 @@ fn is_loadable(id: &str) -> bool {
     name::is_loadable(&id)
 }
 
-/// The name of a unit that lies where systemd looks for units and says how it is enabled.
+/// The name of a unit that is where systemd looks for units and says how it is enabled.
 pub(super) fn installable<'a>(file: &'a File<'_>) -> Option<&'a str> {
     let name = file
         .path

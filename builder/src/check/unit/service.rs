@@ -97,7 +97,7 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
 }
 
 fn mislabelled(start: Part<'_>) -> Finding {
-    Finding::warning("unit/labelled-program", start, "the program lies where files have a label of their own")
+    Finding::warning("unit/labelled-program", start, "the program is where files have a label of their own")
         .does("enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)")
         .instead("put it into /usr/local/bin, which restorecon labels bin_t")
 }

@@ -67,7 +67,7 @@ fn an_authority_changes_only_by_way_of_both() {
     build(&two, &two_key).unwrap();
 }
 
-/// A certificate that is no CA's, a key of another, and a CA that has run out: each of them once spoiled the folder.
+/// A certificate that is not a CA's, a key of another, and a CA that has run out: each of them once spoiled the folder.
 #[test]
 fn an_authority_that_is_refused_leaves_nothing_behind() {
     let folder = Folder::new();
@@ -87,7 +87,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     let broken = base.join("broken.crt");
     fs::write(&broken, "nothing").unwrap();
     for (cert, key, now, expected) in [
-        (&leaf, &leaf_key, now(), "is no authority"),
+        (&leaf, &leaf_key, now(), "is not an authority"),
         (&cert, &other_key, now(), "it is not the key of"),
         (&cert, &ca_key, now() + Duration::days(1001), "expired on"),
         (&broken, &ca_key, now(), "no certificate in it"),
@@ -96,7 +96,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
         assert!(error.contains(expected), "{error}");
         assert!(!folder.path().exists(), "{expected}: it left {:?}", folder.modes());
     }
-    // What an earlier builder has left of such a build is no node's authority.
+    // What an earlier builder has left of such a build is not a node's authority.
     fs::create_dir(folder.path()).unwrap();
     fs::copy(&leaf, folder.file("ca.crt")).unwrap();
     build(&cert, &ca_key, now()).unwrap();

@@ -172,7 +172,7 @@ fn nobody_there_is_said_with_the_url() {
 
 #[test]
 fn a_redirect_is_followed_on_each_try() {
-    // As github.com does, to a storage host whose URLs it signs anew each time.
+    // As github.com does, to a storage host whose URLs it signs again each time.
     let (bench, bytes) = (Bench::new(), noise(300_000));
     let storage = Server::with(&bytes, &[Act::Cut(100_000), Act::Serve]);
     let place = address::on(&storage.mirror(), version(), &address::tarball(version())).unwrap();

@@ -64,7 +64,7 @@ impl Record {
         put(&self.folder, FIRST_BUILD, (time::text(now) + "\n").as_bytes())
     }
 
-    /// Where it lies.
+    /// Where it is.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }

@@ -17,7 +17,7 @@ fn at(page: u64) -> usize {
     usize::try_from(page).unwrap() * PAGE
 }
 
-/// Writes both meta pages anew.
+/// Writes both meta pages again.
 fn metas(bytes: &mut [u8], root: u64, freelist: u64, pages: u64) {
     for (id, txid) in [(0, 7), (1, 6)] {
         let page = meta(id, root, freelist, pages, txid);

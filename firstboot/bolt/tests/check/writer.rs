@@ -137,7 +137,7 @@ pub(crate) fn bucket(name: &str, root: u64) -> Element {
     (1, name.into(), [root.to_le_bytes(), 0_u64.to_le_bytes()].concat())
 }
 
-/// A bucket that lies in its parent's page.
+/// A bucket that is in its parent's page.
 pub(crate) fn inline(name: &str, elements: &[Element]) -> Element {
     (1, name.into(), [vec![0; 16], leaf(0, elements)].concat())
 }

@@ -16,7 +16,7 @@ pub(super) struct Explored {
     pub(super) whole: usize,
     /// Ends in which somebody runs what was restored.
     pub(super) restored: usize,
-    /// Ends in which a node still waits, with nothing cut: it waits for ever.
+    /// Ends in which a node still waits, with nothing cut: it waits forever.
     pub(super) stuck: usize,
     /// The first thing that must not be, if it is.
     pub(super) violation: Option<String>,

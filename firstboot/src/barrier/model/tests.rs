@@ -27,7 +27,7 @@ fn without_faults_all_become_members_of_one_cluster() {
 fn a_disk_lost_and_a_restart_at_any_moment_make_no_second_cluster() {
     let faults = Faults { wipes: 1, crashes: 1, ..NONE };
     let explored = safe("3 nodes, a wipe and a crash", every(3, Begin::Empty, Look::AtOne, faults, RULE));
-    assert_eq!(explored.stuck, 0, "a node waits for ever, though it can see all others");
+    assert_eq!(explored.stuck, 0, "a node waits forever, though it can see all others");
 }
 
 #[test]

@@ -37,7 +37,7 @@ const ALL: [Planted; 8] = [
     Planted::File,
 ];
 
-/// A folder that another user may write in, and what lies outside of it.
+/// A folder that another user may write in, and what is outside of it.
 struct Bed {
     root: tempfile::TempDir,
 }
@@ -84,7 +84,7 @@ impl Bed {
         true
     }
 
-    /// All that lies outside, to the owner, the mode and the content.
+    /// All that is outside, to the owner, the mode and the content.
     fn picture(&self) -> Vec<(PathBuf, u32, u32, u64, String)> {
         let mut picture = Vec::new();
         let mut open = vec![self.root.path().join("outside")];

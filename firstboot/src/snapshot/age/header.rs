@@ -65,7 +65,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
 fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Option<FileKey>> {
     let recipient = x25519(own, X25519_BASEPOINT_BYTES);
     let key = wrapping(own, *share, share, &recipient);
-    let key = aead(&key.ok_or_else(|| wrong("its header has a share that is no key's"))?)?;
+    let key = aead(&key.ok_or_else(|| wrong("its header has a share that is not a key's"))?)?;
     let open = key.open_in_place(zero(), Aad::empty(), &mut body);
     Ok(open.ok().and_then(|open| FileKey::try_from(&*open).ok()))
 }
@@ -92,13 +92,13 @@ impl<R: BufRead> Header<R> {
             return Err(wrong("its header is longer than 4 MiB"));
         }
         let line = self.read[start..].strip_suffix(b"\n").ok_or_else(|| wrong("its header has no end"))?;
-        String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is no text"))
+        String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is not text"))
     }
 
     /// The stanza that begins with this line: words of visible characters, and lines of base64, of which all but the last
     /// are full.
     fn stanza<'l>(&mut self, line: &'l str) -> io::Result<Stanza<'l>> {
-        let words = line.strip_prefix("-> ").ok_or_else(|| wrong("a line of its header is no stanza"))?;
+        let words = line.strip_prefix("-> ").ok_or_else(|| wrong("a line of its header is not a stanza"))?;
         let mut arguments: Vec<&str> = words.split(' ').collect();
         if !arguments.iter().all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(wrong("a stanza of its header has an argument that is none"));

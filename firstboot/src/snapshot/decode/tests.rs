@@ -100,7 +100,7 @@ fn without_its_key_a_file_is_locked_and_not_damaged() {
     {
         let error = decoded(&stored, identity).unwrap_err();
         assert!(error.downcast_ref::<Locked>().is_some(), "{error}");
-        assert!(error.to_string().contains(words) && !error.to_string().contains("no good snapshot"), "{error}");
+        assert!(error.to_string().contains(words) && !error.to_string().contains("not a good snapshot"), "{error}");
         assert_eq!(code_of(&error), Exit::Failed);
     }
     let mut damaged = stored;

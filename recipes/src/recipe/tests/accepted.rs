@@ -15,7 +15,7 @@ fn what_cannot_work_on_the_nodes_is_refused() {
     let any = changed("admins = [\"10.101.15.0/24\"]", "admins = [\"0.0.0.0/0\"]");
     assert!(said(&any)[0].contains("0.0.0.0/0 lets everybody in, to ssh, port 22"), "{:?}", said(&any));
     let cidr = |cidr: &str| changed("\"10.101.15.0/24\"", &format!("\"{cidr}\""));
-    for (text, words) in [("0.0.0.0/0", "no network of machines"), ("10.101.15.101/32", "that is one address")] {
+    for (text, words) in [("0.0.0.0/0", "not a network of machines"), ("10.101.15.101/32", "that is one address")] {
         assert!(said(&cidr(text)).iter().any(|line| line.contains(words)), "{:?}", said(&cidr(text)));
     }
     let dns = changed("[network]", "[network]\ndns = [\"10.0.0.1\"]");

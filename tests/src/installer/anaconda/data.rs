@@ -248,7 +248,7 @@ fn number(command: &Command, option: &str) -> Result<Option<u32>, String> {
     text.map(|text| text.parse().map_err(|_| format!("{option} {text} is not a number"))).transpose()
 }
 
-/// The argument that is no option.
+/// The argument that is not an option.
 fn bare(command: &Command) -> Option<String> {
     command.arguments.iter().rfind(|argument| !argument.starts_with("--")).cloned()
 }

@@ -45,14 +45,14 @@ pub enum Effect {
     },
     /// A whole file.
     File {
-        /// Where it lies.
+        /// Where it is.
         path: &'static str,
         /// What it holds.
         content: String,
     },
     /// A symbolic link.
     Link {
-        /// Where it lies.
+        /// Where it is.
         path: &'static str,
         /// Where it points.
         to: String,

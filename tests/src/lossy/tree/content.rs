@@ -85,7 +85,7 @@ impl Content {
         let Body::File { size, sectors } = &mut self.body else { return Err(Errno::EISDIR) };
         *size = to;
         sectors.split_off(&to.div_ceil(SECTOR));
-        // What lies behind the end is zero if the file grows again.
+        // What is behind the end is zero if the file grows again.
         if let Some(last) = sectors.get_mut(&(to / SECTOR)) {
             let mut bytes = last.to_vec();
             bytes[usize_of(to % SECTOR)..].fill(0);

@@ -76,7 +76,7 @@ impl fmt::Display for Round {
             End::Silence => "falls silent",
             End::Shutdown => "is shut down",
         };
-        let disk = if self.reinstall { "is installed anew" } else { "gets a new disk" };
+        let disk = if self.reinstall { "is installed again" } else { "gets a new disk" };
         write!(f, "etcd-{} {end}, {disk}, ", self.victim + 1)?;
         let seconds = self.healed_after.as_secs_f64();
         match self.trouble {

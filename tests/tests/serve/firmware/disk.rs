@@ -37,7 +37,7 @@ fn boot_code() -> Vec<u8> {
         0xba, 0xf8, 0x03, // mov dx, 0x3f8
         0xac, // next: lodsb
         0x84, 0xc0, // test al, al
-        0x74, 0xfe, // jz here, for ever
+        0x74, 0xfe, // jz here, forever
         0xee, // out dx, al
         0xeb, 0xf8, // jmp next
     ];

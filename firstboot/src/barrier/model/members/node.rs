@@ -6,7 +6,7 @@ use crate::data::{Contents, Directories, Expected, Ids, Inode, Known, Log, Seen,
 use crate::domain::{DiskId, Start};
 use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
 
-/// What lies at the data directory.
+/// What is at the data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Disk {
     Nothing,

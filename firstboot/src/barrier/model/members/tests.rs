@@ -29,7 +29,7 @@ fn anything(_: &Expected, _: &Seen) -> bool {
     true
 }
 
-/// Whose the log is, and not which directory it lies in.
+/// Whose the log is, and not which directory it is in.
 fn by_the_ids(expected: &Expected, seen: &Seen) -> bool {
     let own = expected.known.map(|known| (known.member, known.cluster));
     seen.log.as_ref().is_ok_and(|log| Some((log.member, log.cluster)) == own)
