@@ -20,11 +20,12 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 const WHOLE: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that take longest, longest first.
-const LONGEST: [&str; 18] = [
+const LONGEST: [&str; 19] = [
     "crash::power_lost_at_any_point_with_all_that_was_not_flushed",
     "crash::firstboot_killed_at_any_point_finishes_the_same_job",
     "crash::data_removed_at_any_point_is_rebuilt",
     "builder",
+    "firstboot",
     "bootstrap::rebuilds_under_load_lose_no_write",
     "kickstart",
     "serve::uefi_installs_once_and_boots_its_disk",
