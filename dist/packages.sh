@@ -2,7 +2,7 @@
 # Makes the packages of both programs: packages.sh PROGRAMS OUT. OUT is replaced as a whole, at the end.
 #
 # The same programs and documents give the same bytes: owners, modes, order and times are fixed. The time is
-# SOURCE_DATE_EPOCH, else the commit's, else 2000-01-01.
+# SOURCE_DATE_EPOCH, else the commit's, else 2000-01-01. ETCD_IMAGE_DIST names a program `dist` that is built already.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
@@ -20,7 +20,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root packages=$work/packages
 mkdir "$packages"
-cargo run --locked -q -p dist -- "$programs" "$root" "$(date --date="@$SOURCE_DATE_EPOCH" +%F)"
+layout=(cargo run --locked -q -p dist --)
+[ -z "${ETCD_IMAGE_DIST-}" ] || layout=("$ETCD_IMAGE_DIST")
+"${layout[@]}" "$programs" "$root" "$(date --date="@$SOURCE_DATE_EPOCH" +%F)"
 find "$root/usr/share/man" -type f -exec gzip -9n {} +
 same_times() { find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +; }
 same_times "$root"

@@ -32,12 +32,13 @@ pub fn built(messages: &str) -> Result<Vec<Program>> {
 
 fn program(message: &Value) -> Option<Program> {
     let target = &message["target"];
+    let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
     Some(Program {
         name: target["name"].as_str()?.to_owned(),
-        // The tests of a library or a program stand in it; those of a `tests` folder are end to end.
-        is_unit: target["kind"].as_array()?.iter().all(|kind| kind != "test"),
+        // The end-to-end tests are those of this package's folder `tests`.
+        is_unit: !folder.ends_with("tests") || target["kind"].as_array()?.iter().all(|kind| kind != "test"),
         path: message["executable"].as_str()?.into(),
-        folder: Path::new(message["manifest_path"].as_str()?).parent()?.to_path_buf(),
+        folder: folder.to_path_buf(),
     })
 }
 
@@ -51,6 +52,7 @@ mod tests {
 {"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"kind":["lib"],"name":"a"},"profile":{"test":true},"executable":"/w/target/debug/deps/a-1"}
 {"reason":"compiler-artifact","manifest_path":"/w/b/Cargo.toml","target":{"kind":["bin"],"name":"b"},"profile":{"test":false},"executable":"/w/target/debug/b"}
 {"reason":"compiler-artifact","manifest_path":"/w/b/Cargo.toml","target":{"kind":["test"],"name":"c"},"profile":{"test":true},"executable":"/w/target/debug/deps/c-1"}
+{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","target":{"kind":["test"],"name":"d"},"profile":{"test":true},"executable":"/w/target/debug/deps/d-1"}
 {"reason":"build-finished","success":true}
 "#;
         let program = |name: &str, is_unit: bool, folder: &str| Program {
@@ -59,7 +61,10 @@ mod tests {
             path: format!("/w/target/debug/deps/{name}-1").into(),
             folder: folder.into(),
         };
-        assert_eq!(built(messages)?, [program("a", true, "/w/a"), program("c", false, "/w/b")]);
+        assert_eq!(
+            built(messages)?,
+            [program("a", true, "/w/a"), program("c", true, "/w/b"), program("d", false, "/w/tests")]
+        );
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::base;
-use tests::harness::trial;
+use tests::harness::{long, trial};
 use tests::host::{Host, Off};
 use tests::installer::{Hardware, Kind};
 use tests::need::Need;
@@ -37,7 +37,8 @@ const CMDLINE: &str = "initrd=initrd.img etcd-image.report=http://10.0.0.1/repor
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_machine_restarts_only_after_a_finished_installation", HOST, hosts),
-        trial("a_virtual_machine_restarts_only_after_a_finished_installation", VM, machines),
+        // The same under a kernel of its own, which takes minutes without KVM.
+        long("a_virtual_machine_restarts_only_after_a_finished_installation", VM, machines),
     ]
 }
 
