@@ -116,7 +116,7 @@ fn san(name: &GeneralName<'_>) -> String {
 /// The public half (`SubjectPublicKeyInfo`, DER) of a private key in PEM: PKCS #8, SEC 1 or PKCS #1.
 pub(super) fn public_half(key_pem: &str) -> Result<Vec<u8>, String> {
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
-        .map_err(|_| "no private key in it, expected an unencrypted one in PEM".to_owned())?;
+        .map_err(|_| "not a private key, expected an unencrypted one in PEM".to_owned())?;
     let key = ring::sign::any_supported_type(&key)
         .map_err(|_| "a private key of no supported kind, expected ECDSA P-256 or P-384, Ed25519 or RSA".to_owned())?;
     key.public_key().map(|public| public.to_vec()).ok_or_else(|| "a private key without its public half".to_owned())

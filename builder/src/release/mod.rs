@@ -178,7 +178,7 @@ fn from_file(wanted: &Wanted<'_>, file: &Path, patience: &Patience) -> Result<Re
     let about = fs::metadata(file).map_err(read())?;
     let no_release = |what: String| ReleaseError::NoRelease { path: file.to_owned(), what };
     if !about.is_file() {
-        return Err(no_release("no file".to_owned()));
+        return Err(no_release("not a file".to_owned()));
     }
     if about.len() > patience.release_bytes {
         return Err(no_release(format!("{} bytes, larger than any release", about.len())));

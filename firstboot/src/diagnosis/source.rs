@@ -32,7 +32,7 @@ fn tell(own: Ipv4Addr, used: &[(&str, Ipv4Addr)]) -> Option<String> {
     let (_, wrong) = used.iter().find(|(_, used)| *used != own)?;
     let names: Vec<&str> = used.iter().filter(|(_, used)| used == wrong).map(|(name, _)| *name).collect();
     Some(format!(
-        "this node reaches {} from the address {wrong} and not from its own, {own}, so they refuse its etcd. Correct the route: \
+        "this node reaches {} from the address {wrong} and not from its own, {own}, so they refuse the connections of its etcd. Correct the route: \
          `ip route get ADDRESS` must show `src {own}` [wrong-source-address]",
         names.join(", ")
     ))

@@ -75,9 +75,24 @@ fn undo_at(exchange: &DataSwap, data: &Path) -> Result<()> {
 mod tests {
     use std::fs;
 
+    use std::path::PathBuf;
+
     use super::*;
 
     /// The power may be cut before, between and after the renames; from each state the end is the same.
+    fn swap(from: PathBuf, aside: Option<PathBuf>) -> DataSwap {
+        DataSwap {
+            from,
+            aside,
+            token: String::new(),
+            members: vec![],
+            cluster: 1,
+            member: None,
+            revision: 0,
+            data: None,
+        }
+    }
+
     #[test]
     fn from_every_moment_it_is_finished_or_undone() {
         let owner = (nix::unistd::Uid::current().as_raw(), nix::unistd::Gid::current().as_raw());
@@ -93,16 +108,7 @@ mod tests {
                         }
                     }
                     fs::create_dir(at("aside")).unwrap();
-                    let exchange = DataSwap {
-                        from: at("new"),
-                        aside: had_data.then(|| at("aside/old")),
-                        token: String::new(),
-                        members: vec![],
-                        cluster: 1,
-                        member: None,
-                        revision: 0,
-                        data: None,
-                    };
+                    let exchange = swap(at("new"), had_data.then(|| at("aside/old")));
                     if renames >= 1 && had_data {
                         fs::rename(at("data"), at("aside/old")).unwrap();
                     }
@@ -131,16 +137,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("data")).unwrap();
-        let exchange = DataSwap {
-            from: at("new"),
-            aside: Some(at("aside/old")),
-            token: String::new(),
-            members: vec![],
-            cluster: 1,
-            member: None,
-            revision: 0,
-            data: None,
-        };
+        let exchange = swap(at("new"), Some(at("aside/old")));
         assert!(finish_at(&exchange, &at("data"), &at("aside"), (0, 0)).is_err());
         undo_at(&exchange, &at("data")).unwrap();
         assert!(at("data").exists());

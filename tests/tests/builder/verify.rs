@@ -244,7 +244,7 @@ fn pki() -> Result<()> {
     fs::write(&cert, "no certificate")?;
     problem("no certificate in it")?;
     fs::write(&key, "no key")?;
-    problem("its key is not a private key in it")?;
+    problem("its key is not a private key")?;
 
     // An expired one is replaced by the next build, and kept aside.
     fs::write(&cert, include_str!("expired.crt"))?;
