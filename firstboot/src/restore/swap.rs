@@ -79,7 +79,6 @@ mod tests {
 
     use super::*;
 
-    /// The power may be cut before, between and after the renames; from each state the end is the same.
     fn swap(from: PathBuf, aside: Option<PathBuf>) -> DataSwap {
         DataSwap {
             from,
@@ -93,6 +92,7 @@ mod tests {
         }
     }
 
+    /// The power may be cut before, between and after the renames; from each state the end is the same.
     #[test]
     fn from_every_moment_it_is_finished_or_undone() {
         let owner = (nix::unistd::Uid::current().as_raw(), nix::unistd::Gid::current().as_raw());
