@@ -83,6 +83,16 @@ impl DesiredFile {
     }
 }
 
+/// Removes what a crash left of an attempt to write this file. The next attempt does so as well; this is for a file that is not
+/// written again.
+pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
+    let remove = || -> io::Result<()> {
+        let (folder, name) = dir::entry(path)?;
+        folder.remove(&successor(&name))
+    };
+    remove().with_context(|| format!("cannot remove the unfinished successor of {}", path.display()))
+}
+
 /// The name of a file's unfinished successor. It is always the same, so that a crash leaves one at most.
 fn successor(name: &OsStr) -> OsString {
     let mut temp = OsString::from(".");

@@ -46,3 +46,16 @@ fn a_flood_is_cut_off() {
     file.as_file().set_len(1 << 40).unwrap();
     assert!(read_bounded(file.path(), 1000).unwrap_err().to_string().contains("larger than 1000"));
 }
+
+#[test]
+fn what_a_crash_left_of_a_write_is_removed_and_the_file_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    fs::write(&path, "whole").unwrap();
+    fs::write(folder.path().join(".a.new"), "ha").unwrap();
+    for _ in 0..2 {
+        remove_unfinished(&path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+}

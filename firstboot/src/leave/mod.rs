@@ -3,6 +3,7 @@
 
 mod plan;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,7 +15,7 @@ use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
 use crate::membership::{PATIENCE, PeerClient, is_listed, others, removed};
 use crate::node::identify;
 use crate::output::say;
-use crate::{operator, paths, release};
+use crate::{files, operator, paths, release};
 use plan::{Observed, Plan, plan};
 
 /// Between two rounds.
@@ -71,6 +72,8 @@ pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Durati
 /// Sees to it that a member that was taken out stays out.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     release::halt()?;
+    // etcd's guard writes the progress when etcd stops, and does not run again on a node that left.
+    files::remove_unfinished(Path::new(paths::PROGRESS))?;
     archive_data("left", journal)
 }
 

@@ -7,6 +7,8 @@ use super::job::Ended;
 
 /// So many of the slowest tests are named at the end.
 const SLOWEST: usize = 10;
+/// So many lines of what a failed job said are repeated at the end.
+const REPEATED: usize = 20;
 
 /// What came of all jobs so far.
 #[derive(Debug, Default)]
@@ -14,8 +16,8 @@ pub(super) struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
-    /// Jobs with a failed test.
-    bad: Vec<String>,
+    /// Jobs with a failed test, each with the beginning of what it said of the failure.
+    bad: Vec<(String, String)>,
     /// Why tests were skipped.
     reasons: Vec<String>,
     times: Vec<(String, Duration)>,
@@ -42,7 +44,7 @@ impl Report {
         println!("{took:7.1} s  {word}  {} ({passed} passed, {failed} failed, {skipped} skipped)", ended.name);
         if !ended.is_good {
             println!("{}", ended.output.trim_end());
-            self.bad.push(ended.name.clone());
+            self.bad.push((ended.name.clone(), reason(&ended.output)));
         } else if ended.times.len() > 1 {
             for (name, time) in &ended.times {
                 println!("          {:7.2} s  {name}", time.as_secs_f64());
@@ -70,12 +72,21 @@ impl Report {
         for (name, time) in slowest.into_iter().take(SLOWEST) {
             let _ = writeln!(text, "{:7.1} s  {name}", time.as_secs_f64());
         }
-        for bad in &self.bad {
-            let _ = writeln!(text, "FAILED  {bad}");
+        for (bad, reason) in &self.bad {
+            let _ = writeln!(text, "FAILED  {bad}\n{reason}");
         }
         let _ = writeln!(text, "the tests took {:.0} s", took.as_secs_f64());
         text + &format!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
+}
+
+/// The beginning of what a test program says of its failed tests; of one that died, its last lines.
+fn reason(output: &str) -> String {
+    let lines: Vec<&str> = match output.split_once("\nfailures:\n") {
+        Some((_, failures)) => failures.lines().filter(|line| !line.is_empty()).take(REPEATED).collect(),
+        None => output.lines().skip(output.lines().count().saturating_sub(REPEATED)).collect(),
+    };
+    lines.iter().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// How many passed, failed and were ignored, from the line with which every test program ends.
@@ -120,7 +131,15 @@ mod tests {
         report.add(&ended("dies", false, "running 1 test\n", 1));
         let text = report.end(Duration::ZERO);
         assert!(!report.is_good());
-        assert!(text.contains("FAILED  dies\n"), "{text}");
+        assert!(text.contains("FAILED  dies\n        running 1 test\n"), "{text}");
         assert_eq!(text.lines().last(), Some("0 passed, 1 failed, 0 skipped"));
+    }
+
+    #[test]
+    fn the_reason_of_a_failure_is_repeated_at_the_end() {
+        let output = "much\n\nfailures:\n\n---- a ----\nthe reason\n\nfailures:\n    a\n";
+        let lines = "        ---- a ----\n        the reason\n        failures:\n            a";
+        assert_eq!(reason(output), lines);
+        assert_eq!(reason(&"line\n".repeat(50)).lines().count(), REPEATED);
     }
 }
