@@ -198,7 +198,7 @@ impl Client {
 
 /// Asks again and again, for some minutes: on a machine that does much else an answer may be late.
 pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
-    let end = Instant::now() + Duration::from_secs(120);
+    let end = Instant::now() + Duration::from_secs(240);
     loop {
         match ask() {
             Err(error) if Instant::now() >= end => return Err(error),

@@ -21,7 +21,7 @@ use crate::lossy::{Disk, Loss, Tree};
 use crate::{etcd, process, programs, run};
 
 /// How long anything may take; nothing is judged by how long it took.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A host forgets what it learned since it was installed.
 const FORGET: &str = "set -e

@@ -167,7 +167,7 @@ impl Host {
     /// Boots and waits until it is running, for no more than a minute.
     pub fn start(&mut self) -> Result<()> {
         self.boot()?;
-        self.wait_running(Duration::from_secs(60))
+        self.wait_running(Duration::from_secs(180))
     }
 
     /// Whether the host is on.

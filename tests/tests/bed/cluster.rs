@@ -41,7 +41,7 @@ fn cluster() -> Result<()> {
         host.boot()?;
     }
     for host in &mut hosts {
-        host.wait_running(Duration::from_secs(60))?;
+        host.wait_running(Duration::from_secs(180))?;
     }
     healthy(&network, &[101, 102, 103])?;
     println!("three hosts are a healthy cluster after {:?}", began.elapsed());
@@ -74,7 +74,7 @@ fn cluster() -> Result<()> {
     ensure!(!hosts[2].path("/usr/local/bin/etcd").exists(), "a wiped host still has etcd");
     hosts[2].start()?;
     ensure!(hosts[2].run(&["systemctl", "reboot"]).is_ok());
-    ensure!(hosts[2].wait_off(Duration::from_secs(30))? == Off::Rebooted);
+    ensure!(hosts[2].wait_off(Duration::from_secs(120))? == Off::Rebooted);
     Ok(())
 }
 
@@ -206,13 +206,13 @@ fn etcdctl(network: &Network, host: u8, arguments: &[&str]) -> Result<String> {
 }
 
 fn healthy(network: &Network, hosts: &[u8]) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     for host in hosts {
         loop {
             match etcdctl(network, *host, &["endpoint", "health"]) {
                 Ok(_) => break,
                 Err(error) if Instant::now() >= deadline => {
-                    return Err(error.context("not healthy after 30 s"));
+                    return Err(error.context("not healthy after 120 s"));
                 }
                 Err(_) => sleep(Duration::from_millis(100)),
             }

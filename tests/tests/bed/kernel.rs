@@ -12,7 +12,7 @@ use tests::need::Need;
 use tests::network::Network;
 
 const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network];
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const DBUS: &str = "systemctl is-active --quiet dbus.service";
 const SERVICE: &[&str] = &["systemd-run", "--quiet", "--pipe", "--wait"];
 const PROBE: &str = include_str!("calls.py");

@@ -16,7 +16,7 @@ use tests::programs::recipe;
 use tests::{process, run};
 
 pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A cluster to be: installed, told who is who, off.
 pub(crate) struct Bed {

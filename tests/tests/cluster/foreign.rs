@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("data_that_the_journal_does_not_know_is_not_touched", NEEDS, foreign)]
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const VOLUME: &str = "/var/lib/etcd";
 const STATE: &str = "/var/lib/firstboot";
 

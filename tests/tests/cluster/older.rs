@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("a_document_of_an_earlier_build_is_refused_by_its_date", NEEDS, older)]
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const SEED: &str = "/var/lib/cloud/seed/nocloud/user-data";
 const FILE: &str = "/etc/firstboot/node.json";
 const SERVED: &str = "metadata/node.json";

@@ -15,7 +15,7 @@ pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap,
 /// Holds on a host that has taken on who it is.
 pub(crate) const ACCEPTED: &str = "grep -q '\"event\":\"accepted\",\"name\":\"etcd-1\"' /var/lib/firstboot/journal";
 pub(crate) const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("one_recipe_becomes_a_healthy_cluster_and_stays_one", NEEDS, whole)]

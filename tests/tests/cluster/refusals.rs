@@ -41,7 +41,7 @@ pub(crate) fn provisioned() -> Result<Provisioning> {
 /// Boots a host and waits until firstboot has ended for good; what it said last, and its exit code.
 fn refusal(host: &mut Host) -> Result<(String, i32)> {
     host.boot()?;
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(180);
     loop {
         let shown = host.run(&["systemctl", "show", "firstboot", "-p", "ActiveState,ExecMainStatus"])?.stdout;
         if shown.contains("ActiveState=failed") {
@@ -106,8 +106,8 @@ fn documents() -> Result<()> {
     give(&host, &own("etcd-1", "user-data")?)?;
     let plan = {
         host.boot()?;
-        host.wait_for(ACCEPTED, Duration::from_secs(30))?;
-        host.wait_for("test -s /etc/etcd/tls/client.crt", Duration::from_secs(30))?;
+        host.wait_for(ACCEPTED, Duration::from_secs(180))?;
+        host.wait_for("test -s /etc/etcd/tls/client.crt", Duration::from_secs(180))?;
         host.check(&["firstboot", "run", "--dry-run"])?
     };
     ensure!(plan.contains("etcd-1 of cluster demo at 10.101.15.101") && !plan.contains("/etc/hostname"), "{plan}");
@@ -135,7 +135,7 @@ fn seed_disk() -> Result<()> {
 
     fs::write(disk.device(), fs::read(&image)?)?;
     host.boot()?;
-    host.wait_for(ACCEPTED, Duration::from_secs(30))?;
+    host.wait_for(ACCEPTED, Duration::from_secs(180))?;
     Ok(())
 }
 
@@ -143,7 +143,7 @@ fn clone_and_altered() -> Result<()> {
     let ours = provisioned()?;
     let mut host = ours.node("etcd-1")?;
     host.boot()?;
-    host.wait_for(ACCEPTED, Duration::from_secs(30))?;
+    host.wait_for(ACCEPTED, Duration::from_secs(180))?;
     host.pull_the_plug()?;
 
     let journal = host.read("/var/lib/firstboot/journal")?;
@@ -169,7 +169,7 @@ fn strangers() -> Result<()> {
     let ours = provisioned()?;
     let mut hosts = NAMES.iter().map(|name| ours.node(name)).collect::<Result<Vec<Host>>>()?;
     boot_all(&mut hosts)?;
-    wait_healthy(&hosts[0], 3, Duration::from_secs(60))?;
+    wait_healthy(&hosts[0], 3, Duration::from_secs(180))?;
 
     let curl = |arguments: &str| -> Result<process::Ran> {
         let script = format!("curl -sS -m 5 {arguments}");
@@ -264,7 +264,7 @@ fn addresses() -> Result<()> {
     let link = host.link().clone();
     process::run(link.namespace.command("ip").args(["address", "flush", "dev", "eth0"]))?.ok()?;
     host.boot()?;
-    host.wait_for(ACCEPTED, Duration::from_secs(30))?;
+    host.wait_for(ACCEPTED, Duration::from_secs(180))?;
     let shown = host.check(&["ip", "-4", "-o", "address", "show", "dev", "eth0"])?;
     ensure!(shown.contains("10.101.15.101/24"), "{shown}");
     let ifcfg = host.read("/etc/sysconfig/network-scripts/ifcfg-eth0")?;

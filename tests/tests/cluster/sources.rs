@@ -44,7 +44,7 @@ fn provisioned() -> Result<Provisioning> {
 
 fn becomes_the_node(host: &mut Host) -> Result<()> {
     host.boot()?;
-    host.wait_for(ACCEPTED, Duration::from_secs(60))
+    host.wait_for(ACCEPTED, Duration::from_secs(180))
 }
 
 fn file() -> Result<()> {
@@ -65,10 +65,10 @@ fn cmdline() -> Result<()> {
     // A container's /proc/cmdline is its machine's; nspawn cannot lay another over it before systemd is there.
     host.write("/root/cmdline", "ro quiet \"ds=nocloud;s=http://10.101.15.1:8080/cmdline/\"\n", 0o644)?;
     host.boot()?;
-    host.wait_for("journalctl -u firstboot | grep -q 'waiting for http'", Duration::from_secs(30))?;
+    host.wait_for("journalctl -u firstboot | grep -q 'waiting for http'", Duration::from_secs(180))?;
     host.check(&["mount", "--bind", "/root/cmdline", "/proc/cmdline"])?;
     host.check(&["systemctl", "restart", "--no-block", "firstboot"])?;
-    host.wait_for(ACCEPTED, Duration::from_secs(30))?;
+    host.wait_for(ACCEPTED, Duration::from_secs(180))?;
     ensure!(ours.server.requests_for("cmdline/user-data").len() == 1);
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::planned::Planned;
 
 const HOST: &[Need] = &[Need::Root, Need::Debootstrap, Need::Nspawn, Need::Network];
 const VM: &[Need] = &[Need::Root, Need::Debootstrap, Need::Xfs, Need::Qemu, Need::Apt];
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 const ANACONDA: &str = include_str!("anaconda.sh");
 const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\

@@ -12,7 +12,7 @@ use tests::programs::recipe;
 use tests::run;
 
 pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A healthy member on a host that is on.
 pub(crate) struct Bed {

@@ -19,7 +19,7 @@ use tests::run;
 
 /// Where it serves.
 pub(crate) const SERVER: &str = "10.101.15.1:8081";
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The demo's cluster, whose nodes are known by their cards, ask the builder and may be installed.
 pub(crate) fn built() -> Result<Provisioning> {
@@ -127,7 +127,7 @@ impl Server {
 
     /// Waits until it has said something: the log is written beside the answers.
     pub(crate) fn says(&self, words: &str) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         while !self.said()?.contains(words) {
             ensure!(Instant::now() < end, "the server does not say `{words}`:\n{}", self.said()?);
             sleep(Duration::from_millis(20));
@@ -144,7 +144,7 @@ impl Server {
     pub(crate) fn end(mut self, signal: nix::sys::signal::Signal) -> Result<(Option<i32>, String)> {
         // `setpriv` and `nsenter` become the builder: it has their process.
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.id())?), signal)?;
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.process.ended()? {
                 return Ok((status.code(), self.said()?));
