@@ -91,6 +91,7 @@ fn converge(options: &Options) -> Result<()> {
     let asked = (!release::is_given()).then(|| duplicate::ask(identity.node.address));
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
     adopt_identity(&identity, &machine, &mut journal)?;
+    rotation::catch_up(&mut identity, &mut journal)?;
     steps::plan(&identity)?.iter().try_for_each(Change::carry_out)?;
     duplicate::rule_out_duplicate(&identity, &journal, doubt)?;
 

@@ -17,7 +17,7 @@ mod server;
 mod start_order;
 mod unproven;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use recipes::Label;
@@ -37,7 +37,7 @@ use crate::journal::{self, DiskState, Event, Journal, MembershipIntent, NodeStat
 use crate::membership::{PeerClient, ProbeResult, peer_tls, protocol};
 use crate::output::say;
 use crate::rebuild::{JoinProgress, Rebuild};
-use crate::{data, duplicate, paths, release};
+use crate::{data, duplicate, paths, release, rotation};
 use decide::{Action, decide};
 use peer_tracker::PeerTracker;
 use restore_session::Cancellation;
@@ -45,6 +45,9 @@ use server::{ChangeNotifier, Listener};
 
 /// The pause between two probes of one member, unless one of the two has changed its state.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// How often a node that waits checks whether the others still trust its certificates.
+const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Waits until etcd may start, without a limit, and returns its start parameters.
 ///
@@ -179,6 +182,7 @@ pub(crate) async fn negotiate(
     let mut answers = ask_all(&peer_client, identity, &listener);
     let mut rebuild = Rebuild::new(identity, peer_client.clone());
     let mut logged = String::new();
+    let mut trust_checked = Instant::now();
     loop {
         let cancelled = match &mut session {
             None => {
@@ -221,6 +225,15 @@ pub(crate) async fn negotiate(
             }
             Action::GiveUp(name) => return Ok(BarrierOutcome::Abandoned(refused(tracker.objection(&memory, &name)))),
             Action::Wait | Action::Alive => {
+                if trust_checked.elapsed() >= TRUST_CHECK_INTERVAL {
+                    if rotation::is_left_behind(identity).await? {
+                        return Err(not_ready(
+                            "the other members no longer trust the CA of this node's certificates; firstboot starts \
+                             again, and installs those in the node document",
+                        ));
+                    }
+                    trust_checked = Instant::now();
+                }
                 let mut now = tracker.describe(&memory, &action);
                 if action == Action::Alive {
                     match rebuild.round(identity, journal, &tracker.live_clusters()).await? {

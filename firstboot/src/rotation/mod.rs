@@ -11,6 +11,7 @@ mod restart;
 mod tls_probe;
 mod trust_bundle;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use recipes::node::NodeTls;
 use rustls::pki_types::UnixTime;
 
 use crate::change::Change;
+use crate::domain::CaSubject;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
 use crate::output::say;
@@ -46,6 +48,37 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
         identity.tls = interim::interim_certificates(&identity.node.tls, &meanwhile, &state.cleared)?;
     }
     Ok(())
+}
+
+/// Whether the other members no longer trust the certificates that this node still presents, and trust the document's. They
+/// complete a rotation without a node that is rebuilt meanwhile: it is no member between its removal and its return.
+pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
+    if interim::same_pairs(&identity.tls, &identity.node.tls) {
+        return Ok(false);
+    }
+    let (known, next) = issuers(identity)?;
+    let shown = interim::issuers(&identity.tls, &known).context("the certificates on the disk are by no CA there")?;
+    Ok(plan::is_left_behind(&shown, &next, &observe::peer_ports(identity, &known).await))
+}
+
+/// Presents the document's certificates where `is_left_behind`.
+pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if !runtime.block_on(is_left_behind(identity))? {
+        return Ok(());
+    }
+    let (_, next) = issuers(identity)?;
+    let line = format!("the other members trust {} and no longer the CA before it", list(&next));
+    journal.record_intent(Event::Show { authorities: next }, &line)?;
+    defer_certificates(identity, journal)
+}
+
+/// The CAs that this node knows, and those that signed the document's certificates.
+fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
+    let known = TrustBundle::read(&identity.tls.ca)?;
+    let next =
+        interim::issuers(&identity.node.tls, &known).context("the document's certificates are by no CA in it")?;
+    Ok((known, next))
 }
 
 /// Whether the disk has exactly the document's CAs and certificates.

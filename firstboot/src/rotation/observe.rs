@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::interim;
 use super::plan::{Observation, Observed, Plan, plan};
-use super::tls_probe::look;
+use super::tls_probe::{ServedCertificate, look};
 use super::trust_bundle::TrustBundle;
 use crate::etcd::{Client, Credentials, Member};
 use crate::identity::Identity;
@@ -49,6 +49,16 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
         observed.others.insert(other.title(), seen);
     }
     Ok(observed)
+}
+
+/// What the peer ports of the other initial members trust and present, as far as they answer.
+pub(super) async fn peer_ports(identity: &Identity, known: &TrustBundle) -> Vec<ServedCertificate> {
+    let others = identity.cluster.members.iter().filter(|member| member.name != identity.node.name);
+    let mut seen = Vec::new();
+    for member in others {
+        seen.extend(look(SocketAddr::from((member.address, paths::PEER_PORT)), &identity.tls, known).await.ok());
+    }
+    seen
 }
 
 async fn see(identity: &Identity, known: &TrustBundle, ports: [SocketAddr; 2]) -> Observation {

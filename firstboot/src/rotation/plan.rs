@@ -92,6 +92,18 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     }
 }
 
+/// Whether the other members went on without this node: one of those that answer no longer trusts the CAs in `shown`, which
+/// signed the certificates that this node presents, and all of them trust the CAs in `issuers`, which signed the document's. A
+/// member is not waited for between its removal and its return, so a node that is rebuilt meanwhile has to catch up.
+pub(super) fn is_left_behind(
+    shown: &BTreeSet<CaSubject>,
+    issuers: &BTreeSet<CaSubject>,
+    others: &[ServedCertificate],
+) -> bool {
+    others.iter().any(|other| !other.trusts.is_superset(shown))
+        && others.iter().all(|other| other.trusts.is_superset(issuers))
+}
+
 /// The members that are not ready, with the reason.
 fn missing(others: &BTreeMap<String, Observation>, why: impl Fn(&Observation) -> Option<String>) -> Option<String> {
     let all: Vec<String> =
@@ -188,6 +200,18 @@ mod tests {
         let both = seen("no", "o");
         waits(&observed("no", "no", true, both.clone(), [both.clone(), half.clone()]), &["etcd-3"]);
         assert_eq!(plan(&observed("no", "no", true, half, [both.clone(), both])), Plan::Restart);
+    }
+
+    #[test]
+    fn node_catches_up_only_where_all_that_answer_trust_the_new_ca() {
+        let is_behind = |others: &[&str]| {
+            let others: Vec<_> = others.iter().map(|trusts| port(trusts, "n")).collect();
+            is_left_behind(&names("o"), &names("n"), &others)
+        };
+        assert!(is_behind(&["n"]) && is_behind(&["n", "n"]) && is_behind(&["n", "no"]));
+        for others in [&[][..], &["no"], &["no", "no"], &["o", "n"], &["o"], &["x"]] {
+            assert!(!is_behind(others), "{others:?}");
+        }
     }
 
     /// Three nodes that get a document in any order, one step at a time, by this rule: nobody ever shows another what
