@@ -58,7 +58,7 @@ pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     }
     let (known, next) = issuers(identity)?;
     let shown = interim::issuers(&identity.tls, &known).context("the certificates on the disk are by no CA there")?;
-    Ok(plan::is_left_behind(&shown, &next, &observe::peer_ports(identity, &known).await))
+    Ok(plan::is_left_behind(&shown, &next, &observe::trusted_by_others(identity, &known).await))
 }
 
 /// Presents the document's certificates where `is_left_behind`.

@@ -1,14 +1,15 @@
 //! Observes what this node and the others trust and present, and which of them are healthy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::interim;
 use super::plan::{Observation, Observed, Plan, plan};
-use super::tls_probe::{ServedCertificate, look};
+use super::tls_probe::{look, trusted};
 use super::trust_bundle::TrustBundle;
+use crate::domain::CaSubject;
 use crate::etcd::{Client, Credentials, Member};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
@@ -51,14 +52,15 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
     Ok(observed)
 }
 
-/// What the peer ports of the other initial members trust and present, as far as they answer.
-pub(super) async fn peer_ports(identity: &Identity, known: &TrustBundle) -> Vec<ServedCertificate> {
+/// The CAs that each of the other initial members trusts at its peer port, as far as they answer.
+pub(super) async fn trusted_by_others(identity: &Identity, known: &TrustBundle) -> Vec<BTreeSet<CaSubject>> {
     let others = identity.cluster.members.iter().filter(|member| member.name != identity.node.name);
-    let mut seen = Vec::new();
+    let mut answers = Vec::new();
     for member in others {
-        seen.extend(look(SocketAddr::from((member.address, paths::PEER_PORT)), &identity.tls, known).await.ok());
+        let address = SocketAddr::from((member.address, paths::PEER_PORT));
+        answers.extend(trusted(address, &identity.tls, known).await.ok());
     }
-    seen
+    answers
 }
 
 async fn see(identity: &Identity, known: &TrustBundle, ports: [SocketAddr; 2]) -> Observation {

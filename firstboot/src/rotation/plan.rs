@@ -93,15 +93,15 @@ pub(super) fn plan(observed: &Observed) -> Plan {
 }
 
 /// Whether the other members went on without this node: one of those that answer no longer trusts the CAs in `shown`, which
-/// signed the certificates that this node presents, and all of them trust the CAs in `issuers`, which signed the document's. A
+/// signed the certificates that this node presents, and all of them trust those in `issuers`, which signed the document's. A
 /// member is not waited for between its removal and its return, so a node that is rebuilt meanwhile has to catch up.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,
-    others: &[ServedCertificate],
+    others: &[BTreeSet<CaSubject>],
 ) -> bool {
-    others.iter().any(|other| !other.trusts.is_superset(shown))
-        && others.iter().all(|other| other.trusts.is_superset(issuers))
+    others.iter().any(|trusted| !trusted.is_superset(shown))
+        && others.iter().all(|trusted| trusted.is_superset(issuers))
 }
 
 /// The members that are not ready, with the reason.
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn node_catches_up_only_where_all_that_answer_trust_the_new_ca() {
         let is_behind = |others: &[&str]| {
-            let others: Vec<_> = others.iter().map(|trusts| port(trusts, "n")).collect();
+            let others: Vec<_> = others.iter().map(|trusted| names(trusted)).collect();
             is_left_behind(&names("o"), &names("n"), &others)
         };
         assert!(is_behind(&["n"]) && is_behind(&["n", "n"]) && is_behind(&["n", "no"]));

@@ -3,6 +3,7 @@
 //! read (crypto/tls, ClientCAs). The files on that member's disk may already differ.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,12 +17,13 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::trust_bundle::TrustBundle;
 use crate::domain::CaSubject;
 
 /// How long a handshake may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a server trusts and presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,39 @@ impl ResolvesClientCert for CaHintRecorder {
 /// Makes a handshake with the server at this address, with the certificates of `tls`, and finds its issuer among
 /// `authorities`.
 pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &TrustBundle) -> Result<ServedCertificate> {
+    let (trusts, connected) = connect(address, tls, authorities).await?;
+    let stream = connected.with_context(|| format!("no TLS handshake with {address}"))?;
+    ensure!(!trusts.is_empty(), "{address} does not say whom it trusts");
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let known = chain.split_first().and_then(|(leaf, intermediates)| {
+        Some((authorities.issuer(leaf, intermediates)?, authorities.until(leaf, intermediates)?))
+    });
+    let (issuer, until) = known.with_context(|| format!("{address} shows a certificate of no CA known here"))?;
+    Ok(ServedCertificate { trusts, issuer, until })
+}
+
+/// The CAs whose certificates the server at this address accepts. Unlike `look` it gets an answer from a server that rejects the
+/// certificate of `tls`: with TLS 1.2, to which etcd keeps where it is given cipher suites, that ends the handshake.
+pub(super) async fn trusted(
+    address: SocketAddr,
+    tls: &NodeTls,
+    authorities: &TrustBundle,
+) -> Result<BTreeSet<CaSubject>> {
+    let (trusts, connected) = connect(address, tls, authorities).await?;
+    if let Err(error) = connected {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        ensure!(matches!(cause, Some(rustls::Error::AlertReceived(_))), "no TLS handshake with {address}: {error}");
+    }
+    ensure!(!trusts.is_empty(), "{address} does not say whom it trusts");
+    Ok(trusts)
+}
+
+/// The CAs that a server names, and how the handshake with it ended.
+async fn connect(
+    address: SocketAddr,
+    tls: &NodeTls,
+    authorities: &TrustBundle,
+) -> Result<(BTreeSet<CaSubject>, io::Result<TlsStream<TcpStream>>)> {
     let mut roots = RootCertStore::empty();
     for certificate in authorities.certificates() {
         roots.add(certificate.clone())?;
@@ -64,25 +99,19 @@ pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &Trust
     let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes()).ok().context("the peer's key is not PEM")?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
     let own = Arc::new(CertifiedKey::new(chain.context("the peer's certificate is not PEM")?, key));
-    let listening = Arc::new(CaHintRecorder { own, heard: Mutex::default() });
-    let mut config = ClientConfig::builder().with_root_certificates(roots).with_client_cert_resolver(listening.clone());
+    let recorder = Arc::new(CaHintRecorder { own, heard: Mutex::default() });
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_client_cert_resolver(recorder.clone());
     // In a resumed session the server names no CA.
     config.resumption = Resumption::disabled();
     let connect = async {
         let stream = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(config)).connect(ServerName::from(address.ip()), stream).await
     };
-    let stream = tokio::time::timeout(PATIENCE, connect).await;
-    let stream = stream.with_context(|| format!("no TLS handshake with {address} within {} s", PATIENCE.as_secs()))?;
-    let stream = stream.with_context(|| format!("no TLS handshake with {address}"))?;
-    let trusts = listening.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    ensure!(!trusts.is_empty(), "{address} does not say whom it trusts");
-    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let known = chain.split_first().and_then(|(leaf, intermediates)| {
-        Some((authorities.issuer(leaf, intermediates)?, authorities.until(leaf, intermediates)?))
-    });
-    let (issuer, until) = known.with_context(|| format!("{address} shows a certificate of no CA known here"))?;
-    Ok(ServedCertificate { trusts, issuer, until })
+    let connected = tokio::time::timeout(HANDSHAKE_TIMEOUT, connect).await;
+    let connected = connected
+        .with_context(|| format!("no TLS handshake with {address} within {} s", HANDSHAKE_TIMEOUT.as_secs()))?;
+    let trusts = recorder.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok((trusts, connected))
 }
 
 #[cfg(test)]
@@ -114,5 +143,43 @@ mod tests {
             ServedCertificate { trusts: both, issuer: known.names().pop_first().unwrap(), until }
         );
         assert!(shown(&other).is_err(), "a stranger's certificate");
+    }
+
+    #[test]
+    fn server_that_rejects_the_certificate_says_whom_it_trusts() {
+        let (old, new) = (issued().tls, issued().tls);
+        let both = TrustBundle::read(&format!("{}{}", old.ca, new.ca)).unwrap();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (known, seen) = runtime.block_on(async {
+                let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = socket.local_addr().unwrap();
+                let acceptor = tokio_rustls::TlsAcceptor::from(server(&new, version));
+                let serve = async { acceptor.accept(socket.accept().await.unwrap().0).await.map(drop) };
+                let (known, ended) = tokio::join!(trusted(address, &old, &both), serve);
+                assert!(ended.is_err(), "the certificate is accepted");
+                let (seen, _) = tokio::join!(look(address, &old, &both), async {
+                    acceptor.accept(socket.accept().await.unwrap().0).await.map(drop)
+                });
+                (known, seen)
+            });
+            assert_eq!(known.unwrap(), TrustBundle::read(&new.ca).unwrap().names());
+            assert_eq!(seen.is_ok(), version == &rustls::version::TLS13, "only TLS 1.3 ends the handshake first");
+        }
+    }
+
+    /// A server of this version alone, which accepts only certificates by the CA of `tls`.
+    fn server(tls: &NodeTls, version: &'static rustls::SupportedProtocolVersion) -> Arc<rustls::ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        for certificate in TrustBundle::read(&tls.ca).unwrap().certificates() {
+            roots.add(certificate.clone()).unwrap();
+        }
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+        let chain = CertificateDer::pem_slice_iter(tls.peer.cert.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(tls.peer.key.as_bytes()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        let config = config.with_client_cert_verifier(verifier.build().unwrap());
+        Arc::new(config.with_single_cert(chain, key).unwrap())
     }
 }
