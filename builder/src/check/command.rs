@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::ValueEnum;
 
+use super::checker::check_with_bash;
+use super::file::{File, Kind};
 use super::report::{Report, Told};
-use super::{File, Kind, check_with_bash, image, sarif};
+use super::{image, sarif};
 use crate::exit::{Exit, stop};
 use crate::{reading, say};
 

@@ -7,9 +7,10 @@ use recipes::recipe::{AuthorityFiles, Etcd, Tls};
 use recipes::{Diagnostic, Recipe, Severity, Sha256};
 use time::OffsetDateTime;
 
+use super::checker::check_with_bash;
+use super::file::{File, Kind};
 use super::finding::Finding;
 use super::report::{Report, Told};
-use super::{File, Kind, check_with_bash};
 use crate::files::{self, Brought};
 use crate::pki::{self, Authority, Lifetimes};
 use crate::{reading, release, render};

@@ -2,7 +2,7 @@
 //! src/shared/util.c, fd_warn_permissions; a rebuild of RHEL 7's systemd.spec, --disable-sysusers; OpenSSH's release notes,
 //! 8.2; firewalld 0.6.3).
 
-use super::File;
+use super::file::{File, Kind};
 use super::finding::Finding;
 
 /// Folders that are empty again after each start, and what is mounted there.
@@ -67,7 +67,7 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
 
 /// What is wrong with a file's permissions.
 fn permissions(path: &str, mode: u32) -> Option<Finding> {
-    let is_unit = super::Kind::of(path) == Some(super::Kind::Unit);
+    let is_unit = Kind::of(path) == Some(Kind::Unit);
     let is_program = path.starts_with("/usr/local/bin/") || path.starts_with("/usr/local/sbin/");
     let shown = format!("{path} has mode {mode:04o}");
     let warning = |does: &str, instead: &str| {

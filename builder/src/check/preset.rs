@@ -1,7 +1,7 @@
 //! Presets: who is switched on. The first line that fits a unit decides, over all files in the order of their names
 //! (systemd 219, src/shared/install.c, unit_file_query_preset).
 
-use super::File;
+use super::file::File;
 use super::finding::Finding;
 use super::known;
 use super::systemd::words::{bare, strip};

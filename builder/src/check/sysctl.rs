@@ -1,62 +1,18 @@
 //! sysctl.d files, as systemd 219 applies them on kernel 3.10.0-1160 (src/sysctl/sysctl.c).
 
 mod key;
+mod setting;
 mod value;
 
 use std::collections::BTreeMap;
 
-use super::File;
+use self::setting::{Setting, read};
+use super::file::File;
 use super::finding::Finding;
 use super::known;
-use super::systemd::words::strip;
-use super::text::Part;
 
 /// etcd's ports: clients, peers, metrics.
 const ETCD_PORTS: std::ops::RangeInclusive<u64> = 2379..=2381;
-
-/// `KEY = VALUE`. The key as it is told in `/proc/sys`, with dots.
-#[derive(Debug)]
-struct Setting<'a> {
-    key: String,
-    place: Part<'a>,
-    value: Part<'a>,
-}
-
-fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {
-    let mut settings = Vec::new();
-    for line in Part::whole(text).split('\n').map(strip) {
-        if line.text.len() > LONGEST {
-            out.push(
-                Finding::error("sysctl/no-assignment", line, format!("a line of more than {LONGEST} bytes"))
-                    .does("219 reads it in pieces, and takes each for a line")
-                    .instead("write a shorter one"),
-            );
-            continue;
-        }
-        if line.text.is_empty() || line.text.starts_with(['#', ';']) {
-            continue;
-        }
-        let Some((key, value)) = line.split_once('=') else {
-            out.push(
-                Finding::error("sysctl/no-assignment", line, "neither a comment nor KEY = VALUE")
-                    .does("219 ignores the line, and systemd-sysctl fails")
-                    .instead("write KEY = VALUE; there are no continued lines"),
-            );
-            continue;
-        };
-        let (key, value) = (strip(key), strip(value));
-        // A first separator that is a slash makes slashes the separators and dots a part of names.
-        let slashes = key.text.find(['/', '.']).is_some_and(|at| key.text[at..].starts_with('/'));
-        let swap = |c| match c {
-            '/' => '.',
-            '.' => '/',
-            c => c,
-        };
-        let name = if slashes { key.text.chars().map(swap).collect() } else { key.text.to_owned() };
-        settings.push(Setting { key: name, place: key, value });
-    }
-    settings
-}
 
 /// What is wrong with one file.
 pub(super) fn check(text: &str) -> Vec<Finding> {
@@ -137,9 +93,6 @@ fn later_name(own: &str, other: &str) -> String {
         None => format!("set it in {other}, which sorts behind all names like {own}"),
     }
 }
-
-/// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
-const LONGEST: usize = 2046;
 
 /// What a file sets in vain, because a later one sets it again: in the order of the file names, whatever the folder, and
 /// /etc/sysctl.conf last.

@@ -9,6 +9,9 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use recipes::Recipe;
 
+use super::checker::{check, check_with_bash};
+use super::file::{File, Kind};
+use super::finding::Finding;
 use super::*;
 use crate::render;
 

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use recipes::Severity;
 
+use super::checker::check;
+use super::file::File;
 use super::rules::{self, RuleKind};
-use super::{File, check};
 
 /// A text, where it is on the node, and the verdict.
 struct Judged {

@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::super::finding::Finding;
-use super::super::text::Part;
 use super::scan::Scan;
 use super::table::Form;
-use super::{FATAL, comment_or, split_word, words};
+use super::words::{FATAL, comment_or, split_word, words};
+use crate::check::finding::Finding;
+use crate::check::text::Part;
 
 /// Names that /etc/hosts of CentOS 7 has.
 const LOCAL: [&str; 6] = [

@@ -1,8 +1,8 @@
 //! What chrony 3.4 reads and chronyd then cannot do (conf.c, parse_include; refclock.c; sources.c).
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::words;
+use super::words::words;
+use crate::check::finding::Finding;
+use crate::check::text::Part;
 
 /// What a directive does that is read, and ends chronyd.
 pub(super) const STOPS: &str = "chronyd reads the file, and stops";

@@ -4,16 +4,16 @@ mod address;
 mod effect;
 mod scan;
 mod table;
+mod words;
 
 use recipes::diagnostic::nearest;
 
 use self::scan::Scan;
 use self::table::Form;
+use self::words::{FATAL, comment_or, split_word, trim, words, wrong};
 use super::finding::Finding;
 use super::known;
 use super::text::Part;
-
-const FATAL: &str = "chronyd does not start";
 
 /// What is wrong with a chrony.conf.
 pub(super) fn check(text: &str) -> Vec<Finding> {
@@ -68,32 +68,6 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-/// What C's isspace takes for white space.
-fn is_space(c: char) -> bool {
-    c.is_ascii_whitespace() || c == '\u{b}'
-}
-
-fn trim(line: Part<'_>) -> Part<'_> {
-    let start = line.text.len() - line.text.trim_start_matches(is_space).len();
-    line.cut(start..line.text.trim_end_matches(is_space).len().max(start))
-}
-
-/// The first word, and what stands behind it.
-fn split_word(line: Part<'_>) -> (Part<'_>, Part<'_>) {
-    let line = trim(line);
-    let end = line.text.find(is_space).unwrap_or(line.text.len());
-    (line.cut(0..end), trim(line.from(end)))
-}
-
-fn words(line: Part<'_>) -> impl Iterator<Item = Part<'_>> {
-    let mut rest = trim(line);
-    std::iter::from_fn(move || {
-        let (word, behind) = split_word(rest);
-        rest = behind;
-        Some(word).filter(|word| !word.text.is_empty())
-    })
-}
-
 fn unknown(word: Part<'_>, name: &str) -> Finding {
     let finding = Finding::error("chrony/directive", word, format!("chrony 3.4 has no directive {name}")).does(FATAL);
     match nearest(name, table::directives().keys().copied()) {
@@ -102,10 +76,6 @@ fn unknown(word: Part<'_>, name: &str) -> Finding {
         Some(near) => finding.instead(format!("did you mean {near}?")),
         None => finding.instead("take it away"),
     }
-}
-
-fn wrong(place: Part<'_>, message: String, instead: impl Into<String>) -> Finding {
-    Finding::error("chrony/words", place, message).does(FATAL).instead(instead)
 }
 
 /// What chrony cannot read behind a directive.
@@ -150,15 +120,6 @@ fn directive(first: Part<'_>, name: &str, form: &'static Form, rest: Part<'_>, o
             }
         }
     }
-}
-
-/// A word that is a comment, or what else is wrong with it.
-fn comment_or(word: Part<'_>, other: impl FnOnce() -> Finding) -> Finding {
-    if word.text.starts_with(['#', '!', ';', '%']) {
-        let message = "a comment behind a directive".to_owned();
-        return wrong(word, message, "3.4 has none there: move it to a line of its own");
-    }
-    other()
 }
 
 /// A directive with a fixed number of words.

@@ -1,6 +1,8 @@
 //! What sscanf of the C library takes from the beginning of a text: chronyd reads every number by it, and what it leaves
 //! is read as the next option.
 
+use super::words::is_space;
+
 /// A conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scan {
@@ -53,9 +55,9 @@ impl Scan {
 
     /// How many bytes it takes from the beginning of `text`, white space before it as well. `None`: it does not match.
     pub(super) fn take(self, text: &str) -> Option<usize> {
-        let rest = text.trim_start_matches(super::is_space);
+        let rest = text.trim_start_matches(is_space);
         let skipped = text.len() - rest.len();
-        let word = rest.split(super::is_space).next().unwrap_or_default();
+        let word = rest.split(is_space).next().unwrap_or_default();
         let taken = match self {
             Self::Int(least, most) => {
                 let length = integer(rest)?;

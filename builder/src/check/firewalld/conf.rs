@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::python::decimal;
-use super::super::text::Part;
+use crate::check::finding::Finding;
+use crate::check::python::decimal;
+use crate::check::text::Part;
 
 /// A key and its words, in any case but for LogDenied's.
 const KEYS: [(&str, &str); 10] = [
@@ -24,7 +24,7 @@ const KEYS: [(&str, &str); 10] = [
 ];
 
 /// What is wrong with it.
-pub(in super::super) fn conf(text: &str) -> Vec<Finding> {
+pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen = BTreeSet::new();
     for line in Part::whole(text).lines().map(Part::trim) {

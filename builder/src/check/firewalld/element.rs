@@ -5,9 +5,8 @@ use std::ops::Range;
 
 use roxmltree::Node;
 
-use super::super::finding::Finding;
 use super::value::ports;
-use super::{IGNORED, REFUSED};
+use crate::check::finding::Finding;
 
 /// An element, and where it stands.
 #[derive(Debug)]
@@ -90,3 +89,7 @@ impl Seen {
         }
     }
 }
+
+pub(super) const REFUSED: &str = "firewalld ignores the whole file";
+
+pub(super) const IGNORED: &str = "firewalld ignores it";

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::super::finding::Finding;
-use super::super::python::{decimal, int};
-use super::element::{Element, Seen};
+use super::element::{Element, IGNORED, REFUSED, Seen};
+use super::reader::Reader;
 use super::value::{is_interface, is_ipv4, is_ipv6, is_mac, is_network, is_network4, is_protocol, ports};
-use super::{IGNORED, REFUSED, Reader};
+use crate::check::finding::Finding;
+use crate::check::python::{decimal, int};
 
 const TYPES: [&str; 11] = [
     "hash:ip",

@@ -5,6 +5,7 @@ mod conf;
 mod direct;
 mod element;
 mod ipset;
+mod reader;
 mod rule;
 mod schema;
 mod service;
@@ -19,30 +20,11 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::finding::Finding;
 use super::text::Part;
-use element::Element;
+use element::{Element, REFUSED};
+use reader::Reader;
 use schema::Kind;
 
 pub(super) use conf::conf;
-
-const REFUSED: &str = "firewalld ignores the whole file";
-const IGNORED: &str = "firewalld ignores it";
-
-/// A reader of one kind of file: firewalld reads element by element.
-trait Reader {
-    /// An element begins. Its attributes are known.
-    fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
-
-    /// An element ends. `text`: what stands between the last tag that opened and this one that closes.
-    fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>);
-
-    /// The file ends.
-    fn finish(&mut self, _out: &mut Vec<Finding>) {}
-
-    /// Whether firewalld passes over everything here, whatever it is.
-    fn ignores(&self) -> bool {
-        false
-    }
-}
 
 /// What is wrong with a file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {

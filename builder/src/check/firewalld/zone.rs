@@ -4,10 +4,10 @@ mod item;
 
 use std::collections::BTreeSet;
 
-use super::super::finding::Finding;
-use super::element::{Element, Seen};
+use super::element::{Element, IGNORED, REFUSED, Seen};
+use super::reader::Reader;
 use super::rule::{Action, Audit, Kind, LEVELS, Log, Rule, Source};
-use super::{IGNORED, REFUSED, Reader};
+use crate::check::finding::Finding;
 
 const RULE: &str = "firewalld ignores the rule";
 const REST: &str = "firewalld ignores it, and what follows up to the end of the next rule";

@@ -3,12 +3,12 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::line::{Earlier, Line};
+use super::line::{Earlier, Line, stops};
 use super::split::Word;
 use super::table::{self, Form, Rule, Words};
 use super::{options, own};
+use crate::check::finding::Finding;
+use crate::check::text::Part;
 
 /// Reads a command and says what pykickstart refuses of it. `None`: 7 has no such command.
 pub(super) fn read<'a>(
@@ -52,16 +52,6 @@ pub(super) fn check(line: &Line<'_>, earlier: &Earlier, out: &mut Vec<Finding>) 
     for rule in &line.command.rules {
         out.extend(broken(line, rule, earlier));
     }
-}
-
-/// An error at the command's name.
-pub(super) fn stops(
-    rule: &'static str,
-    line: &Line<'_>,
-    message: impl Into<String>,
-    instead: impl Into<String>,
-) -> Finding {
-    Finding::error(rule, line.span(), message).does("anaconda stops").instead(instead)
 }
 
 /// Whether there are as many words as the command takes.

@@ -2,8 +2,8 @@
 //! vda there, and the only symptom a timeout). What anaconda does with one that is not there: its rhel7-branch,
 //! pyanaconda/kickstart.py, parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData.
 
-use super::super::finding::Finding;
 use super::options::Given;
+use crate::check::finding::Finding;
 
 /// The options that take disks or partitions, of whatever command.
 const OPTIONS: &[&str] = &["--drives", "--only-use", "--list", "--boot-drive", "--ondisk", "--onpart"];

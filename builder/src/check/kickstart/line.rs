@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::super::python;
-use super::super::text::Part;
 use super::options::{Given, Read};
 use super::split::Word;
 use super::table::{Command, Form, KsOption};
+use crate::check::finding::Finding;
+use crate::check::python;
+use crate::check::text::Part;
 
 /// A command, or the header of a section, with its words and options.
 #[derive(Debug)]
@@ -123,4 +124,14 @@ impl Earlier {
         let option = line.command.options.iter().find(|option| option.names.contains(&name))?;
         self.value(line, option)
     }
+}
+
+/// An error at the command's name.
+pub(super) fn stops(
+    rule: &'static str,
+    line: &Line<'_>,
+    message: impl Into<String>,
+    instead: impl Into<String>,
+) -> Finding {
+    Finding::error(rule, line.span(), message).does("anaconda stops").instead(instead)
 }

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::python;
 use super::split::Word;
 use super::table::{Command, Form, KsOption};
+use crate::check::finding::Finding;
+use crate::check::python;
 
 /// An option as it is written.
 #[derive(Debug, Clone)]

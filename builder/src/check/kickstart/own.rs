@@ -1,10 +1,9 @@
 //! What single commands of pykickstart refuse beyond the table (rhel7-branch, commands/, the parse method of each).
 
-use super::super::finding::Finding;
-use super::super::python::decimal;
-use super::command::stops;
-use super::line::{Earlier, Line};
+use super::line::{Earlier, Line, stops};
 use super::realm;
+use crate::check::finding::Finding;
+use crate::check::python::decimal;
 
 /// What the command's own parse method refuses.
 pub(super) fn check(line: &Line<'_>, earlier: &mut Earlier, out: &mut Vec<Finding>) {

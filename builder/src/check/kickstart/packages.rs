@@ -1,11 +1,12 @@
 //! The lines of `%packages` (pykickstart rhel7-branch, parser.py, Packages.add and `_processGroup`).
 
-use super::super::finding::Finding;
-use super::super::text::Part;
 use super::line::{Earlier, Line};
+use super::lines::{is_blank_or_comment, is_space, lines};
 use super::section::Section;
 use super::split::Word;
-use super::{command, is_blank_or_comment, is_space, lines, options, table};
+use super::{command, options, table};
+use crate::check::finding::Finding;
+use crate::check::text::Part;
 
 /// What is wrong with the header beyond its options, and with the lines.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {

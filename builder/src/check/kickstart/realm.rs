@@ -1,10 +1,9 @@
 //! The command realm, which reads its line itself (pykickstart rhel7-branch, commands/realm.py; getopt of Python 2.7).
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::command::stops;
-use super::line::{Earlier, Line};
+use super::line::{Earlier, Line, stops};
 use super::split::split;
+use crate::check::finding::Finding;
+use crate::check::text::Part;
 
 /// The options of `realm join`; `true` for those with a value.
 const OPTIONS: [(&str, bool); 6] = [

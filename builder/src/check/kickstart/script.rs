@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use super::super::finding::Finding;
-use super::super::known;
-use super::super::text::Part;
 use super::section::Section;
+use crate::check::finding::Finding;
+use crate::check::known;
+use crate::check::text::Part;
 
 /// What the installer's commands make of a script.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
@@ -190,7 +190,7 @@ pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
 }
 
 /// The first complaint of `bash -n`, with its line.
-pub(in super::super) fn bash_says(script: &str) -> Option<(usize, String)> {
+pub(in crate::check) fn bash_says(script: &str) -> Option<(usize, String)> {
     let mut child = Command::new("bash")
         .arg("-n")
         .env("LC_ALL", "C")

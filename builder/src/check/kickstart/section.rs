@@ -3,12 +3,13 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::text::Part;
 use super::line::{Earlier, Line};
+use super::lines::{cannot_split, include, is_blank_or_comment, is_space, lines, words_of};
 use super::split::{Word, split};
 use super::table::{self, Words};
-use super::{cannot_split, command, include, is_blank_or_comment, is_space, lines, options, words_of};
+use super::{command, options};
+use crate::check::finding::Finding;
+use crate::check::text::Part;
 
 /// The sections of 7.
 pub(super) const SECTIONS: [&str; 8] =

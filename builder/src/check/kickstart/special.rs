@@ -1,10 +1,10 @@
 //! What anaconda makes of a command that pykickstart takes: secrets, what has no effect, what does harm (anaconda
 //! 21.48.22.159, pyanaconda/kickstart.py, users.py, bootloader.py; blivet 0.61, formats/, platform.py).
 
-use super::super::finding::Finding;
 use super::line::Line;
 use super::options::Given;
 use super::{disk, split::Word};
+use crate::check::finding::Finding;
 
 /// What anaconda does not do as it reads, command by command.
 pub(super) fn check(line: &Line<'_>, out: &mut Vec<Finding>) {
@@ -254,7 +254,7 @@ fn mount_options(line: &Line<'_>, point: &str, out: &mut Vec<Finding>) {
                 .instead("take it away"),
         );
     }
-    let late = |option: &&str| point == "/" && super::super::fstab::only_at_first_mount(option);
+    let late = |option: &&str| point == "/" && crate::check::fstab::only_at_first_mount(option);
     if let Some(option) = options.split(',').find(late) {
         out.push(
             Finding::warning("kickstart/mount-options", given.span.clone(), format!("{option} has no effect on /"))

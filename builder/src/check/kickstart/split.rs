@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::super::text::Part;
+use crate::check::text::Part;
 
 /// A word as the command gets it, and where it stands with its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,12 @@ pub(super) fn split(line: Part<'_>, comments: bool) -> Result<(Vec<Word>, Option
 fn finish(mut words: Vec<Word>, current: Option<Word>) -> Vec<Word> {
     words.extend(current);
     words
+}
+
+/// The words of a text as Python's shlex has them. `None`: a quote in it is not closed.
+pub(in crate::check) fn shell_words(text: &str) -> Option<Vec<String>> {
+    let words = split(Part::whole(text), false).ok()?.0;
+    Some(words.into_iter().map(|word| word.value).collect())
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
 //! What a kickstart says of the files that the overlay brings.
 
-use super::super::finding::Finding;
-use super::super::{File, Kind};
+use super::document::{Kickstart, read};
 use super::line::Line;
-use super::{Kickstart, packages, read};
+use super::packages;
+use crate::check::file::{File, Kind};
+use crate::check::finding::Finding;
 
 /// Whether a kickstart installs a package.
-pub(in super::super) fn installs(text: &str, package: &str) -> bool {
+pub(in crate::check) fn installs(text: &str, package: &str) -> bool {
     let kickstart = read(text, &mut Vec::new());
     let lists = kickstart.sections.iter().filter(|section| section.name() == "%packages");
     lists.into_iter().any(|section| packages::entries(section).any(|line| line.text == package))
 }
 
-pub(in super::super) fn together(files: &[File<'_>]) -> Vec<(usize, Finding)> {
+pub(in crate::check) fn together(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate().filter(|(_, file)| Kind::of(&file.path) == Some(Kind::Kickstart)) {
         let kickstart: Kickstart<'_> = read(file.text, &mut Vec::new());

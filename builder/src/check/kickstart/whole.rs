@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::finding::Finding;
-use super::Kickstart;
+use super::document::Kickstart;
 use super::line::Line;
+use crate::check::finding::Finding;
 
 /// What the commands say together.
 pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {

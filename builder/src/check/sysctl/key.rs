@@ -2,9 +2,9 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::known;
-use super::Setting;
+use super::setting::Setting;
+use crate::check::finding::Finding;
+use crate::check::known;
 
 /// Keys that are there once a module is loaded; their names cannot be checked.
 const MODULES: [(&str, &str); 16] = [

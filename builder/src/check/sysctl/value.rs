@@ -1,10 +1,10 @@
 //! The forms and bounds of values.
 
-use super::super::finding::Finding;
-use super::super::known;
-use super::super::systemd::number;
-use super::Setting;
 use super::key::in_table;
+use super::setting::Setting;
+use crate::check::finding::Finding;
+use crate::check::known;
+use crate::check::systemd::number;
 
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let value = setting.value;

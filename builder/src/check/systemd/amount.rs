@@ -1,12 +1,12 @@
 //! Amounts: bytes, percent, limits (src/shared/util.c; `parse_rlimit_range` of src/core/load-fragment.c).
 
-use super::super::text::Part;
 use super::number::{self, Scan, scan};
 use super::time;
 use super::words::Extract;
+use crate::check::text::Part;
 
 /// `parse_size`: bytes, as numbers with the suffixes E, P, T, G, M, K and B in this order. `base`: 1024 or 1000.
-pub(in super::super) fn size(text: &str, base: u64) -> Option<u64> {
+pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
     const SUFFIXES: [&str; 8] = ["E", "P", "T", "G", "M", "K", "B", ""];
     let (mut rest, mut first, mut sum) = (text, 0, 0u64);
     loop {
@@ -44,7 +44,7 @@ pub(in super::super) fn size(text: &str, base: u64) -> Option<u64> {
 
 /// Which limit: each has its own parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Limit {
+pub(in crate::check) enum Limit {
     /// A number of things.
     Count,
     /// Bytes.
@@ -59,7 +59,7 @@ pub(in super::super) enum Limit {
 
 /// What 219 makes of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum LimitValue {
+pub(in crate::check) enum LimitValue {
     /// It takes it.
     Taken,
     /// It cannot read it.
@@ -69,7 +69,7 @@ pub(in super::super) enum LimitValue {
 }
 
 /// One limit, or two as `soft:hard`. 219 does not look at what stands behind a second colon.
-pub(in super::super) fn limit(text: &str, kind: Limit) -> LimitValue {
+pub(in crate::check) fn limit(text: &str, kind: Limit) -> LimitValue {
     let mut fields = Extract::fields(Part::whole(text), ":");
     let mut next = || fields.next().map(|field| field.map(|(text, _)| one_limit(&text, kind)));
     match (next(), next()) {
@@ -98,7 +98,7 @@ fn one_limit(text: &str, kind: Limit) -> Option<u64> {
 }
 
 /// `CPUQuota=`: a number above 0 and a %, with anything between them (`sscanf` with %lf).
-pub(in super::super) fn is_quota(text: &str) -> bool {
+pub(in crate::check) fn is_quota(text: &str) -> bool {
     text.is_empty() || (text.ends_with('%') && double(text).is_some_and(|percent| percent > 0.0 || percent.is_nan()))
 }
 
@@ -143,7 +143,7 @@ fn percent(text: &str) -> Option<u32> {
 }
 
 /// `TasksMax=`: a number above 0, a percentage of what the system allows, or nothing.
-pub(in super::super) fn is_tasks_max(text: &str) -> bool {
+pub(in crate::check) fn is_tasks_max(text: &str) -> bool {
     let number = percent(text).map(u64::from).or_else(|| number::unsigned_long(text));
     matches!(text, "" | "infinity") || number.is_some_and(|number| number > 0 && number < u64::MAX)
 }

@@ -1,22 +1,22 @@
 //! Words and quotes. 219 has two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED) knows a quote only where a word begins, and
 //! keeps backslashes; [`Extract`] (`extract_first_word`) joins quoted pieces, and takes backslashes away.
 
-use super::super::text::Part;
+use crate::check::text::Part;
 
 /// White space to systemd.
-pub(in super::super) fn is_blank(byte: u8) -> bool {
+pub(in crate::check) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// A text without blanks at either end (`strstrip`). Unicode has more white space than systemd.
-pub(in super::super) fn strip(text: Part<'_>) -> Part<'_> {
+pub(in crate::check) fn strip(text: Part<'_>) -> Part<'_> {
     let text = skip_blank(text);
     let end = text.text.trim_end_matches([' ', '\t', '\n', '\r']).len();
     text.cut(0..end)
 }
 
 /// The words between blanks, without a word on quotes (FOREACH_WORD).
-pub(in super::super) fn bare(text: Part<'_>) -> impl Iterator<Item = Part<'_>> {
+pub(in crate::check) fn bare(text: Part<'_>) -> impl Iterator<Item = Part<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let word = skip_blank(rest);
@@ -47,17 +47,17 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
 /// The words of a value. When they end, [`Words::rest`] holds what 219 cannot split: a quote that is not closed or has a
 /// character right behind it, a backslash at the end.
 #[derive(Debug)]
-pub(in super::super) struct Words<'a> {
-    pub(in super::super) rest: Part<'a>,
+pub(in crate::check) struct Words<'a> {
+    pub(in crate::check) rest: Part<'a>,
 }
 
 impl<'a> Words<'a> {
-    pub(in super::super) fn of(value: Part<'a>) -> Self {
+    pub(in crate::check) fn of(value: Part<'a>) -> Self {
         Self { rest: value }
     }
 
     /// All of them, and what cannot be split.
-    pub(in super::super) fn all(mut self) -> (Vec<Part<'a>>, Option<Part<'a>>) {
+    pub(in crate::check) fn all(mut self) -> (Vec<Part<'a>>, Option<Part<'a>>) {
         let words: Vec<_> = self.by_ref().collect();
         (words, (!self.rest.text.is_empty()).then_some(self.rest))
     }
@@ -91,11 +91,11 @@ impl<'a> Iterator for Words<'a> {
 }
 
 /// A word as it is without its quotes, and its place with them.
-pub(in super::super) type Extracted<'a> = (String, Part<'a>);
+pub(in crate::check) type Extracted<'a> = (String, Part<'a>);
 
 /// The words of a value with quotes and backslashes taken away.
 #[derive(Debug)]
-pub(in super::super) struct Extract<'a> {
+pub(in crate::check) struct Extract<'a> {
     rest: Option<Part<'a>>,
     separators: &'static str,
     quotes: bool,
@@ -104,17 +104,17 @@ pub(in super::super) struct Extract<'a> {
 
 impl<'a> Extract<'a> {
     /// Words between `separators`, with quotes.
-    pub(in super::super) fn quoted(value: Part<'a>, separators: &'static str) -> Self {
+    pub(in crate::check) fn quoted(value: Part<'a>, separators: &'static str) -> Self {
         Self { rest: Some(value), separators, quotes: true, coalesce: true }
     }
 
     /// Fields between single separators: none of them is left out where it is empty.
-    pub(in super::super) fn fields(value: Part<'a>, separators: &'static str) -> Self {
+    pub(in crate::check) fn fields(value: Part<'a>, separators: &'static str) -> Self {
         Self { rest: Some(value), separators, quotes: false, coalesce: false }
     }
 
     /// The text that is left. `None`: the last word had no separator behind it.
-    pub(in super::super) fn rest(&self) -> Option<Part<'a>> {
+    pub(in crate::check) fn rest(&self) -> Option<Part<'a>> {
         self.rest
     }
 
@@ -123,7 +123,7 @@ impl<'a> Extract<'a> {
     }
 
     /// The next one. `Err`: a quote that is not closed, or a backslash at the end.
-    pub(in super::super) fn next(&mut self) -> Result<Option<Extracted<'a>>, Part<'a>> {
+    pub(in crate::check) fn next(&mut self) -> Result<Option<Extracted<'a>>, Part<'a>> {
         let Some(text) = self.rest.take() else { return Ok(None) };
         let bytes = text.text.as_bytes();
         let start = bytes.iter().take_while(|byte| self.coalesce && self.is_separator(**byte)).count();
@@ -170,7 +170,7 @@ fn text_of(word: Vec<u8>) -> String {
 }
 
 /// A word with C's escapes resolved (`cunescape_length`): an unknown one stays as it is. Escapes can make bytes that are no text.
-pub(in super::super) fn unescape(word: &str) -> Vec<u8> {
+pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     let bytes = word.as_bytes();
     let digits = |at: usize, count: usize, base: u32| {
         let text = word.get(at..at + count)?;
@@ -214,20 +214,20 @@ pub(in super::super) fn unescape(word: &str) -> Vec<u8> {
 }
 
 /// `utf8_is_valid`: what Unicode has assigned to no character is refused as well.
-pub(in super::super) fn is_utf8(bytes: &[u8]) -> bool {
+pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
     let no_character = |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;
     std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(no_character))
 }
 
 /// `path_kill_slashes`: without doubled slashes, and without one at the end.
-pub(in super::super) fn clean_path(path: &str) -> String {
+pub(in crate::check) fn clean_path(path: &str) -> String {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     let root = if path.starts_with('/') { "/" } else { "" };
     format!("{root}{}", names.join("/"))
 }
 
 /// `path_is_safe`: no `.` and no `..` among the folders, and no longer than the kernel takes.
-pub(in super::super) fn is_safe_path(path: &str) -> bool {
+pub(in crate::check) fn is_safe_path(path: &str) -> bool {
     let odd = |name: &str| matches!(name, "." | "..");
     !path.is_empty() && path.len() <= 4096 && !path.contains("//") && !path.split('/').any(odd)
 }

@@ -1,9 +1,9 @@
 //! The arguments of lines of tmpfiles.d, by their types (src/tmpfiles/tmpfiles.c).
 
-use super::super::finding::Finding;
-use super::super::systemd::number::scan;
-use super::super::systemd::words::Extract;
-use super::super::text::Part;
+use crate::check::finding::Finding;
+use crate::check::systemd::number::scan;
+use crate::check::systemd::words::Extract;
+use crate::check::text::Part;
 
 const RULE: &str = "tmpfiles/argument";
 

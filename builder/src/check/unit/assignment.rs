@@ -1,7 +1,7 @@
 //! One `KEY=VALUE`, and how its refusal is told.
 
-use super::super::finding::Finding;
-use super::super::text::Part;
+use crate::check::finding::Finding;
+use crate::check::text::Part;
 
 /// `KEY=VALUE` in a section.
 #[derive(Debug, Clone, Copy)]

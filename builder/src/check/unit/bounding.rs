@@ -1,8 +1,8 @@
 //! Several lines of CapabilityBoundingSet=. RHEL's 219 joins them by OR, also those with a ~ (src/core/load-fragment.c,
 //! config_parse_capability_set): the set without A, or the set without B, is the whole set.
 
-use super::super::finding::Finding;
-use super::Line;
+use super::loaded::Line;
+use crate::check::finding::Finding;
 
 /// Lines that give back what those before them took.
 pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {

@@ -2,11 +2,11 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::systemd::number;
-use super::super::systemd::words::{Extract, Words, bare};
-use super::super::text::Part;
 use super::assignment::{Assignment, refuse, refuse_word};
+use crate::check::finding::Finding;
+use crate::check::systemd::number;
+use crate::check::systemd::words::{Extract, Words, bare};
+use crate::check::text::Part;
 
 /// The capabilities of kernel 3.10 (include/uapi/linux/capability.h, up to CAP_BLOCK_SUSPEND), without CAP_.
 const NAMES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
@@ -30,7 +30,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
             Ok(Some(word)) => word,
             Ok(None) => return taken,
             Err(rest) => {
-                out.push(super::list::quote(rest));
+                out.push(super::split::quote(rest));
                 return taken;
             }
         };
@@ -101,7 +101,7 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
         out.push(refuse("unit/value-word", assignment.key, *word, &format!("some of: {}", BITS.join(", "))));
         return 0;
     }
-    out.extend(rest.map(super::list::quote));
+    out.extend(rest.map(super::split::quote));
     words.len()
 }
 

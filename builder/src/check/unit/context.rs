@@ -1,8 +1,8 @@
 //! What 219 knows of a unit while it reads a line: its name, and what the lines before have set.
 
-use super::super::systemd::name;
-use super::super::systemd::specifier::{Subject, Table, User};
 use super::assignment::Assignment;
+use crate::check::systemd::name;
+use crate::check::systemd::specifier::{Subject, Table, User};
 
 /// The unit whose file is read.
 #[derive(Debug)]

@@ -2,14 +2,14 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::known;
 use super::context::Context;
 use super::read::{self, Reader};
 use super::value;
+use crate::check::finding::Finding;
+use crate::check::known;
 
 /// The section of the daemon whose configuration a path is.
-pub(in super::super) fn section_of(path: &str) -> Option<&'static str> {
+pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
     const FILES: [(&str, &str); 2] = [("journald.conf", "Journal"), ("system.conf", "Manager")];
     let mut names = path.rsplit('/');
     let (name, folder) = (names.next()?, names.next().unwrap_or_default());
@@ -20,7 +20,7 @@ pub(in super::super) fn section_of(path: &str) -> Option<&'static str> {
 }
 
 /// What is wrong with one of them.
-pub(in super::super) fn check(path: &str, text: &str) -> Vec<Finding> {
+pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
     let Some(section) = section_of(path) else { return Vec::new() };
     let joined = read::join(text);
     let mut out = joined.findings;

@@ -1,12 +1,12 @@
 //! Environment=, PassEnvironment=, and Documentation=, which 219 expands in the same way.
 
-use super::super::finding::Finding;
-use super::super::systemd::specifier::Table;
-use super::super::systemd::words::{Extract, Words, is_utf8, unescape};
-use super::super::text::Part;
 use super::assignment::{Assignment, refuse_word};
 use super::context::Context;
-use super::list::{quote, words};
+use super::split::{quote, words};
+use crate::check::finding::Finding;
+use crate::check::systemd::specifier::Table;
+use crate::check::systemd::words::{Extract, Words, is_utf8, unescape};
+use crate::check::text::Part;
 
 const WITHIN: &str = "219 knows a quote only where a word begins: write \"NAME=a b\", not NAME=\"a b\"";
 
@@ -31,7 +31,7 @@ fn expanded<'a>(assignment: &Assignment<'a>, context: &Context, out: &mut Vec<Fi
     match context.first(Table::Full, value.text) {
         Ok(text) => (text != value.text).then_some(text),
         Err(letter) => {
-            out.push(super::value::unresolved(assignment, letter).does(super::value::KEPT));
+            out.push(super::fault::unresolved(assignment, letter).does(super::fault::KEPT));
             None
         }
     }

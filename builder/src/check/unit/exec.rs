@@ -1,10 +1,10 @@
 //! Command lines: `config_parse_exec` of systemd 219 (src/core/load-fragment.c).
 
-use super::super::finding::Finding;
-use super::super::systemd::specifier;
-use super::super::systemd::words::{Words, is_utf8, strip, unescape};
-use super::super::text::Part;
 use super::assignment::Assignment;
+use crate::check::finding::Finding;
+use crate::check::systemd::specifier;
+use crate::check::systemd::words::{Words, is_utf8, strip, unescape};
+use crate::check::text::Part;
 
 /// What is wrong with the commands of a line; how many of them 219 takes. It reads no further than the first wrong one.
 pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
@@ -136,7 +136,7 @@ fn not_absolute(program: Part<'_>, key: &str) -> Finding {
 }
 
 fn quote(rest: Part<'_>) -> Finding {
-    super::list::quote(strip(rest))
+    super::split::quote(strip(rest))
 }
 
 /// 219 resolves specifiers in the arguments alone.

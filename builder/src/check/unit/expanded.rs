@@ -1,11 +1,11 @@
 //! Values whose specifiers 219 resolves before it looks at them (src/core/load-fragment.c).
 
-use super::super::systemd::address::{self, Family, Wrong};
-use super::super::systemd::name;
-use super::super::systemd::specifier::Table;
-use super::super::systemd::words::is_utf8;
 use super::context::{Context, Verdict};
-use super::value::{Fault, Judged, condition};
+use super::fault::{Fault, Judged, condition};
+use crate::check::systemd::address::{self, Family, Wrong};
+use crate::check::systemd::name;
+use crate::check::systemd::specifier::Table;
+use crate::check::systemd::words::is_utf8;
 
 const PATH: &str = "an absolute path, which begins with /";
 const ADDRESS: &str = "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name behind an @";

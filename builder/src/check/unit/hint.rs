@@ -1,7 +1,7 @@
 //! What to write instead of values that later systemds have.
 
-use super::super::finding::Finding;
 use super::assignment::Assignment;
+use crate::check::finding::Finding;
 
 /// For a word that 219 does not know.
 pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {

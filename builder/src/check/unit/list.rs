@@ -1,27 +1,15 @@
 //! Values that are lists of words, as src/core/load-fragment.c takes them apart: 219 ignores a wrong word, and keeps the others.
 
-use super::super::finding::Finding;
-use super::super::systemd::name;
-use super::super::systemd::number;
-use super::super::systemd::specifier::Table;
-use super::super::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
-use super::super::text::Part;
 use super::assignment::{Assignment, refuse, refuse_word};
 use super::context::{Context, Verdict};
 use super::environment;
-
-/// 219 cannot split the rest of a value into words.
-pub(super) fn quote(rest: Part<'_>) -> Finding {
-    let (message, instead) = if rest.text.starts_with(['"', '\'']) {
-        (
-            "this quote is not closed, or something follows it without a blank",
-            "quote the whole word, as in \"NAME=a b\"; a quote within a word is written \\x22 or \\x27",
-        )
-    } else {
-        ("a \\ at the end, with nothing behind it", "write \\\\ for a backslash")
-    };
-    Finding::error("unit/quote", rest, message).does("219 ignores everything from here on").instead(instead)
-}
+use super::split::{quote, words};
+use crate::check::finding::Finding;
+use crate::check::systemd::name;
+use crate::check::systemd::number;
+use crate::check::systemd::specifier::Table;
+use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
+use crate::check::text::Part;
 
 /// The value of a directive that is a list. `None`: the form is none. Else how many words 219 takes.
 pub(super) fn check(
@@ -50,18 +38,6 @@ pub(super) fn check(
         "alias" => words(value, out, |_, _| true),
         _ => return None,
     })
-}
-
-/// Each word of a value; how many of them are right.
-pub(super) fn words<'a>(
-    value: Part<'a>,
-    out: &mut Vec<Finding>,
-    mut test: impl FnMut(Part<'a>, &mut Vec<Finding>) -> bool,
-) -> usize {
-    let (words, rest) = Words::of(value).all();
-    let right = words.into_iter().filter(|word| test(*word, out)).count();
-    out.extend(rest.map(quote));
-    right
 }
 
 fn string(word: Part<'_>, out: &mut Vec<Finding>) -> bool {
@@ -148,7 +124,7 @@ fn path(word: Part<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
 /// A specifier where 219 expands none.
 pub(super) fn unexpanded(part: Part<'_>) -> Option<Finding> {
     let letters = part.text.match_indices('%').filter_map(|(at, _)| Some((at, part.text[at + 1..].chars().next()?)));
-    let (at, letter) = letters.into_iter().find(|(_, letter)| super::super::systemd::specifier::is_known(*letter))?;
+    let (at, letter) = letters.into_iter().find(|(_, letter)| crate::check::systemd::specifier::is_known(*letter))?;
     let finding = Finding::warning("unit/specifier", part.cut(at..at + 2), "219 expands no specifiers here");
     Some(finding.does(format!("%{letter} stays as these two characters")).instead("write the text that you mean"))
 }

@@ -1,7 +1,9 @@
 //! A unit as 219 loads it: the lines of its own file, and those of its drop-ins.
 
-use super::super::text::Part;
-use super::Line;
+use std::collections::BTreeMap;
+
+use super::assignment::Assignment;
+use crate::check::text::Part;
 
 /// A place in one of the files.
 pub(super) type At<'a> = (usize, Part<'a>);
@@ -53,7 +55,7 @@ impl<'a> Unit<'a> {
 
     /// The last value of a switch.
     pub(super) fn switch(&self, section: &str, key: &str) -> Option<bool> {
-        super::super::systemd::number::boolean(self.last(section, key)?.1.text)
+        crate::check::systemd::number::boolean(self.last(section, key)?.1.text)
     }
 
     /// Where a section begins that the unit's files have.
@@ -61,3 +63,14 @@ impl<'a> Unit<'a> {
         self.sections.iter().find(|(_, section)| section.text == name).copied()
     }
 }
+
+/// A line of a unit file, and how much of it 219 takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub(super) assignment: Assignment<'a>,
+    /// Commands or words; 1 for anything else that 219 takes. 0: it ignores the line, or the value is empty.
+    pub(super) taken: usize,
+}
+
+/// The units of a node, by their names.
+pub(super) type Units<'a> = BTreeMap<&'a str, Unit<'a>>;

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::super::finding::Finding;
-use super::loaded::Unit;
-use super::together::Units;
+use super::loaded::{Unit, Units};
+use crate::check::finding::Finding;
 
 /// The order of a boot, from the units of 219 itself (units/*.in): a unit, and those that it waits for.
 const BOOT: &[(&str, &[&str])] = &[

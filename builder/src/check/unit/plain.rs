@@ -1,11 +1,11 @@
 //! Values in which 219 expands no specifiers (src/shared/conf-parser.c, src/core/load-fragment.c).
 
-use super::super::systemd::amount::{self, Limit, LimitValue};
-use super::super::systemd::words::{is_blank, is_utf8};
-use super::super::systemd::{calendar, number, time};
 use super::context::Context;
-use super::value::{Judged, condition, judged};
+use super::fault::{Judged, condition, judged};
 use super::{capability, hint};
+use crate::check::systemd::amount::{self, Limit, LimitValue};
+use crate::check::systemd::words::{is_blank, is_utf8};
+use crate::check::systemd::{calendar, number, time};
 
 /// Whether 219 takes a value of this form. `None`: the form is not one of these.
 pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<Judged> {

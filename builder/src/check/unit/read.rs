@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use super::super::finding::Finding;
-use super::super::systemd::words::strip;
-use super::super::text::Part;
 use super::assignment::Assignment;
+use crate::check::finding::Finding;
+use crate::check::systemd::words::strip;
+use crate::check::text::Part;
 
 /// Which program reads a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! What a service must be as a whole: `service_verify` of systemd 219 (src/core/service.c), and what a service on a node
 //! should not be.
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::Line;
+use super::loaded::Line;
 use super::loaded::{At, Unit};
-use super::verify::{Verified, refused};
+use super::refusal::{Verified, refused};
+use crate::check::finding::Finding;
+use crate::check::text::Part;
 
 const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
 

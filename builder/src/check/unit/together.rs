@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::super::File;
-use super::super::finding::Finding;
-use super::super::known;
-use super::super::systemd::name;
-use super::loaded::{At, Unit};
-use super::{Examined, examine, is_drop_in, is_loadable, name_of, order, read, service, verify};
-
-/// The units of a node, by their names.
-pub(super) type Units<'a> = BTreeMap<&'a str, Unit<'a>>;
+use super::examine::{Examined, examine};
+use super::loaded::{At, Unit, Units};
+use super::path::{is_drop_in, is_loadable, name_of};
+use super::{order, read, service, verify};
+use crate::check::file::File;
+use crate::check::finding::Finding;
+use crate::check::known;
+use crate::check::systemd::name;
 
 /// The folders of units, the first that 219 looks into first (src/shared/path-lookup.c).
 const FOLDERS: [&str; 4] =
@@ -87,7 +86,7 @@ pub(crate) fn together(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)>
 
 /// A second unit to trigger, which 219 ignores (`config_parse_trigger_unit`).
 fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding)> {
-    let of_trigger = |(_, line): &&(usize, super::Line<'_>)| {
+    let of_trigger = |(_, line): &&(usize, super::loaded::Line<'_>)| {
         ["Timer", "Path"].contains(&line.assignment.section.text) && line.assignment.key.text == "Unit"
     };
     let (file, line) =

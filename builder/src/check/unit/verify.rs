@@ -1,25 +1,21 @@
 //! What a unit must be as a whole: the `*_verify` functions of systemd 219, and what fails while it loads a unit
 //! (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c, slice.c, unit.c). 219 stops at the first.
 
-use super::super::finding::Finding;
-use super::super::systemd::address::{self, Family};
-use super::super::systemd::name;
-use super::super::systemd::number;
-use super::super::systemd::specifier::Table;
-use super::super::systemd::words::{clean_path, is_safe_path};
-use super::super::text::Part;
 use super::context::Context;
 use super::loaded::{At, Unit};
-
-/// A reason for which 219 refuses a unit: where, what, and what to write.
-type Refusal<'a> = (Option<At<'a>>, &'static str, String, &'static str);
-
-const REFUSED: &str = "unit/refused";
+use super::refusal::{Verified, refused};
+use crate::check::finding::Finding;
+use crate::check::systemd::address::{self, Family};
+use crate::check::systemd::name;
+use crate::check::systemd::number;
+use crate::check::systemd::specifier::Table;
+use crate::check::systemd::words::{clean_path, is_safe_path};
+use crate::check::text::Part;
 
 /// The first reason for which 219 refuses a unit.
 pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     let kind = name::type_of(id)?;
-    let section = super::section_of(id)?;
+    let section = super::path::section_of(id)?;
     let refusal = match kind {
         "service" => unsafe_folders(unit, section).or_else(|| super::service::verify(unit)),
         "socket" => socket(unit).or_else(|| killed_by_pam(unit, section)),
@@ -45,13 +41,6 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     let (file, span) = place.map_or((0, 0..0), |(file, part)| (file, part.span()));
     Some((file, Finding::error(rule, span, message).does("219 refuses to load the unit").instead(instead)))
 }
-
-/// A refusal by the most common rule.
-pub(super) fn refused<'a>(place: Option<At<'a>>, message: String, instead: &'static str) -> Refusal<'a> {
-    (place, REFUSED, message, instead)
-}
-
-pub(super) type Verified<'a> = Option<Refusal<'a>>;
 
 /// What 219 does not require mounts for (`unit_require_mounts_for`).
 fn unsafe_path(at: At<'_>) -> Verified<'_> {

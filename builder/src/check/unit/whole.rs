@@ -1,8 +1,8 @@
 //! A unit file as a whole, without its unit.
 
-use super::super::finding::Finding;
-use super::super::systemd::name;
-use super::{is_drop_in, is_loadable, name_of};
+use super::path::{is_drop_in, is_loadable, name_of};
+use crate::check::finding::Finding;
+use crate::check::systemd::name;
 
 /// What is wrong with the name of a file, or that it is empty.
 pub(super) fn file(path: &str, text: &str) -> Option<Finding> {

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::super::super::finding::Finding;
-use super::super::super::python::decimal;
 use super::super::value::{TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network, is_protocol, is_uint32, ports};
 use super::{Kind, Rule};
+use crate::check::finding::Finding;
+use crate::check::python::decimal;
 
 const PORT: &str = "write a port or a range, as in 2379 or 2379-2380";
 const LIMIT: &str = "write it as in 3/m: at most 10000 a second, more than one a day";
