@@ -1,5 +1,6 @@
 //! `builder plan`: what an image of a recipe would hold, with the guide's settings beside its own. Nothing is fetched.
 
+mod contents;
 mod text;
 
 use std::fs;
@@ -9,11 +10,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use recipes::recipe::Size;
 use recipes::{Recipe, Sha256};
-use serde::Serialize;
 
+use self::contents::{Member, Plan, Port, Service, Volume};
 use crate::check::{self, Ready};
 use crate::render::Rendered;
-use crate::tuning::{self, Place, Setting, value};
+use crate::tuning::{self, Place, value};
 use crate::{render, say};
 
 /// What the command line says.
@@ -31,48 +32,6 @@ pub(crate) struct Options {
     /// nothing: only a build knows the overlay's digest
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
-}
-
-/// What is to be.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Plan {
-    cluster: String,
-    domain: String,
-    etcd: String,
-    profile: &'static str,
-    members: Vec<Member>,
-    volumes: Vec<Volume>,
-    services: Vec<Service>,
-    ports: Vec<Port>,
-    files: Vec<String>,
-    settings: Vec<Setting>,
-}
-
-#[derive(Debug, Serialize)]
-struct Member {
-    name: String,
-    address: String,
-    fqdn: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Volume {
-    mount: &'static str,
-    size: String,
-    options: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Service {
-    unit: String,
-    enabled: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Port {
-    port: u16,
-    from: Vec<String>,
 }
 
 /// Shows what an image would hold.

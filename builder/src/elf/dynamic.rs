@@ -1,10 +1,10 @@
 //! The dynamic segment: which libraries and which versions of their symbols a program asks for.
 
-use object::elf::{self, Vernaux, Verneed};
+use object::elf::{self, ProgramHeader64, Vernaux, Verneed};
 use object::read::elf::{Dyn as _, ProgramHeader as _};
 use object::{LittleEndian, ReadRef as _};
 
-use super::{Linkage, NotForCentos7, Segment, Version};
+use super::linkage::{Linkage, NotForCentos7, Version};
 
 /// The libraries of a minimal CentOS 7 that a program may ask for: glibc 2.17's own, and gcc 4.8.5's libgcc.
 const LIBRARIES: [&str; 8] = [
@@ -125,3 +125,6 @@ fn text(bytes: &[u8], at: u64) -> Option<String> {
     let end = rest.iter().take(4096).position(|byte| *byte == 0)?;
     Some(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
+
+/// A program header of the only kind CentOS 7's x86-64 kernel loads without 32-bit compatibility.
+pub(super) type Segment = ProgramHeader64<LittleEndian>;

@@ -9,7 +9,8 @@ use flate2::bufread::MultiGzDecoder;
 use recipes::Sha256;
 use tar::EntryType;
 
-use super::{Kind, ManifestError, Mode, OverlayEntry};
+use super::error::ManifestError;
+use super::format::{Kind, Mode, OverlayEntry};
 use crate::digest;
 
 /// Where the image has the key that it trusts.

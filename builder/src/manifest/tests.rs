@@ -1,4 +1,6 @@
 use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::process::Command;
 
 use flate2::Compression;

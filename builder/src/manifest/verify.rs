@@ -8,13 +8,12 @@ use std::path::Path;
 use recipes::node::NODE_TYPE;
 use recipes::{Envelope, EnvelopeError, NodeDocument, PublicKey, Sha256};
 
+use super::error::ManifestError;
 use super::files::{self, Listing};
+use super::format::{FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json};
 use super::open;
 use super::overlay::{self, TRUST, TRUST_LIMIT};
 use super::report::{Problem, Report, SignatureState};
-use super::{
-    FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, ManifestError, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json,
-};
 use crate::nodes;
 
 /// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside the

@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flate2::read::MultiGzDecoder;
 use proptest::prelude::*;
+use recipes::Sha256;
 use tempfile::TempDir;
 
 use super::*;

@@ -19,8 +19,10 @@ mod before;
 mod certificate;
 mod cluster;
 mod error;
+mod event;
 mod fit;
 mod issue;
+mod lifetimes;
 mod plan;
 mod rotate;
 mod show;
@@ -29,20 +31,19 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration as Patience;
 
 use rcgen::KeyPair as IssuedKey;
 use recipes::node::{KeyPair, NodeTls};
-use recipes::recipe::Tls;
 use recipes::{PublicKey, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
 pub(crate) use authority::Authority;
 pub(crate) use cluster::{Cluster, assign};
 pub(crate) use error::PkiError;
+pub(crate) use event::Event;
 pub(crate) use fit::{Misfit, Subject};
+pub(crate) use lifetimes::Lifetimes;
 pub(crate) use rotate::{retire, rotate};
 pub(crate) use show::{show, table};
 pub(crate) use signing::trust;
@@ -50,58 +51,6 @@ pub(crate) use signing::trust;
 use authority::Signer;
 use fit::{Measure, Role};
 use plan::Plan;
-
-/// How long certificates live, in days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lifetimes {
-    /// An own CA.
-    pub authority: u32,
-    /// A node's certificates. They end with the CA at the latest.
-    pub certificate: u32,
-    /// A node's certificate that has less than this left is replaced by the next build.
-    pub renew_before: u32,
-}
-
-impl From<&Tls> for Lifetimes {
-    fn from(tls: &Tls) -> Self {
-        Self { authority: tls.authority_days, certificate: tls.certificate_days, renew_before: tls.renew_before_days }
-    }
-}
-
-/// Something that a person who builds should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// A file was made.
-    Made(PathBuf),
-    /// A file was replaced.
-    Replaced {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-        /// Where the old one is.
-        kept: PathBuf,
-    },
-    /// Something is not as it should be, but works.
-    Warning {
-        /// The file.
-        path: PathBuf,
-        /// What is the matter with it.
-        text: String,
-    },
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Made(path) => write!(f, "{}: made", path.display()),
-            Self::Replaced { path, why, kept } => {
-                write!(f, "{}: replaced, since {why}; the old one is {}", path.display(), kept.display())
-            }
-            Self::Warning { path, text } => write!(f, "{}: {text}", path.display()),
-        }
-    }
-}
 
 /// An open PKI folder. Others wait until it is dropped.
 #[derive(Debug)]
@@ -126,9 +75,6 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())))
 }
 
-/// How long a build waits for another one to leave the folder: issuing takes milliseconds.
-const PATIENCE: Patience = Patience::from_secs(30);
-
 /// Opens the PKI folder of a cluster: makes what is missing and checks what is there.
 pub(crate) fn open(
     dir: &Path,
@@ -140,7 +86,7 @@ pub(crate) fn open(
     let mut events = Vec::new();
     let given = authority.read(lifetimes, now, &mut events)?;
     store::folder(dir)?;
-    let lock = store::Lock::take(dir, PATIENCE)?;
+    let lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
     // All is judged before anything is written: what a refused build leaves behind would be taken for good by the next.
     let plan = Plan::of(dir, given, lifetimes, now, &mut events)?;

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::certificate::{Certificate, chains};
 use super::show::leaves;
-use super::{Event, PATIENCE, PkiError, authority, store};
+use super::{Event, PkiError, authority, store};
 
 /// The next authority's key, until it takes the place of `ca.key`.
 const NEXT: &str = "next-ca.key";
@@ -52,7 +52,7 @@ impl Own {
 
 /// Makes the next authority, which signs from the next build on. The one before is trusted beside it.
 pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
-    let _lock = store::Lock::take(dir, PATIENCE)?;
+    let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
     let own = Own::of(dir)?;
     own.signer()?;
@@ -84,7 +84,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
 
 /// Leaves the authority that signs as the only one that is trusted.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
-    let _lock = store::Lock::take(dir, PATIENCE)?;
+    let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
     let own = Own::of(dir)?;
     let signer = own.signer()?;

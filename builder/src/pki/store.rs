@@ -217,6 +217,9 @@ impl Lock {
     }
 }
 
+/// How long a build waits for another one to leave the folder: issuing takes milliseconds.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Plan;
+use super::contents::Plan;
 use crate::say::counted;
 use crate::tuning::{Place, Setting, wrapped};
 

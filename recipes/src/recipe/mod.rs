@@ -11,8 +11,6 @@ mod policy;
 mod ssh;
 mod values;
 
-use std::ops::Range;
-
 use toml::de::DeTable;
 
 pub use address::{Address, NetworkRange};
@@ -178,11 +176,6 @@ impl Recipe {
             backup: self.backup.clone(),
         }
     }
-}
-
-/// A finding about two places at once: `span` is the later one.
-fn twice(span: Range<usize>, what: &str, value: &impl std::fmt::Display, first: &str) -> Diagnostic {
-    Diagnostic::error(span, format!("two nodes have the {what} {value}")).label(format!("{first} has it already"))
 }
 
 #[cfg(test)]

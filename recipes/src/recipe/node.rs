@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use ipnet::Ipv4Net;
 
 use super::address::{Address, NetworkRange};
-use super::twice;
 use crate::cluster::{Network, NetworkMode};
 use crate::diagnostic::Diagnostic;
 use crate::reader::{At, Table};
@@ -197,4 +197,9 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[At<Node>
             root.report(Diagnostic::error(span, message).help("shorten the name or the `domain` under [cluster]"));
         }
     }
+}
+
+/// A finding about two places at once: `span` is the later one.
+fn twice(span: Range<usize>, what: &str, value: &impl std::fmt::Display, first: &str) -> Diagnostic {
+    Diagnostic::error(span, format!("two nodes have the {what} {value}")).label(format!("{first} has it already"))
 }

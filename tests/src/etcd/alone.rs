@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::binaries;
+use super::programs::binaries;
 use crate::process::{self, Tied};
 
 /// etcd wants `host:port` of every URL, and takes it as the socket's name in its working folder.

@@ -5,19 +5,23 @@
 //! recipe can pin them; they are not upstream's own tarballs and have other digests.
 
 mod alone;
+mod digest;
+mod programs;
 mod sources;
 mod swap;
 mod tarball;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 pub use alone::Alone;
+pub use digest::sha256;
+pub use programs::{PROGRAMS, binaries};
 
+use crate::cache;
 use crate::need::Need;
-use crate::{base, cache, process};
 
 pub use swap::swap;
 
@@ -44,9 +48,6 @@ pub fn newest() -> (&'static str, Option<String>) {
 pub fn asked() -> String {
     std::env::var("ETCD_VERSION").ok().filter(|version| !version.is_empty()).unwrap_or_else(|| DEMO.to_owned())
 }
-
-/// The programs of a release. 3.4 has no etcdutl.
-pub const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 
 /// A release as a file of the mirror.
 #[derive(Debug, Clone)]
@@ -90,34 +91,7 @@ pub fn release(version: &str) -> Result<Release> {
     Ok(Release { version: version.to_owned(), tarball: folder.join(name), sha256 })
 }
 
-/// The folder with the release's programs, for tests that need no tarball.
-pub fn binaries(version: &str) -> Result<PathBuf> {
-    cache::entry(&format!("etcd/v{version}"), |folder| {
-        eprintln!("bed: getting etcd {version}");
-        sources::fetch(version, folder)?;
-        says_its_version(&folder.join("etcd"), version)
-    })
-}
-
 /// The name of a release's tarball.
 pub fn file_name(version: &str) -> String {
-    format!("{}.tar.gz", top_folder(version))
-}
-
-fn top_folder(version: &str) -> String {
-    format!("etcd-v{version}-linux-amd64")
-}
-
-fn says_its_version(etcd: &Path, version: &str) -> Result<()> {
-    let said = process::check(&etcd.to_string_lossy(), &["--version"])?;
-    let expected = format!("etcd Version: {version}");
-    ensure!(said.lines().any(|line| line == expected), "{} was to say `{expected}`, and says:\n{said}", etcd.display());
-    Ok(())
-}
-
-/// The digest of a file, in hexadecimal.
-pub fn sha256(path: &Path) -> Result<String> {
-    use sha2::{Digest as _, Sha256};
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(base::hex(&Sha256::digest(&bytes)))
+    format!("{}.tar.gz", tarball::top_folder(version))
 }

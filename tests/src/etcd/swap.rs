@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use recipes::{ImageStamp, Sha256};
 
-use super::{PROGRAMS, binaries};
+use super::programs::{PROGRAMS, binaries};
 use crate::host::Host;
 
 const STAMP: &str = "/etc/firstboot/image.json";

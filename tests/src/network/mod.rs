@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{process, run};
+use namespace::ip;
 use wire::Wire;
 
 pub use faults::{Fault, Wall};
@@ -260,8 +261,4 @@ impl Drop for Inner {
 
 fn mac(last: u8) -> String {
     format!("52:54:0a:65:0f:{last:02x}")
-}
-
-fn ip(arguments: &[&str]) -> Result<()> {
-    process::check("ip", arguments).map(drop)
 }

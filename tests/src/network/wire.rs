@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{Namespace, ip};
+use super::namespace::{Namespace, ip};
 use crate::process::{self, Tied};
 use crate::run;
 

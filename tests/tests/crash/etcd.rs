@@ -11,7 +11,7 @@ use tests::crash::sweep::list;
 use tests::harness::trial;
 use tests::lossy::Loss;
 
-use crate::{NEEDS, tracer};
+use crate::needs::{NEEDS, tracer};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -13,7 +13,7 @@ use tests::lossy::Loss;
 use tests::need::Need;
 use tests::suite;
 
-use crate::{NEEDS, tracer};
+use crate::needs::{NEEDS, tracer};
 
 /// How many points of each scenario `make test` takes, and `make test-all`.
 const SAMPLE: [usize; 2] = [1, 4];

@@ -8,7 +8,7 @@ use tests::harness::trial;
 use tests::lossy::Loss;
 use tests::need::Need;
 
-use crate::{NEEDS, tracer};
+use crate::needs::{NEEDS, tracer};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let with_fuse: Vec<Need> = NEEDS.iter().copied().chain([Need::Fuse]).collect();
