@@ -106,7 +106,7 @@ impl Ask {
     /// # Errors
     /// Where that says nothing of the machine that asks.
     pub(super) fn source(&self, log: &Log) -> Result<Source, Refusal> {
-        self.source.get_or_init(|| Source::find(self, log)).clone()
+        self.source.get_or_init(|| Source::find(self.from, self.local, self.proxy.as_ref(), log)).clone()
     }
 
     /// The network card that the request came from, where [`Ask::source`] found one.

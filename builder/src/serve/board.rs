@@ -6,8 +6,8 @@ use anyhow::Result;
 use hyper::StatusCode;
 use recipes::Label;
 
-use super::pages::{Reply, text_reply};
 use super::record::{Next, Record, time};
+use super::reply::{Reply, text_reply};
 use super::site::Site;
 use crate::exit::with_causes;
 

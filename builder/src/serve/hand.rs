@@ -5,9 +5,9 @@ use hyper::StatusCode;
 use recipes::NodeDocument;
 
 use super::ask::Ask;
-use super::pages::{Reply, now, refused, text_reply};
 use super::record::{Handing, Installation, Record, time};
 use super::refusal::Refusal;
+use super::reply::{Reply, now, refused, text_reply};
 use super::site::{self, Site};
 use super::who::who;
 

@@ -6,14 +6,14 @@ use anyhow::{Context as _, Result};
 use hyper::StatusCode;
 use recipes::{Label, NodeDocument, Stage};
 
-use super::Tree;
 use super::ask::Ask;
 use super::boot::{self, Install};
 use super::log::printable;
-use super::pages::{Reply, now, refused, text_reply};
 use super::record::{Installation, Next, Record, time};
 use super::refusal::Refusal;
+use super::reply::{Reply, now, refused, text_reply};
 use super::site::Site;
+use super::tree::Tree;
 use super::who::{is_at, who};
 
 /// What a machine that boots from the network is to do. Every answer is a script: to iPXE an error has no words.

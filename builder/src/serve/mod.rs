@@ -20,19 +20,19 @@ mod origin;
 mod pages;
 pub(crate) mod record;
 mod refusal;
+mod reply;
 mod server;
 mod site;
 mod stream;
 mod tls;
+mod tree;
 mod who;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use recipes::recipe::Base;
 
 use crate::exit::{Exit, stop};
 use crate::manifest;
@@ -40,6 +40,7 @@ use listen::Listen;
 use log::Log;
 pub(crate) use site::Cluster;
 use site::Site;
+use tree::Tree;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -75,33 +76,6 @@ pub(crate) struct Options {
     /// Log requests as JSON, one object per line
     #[arg(long)]
     json: bool,
-}
-
-/// Where a tree is.
-#[derive(Debug, Clone)]
-enum Tree {
-    Folder(PathBuf),
-    Url(Base),
-}
-
-impl FromStr for Tree {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err(
-                "iPXE as it is distributed has no https, and fetches kernel and initrd from the tree: expected an http:// URL or \
-                 a folder. The recipe's `trees`, from which the packages come, may well be https"
-                    .to_owned(),
-            );
-        }
-        if text.starts_with("http://") {
-            return text.parse().map(Self::Url);
-        }
-        let folder = PathBuf::from(text);
-        let kernel = folder.join("images/pxeboot/vmlinuz");
-        if kernel.is_file() { Ok(Self::Folder(folder)) } else { Err(format!("no kernel at {}", kernel.display())) }
-    }
 }
 
 /// Serves until it is ended.

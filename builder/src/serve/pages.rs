@@ -1,36 +1,19 @@
 //! The pages: which request gets which answer. All of it is plain functions that may wait for the disk.
 
 use std::io;
-use std::time::SystemTime;
 
 use anyhow::Result;
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, HeaderValue};
 
 use super::ask::{Ask, Verb, method_refused};
-use super::files::{self, Piece};
+use super::board;
+use super::files;
 use super::hand;
 use super::install;
-use super::refusal::Refusal;
+use super::reply::{Content, Reply, refused, text_reply};
 use super::site::Site;
-use super::{Tree, board};
-
-/// An answer.
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) content: Content,
-    /// Whether the connection ends with it.
-    pub(super) close: bool,
-}
-
-/// What an answer holds.
-#[derive(Debug)]
-pub(super) enum Content {
-    Text(String),
-    File(Option<Piece>),
-}
+use super::tree::Tree;
 
 /// Answers a request.
 pub(super) fn answer(site: &Site, ask: &Ask) -> Reply {
@@ -74,30 +57,6 @@ fn public(site: &Site, ask: &Ask, open: impl FnOnce() -> io::Result<Option<std::
     }
 }
 
-/// Words.
-pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    let headers = vec![
-        (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
-        // It is meant for who asked, and for now.
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Reply { status, headers, content: Content::Text(text), close: false }
-}
-
-/// A refusal as an answer.
-pub(super) fn refused(refusal: &Refusal) -> Reply {
-    let mut reply = text_reply(refusal.status, refusal.to_string());
-    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers.push((RETRY_AFTER, HeaderValue::from_static("2")));
-    }
-    // Where the request itself is wrong it is not sure where the next one would begin.
-    reply.close = matches!(refusal.status, StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
-    reply
-}
-
 fn not_allowed(allowed: &'static str) -> Reply {
     let mut reply = refused(&method_refused(allowed));
     reply.headers.push((ALLOW, HeaderValue::from_static(allowed)));
@@ -111,9 +70,4 @@ fn not_found() -> Reply {
 fn failed(site: &Site, error: &anyhow::Error) -> Reply {
     site.log.trouble(error);
     text_reply(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its console says why [failed]".to_owned())
-}
-
-/// Now, for records: one time for all that a request changes.
-pub(super) fn now() -> SystemTime {
-    SystemTime::now()
 }

@@ -21,8 +21,9 @@ use tokio_rustls::TlsAcceptor;
 use super::ask::{Ask, BODY, Verb};
 use super::body::{Answer, Outbox};
 use super::connections::{Connections, Slot};
-use super::pages::{self, Content, Reply};
+use super::pages;
 use super::refusal::Refusal;
+use super::reply::{Content, Reply, refused};
 use super::site::{Site, survey};
 use super::stream::{Patient, Plain};
 use crate::exit::with_causes;
@@ -137,13 +138,13 @@ async fn respond(
         other => other,
     };
     let reply = match ask {
-        Err(refusal) => pages::refused(&refusal),
+        Err(refusal) => refused(&refusal),
         // An answer may wait for the disk.
         Ok(ask) => match tokio::task::spawn_blocking(move || pages::answer(&site, &ask)).await {
             Ok(reply) => reply,
             Err(error) => {
                 say::trouble(error);
-                pages::refused(&Refusal::later("failed", "the server failed; its console says why"))
+                refused(&Refusal::later("failed", "the server failed; its console says why"))
             }
         },
     };

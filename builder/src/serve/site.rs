@@ -11,13 +11,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use recipes::{Envelope, Label, NodeDocument};
 
-use super::Tree;
 use super::ask::Ask;
 use super::files;
 use super::log::{Line, Log};
 use super::origin::{Origin, origin};
 use super::record::{Handing, Record};
 use super::refusal::Refusal;
+use super::tree::Tree;
 
 /// The longest node document.
 const LIMIT: u64 = 1 << 20;

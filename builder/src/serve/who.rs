@@ -1,10 +1,10 @@
 //! Which node a machine is, as a pure function: from what it says of itself and where it asks from.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use hyper::header::HeaderName;
 use recipes::{FirmwareId, Mac, NodeDocument};
 
-use super::ask::Ask;
 use super::log::Log;
 use super::origin::{Origin, origin};
 use super::refusal::Refusal;
@@ -31,19 +31,25 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Where a request comes from.
+    /// Where a request comes from that arrived from `peer` at this server's address `local`; `proxy` is the header by which a
+    /// proxy says that it forwards the request.
     ///
     /// # Errors
     /// Where that says nothing of the machine that asks.
-    pub(super) fn find(ask: &Ask, log: &Log) -> Result<Self, Refusal> {
-        if let Some(name) = &ask.proxy {
+    pub(super) fn find(
+        peer: IpAddr,
+        local: SocketAddr,
+        proxy: Option<&HeaderName>,
+        log: &Log,
+    ) -> Result<Self, Refusal> {
+        if let Some(name) = proxy {
             let why = format!(
                 "the request came through a proxy (it has {name}), which hides the machine: let machines connect to this \
                  server directly"
             );
             return Err(Refusal::forbidden("proxied", why));
         }
-        let (IpAddr::V4(address), IpAddr::V4(local)) = (ask.from, ask.local.ip().to_canonical()) else {
+        let (IpAddr::V4(address), IpAddr::V4(local)) = (peer, local.ip().to_canonical()) else {
             let why = "nodes have IPv4 addresses, and this request came by IPv6: use the server's IPv4 address";
             return Err(Refusal::forbidden("ipv6", why));
         };
