@@ -10,10 +10,13 @@ use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::need::{self, Need};
-use crate::{kernel, run, suite};
+use crate::{kernel, run};
 
 /// The variable that names the file to which each test adds a line with the time that it took.
 pub const TIMES: &str = "ETCD_IMAGE_TIMES";
+
+/// The variable that adds the long tests, which `make test-all` sets.
+const ALL: &str = "ETCD_IMAGE_ALL";
 
 /// The kind of trial that runs only if it is asked for.
 const LONG: &str = "long";
@@ -52,6 +55,11 @@ pub type Kind = fn(&str, &[Need], fn() -> Result<()>) -> Trial;
 /// whoever names it, or a part of its name.
 pub fn long(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
     trial(name, needs, test).with_kind(LONG)
+}
+
+/// Whether the long tests also run.
+pub fn is_all() -> bool {
+    std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
 }
 
 /// Whether the arguments select the test of that name. Nothing is run where tests are only listed.
@@ -94,7 +102,7 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
         return code;
     }
     let mut arguments = Arguments::from_args();
-    let all = suite::is_all() || arguments.filter.is_some();
+    let all = is_all() || arguments.filter.is_some();
     let trials = || trials().into_iter().filter(|trial| all || trial.kind() != LONG).collect();
     // Hosts and builds share two cores with etcd's timeouts: side by side they would only disturb each other.
     arguments.test_threads.get_or_insert(1);

@@ -14,6 +14,7 @@ mod copies;
 mod environment;
 mod fetch;
 mod hardware;
+mod installation;
 mod kickstart;
 mod log;
 mod outcome;
@@ -35,8 +36,8 @@ pub use anaconda::{Effect, End, Partition, Plan, Selection, User};
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
 pub use hardware::{Disk, Hardware, Quirk};
+pub use installation::{Installation, Outcome};
 pub use kickstart::{Command, Include, Kickstart, Kind, Section};
-pub use outcome::Outcome;
 pub use script::{Ended, Script};
 pub use tree::{PACKAGES, write_repository, write_tree};
 
@@ -56,19 +57,6 @@ pub struct Installer {
     hardware: Hardware,
     laid: Vec<(String, String)>,
     patience: Duration,
-}
-
-/// How an installation went.
-#[derive(Debug, Clone)]
-pub struct Installation {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The kickstart as it was carried out, with what %pre made; empty, if it could not be read.
-    pub kickstart: Kickstart,
-    /// What anaconda did with it; empty, if it did not come to that.
-    pub plan: Plan,
-    /// The scripts that ran, in their order, with what ran when the machine went down.
-    pub scripts: Vec<Script>,
 }
 
 impl Installer {
@@ -214,35 +202,6 @@ pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str)
         Ok(plan) => plan.to_string(),
         Err(Stop::Early(error)) => format!("stops early: {error}\n"),
         Err(Stop::Late(error)) => format!("stops late: {error}\n"),
-    }
-}
-
-impl Installation {
-    /// All scripts' outputs, each under a line that says which it was.
-    pub fn log(&self) -> String {
-        let parts =
-            self.scripts.iter().map(|script| format!("--- {}: {:?}\n{}", script.name, script.ended, script.output));
-        parts.collect()
-    }
-
-    /// An error with the log, unless it went through.
-    pub fn installed(&self) -> Result<()> {
-        match &self.outcome {
-            Outcome::Installed => Ok(()),
-            other => bail!("the installation ended as {other:?}; its log:\n{}", self.log()),
-        }
-    }
-
-    /// The commands of a name, in file order.
-    pub fn commands(&self, name: &str) -> Vec<&Command> {
-        self.kickstart.commands.iter().filter(|command| command.name == name).collect()
-    }
-
-    /// The lines of all %packages sections that are no comments.
-    pub fn packages(&self) -> Vec<String> {
-        let lines = self.kickstart.sections(Kind::Packages).flat_map(|section| section.body.lines());
-        let bare = lines.map(|line| line.split('#').next().unwrap_or_default().trim());
-        bare.filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 }
 

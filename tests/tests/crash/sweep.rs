@@ -8,10 +8,9 @@ use libtest_mimic::Trial;
 use tests::crash::bed::{Bed, Traced};
 use tests::crash::scenarios;
 use tests::crash::sweep::{Blow, Report, Scenario, list, sweep};
-use tests::harness::trial;
+use tests::harness::{is_all, trial};
 use tests::lossy::Loss;
 use tests::need::Need;
-use tests::suite;
 
 use crate::needs::{NEEDS, tracer};
 
@@ -71,7 +70,7 @@ impl Settings {
             seed => seed.parse().context("CRASH_SEED is not a number")?,
         };
         let points = match var("CRASH_POINTS").as_str() {
-            "" => SAMPLE[usize::from(suite::is_all())],
+            "" => SAMPLE[usize::from(is_all())],
             "all" => usize::MAX,
             count => count.parse().context("CRASH_POINTS is neither a number nor `all`")?,
         };

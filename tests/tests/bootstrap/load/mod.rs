@@ -11,8 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::client::{self, Client, Registers, Voters, Writers};
 use tests::cluster::{boot_all, wait_healthy};
-use tests::harness::trial;
-use tests::suite;
+use tests::harness::{is_all, trial};
 
 use crate::bed::{Bed, NEEDS};
 use draw::{End, Round, Trouble};
@@ -41,7 +40,7 @@ fn setting(name: &str) -> Result<Option<u64>> {
 fn rebuilds() -> Result<()> {
     let seed = setting("SEED")?.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let end = Instant::now() + Duration::from_secs(setting("HOURS")?.unwrap_or_default() * 3600);
-    let rounds = usize::try_from(setting("ROUNDS")?.unwrap_or(ROUNDS[usize::from(suite::is_all())]))?;
+    let rounds = usize::try_from(setting("ROUNDS")?.unwrap_or(ROUNDS[usize::from(is_all())]))?;
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
