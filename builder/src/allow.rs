@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use recipes::Label;
 
-use crate::say;
+use crate::console;
 use crate::serve::Cluster;
 use crate::serve::record::{self, Handing, Installation, Record};
 
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         );
     }
     if !cluster.record.reaches_back() {
-        say::note(format!(
+        console::note(format!(
             "warning: {} is not the record that the cluster's first build began: is it the one that the server has (--state)?",
             cluster.record.folder().display()
         ));
@@ -57,11 +57,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _lock = cluster.record.lock()?;
     for name in names {
         if options.install {
-            say::result(format!("{name}: {}\n", install(&cluster.record, name, options.all)?))?;
+            console::result(format!("{name}: {}\n", install(&cluster.record, name, options.all)?))?;
         }
         if options.document {
             cluster.record.put_handing(name, &Handing::allowed())?;
-            say::result(format!("{name}: its document is handed out again\n"))?;
+            console::result(format!("{name}: its document is handed out again\n"))?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 mod dynamic;
 mod linkage;
 #[cfg(test)]
-pub(crate) mod specimen;
+pub(crate) mod test_elf;
 #[cfg(test)]
 mod tests;
 

@@ -12,10 +12,10 @@ use recipes::recipe::Size;
 use recipes::{Recipe, Sha256};
 
 use self::contents::{Member, Plan, Port, Service, Volume};
-use crate::check::{self, Ready};
+use crate::check::{self, CheckedRecipe};
 use crate::render::Rendered;
 use crate::tuning::{self, Place, value};
-use crate::{render, say};
+use crate::{console, render};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -36,14 +36,14 @@ pub(crate) struct Options {
 
 /// Shows what an image would hold.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let Ready { recipe, .. } = check::recipe(&options.recipe, options.strict)?;
+    let CheckedRecipe { recipe, .. } = check::checked_recipe(&options.recipe, options.strict)?;
     let overlay = render::overlay(&recipe)?;
     let plan = plan(&recipe, &overlay)?;
     if let Some(folder) = &options.files {
         write(folder, &overlay, &render::kickstart(&recipe, Sha256::new([0; 32]))?)?;
     }
     let shown = if options.json { serde_json::to_string_pretty(&plan)? + "\n" } else { text::shown(&plan) };
-    say::result(shown)?;
+    console::result(shown)?;
     Ok(())
 }
 

@@ -41,7 +41,7 @@ struct Row {
 /// Every setting, in the table's order; the recipe's own additions last.
 pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<Setting>> {
     let etcd = serde_json::to_value(&recipe.etcd.settings)?;
-    let mut settings = of_profile(recipe.tuning.profile)?;
+    let mut settings = for_profile(recipe.tuning.profile)?;
     for setting in settings.iter_mut().filter(|setting| setting.place == Place::Etcd && setting.image.is_none()) {
         let value = etcd.get(&setting.key).with_context(|| format!("etcd has no setting {}", setting.key))?;
         setting.image = Some(value.to_string());
@@ -66,7 +66,7 @@ pub(crate) fn value(settings: &[Setting], place: Place, key: &str) -> Result<Str
     value.with_context(|| format!("kickstart/tuning/settings.toml has no {key} among its {place:?} settings"))
 }
 
-fn of_profile(profile: Profile) -> Result<Vec<Setting>> {
+fn for_profile(profile: Profile) -> Result<Vec<Setting>> {
     let table: Table = toml::from_str(TABLE).context("kickstart/tuning/settings.toml")?;
     let mut settings = Vec::new();
     for Choice { place, why, source, keys } in table.choice {

@@ -5,7 +5,7 @@ use super::finding::Finding;
 use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles, unit};
 
 /// What is wrong with one file by itself, in the order of the places.
-fn alone(file: &File<'_>) -> Vec<Finding> {
+fn check_single(file: &File<'_>) -> Vec<Finding> {
     let mut findings = match Kind::of(&file.path) {
         Some(Kind::Kickstart) => kickstart::check(file.text),
         Some(Kind::Unit) => unit::check(&file.path, file.text),
@@ -28,15 +28,15 @@ fn alone(file: &File<'_>) -> Vec<Finding> {
 
 /// What is wrong with each of `files`, by itself and beside the others. `whole`: they are all that is brought to a node.
 pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
-    let mut all: Vec<Vec<Finding>> = files.iter().map(alone).collect();
+    let mut all: Vec<Vec<Finding>> = files.iter().map(check_single).collect();
     let tuned = files
         .iter()
         .any(|file| Kind::of(&file.path) == Some(Kind::Kickstart) && kickstart::installs(file.text, "tuned"));
-    let mut among = unit::together(files, whole);
-    among.extend(sysctl::together(files, tuned));
-    among.extend(kickstart::together(files));
+    let mut among = unit::cross_check(files, whole);
+    among.extend(sysctl::cross_check(files, tuned));
+    among.extend(kickstart::cross_check(files));
     if whole {
-        among.extend(preset::together(files));
+        among.extend(preset::cross_check(files));
     }
     for (index, finding) in among {
         all[index].push(finding);
@@ -51,12 +51,12 @@ pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
 fn script(text: &str) -> Option<Finding> {
     let shell = text.lines().next().is_none_or(|first| !first.starts_with("#!") || first.contains("sh"));
     let (line, message) = shell.then(|| kickstart::bash_says(text)).flatten()?;
-    let place = text::Part::whole(text).lines().nth(line - 1).map_or(0..0, |line| line.trim().span());
+    let place = text::TextSpan::whole(text).lines().nth(line - 1).map_or(0..0, |line| line.trim().span());
     let finding = Finding::error("script/bash", place, format!("bash cannot read this: {message}"));
     Some(
         finding
-            .does("the script stops here, with what stands above it done")
-            .instead("correct it; `bash -n` says the same"),
+            .effect("the script stops here, with what stands above it done")
+            .fix("correct it; `bash -n` says the same"),
     )
 }
 

@@ -29,4 +29,4 @@ mod unit;
 mod verdicts;
 
 pub(crate) use command::{Options, run};
-pub(crate) use image::{Ready, recipe};
+pub(crate) use image::{CheckedRecipe, checked_recipe};

@@ -125,6 +125,6 @@ proptest! {
         let tail: Vec<char> = two.text.chars().collect();
         let cut = cut.index(tail.len() + 1);
         let text: String = chars[..at].iter().copied().chain(piece.chars()).chain(tail[cut..].iter().copied()).collect();
-        super::tests::bear(&one.path, &text);
+        super::tests::check_robustly(&one.path, &text);
     }
 }

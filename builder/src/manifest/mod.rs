@@ -33,7 +33,7 @@ pub(crate) use verify::verify;
 
 /// What only the builder knows of an image; the rest is read from its files.
 #[derive(Debug, Clone)]
-pub(crate) struct About {
+pub(crate) struct ManifestInputs {
     /// The recipe: its file name without folders, its size and digest.
     pub recipe: FileDigest,
     /// The etcd in the image.
@@ -49,20 +49,20 @@ pub(crate) struct About {
 }
 
 /// Writes `manifest.json`, its signature where the key is there, and `SHA256SUMS` into a finished image folder.
-pub(crate) fn write(image: &Path, about: About, key: Option<&SigningKey>) -> Result<Manifest, ManifestError> {
-    let files::Listing { files: mut digests, strange } = files::list(image, about.packed.as_ref())?;
+pub(crate) fn write(image: &Path, inputs: ManifestInputs, key: Option<&SigningKey>) -> Result<Manifest, ManifestError> {
+    let files::Listing { files: mut digests, strange } = files::list(image, inputs.packed.as_ref())?;
     if let Some((name, what)) = strange.first() {
         return Err(ManifestError::wrong(&image.join(name), *what));
     }
     let mut manifest = Manifest {
         format: FORMAT,
         builder: env!("CARGO_PKG_VERSION").to_owned(),
-        recipe: about.recipe,
-        etcd: about.etcd,
-        trust: about.trust.id(),
-        inputs: about.inputs,
+        recipe: inputs.recipe,
+        etcd: inputs.etcd,
+        trust: inputs.trust.id(),
+        inputs: inputs.inputs,
         outputs: digests.clone(),
-        overlay: about.overlay,
+        overlay: inputs.overlay,
     };
     manifest.inputs.sort();
     manifest.overlay.sort();

@@ -25,17 +25,17 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     /// A file with this content.
-    File(Source),
+    File(Content),
     /// A folder.
     Dir,
 }
 
 /// Where a file's content comes from.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub(crate) enum Content {
     /// From memory, as a rendered template.
     Bytes(Vec<u8>),
-    /// From this file. Where its compressed form is on the shelf the file is not read; where it is read, it must have
+    /// From this file. Where its compressed form is in the cache the file is not read; where it is read, it must have
     /// this digest.
     Verified {
         /// The file.

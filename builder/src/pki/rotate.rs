@@ -14,14 +14,14 @@ use super::{Event, PkiError, authority, store};
 const NEXT: &str = "next-ca.key";
 
 /// The authority's key, which the folder must have, and all certificates beside it.
-struct Own {
+struct OwnAuthority {
     cert: std::path::PathBuf,
     key: std::path::PathBuf,
     pem: String,
     trusted: Vec<Certificate>,
 }
 
-impl Own {
+impl OwnAuthority {
     fn of(dir: &Path) -> Result<Self, PkiError> {
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
         if !key.exists() {
@@ -54,7 +54,7 @@ impl Own {
 pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
-    let own = Own::of(dir)?;
+    let own = OwnAuthority::of(dir)?;
     own.signer()?;
     let next = dir.join(NEXT);
     let mut events = Vec::new();
@@ -86,7 +86,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
     let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
-    let own = Own::of(dir)?;
+    let own = OwnAuthority::of(dir)?;
     let signer = own.signer()?;
     let next = dir.join(NEXT);
     if next.exists() {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::contents::Plan;
-use crate::say::counted;
+use crate::console::counted;
 use crate::tuning::{Place, Setting, wrapped};
 
 /// How wide a reason is.

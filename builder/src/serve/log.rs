@@ -10,8 +10,8 @@ use recipes::Mac;
 use serde::Serialize;
 
 use super::record::time;
+use crate::console;
 use crate::exit::with_causes;
-use crate::say;
 
 /// The longest text in a line.
 const LONGEST: usize = 400;
@@ -83,17 +83,17 @@ fn write_all(entries: &Receiver<Entry>, json: bool) {
         if let Some(left_out) = budget.turn(Instant::now()) {
             let text = format!("{left_out} more lines were left out in {} s", PERIOD.as_secs());
             let json_line = format!("{{\"left-out\":{left_out}}}");
-            let _ = say::result(if json {
+            let _ = console::result(if json {
                 json_line + "\n"
             } else {
                 format!("{} {text}\n", time::text(SystemTime::now()))
             });
         }
         match received {
-            Ok(Entry::Trouble(text)) if budget.allows(HERE, true) => say::trouble(&text),
+            Ok(Entry::Trouble(text)) if budget.allows(HERE, true) => console::error(&text),
             Ok(Entry::Event(line)) if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) => {
                 // What cannot be written is lost: a full disk must not stop the server.
-                let _ = say::result(text(&line, json) + "\n");
+                let _ = console::result(text(&line, json) + "\n");
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

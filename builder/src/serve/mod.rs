@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::exit::{Exit, stop};
+use crate::exit::{Exit, exit_error};
 use crate::manifest;
 use listen::Listen;
 use log::Log;
@@ -83,7 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| format!("cannot find {}", options.out.display()))?;
     let report = manifest::verify(&out, None)?;
     if !report.is_good() {
-        return Err(stop(
+        return Err(exit_error(
             Exit::Different,
             format!("{} differs from what was built: `builder verify` says where", out.display()),
         ));

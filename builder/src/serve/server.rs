@@ -26,8 +26,8 @@ use super::refusal::Refusal;
 use super::reply::{Content, Reply, refused};
 use super::site::{Site, survey};
 use super::stream::{Patient, Plain};
+use crate::console;
 use crate::exit::with_causes;
-use crate::say;
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,17 +47,17 @@ pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAc
             match listener.with_context(|| format!("cannot listen on {address}")) {
                 Ok(listener) => listeners.push(listener),
                 // `localhost` on a host without IPv6.
-                Err(error) if address.is_ipv6() && !listeners.is_empty() => say::trouble(with_causes(&error)),
+                Err(error) if address.is_ipv6() && !listeners.is_empty() => console::error(with_causes(&error)),
                 Err(error) => return Err(error),
             }
         }
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
         for line in survey(&site.cluster()?, &bound, site.tree.is_some()) {
-            say::note(line);
+            console::note(line);
         }
         let (connections, scheme) = (Connections::new(), site.scheme);
         let names: Vec<String> = bound.iter().map(|address| format!("{scheme}://{address}/")).collect();
-        say::note(format!("serving {} at {}", site.out.display(), names.join(" and ")));
+        console::note(format!("serving {} at {}", site.out.display(), names.join(" and ")));
         let accepting: Vec<_> = listeners
             .into_iter()
             .map(|listener| tokio::spawn(accept(listener, Arc::clone(site), connections.clone(), tls.cloned())))
@@ -143,7 +143,7 @@ async fn respond(
         Ok(ask) => match tokio::task::spawn_blocking(move || pages::answer(&site, &ask)).await {
             Ok(reply) => reply,
             Err(error) => {
-                say::trouble(error);
+                console::error(error);
                 refused(&Refusal::later("failed", "the server failed; its console says why"))
             }
         },

@@ -76,11 +76,11 @@ impl Scan {
                 (number & u64::from(u32::MAX) != 0).then_some(length)?
             }
             Self::Float => float(rest)?,
-            Self::Four => four(word).filter(|length| *length > 0)?,
+            Self::Four => first_four_bytes(word).filter(|length| *length > 0)?,
             Self::Word => (!word.is_empty()).then_some(word.len())?,
             Self::Literal(known) => word.eq_ignore_ascii_case(known).then_some(word.len())?,
             Self::Choice(words) => {
-                let length = four(word)?;
+                let length = first_four_bytes(word)?;
                 words.split('|').any(|known| known.eq_ignore_ascii_case(&word[..length])).then_some(length)?
             }
         };
@@ -89,7 +89,7 @@ impl Scan {
 }
 
 /// The length of the first four bytes of a word, or what is next to it where a character lies across.
-fn four(word: &str) -> Option<usize> {
+fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4)).rev().find(|at| word.is_char_boundary(*at))
 }
 

@@ -1,7 +1,7 @@
 //! The words of a line of chrony.conf, as C's isspace separates them.
 
 use crate::check::finding::Finding;
-use crate::check::text::Part;
+use crate::check::text::TextSpan;
 
 pub(super) const FATAL: &str = "chronyd does not start";
 
@@ -10,19 +10,19 @@ pub(super) fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\u{b}'
 }
 
-pub(super) fn trim(line: Part<'_>) -> Part<'_> {
+pub(super) fn trim(line: TextSpan<'_>) -> TextSpan<'_> {
     let start = line.text.len() - line.text.trim_start_matches(is_space).len();
-    line.cut(start..line.text.trim_end_matches(is_space).len().max(start))
+    line.slice(start..line.text.trim_end_matches(is_space).len().max(start))
 }
 
 /// The first word, and what stands behind it.
-pub(super) fn split_word(line: Part<'_>) -> (Part<'_>, Part<'_>) {
+pub(super) fn split_word(line: TextSpan<'_>) -> (TextSpan<'_>, TextSpan<'_>) {
     let line = trim(line);
     let end = line.text.find(is_space).unwrap_or(line.text.len());
-    (line.cut(0..end), trim(line.from(end)))
+    (line.slice(0..end), trim(line.from(end)))
 }
 
-pub(super) fn words(line: Part<'_>) -> impl Iterator<Item = Part<'_>> {
+pub(super) fn words(line: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = trim(line);
     std::iter::from_fn(move || {
         let (word, behind) = split_word(rest);
@@ -32,7 +32,7 @@ pub(super) fn words(line: Part<'_>) -> impl Iterator<Item = Part<'_>> {
 }
 
 /// A word that is a comment, or what else is wrong with it.
-pub(super) fn comment_or(word: Part<'_>, other: impl FnOnce() -> Finding) -> Finding {
+pub(super) fn comment_or_else(word: TextSpan<'_>, other: impl FnOnce() -> Finding) -> Finding {
     if word.text.starts_with(['#', '!', ';', '%']) {
         let message = "a comment behind a directive".to_owned();
         return wrong(word, message, "3.4 has none there: move it to a line of its own");
@@ -40,6 +40,6 @@ pub(super) fn comment_or(word: Part<'_>, other: impl FnOnce() -> Finding) -> Fin
     other()
 }
 
-pub(super) fn wrong(place: Part<'_>, message: String, instead: impl Into<String>) -> Finding {
-    Finding::error("chrony/words", place, message).does(FATAL).instead(instead)
+pub(super) fn wrong(place: TextSpan<'_>, message: String, instead: impl Into<String>) -> Finding {
+    Finding::error("chrony/words", place, message).effect(FATAL).fix(instead)
 }

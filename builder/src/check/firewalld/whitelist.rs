@@ -38,7 +38,7 @@ impl Reader for Whitelist {
             _ => match (at.get("id"), at.get("name")) {
                 (Some(id), _) => match decimal(id) {
                     None => {
-                        out.push(at.bad("id", "a number").does(IGNORED));
+                        out.push(at.invalid_value("id", "a number").effect(IGNORED));
                         return;
                     }
                     Some(number) => {

@@ -1,11 +1,11 @@
 //! A kickstart with its commands and sections.
 
-use super::line::{Earlier, Line};
+use super::line::{EarlierLines, Line};
 use super::lines::{include, is_blank_or_comment, is_space, lines, words_of};
 use super::section::{self, Section};
-use super::{command, split::Word};
+use super::{command, split::Token};
 use crate::check::finding::Finding;
-use crate::check::text::Part;
+use crate::check::text::TextSpan;
 
 /// What a kickstart says, as far as it can be read.
 #[derive(Debug, Default)]
@@ -18,8 +18,8 @@ pub(super) struct Kickstart<'a> {
 
 pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
     let mut kickstart = Kickstart::default();
-    let mut earlier = Earlier::default();
-    let whole = Part::whole(text);
+    let mut earlier = EarlierLines::default();
+    let whole = TextSpan::whole(text);
     let mut lines = lines(whole);
     while let Some(line) = lines.next() {
         if is_blank_or_comment(line) {
@@ -38,8 +38,8 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
             }
             "" => out.push(
                 Finding::error("kickstart/command", first.span.clone(), "an empty word where a command should be")
-                    .does("anaconda crashes: IndexError")
-                    .instead("take the line away"),
+                    .effect("anaconda crashes: IndexError")
+                    .fix("take the line away"),
             ),
             name if name.starts_with('%') => {
                 let (section, includes) = section::read(whole, line, &words, &mut lines, out);
@@ -54,10 +54,10 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
 
 /// `%ksappend` is the initramfs's: it takes what stands behind the first blank, and a failure there leaves anaconda without
 /// any kickstart (dracut/parse-kickstart; pykickstart, `_preprocessStateMachine`).
-fn append(first: &Word, line: Part<'_>) -> Option<Finding> {
+fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
     if line.text.trim_matches(is_space).split(' ').nth(1).is_some_and(|address| !address.is_empty()) {
         return None;
     }
     let finding = Finding::error("kickstart/include", first.span.clone(), "which file is to be appended?");
-    Some(finding.does("the initramfs drops the whole kickstart").instead("write %ksappend http://HOST/FILE"))
+    Some(finding.effect("the initramfs drops the whole kickstart").fix("write %ksappend http://HOST/FILE"))
 }

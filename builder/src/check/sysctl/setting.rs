@@ -2,14 +2,14 @@
 
 use crate::check::finding::Finding;
 use crate::check::systemd::words::strip;
-use crate::check::text::Part;
+use crate::check::text::TextSpan;
 
-/// `KEY = VALUE`. The key as it is told in `/proc/sys`, with dots.
+/// `KEY = VALUE`. The key as `/proc/sys` has it, with dots.
 #[derive(Debug)]
 pub(super) struct Setting<'a> {
     pub(super) key: String,
-    pub(super) place: Part<'a>,
-    pub(super) value: Part<'a>,
+    pub(super) place: TextSpan<'a>,
+    pub(super) value: TextSpan<'a>,
 }
 
 /// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
@@ -17,12 +17,12 @@ const LONGEST: usize = 2046;
 
 pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {
     let mut settings = Vec::new();
-    for line in Part::whole(text).split('\n').map(strip) {
+    for line in TextSpan::whole(text).split('\n').map(strip) {
         if line.text.len() > LONGEST {
             out.push(
                 Finding::error("sysctl/no-assignment", line, format!("a line of more than {LONGEST} bytes"))
-                    .does("219 reads it in pieces, and takes each for a line")
-                    .instead("write a shorter one"),
+                    .effect("219 reads it in pieces, and takes each for a line")
+                    .fix("write a shorter one"),
             );
             continue;
         }
@@ -32,8 +32,8 @@ pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>
         let Some((key, value)) = line.split_once('=') else {
             out.push(
                 Finding::error("sysctl/no-assignment", line, "neither a comment nor KEY = VALUE")
-                    .does("219 ignores the line, and systemd-sysctl fails")
-                    .instead("write KEY = VALUE; there are no continued lines"),
+                    .effect("219 ignores the line, and systemd-sysctl fails")
+                    .fix("write KEY = VALUE; there are no continued lines"),
             );
             continue;
         };

@@ -1,7 +1,7 @@
 //! Numbers, as C's strtol and strtoul read them (`safe_atoi` and its like in src/shared/util.c).
 
 use super::words::Extract;
-use crate::check::text::Part;
+use crate::check::text::TextSpan;
 
 /// A number at the beginning of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub(in crate::check) fn mode(text: &str) -> Option<i64> {
 
 /// `parse_range`: one number, or two with a - between them.
 pub(in crate::check) fn range(text: &str) -> Option<(u32, u32)> {
-    let mut fields = Extract::fields(Part::whole(text), "-");
+    let mut fields = Extract::fields(TextSpan::whole(text), "-");
     let low = unsigned(&fields.next().ok()??.0)?;
     match fields.rest() {
         None => Some((low, low)),

@@ -13,8 +13,8 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
         if value.text.starts_with('~') && narrowed {
             out.push(
                 Finding::error("unit/capability-merge", value, "a second CapabilityBoundingSet=, with ~")
-                    .does("219 adds all but these to the set: what the lines before removed is back")
-                    .instead("write one line with all that is to go"),
+                    .effect("219 adds all but these to the set: what the lines before removed is back")
+                    .fix("write one line with all that is to go"),
             );
         }
         // An empty one removes all; the next is then the first that says anything.

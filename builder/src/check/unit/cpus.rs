@@ -17,7 +17,7 @@ pub(super) fn check(assignment: &Assignment<'_>, context: &Context, out: &mut Ve
             Ok(Some(word)) => word,
             Ok(None) => return 1,
             Err(rest) => {
-                out.push(split::quote(rest).does(what));
+                out.push(split::quote(rest).effect(what));
                 return 0;
             }
         };
@@ -25,12 +25,12 @@ pub(super) fn check(assignment: &Assignment<'_>, context: &Context, out: &mut Ve
             Some((low, high)) if low <= high && high < 1024 => {}
             Some((low, high)) if low < 1024 && high < 1024 => {
                 let finding = Finding::error("unit/value-form", place, format!("the range {low}-{high} is empty"));
-                out.push(finding.does("219 leaves it out").instead("write the lower number first"));
+                out.push(finding.effect("219 leaves it out").fix("write the lower number first"));
             }
             _ => {
                 let finding =
                     Finding::error("unit/value-form", place, format!("`{}` is not a range of CPUs", place.text));
-                out.push(finding.does(what).instead(expected));
+                out.push(finding.effect(what).fix(expected));
                 return 0;
             }
         }

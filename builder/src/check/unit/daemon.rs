@@ -29,8 +29,8 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
     for other in reading.sections.iter().filter(|other| other.text != section && !other.text.starts_with("X-")) {
         out.push(
             Finding::error("unit/section", *other, format!("this file has no section [{}]", other.text))
-                .does("219 ignores it with all that is in it")
-                .instead(format!("write [{section}]")),
+                .effect("219 ignores it with all that is in it")
+                .fix(format!("write [{section}]")),
         );
     }
     let directives = &known::DAEMONS[section];
@@ -45,12 +45,12 @@ pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
             continue;
         }
         let finding = |message: String| {
-            Finding::error("unit/unknown-directive", assignment.key, message).does("219 ignores the line")
+            Finding::error("unit/unknown-directive", assignment.key, message).effect("219 ignores the line")
         };
         out.push(match (known::DAEMONS_LATER.get(key), nearest(key, directives.keys().copied())) {
-            (Some(instead), _) => finding(format!("{key}= came after 219")).instead(*instead),
-            (None, Some(near)) => finding(format!("219 has no {key}= here")).instead(format!("did you mean {near}=?")),
-            (None, None) => finding(format!("219 has no {key}= here")).instead("remove it"),
+            (Some(instead), _) => finding(format!("{key}= came after 219")).fix(*instead),
+            (None, Some(near)) => finding(format!("219 has no {key}= here")).fix(format!("did you mean {near}=?")),
+            (None, None) => finding(format!("219 has no {key}= here")).fix("remove it"),
         });
     }
     out

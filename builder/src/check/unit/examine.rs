@@ -10,13 +10,13 @@ use super::read::{self, Reader};
 use super::{bounding, value};
 use crate::check::finding::Finding;
 use crate::check::known::{self, Directives};
-use crate::check::text::Part;
+use crate::check::text::TextSpan;
 
 /// What 219 makes of one unit file.
 #[derive(Debug, Default)]
 pub(super) struct Examined<'a> {
     /// The headers of its sections.
-    pub(super) sections: Vec<Part<'a>>,
+    pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) lines: Vec<Line<'a>>,
     pub(super) findings: Vec<Finding>,
     /// Where 219 stopped reading, if it did.
@@ -37,8 +37,8 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
     if let (Some(install), true) = (reading.sections.iter().find(|section| section.text == "Install"), drop_in) {
         out.findings.push(
             Finding::warning("unit/no-effect", *install, "[Install] in a drop-in")
-                .does("systemctl enable does not read it")
-                .instead(format!("write it into {id} itself, or bring the link, as in /etc/systemd/system/multi-user.target.wants/{id}")),
+                .effect("systemctl enable does not read it")
+                .fix(format!("write it into {id} itself, or bring the link, as in /etc/systemd/system/multi-user.target.wants/{id}")),
         );
     }
     let mut context = Context::of_unit(id, drop_in);
@@ -58,7 +58,7 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
         }
         if form == Some(&"trigger") && taken > 0 && std::mem::replace(&mut context.triggers, true) {
             let finding = assignment.refuse("unit/unit-name", "one Unit= only");
-            out.findings.push(finding.does("219 takes the first Unit=, and ignores this line"));
+            out.findings.push(finding.effect("219 takes the first Unit=, and ignores this line"));
             continue;
         }
         let resets = assignment.value.text.is_empty() && out.findings.len() == before;
@@ -73,13 +73,13 @@ pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
     out
 }
 
-fn unknown_section(section: Part<'_>, own: &str) -> Finding {
+fn unknown_section(section: TextSpan<'_>, own: &str) -> Finding {
     let finding = Finding::error("unit/section", section, format!("this unit has no section [{}]", section.text));
-    let finding = finding.does("219 ignores it with all that is in it");
+    let finding = finding.effect("219 ignores it with all that is in it");
     let known = ["Unit", "Install", own];
     match nearest(section.text, known) {
-        Some(near) => finding.instead(format!("did you mean [{near}]?")),
-        None => finding.instead(format!("it has: {}", known.join(", "))),
+        Some(near) => finding.fix(format!("did you mean [{near}]?")),
+        None => finding.fix(format!("it has: {}", known.join(", "))),
     }
 }
 
@@ -94,19 +94,19 @@ fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
     if let Some(home) = ["Unit", "Install", own].into_iter().find(|name| has(name)) {
         return Some(
             Finding::error("unit/wrong-section", assignment.key, format!("{key}= does not belong into [{section}]"))
-                .does("219 ignores the line")
-                .instead(format!("in 219 it belongs into [{home}]")),
+                .effect("219 ignores the line")
+                .fix(format!("in 219 it belongs into [{home}]")),
         );
     }
     let finding = |message: String| Finding::error("unit/unknown-directive", assignment.key, message);
     if let Some(later) = known::LATER.get(key) {
         let since = later.since.map_or("after 219".to_owned(), |since| format!("with systemd {since}"));
-        return Some(finding(format!("{key}= came {since}")).does("219 ignores the line").instead(later.instead));
+        return Some(finding(format!("{key}= came {since}")).effect("219 ignores the line").fix(later.instead));
     }
-    let finding = finding(format!("219 has no {key}= in [{section}]")).does("219 ignores the line");
+    let finding = finding(format!("219 has no {key}= in [{section}]")).effect("219 ignores the line");
     let names = known::UNITS.get(section).into_iter().flat_map(|directives| directives.keys().copied());
     Some(match nearest(key, names) {
-        Some(near) => finding.instead(format!("did you mean {near}=?")),
-        None => finding.instead("remove it, or write X- before it if another program reads it"),
+        Some(near) => finding.fix(format!("did you mean {near}=?")),
+        None => finding.fix("remove it, or write X- before it if another program reads it"),
     })
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::assignment::Assignment;
-use crate::check::text::Part;
+use crate::check::text::TextSpan;
 
 /// A place in one of the files.
-pub(super) type At<'a> = (usize, Part<'a>);
+pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 
 /// A unit, with its drop-ins.
 #[derive(Debug, Default)]
 pub(super) struct Unit<'a> {
     /// The headers of the sections, each with the file that has it.
-    pub(super) sections: Vec<At<'a>>,
+    pub(super) sections: Vec<LocatedSpan<'a>>,
     /// The lines that 219 takes, in its order, each with the file that has it.
     pub(super) lines: Vec<(usize, Line<'a>)>,
     /// Whether its own file is among them; else only drop-ins are known.
@@ -40,12 +40,12 @@ impl<'a> Unit<'a> {
     }
 
     /// The last value of a directive.
-    pub(super) fn last(&self, section: &str, key: &str) -> Option<At<'a>> {
+    pub(super) fn last(&self, section: &str, key: &str) -> Option<LocatedSpan<'a>> {
         self.all(section, key).pop().map(|(file, line)| (file, line.assignment.value))
     }
 
     /// The words of all values of a directive. Dependencies cannot be taken back by an empty line.
-    pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = At<'a>> {
+    pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
         let matching = self
             .lines
             .iter()
@@ -59,7 +59,7 @@ impl<'a> Unit<'a> {
     }
 
     /// Where a section begins that the unit's files have.
-    pub(super) fn section(&self, name: &str) -> Option<At<'a>> {
+    pub(super) fn section(&self, name: &str) -> Option<LocatedSpan<'a>> {
         self.sections.iter().find(|(_, section)| section.text == name).copied()
     }
 }

@@ -5,12 +5,12 @@ mod bounding;
 mod capability;
 mod context;
 mod cpus;
+mod cross_checks;
 pub(super) mod daemon;
 mod environment;
 mod examine;
 mod exec;
 mod expanded;
-mod fault;
 mod hint;
 mod list;
 mod loaded;
@@ -23,23 +23,23 @@ mod service;
 mod split;
 #[cfg(test)]
 mod tests;
-mod together;
+mod unit_file;
 mod value;
+mod value_error;
 mod verify;
-mod whole;
 
 use self::examine::examine;
 use super::file::File;
 use super::finding::Finding;
+pub(super) use cross_checks::cross_check;
 pub(super) use path::name_of;
-pub(super) use together::together;
 
 /// What is wrong with one unit file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let joined = read::join(text);
     let mut out = joined.findings;
     out.extend(examine(path, &joined.text).findings);
-    out.extend(whole::file(path, text));
+    out.extend(unit_file::check(path, text));
     out
 }
 

@@ -48,7 +48,7 @@ fn line_of(finding: &Finding, text: &str) -> usize {
 
 /// Where 219 refuses or ignores a line, or takes it, by a finding.
 fn refuses(finding: &Finding) -> bool {
-    rules::kind(finding.rule) == RuleKind::Parser && finding.stops(false)
+    rules::kind(finding.rule) == RuleKind::Parser && finding.stops_build(false)
 }
 
 #[test]

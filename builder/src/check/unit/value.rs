@@ -4,12 +4,12 @@ use recipes::diagnostic::nearest;
 
 use super::assignment::Assignment;
 use super::context::Context;
-use super::fault::{Fault, KEPT, unresolved};
+use super::value_error::{KEPT, ValueError, unresolved};
 use super::{capability, cpus, exec, expanded, hint, list, plain};
 use crate::check::finding::Finding;
 use crate::check::systemd::number;
 use crate::check::systemd::specifier;
-use crate::check::text::Part;
+use crate::check::text::TextSpan;
 
 /// What is wrong with the value of a directive of this form. How much of it 219 takes: the commands, the words; else 1 or 0.
 pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
@@ -21,7 +21,7 @@ pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, 
             assignment.key,
             format!("{key}= has no effect: CentOS 7's kernel has no SMACK"),
         );
-        out.push(finding.instead("remove it; SELinuxContext= sets a label of SELinux"));
+        out.push(finding.fix("remove it; SELinuxContext= sets a label of SELinux"));
     }
     match form {
         "exec" => exec::check(assignment, out),
@@ -34,13 +34,13 @@ pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, 
         }
         _ => match list::check(form, assignment, context, out) {
             Some(taken) => taken,
-            None => one(form, assignment, context, out),
+            None => check_single(form, assignment, context, out),
         },
     }
 }
 
 /// A value that is one thing: 1 if 219 takes it, else 0.
-fn one(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+fn check_single(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let text = assignment.value.text;
     let judged = expanded::check(form, text, context).or_else(|| plain::check(form, text, context));
     let Some(judged) = judged else {
@@ -54,12 +54,12 @@ fn one(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec
         && ["watched-path", "environment-file", "listen", "listen-file", "listen-packet"].contains(&form);
     match judged {
         Ok(()) => return 1,
-        Err(Fault::Form(rule, expected)) => out.push(assignment.refuse(rule, &expected)),
-        Err(Fault::Unresolved(letter)) if keeps => {
-            out.push(unresolved(assignment, letter).does(KEPT));
+        Err(ValueError::Form(rule, expected)) => out.push(assignment.refuse(rule, &expected)),
+        Err(ValueError::Unresolved(letter)) if keeps => {
+            out.push(unresolved(assignment, letter).effect(KEPT));
             return 1;
         }
-        Err(Fault::Unresolved(letter)) => out.push(unresolved(assignment, letter)),
+        Err(ValueError::Unresolved(letter)) => out.push(unresolved(assignment, letter)),
     }
     0
 }
@@ -86,19 +86,19 @@ fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let finding = assignment.refuse("unit/value-word", &format!("one of: {}", shown.join(", ")));
     let near = || nearest(text, words.iter().copied().filter(|word| *word != "bool" && !word.starts_with("..")));
     Some(match (hint::word(assignment.key.text, text), near()) {
-        (Some(instead), _) => finding.instead(instead),
-        (None, Some(near)) if !text.is_empty() => finding.instead(format!("did you mean {near}?")),
+        (Some(instead), _) => finding.fix(instead),
+        (None, Some(near)) if !text.is_empty() => finding.fix(format!("did you mean {near}?")),
         _ => finding,
     })
     .map(|finding| match assignment.key.text {
-        "ProtectSystem" | "ProtectHome" => finding.does("219 ignores the line: nothing is protected"),
-        "Type" => finding.does("219 ignores the line: the other lines decide the type"),
+        "ProtectSystem" | "ProtectHome" => finding.effect("219 ignores the line: nothing is protected"),
+        "Type" => finding.effect("219 ignores the line: the other lines decide the type"),
         _ => finding,
     })
 }
 
 /// Specifiers that stay as they are: those that came later, and all where 219 expands none.
-fn specifiers(form: &str, key: &str, value: Part<'_>, out: &mut Vec<Finding>) {
+fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if ["path", "condition-bool", "listen-file"].contains(&form) && value.text.starts_with('/') && form == "path" {
         out.extend(list::unexpanded(value));
         return;
@@ -116,10 +116,10 @@ fn specifiers(form: &str, key: &str, value: Part<'_>, out: &mut Vec<Finding>) {
         if let Some((later, instead)) = specifier::LATER.iter().find(|(later, _)| Some(*later) == letter) {
             let finding = Finding::warning(
                 "unit/specifier",
-                rest.cut(at..at + 2),
+                rest.slice(at..at + 2),
                 format!("219 does not know the specifier %{later}"),
             );
-            out.push(finding.does("it stays as these two characters").instead(format!("write {instead}")));
+            out.push(finding.effect("it stays as these two characters").fix(format!("write {instead}")));
         }
         rest = rest.from(at + 1 + letter.map_or(0, char::len_utf8));
     }

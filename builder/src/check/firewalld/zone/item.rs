@@ -42,8 +42,8 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     if name == "port" && ["2379", "2380", "2379-2380"].contains(&port) {
         out.push(
             Finding::warning("firewalld/open", at.span.clone(), "etcd's port, open to everyone in the zone")
-                .does("any client that reaches the node can try its certificates")
-                .instead("put it into a <rule> with the sources that may"),
+                .effect("any client that reaches the node can try its certificates")
+                .fix("put it into a <rule> with the sources that may"),
         );
     }
     Some(item)

@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use recipes::PublicKey;
 use time::OffsetDateTime;
 
-use crate::exit::{Exit, stop};
+use crate::console::counted;
+use crate::exit::{Exit, exit_error};
 use crate::manifest::SignatureState;
-use crate::say::counted;
-use crate::{manifest, pki, say};
+use crate::{console, manifest, pki};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -36,9 +36,9 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     };
     let report = manifest::verify(&options.folder, key.as_ref())?;
     if options.json {
-        say::result(serde_json::to_string_pretty(&report)? + "\n")?;
+        console::result(serde_json::to_string_pretty(&report)? + "\n")?;
     } else {
-        say::result(&report)?;
+        console::result(&report)?;
     }
     if report.is_good() {
         return Ok(());
@@ -51,7 +51,7 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
         ),
         (count, _) => format!("{folder} is not what was built: {}", counted(count, "problem")),
     };
-    Err(stop(Exit::Different, message))
+    Err(exit_error(Exit::Different, message))
 }
 
 /// What the command line says.
@@ -68,14 +68,14 @@ pub(crate) struct PkiOptions {
 pub(crate) fn pki(options: &PkiOptions) -> Result<()> {
     let infos = pki::show(&options.folder, OffsetDateTime::now_utc())?;
     if options.json {
-        say::result(serde_json::to_string_pretty(&infos)? + "\n")?;
+        console::result(serde_json::to_string_pretty(&infos)? + "\n")?;
     } else {
-        say::result(pki::table(&infos, &options.folder))?;
+        console::result(pki::table(&infos, &options.folder))?;
     }
     let wrong = infos.iter().filter(|info| !info.problems.is_empty()).count();
     if wrong == 0 {
         return Ok(());
     }
     let wrong = counted(wrong, "certificate");
-    Err(stop(Exit::Different, format!("{wrong} with problems in {}", options.folder.display())))
+    Err(exit_error(Exit::Different, format!("{wrong} with problems in {}", options.folder.display())))
 }

@@ -1,13 +1,13 @@
 //! What single commands of pykickstart refuse beyond the table (rhel7-branch, commands/, the parse method of each).
 
-use super::line::{Earlier, Line, stops};
+use super::line::{EarlierLines, Line, stops_anaconda};
 use super::realm;
 use crate::check::finding::Finding;
 use crate::check::python::decimal;
 
 /// What the command's own parse method refuses.
-pub(super) fn check(line: &Line<'_>, earlier: &mut Earlier, out: &mut Vec<Finding>) {
-    let says = |name: &str| earlier.says(line, name);
+pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
+    let says = |name: &str| earlier.is_set(line, name);
     match line.command.name {
         "autopart" => autopart(line, earlier, out),
         "bootloader" if line.value("--boot-drive").is_some_and(|drives| drives.contains(',')) => {
@@ -19,11 +19,16 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut Earlier, out: &mut Vec<Findin
         }
         "keyboard" if line.words.is_empty() && !says("--vckeymap") && !says("--xlayouts") => {
             let message = "keyboard needs a keymap, --vckeymap= or --xlayouts=";
-            out.push(stops("kickstart/words", line, message, "write keyboard --vckeymap=us"));
+            out.push(stops_anaconda("kickstart/words", line, message, "write keyboard --vckeymap=us"));
         }
         "method" => out.push(
-            stops("kickstart/command", line, "7 has no method of that name", "write url, nfs, harddrive or cdrom")
-                .does("anaconda crashes: the command has a name and no parser"),
+            stops_anaconda(
+                "kickstart/command",
+                line,
+                "7 has no method of that name",
+                "write url, nfs, harddrive or cdrom",
+            )
+            .effect("anaconda crashes: the command has a name and no parser"),
         ),
         "mount" => mount_point(line, out),
         "network" => network(line, out),
@@ -36,18 +41,28 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut Earlier, out: &mut Vec<Findin
         }
         "partition" if line.value("--fstype") == Some("tmpfs") && (says("--grow") || says("--maxsize")) => {
             let message = "a tmpfs with --grow or --maxsize=";
-            out.push(stops("kickstart/contradiction", line, message, "take it away: --size= is its size"));
+            out.push(stops_anaconda("kickstart/contradiction", line, message, "take it away: --size= is its size"));
         }
         "raid" | "volgroup" => members(line, out),
         "realm" => out.extend(realm::check(line, earlier)),
         "rootpw" if line.words.len() != 1 && !line.has("--lock") => {
             let message = "rootpw needs one password, or --lock";
-            out.push(stops("kickstart/words", line, message, "write rootpw --lock, or --iscrypted and a hash"));
+            out.push(stops_anaconda(
+                "kickstart/words",
+                line,
+                message,
+                "write rootpw --lock, or --iscrypted and a hash",
+            ));
         }
         "snapshot" => snapshot(line, earlier, out),
-        "sshkey" | "sshpw" => twice(line, earlier, out),
+        "sshkey" | "sshpw" => duplicate_user(line, earlier, out),
         "timezone" if line.words.is_empty() && line.given.is_empty() => {
-            out.push(stops("kickstart/words", line, "timezone needs a time zone", "write timezone Etc/UTC --isUtc"));
+            out.push(stops_anaconda(
+                "kickstart/words",
+                line,
+                "timezone needs a time zone",
+                "write timezone Etc/UTC --isUtc",
+            ));
         }
         "vnc" => {
             let password = earlier.text(line, "--password").unwrap_or_default();
@@ -62,10 +77,10 @@ pub(super) fn check(line: &Line<'_>, earlier: &mut Earlier, out: &mut Vec<Findin
 /// An error at an option's value.
 fn value(line: &Line<'_>, option: &str, message: &str, instead: &str) -> Finding {
     let span = line.find(option).map_or_else(|| line.span(), |given| given.span.clone());
-    Finding::error("kickstart/option-value", span, message).does("anaconda stops").instead(instead)
+    Finding::error("kickstart/option-value", span, message).effect("anaconda stops").fix(instead)
 }
 
-fn autopart(line: &Line<'_>, earlier: &Earlier, out: &mut Vec<Finding>) {
+fn autopart(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     // --nolvm is a type as well: the first of both counts.
     let first = line.given.iter().find(|given| ["--nolvm", "--type"].contains(&given.option.names[0]));
     let plain = first.is_some_and(|given| given.option.names[0] == "--nolvm");
@@ -76,21 +91,21 @@ fn autopart(line: &Line<'_>, earlier: &Earlier, out: &mut Vec<Finding>) {
     }
     if kind.eq_ignore_ascii_case("btrfs") && !fstype.is_empty() {
         let message = "--type=btrfs with --fstype=";
-        out.push(stops("kickstart/contradiction", line, message, "take one of them away"));
+        out.push(stops_anaconda("kickstart/contradiction", line, message, "take one of them away"));
     }
 }
 
-fn driverdisk(line: &Line<'_>, earlier: &Earlier, out: &mut Vec<Finding>) {
-    let options = ["--source", "--biospart"].iter().filter(|name| earlier.says(line, name)).count();
+fn driverdisk(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
+    let options = ["--source", "--biospart"].iter().filter(|name| earlier.is_set(line, name)).count();
     match (line.words.len(), options) {
-        (0, 0) => out.push(stops(
+        (0, 0) => out.push(stops_anaconda(
             "kickstart/words",
             line,
             "driverdisk needs a partition, --source= or --biospart=",
             "write one of them",
         )),
         (0, 1) | (_, 0) => {}
-        _ => out.push(stops(
+        _ => out.push(stops_anaconda(
             "kickstart/contradiction",
             line,
             "driverdisk takes only one of a partition, --source= and --biospart=",
@@ -103,8 +118,8 @@ fn mount_point(line: &Line<'_>, out: &mut Vec<Finding>) {
     let Some(point) = line.words.get(1) else { return };
     if point.value.to_lowercase() != "none" && !point.value.starts_with('/') {
         let message = format!("`{}` is not a mount point", point.value);
-        let finding = Finding::error("kickstart/option-value", point.span.clone(), message).does("anaconda stops");
-        out.push(finding.instead("write an absolute path, or none"));
+        let finding = Finding::error("kickstart/option-value", point.span.clone(), message).effect("anaconda stops");
+        out.push(finding.fix("write an absolute path, or none"));
     }
 }
 
@@ -133,23 +148,23 @@ fn network(line: &Line<'_>, out: &mut Vec<Finding>) {
     let set = |name: &str| line.value(name).is_some_and(|value| !value.is_empty());
     if line.value("--bindto") == Some("mac") && set("--vlanid") && !set("--bondopts") {
         let message = "--bindto=mac with --vlanid=";
-        out.push(stops("kickstart/contradiction", line, message, "take --bindto=mac away"));
+        out.push(stops_anaconda("kickstart/contradiction", line, message, "take --bindto=mac away"));
     }
 }
 
-fn nvdimm(line: &Line<'_>, earlier: &Earlier, out: &mut Vec<Finding>) {
-    let says = |name: &str| earlier.says(line, name);
+fn nvdimm(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
+    let says = |name: &str| earlier.is_set(line, name);
     let missing = match line.words.first().map(|word| word.value.as_str()) {
         Some("reconfigure") if !says("--namespace") => "nvdimm reconfigure needs --namespace=",
         Some("reconfigure") if !says("--sectorsize") => "nvdimm reconfigure needs --sectorsize=",
         Some("use") if !says("--namespace") && !says("--blockdevs") => "nvdimm use needs --namespace= or --blockdevs=",
         Some("reconfigure" | "use") | None => return,
         Some(_) => {
-            out.push(stops("kickstart/words", line, "nvdimm knows reconfigure and use", "write one of them"));
+            out.push(stops_anaconda("kickstart/words", line, "nvdimm knows reconfigure and use", "write one of them"));
             return;
         }
     };
-    out.push(stops("kickstart/needed-option", line, missing, "add it"));
+    out.push(stops_anaconda("kickstart/needed-option", line, missing, "add it"));
 }
 
 /// raid and volgroup: members of what is new, none of what exists.
@@ -157,14 +172,14 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     let exists = line.has("--useexisting") || line.has("--noformat");
     let shown = &line.name.value;
     match line.words.len() {
-        1 if !exists => out.push(stops(
+        1 if !exists => out.push(stops_anaconda(
             "kickstart/words",
             line,
             format!("{shown} without members"),
             "name its partitions behind it, or write --useexisting",
         )),
         0 | 1 => {}
-        _ if exists => out.push(stops(
+        _ if exists => out.push(stops_anaconda(
             "kickstart/words",
             line,
             format!("{shown} with members, although it exists"),
@@ -179,29 +194,29 @@ fn members(line: &Line<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-fn snapshot(line: &Line<'_>, earlier: &mut Earlier, out: &mut Vec<Finding>) {
+fn snapshot(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     if let Some(origin) = line.words.first() {
         let parts: Vec<&str> = origin.value.split('/').collect();
         if parts.len() != 2 || parts.contains(&"") {
             let message = format!("`{}` is not VOLUME-GROUP/VOLUME", origin.value);
             let finding = Finding::error("kickstart/option-value", origin.span.clone(), message);
-            out.push(finding.does("anaconda stops").instead("write it as in cl/root"));
+            out.push(finding.effect("anaconda stops").fix("write it as in cl/root"));
         }
     }
     if !earlier.names.insert(("snapshot", line.value("--name").unwrap_or_default().to_owned())) {
-        let finding = stops("kickstart/twice", line, "two snapshots of one name", "take another name");
+        let finding = stops_anaconda("kickstart/twice", line, "two snapshots of one name", "take another name");
         out.push(finding);
     }
 }
 
 /// A second key or password for one user: pykickstart wants to warn of it, asks for an attribute that its data does not
 /// have, and crashes (commands/sshkey.py, sshpw.py: `ud.name`).
-fn twice(line: &Line<'_>, earlier: &mut Earlier, out: &mut Vec<Finding>) {
+fn duplicate_user(line: &Line<'_>, earlier: &mut EarlierLines, out: &mut Vec<Finding>) {
     let user = line.value("--username").unwrap_or_default().to_owned();
     let message = format!("a second {} for the user {user}", line.command.name);
     if !earlier.names.insert((line.command.name, user)) {
         let finding = Finding::error("kickstart/twice", line.span(), message);
-        out.push(finding.does("anaconda crashes: AttributeError").instead(match line.command.name {
+        out.push(finding.effect("anaconda crashes: AttributeError").fix(match line.command.name {
             "sshkey" => "keep one; write further keys into ~/.ssh/authorized_keys in %post",
             _ => "keep one",
         }));

@@ -89,7 +89,7 @@ const OPTIONAL_SAN: &str = "IP:::1";
 
 /// One reason why a certificate does not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Misfit {
+pub(crate) enum Mismatch {
     /// It cannot be read.
     #[error("it is {0}")]
     Unreadable(String),
@@ -101,7 +101,7 @@ pub(crate) enum Misfit {
     NoKey,
     /// The private key beside it is another's.
     #[error("the key beside it is not its own")]
-    KeyMismatch,
+    WrongKey,
     /// It has run out.
     #[error("it expired on {}", utc(*.0))]
     Expired(OffsetDateTime),
@@ -133,10 +133,10 @@ pub(crate) enum Misfit {
     },
 }
 
-impl Misfit {
+impl Mismatch {
     /// All of them in one line.
-    pub(super) fn list(misfits: &[Self]) -> String {
-        misfits.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    pub(super) fn list(mismatches: &[Self]) -> String {
+        mismatches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
     /// Whether TLS or etcd would fail with a certificate like that, whoever made it. What is left is a matter
@@ -152,7 +152,7 @@ impl Misfit {
 
 /// What a certificate is judged against.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Measure<'a> {
+pub(super) struct Requirements<'a> {
     pub(super) role: Role,
     pub(super) subject: Subject<'a>,
     pub(super) authorities: &'a [Certificate],
@@ -164,56 +164,58 @@ pub(super) struct Measure<'a> {
 }
 
 /// Everything that is wrong with a certificate and its key; nothing if it does.
-pub(super) fn misfits(cert_pem: &str, key_pem: Option<&str>, measure: &Measure<'_>) -> Vec<Misfit> {
+pub(super) fn mismatches(cert_pem: &str, key_pem: Option<&str>, requirements: &Requirements<'_>) -> Vec<Mismatch> {
     let chain = match Certificate::all(cert_pem) {
         Ok(chain) => chain,
-        Err(why) => return vec![Misfit::Unreadable(why)],
+        Err(why) => return vec![Mismatch::Unreadable(why)],
     };
     let leaf = &chain[0];
     let mut out = Vec::new();
     match key_pem.map(public_half) {
-        None => out.push(Misfit::NoKey),
-        Some(Err(why)) => out.push(Misfit::KeyUnreadable(why)),
-        Some(Ok(public)) if public != leaf.public_key => out.push(Misfit::KeyMismatch),
+        None => out.push(Mismatch::NoKey),
+        Some(Err(why)) => out.push(Mismatch::KeyUnreadable(why)),
+        Some(Ok(public)) if public != leaf.public_key => out.push(Mismatch::WrongKey),
         Some(Ok(_)) => {}
     }
-    out.extend(names(leaf, measure));
-    let lacking: Vec<&str> = measure.role.ekus().iter().copied().filter(|eku| !leaf.ekus.contains(*eku)).collect();
+    out.extend(names(leaf, requirements));
+    let lacking: Vec<&str> = requirements.role.ekus().iter().copied().filter(|eku| !leaf.ekus.contains(*eku)).collect();
     if !lacking.is_empty() {
-        out.push(Misfit::MissingEkus(lacking.join(", ")));
+        out.push(Mismatch::MissingEkus(lacking.join(", ")));
     }
-    if measure.now >= leaf.not_after {
-        out.push(Misfit::Expired(leaf.not_after));
-    } else if measure.now < leaf.not_before {
-        out.push(Misfit::NotYetValid(leaf.not_before));
+    if requirements.now >= leaf.not_after {
+        out.push(Mismatch::Expired(leaf.not_after));
+    } else if requirements.now < leaf.not_before {
+        out.push(Mismatch::NotYetValid(leaf.not_before));
     } else {
-        if leaf.not_after < measure.renew_until && leaf.not_after < measure.new_until {
-            out.push(Misfit::ExpiresSoon(leaf.not_after));
+        if leaf.not_after < requirements.renew_until && leaf.not_after < requirements.new_until {
+            out.push(Mismatch::ExpiresSoon(leaf.not_after));
         }
         // Only within its time, and only with a client's purpose, does the chain tell anything new.
-        if let (Err(why), true) = (chains(&chain, measure.authorities, measure.now), leaf.ekus.contains("clientAuth")) {
-            out.push(Misfit::Chain(why));
+        if let (Err(why), true) =
+            (chains(&chain, requirements.authorities, requirements.now), leaf.ekus.contains("clientAuth"))
+        {
+            out.push(Mismatch::Chain(why));
         }
     }
     out
 }
 
-fn names(leaf: &Certificate, measure: &Measure<'_>) -> Vec<Misfit> {
+fn names(leaf: &Certificate, requirements: &Requirements<'_>) -> Vec<Mismatch> {
     let mut out = Vec::new();
-    let expected = measure.role.sans(&measure.subject);
+    let expected = requirements.role.sans(&requirements.subject);
     let join = |sans: Vec<&String>| sans.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let lacking = join(expected.difference(&leaf.sans).collect());
     if !lacking.is_empty() {
-        out.push(Misfit::MissingSans(lacking));
+        out.push(Mismatch::MissingSans(lacking));
     }
     let extra = join(leaf.sans.difference(&expected).collect());
     if !extra.is_empty() {
-        out.push(Misfit::ExtraSans(extra));
+        out.push(Mismatch::ExtraSans(extra));
     }
-    let expected = measure.role.common_name(&measure.subject);
+    let expected = requirements.role.common_name(&requirements.subject);
     let found = leaf.common_name.clone().unwrap_or_default();
     if found != expected {
-        out.push(Misfit::CommonName { expected, found });
+        out.push(Mismatch::CommonName { expected, found });
     }
     out
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::exit::{Exit, stop};
+use crate::exit::{Exit, exit_error};
 
 /// A larger file was not written by hand.
 const LIMIT: u64 = 1 << 20;
@@ -21,13 +21,13 @@ const OTHERS: [(&[u8], &str, &str); 5] = [
 ];
 
 /// The text of a recipe or another file to be checked.
-pub(crate) fn text(path: &Path) -> Result<String> {
+pub(crate) fn read(path: &Path) -> Result<String> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
     read.with_context(|| format!("cannot read {shown}"))?;
     if bytes.len() as u64 > LIMIT {
-        return Err(stop(
+        return Err(exit_error(
             Exit::Recipe,
             format!("{shown} has more than {LIMIT} bytes: expected a text written by hand"),
         ));
@@ -38,7 +38,7 @@ pub(crate) fn text(path: &Path) -> Result<String> {
             || format!("{shown} is not UTF-8 at byte {}; save it as UTF-8", error.utf8_error().valid_up_to()),
             |(_, what, remedy)| format!("{shown} is {what}; {remedy}"),
         );
-        stop(Exit::Recipe, message)
+        exit_error(Exit::Recipe, message)
     })
 }
 
@@ -56,13 +56,13 @@ mod tests {
             (b"name = \"\xff\"", "is not UTF-8 at byte 8; save it as UTF-8"),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            let error = text(&path).unwrap_err().to_string();
+            let error = read(&path).unwrap_err().to_string();
             assert!(error.contains("recipe.toml") && error.contains(words), "{error}");
         }
     }
 
     #[test]
     fn an_endless_file_is_refused() {
-        assert!(text(Path::new("/dev/zero")).unwrap_err().to_string().contains("has more than 1048576 bytes"));
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("has more than 1048576 bytes"));
     }
 }

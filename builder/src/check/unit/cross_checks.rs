@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::examine::{Examined, examine};
-use super::loaded::{At, Unit, Units};
+use super::loaded::{LocatedSpan, Unit, Units};
 use super::path::{is_drop_in, is_loadable, name_of};
 use super::{order, read, service, verify};
 use crate::check::file::File;
@@ -48,7 +48,7 @@ fn sources<'a>(files: &'a [File<'_>], whole: bool) -> BTreeMap<&'a str, Sources>
 
 /// What is wrong among the units of `files`: each finding with the file it is in. `whole`: nothing else is on the node, so
 /// that a unit which is not among them and not CentOS's does not exist.
-pub(crate) fn together(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
+pub(crate) fn cross_check(files: &[File<'_>], whole: bool) -> Vec<(usize, Finding)> {
     let joined: Vec<_> = files.iter().map(|file| name_of(&file.path).map(|_| read::join(file.text))).collect();
     let examined: Vec<Option<Examined<'_>>> =
         files.iter().zip(&joined).map(|(file, text)| Some(examine(&file.path, &text.as_ref()?.text))).collect();
@@ -94,7 +94,7 @@ fn second_trigger(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Finding
     let finding = Finding::error("unit/unit-name", line.assignment.value, "a second Unit=");
     Some((
         *file,
-        finding.does("219 takes the first, in the unit itself, and ignores this line").instead("change it there"),
+        finding.effect("219 takes the first, in the unit itself, and ignores this line").fix("change it there"),
     ))
 }
 
@@ -121,8 +121,8 @@ fn unknown_names(name: &str, unit: &Unit<'_>, units: &Units<'_>, whole: bool) ->
             out.push((
                 file,
                 finding
-                    .does(format!("the link is made, and nothing ever starts {name}"))
-                    .instead("for a service write WantedBy=multi-user.target, for a timer timers.target"),
+                    .effect(format!("the link is made, and nothing ever starts {name}"))
+                    .fix("for a service write WantedBy=multi-user.target, for a timer timers.target"),
             ));
         }
     }
@@ -134,8 +134,8 @@ fn unknown_names(name: &str, unit: &Unit<'_>, units: &Units<'_>, whole: bool) ->
             out.push((
                 file,
                 finding
-                    .does(format!("{name} never starts"))
-                    .instead("bring the unit, or write Wants= if it may be missing"),
+                    .effect(format!("{name} never starts"))
+                    .fix("bring the unit, or write Wants= if it may be missing"),
             ));
         }
     }
@@ -150,7 +150,7 @@ fn installs_nothing(unit: &Unit<'_>, files: &[File<'_>]) -> Option<(usize, Findi
         return None;
     }
     let finding = Finding::error("unit/enables-nothing", section, "[Install] names nothing that would start the unit");
-    Some((file, finding.does("enabling it has no effect").instead("write WantedBy=multi-user.target")))
+    Some((file, finding.effect("enabling it has no effect").fix("write WantedBy=multi-user.target")))
 }
 
 fn timer_without_service(name: &str, unit: &Unit<'_>, units: &Units<'_>) -> Option<(usize, Finding)> {
@@ -161,7 +161,7 @@ fn timer_without_service(name: &str, unit: &Unit<'_>, units: &Units<'_>) -> Opti
     if exists(&started, units) {
         return None;
     }
-    let (file, place): At<'_> = named.or_else(|| unit.section(section))?;
+    let (file, place): LocatedSpan<'_> = named.or_else(|| unit.section(section))?;
     let finding = Finding::error("unit/enables-nothing", place, format!("no unit {started} on the node"));
-    Some((file, finding.does(format!("the {kind} has nothing to start")).instead("bring it, or name another by Unit=")))
+    Some((file, finding.effect(format!("the {kind} has nothing to start")).fix("bring it, or name another by Unit=")))
 }

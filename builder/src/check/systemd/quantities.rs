@@ -3,7 +3,7 @@
 use super::number::{self, Scan, scan};
 use super::time;
 use super::words::Extract;
-use crate::check::text::Part;
+use crate::check::text::TextSpan;
 
 /// `parse_size`: bytes, as numbers with the suffixes E, P, T, G, M, K and B in this order. `base`: 1024 or 1000.
 pub(in crate::check) fn size(text: &str, base: u64) -> Option<u64> {
@@ -70,7 +70,7 @@ pub(in crate::check) enum LimitValue {
 
 /// One limit, or two as `soft:hard`. 219 does not look at what stands behind a second colon.
 pub(in crate::check) fn limit(text: &str, kind: Limit) -> LimitValue {
-    let mut fields = Extract::fields(Part::whole(text), ":");
+    let mut fields = Extract::fields(TextSpan::whole(text), ":");
     let mut next = || fields.next().map(|field| field.map(|(text, _)| one_limit(&text, kind)));
     match (next(), next()) {
         (Ok(Some(Some(_))), Ok(None)) => LimitValue::Taken,

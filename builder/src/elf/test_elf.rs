@@ -2,14 +2,14 @@
 
 /// A crafted program: headers that say what a test needs, and zeros after them.
 #[derive(Debug, Clone)]
-pub(crate) struct Specimen {
+pub(crate) struct TestElf {
     machine: u16,
     kind: u16,
     interpreter: Option<&'static str>,
     kernel: Option<[u32; 3]>,
 }
 
-impl Specimen {
+impl TestElf {
     /// A static x86-64 program, as Go's linker makes them.
     pub(crate) fn fixed() -> Self {
         Self { machine: 62, kind: 2, interpreter: None, kernel: None }

@@ -20,7 +20,7 @@ pub(crate) fn note(text: impl Display) {
 }
 
 /// The same for what went wrong.
-pub(crate) fn trouble(text: impl Display) {
+pub(crate) fn error(text: impl Display) {
     note(format_args!("builder: {text}"));
 }
 

@@ -21,8 +21,8 @@ pub(super) fn check(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         if let Some(name) = line.value("--name").filter(twice) {
             out.push(
                 Finding::warning("kickstart/group-twice", line.span(), format!("the group {name} is made twice"))
-                    .does("anaconda makes the account, fails at its group, and sets no password and no lock")
-                    .instead("leave group out: user makes the group, with --gid="),
+                    .effect("anaconda makes the account, fails at its group, and sets no password and no lock")
+                    .fix("leave group out: user makes the group, with --gid="),
             );
         }
     }
@@ -38,8 +38,8 @@ fn missing(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         if !there {
             out.push(
                 Finding::error("kickstart/needed", 0..0, format!("the command {name} is missing"))
-                    .does("cmdline ends with an error, text and graphical wait for an answer")
-                    .instead(format!("add {name}")),
+                    .effect("cmdline ends with an error, text and graphical wait for an answer")
+                    .fix(format!("add {name}")),
             );
         }
     }
@@ -64,8 +64,8 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
                 let message = format!("nothing here makes {}", member.value);
                 out.push(
                     Finding::error("kickstart/undefined", member.span.clone(), message)
-                        .does("anaconda stops: undefined partition")
-                        .instead(format!("add part {} --size=…", member.value)),
+                        .effect("anaconda stops: undefined partition")
+                        .fix(format!("add part {} --size=…", member.value)),
                 );
             }
         }
@@ -74,8 +74,8 @@ fn undefined(kickstart: &Kickstart<'_>, out: &mut Vec<Finding>) {
         if let Some(group) = group.filter(|group| !exists && !made.contains(group)) {
             out.push(
                 Finding::warning("kickstart/undefined", line.span(), format!("nothing here makes the group {group}"))
-                    .does("anaconda stops, unless the disks have a group of that name")
-                    .instead(format!("add volgroup {group} pv.01")),
+                    .effect("anaconda stops, unless the disks have a group of that name")
+                    .fix(format!("add volgroup {group} pv.01")),
             );
         }
     }

@@ -1,4 +1,4 @@
-//! The shelf: large files in their compressed form, kept from build to build.
+//! Large files in their compressed form, kept from build to build.
 //!
 //! CACHE/gzip/DIGEST OF THE CONTENT/COMPRESSOR.SIZE OF THE CONTENT.DIGEST OF THE COMPRESSED BYTES.gz. All of it is in
 //! the name, so that an entry is found by its content and checked, at the cost of hashing a third of it, before it gets
@@ -18,12 +18,12 @@ use super::gzip::COMPRESSOR;
 /// An entry that no build used for so long goes: every changed firstboot leaves one of 3 MB.
 const KEEP: Duration = Duration::from_secs(60 * 24 * 3600);
 
-/// The shelf in a cache folder.
+/// The compressed files in a cache folder.
 #[derive(Debug, Clone)]
-pub(super) struct Shelf(PathBuf);
+pub(super) struct CompressedCache(PathBuf);
 
-impl Shelf {
-    /// The shelf of this cache, there or not.
+impl CompressedCache {
+    /// The compressed files of this cache; the folder need not exist.
     pub(super) fn new(cache: &Path) -> Self {
         Self(cache.join("gzip"))
     }
@@ -50,7 +50,7 @@ impl Shelf {
     }
 
     /// The compressed form of the content with this digest and size. A damaged entry is removed, and is not there.
-    pub(super) fn take(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
+    pub(super) fn get(&self, content: Sha256, size: u64) -> Option<Vec<u8>> {
         for (path, found, digest) in self.entries(content) {
             let bytes = fs::read(&path).ok()?;
             if found == size && digest == Sha256::of(&bytes) {
@@ -100,38 +100,38 @@ mod tests {
     #[test]
     fn a_damaged_entry_is_not_there() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(folder.path());
+        let cache = CompressedCache::new(folder.path());
         let content = Sha256::of(b"content");
-        assert_eq!((shelf.take(content, 7), shelf.size_of(content)), (None, None));
-        shelf.put(content, 7, b"compressed").unwrap();
-        assert_eq!(shelf.size_of(content), Some(7));
-        assert_eq!(shelf.take(content, 7).unwrap(), b"compressed");
-        let entry = fs::read_dir(shelf.folder(content)).unwrap().next().unwrap().unwrap().path();
+        assert_eq!((cache.get(content, 7), cache.size_of(content)), (None, None));
+        cache.put(content, 7, b"compressed").unwrap();
+        assert_eq!(cache.size_of(content), Some(7));
+        assert_eq!(cache.get(content, 7).unwrap(), b"compressed");
+        let entry = fs::read_dir(cache.folder(content)).unwrap().next().unwrap().unwrap().path();
         fs::write(&entry, b"compressex").unwrap();
-        assert_eq!(shelf.take(content, 7), None);
+        assert_eq!(cache.get(content, 7), None);
         assert!(!entry.exists());
     }
 
     #[test]
     fn another_compressors_entry_is_not_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(folder.path());
+        let cache = CompressedCache::new(folder.path());
         let content = Sha256::of(b"content");
-        let other = shelf.folder(content);
+        let other = cache.folder(content);
         fs::create_dir_all(&other).unwrap();
         fs::write(other.join(format!("zlib-rs-0.0.1-level9-1m.7.{}.gz", Sha256::of(b"x"))), b"x").unwrap();
-        assert_eq!(shelf.take(content, 7), None);
+        assert_eq!(cache.get(content, 7), None);
     }
 
     #[test]
     fn what_is_not_used_goes() {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(folder.path());
+        let cache = CompressedCache::new(folder.path());
         let content = Sha256::of(b"content");
-        shelf.put(content, 7, b"compressed").unwrap();
-        shelf.sweep(SystemTime::now());
-        assert!(shelf.take(content, 7).is_some());
-        shelf.sweep(SystemTime::now() + KEEP + Duration::from_secs(60));
-        assert!(!shelf.folder(content).exists());
+        cache.put(content, 7, b"compressed").unwrap();
+        cache.sweep(SystemTime::now());
+        assert!(cache.get(content, 7).is_some());
+        cache.sweep(SystemTime::now() + KEEP + Duration::from_secs(60));
+        assert!(!cache.folder(content).exists());
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use recipes::node::{KeyPair, NodeTls};
 
-use super::fit::{self, Measure, Misfit, Role, Subject};
+use super::validate::{self, Mismatch, Requirements, Role, Subject};
 use super::{Event, Pki, PkiError, files, store};
 
 /// Their folder, within the node's.
@@ -13,7 +13,7 @@ const BEFORE: &str = "before";
 
 impl Pki {
     /// All three. What does not do any more is moved out of the way.
-    pub(super) fn before(&mut self, node: &Path, subject: &Subject<'_>) -> Result<Option<NodeTls>, PkiError> {
+    pub(super) fn previous_ca_tls(&mut self, node: &Path, subject: &Subject<'_>) -> Result<Option<NodeTls>, PkiError> {
         let folder = node.join(BEFORE);
         if !folder.exists() {
             return Ok(None);
@@ -25,7 +25,7 @@ impl Pki {
             pairs.extend(pair.filter(|pair| self.is_trusted(&pair.cert, Some(&pair.key), role, subject)));
         }
         let Ok([server, peer, client]) = <[KeyPair; 3]>::try_from(pairs) else {
-            let kept = store::set_aside(&folder, self.now)?;
+            let kept = store::archive(&folder, self.now)?;
             let why = "its authority is trusted no longer, or they have run out".to_owned();
             self.events.push(Event::Replaced { path: folder, why, kept });
             return Ok(None);
@@ -34,14 +34,15 @@ impl Pki {
     }
 
     /// Keeps a pair that is about to be replaced, if the authority is why. A build that is killed here does it again.
-    pub(super) fn keep_before(
+    pub(super) fn keep_previous(
         &self,
         node: &Path,
-        (cert, key, misfits): (Option<&str>, Option<&str>, Option<&[Misfit]>),
+        (cert, key, mismatches): (Option<&str>, Option<&str>, Option<&[Mismatch]>),
         role: Role,
         subject: &Subject<'_>,
     ) -> Result<(), PkiError> {
-        let by_another = misfits.is_some_and(|misfits| misfits.iter().any(|misfit| matches!(misfit, Misfit::Chain(_))));
+        let by_another = mismatches
+            .is_some_and(|mismatches| mismatches.iter().any(|mismatch| matches!(mismatch, Mismatch::Chain(_))));
         let Some(pem) = cert.filter(|_| by_another) else { return Ok(()) };
         if !self.is_trusted(pem, key, role, subject) {
             return Ok(());
@@ -55,7 +56,7 @@ impl Pki {
 
     /// Whether a certificate would work on a node, by whichever of the authorities.
     fn is_trusted(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> bool {
-        let measure = Measure { authorities: &self.signer.trusted, ..self.measure(role, subject) };
-        !fit::misfits(cert, key, &measure).iter().any(Misfit::is_fatal)
+        let requirements = Requirements { authorities: &self.signer.trusted, ..self.requirements(role, subject) };
+        !validate::mismatches(cert, key, &requirements).iter().any(Mismatch::is_fatal)
     }
 }

@@ -5,11 +5,11 @@ use crate::check::finding::Finding;
 use crate::check::systemd::name;
 
 /// What is wrong with the name of a file, or that it is empty.
-pub(super) fn file(path: &str, text: &str) -> Option<Finding> {
+pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
     let id = name_of(path)?;
     if !is_loadable(id) {
         let finding = Finding::error("unit/unit-name", 0..0, format!("`{id}` is not a name that 219 loads"));
-        return Some(finding.does("219 never reads the file").instead(if name::form(id).is_some() {
+        return Some(finding.effect("219 never reads the file").fix(if name::form(id).is_some() {
             "a unit of this type has no instances: rename it without the @"
         } else {
             "a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others"
@@ -19,8 +19,8 @@ pub(super) fn file(path: &str, text: &str) -> Option<Finding> {
         let finding = Finding::warning("unit/no-effect", 0..0, format!("{path} is empty"));
         return Some(
             finding
-                .does("an empty file masks the unit: nothing can start it")
-                .instead("write the unit, or remove the file"),
+                .effect("an empty file masks the unit: nothing can start it")
+                .fix("write the unit, or remove the file"),
         );
     }
     None

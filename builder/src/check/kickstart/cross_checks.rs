@@ -13,7 +13,7 @@ pub(in crate::check) fn installs(text: &str, package: &str) -> bool {
     lists.into_iter().any(|section| packages::entries(section).any(|line| line.text == package))
 }
 
-pub(in crate::check) fn together(files: &[File<'_>]) -> Vec<(usize, Finding)> {
+pub(in crate::check) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
     let mut out = Vec::new();
     for (index, file) in files.iter().enumerate().filter(|(_, file)| Kind::of(&file.path) == Some(Kind::Kickstart)) {
         let kickstart: Kickstart<'_> = read(file.text, &mut Vec::new());
@@ -37,8 +37,8 @@ fn services(line: &Line<'_>, files: &[File<'_>], out: &mut Vec<Finding>) {
             let message = format!("{unit} is not there yet: the overlay brings it");
             out.push(
                 Finding::error("kickstart/services", line.span(), message)
-                    .does("anaconda enables before %post and ignores the failure: the unit stays off")
-                    .instead(format!("write `enable {unit}` into a preset file")),
+                    .effect("anaconda enables before %post and ignores the failure: the unit stays off")
+                    .fix(format!("write `enable {unit}` into a preset file")),
             );
         }
     }
@@ -52,8 +52,8 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
     if line.has("--ntpservers") {
         out.push(
             Finding::warning("kickstart/overwritten", line.span(), "--ntpservers and a chrony.conf in the overlay")
-                .does("anaconda adds the servers to the stock file, and the overlay replaces it")
-                .instead("take --ntpservers away, and write the servers into the overlay's file; no --nontp either"),
+                .effect("anaconda adds the servers to the stock file, and the overlay replaces it")
+                .fix("take --ntpservers away, and write the servers into the overlay's file; no --nontp either"),
         );
     }
     let names_it = |line: &Line<'_>| line.list("--enabled").any(|name| ["chronyd", "chronyd.service"].contains(&name));
@@ -63,8 +63,8 @@ fn time(line: &Line<'_>, kickstart: &Kickstart<'_>, files: &[File<'_>], out: &mu
     if line.has("--nontp") && !enabled && !scripts.into_iter().any(|section| by_script(section.body.text)) {
         out.push(
             Finding::error("kickstart/nontp", line.span(), "--nontp and a chrony.conf in the overlay")
-                .does("anaconda disables chronyd before %post: the node's clock drifts")
-                .instead("take --nontp away: anaconda then enables chronyd and leaves its file alone"),
+                .effect("anaconda disables chronyd before %post: the node's clock drifts")
+                .fix("take --nontp away: anaconda then enables chronyd and leaves its file alone"),
         );
     }
 }
