@@ -6,9 +6,9 @@ use anyhow::Result;
 use hyper::StatusCode;
 use recipes::Label;
 
-use super::record::{Next, Record, time};
+use super::record::{NextBoot, Record, time};
 use super::reply::{Reply, text_reply};
-use super::site::Site;
+use super::state::ServerState;
 use crate::exit::with_causes;
 
 /// What is shown of one node.
@@ -22,12 +22,12 @@ struct Row {
 }
 
 /// The table.
-pub(super) fn board(site: &Site) -> Result<Reply> {
-    let cluster = site.cluster()?;
+pub(super) fn page(state: &ServerState) -> Result<Reply> {
+    let cluster = state.cluster()?;
     let mut text = line(["NODE", "ADDRESS", "INSTALLATION", "SINCE", "TRIES", "DOCUMENT", "WHY"]);
     for node in &cluster.nodes {
         // A record that cannot be read is shown in its node's line: the others matter as much.
-        let row = row(site, &cluster.record, &node.name)
+        let row = row(state, &cluster.record, &node.name)
             .unwrap_or_else(|error| Row { why: Some(with_causes(&error)), ..Row::default() });
         let address = node.address.to_string();
         let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
@@ -39,14 +39,14 @@ pub(super) fn board(site: &Site) -> Result<Reply> {
     Ok(text_reply(StatusCode::OK, text))
 }
 
-fn row(site: &Site, record: &Record, node: &Label) -> Result<Row> {
-    let document = site.handing(record, node)?.and_then(|handing| handing.first).map(time::text);
+fn row(state: &ServerState, record: &Record, node: &Label) -> Result<Row> {
+    let document = state.delivery(record, node)?.and_then(|delivery| delivery.first).map(time::text);
     let Some(installation) = record.installation(node)? else {
         return Ok(Row { document, ..Row::default() });
     };
     let last = installation.last.as_ref();
     let step = last.map_or("allowed", |last| last.step.as_str());
-    let held = if installation.next(site.retries) == Next::Held { "held, " } else { "" };
+    let held = if installation.next(state.retries) == NextBoot::Held { "held, " } else { "" };
     Ok(Row {
         installation: Some(format!("{held}{step}")),
         since: last.map(|last| time::text(last.at)),

@@ -2,16 +2,16 @@ use hyper::Request;
 
 use super::*;
 
-fn read(request: hyper::http::request::Builder) -> Result<Ask, Refusal> {
+fn read(request: hyper::http::request::Builder) -> Result<ClientRequest, Refusal> {
     let (head, ()) = request.body(()).unwrap().into_parts();
-    Ask::read(&head, "[::ffff:10.0.0.1]:999".parse().unwrap(), "[::]:80".parse().unwrap())
+    ClientRequest::read(&head, "[::ffff:10.0.0.1]:999".parse().unwrap(), "[::]:80".parse().unwrap())
 }
 
 fn get(uri: &str) -> hyper::http::request::Builder {
     Request::get(uri).header(HOST, "server:8080")
 }
 
-fn id(asked: Result<Ask, Refusal>) -> &'static str {
+fn id(asked: Result<ClientRequest, Refusal>) -> &'static str {
     asked.map_or_else(|refusal| refusal.id, |_| "taken")
 }
 

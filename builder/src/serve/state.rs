@@ -11,24 +11,24 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use recipes::{Envelope, Label, NodeDocument};
 
-use super::ask::Ask;
+use super::client_request::ClientRequest;
 use super::files;
 use super::log::{Line, Log};
-use super::origin::{Origin, origin};
-use super::record::{Handing, Record};
+use super::peer_link::{PeerLink, find};
+use super::record::{DocumentDelivery, Record};
 use super::refusal::Refusal;
 use super::tree::Tree;
 
 /// The longest node document.
-const LIMIT: u64 = 1 << 20;
+const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
 
 /// All that an answer depends on.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct ServerState {
     /// The output: another build may replace it at any time.
     pub(super) out: PathBuf,
     /// The folder of records.
-    pub(super) state: PathBuf,
+    pub(super) record_dir: PathBuf,
     /// For how long a document is handed out again.
     pub(super) open: Duration,
     /// How often an installation that does not finish is tried again.
@@ -41,7 +41,7 @@ pub(super) struct Site {
     pub(super) scheme: &'static str,
     pub(super) log: Log,
     /// What could not be recorded: for each node the record as it was, and as it has to be.
-    pub(super) unsaved: Mutex<BTreeMap<Label, (Option<Handing>, Handing)>>,
+    pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
 }
 
 /// The nodes of an output, and the record of their cluster.
@@ -92,20 +92,20 @@ pub(super) fn document(out: &Path, name: &str) -> Result<String> {
     let read = || -> io::Result<String> {
         let file = files::open(out, &parts)?.ok_or(io::ErrorKind::NotFound)?;
         let mut text = String::new();
-        file.take(LIMIT).read_to_string(&mut text)?;
+        file.take(MAX_DOCUMENT_BYTES).read_to_string(&mut text)?;
         Ok(text)
     };
     read().with_context(|| format!("cannot read {}", path().display()))
 }
 
-impl Site {
+impl ServerState {
     pub(super) fn cluster(&self) -> Result<Cluster> {
-        Cluster::read(&self.out, &self.state)
+        Cluster::read(&self.out, &self.record_dir)
     }
 
     /// How a node's document was handed out, with what could not be recorded.
-    pub(super) fn handing(&self, record: &Record, node: &Label) -> Result<Option<Handing>> {
-        let recorded = record.handing(node)?;
+    pub(super) fn delivery(&self, record: &Record, node: &Label) -> Result<Option<DocumentDelivery>> {
+        let recorded = record.delivery(node)?;
         let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match unsaved.get(node) {
             Some((before, after)) if *before == recorded => Some(after.clone()),
@@ -115,49 +115,49 @@ impl Site {
 
     /// Records how a node's document was handed out. Where the disk is full this process remembers it: a machine must not be
     /// refused for that, and the document goes to its own machine only.
-    pub(super) fn put_handing(&self, record: &Record, node: &Label, handing: &Handing) {
+    pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
         let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        match record.put_handing(node, handing) {
+        match record.put_delivery(node, delivery) {
             Ok(()) => drop(unsaved.remove(node)),
             Err(error) => {
                 self.log
-                    .trouble(&error.context("a document is handed out, and that is remembered until this server ends"));
-                let before = record.handing(node).unwrap_or_default();
-                unsaved.insert(node.clone(), (before, handing.clone()));
+                    .error(&error.context("a document is handed out, and that is remembered until this server ends"));
+                let before = record.delivery(node).unwrap_or_default();
+                unsaved.insert(node.clone(), (before, delivery.clone()));
             }
         }
     }
 
     /// This server, as the asker calls it; by its address where it does not say.
-    pub(super) fn own_url(&self, ask: &Ask) -> String {
-        let host = ask.host.clone().unwrap_or_else(|| match ask.local.ip().to_canonical() {
-            IpAddr::V6(address) => format!("[{address}]:{}", ask.local.port()),
-            IpAddr::V4(address) => format!("{address}:{}", ask.local.port()),
+    pub(super) fn own_url(&self, request: &ClientRequest) -> String {
+        let host = request.host.clone().unwrap_or_else(|| match request.local.ip().to_canonical() {
+            IpAddr::V6(address) => format!("[{address}]:{}", request.local.port()),
+            IpAddr::V4(address) => format!("{address}:{}", request.local.port()),
         });
         format!("{}://{host}/", self.scheme)
     }
 
     /// Logs something that a node was given or that it reported.
-    pub(super) fn tell(&self, ask: &Ask, node: Option<&Label>, what: impl Into<String>) {
-        self.line(ask, node, None, what.into());
+    pub(super) fn log_event(&self, request: &ClientRequest, node: Option<&Label>, what: impl Into<String>) {
+        self.log_line(request, node, None, what.into());
     }
 
     /// Logs a refusal.
-    pub(super) fn refuse(&self, ask: &Ask, refusal: &Refusal) {
-        self.line(ask, None, Some(refusal.id), format!("refused: {}", refusal.why));
+    pub(super) fn log_refusal(&self, request: &ClientRequest, refusal: &Refusal) {
+        self.log_line(request, None, Some(refusal.id), format!("refused: {}", refusal.why));
     }
 
-    fn line(&self, ask: &Ask, node: Option<&Label>, refused: Option<&'static str>, what: String) {
+    fn log_line(&self, request: &ClientRequest, node: Option<&Label>, refused: Option<&'static str>, what: String) {
         let node = node.map(ToString::to_string);
-        self.log.add(Line { time: SystemTime::now(), from: ask.from, card: ask.card(), node, refused, what });
+        self.log.add(Line { time: SystemTime::now(), from: request.from, card: request.card(), node, refused, what });
     }
 }
 
 /// What an operator should know before the first request: how each node is recognised, and what would hide it.
-pub(super) fn survey(cluster: &Cluster, listening: &[std::net::SocketAddr], installs: bool) -> Vec<String> {
+pub(super) fn startup_notes(cluster: &Cluster, listening: &[std::net::SocketAddr], installs: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for node in &cluster.nodes {
-        lines.push(format!("{} {}: {}", node.name, node.address, recognised(node)));
+        lines.push(format!("{} {}: {}", node.name, node.address, how_recognised(node)));
     }
     if listening.iter().all(|address| address.ip().is_loopback()) {
         lines.push(
@@ -171,7 +171,7 @@ pub(super) fn survey(cluster: &Cluster, listening: &[std::net::SocketAddr], inst
                 .to_owned(),
         );
     }
-    if !cluster.record.reaches_back() {
+    if !cluster.record.is_complete() {
         lines.push(format!(
             "warning: {} is not the record that the cluster's first build began. A machine that it does not contain gets no \
              document. Give the right folder as --state, or name the machines with `builder allow --document`",
@@ -189,16 +189,18 @@ pub(super) fn survey(cluster: &Cluster, listening: &[std::net::SocketAddr], inst
     lines
 }
 
-fn recognised(node: &NodeDocument) -> String {
+fn how_recognised(node: &NodeDocument) -> String {
     let address = "by its address alone";
     // The address that the kernel would take stands for the one that the node will connect to.
-    match (origin(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
-        (Ok(Origin::Local), _) => "warning: it is this host's own address, and gets no document".to_owned(),
-        (Ok(Origin::Card(_) | Origin::NoCard), Some(mac)) => format!("in this host's network, known by its card {mac}"),
-        (Ok(Origin::Card(_) | Origin::NoCard), None) => {
+    match (find(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
+        (Ok(PeerLink::Local), _) => "warning: it is this host's own address, and gets no document".to_owned(),
+        (Ok(PeerLink::Card(_) | PeerLink::NoCard), Some(mac)) => {
+            format!("in this host's network, known by its card {mac}")
+        }
+        (Ok(PeerLink::Card(_) | PeerLink::NoCard), None) => {
             format!("in this host's network, known {address}: a `mac` in the recipe is safer")
         }
-        (Ok(Origin::Routed), _) => format!("behind a router, known {address}"),
+        (Ok(PeerLink::Routed), _) => format!("behind a router, known {address}"),
         (Err(error), _) => format!("warning: this host has no route to it ({error})"),
     }
 }

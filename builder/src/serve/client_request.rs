@@ -11,13 +11,13 @@ use hyper::http::request::Parts;
 use hyper::{Method, Version};
 use recipes::Mac;
 
+use super::identify::{Machine, RequestOrigin};
 use super::log::Log;
-use super::origin::Origin;
+use super::peer_link::PeerLink;
 use super::refusal::Refusal;
-use super::who::{Machine, Source};
 
 /// The longest body that is read: a report.
-pub(super) const BODY: usize = 4096;
+pub(super) const MAX_BODY_BYTES: usize = 4096;
 
 /// What is done with what is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum Verb {
 
 /// A request.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
+pub(super) struct ClientRequest {
     pub(super) verb: Verb,
     /// Decoded and normalised: no empty part, no `.` and no `..`.
     pub(super) path: Vec<String>,
@@ -49,7 +49,7 @@ pub(super) struct Ask {
     /// The body of a POST.
     pub(super) form: Vec<(String, String)>,
     /// Where it comes from, once a page has asked for that.
-    source: OnceLock<Result<Source, Refusal>>,
+    origin: OnceLock<Result<RequestOrigin, Refusal>>,
 }
 
 /// Which part of a file is wanted, and when.
@@ -60,7 +60,7 @@ pub(super) struct Conditions {
     pub(super) if_modified_since: Option<String>,
 }
 
-impl Ask {
+impl ClientRequest {
     /// Reads the head of a request.
     pub(super) fn read(head: &Parts, peer: SocketAddr, local: SocketAddr) -> Result<Self, Refusal> {
         let headers = &head.headers;
@@ -68,10 +68,10 @@ impl Ask {
         let has_body = headers.contains_key(TRANSFER_ENCODING)
             || headers.get(CONTENT_LENGTH).is_some_and(|length| length != HeaderValue::from_static("0"));
         if has_body && verb != Verb::Post {
-            return Err(Refusal::bad("body", "a GET and a HEAD have no body"));
+            return Err(Refusal::bad_request("body", "a GET and a HEAD have no body"));
         }
         if headers.contains_key(TRANSFER_ENCODING) {
-            return Err(Refusal::bad("body", "a body needs its Content-Length"));
+            return Err(Refusal::bad_request("body", "a body needs its Content-Length"));
         }
         let path = path(head.uri.path())?;
         let query = url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
@@ -91,7 +91,7 @@ impl Ask {
                 if_modified_since: text(header::IF_MODIFIED_SINCE),
             },
             form: Vec::new(),
-            source: OnceLock::new(),
+            origin: OnceLock::new(),
         })
     }
 
@@ -105,15 +105,15 @@ impl Ask {
     ///
     /// # Errors
     /// Where that says nothing of the machine that asks.
-    pub(super) fn source(&self, log: &Log) -> Result<Source, Refusal> {
-        self.source.get_or_init(|| Source::find(self.from, self.local, self.proxy.as_ref(), log)).clone()
+    pub(super) fn origin(&self, log: &Log) -> Result<RequestOrigin, Refusal> {
+        self.origin.get_or_init(|| RequestOrigin::find(self.from, self.local, self.proxy.as_ref(), log)).clone()
     }
 
-    /// The network card that the request came from, where [`Ask::source`] found one.
+    /// The network card that the request came from, where [`ClientRequest::origin`] found one.
     pub(super) fn card(&self) -> Option<Mac> {
-        match self.source.get()?.as_ref().ok()?.origin {
-            Origin::Card(card) => Some(card),
-            Origin::NoCard | Origin::Routed | Origin::Local => None,
+        match self.origin.get()?.as_ref().ok()?.link {
+            PeerLink::Card(card) => Some(card),
+            PeerLink::NoCard | PeerLink::Routed | PeerLink::Local => None,
         }
     }
 
@@ -123,12 +123,12 @@ impl Ask {
     }
 
     /// A word of the query.
-    pub(super) fn word(&self, key: &str) -> Option<&str> {
+    pub(super) fn query_value(&self, key: &str) -> Option<&str> {
         find(&self.query, key)
     }
 
     /// A word of the body.
-    pub(super) fn field(&self, key: &str) -> Option<&str> {
+    pub(super) fn form_value(&self, key: &str) -> Option<&str> {
         find(&self.form, key)
     }
 }
@@ -154,7 +154,7 @@ pub(super) fn method_refused(allowed: &str) -> Refusal {
 
 /// The decoded path in its parts. One file has one path here, however it is written: a page is found by what a request means.
 fn path(raw: &str) -> Result<Vec<String>, Refusal> {
-    let bad = || Refusal::bad("path", "the path is not one that this server has");
+    let bad = || Refusal::bad_request("path", "the path is not one that this server has");
     let decoded: Vec<u8> = percent_decode(raw).ok_or_else(bad)?;
     let text = String::from_utf8(decoded).map_err(|_| bad())?;
     if text.chars().any(char::is_control) || !text.starts_with('/') {
@@ -177,7 +177,7 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
 
 /// The host that the request names. HTTP/1.1 requires exactly one; a URI with a host comes first (RFC 9112, 3.2).
 fn host(head: &Parts) -> Result<Option<String>, Refusal> {
-    let bad = |why: &str| Refusal::bad("host", why);
+    let bad = |why: &str| Refusal::bad_request("host", why);
     let mut all = head.headers.get_all(HOST).iter();
     let (first, second) = (all.next(), all.next());
     if second.is_some() {

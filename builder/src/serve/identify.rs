@@ -6,11 +6,11 @@ use hyper::header::HeaderName;
 use recipes::{FirmwareId, Mac, NodeDocument};
 
 use super::log::Log;
-use super::origin::{Origin, origin};
+use super::peer_link::{PeerLink, find};
 use super::refusal::Refusal;
 
 /// More network cards than a machine has.
-const CARDS: usize = 64;
+const MAX_CARDS: usize = 64;
 
 /// What a machine says of itself; what it does not say is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,12 +25,12 @@ pub(super) struct Machine {
 
 /// Where it asks from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct RequestOrigin {
     pub(super) address: Ipv4Addr,
-    pub(super) origin: Origin,
+    pub(super) link: PeerLink,
 }
 
-impl Source {
+impl RequestOrigin {
     /// Where a request comes from that arrived from `peer` at this server's address `local`; `proxy` is the header by which a
     /// proxy says that it forwards the request.
     ///
@@ -53,11 +53,14 @@ impl Source {
             let why = "nodes have IPv4 addresses, and this request came by IPv6: use the server's IPv4 address";
             return Err(Refusal::forbidden("ipv6", why));
         };
-        let origin = origin(local, address).map_err(|error| {
-            log.trouble(&anyhow::anyhow!("cannot ask the kernel about {address}: {error}"));
-            Refusal::later("card-unknown", format!("the server cannot find out which machine has {address}. Ask again"))
+        let origin = find(local, address).map_err(|error| {
+            log.error(&anyhow::anyhow!("cannot ask the kernel about {address}: {error}"));
+            Refusal::unavailable(
+                "card-unknown",
+                format!("the server cannot find out which machine has {address}. Ask again"),
+            )
         })?;
-        Ok(Self { address, origin })
+        Ok(Self { address, link: origin })
     }
 }
 
@@ -68,7 +71,7 @@ impl Machine {
         let mut machine = Self::default();
         for (key, value) in query {
             match key {
-                "mac" if machine.macs.len() < CARDS => machine.macs.extend(value.parse::<Mac>().ok()),
+                "mac" if machine.macs.len() < MAX_CARDS => machine.macs.extend(value.parse::<Mac>().ok()),
                 "serial" => machine.serial = value.parse().ok(),
                 "uuid" => machine.uuid = value.parse().ok(),
                 _ => {}
@@ -77,7 +80,7 @@ impl Machine {
         machine
     }
 
-    fn fits(&self, node: &NodeDocument) -> bool {
+    fn matches(&self, node: &NodeDocument) -> bool {
         let wanted = &node.machine;
         let same = |wanted: &Option<FirmwareId>, found: &Option<FirmwareId>| wanted.is_none() || wanted == found;
         wanted.mac.is_none_or(|mac| self.macs.contains(&mac))
@@ -88,49 +91,49 @@ impl Machine {
 
 /// The node that a machine is.
 ///
-/// Any machine can say anything of itself, so [`is_at`] has the last word. A node that names no machine is known by its
+/// Any machine can say anything of itself, so [`check_location`] has the last word. A node that names no machine is known by its
 /// address alone, as on the node itself.
-pub(super) fn who<'a>(
+pub(super) fn identify<'a>(
     nodes: &'a [NodeDocument],
     machine: &Machine,
-    source: Source,
+    origin: RequestOrigin,
 ) -> Result<&'a NodeDocument, Refusal> {
     let (named, unnamed): (Vec<&NodeDocument>, Vec<&NodeDocument>) =
         nodes.iter().partition(|node| !node.machine.is_empty());
-    let named = named.into_iter().find(|node| machine.fits(node));
-    let Some(node) = named.or_else(|| unnamed.into_iter().find(|node| node.address == source.address)) else {
+    let named = named.into_iter().find(|node| machine.matches(node));
+    let Some(node) = named.or_else(|| unnamed.into_iter().find(|node| node.address == origin.address)) else {
         let why = format!("no node of this cluster is {}", describe(machine));
-        return Err(Refusal::unknown("unknown-machine", why));
+        return Err(Refusal::not_found("unknown-machine", why));
     };
-    is_at(node, source).map(|()| node)
+    check_location(node, origin).map(|()| node)
 }
 
 /// Whether a machine that says it is a node asks from where that node is.
 ///
 /// On a network of this host's own the card that has its address must be the node's: another machine can take the node's
 /// address, but not without its own card answering for it. Behind a router it must have the node's address.
-pub(super) fn is_at(node: &NodeDocument, source: Source) -> Result<(), Refusal> {
-    let (name, address) = (&node.name, source.address);
-    match (source.origin, node.machine.mac) {
-        (Origin::Local, _) => Err(Refusal::forbidden(
+pub(super) fn check_location(node: &NodeDocument, origin: RequestOrigin) -> Result<(), Refusal> {
+    let (name, address) = (&node.name, origin.address);
+    match (origin.link, node.machine.mac) {
+        (PeerLink::Local, _) => Err(Refusal::forbidden(
             "this-host",
             format!(
                 "it says that it is {name}, and asks from {address}, which is this server itself. A proxy or a forwarded port \
                  hides the machine: let machines connect to this server directly"
             ),
         )),
-        (Origin::NoCard, _) => Err(Refusal::later(
+        (PeerLink::NoCard, _) => Err(Refusal::unavailable(
             "card-unknown",
             format!("it says that it is {name}, and no network card has answered for {address} by ARP yet. Ask again"),
         )),
-        (Origin::Card(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
+        (PeerLink::Card(card), Some(mac)) if card != mac => Err(Refusal::forbidden(
             "wrong-card",
             format!(
                 "it says that it is {name}, whose card is {mac}, and {address} is at {card}. The recipe's `mac` must be of \
                  the card by which the node reaches this server"
             ),
         )),
-        (Origin::Card(_), Some(_)) => Ok(()),
+        (PeerLink::Card(_), Some(_)) => Ok(()),
         _ if node.address == address => Ok(()),
         _ => Err(Refusal::forbidden(
             "wrong-address",
@@ -192,21 +195,21 @@ mod tests {
         Machine::read(query.iter().copied())
     }
 
-    fn from(address: Ipv4Addr, card: &str) -> Source {
-        Source { address, origin: card.parse().map_or(Origin::Routed, Origin::Card) }
+    fn from(address: Ipv4Addr, card: &str) -> RequestOrigin {
+        RequestOrigin { address, link: card.parse().map_or(PeerLink::Routed, PeerLink::Card) }
     }
 
-    fn name<'a>(nodes: &'a [NodeDocument], machine: &Machine, source: Source) -> Result<&'a str, &'static str> {
-        who(nodes, machine, source).map(|node| node.name.as_str()).map_err(|refusal| refusal.id)
+    fn name<'a>(nodes: &'a [NodeDocument], machine: &Machine, origin: RequestOrigin) -> Result<&'a str, &'static str> {
+        identify(nodes, machine, origin).map(|node| node.name.as_str()).map_err(|refusal| refusal.id)
     }
 
     #[test]
     fn a_machine_on_this_network_is_known_by_its_card_whatever_its_address() {
         let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, by_mac(TWO))];
         assert_eq!(name(&nodes, &says(&[("mac", TWO), ("mac", ONE)]), from(ELSEWHERE, ONE)), Ok("a"));
-        let no = who(&nodes, &says(&[("mac", ONE)]), from(AT, TWO)).unwrap_err();
+        let no = identify(&nodes, &says(&[("mac", ONE)]), from(AT, TWO)).unwrap_err();
         assert!(no.id == "wrong-card" && no.why.contains(ONE) && no.why.contains(TWO), "{no:?}");
-        let no = who(&nodes, &says(&[("mac", "52:54:00:00:00:09")]), from(AT, ONE)).unwrap_err();
+        let no = identify(&nodes, &says(&[("mac", "52:54:00:00:00:09")]), from(AT, ONE)).unwrap_err();
         assert!(no.id == "unknown-machine" && no.why.contains("00:09"), "{no:?}");
     }
 
@@ -214,7 +217,7 @@ mod tests {
     fn a_machine_behind_a_router_is_known_by_its_address() {
         let nodes = [node("a", 1, by_mac(ONE))];
         assert_eq!(name(&nodes, &says(&[("mac", ONE)]), from(AT, "")), Ok("a"));
-        let no = who(&nodes, &says(&[("mac", ONE)]), from(ELSEWHERE, "")).unwrap_err();
+        let no = identify(&nodes, &says(&[("mac", ONE)]), from(ELSEWHERE, "")).unwrap_err();
         assert!(no.id == "wrong-address" && no.why.contains("10.0.0.99"), "{no:?}");
     }
 
@@ -223,8 +226,8 @@ mod tests {
         let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, by_firmware()), node("c", 3, MachineMatch::default())];
         let queries = [&[("mac", ONE)][..], &[("serial", "s1"), ("uuid", "u-1")], &[]];
         for (query, last) in queries.iter().zip(1..) {
-            let source = Source { address: Ipv4Addr::new(10, 0, 0, last), origin: Origin::NoCard };
-            let no = who(&nodes, &says(query), source).unwrap_err();
+            let origin = RequestOrigin { address: Ipv4Addr::new(10, 0, 0, last), link: PeerLink::NoCard };
+            let no = identify(&nodes, &says(query), origin).unwrap_err();
             assert_eq!((no.id, no.status.as_u16()), ("card-unknown", 503), "{query:?}");
         }
     }
@@ -233,8 +236,8 @@ mod tests {
     fn this_host_is_never_a_node() {
         let nodes = [node("a", 1, by_mac(ONE)), node("b", 2, MachineMatch::default())];
         for (query, last) in [(&[("mac", ONE)][..], 1), (&[], 2)] {
-            let source = Source { address: Ipv4Addr::new(10, 0, 0, last), origin: Origin::Local };
-            assert_eq!(name(&nodes, &says(query), source), Err("this-host"));
+            let origin = RequestOrigin { address: Ipv4Addr::new(10, 0, 0, last), link: PeerLink::Local };
+            assert_eq!(name(&nodes, &says(query), origin), Err("this-host"));
         }
     }
 
@@ -261,7 +264,7 @@ mod tests {
     fn a_machine_has_no_more_cards_than_fit_into_a_log() {
         let macs: Vec<String> = (0..2700).map(|n| format!("52:54:00:00:{:02x}:{:02x}", n / 256, n % 256)).collect();
         let machine = Machine::read(macs.iter().map(|mac| ("mac", mac.as_str())));
-        assert_eq!(machine.macs.len(), CARDS);
+        assert_eq!(machine.macs.len(), MAX_CARDS);
     }
 
     proptest! {
