@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::need::{self, Need};
+use crate::requirement::{self, Requirement};
 use crate::{kernel, run};
 
 /// The variable that names the file to which each test adds a line with the time that it took.
@@ -25,9 +25,9 @@ const LONG: &str = "long";
 const CONSOLE_TAIL: usize = 60;
 
 /// A test with its needs. Where one is missing the test is listed as ignored and the reason is printed.
-pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
+pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     // To find out takes a while, and most of the time one test of many is run.
-    let reason = if is_selected(name) { need::missing(needs) } else { None };
+    let reason = if is_selected(name) { requirement::missing(requirements) } else { None };
     if let Some(reason) = &reason {
         eprintln!("ignored: {name}: {reason}");
     }
@@ -49,12 +49,12 @@ pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
 }
 
 /// [`trial`] or [`long`].
-pub type Kind = fn(&str, &[Need], fn() -> Result<()>) -> Trial;
+pub type Kind = fn(&str, &[Requirement], fn() -> Result<()>) -> Trial;
 
 /// A test that tries more of what another one tries: another version, or more of a sample. `make test-all` runs it; and so does
 /// whoever names it, or a part of its name.
-pub fn long(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
-    trial(name, needs, test).with_kind(LONG)
+pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
+    trial(name, requirements, test).with_kind(LONG)
 }
 
 /// Whether the long tests also run.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::findings::{At, Findings};
+use super::findings::{Findings, Located};
 use crate::diagnostic::{Diagnostic, nearest};
 
 /// One table of the file. It knows which of its keys were asked for; the others are mistakes.
@@ -70,24 +70,24 @@ impl<'a> Table<'a> {
     }
 
     /// A text, taken as it is.
-    pub(crate) fn text(&self, key: &'static str) -> Option<At<String>> {
+    pub(crate) fn text(&self, key: &'static str) -> Option<Located<String>> {
         let found = self.get(key)?;
         let Some(text) = found.get_ref().as_str() else {
             self.wrong_type(key, "a string", found);
             return None;
         };
-        Some(At { value: text.to_owned(), span: found.span() })
+        Some(Located { value: text.to_owned(), span: found.span() })
     }
 
     /// A text that must be a `T`.
-    pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<At<T>> {
+    pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Located<T>> {
         let text = self.text(key)?;
         self.parse(key, &text)
     }
 
-    fn parse<T: FromStr<Err: Display>>(&self, key: &str, text: &At<String>) -> Option<At<T>> {
+    fn parse<T: FromStr<Err: Display>>(&self, key: &str, text: &Located<String>) -> Option<Located<T>> {
         match text.value.parse() {
-            Ok(value) => Some(At { value, span: text.span.clone() }),
+            Ok(value) => Some(Located { value, span: text.span.clone() }),
             Err(error) => {
                 let message = format!("bad value for `{key}`");
                 self.findings.add(Diagnostic::error(text.span.clone(), message).label(error.to_string()));
@@ -97,7 +97,7 @@ impl<'a> Table<'a> {
     }
 
     /// The same, and its absence is a mistake. `why` says what it is needed for.
-    pub(crate) fn required<T: FromStr<Err: Display>>(&self, key: &'static str, why: &str) -> Option<At<T>> {
+    pub(crate) fn required<T: FromStr<Err: Display>>(&self, key: &'static str, why: &str) -> Option<Located<T>> {
         if self.entries.get(key).is_none() {
             self.asked.borrow_mut().push(key);
             let message = format!("`{key}` is missing in {}", self.name);
@@ -108,10 +108,10 @@ impl<'a> Table<'a> {
     }
 
     /// One of a few words.
-    pub(crate) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<At<T>> {
+    pub(crate) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<Located<T>> {
         let text = self.text(key)?;
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
-            return Some(At { value: *value, span: text.span });
+            return Some(Located { value: *value, span: text.span });
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let mut finding = Diagnostic::error(text.span, format!("bad value for `{key}`"))
@@ -124,7 +124,7 @@ impl<'a> Table<'a> {
     }
 
     /// A list of texts that must each be a `T`.
-    pub(crate) fn list<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Vec<At<T>>> {
+    pub(crate) fn list<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Vec<Located<T>>> {
         let found = self.get(key)?;
         let Some(items) = found.get_ref().as_array() else {
             self.wrong_type(key, "a list of strings", found);
@@ -135,7 +135,7 @@ impl<'a> Table<'a> {
                 self.wrong_type(key, "a list of strings", item);
                 return None;
             };
-            self.parse(key, &At { value: text.to_owned(), span: item.span() })
+            self.parse(key, &Located { value: text.to_owned(), span: item.span() })
         };
         Some(items.iter().filter_map(read).collect())
     }
@@ -146,7 +146,7 @@ impl<'a> Table<'a> {
     }
 
     /// A whole number within bounds.
-    pub(crate) fn integer(&self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<At<i64>> {
+    pub(crate) fn integer(&self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<Located<i64>> {
         let found = self.get(key)?;
         let Some(number) = found.get_ref().as_integer() else {
             self.wrong_type(key, "a whole number", found);
@@ -154,7 +154,7 @@ impl<'a> Table<'a> {
         };
         let value = i64::from_str_radix(number.as_str(), number.radix()).ok();
         match value {
-            Some(value) if bounds.contains(&value) => Some(At { value, span: found.span() }),
+            Some(value) if bounds.contains(&value) => Some(Located { value, span: found.span() }),
             _ => {
                 let expected = format!("expected {} to {}", bounds.start(), bounds.end());
                 let message = format!("`{key}` is out of bounds");
@@ -165,27 +165,27 @@ impl<'a> Table<'a> {
     }
 
     /// Yes or no.
-    pub(crate) fn boolean(&self, key: &'static str) -> Option<At<bool>> {
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<Located<bool>> {
         let found = self.get(key)?;
         let value = found.get_ref().as_bool();
         if value.is_none() {
             self.wrong_type(key, "true or false", found);
         }
-        value.map(|value| At { value, span: found.span() })
+        value.map(|value| Located { value, span: found.span() })
     }
 
     /// A date and time with its offset, as seconds since 1970.
-    pub(crate) fn date(&self, key: &'static str) -> Option<At<toml::value::Datetime>> {
+    pub(crate) fn date(&self, key: &'static str) -> Option<Located<toml::value::Datetime>> {
         let found = self.get(key)?;
         let value = found.get_ref().as_datetime().filter(|date| date.date.is_some());
         if value.is_none() {
             self.wrong_type(key, "a date, as in 2026-11-22", found);
         }
-        value.map(|value| At { value: *value, span: found.span() })
+        value.map(|value| Located { value: *value, span: found.span() })
     }
 
     /// A list of texts, taken as they are.
-    pub(crate) fn texts(&self, key: &'static str) -> Vec<At<String>> {
+    pub(crate) fn texts(&self, key: &'static str) -> Vec<Located<String>> {
         self.list(key).unwrap_or_default()
     }
 

@@ -20,7 +20,7 @@ use crate::cluster::Provisioning;
 
 /// How long a member has for its answer. An election takes one to two seconds; who waits much longer for a member that
 /// is dead loses more by that than by asking another.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many keys come with one answer.
 const PAGE: usize = 5000;
 
@@ -60,7 +60,7 @@ impl Client {
             .identity(Identity::from_pem(&own)?)
             .no_proxy()
             .connect_timeout(Duration::from_secs(1))
-            .timeout(PATIENCE);
+            .timeout(CALL_TIMEOUT);
         // Its own thread, which does all the work, begins here and stays in the namespace.
         let client = provisioning.network.world().within(move || builder.build())?;
         client.map(Self).context("cannot make an http client with the cluster's certificates")

@@ -4,11 +4,11 @@
 //! see [`sources`]. Their tarballs are the same, byte for byte, wherever the same binaries went in, so a test's
 //! recipe can pin them; they are not upstream's own tarballs and have other digests.
 
-mod alone;
+mod binary;
 mod digest;
 mod programs;
 mod sources;
-mod swap;
+mod standalone;
 mod tarball;
 
 use std::fs;
@@ -16,14 +16,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-pub use alone::Alone;
 pub use digest::sha256;
 pub use programs::{PROGRAMS, binaries};
+pub use standalone::StandaloneEtcd;
 
 use crate::cache;
-use crate::need::Need;
+use crate::requirement::Requirement;
 
-pub use swap::swap;
+pub use binary::replace_etcd_binary;
 
 /// What recipes/demo.toml names: upstream's own programs, which need no compiler.
 pub const DEMO: &str = "3.5.1";
@@ -61,13 +61,13 @@ pub struct Release {
 }
 
 /// What the machine must have so that the release can be made.
-pub fn need(version: &str) -> Need {
+pub fn need(version: &str) -> Requirement {
     match version {
-        sources::FROM_PIP => Need::Pip,
-        sources::FROM_DEBIAN => Need::Apt,
+        sources::FROM_PIP => Requirement::Pip,
+        sources::FROM_DEBIAN => Requirement::Apt,
         // What their go.mod asks for (server/go.mod of the tags).
-        _ if version.starts_with("3.7.") => Need::Go(26),
-        _ => Need::Go(25),
+        _ if version.starts_with("3.7.") => Requirement::Go(26),
+        _ => Requirement::Go(25),
     }
 }
 

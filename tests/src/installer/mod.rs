@@ -9,9 +9,9 @@
 //! kickstart follow anaconda 21.48.22.159.
 
 mod anaconda;
-mod carry;
 mod copies;
 mod environment;
+mod execute;
 mod fetch;
 mod hardware;
 mod installation;
@@ -56,7 +56,7 @@ pub struct Installer {
     namespace: Option<Namespace>,
     hardware: Hardware,
     laid: Vec<(String, String)>,
-    patience: Duration,
+    time_limit: Duration,
 }
 
 impl Installer {
@@ -69,7 +69,7 @@ impl Installer {
             namespace: None,
             hardware: Hardware::default(),
             laid: Vec::new(),
-            patience: Duration::from_secs(300),
+            time_limit: Duration::from_secs(300),
         }
     }
 
@@ -96,15 +96,15 @@ impl Installer {
 
     /// Lays a file with this content over one that is there in all scripts' view, in /sys or /proc for instance.
     #[must_use]
-    pub fn lay(mut self, place: &str, content: &str) -> Installer {
+    pub fn overlay_file(mut self, place: &str, content: &str) -> Installer {
         self.laid.push((place.to_owned(), content.to_owned()));
         self
     }
 
     /// How long the whole may take; five minutes, if nothing is said.
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Installer {
-        self.patience = patience;
+    pub fn time_limit(mut self, time_limit: Duration) -> Installer {
+        self.time_limit = time_limit;
         self
     }
 
@@ -134,7 +134,7 @@ impl Installer {
             namespace: self.namespace.as_ref(),
             laid: &laid,
             work,
-            deadline: Instant::now() + self.patience,
+            deadline: Instant::now() + self.time_limit,
         };
         let mut installation = Installation {
             outcome: Outcome::Installed,
@@ -176,13 +176,13 @@ impl Installer {
         // ui/tui/spokes/software.py, checkSoftwareSelection: before anything is written to a disk.
         go_on!(available.select(&plan.software).map_err(Stop::Late));
         // install.py, doInstall.
-        carry::mount_points(&plan.partitions, &self.target)?;
+        execute::mount_points(&plan.partitions, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
         go_on!(available.require(&plan.software).map_err(Stop::Late));
         yum.install()?;
         // doConfiguration.
         for effect in &plan.after {
-            let done = carry::out(effect, &self.target).with_context(|| format!("cannot carry out: {effect}"))?;
+            let done = execute::execute(effect, &self.target).with_context(|| format!("cannot carry out: {effect}"))?;
             go_on!(done.map_err(Stop::Late));
         }
         go_on!(scripts(stage, &kickstart, Kind::Post, installation)?);

@@ -2,7 +2,7 @@
 
 mod disk;
 mod etcd;
-mod needs;
+mod requirements;
 mod sweep;
 mod told;
 

@@ -7,7 +7,7 @@ use crate::process;
 
 /// One thing that a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum Requirement {
     /// Root, and the right to make mount namespaces.
     Root,
     /// systemd-nspawn, and with it hosts that boot.
@@ -56,59 +56,63 @@ pub enum Need {
     Make,
 }
 
-impl Need {
+impl Requirement {
     /// Why the need is not met, if it is not: a sentence that ends with the remedy.
     pub fn missing(self) -> Option<String> {
         match self {
-            Need::Root if !nix::unistd::geteuid().is_root() => Some("it needs root: run the tests with sudo".into()),
+            Requirement::Root if !nix::unistd::geteuid().is_root() => {
+                Some("it needs root: run the tests with sudo".into())
+            }
             // In a container root may be without that right.
-            Need::Root => program("unshare", "util-linux").or_else(|| {
+            Requirement::Root => program("unshare", "util-linux").or_else(|| {
                 let refused = process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"]).err()?;
                 Some(format!("it needs the right to make namespaces, but {refused:#}"))
             }),
-            Need::Nspawn => program("systemd-nspawn", "systemd-container").or_else(|| program("setpriv", "util-linux")),
-            Need::Debootstrap => {
+            Requirement::Nspawn => {
+                program("systemd-nspawn", "systemd-container").or_else(|| program("setpriv", "util-linux"))
+            }
+            Requirement::Debootstrap => {
                 if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() {
                     return None;
                 }
                 program("debootstrap", "debootstrap")
             }
-            Need::Network => {
+            Requirement::Network => {
                 let python = || program("python3", "python3");
                 program("ip", "iproute2").or_else(|| program("nft", "nftables")).or_else(python)
             }
-            Need::Go(minor) => go(minor),
-            Need::Pip => answers("pip", "--version", "python3-pip"),
-            Need::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
-            Need::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
-            Need::Dnsmasq => program("dnsmasq", "dnsmasq-base"),
-            Need::Tun => {
+            Requirement::Go(minor) => go(minor),
+            Requirement::Pip => answers("pip", "--version", "python3-pip"),
+            Requirement::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
+            Requirement::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
+            Requirement::Dnsmasq => program("dnsmasq", "dnsmasq-base"),
+            Requirement::Tun => {
                 let there = Path::new("/dev/net/tun").exists();
                 (!there).then(|| "it needs taps: modprobe tun, and /dev/net/tun in a container".into())
             }
-            Need::Setools => program("sesearch", "setools"),
-            Need::Curl => program("curl", "curl"),
-            Need::Age => program("age", "age").or_else(|| program("age-keygen", "age")),
-            Need::Zstd => program("zstd", "zstd"),
-            Need::Strace => program("strace", "strace"),
-            Need::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
-            Need::Shellcheck => program("shellcheck", "shellcheck"),
-            Need::Createrepo => program("createrepo_c", "createrepo-c").or_else(|| program("rpmbuild", "rpm")),
-            Need::Packaging => program("dpkg-deb", "dpkg").or_else(|| program("rpmbuild", "rpm")),
-            Need::Mandoc => program("mandoc", "mandoc"),
-            Need::Make => program("git", "git").or_else(|| program("make", "make")),
-            Need::Fuse => {
+            Requirement::Setools => program("sesearch", "setools"),
+            Requirement::Curl => program("curl", "curl"),
+            Requirement::Age => program("age", "age").or_else(|| program("age-keygen", "age")),
+            Requirement::Zstd => program("zstd", "zstd"),
+            Requirement::Strace => program("strace", "strace"),
+            Requirement::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
+            Requirement::Shellcheck => program("shellcheck", "shellcheck"),
+            Requirement::Createrepo => program("createrepo_c", "createrepo-c").or_else(|| program("rpmbuild", "rpm")),
+            Requirement::Packaging => program("dpkg-deb", "dpkg").or_else(|| program("rpmbuild", "rpm")),
+            Requirement::Mandoc => program("mandoc", "mandoc"),
+            Requirement::Make => program("git", "git").or_else(|| program("make", "make")),
+            Requirement::Fuse => {
                 let there = Path::new("/dev/fuse").exists();
                 (!there).then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())
             }
-            Need::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
+            Requirement::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
         }
     }
 }
 
 /// The reasons why a test with these needs cannot run here; none, if it can.
-pub fn missing(needs: &[Need]) -> Option<String> {
-    let reasons: Vec<String> = needs.iter().filter_map(|need| need.missing()).collect();
+pub fn missing(requirements: &[Requirement]) -> Option<String> {
+    let reasons: Vec<String> = requirements.iter().filter_map(|requirement| requirement.missing()).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 

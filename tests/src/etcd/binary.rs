@@ -16,7 +16,7 @@ const STAMP: &str = "/etc/firstboot/image.json";
 const CLUSTER: &str = "/etc/firstboot/cluster.json";
 
 /// Takes the release of that version onto the machine, unless it has that one.
-pub fn swap(host: &Host, version: &str) -> Result<()> {
+pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
     let mut cluster: serde_json::Value = serde_json::from_str(&host.read(CLUSTER)?).context(CLUSTER)?;
     if cluster["etcd"]["version"] == version {
         return Ok(());

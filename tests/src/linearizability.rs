@@ -9,7 +9,7 @@ use std::fmt;
 
 /// What a client did with the key. Each value is written once, so that a value says who wrote it; none: there is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum Action {
     /// It read this.
     Read(Option<u64>),
     /// It wrote this.
@@ -30,23 +30,23 @@ pub struct Operation {
     /// When its answer came; none: it never did, so it was done at any time since, or never.
     pub ended: Option<u64>,
     /// What it was.
-    pub deed: Deed,
+    pub action: Action,
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ended = self.ended.map_or_else(|| "never".to_owned(), |at| at.to_string());
-        write!(f, "client {} from {} to {ended}: {:?}", self.client, self.begun, self.deed)
+        write!(f, "client {} from {} to {ended}: {:?}", self.client, self.begun, self.action)
     }
 }
 
 /// What the key holds after a deed that finds this, if it can be done then.
-fn after(deed: Deed, state: Option<u64>) -> Result<Option<u64>, Impossible> {
+fn after(deed: Action, state: Option<u64>) -> Result<Option<u64>, Impossible> {
     let (possible, after) = match deed {
-        Deed::Read(seen) => (seen == state, state),
-        Deed::Write(value) => (true, Some(value)),
-        Deed::Exchange(expected, value) => (expected == state, Some(value)),
-        Deed::Refused(expected, seen) => (seen == state && expected != state, state),
+        Action::Read(seen) => (seen == state, state),
+        Action::Write(value) => (true, Some(value)),
+        Action::Exchange(expected, value) => (expected == state, Some(value)),
+        Action::Refused(expected, seen) => (seen == state && expected != state, state),
     };
     if possible { Ok(after) } else { Err(Impossible) }
 }
@@ -57,9 +57,9 @@ struct Impossible;
 /// The values that anybody saw.
 fn seen(history: &[Operation]) -> BTreeSet<u64> {
     let seen = history.iter().filter(|operation| operation.ended.is_some());
-    let values = seen.filter_map(|operation| match operation.deed {
-        Deed::Read(value) | Deed::Refused(_, value) | Deed::Exchange(value, _) => value,
-        Deed::Write(_) => None,
+    let values = seen.filter_map(|operation| match operation.action {
+        Action::Read(value) | Action::Refused(_, value) | Action::Exchange(value, _) => value,
+        Action::Write(_) => None,
     });
     values.collect()
 }
@@ -73,9 +73,11 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
     let seen = seen(history);
     let mut operations: Vec<Operation> = history
         .iter()
-        .filter(|operation| match (operation.ended, operation.deed) {
+        .filter(|operation| match (operation.ended, operation.action) {
             (Some(_), _) => true,
-            (None, Deed::Write(value) | Deed::Exchange(_, value)) => seen.contains(&value) || chained(history, value),
+            (None, Action::Write(value) | Action::Exchange(_, value)) => {
+                seen.contains(&value) || chained(history, value)
+            }
             (None, _) => false,
         })
         .copied()
@@ -90,7 +92,7 @@ pub fn check(history: &[Operation]) -> Result<(), String> {
 
 /// Whether another unanswered exchange builds on this value.
 fn chained(history: &[Operation], value: u64) -> bool {
-    history.iter().any(|operation| matches!(operation.deed, Deed::Exchange(Some(expected), _) if expected == value))
+    history.iter().any(|operation| matches!(operation.action, Action::Exchange(Some(expected), _) if expected == value))
 }
 
 /// Which operations have taken place, and what the key holds.
@@ -121,7 +123,7 @@ impl<'a> Search<'a> {
             let Some(first_end) = left().filter_map(|at| self.operations[at].ended).min() else { return true };
             let mut next = Vec::new();
             for at in left().take_while(|at| self.operations[*at].begun <= first_end) {
-                if let Ok(state) = after(self.operations[at].deed, state) {
+                if let Ok(state) = after(self.operations[at].action, state) {
                     let mut done = done.clone();
                     done[at] = true;
                     next.push((done, state));

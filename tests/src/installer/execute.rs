@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::anaconda::{Effect, Partition, User};
-use crate::process::{self, Ran};
+use crate::process::{self, Output};
 
 /// blivet, turnOnFilesystems: the mount points are there before the packages are.
 pub(super) fn mount_points(partitions: &[Partition], target: &Path) -> Result<()> {
@@ -20,7 +20,7 @@ pub(super) fn mount_points(partitions: &[Partition], target: &Path) -> Result<()
 }
 
 /// Carries out one effect. The inner error is one that ends anaconda (KickstartError in an `execute`).
-pub(super) fn out(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
+pub(super) fn execute(effect: &Effect, target: &Path) -> Result<Result<(), String>> {
     match effect {
         // In the installer itself there is nothing to be seen of it.
         Effect::Installer(_) => Ok(Ok(())),
@@ -163,7 +163,7 @@ fn within(target: &Path, path: &str) -> PathBuf {
     target.join(path.trim_start_matches('/'))
 }
 
-fn inside(target: &Path, program: &str, arguments: &[&str]) -> Result<Ran> {
+fn inside(target: &Path, program: &str, arguments: &[&str]) -> Result<Output> {
     if !target.is_dir() {
         bail!("there is no new system at {}", target.display());
     }

@@ -12,31 +12,31 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::programs::binaries;
-use crate::process::{self, Tied};
+use crate::process::{self, KillOnDrop};
 
 /// etcd wants `host:port` of every URL, and takes it as the socket's name in its working folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
 /// How long it may take to serve: a database of 2 GB is read first.
-const PATIENCE: Duration = Duration::from_secs(120);
+const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running etcd. It dies with the value.
 #[derive(Debug)]
-pub struct Alone {
+pub struct StandaloneEtcd {
     folder: PathBuf,
     version: String,
-    process: Tied,
+    process: KillOnDrop,
 }
 
-impl Alone {
+impl StandaloneEtcd {
     /// Starts it in a folder (its data is in `data` there), and waits until it serves. The arguments come after the
     /// usual ones.
-    pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<Alone> {
-        Self::start_within(PATIENCE, version, folder, arguments)
+    pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
+        Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
     }
 
     /// The same, and gives it up after so long.
-    pub fn start_within(patience: Duration, version: &str, folder: &Path, arguments: &[&str]) -> Result<Alone> {
+    pub fn start_within(timeout: Duration, version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
         let programs = binaries(version)?;
         let (client, peer) = (format!("unix://{CLIENT}"), format!("unix://{PEER}"));
         let mut etcd = Command::new(programs.join("etcd"));
@@ -46,13 +46,16 @@ impl Alone {
             .args(["--initial-advertise-peer-urls", &peer, "--initial-cluster", &format!("alone={peer}")])
             .args(arguments);
         let log = File::create(folder.join("log")).context("cannot make etcd's log")?;
-        let mut alone =
-            Alone { folder: folder.to_owned(), version: version.to_owned(), process: Tied::spawn(&etcd, &log)? };
+        let mut alone = StandaloneEtcd {
+            folder: folder.to_owned(),
+            version: version.to_owned(),
+            process: KillOnDrop::spawn(&etcd, &log)?,
+        };
         let begun = Instant::now();
         // With an alarm it serves, too.
         while !alone.get("/health?exclude=NOSPACE&exclude=CORRUPT").is_ok_and(|body| body.contains("true")) {
             let ended = alone.process.ended()?;
-            if ended.is_some() || begun.elapsed() > patience {
+            if ended.is_some() || begun.elapsed() > timeout {
                 let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
                 bail!("etcd {version} does not serve ({ended:?}):\n{}", crate::harness::tail(&log, 20));
             }
@@ -123,7 +126,7 @@ impl Alone {
         process::check("kill", &["-TERM", &self.process.id().to_string()])?;
         let begun = Instant::now();
         while self.process.ended()?.is_none() {
-            ensure!(begun.elapsed() < PATIENCE, "etcd did not end within {} s", PATIENCE.as_secs());
+            ensure!(begun.elapsed() < ETCD_TIMEOUT, "etcd did not end within {} s", ETCD_TIMEOUT.as_secs());
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(self.folder.join("data"))
@@ -132,7 +135,7 @@ impl Alone {
     // HTTP/1.0: the answer ends with the connection, and is not cut in chunks.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
         let mut socket = UnixStream::connect(self.folder.join(CLIENT)).context("etcd's socket")?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(ETCD_TIMEOUT))?;
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.0\r\nHost: {CLIENT}\r\nContent-Length: {length}\r\n{headers}\r\n");
         socket.write_all(head.as_bytes())?;

@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::namespace::{Namespace, ip};
-use crate::process::{self, Tied};
+use crate::process::{self, KillOnDrop};
 use crate::run;
 
 const CARRIER: &str = include_str!("wire.py");
-const PATIENCE: Duration = Duration::from_secs(30);
+const CARRIER_START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The long way to one host: a bridge behind the wire, on which the host's cable is instead of on the network's own.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct SlowLink {
     pub(super) host: String,
     bridge: String,
-    _carrier: Tied,
+    _carrier: KillOnDrop,
 }
 
-impl Wire {
+impl SlowLink {
     /// Lays it, and moves the host's cable to its far end.
     pub(super) fn lay(world: &Namespace, host: &str, delay: Duration) -> Result<Self> {
         // An interface's name has room for 15 characters.
@@ -31,8 +31,8 @@ impl Wire {
         std::fs::write(&script, CARRIER)?;
         let mut command = world.command("python3");
         command.arg(&script).args([&near, &far]).arg(delay.as_millis().to_string());
-        let mut carrier = Tied::spawn(&command, &File::create(&log)?)?;
-        let end = Instant::now() + PATIENCE;
+        let mut carrier = KillOnDrop::spawn(&command, &File::create(&log)?)?;
+        let end = Instant::now() + CARRIER_START_TIMEOUT;
         while process::check("ip", &["-n", world.name(), "link", "show", &far]).is_err() {
             if carrier.ended()?.is_some() || Instant::now() >= end {
                 bail!("there is no wire to {host}: {}", std::fs::read_to_string(&log)?);
