@@ -1,6 +1,6 @@
 # make demo   the main job, to watch            make test   the tests
 # make test-all  the tests, and those that widen a sample: more versions, more points of a crash, more firmware
-# make build  both programs, in target/dist     make lint   format, clippy, dependencies
+# make build  both programs, in target/dist     make lint   format, clippy, import circles, dependencies
 # make bench  the measurements in the README    make clean  what was built and cached
 # make dist   the packages, in target/packages: tar.gz, deb and rpm
 # make soak   rebuilds under load, for hours
@@ -57,6 +57,8 @@ crash-sweep: tools build
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@# Fails where the files of a crate import each other in a circle, or a file is too long. No compiler checks that.
+	cargo run --locked -q -p lint -- .
 	@if ! command -v cargo-deny >/dev/null; then echo 'skipped: dependencies: cargo-deny is not installed'; \
 	else cargo deny check bans licenses sources && if cargo deny fetch db >/dev/null 2>&1; \
 		then cargo deny check --disable-fetch advisories; \

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use recipes::Label;
 
-use crate::say;
+use crate::console;
 use crate::serve::Cluster;
-use crate::serve::record::{self, Handing, Installation, Record};
+use crate::serve::record::{self, DocumentDelivery, Installation, Record};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -48,8 +48,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             all.join(", ")
         );
     }
-    if !cluster.record.reaches_back() {
-        say::note(format!(
+    if !cluster.record.is_complete() {
+        console::note(format!(
             "warning: {} is not the record that the cluster's first build began: is it the one that the server has (--state)?",
             cluster.record.folder().display()
         ));
@@ -57,11 +57,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let _lock = cluster.record.lock()?;
     for name in names {
         if options.install {
-            say::result(format!("{name}: {}\n", install(&cluster.record, name, options.all)?))?;
+            console::result(format!("{name}: {}\n", install(&cluster.record, name, options.all)?))?;
         }
         if options.document {
-            cluster.record.put_handing(name, &Handing::allowed())?;
-            say::result(format!("{name}: its document is handed out again\n"))?;
+            cluster.record.put_delivery(name, &DocumentDelivery::allowed())?;
+            console::result(format!("{name}: its document is handed out again\n"))?;
         }
     }
     Ok(())
@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Allows an installation. Of all nodes only those that have no record: `--all` is what an operator types for a new cluster, and finds
 /// in the shell's history when the cluster runs.
 fn install(record: &Record, name: &Label, all: bool) -> Result<String> {
-    let known = all && (record.installation(name)?.is_some() || record.handing(name)?.is_some());
+    let known = all && (record.installation(name)?.is_some() || record.delivery(name)?.is_some());
     if known {
         return Ok(format!("unchanged, because it has a record; `builder allow {name} --install` installs it again"));
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use crate::{check, pki, say};
+use crate::{check, console, pki};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub(crate) struct Options {
 
 /// Writes the record.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let recipe = check::recipe(&options.recipe, false)?.recipe;
+    let recipe = check::checked_recipe(&options.recipe, false)?.recipe;
     let event = pki::assign(&options.folder, &pki::Cluster::from(&recipe), OffsetDateTime::now_utc())?;
-    Ok(say::result(format!("{event}\n"))?)
+    Ok(console::result(format!("{event}\n"))?)
 }

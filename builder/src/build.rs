@@ -11,15 +11,15 @@ use recipes::{NodeDocument, PublicKey, Recipe, Sha256, upgrade};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::check::{self, Ready};
-use crate::manifest::{self, About, FileDigest};
+use crate::check::{self, CheckedRecipe};
+use crate::manifest::{self, FileDigest, ManifestInputs};
 use crate::output::{self, Output, Replaceable};
-use crate::overlay::{self, Packed, Source};
+use crate::overlay::{self, Content, Packed};
 use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
 use crate::release::{self, Binaries, Progress, Wanted};
 use crate::serve::record::Record;
 use crate::tree::Tree;
-use crate::{elf, newfile, nodes, render, say};
+use crate::{console, elf, newfile, nodes, render};
 
 /// What the command line says.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
@@ -42,7 +42,7 @@ pub(crate) struct Options {
     /// Use what is in the cache; no network
     #[arg(long)]
     offline: bool,
-    /// The release tarball, brought by hand; it is verified like a download
+    /// The release tarball, supplied by hand; it is verified like a download
     #[arg(long, value_name = "FILE")]
     release: Option<PathBuf>,
     /// Ask this mirror instead of the recipe's (may be given more than once)
@@ -81,13 +81,13 @@ struct Summary {
 /// Builds.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let progress = release::for_stderr();
-    let Ready { text, recipe, brought } = check::recipe(&options.recipe, options.strict)?;
+    let CheckedRecipe { text, recipe, user_files } = check::checked_recipe(&options.recipe, options.strict)?;
     let date = date(&recipe)?;
     let place = output::resolve(&options.out)?;
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
-    let pki_folder = options.pki.clone().unwrap_or_else(|| beside(&place));
-    outlives(&cache, &place, "--cache")?;
-    outlives(&pki_folder, &place, "--pki")?;
+    let pki_folder = options.pki.clone().unwrap_or_else(|| default_pki(&place));
+    must_be_outside(&cache, &place, "--cache")?;
+    must_be_outside(&pki_folder, &place, "--pki")?;
     // Before anything is fetched: a folder that may not be replaced will not be in the end either.
     let replaced = output::check(&place, &options.replaceable(pki::trust(&pki_folder)))?;
     if let Some(obstacle) = replaced.and_then(|etcd| upgrade::step(etcd, recipe.etcd.settings.version)) {
@@ -113,11 +113,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
     let image = output.path().join("image");
     make_public(&image)?;
-    let tree = Tree::new(&recipe, brought, &binaries, firstboot, pki.trust())?;
+    let tree = Tree::new(&recipe, user_files, &binaries, firstboot, pki.trust())?;
     let packed = overlay::pack(tree.entries, date, &cache, &image.join(manifest::OVERLAY))?;
     write(&image.join("centos7.ks"), &render::kickstart(&recipe, packed.sha256)?)?;
     let name = options.recipe.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let about = About {
+    let manifest_inputs = ManifestInputs {
         recipe: input(&name, text.as_bytes()),
         etcd: recipe.etcd.settings.version,
         trust: pki.trust(),
@@ -125,7 +125,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         packed: Some(FileDigest { name: manifest::OVERLAY.to_owned(), size: packed.size, sha256: packed.sha256 }),
         overlay: tree.listed,
     };
-    manifest::write(&image, about, Some(pki.signing()))?;
+    manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
     for document in &documents {
         nodes::write(output.path(), document, pki.signing())?;
     }
@@ -150,27 +150,27 @@ fn default_cache() -> Result<PathBuf> {
 }
 
 /// The PKI's default place: `out` has `out.pki` beside it, so that two clusters in one folder do not share one.
-fn beside(out: &Path) -> PathBuf {
+fn default_pki(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".pki");
     out.with_file_name(name)
 }
 
 /// The default place of the server's records, beside the PKI: `out.pki` has `out.state` beside it.
-fn state_beside(pki: &Path) -> PathBuf {
+fn default_state(pki: &Path) -> PathBuf {
     let name = pki.file_name().unwrap_or_default().to_string_lossy();
     pki.with_file_name(format!("{}.state", name.strip_suffix(".pki").unwrap_or(&name)))
 }
 
 /// Begins the record of what `builder serve` installs.
 fn begin_record(recipe: &Recipe, pki: &Path) -> Result<Record> {
-    let record = Record::new(&state_beside(pki), &recipe.cluster.name);
+    let record = Record::new(&default_state(pki), &recipe.cluster.name);
     record.begin(SystemTime::now())?;
     Ok(record)
 }
 
 /// Refuses a folder within the output, which the next build would take away with it.
-fn outlives(folder: &Path, out: &Path, option: &str) -> Result<()> {
+fn must_be_outside(folder: &Path, out: &Path, option: &str) -> Result<()> {
     let real = folder.canonicalize().or_else(|_| std::path::absolute(folder)).unwrap_or_default();
     let place = folder.display();
     ensure!(!real.starts_with(out), "{place} is in the output, which is replaced as a whole; name another {option}");
@@ -178,7 +178,7 @@ fn outlives(folder: &Path, out: &Path, option: &str) -> Result<()> {
 }
 
 /// The firstboot to pack, once it is sure that CentOS 7 can run it.
-fn firstboot(options: &Options) -> Result<(Source, FileDigest)> {
+fn firstboot(options: &Options) -> Result<(Content, FileDigest)> {
     let path = match &options.firstboot {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("firstboot"),
@@ -188,7 +188,7 @@ fn firstboot(options: &Options) -> Result<(Source, FileDigest)> {
     })?;
     elf::runs_on_centos7(&bytes).with_context(|| format!("{} would not run on a node", path.display()))?;
     let input = input("firstboot", &bytes);
-    Ok((Source::Verified { path, sha256: input.sha256, size: input.size }, input))
+    Ok((Content::Verified { path, sha256: input.sha256, size: input.size }, input))
 }
 
 fn fetch(
@@ -209,7 +209,7 @@ fn fetch(
     };
     let release = release::obtain(&wanted, progress)?;
     progress.say(&release.evidence.to_string());
-    let binaries = release::open(&release, version, cache, |content| overlay::shelved(cache, content), progress)?;
+    let binaries = release::open(&release, version, cache, |content| overlay::cached_size(cache, content), progress)?;
     Ok((release, binaries))
 }
 
@@ -263,9 +263,9 @@ fn report(options: &Options, recipe: &Recipe, packed: &Packed, pki: &Path, trust
         nodes: recipe.nodes.iter().map(|node| node.name.to_string()).collect(),
     };
     if options.json {
-        say::result(serde_json::to_string_pretty(&summary)? + "\n")?;
+        console::result(serde_json::to_string_pretty(&summary)? + "\n")?;
     } else {
-        say::result(summary)?;
+        console::result(summary)?;
     }
     Ok(())
 }

@@ -10,9 +10,9 @@ use recipes::upgrade;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
-use crate::exit::{Exit, stop};
+use crate::console;
+use crate::exit::{Exit, exit_error};
 use crate::manifest::{self, Image, Kind, OverlayEntry};
-use crate::say;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -53,14 +53,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (old, new) = (manifest::open(&options.old)?, manifest::open(&options.new)?);
     let differences = differences(&old, &new);
     if options.json {
-        say::result(serde_json::to_string_pretty(&differences)? + "\n")?;
+        console::result(serde_json::to_string_pretty(&differences)? + "\n")?;
     } else {
-        say::result(differences.iter().map(ToString::to_string).collect::<String>())?;
+        console::result(differences.iter().map(ToString::to_string).collect::<String>())?;
     }
     if differences.is_empty() {
         return Ok(());
     }
-    Err(stop(Exit::Different, format!("{} differences", differences.len())))
+    Err(exit_error(Exit::Different, format!("{} differences", differences.len())))
 }
 
 fn differences(old: &Image, new: &Image) -> Vec<Difference> {

@@ -13,22 +13,22 @@ pub(crate) enum Exit {
 
 /// An error that knows its exit code.
 #[derive(Debug)]
-struct Stop {
+struct ExitError {
     exit: Exit,
     message: String,
 }
 
-impl std::fmt::Display for Stop {
+impl std::fmt::Display for ExitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Stop {}
+impl std::error::Error for ExitError {}
 
 /// An error that ends with `exit`.
-pub(crate) fn stop(exit: Exit, message: impl Into<String>) -> anyhow::Error {
-    Stop { exit, message: message.into() }.into()
+pub(crate) fn exit_error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    ExitError { exit, message: message.into() }.into()
 }
 
 /// An error and its causes on one line. A cause that the text before it repeats is left out: many errors name their cause
@@ -47,7 +47,7 @@ pub(crate) fn with_causes(error: &anyhow::Error) -> String {
 
 /// The exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
-    error.downcast_ref::<Stop>().map_or(Exit::Failed, |stop| stop.exit) as u8
+    error.downcast_ref::<ExitError>().map_or(Exit::Failed, |stop| stop.exit) as u8
 }
 
 #[cfg(test)]

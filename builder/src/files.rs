@@ -15,7 +15,7 @@ const LIMIT: u64 = 16 << 20;
 
 /// A file of the user's, read.
 #[derive(Debug, Clone)]
-pub(crate) struct Brought {
+pub(crate) struct UserFile {
     /// Where it will lie on the node, without the leading slash.
     pub(crate) path: String,
     pub(crate) mode: u32,
@@ -53,28 +53,28 @@ pub(crate) fn units(files: &Files) -> impl Iterator<Item = &str> {
 }
 
 /// Reads them; what is wrong with one is told where the recipe names it.
-pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<Brought>, Vec<Diagnostic>) {
+pub(crate) fn read(recipe: &Recipe, folder: &Path) -> (Vec<UserFile>, Vec<Diagnostic>) {
     let overlay = recipe.files.overlay.iter().map(|file| (file.path.clone(), file.mode, file.owner, &file.file));
     let post = post_paths(&recipe.files).zip(&recipe.files.post).map(|(path, file)| (path, 0o700, 0, file));
     let keys = recipe.install.repos.iter().filter_map(|repo| match &repo.key {
         Some(RepoKey::File(file)) => Some((key_path(repo), 0o644, 0, file)),
         _ => None,
     });
-    let (mut brought, mut wrong) = (Vec::new(), Vec::new());
+    let (mut user_files, mut wrong) = (Vec::new(), Vec::new());
     for (path, mode, owner, file) in overlay.chain(post).chain(keys) {
-        match one(folder, file) {
+        match read_single(folder, file) {
             Ok(bytes) => {
                 let source = folder.join(&file.source);
-                brought.push(Brought { path, mode, owner, source, span: file.span.clone(), bytes });
+                user_files.push(UserFile { path, mode, owner, source, span: file.span.clone(), bytes });
             }
             Err(message) => wrong.push(Diagnostic::error(file.span.clone(), message)),
         }
     }
-    (brought, wrong)
+    (user_files, wrong)
 }
 
 /// One file, which must lie below the folder whatever links there are.
-fn one(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
+fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
     let path = folder.join(&file.source);
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
     let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -123,8 +123,8 @@ mod tests {
         std::os::unix::fs::symlink(folder.path(), inner.join("above")).unwrap();
         let try_with = |source: &str| {
             let recipe = recipe(&format!("[files.overlay]\n\"/etc/a\" = \"{source}\""));
-            let (brought, wrong) = read(&recipe, &inner);
-            wrong.first().map_or_else(|| Ok(brought[0].bytes.clone()), |finding| Err(finding.message.clone()))
+            let (user_files, wrong) = read(&recipe, &inner);
+            wrong.first().map_or_else(|| Ok(user_files[0].bytes.clone()), |finding| Err(finding.message.clone()))
         };
         assert_eq!(try_with("own").unwrap(), b"own");
         assert_eq!(try_with("in").unwrap(), b"own");

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use recipes::recipe::{Address, SshKey};
 use recipes::{Domain, EtcdVersion, Label, Mac, Sha256};
 
-use crate::{check, reading, release, say};
+use crate::{check, console, release, text_file};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -67,11 +67,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).open(&options.recipe);
     let mut file = file.with_context(|| format!("cannot write {path}: remove it, or name another by --recipe"))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {path}"))?;
-    if let Err(error) = check::recipe(&options.recipe, false) {
+    if let Err(error) = check::checked_recipe(&options.recipe, false) {
         fs::remove_file(&options.recipe).with_context(|| format!("cannot remove {path}"))?;
         return Err(error);
     }
-    Ok(say::result(format!("{path}: written. Next: `builder check {path}`, `builder build {path}`\n"))?)
+    Ok(console::result(format!("{path}: written. Next: `builder check {path}`, `builder build {path}`\n"))?)
 }
 
 /// The keys in these files, each once.
@@ -89,7 +89,7 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
 
 /// The keys of a `.pub` file or an `authorized_keys` file: one on each line, with empty lines and comments between them.
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
-    let text = reading::text(file)?;
+    let text = text_file::read(file)?;
     let shown = file.display();
     // A private key has many lines, and only its first names it.
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {

@@ -7,12 +7,14 @@ mod allow;
 mod assign;
 mod build;
 mod check;
+mod console;
 mod diff;
 mod digest;
 mod elf;
 mod exit;
 mod files;
 mod init;
+mod inspect;
 mod manifest;
 mod newfile;
 mod nodes;
@@ -20,13 +22,11 @@ mod output;
 mod overlay;
 mod pki;
 mod plan;
-mod reading;
 mod release;
 mod render;
 mod rotate;
-mod say;
 mod serve;
-mod show;
+mod text_file;
 mod tree;
 mod tuning;
 
@@ -59,7 +59,7 @@ enum Command {
     /// Say what one image has otherwise than another
     Diff(diff::Options),
     /// Compare every digest of an output again
-    Verify(show::VerifyOptions),
+    Verify(inspect::VerifyOptions),
     /// Look at the cluster's certificates
     #[command(subcommand)]
     Pki(PkiCommand),
@@ -68,7 +68,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum PkiCommand {
     /// List every certificate: whose, for which names, until when
-    Show(show::PkiOptions),
+    Show(inspect::PkiOptions),
     /// Record that a PKI folder belongs to a recipe's cluster, after the cluster got another name or other addresses
     Assign(assign::Options),
     /// Make the next CA, beside the one that the nodes trust. The next build issues their certificates again by it
@@ -85,7 +85,7 @@ pub fn command() -> clap::Command {
 /// Runs the program with the arguments of this process, and returns its exit code.
 pub fn main() -> ExitCode {
     if let Err(error) = output::clean_up_on_interrupt() {
-        say::trouble(format_args!("cannot clean up after an interrupt: {error}"));
+        console::error(format_args!("cannot clean up after an interrupt: {error}"));
     }
     let outcome = match Cli::parse().command {
         Command::Init(options) => init::run(&options),
@@ -95,8 +95,8 @@ pub fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Allow(options) => allow::run(&options),
         Command::Diff(options) => diff::run(&options),
-        Command::Verify(options) => show::verify(&options),
-        Command::Pki(PkiCommand::Show(options)) => show::pki(&options),
+        Command::Verify(options) => inspect::verify(&options),
+        Command::Pki(PkiCommand::Show(options)) => inspect::pki(&options),
         Command::Pki(PkiCommand::Assign(options)) => assign::run(&options),
         Command::Pki(PkiCommand::Rotate(options)) => rotate::rotate(&options),
         Command::Pki(PkiCommand::Retire(options)) => rotate::retire(&options),
@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say::trouble(exit::with_causes(&error));
+            console::error(exit::with_causes(&error));
             ExitCode::from(exit::code_of(&error))
         }
     }

@@ -62,12 +62,12 @@ pub(crate) fn documents(document: &NodeDocument, key: &SigningKey) -> Result<Vec
     let json = |source| NodesError::Json { node: node.to_owned(), source };
     let payload = serde_json::to_vec(document).map_err(json)?;
     let envelope = lines(&key.sign(NODE_TYPE, &payload)).map_err(json)?;
-    around(document, &payload, envelope)
+    files_of_signed(document, &payload, envelope)
 }
 
 /// The same for a document that is signed already: `envelope` is the text of the envelope around `payload`. Everything
 /// beside the envelope follows from it, which is how `builder verify` knows what it must be.
-pub(crate) fn around(
+pub(crate) fn files_of_signed(
     document: &NodeDocument,
     payload: &[u8],
     envelope: Vec<u8>,

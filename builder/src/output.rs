@@ -7,6 +7,7 @@
 //! ```
 
 mod beside;
+mod error;
 mod found;
 mod interrupt;
 
@@ -19,42 +20,14 @@ use recipes::EtcdVersion;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+pub(crate) use error::OutputError;
 pub(crate) use found::Replaceable;
 pub(crate) use interrupt::clean_up_on_interrupt;
 
-use beside::{recover, replace};
+use beside::{parent, recover, replace, serial, sibling};
+use error::io_error;
 use found::{judge, look};
 use interrupt::{discard, lock};
-
-/// Why the output cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OutputError {
-    /// The system refused an operation.
-    #[error("{path}: cannot {doing}: {source}", path = path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On which file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The folder is not to be replaced.
-    #[error("{path}: {found}; {remedy}", path = path.display())]
-    Refused {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        found: String,
-        /// What to do about it.
-        remedy: &'static str,
-    },
-}
-
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
-    let path = path.to_owned();
-    move |source| OutputError::Io { doing, path, source }
-}
 
 /// Refuses a place where an output may not lie. Gives the version of etcd in the output that is there.
 pub(crate) fn check(target: &Path, replaceable: &Replaceable) -> Result<Option<EtcdVersion>, OutputError> {
@@ -140,25 +113,6 @@ pub(crate) fn resolve(target: &Path) -> Result<PathBuf, OutputError> {
     match parent(target).canonicalize() {
         Ok(folder) => Ok(folder.join(name)),
         Err(_) => refused("the folder that should hold it does not exist", "create that one first"),
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn sibling(target: &Path, suffix: &str) -> PathBuf {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    parent(target).join(format!(".{name}.{suffix}"))
-}
-
-/// A name for this build's folder: the process, for people, and a count, for tests that build in threads.
-fn serial() -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    match COUNT.fetch_add(1, Ordering::Relaxed) {
-        0 => std::process::id().to_string(),
-        count => format!("{}-{count}", std::process::id()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `builder plan`: what an image of a recipe would hold, with the guide's settings beside its own. Nothing is fetched.
 
+mod contents;
 mod text;
 
 use std::fs;
@@ -9,12 +10,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use recipes::recipe::Size;
 use recipes::{Recipe, Sha256};
-use serde::Serialize;
 
-use crate::check::{self, Ready};
+use self::contents::{Member, Plan, Port, Service, Volume};
+use crate::check::{self, CheckedRecipe};
 use crate::render::Rendered;
-use crate::tuning::{self, Place, Setting, value};
-use crate::{render, say};
+use crate::tuning::{self, Place, value};
+use crate::{console, render};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -33,58 +34,16 @@ pub(crate) struct Options {
     files: Option<PathBuf>,
 }
 
-/// What is to be.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Plan {
-    cluster: String,
-    domain: String,
-    etcd: String,
-    profile: &'static str,
-    members: Vec<Member>,
-    volumes: Vec<Volume>,
-    services: Vec<Service>,
-    ports: Vec<Port>,
-    files: Vec<String>,
-    settings: Vec<Setting>,
-}
-
-#[derive(Debug, Serialize)]
-struct Member {
-    name: String,
-    address: String,
-    fqdn: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Volume {
-    mount: &'static str,
-    size: String,
-    options: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Service {
-    unit: String,
-    enabled: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Port {
-    port: u16,
-    from: Vec<String>,
-}
-
 /// Shows what an image would hold.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let Ready { recipe, .. } = check::recipe(&options.recipe, options.strict)?;
+    let CheckedRecipe { recipe, .. } = check::checked_recipe(&options.recipe, options.strict)?;
     let overlay = render::overlay(&recipe)?;
     let plan = plan(&recipe, &overlay)?;
     if let Some(folder) = &options.files {
         write(folder, &overlay, &render::kickstart(&recipe, Sha256::new([0; 32]))?)?;
     }
     let shown = if options.json { serde_json::to_string_pretty(&plan)? + "\n" } else { text::shown(&plan) };
-    say::result(shown)?;
+    console::result(shown)?;
     Ok(())
 }
 

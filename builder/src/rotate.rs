@@ -7,7 +7,7 @@ use anyhow::Result;
 use time::OffsetDateTime;
 
 use crate::pki::Event;
-use crate::{pki, say};
+use crate::{console, pki};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -47,5 +47,5 @@ fn tell(events: &[Event], next: &str) -> Result<()> {
     for event in events {
         writeln!(text, "{event}")?;
     }
-    Ok(say::result(text + next + "\n")?)
+    Ok(console::result(text + next + "\n")?)
 }

@@ -8,9 +8,9 @@ use anyhow::Result;
 use recipes::{ImageStamp, PublicKey, Recipe, Sha256, StampedFile};
 use serde::Serialize;
 
-use crate::files::Brought;
+use crate::files::UserFile;
 use crate::manifest::{self, Mode, OverlayEntry};
-use crate::overlay::{Entry, Kind, Source};
+use crate::overlay::{Content, Entry, Kind};
 use crate::release::Binaries;
 use crate::render;
 
@@ -30,23 +30,23 @@ impl Tree {
     /// The tree of a recipe, with its user's files and these programs in it.
     pub(crate) fn new(
         recipe: &Recipe,
-        brought: Vec<Brought>,
+        user_files: Vec<UserFile>,
         binaries: &Binaries,
-        firstboot: Source,
+        firstboot: Content,
         trust: PublicKey,
     ) -> Result<Self> {
         let mut tree = Self::default();
         for file in render::overlay(recipe)? {
-            tree.file(&file.path, file.mode, Source::Bytes(file.content.into_bytes()))?;
+            tree.file(&file.path, file.mode, Content::Bytes(file.content.into_bytes()))?;
         }
-        for file in brought {
-            tree.owned_file(&file.path, file.mode, file.owner, Source::Bytes(file.bytes))?;
+        for file in user_files {
+            tree.owned_file(&file.path, file.mode, file.owner, Content::Bytes(file.bytes))?;
         }
-        tree.file("etc/firstboot/cluster.json", 0o644, Source::Bytes(json(&recipe.cluster_document())?))?;
-        tree.file("etc/firstboot/trust.pub", 0o644, Source::Bytes(format!("{trust}\n").into_bytes()))?;
+        tree.file("etc/firstboot/cluster.json", 0o644, Content::Bytes(json(&recipe.cluster_document())?))?;
+        tree.file("etc/firstboot/trust.pub", 0o644, Content::Bytes(format!("{trust}\n").into_bytes()))?;
         tree.file("usr/local/bin/firstboot", 0o755, firstboot)?;
         for binary in binaries.iter() {
-            let source = Source::Verified { path: binary.path.clone(), sha256: binary.sha256, size: binary.size };
+            let source = Content::Verified { path: binary.path.clone(), sha256: binary.sha256, size: binary.size };
             tree.file(&format!("usr/local/bin/{}", binary.program.name()), 0o755, source)?;
         }
         tree.stamp()?;
@@ -54,14 +54,14 @@ impl Tree {
         Ok(tree)
     }
 
-    fn file(&mut self, path: &str, mode: u32, source: Source) -> Result<()> {
+    fn file(&mut self, path: &str, mode: u32, source: Content) -> Result<()> {
         self.owned_file(path, mode, 0, source)
     }
 
-    fn owned_file(&mut self, path: &str, mode: u32, owner: u32, source: Source) -> Result<()> {
+    fn owned_file(&mut self, path: &str, mode: u32, owner: u32, source: Content) -> Result<()> {
         let (sha256, size) = match &source {
-            Source::Bytes(bytes) => (Sha256::of(bytes), bytes.len() as u64),
-            Source::Verified { sha256, size, .. } => (*sha256, *size),
+            Content::Bytes(bytes) => (Sha256::of(bytes), bytes.len() as u64),
+            Content::Verified { sha256, size, .. } => (*sha256, *size),
         };
         self.add(path, mode, owner, Kind::File(source), Some((sha256, size)))
     }
@@ -96,8 +96,8 @@ impl Tree {
         for file in &files {
             writeln!(sums, "{}  {}", file.sha256, file.path)?;
         }
-        self.file("etc/firstboot/image.json", 0o644, Source::Bytes(json(&ImageStamp { files })?))?;
-        self.file("etc/firstboot/SHA256SUMS", 0o644, Source::Bytes(sums.into_bytes()))
+        self.file("etc/firstboot/image.json", 0o644, Content::Bytes(json(&ImageStamp { files })?))?;
+        self.file("etc/firstboot/SHA256SUMS", 0o644, Content::Bytes(sums.into_bytes()))
     }
 
     /// Every folder above the files, with its mode: where the base system has it, tar leaves its own.

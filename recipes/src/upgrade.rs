@@ -8,7 +8,7 @@ use crate::EtcdVersion;
 
 /// A member of a cluster, and the etcd that it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
+pub struct RunningMember {
     /// Its name.
     pub name: String,
     /// Its etcd.
@@ -19,7 +19,7 @@ pub struct Running {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterVersions {
     /// The members that answered.
-    pub members: Vec<Running>,
+    pub members: Vec<RunningMember>,
     /// The minor of the version that they have agreed on, if it is known. It is at most the lowest of the members'.
     pub agreed: Option<u64>,
     /// Whether `etcdctl downgrade enable` is in force.
@@ -146,7 +146,7 @@ pub fn obstacle(own: EtcdVersion, entry: Entry, cluster: &ClusterVersions) -> Op
 
 /// Why the nodes of an image with one version cannot be replaced, one after the other, by those of an image with another.
 pub fn step(from: EtcdVersion, to: EtcdVersion) -> Option<Obstacle> {
-    let members = vec![Running { name: "a node of the old image".to_owned(), version: from }];
+    let members = vec![RunningMember { name: "a node of the old image".to_owned(), version: from }];
     obstacle(to, Entry::Join, &ClusterVersions { members, agreed: Some(from.minor), downgrading: false })
 }
 
@@ -197,7 +197,8 @@ mod tests {
     }
 
     fn cluster(members: &[&str], agreed: Option<u64>) -> ClusterVersions {
-        let member = |(at, text): (usize, &&str)| Running { name: format!("etcd-{}", at + 1), version: version(text) };
+        let member =
+            |(at, text): (usize, &&str)| RunningMember { name: format!("etcd-{}", at + 1), version: version(text) };
         ClusterVersions { members: members.iter().enumerate().map(member).collect(), agreed, downgrading: false }
     }
 

@@ -75,11 +75,11 @@ impl Provisioning {
     /// Builds the recipe with the real builder, which fetches the release from the mirror. The first build of a recipe is shared.
     pub fn build(&self, recipe: &Path) -> Result<String> {
         let Some(shared) = run::shared().filter(|_| !self.out().exists() && !self.pki().exists()) else {
-            return self.build_apart(recipe, &self.out(), &self.pki().to_string_lossy());
+            return self.build_elsewhere(recipe, &self.out(), &self.pki().to_string_lossy());
         };
         let name = format!("built/{}", digest(recipe.parent().unwrap_or(recipe), Some(recipe))?);
         let built = cache::entry_of(shared, &name, |folder| {
-            let said = self.build_apart(recipe, &folder.join("out"), &folder.join("out.pki").to_string_lossy())?;
+            let said = self.build_elsewhere(recipe, &folder.join("out"), &folder.join("out.pki").to_string_lossy())?;
             fs::write(folder.join("said"), said).context("cannot write what the builder said")
         })?;
         process::check("cp", &["-a", &format!("{}/.", built.display()), &self.folder.to_string_lossy()])?;
@@ -87,7 +87,7 @@ impl Provisioning {
     }
 
     /// The same into another folder, with other certificates: it is not served.
-    pub fn build_apart(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
+    pub fn build_elsewhere(&self, recipe: &Path, out: &Path, pki: &str) -> Result<String> {
         let mut builder = self.network.world().command(&programs::builder()?.to_string_lossy());
         builder.arg("build").arg(recipe).arg("--out").arg(out).args(["--pki", pki]);
         builder.arg("--cache").arg(self.folder.join("cache"));
@@ -98,14 +98,14 @@ impl Provisioning {
     }
 
     /// Keeps a copy of what was built, for [`Provisioning::put_back`].
-    pub fn keep(&self) -> Result<PathBuf> {
+    pub fn copy_output(&self) -> Result<PathBuf> {
         let kept = run::current()?.folder("kept")?.join("out");
         process::check("cp", &["-a", &self.out().to_string_lossy(), &kept.to_string_lossy()])?;
         Ok(kept)
     }
 
     /// Serves what was built earlier: machines are installed from it now.
-    pub fn put_back(&self, kept: &Path) -> Result<()> {
+    pub fn restore_output(&self, kept: &Path) -> Result<()> {
         fs::remove_dir_all(self.out()).with_context(|| format!("cannot remove {}", self.out().display()))?;
         process::check("cp", &["-a", &kept.to_string_lossy(), &self.out().to_string_lossy()]).map(drop)
     }
@@ -128,14 +128,14 @@ impl Provisioning {
     }
 
     /// The same with its hardware address, too.
-    pub fn cloned(&self, node: &str) -> Result<Host> {
+    pub fn clone_machine(&self, node: &str) -> Result<Host> {
         self.second(node, self.network.add_clone(&format!("{node}-clone"), node)?)
     }
 
     fn second(&self, node: &str, link: Link) -> Result<Host> {
         let mut host = Host::at(&self.network, link, &base::base()?)?;
         self.install(&mut host)?;
-        self.tell(&host, node)?;
+        self.give_document(&host, node)?;
         Ok(host)
     }
 
@@ -163,12 +163,12 @@ impl Provisioning {
             self.run_installer(&overlay.root(), host)?.installed().context(what)?;
             overlay.into_layer(&folder.join("layer"))
         })?;
-        host.lay(&installed.join("layer"))
+        host.use_layer(&installed.join("layer"))
     }
 
     /// Gives a machine the metadata of a node, as a NoCloud seed folder.
-    pub fn tell(&self, host: &Host, node: &str) -> Result<()> {
-        tell(host, &self.out(), node)
+    pub fn give_document(&self, host: &Host, node: &str) -> Result<()> {
+        give_document(host, &self.out(), node)
     }
 
     /// The folder that the server serves.
@@ -201,7 +201,7 @@ impl Provisioning {
     pub fn node(&self, name: &str) -> Result<Host> {
         let mut host = self.machine(name)?;
         self.install(&mut host)?;
-        self.tell(&host, name)?;
+        self.give_document(&host, name)?;
         Ok(host)
     }
 }
@@ -227,7 +227,7 @@ fn digest(folder: &Path, unnamed: Option<&Path>) -> Result<String> {
 }
 
 /// Gives a machine the metadata of a node, from an output of the builder.
-pub fn tell(host: &Host, out: &Path, node: &str) -> Result<()> {
+pub fn give_document(host: &Host, out: &Path, node: &str) -> Result<()> {
     for file in ["meta-data", "user-data"] {
         let path = out.join("nodes").join(node).join(file);
         let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -270,8 +270,8 @@ pub fn status(host: &Host) -> Result<Vec<MemberStatus>> {
 }
 
 /// Waits until a host sees so many healthy members and no other.
-pub fn wait_healthy(host: &Host, members: usize, patience: Duration) -> Result<Vec<MemberStatus>> {
-    let end = Instant::now() + patience;
+pub fn wait_healthy(host: &Host, members: usize, timeout: Duration) -> Result<Vec<MemberStatus>> {
+    let end = Instant::now() + timeout;
     loop {
         let seen = status(host);
         if let Ok(seen) = &seen
@@ -284,7 +284,7 @@ pub fn wait_healthy(host: &Host, members: usize, patience: Duration) -> Result<V
             let journal = host.journal("firstboot").unwrap_or_default();
             let etcd = host.journal("etcd").unwrap_or_default();
             bail!(
-                "{} does not see {members} healthy members after {patience:?}, but {seen:?}\nfirstboot:\n{}\netcd:\n{}",
+                "{} does not see {members} healthy members after {timeout:?}, but {seen:?}\nfirstboot:\n{}\netcd:\n{}",
                 host.name(),
                 crate::harness::tail(&journal, 30),
                 crate::harness::tail(&etcd, 15)
@@ -301,7 +301,7 @@ pub fn etcdctl(host: &Host, arguments: &str) -> Result<String> {
 }
 
 /// Hands the leadership to one of these hosts, unless it has it.
-pub fn lead(hosts: &[Host], leader: usize) -> Result<()> {
+pub fn move_leadership(hosts: &[Host], leader: usize) -> Result<()> {
     let name = hosts[leader].name();
     let seen = status(&hosts[leader])?;
     let leads = |host: &&Host| seen.iter().any(|member| member.leader && member.name == host.name());

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::need::{self, Need};
-use crate::{kernel, run, suite};
+use crate::requirement::{self, Requirement};
+use crate::{kernel, run};
 
 /// The variable that names the file to which each test adds a line with the time that it took.
 pub const TIMES: &str = "ETCD_IMAGE_TIMES";
+
+/// The variable that adds the long tests, which `make test-all` sets.
+const ALL: &str = "ETCD_IMAGE_ALL";
 
 /// The kind of trial that runs only if it is asked for.
 const LONG: &str = "long";
@@ -22,9 +25,9 @@ const LONG: &str = "long";
 const CONSOLE_TAIL: usize = 60;
 
 /// A test with its needs. Where one is missing the test is listed as ignored and the reason is printed.
-pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
+pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
     // To find out takes a while, and most of the time one test of many is run.
-    let reason = if is_selected(name) { need::missing(needs) } else { None };
+    let reason = if is_selected(name) { requirement::missing(requirements) } else { None };
     if let Some(reason) = &reason {
         eprintln!("ignored: {name}: {reason}");
     }
@@ -46,12 +49,17 @@ pub fn trial(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
 }
 
 /// [`trial`] or [`long`].
-pub type Kind = fn(&str, &[Need], fn() -> Result<()>) -> Trial;
+pub type Kind = fn(&str, &[Requirement], fn() -> Result<()>) -> Trial;
 
 /// A test that tries more of what another one tries: another version, or more of a sample. `make test-all` runs it; and so does
 /// whoever names it, or a part of its name.
-pub fn long(name: &str, needs: &[Need], test: fn() -> Result<()>) -> Trial {
-    trial(name, needs, test).with_kind(LONG)
+pub fn long(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
+    trial(name, requirements, test).with_kind(LONG)
+}
+
+/// Whether the long tests also run.
+pub fn is_all() -> bool {
+    std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
 }
 
 /// Whether the arguments select the test of that name. Nothing is run where tests are only listed.
@@ -94,7 +102,7 @@ pub fn main(trials: fn() -> Vec<Trial>) -> ExitCode {
         return code;
     }
     let mut arguments = Arguments::from_args();
-    let all = suite::is_all() || arguments.filter.is_some();
+    let all = is_all() || arguments.filter.is_some();
     let trials = || trials().into_iter().filter(|trial| all || trial.kind() != LONG).collect();
     // Hosts and builds share two cores with etcd's timeouts: side by side they would only disturb each other.
     arguments.test_threads.get_or_insert(1);

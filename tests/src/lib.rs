@@ -7,7 +7,6 @@
 
 pub mod base;
 pub mod bench;
-pub mod by_hand;
 pub mod cache;
 mod cgroup;
 pub mod client;
@@ -19,15 +18,16 @@ pub mod harness;
 pub mod host;
 pub mod installer;
 pub mod kernel;
-pub mod linear;
+pub mod linearizability;
 pub mod lossy;
-pub mod need;
 pub mod network;
 pub mod overlay;
 pub mod packages;
 pub mod process;
 pub mod programs;
 pub mod progress;
+pub mod reference_setup;
+pub mod requirement;
 pub mod run;
 pub mod s3;
 pub mod server;

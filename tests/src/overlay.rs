@@ -61,7 +61,7 @@ impl Overlay {
     }
 
     /// Lays what another overlay wrote under what this one will write.
-    pub fn lay(&mut self, layer: &Path) -> Result<()> {
+    pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(self.is_fresh()?, "{} is not empty", self.root().display());
         self.unmount()?;
         self.remove(&["work"])?;
@@ -78,7 +78,7 @@ impl Overlay {
     }
 
     /// Keeps what was written so far: [`Overlay::revert`] goes back to it, in no time.
-    pub fn keep(&mut self) -> Result<()> {
+    pub fn snapshot(&mut self) -> Result<()> {
         ensure!(!self.kept, "of {} something was kept already", self.root().display());
         self.unmount()?;
         self.remove(&["work"])?;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 /// What a short program left behind.
 #[derive(Debug, Clone)]
-pub struct Ran {
+pub struct Output {
     /// The command line, for messages.
     pub command: String,
     /// How it ended.
@@ -22,7 +22,7 @@ pub struct Ran {
     pub stderr: String,
 }
 
-impl Ran {
+impl Output {
     /// Whether it ended with exit code 0.
     pub fn success(&self) -> bool {
         self.status.success()
@@ -58,10 +58,10 @@ pub fn describe(command: &Command) -> String {
 }
 
 /// Runs a program to its end, with nothing on its standard input, and returns what came out whatever its exit code.
-pub fn run(command: &mut Command) -> Result<Ran> {
+pub fn run(command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
-    Ok(Ran {
+    Ok(Output {
         command: line,
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -76,17 +76,17 @@ pub fn check(program: &str, arguments: &[&str]) -> Result<String> {
 
 /// A long-running child. It is killed on drop, and by the kernel when this process dies before that.
 #[derive(Debug)]
-pub struct Tied {
+pub struct KillOnDrop {
     child: Child,
     line: String,
 }
 
-impl Tied {
+impl KillOnDrop {
     /// Starts the command under `setpriv --pdeathsig KILL`, with both outputs going to a file.
     ///
     /// The kernel counts the *thread* that started a child as its parent, so one thread that lives as long as
     /// the process starts them all: a test's own thread would take them along when it ends.
-    pub fn spawn(command: &Command, log: &File) -> Result<Tied> {
+    pub fn spawn(command: &Command, log: &File) -> Result<KillOnDrop> {
         let line = describe(command);
         let twice = || log.try_clone().context("cannot duplicate the log's descriptor");
         let mut tied = Command::new("setpriv");
@@ -106,7 +106,7 @@ impl Tied {
             };
         }
         let child = on_the_starter(tied)?;
-        Ok(Tied { child, line })
+        Ok(KillOnDrop { child, line })
     }
 
     /// Its process id.
@@ -126,7 +126,7 @@ impl Tied {
     }
 }
 
-impl Drop for Tied {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         self.kill();
     }

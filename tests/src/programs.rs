@@ -29,7 +29,7 @@ fn existing(path: PathBuf) -> Result<PathBuf> {
 }
 
 /// Runs the builder with these arguments, whatever its exit code.
-pub fn run_builder(arguments: &[&str]) -> Result<process::Ran> {
+pub fn run_builder(arguments: &[&str]) -> Result<process::Output> {
     process::run(Command::new(builder()?).args(arguments))
 }
 

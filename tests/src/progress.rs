@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::process::{Ran, describe};
+use crate::process::{Output, describe};
 
 /// Where there is no terminal, this much time passes between two lines.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -17,7 +17,7 @@ const COLUMNS: usize = 78;
 
 /// Runs a program to its end and shows its lines, of both outputs, on standard error. What it printed comes back as its
 /// standard output, whatever its exit code.
-pub fn run(what: &str, command: &mut Command) -> Result<Ran> {
+pub fn run(what: &str, command: &mut Command) -> Result<Output> {
     let line = describe(command);
     let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     let both = writer.try_clone().context("cannot duplicate the pipe")?;
@@ -40,7 +40,7 @@ pub fn run(what: &str, command: &mut Command) -> Result<Ran> {
     }
     let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
     shown.end();
-    Ok(Ran { command: line, status, stdout: printed, stderr: String::new() })
+    Ok(Output { command: line, status, stdout: printed, stderr: String::new() })
 }
 
 /// What was shown last.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::network::Namespace;
-use crate::process::{self, Tied};
+use crate::process::{self, KillOnDrop};
 use crate::{cache, run};
 
 /// The version the tests were written against, and what its server is made of. `moto[server]` would bring the parsers of
@@ -43,7 +43,7 @@ pub enum Fault {
 
 /// The server. It ends on drop.
 #[derive(Debug)]
-pub struct Server(#[expect(dead_code, reason = "its drop ends it")] Tied);
+pub struct Server(#[expect(dead_code, reason = "its drop ends it")] KillOnDrop);
 
 impl Server {
     /// Starts it in a namespace, at an address of its, with an empty bucket.
@@ -54,7 +54,7 @@ impl Server {
         moto.args(["-m", "moto.server", "-H", host, "-p", port]).env("PYTHONPATH", library()?);
         // It keeps objects in memory: written to a disk, which is the client's too, each byte would be so twice.
         moto.env("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", (16_u64 << 30).to_string());
-        let server = Tied::spawn(&moto, &log)?;
+        let server = KillOnDrop::spawn(&moto, &log)?;
         let end = Instant::now() + Duration::from_secs(120);
         loop {
             let url = format!("http://{address}/{bucket}");

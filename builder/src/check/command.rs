@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use super::report::{Report, Told};
-use super::{File, Kind, check_with_bash, image, sarif};
-use crate::exit::{Exit, stop};
-use crate::{reading, say};
+use super::checker::check_with_bash;
+use super::file::{File, Kind};
+use super::report::{CheckedFile, Report};
+use super::{image, sarif};
+use crate::exit::{Exit, exit_error};
+use crate::{console, text_file};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -45,50 +47,52 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .iter()
         .partition(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")));
     if options.as_path.is_some() && (options.files.len() != 1 || !recipes.is_empty()) {
-        return Err(stop(Exit::Failed, "--as says where one file is; give that file alone"));
+        return Err(exit_error(Exit::Failed, "--as says where one file is; give that file alone"));
     }
     let mut report = Report(Vec::new());
     for path in recipes {
-        report.0.extend(image::look(path)?.0.0);
+        report.0.extend(image::check_recipe(path)?.0.0);
     }
-    report.0.extend(self::loose(&loose, options.as_path.as_deref())?);
+    report.0.extend(self::check_files(&loose, options.as_path.as_deref())?);
     match options.format {
         Format::Text => report.show(),
-        Format::Json => say::result(report.json()?)?,
-        Format::Sarif => say::result(serde_json::to_string_pretty(&sarif::log(&report))? + "\n")?,
+        Format::Json => console::result(report.json()?)?,
+        Format::Sarif => console::result(serde_json::to_string_pretty(&sarif::log(&report))? + "\n")?,
     }
     report.verdict(options.strict, "see above")?;
     if matches!(options.format, Format::Text) {
         let names: Vec<_> = options.files.iter().map(|path| path.display().to_string()).collect();
-        say::result(format_args!("{}: no errors\n", names.join(", ")))?;
+        console::result(format_args!("{}: no errors\n", names.join(", ")))?;
     }
     Ok(())
 }
 
 /// Files of a node, checked together.
-fn loose(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<Told>> {
-    let texts: Vec<String> = paths.iter().map(|path| reading::text(path)).collect::<Result<_>>()?;
+fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedFile>> {
+    let texts: Vec<String> = paths.iter().map(|path| text_file::read(path)).collect::<Result<_>>()?;
     let mut files = Vec::new();
     for (path, text) in paths.iter().zip(&texts) {
         let shown = path.display().to_string();
-        let place = as_path.map_or_else(|| on_node(path), str::to_owned);
+        let place = as_path.map_or_else(|| path_on_node(path), str::to_owned);
         if Kind::of(&place).is_none() {
             let message = format!(
                 "{shown}: its name does not say what it is. The name of a recipe ends with .toml; for a file of a node, say by --as \
                  where it is on the node, as in --as /etc/sysctl.d/{}",
                 path.file_name().unwrap_or_default().display()
             );
-            return Err(stop(Exit::Failed, message));
+            return Err(exit_error(Exit::Failed, message));
         }
         files.push(File { shown, path: place, text, mode: None });
     }
     let findings = check_with_bash(&files, false);
-    let told = files.into_iter().zip(findings);
-    Ok(told.map(|(file, findings)| Told { shown: file.shown, text: file.text.to_owned(), findings }).collect())
+    let checked = files.into_iter().zip(findings);
+    Ok(checked
+        .map(|(file, findings)| CheckedFile { shown: file.shown, text: file.text.to_owned(), findings })
+        .collect())
 }
 
-/// Where a file is, told by its own path: from the last folder in it on that a root has as well.
-fn on_node(path: &Path) -> String {
+/// Where a file is on the node, by its own path: from the last folder in it on that a root has as well.
+fn path_on_node(path: &Path) -> String {
     let text = path.to_string_lossy();
     let at = ["/etc/", "/usr/lib/", "/usr/local/"].iter().filter_map(|folder| text.rfind(folder)).max();
     match at {

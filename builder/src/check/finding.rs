@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use recipes::{Diagnostic, Severity};
 
-use super::text::Part;
+use super::text::TextSpan;
 
 /// One finding: a diagnostic, and the name of the rule that found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,45 +17,45 @@ pub(crate) struct Finding {
 
 impl Finding {
     /// CentOS 7.9 refuses it, or does not do what it says.
-    pub(super) fn error(rule: &'static str, place: impl Into<Place>, message: impl Into<String>) -> Self {
+    pub(super) fn error(rule: &'static str, place: impl Into<Span>, message: impl Into<String>) -> Self {
         Self { rule, diagnostic: Diagnostic::error(place.into().0, message) }
     }
 
     /// It works, but hardly as meant.
-    pub(super) fn warning(rule: &'static str, place: impl Into<Place>, message: impl Into<String>) -> Self {
+    pub(super) fn warning(rule: &'static str, place: impl Into<Span>, message: impl Into<String>) -> Self {
         Self { rule, diagnostic: Diagnostic::warning(place.into().0, message) }
     }
 
     /// The same, with what CentOS 7.9 does with it: the words behind the caret.
-    pub(super) fn does(mut self, what: impl Into<String>) -> Self {
+    pub(super) fn effect(mut self, what: impl Into<String>) -> Self {
         self.diagnostic = self.diagnostic.label(what);
         self
     }
 
     /// The same, with what to write instead.
-    pub(super) fn instead(mut self, what: impl Into<String>) -> Self {
+    pub(super) fn fix(mut self, what: impl Into<String>) -> Self {
         self.diagnostic = self.diagnostic.help(what);
         self
     }
 
     /// Whether it stops a build.
-    pub(crate) fn stops(&self, strict: bool) -> bool {
+    pub(crate) fn stops_build(&self, strict: bool) -> bool {
         strict || self.diagnostic.severity == Severity::Error
     }
 }
 
 /// A place in a file.
 #[derive(Debug)]
-pub(super) struct Place(Range<usize>);
+pub(super) struct Span(Range<usize>);
 
-impl From<Range<usize>> for Place {
+impl From<Range<usize>> for Span {
     fn from(span: Range<usize>) -> Self {
         Self(span)
     }
 }
 
-impl From<Part<'_>> for Place {
-    fn from(part: Part<'_>) -> Self {
+impl From<TextSpan<'_>> for Span {
+    fn from(part: TextSpan<'_>) -> Self {
         Self(part.span())
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::finding::Finding;
 use super::systemd::time;
 use super::systemd::words::{bare, clean_path, strip};
-use super::text::Part;
+use super::text::TextSpan;
 use options::{GENERIC, SYSTEMD, XFS, is_allocsize, known_to_xfs, xfs_only};
 
 pub(super) use options::only_at_first_mount;
@@ -17,11 +17,11 @@ const TIMES: [&str; 2] = ["x-systemd.device-timeout", "x-systemd.idle-timeout"];
 
 /// One line of the table.
 struct Entry<'a> {
-    source: Part<'a>,
-    target: Part<'a>,
-    kind: Part<'a>,
-    options: Part<'a>,
-    pass: Option<Part<'a>>,
+    source: TextSpan<'a>,
+    target: TextSpan<'a>,
+    kind: TextSpan<'a>,
+    options: TextSpan<'a>,
+    pass: Option<TextSpan<'a>>,
 }
 
 /// What is wrong with a table. At boot systemd reads it with getmntent(3), which fills what a line lacks
@@ -29,18 +29,18 @@ struct Entry<'a> {
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for line in Part::whole(text).split('\n').map(strip) {
+    for line in TextSpan::whole(text).split('\n').map(strip) {
         if line.text.is_empty() || line.text.starts_with('#') {
             continue;
         }
-        let fields: Vec<Part<'_>> = bare(line).collect();
+        let fields: Vec<TextSpan<'_>> = bare(line).collect();
         let [source, target, rest @ ..] = &fields[..] else {
             let finding =
                 Finding::error("fstab/fields", line, "a line has a device, a mount point, a type and options");
             out.push(
                 finding
-                    .does("219 ignores the line: the volume is not mounted")
-                    .instead("write four fields and 0 0; a space within one is \\040"),
+                    .effect("219 ignores the line: the volume is not mounted")
+                    .fix("write four fields and 0 0; a space within one is \\040"),
             );
             continue;
         };
@@ -54,8 +54,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         if let Some(before) = before {
             out.push(
                 Finding::error("fstab/twice", *target, format!("{path} has a line already, for {before}"))
-                    .does("219 keeps the first line, and ignores this one")
-                    .instead("remove one of them"),
+                    .effect("219 keeps the first line, and ignores this one")
+                    .fix("remove one of them"),
             );
         }
         check_entry(&entry, &mut out);
@@ -64,10 +64,10 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
 }
 
 /// How many fields there are, and whether the last two are numbers. systemd takes a line that mount(8) cannot read.
-fn count(line: Part<'_>, rest: &[Part<'_>]) -> Option<Finding> {
-    let unreadable = |place: Part<'_>, message: &str, instead: &str| {
+fn count(line: TextSpan<'_>, rest: &[TextSpan<'_>]) -> Option<Finding> {
+    let unreadable = |place: TextSpan<'_>, message: &str, instead: &str| {
         let finding = Finding::warning("fstab/fields", place, message);
-        Some(finding.does("219 mounts the volume at boot, and mount(8) ignores the line").instead(instead.to_owned()))
+        Some(finding.effect("219 mounts the volume at boot, and mount(8) ignores the line").fix(instead.to_owned()))
     };
     // A type and options may be missing, but not both for mount(8).
     if rest.is_empty() {
@@ -83,7 +83,7 @@ fn count(line: Part<'_>, rest: &[Part<'_>]) -> Option<Finding> {
     }
     let more = rest.get(4).filter(|more| !more.text.starts_with('#'))?;
     let finding = Finding::warning("fstab/fields", *more, "more than six fields");
-    Some(finding.does("the rest of the line is ignored").instead("a space within a field is \\040"))
+    Some(finding.effect("the rest of the line is ignored").fix("a space within a field is \\040"))
 }
 
 fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
@@ -91,21 +91,21 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     if !target.text.contains('/') && kind != "swap" {
         out.push(
             Finding::error("fstab/mount-point", target, format!("`{}` is not a mount point", target.text))
-                .does("219 ignores the line: the volume is not mounted")
-                .instead(format!("write /{}", target.text)),
+                .effect("219 ignores the line: the volume is not mounted")
+                .fix(format!("write /{}", target.text)),
         );
     } else if !target.text.starts_with('/') && kind != "swap" {
         out.push(
             Finding::warning("fstab/mount-point", target, "a mount point begins with /")
-                .does("219 mounts at the path below /, and mount(8) below its own folder")
-                .instead(format!("write /{}", target.text)),
+                .effect("219 mounts at the path below /, and mount(8) below its own folder")
+                .fix(format!("write /{}", target.text)),
         );
     }
     if target.text.len() > 1 && target.text.ends_with('/') {
         out.push(
             Finding::warning("fstab/mount-point", target, "a / at the end of a mount point")
-                .does("other programs compare the text and miss it")
-                .instead("remove it"),
+                .effect("other programs compare the text and miss it")
+                .fix("remove it"),
         );
     }
     let name = entry.source.text.strip_prefix("/dev/").unwrap_or_default();
@@ -116,23 +116,23 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
                 entry.source,
                 format!("{} is another disk on another machine", entry.source.text),
             )
-            .does("the boot waits for it for 90 s, then stops in emergency mode")
-            .instead("write LABEL= or UUID="),
+            .effect("the boot waits for it for 90 s, then stops in emergency mode")
+            .fix("write LABEL= or UUID="),
         );
     }
     if kind == "swap" {
         out.push(
             Finding::warning("fstab/swap", entry.kind, "swap on a node of etcd")
-                .does("a member whose pages are on disk misses heartbeats")
-                .instead("leave it out"),
+                .effect("a member whose pages are on disk misses heartbeats")
+                .fix("leave it out"),
         );
     }
     if kind == "xfs" && entry.pass.is_some_and(|pass| pass.text != "0") {
         let pass = entry.pass.unwrap_or(entry.kind);
         out.push(
             Finding::warning("fstab/fsck", pass, "XFS has nothing to check at boot")
-                .does("fsck.xfs does nothing, and the boot waits for it")
-                .instead("write 0"),
+                .effect("fsck.xfs does nothing, and the boot waits for it")
+                .fix("write 0"),
         );
     }
     for option in entry.options.split(',') {
@@ -140,18 +140,18 @@ fn check_entry(entry: &Entry<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-fn check_option(entry: &Entry<'_>, option: Part<'_>, out: &mut Vec<Finding>) {
+fn check_option(entry: &Entry<'_>, option: TextSpan<'_>, out: &mut Vec<Finding>) {
     let name = option.text.split('=').next().unwrap_or_default();
     let (root, xfs) = (entry.target.text == "/", entry.kind.text == "xfs");
     if root && ["noauto", "nofail", "x-systemd.automount"].contains(&name) {
         let finding = Finding::warning("fstab/option", option, format!("{name} has no meaning for /"));
-        out.push(finding.does("219 ignores it, and warns").instead("remove it"));
+        out.push(finding.effect("219 ignores it, and warns").fix("remove it"));
     }
     if let (true, Some((_, value))) = (TIMES.contains(&name), option.split_once('=')) {
         out.extend(time::sec(value.text).is_none().then(|| {
             Finding::error("fstab/option", value, format!("`{}` is not a time", value.text))
-                .does("219 ignores the option")
-                .instead("write a time, as in 30s")
+                .effect("219 ignores the option")
+                .fix("write a time, as in 30s")
         }));
     }
     if entry.options.text.is_empty() {
@@ -160,32 +160,32 @@ fn check_option(entry: &Entry<'_>, option: Part<'_>, out: &mut Vec<Finding>) {
     if option.text.is_empty() {
         out.push(
             Finding::warning("fstab/option", entry.options, "an empty option: two commas, or one at the end")
-                .does("it is ignored")
-                .instead("remove the comma"),
+                .effect("it is ignored")
+                .fix("remove the comma"),
         );
     } else if name.starts_with("x-systemd.") && !SYSTEMD.contains(&name) {
         out.push(
             Finding::error("fstab/option", option, format!("219 does not know {name}"))
-                .does("219 ignores it")
-                .instead("it came later: write a .mount unit, or x-systemd.requires= where that will do"),
+                .effect("219 ignores it")
+                .fix("it came later: write a .mount unit, or x-systemd.requires= where that will do"),
         );
     } else if xfs && name == "nobarrier" {
         out.push(
             Finding::error("fstab/nobarrier", option, "nobarrier lets the disk hold back what fsync promised")
-                .does("a power cut can lose writes that etcd acknowledged")
-                .instead("remove it"),
+                .effect("a power cut can lose writes that etcd acknowledged")
+                .fix("remove it"),
         );
     } else if xfs && name == "allocsize" && !is_allocsize(option.text) {
         out.push(
             Finding::error("fstab/option", option, "allocsize is a power of two from 4k to 1g")
-                .does("the volume is not mounted, and the boot stops in emergency mode")
-                .instead("write allocsize=64m"),
+                .effect("the volume is not mounted, and the boot stops in emergency mode")
+                .fix("write allocsize=64m"),
         );
     } else if xfs && root && only_at_first_mount(option.text) {
         out.push(
             Finding::warning("fstab/only-at-first-mount", option, format!("{} has no effect on /", option.text))
-                .does("the initramfs has mounted it already, and XFS ignores the option in the remount")
-                .instead(format!(
+                .effect("the initramfs has mounted it already, and XFS ignores the option in the remount")
+                .fix(format!(
                     "write rootflags={} on the kernel line, or give the data a volume of its own",
                     option.text
                 )),
@@ -195,13 +195,13 @@ fn check_option(entry: &Entry<'_>, option: Part<'_>, out: &mut Vec<Finding>) {
     } else if (entry.kind.text == "ext4" || entry.kind.text == "ext3") && xfs_only(name) {
         out.push(
             Finding::error("fstab/option", option, format!("{} has no option {name}: XFS has it", entry.kind.text))
-                .does("the volume is not mounted, and the boot stops in emergency mode")
-                .instead("remove it"),
+                .effect("the volume is not mounted, and the boot stops in emergency mode")
+                .fix("remove it"),
         );
     } else if xfs && !known_to_xfs(name) {
         let finding = Finding::error("fstab/option", option, format!("XFS on 3.10 has no option {name}"))
-            .does("the volume is not mounted, and the boot stops in emergency mode");
+            .effect("the volume is not mounted, and the boot stops in emergency mode");
         let near = recipes::diagnostic::nearest(name, GENERIC.iter().chain(XFS).copied());
-        out.push(finding.instead(near.map_or_else(|| "remove it".to_owned(), |near| format!("did you mean {near}?"))));
+        out.push(finding.fix(near.map_or_else(|| "remove it".to_owned(), |near| format!("did you mean {near}?"))));
     }
 }

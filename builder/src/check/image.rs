@@ -7,53 +7,54 @@ use recipes::recipe::{AuthorityFiles, Etcd, Tls};
 use recipes::{Diagnostic, Recipe, Severity, Sha256};
 use time::OffsetDateTime;
 
+use super::checker::check_with_bash;
+use super::file::{File, Kind};
 use super::finding::Finding;
-use super::report::{Report, Told};
-use super::{File, Kind, check_with_bash};
-use crate::files::{self, Brought};
+use super::report::{CheckedFile, Report};
+use crate::files::{self, UserFile};
 use crate::pki::{self, Authority, Lifetimes};
-use crate::{reading, release, render};
+use crate::{release, render, text_file};
 
 /// A recipe that passed.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub(crate) struct CheckedRecipe {
     /// Its text.
     pub(crate) text: String,
     pub(crate) recipe: Recipe,
     /// The files that its user brings.
-    pub(crate) brought: Vec<Brought>,
+    pub(crate) user_files: Vec<UserFile>,
 }
 
 /// Reads a recipe for a build; all that is wrong goes to standard error.
-pub(crate) fn recipe(path: &Path, strict: bool) -> Result<Ready> {
-    let (report, ready) = look(path)?;
+pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe> {
+    let (report, checked) = check_recipe(path)?;
     report.show();
     report.verdict(strict, "nothing was built")?;
-    ready.context("a recipe without errors could not be read; this is a bug")
+    checked.context("a recipe without errors could not be read; this is a bug")
 }
 
 /// What there is to say of a recipe and of what it renders.
-pub(super) fn look(path: &Path) -> Result<(Report, Option<Ready>)> {
-    let text = reading::text(path)?;
+pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>)> {
+    let text = text_file::read(path)?;
     let reading = recipes::recipe::read(&text);
     let mut own = reading.findings;
-    let mut told = Vec::new();
-    let mut ready = None;
+    let mut files = Vec::new();
+    let mut checked = None;
     if let Some(recipe) = reading.recipe {
         let folder = path.parent().unwrap_or(Path::new(""));
-        let (brought, wrong) = files::read(&recipe, folder);
+        let (user_files, wrong) = files::read(&recipe, folder);
         own.extend(wrong);
         own.extend(authority(&recipe.tls, folder));
         own.extend(digest(&recipe.etcd));
         own.extend(render::contradictions(&recipe)?);
-        told = rendered(&recipe, &brought, &mut own)?;
-        ready = Some(Ready { text: text.clone(), recipe, brought });
+        files = rendered(&recipe, &user_files, &mut own)?;
+        checked = Some(CheckedRecipe { text: text.clone(), recipe, user_files });
     }
     own.sort_by_key(|finding| finding.span.start);
     let failed = own.iter().any(|finding| finding.severity == Severity::Error);
     let findings = own.into_iter().map(|diagnostic| Finding { rule: "recipe", diagnostic }).collect();
-    told.insert(0, Told { shown: path.display().to_string(), text, findings });
-    Ok((Report(told), ready.filter(|_| !failed)))
+    files.insert(0, CheckedFile { shown: path.display().to_string(), text, findings });
+    Ok((Report(files), checked.filter(|_| !failed)))
 }
 
 /// What is wrong with the files of the recipe's own CA.
@@ -91,8 +92,8 @@ fn digest(etcd: &Etcd) -> Option<Diagnostic> {
     })
 }
 
-/// Every file of the node, checked. What is wrong with bringing a file at all is told in the recipe.
-fn rendered(recipe: &Recipe, brought: &[Brought], own: &mut Vec<Diagnostic>) -> Result<Vec<Told>> {
+/// Every file of the node, checked. What is wrong with bringing a file at all is reported in the recipe.
+fn rendered(recipe: &Recipe, user_files: &[UserFile], own: &mut Vec<Diagnostic>) -> Result<Vec<CheckedFile>> {
     let overlay = render::overlay(recipe)?;
     // The digest of the overlay is known when it is packed; any other has the same form.
     let kickstart = render::kickstart(recipe, Sha256::of(b""))?;
@@ -106,7 +107,7 @@ fn rendered(recipe: &Recipe, brought: &[Brought], own: &mut Vec<Diagnostic>) -> 
     }));
     let rendered = files.len();
     let mut places = std::collections::BTreeSet::new();
-    for file in brought {
+    for file in user_files {
         let path = format!("/{}", file.path);
         if files[..rendered].iter().any(|own| own.path == path) {
             let finding = Diagnostic::error(file.span.clone(), format!("the image has {path} itself"));
@@ -133,12 +134,12 @@ fn rendered(recipe: &Recipe, brought: &[Brought], own: &mut Vec<Diagnostic>) -> 
         files.push(File { shown: file.source.display().to_string(), path, text, mode: Some(file.mode) });
     }
     let findings = check_with_bash(&files, true);
-    let told = files.into_iter().zip(findings).map(|(file, findings)| Told {
+    let checked = files.into_iter().zip(findings).map(|(file, findings)| CheckedFile {
         shown: file.shown,
         text: file.text.to_owned(),
         findings,
     });
-    Ok(told.filter(|told| !told.findings.is_empty()).collect())
+    Ok(checked.filter(|file| !file.findings.is_empty()).collect())
 }
 
 #[cfg(test)]

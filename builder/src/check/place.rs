@@ -2,7 +2,7 @@
 //! src/shared/util.c, fd_warn_permissions; a rebuild of RHEL 7's systemd.spec, --disable-sysusers; OpenSSH's release notes,
 //! 8.2; firewalld 0.6.3).
 
-use super::File;
+use super::file::{File, Kind};
 use super::finding::Finding;
 
 /// Folders that are empty again after each start, and what is mounted there.
@@ -39,26 +39,26 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
     if let Some((folder, what)) = VOLATILE.iter().find(|(folder, _)| path.starts_with(folder)) {
         out.push(
             Finding::error("place/volatile", 0..0, format!("{path} is below {folder}"))
-                .does(format!("that is {what}: the file is gone after the restart"))
-                .instead("let tmpfiles.d make it at each start"),
+                .effect(format!("that is {what}: the file is gone after the restart"))
+                .fix("let tmpfiles.d make it at each start"),
         );
     }
     if let Some((rule, _, why, instead)) = UNREAD.iter().find(|(_, folder, ..)| path.starts_with(folder)) {
-        out.push(Finding::error(rule, 0..0, *why).does("nothing reads this file").instead(*instead));
+        out.push(Finding::error(rule, 0..0, *why).effect("nothing reads this file").fix(*instead));
     }
     let is_conf = path.rsplit_once('.').is_some_and(|(_, suffix)| suffix == "conf");
     if let Some((_, who)) = SUFFIX.iter().find(|(folder, _)| path.starts_with(folder) && !is_conf) {
         out.push(
             Finding::error("place/suffix", 0..0, format!("{who} reads only what ends with .conf"))
-                .does("nothing reads this file")
-                .instead("name it 95-own.conf"),
+                .effect("nothing reads this file")
+                .fix("name it 95-own.conf"),
         );
     }
     if file.text.contains("PRIVATE KEY-----") {
         out.push(
             Finding::error("place/secret", 0..0, "a private key in the image")
-                .does("the overlay is served to anybody")
-                .instead("hand it to the node with its document"),
+                .effect("the overlay is served to anybody")
+                .fix("hand it to the node with its document"),
         );
     }
     out.extend(file.mode.and_then(|mode| permissions(path, mode)));
@@ -67,15 +67,14 @@ pub(super) fn check(file: &File<'_>) -> Vec<Finding> {
 
 /// What is wrong with a file's permissions.
 fn permissions(path: &str, mode: u32) -> Option<Finding> {
-    let is_unit = super::Kind::of(path) == Some(super::Kind::Unit);
+    let is_unit = Kind::of(path) == Some(Kind::Unit);
     let is_program = path.starts_with("/usr/local/bin/") || path.starts_with("/usr/local/sbin/");
     let shown = format!("{path} has mode {mode:04o}");
-    let warning = |does: &str, instead: &str| {
-        Some(Finding::warning("place/mode", 0..0, shown.clone()).does(does).instead(instead))
-    };
+    let warning =
+        |does: &str, instead: &str| Some(Finding::warning("place/mode", 0..0, shown.clone()).effect(does).fix(instead));
     if mode & 0o002 != 0 {
-        let finding = Finding::error("place/mode", 0..0, shown).does("everybody on the node may write it");
-        return Some(finding.instead("take the last w away: 0644, or 0755 for a program"));
+        let finding = Finding::error("place/mode", 0..0, shown).effect("everybody on the node may write it");
+        return Some(finding.fix("take the last w away: 0644, or 0755 for a program"));
     }
     if mode & 0o6000 != 0 {
         return warning("whoever starts it gets its owner's rights", "take the set-id bit away");

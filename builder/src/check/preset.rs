@@ -1,11 +1,11 @@
 //! Presets: who is switched on. The first line that fits a unit decides, over all files in the order of their names
 //! (systemd 219, src/shared/install.c, unit_file_query_preset).
 
-use super::File;
+use super::file::File;
 use super::finding::Finding;
 use super::known;
 use super::systemd::words::{bare, strip};
-use super::text::Part;
+use super::text::TextSpan;
 use super::unit;
 
 /// CentOS's last word: `disable *`.
@@ -14,17 +14,17 @@ const LAST: &str = "99-default-disable.preset";
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let late = path.rsplit('/').next().is_some_and(|name| name > LAST);
-    for line in Part::whole(text).split('\n').map(strip) {
+    for line in TextSpan::whole(text).split('\n').map(strip) {
         if line.text.starts_with(['#', ';']) {
             continue;
         }
-        let words: Vec<Part<'_>> = bare(line).collect();
+        let words: Vec<TextSpan<'_>> = bare(line).collect();
         let [verb, rest @ ..] = &words[..] else { continue };
         if !["enable", "disable"].contains(&verb.text) {
             let finding =
                 Finding::error("preset/verb", *verb, format!("219 does not know `{}` in a preset", verb.text))
-                    .does("219 ignores the line");
-            out.push(finding.instead(if verb.text == "ignore" {
+                    .effect("219 ignores the line");
+            out.push(finding.fix(if verb.text == "ignore" {
                 "ignore came later: leave the unit out"
             } else {
                 "write enable or disable"
@@ -34,30 +34,30 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         let Some(pattern) = rest.first() else {
             out.push(
                 Finding::error("preset/pattern", *verb, format!("{} what?", verb.text))
-                    .does("no unit has an empty name")
-                    .instead("name a unit"),
+                    .effect("no unit has an empty name")
+                    .fix("name a unit"),
             );
             continue;
         };
         if let Some(extra) = rest.get(1) {
             out.push(
                 Finding::error("preset/pattern", *extra, "more than one name in a line")
-                    .does("219 takes them for one name with a blank in it")
-                    .instead("write a line for each; instances of templates by their full names"),
+                    .effect("219 takes them for one name with a blank in it")
+                    .fix("write a line for each; instances of templates by their full names"),
             );
         }
         if !pattern.text.contains(['.', '*', '?', '[']) {
             out.push(
                 Finding::error("preset/pattern", *pattern, format!("`{}` is not the name of a unit", pattern.text))
-                    .does("no unit has this name")
-                    .instead(format!("write {}.service", pattern.text)),
+                    .effect("no unit has this name")
+                    .fix(format!("write {}.service", pattern.text)),
             );
         }
         if late {
             out.push(
                 Finding::error("preset/too-late", line, format!("this file is read after CentOS's {LAST}"))
-                    .does("its `disable *` has decided already")
-                    .instead("name the file 10-own.preset"),
+                    .effect("its `disable *` has decided already")
+                    .fix("name the file 10-own.preset"),
             );
         }
     }
@@ -102,13 +102,13 @@ fn is_in(set: &str, found: char) -> bool {
     (letters.contains(&found) || letters.windows(3).any(range)) == (members.len() == set.len())
 }
 
-pub(super) fn is(path: &str) -> bool {
+pub(super) fn is_preset_file(path: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(_, kind)| kind == "preset")
 }
 
 /// Units that are brought and stay off, because no preset enables them.
-pub(super) fn together(files: &[File<'_>]) -> Vec<(usize, Finding)> {
-    let mut presets: Vec<&File<'_>> = files.iter().filter(|file| is(&file.path)).collect();
+pub(super) fn cross_check(files: &[File<'_>]) -> Vec<(usize, Finding)> {
+    let mut presets: Vec<&File<'_>> = files.iter().filter(|file| is_preset_file(&file.path)).collect();
     presets.sort_by_key(|file| file.path.rsplit('/').next());
     let own = presets.iter().filter(|file| file.path.rsplit('/').next() < Some(LAST));
     let mut lines: Vec<(bool, &str)> = own
@@ -130,9 +130,9 @@ pub(super) fn together(files: &[File<'_>]) -> Vec<(usize, Finding)> {
         };
         let at = file.text.find("[Install]").unwrap_or(0);
         let finding = Finding::error("preset/off", at..at + "[Install]".len(), message);
-        let finding = finding.does("the unit stays off: CentOS's last word is `disable *`");
+        let finding = finding.effect("the unit stays off: CentOS's last word is `disable *`");
         let instead = format!("bring /usr/lib/systemd/system-preset/20-own.preset with `enable {name}`");
-        out.push((index, finding.instead(instead)));
+        out.push((index, finding.fix(instead)));
     }
     out
 }

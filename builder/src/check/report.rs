@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::finding::Finding;
 use super::rules::{self, RuleKind};
-use crate::exit::{Exit, stop};
-use crate::say::{self, counted};
+use crate::console::{self, counted};
+use crate::exit::{Exit, exit_error};
 
 /// A file and what is wrong with it.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct CheckedFile {
     /// Its name.
     pub(super) shown: String,
     pub(super) text: String,
@@ -22,11 +22,11 @@ pub(super) struct Told {
 
 /// All that was found.
 #[derive(Debug)]
-pub(crate) struct Report(pub(super) Vec<Told>);
+pub(crate) struct Report(pub(super) Vec<CheckedFile>);
 
 /// A finding with its place, for programs.
 #[derive(Debug, Serialize)]
-struct Placed<'a> {
+struct LocatedFinding<'a> {
     file: &'a str,
     line: usize,
     column: usize,
@@ -38,28 +38,36 @@ struct Placed<'a> {
 
 impl Report {
     /// Every finding with its file.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Told, &Finding)> {
-        self.0.iter().flat_map(|told| told.findings.iter().map(move |finding| (told, finding)))
+    pub(super) fn all(&self) -> impl Iterator<Item = (&CheckedFile, &Finding)> {
+        self.0.iter().flat_map(|file| file.findings.iter().map(move |finding| (file, finding)))
     }
 
     /// To standard error, as a compiler does.
     pub(super) fn show(&self) {
         let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        for (told, finding) in self.all() {
-            say::note(format_args!("{}\n", finding.diagnostic.render(&told.shown, &told.text, color)));
+        for (file, finding) in self.all() {
+            console::note(format_args!("{}\n", finding.diagnostic.render(&file.shown, &file.text, color)));
         }
     }
 
     /// As JSON: a list of findings.
     pub(super) fn json(&self) -> Result<String> {
-        let placed =
-            |(told, finding): (&'_ Told, &'_ Finding)| -> (usize, usize) { finding.diagnostic.position(&told.text) };
+        let placed = |(file, finding): (&'_ CheckedFile, &'_ Finding)| -> (usize, usize) {
+            finding.diagnostic.position(&file.text)
+        };
         let list: Vec<_> = self
             .all()
-            .map(|(told, finding)| {
-                let (line, column) = placed((told, finding));
+            .map(|(file, finding)| {
+                let (line, column) = placed((file, finding));
                 let kind = rules::kind(finding.rule);
-                Placed { file: &told.shown, line, column, rule: finding.rule, kind, finding: &finding.diagnostic }
+                LocatedFinding {
+                    file: &file.shown,
+                    line,
+                    column,
+                    rule: finding.rule,
+                    kind,
+                    finding: &finding.diagnostic,
+                }
             })
             .collect();
         Ok(serde_json::to_string_pretty(&list)? + "\n")
@@ -67,10 +75,11 @@ impl Report {
 
     /// An error where something was found that stops a build.
     pub(super) fn verdict(&self, strict: bool, outcome: &str) -> Result<()> {
-        let stopping: Vec<_> = self.all().filter(|(_, finding)| finding.stops(strict)).collect();
+        let stopping: Vec<_> = self.all().filter(|(_, finding)| finding.stops_build(strict)).collect();
         let Some((first, _)) = stopping.first() else { return Ok(()) };
-        let files = self.0.iter().filter(|told| told.findings.iter().any(|finding| finding.stops(strict))).count();
+        let files =
+            self.0.iter().filter(|file| file.findings.iter().any(|finding| finding.stops_build(strict))).count();
         let place = if files == 1 { first.shown.clone() } else { format!("{files} files") };
-        Err(stop(Exit::Recipe, format!("{} in {place}; {outcome}", counted(stopping.len(), "error"))))
+        Err(exit_error(Exit::Recipe, format!("{} in {place}; {outcome}", counted(stopping.len(), "error"))))
     }
 }

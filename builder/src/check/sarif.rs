@@ -6,7 +6,7 @@ use recipes::Severity;
 use serde_json::{Value, json};
 
 use super::finding::Finding;
-use super::report::{Report, Told};
+use super::report::{CheckedFile, Report};
 use super::rules::{self, RULES};
 
 /// Where the user's guide to the rules is.
@@ -25,7 +25,7 @@ pub(super) fn log(report: &Report) -> Value {
             })
         })
         .collect();
-    let results: Vec<Value> = report.all().map(|(told, finding)| result(told, finding)).collect();
+    let results: Vec<Value> = report.all().map(|(file, finding)| result(file, finding)).collect();
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
         "version": "2.1.0",
@@ -37,12 +37,12 @@ pub(super) fn log(report: &Report) -> Value {
     })
 }
 
-fn result(told: &Told, finding: &Finding) -> Value {
+fn result(file: &CheckedFile, finding: &Finding) -> Value {
     let diagnostic = &finding.diagnostic;
-    let (line, column) = diagnostic.position(&told.text);
+    let (line, column) = diagnostic.position(&file.text);
     let mut end = diagnostic.clone();
     end.span = diagnostic.span.end..diagnostic.span.end;
-    let (end_line, end_column) = end.position(&told.text);
+    let (end_line, end_column) = end.position(&file.text);
     let mut message = diagnostic.message.clone();
     for more in [Some(diagnostic.label.as_str()).filter(|label| !label.is_empty()), diagnostic.help.as_deref()]
         .into_iter()
@@ -63,7 +63,7 @@ fn result(told: &Told, finding: &Finding) -> Value {
         "properties": { "kind": rules::kind(finding.rule) },
         "locations": [{
             "physicalLocation": {
-                "artifactLocation": { "uri": uri(&told.shown) },
+                "artifactLocation": { "uri": uri(&file.shown) },
                 "region": { "startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column },
             },
         }],

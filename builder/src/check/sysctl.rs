@@ -1,62 +1,18 @@
 //! sysctl.d files, as systemd 219 applies them on kernel 3.10.0-1160 (src/sysctl/sysctl.c).
 
 mod key;
+mod setting;
 mod value;
 
 use std::collections::BTreeMap;
 
-use super::File;
+use self::setting::{Setting, read};
+use super::file::File;
 use super::finding::Finding;
 use super::known;
-use super::systemd::words::strip;
-use super::text::Part;
 
 /// etcd's ports: clients, peers, metrics.
 const ETCD_PORTS: std::ops::RangeInclusive<u64> = 2379..=2381;
-
-/// `KEY = VALUE`. The key as it is told in `/proc/sys`, with dots.
-#[derive(Debug)]
-struct Setting<'a> {
-    key: String,
-    place: Part<'a>,
-    value: Part<'a>,
-}
-
-fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {
-    let mut settings = Vec::new();
-    for line in Part::whole(text).split('\n').map(strip) {
-        if line.text.len() > LONGEST {
-            out.push(
-                Finding::error("sysctl/no-assignment", line, format!("a line of more than {LONGEST} bytes"))
-                    .does("219 reads it in pieces, and takes each for a line")
-                    .instead("write a shorter one"),
-            );
-            continue;
-        }
-        if line.text.is_empty() || line.text.starts_with(['#', ';']) {
-            continue;
-        }
-        let Some((key, value)) = line.split_once('=') else {
-            out.push(
-                Finding::error("sysctl/no-assignment", line, "neither a comment nor KEY = VALUE")
-                    .does("219 ignores the line, and systemd-sysctl fails")
-                    .instead("write KEY = VALUE; there are no continued lines"),
-            );
-            continue;
-        };
-        let (key, value) = (strip(key), strip(value));
-        // A first separator that is a slash makes slashes the separators and dots a part of names.
-        let slashes = key.text.find(['/', '.']).is_some_and(|at| key.text[at..].starts_with('/'));
-        let swap = |c| match c {
-            '/' => '.',
-            '.' => '/',
-            c => c,
-        };
-        let name = if slashes { key.text.chars().map(swap).collect() } else { key.text.to_owned() };
-        settings.push(Setting { key: name, place: key, value });
-    }
-    settings
-}
 
 /// What is wrong with one file.
 pub(super) fn check(text: &str) -> Vec<Finding> {
@@ -72,12 +28,12 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         if let Some(first) = seen.insert(&setting.key, setting) {
             let message = format!("{} is set twice in this file", setting.key);
             let finding = if first.value.text == setting.value.text {
-                Finding::warning("sysctl/twice", setting.place, message).does("to the same value")
+                Finding::warning("sysctl/twice", setting.place, message).effect("to the same value")
             } else {
                 Finding::warning("sysctl/twice", setting.place, message)
-                    .does(format!("this line replaces the first value, {}", first.value.text))
+                    .effect(format!("this line replaces the first value, {}", first.value.text))
             };
-            out.push(finding.instead("remove one of the lines"));
+            out.push(finding.fix("remove one of the lines"));
         }
     }
     let number = |key: &str| seen.get(key).and_then(|setting| setting.value.text.parse::<u64>().ok());
@@ -89,8 +45,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         let message = format!("vm.dirty_background_ratio = {background} is not below vm.dirty_ratio = {ratio}");
         out.push(
             Finding::warning("sysctl/dirty", place, message)
-                .does("the kernel takes half of dirty_ratio for it")
-                .instead("set it lower"),
+                .effect("the kernel takes half of dirty_ratio for it")
+                .fix("set it lower"),
         );
     }
     if let Some(setting) = seen.get("net.ipv4.ip_local_port_range") {
@@ -112,13 +68,13 @@ fn swallows_ports(range: &Setting<'_>, reserved: Option<&Setting<'_>>) -> Option
             range.value,
             format!("the local ports include etcd's: {}", taken.join(", ")),
         )
-        .does("an outgoing connection can hold the port when etcd wants it")
-        .instead("write net.ipv4.ip_local_reserved_ports = 2379-2381 as well")
+        .effect("an outgoing connection can hold the port when etcd wants it")
+        .fix("write net.ipv4.ip_local_reserved_ports = 2379-2381 as well")
     })
 }
 
 /// Whether a file holds sysctl settings that are read at boot.
-pub(super) fn is(path: &str) -> bool {
+pub(super) fn is_sysctl_file(path: &str) -> bool {
     path == "/etc/sysctl.conf"
         || (path.contains("/sysctl.d/") && path.rsplit_once('.').is_some_and(|(_, kind)| kind == "conf"))
 }
@@ -138,12 +94,9 @@ fn later_name(own: &str, other: &str) -> String {
     }
 }
 
-/// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
-const LONGEST: usize = 2046;
-
 /// What a file sets in vain, because a later one sets it again: in the order of the file names, whatever the folder, and
 /// /etc/sysctl.conf last.
-pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
+pub(super) fn cross_check(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)> {
     let rank = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
         (path == "/etc/sysctl.conf", name)
@@ -152,7 +105,7 @@ pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)>
     // Who sets what: the file's rank and name, the key, the value.
     let stock = known::SYSCTL_STOCK.iter().map(|(file, key, value)| (rank(file), *file, (*key).to_owned(), *value));
     let mut set: Vec<_> = stock.collect();
-    let own = files.iter().enumerate().filter(|(_, file)| is(&file.path));
+    let own = files.iter().enumerate().filter(|(_, file)| is_sysctl_file(&file.path));
     let settings: Vec<_> = own.map(|(index, file)| (index, file, read(file.text, &mut Vec::new()))).collect();
     for (_, file, settings) in &settings {
         set.extend(settings.iter().map(|own| (rank(&file.path), file.path.as_str(), own.key.clone(), own.value.text)));
@@ -167,8 +120,8 @@ pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)>
                 out.push((
                     *index,
                     Finding::warning("sysctl/overridden", setting.place, message)
-                        .does("the later value replaces this one")
-                        .instead(later_name(&file.path, other)),
+                        .effect("the later value replaces this one")
+                        .fix(later_name(&file.path, other)),
                 ));
             }
             if tuned && known::SYSCTL_TUNED.contains(setting.key.as_str()) {
@@ -176,10 +129,10 @@ pub(super) fn together(files: &[File<'_>], tuned: bool) -> Vec<(usize, Finding)>
                 out.push((
                     *index,
                     Finding::warning("sysctl/tuned", setting.place, message)
-                        .does(
+                        .effect(
                             "tuned writes its own value; sysctl.d wins again only with reapply_sysctl = 1, the default",
                         )
-                        .instead("leave tuned out, or write the key into a profile of your own"),
+                        .fix("leave tuned out, or write the key into a profile of your own"),
                 ));
             }
         }
@@ -202,12 +155,12 @@ mod tests {
             [("00-a.conf", "50-b.conf"), ("95-own.conf", "96-b.conf"), ("a.conf", "b.conf"), ("99-a.conf", "99-b.conf")]
         {
             let (own, other) = (format!("/etc/sysctl.d/{own}"), format!("/usr/lib/sysctl.d/{other}"));
-            let found = together(&files(&own, &other), false);
+            let found = cross_check(&files(&own, &other), false);
             assert_eq!(found.len(), 1, "{own} {other}");
             let hint = found[0].1.diagnostic.help.clone().unwrap();
             let later = hint.split(" to ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
             let moved = files(&format!("/etc/sysctl.d/{later}"), &other);
-            let again = together(&moved, false).into_iter().filter(|(index, _)| *index == 0);
+            let again = cross_check(&moved, false).into_iter().filter(|(index, _)| *index == 0);
             assert_eq!(again.count(), 0, "{hint}");
         }
     }

@@ -9,6 +9,9 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use recipes::Recipe;
 
+use super::checker::{check, check_with_bash};
+use super::file::{File, Kind};
+use super::finding::Finding;
 use super::*;
 use crate::render;
 
@@ -82,8 +85,8 @@ fn a_sarif_log_names_every_rule_and_every_place() {
     let input = "==> /etc/b.service <==\n[Service]\nStateDirectory=ä\nMemoryMax=ü\nExecStart=x\n";
     let files = files(input).0;
     let findings = check(&files, false).remove(0);
-    let told = report::Told { shown: "/etc/a b.service".into(), text: files[0].text.into(), findings };
-    let log = sarif::log(&report::Report(vec![told]));
+    let checked = report::CheckedFile { shown: "/etc/a b.service".into(), text: files[0].text.into(), findings };
+    let log = sarif::log(&report::Report(vec![checked]));
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
     let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
@@ -110,8 +113,8 @@ fn json_tells_the_parsers_refusals_from_advice() {
     let input = "==> /etc/fstab <==\nUUID=1 /a xfs allocsie=64m 0 0\n/dev/sdb1 /b xfs defaults 0 0\nUUID=2 / xfs allocsize=64m 0 0\n";
     let files = files(input).0;
     let findings = check(&files, false).remove(0);
-    let told = report::Told { shown: "fstab".into(), text: files[0].text.into(), findings };
-    let list: serde_json::Value = serde_json::from_str(&report::Report(vec![told]).json().unwrap()).unwrap();
+    let checked = report::CheckedFile { shown: "fstab".into(), text: files[0].text.into(), findings };
+    let list: serde_json::Value = serde_json::from_str(&report::Report(vec![checked]).json().unwrap()).unwrap();
     let kinds: Vec<_> = list.as_array().unwrap().iter().map(|f| (f["rule"].as_str(), f["kind"].as_str())).collect();
     let expected =
         [("fstab/option", "parser"), ("fstab/device-name", "advice"), ("fstab/only-at-first-mount", "effect")];
@@ -159,7 +162,7 @@ fn all_that_the_ready_recipes_render_is_right() {
 }
 
 /// Nothing panics, every place is within the text, and what is said can be shown.
-pub(super) fn bear(path: &str, text: &str) {
+pub(super) fn check_robustly(path: &str, text: &str) {
     let files = [File { shown: path.into(), path: path.into(), text, mode: Some(0o644) }];
     for finding in check(&files, true).remove(0) {
         let span = &finding.diagnostic.span;
@@ -187,7 +190,7 @@ const PATHS: [&str; 12] = [
 proptest! {
     #[test]
     fn no_text_makes_a_checker_panic(path in prop::sample::select(&PATHS[..]), text in "(?s)[\\[\\]=%@~\\\\'\"#;<>/&a-zA-Z0-9 .:,\\n\\r\\té\u{202e}-]{0,200}") {
-        bear(path, &text);
+        check_robustly(path, &text);
     }
 
     /// Real files, with a piece cut out, doubled or replaced.
@@ -205,7 +208,7 @@ proptest! {
         let start = start.index(bytes.len());
         let end = (start + length).min(bytes.len());
         bytes.splice(start..end, piece.bytes());
-        bear(path, &String::from_utf8_lossy(&bytes));
+        check_robustly(path, &String::from_utf8_lossy(&bytes));
     }
 
     /// The corpus, line by line in another order.
@@ -218,6 +221,6 @@ proptest! {
         let mut lines: Vec<&str> = one[0].text.lines().collect();
         let at = at.index(lines.len() + 1);
         lines.splice(at..at, two[0].text.lines());
-        bear(&one[0].path, &lines.join("\n"));
+        check_robustly(&one[0].path, &lines.join("\n"));
     }
 }

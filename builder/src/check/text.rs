@@ -4,13 +4,13 @@ use std::ops::Range;
 
 /// A piece of a text, and its place in the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part<'a> {
+pub(super) struct TextSpan<'a> {
     /// The piece.
     pub(super) text: &'a str,
     at: usize,
 }
 
-impl<'a> Part<'a> {
+impl<'a> TextSpan<'a> {
     /// A whole file.
     pub(super) fn whole(text: &'a str) -> Self {
         Self { text, at: 0 }
@@ -22,19 +22,19 @@ impl<'a> Part<'a> {
     }
 
     /// A piece of it, by bytes from its own start. What is beyond its end or within a character is cut off.
-    pub(super) fn cut(self, range: Range<usize>) -> Self {
+    pub(super) fn slice(self, range: Range<usize>) -> Self {
         let text = self.text.get(range.clone()).unwrap_or_default();
         Self { text, at: self.at + range.start.min(self.text.len()) }
     }
 
     /// From a byte on.
     pub(super) fn from(self, start: usize) -> Self {
-        self.cut(start..self.text.len())
+        self.slice(start..self.text.len())
     }
 
     /// Its lines, without their ends.
     pub(super) fn lines(self) -> impl Iterator<Item = Self> {
-        self.split('\n').map(|line| line.cut(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
+        self.split('\n').map(|line| line.slice(0..line.text.strip_suffix('\r').unwrap_or(line.text).len()))
     }
 
     /// What stands between a character, empty pieces too.
@@ -63,7 +63,7 @@ impl<'a> Part<'a> {
     /// What stands before and behind the first of a character.
     pub(super) fn split_once(self, separator: char) -> Option<(Self, Self)> {
         let at = self.text.find(separator)?;
-        Some((self.cut(0..at), self.from(at + separator.len_utf8())))
+        Some((self.slice(0..at), self.from(at + separator.len_utf8())))
     }
 
     /// What stands behind a beginning.
@@ -81,7 +81,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_piece_is_where_it_says(text in "[a =\\r\\né]{0,40}") {
-            let whole = Part::whole(&text);
+            let whole = TextSpan::whole(&text);
             for line in whole.lines() {
                 prop_assert_eq!(&text[line.span()], line.text);
                 for word in line.words().chain([line.trim()]).chain(line.split('=')) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::finding::Finding;
 use super::systemd::time;
 use super::systemd::words::{bare, clean_path, strip};
-use super::text::Part;
+use super::text::TextSpan;
 
 const TYPES: &str = "fFdDvpLcbCwetTaAxXrRzZmhH";
 
@@ -24,19 +24,19 @@ const LONGEST: usize = 2046;
 /// The fields of a line. 219 knows no quotes here but around the argument.
 #[derive(Debug)]
 struct Line<'a> {
-    kind: Part<'a>,
-    path: Part<'a>,
-    mode: Option<Part<'a>>,
-    age: Option<Part<'a>>,
+    kind: TextSpan<'a>,
+    path: TextSpan<'a>,
+    mode: Option<TextSpan<'a>>,
+    age: Option<TextSpan<'a>>,
     /// User and group.
     owner: [&'a str; 2],
-    argument: Option<Part<'a>>,
+    argument: Option<TextSpan<'a>>,
 }
 
 impl<'a> Line<'a> {
     /// The fields of a text, which are at least two. One that is a - is as good as none.
-    fn of(text: Part<'a>) -> Option<Self> {
-        let words: Vec<Part<'a>> = bare(text).collect();
+    fn of(text: TextSpan<'a>) -> Option<Self> {
+        let words: Vec<TextSpan<'a>> = bare(text).collect();
         let field = |index: usize| words.get(index).copied().filter(|field| field.text != "-");
         let end = words.get(5).map(|last| last.span().end - text.span().start);
         let argument = end.map(|end| strip(text.from(end)));
@@ -58,10 +58,10 @@ impl<'a> Line<'a> {
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen: BTreeMap<(bool, String), Line<'_>> = BTreeMap::new();
-    for text in Part::whole(text).split('\n').map(strip) {
+    for text in TextSpan::whole(text).split('\n').map(strip) {
         if text.text.len() > LONGEST {
             let finding = Finding::error("tmpfiles/fields", text, format!("a line of more than {LONGEST} bytes"));
-            out.push(finding.does("219 reads it in pieces, and takes each for a line").instead("write a shorter one"));
+            out.push(finding.effect("219 reads it in pieces, and takes each for a line").fix("write a shorter one"));
             continue;
         }
         if text.text.is_empty() || text.text.starts_with('#') {
@@ -69,7 +69,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         }
         let Some(line) = Line::of(text) else {
             let finding = Finding::error("tmpfiles/fields", text, "a line has at least a type and a path");
-            out.push(finding.does("219 ignores the line").instead("write TYPE PATH MODE USER GROUP AGE ARGUMENT"));
+            out.push(finding.effect("219 ignores the line").fix("write TYPE PATH MODE USER GROUP AGE ARGUMENT"));
             continue;
         };
         let of_line = [
@@ -82,7 +82,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         // 219 stops at the first error of a line.
         let mut refused = false;
         for finding in of_line.into_iter().flatten() {
-            refused |= finding.stops(false);
+            refused |= finding.stops_build(false);
             out.push(finding);
             if refused {
                 break;
@@ -92,7 +92,7 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
         if !refused && OWNERS.contains(line.letter()) {
             let key = (GLOBS.contains(line.letter()), clean_path(line.path.text));
             match seen.get(&key) {
-                Some(first) => out.extend(twice(first, &line)),
+                Some(first) => out.extend(duplicate(first, &line)),
                 None => drop(seen.insert(key, line)),
             }
         }
@@ -100,8 +100,8 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     out
 }
 
-fn ignored(rule: &'static str, place: Part<'_>, message: impl Into<String>, instead: &str) -> Finding {
-    Finding::error(rule, place, message).does("219 ignores the line").instead(instead)
+fn ignored(rule: &'static str, place: TextSpan<'_>, message: impl Into<String>, instead: &str) -> Finding {
+    Finding::error(rule, place, message).effect("219 ignores the line").fix(instead)
 }
 
 fn kind(line: &Line<'_>) -> Option<Finding> {
@@ -137,7 +137,7 @@ fn path(line: &Line<'_>) -> Option<Finding> {
 }
 
 /// Permissions, as sscanf reads them with %o: what stands behind an octal number it does not see.
-fn mode(mode: Part<'_>) -> Option<Finding> {
+fn mode(mode: TextSpan<'_>) -> Option<Finding> {
     let text = mode.text.strip_prefix('~').unwrap_or(mode.text);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let octal = &digits[..digits.find(|c: char| !('0'..='7').contains(&c)).unwrap_or(digits.len())];
@@ -154,29 +154,29 @@ fn mode(mode: Part<'_>) -> Option<Finding> {
         return None;
     }
     let finding = Finding::warning("tmpfiles/mode", mode, format!("`{}` is not just a mode", mode.text));
-    Some(finding.does(format!("219 takes it for {octal}")).instead("write permissions in octal, as 0750"))
+    Some(finding.effect(format!("219 takes it for {octal}")).fix("write permissions in octal, as 0750"))
 }
 
-fn age(age: Part<'_>) -> Option<Finding> {
+fn age(age: TextSpan<'_>) -> Option<Finding> {
     let text = age.text.strip_prefix('~').unwrap_or(age.text);
     let message = format!("`{}` is not an age", age.text);
     time::sec(text).is_none().then(|| ignored("tmpfiles/age", age, message, "write a time, as 10d, or - for never"))
 }
 
 /// Two lines for one path, which differ: 219 keeps the first (`item_compatible`).
-fn twice(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
+fn duplicate(first: &Line<'_>, line: &Line<'_>) -> Option<Finding> {
     let settings = |line: &Line<'_>| {
-        let text = |field: Option<Part<'_>>| field.map(|field| field.text.to_owned());
+        let text = |field: Option<TextSpan<'_>>| field.map(|field| field.text.to_owned());
         (text(line.mode), text(line.age), text(line.argument), line.owner.map(str::to_owned))
     };
     (settings(first) != settings(line)).then(|| {
         Finding::warning("tmpfiles/twice", line.path, format!("{} has a line already", line.path.text))
-            .does("219 keeps the first line, and ignores this one")
-            .instead("remove one of them")
+            .effect("219 keeps the first line, and ignores this one")
+            .fix("remove one of them")
     })
 }
 
-fn specifier(path: Part<'_>) -> Option<Finding> {
+fn specifier(path: TextSpan<'_>) -> Option<Finding> {
     let mut letters = path.text.char_indices();
     while let Some((at, c)) = letters.next() {
         if c != '%' {
@@ -185,13 +185,13 @@ fn specifier(path: Part<'_>) -> Option<Finding> {
         match letters.next() {
             Some((_, letter)) if "mbHv%".contains(letter) => {}
             Some((_, letter)) => {
-                let place = path.cut(at..at + 1 + letter.len_utf8());
+                let place = path.slice(at..at + 1 + letter.len_utf8());
                 let finding =
                     Finding::warning("tmpfiles/specifier", place, format!("219 does not know %{letter} here"));
                 return Some(
                     finding
-                        .does("it stays as these two characters")
-                        .instead("219 has %m, %b, %H and %v; write anything else out"),
+                        .effect("it stays as these two characters")
+                        .fix("219 has %m, %b, %H and %v; write anything else out"),
                 );
             }
             None => return None,
@@ -211,7 +211,7 @@ mod tests {
         let mut wrong = Vec::new();
         for line in table.lines().filter(|line| !line.starts_with("# ")) {
             let (verdict, line) = line.split_at(2);
-            if check(line).iter().any(|finding| finding.stops(false)) != (verdict == "r ") {
+            if check(line).iter().any(|finding| finding.stops_build(false)) != (verdict == "r ") {
                 wrong.push(format!("{verdict}{line}"));
             }
         }

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use recipes::Severity;
 
+use super::checker::check;
+use super::file::File;
 use super::rules::{self, RuleKind};
-use super::{File, check};
 
 /// A text, where it is on the node, and the verdict.
 struct Judged {
@@ -124,6 +125,6 @@ proptest! {
         let tail: Vec<char> = two.text.chars().collect();
         let cut = cut.index(tail.len() + 1);
         let text: String = chars[..at].iter().copied().chain(piece.chars()).chain(tail[cut..].iter().copied()).collect();
-        super::tests::bear(&one.path, &text);
+        super::tests::check_robustly(&one.path, &text);
     }
 }

@@ -1,10 +1,10 @@
 //! The dynamic segment: which libraries and which versions of their symbols a program asks for.
 
-use object::elf::{self, Vernaux, Verneed};
+use object::elf::{self, ProgramHeader64, Vernaux, Verneed};
 use object::read::elf::{Dyn as _, ProgramHeader as _};
 use object::{LittleEndian, ReadRef as _};
 
-use super::{Linkage, NotForCentos7, Segment, Version};
+use super::linkage::{Linkage, NotForCentos7, Version};
 
 /// The libraries of a minimal CentOS 7 that a program may ask for: glibc 2.17's own, and gcc 4.8.5's libgcc.
 const LIBRARIES: [&str; 8] = [
@@ -22,7 +22,7 @@ const LIBRARIES: [&str; 8] = [
 const NEWEST: [(&str, [u32; 3]); 2] = [("GLIBC_", [2, 17, 0]), ("GCC_", [4, 8, 0])];
 
 /// The largest number of records believed: a table that loops or lies ends here and not in a hang.
-const MOST: usize = 4096;
+const MAX_SYMBOLS: usize = 4096;
 
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,7 +72,11 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
         .ok_or(damaged("it names a dynamic linker but has no dynamic segment"))?
         .map_err(|_| damaged("the dynamic segment cannot be read"))?;
     let value = |tag| {
-        table.iter().take(MOST).find(|entry| entry.d_tag(LittleEndian) == tag).map(|entry| entry.d_val(LittleEndian))
+        table
+            .iter()
+            .take(MAX_SYMBOLS)
+            .find(|entry| entry.d_tag(LittleEndian) == tag)
+            .map(|entry| entry.d_val(LittleEndian))
     };
     let strings = value(elf::DT_STRTAB)
         .and_then(|address| offset(segments, address))
@@ -90,14 +94,14 @@ pub(super) fn linkage(segments: &[Segment], bytes: &[u8]) -> Result<Linkage, Not
     if let Some(address) = value(elf::DT_VERNEED) {
         let lost = || damaged("the symbol version table is outside the file");
         let mut at = offset(segments, address).ok_or_else(lost)?;
-        for _ in 0..MOST {
+        for _ in 0..MAX_SYMBOLS {
             let need = bytes.read_at::<Verneed<LittleEndian>>(at).map_err(|()| lost())?;
             let library = text(need.vn_file.get(LittleEndian).into())?;
             let mut aux = at.saturating_add(need.vn_aux.get(LittleEndian).into());
             for _ in 0..need.vn_cnt.get(LittleEndian) {
                 let entry = bytes.read_at::<Vernaux<LittleEndian>>(aux).map_err(|()| lost())?;
                 versions.push((library.clone(), text(entry.vna_name.get(LittleEndian).into())?));
-                if versions.len() > MOST {
+                if versions.len() > MAX_SYMBOLS {
                     return Err(damaged("the symbol version table has no end"));
                 }
                 aux = aux.saturating_add(entry.vna_next.get(LittleEndian).into());
@@ -125,3 +129,6 @@ fn text(bytes: &[u8], at: u64) -> Option<String> {
     let end = rest.iter().take(4096).position(|byte| *byte == 0)?;
     Some(String::from_utf8_lossy(&rest[..end]).into_owned())
 }
+
+/// A program header of the only kind CentOS 7's x86-64 kernel loads without 32-bit compatibility.
+pub(super) type Segment = ProgramHeader64<LittleEndian>;

@@ -1,5 +1,5 @@
 use super::dynamic::judge;
-use super::specimen::Specimen;
+use super::test_elf::TestElf;
 use super::*;
 
 fn refused(bytes: &[u8]) -> String {
@@ -13,7 +13,7 @@ fn asks(versions: &[&str]) -> Result<Linkage, NotForCentos7> {
 
 #[test]
 fn static_programs_run() {
-    let plain = Specimen::fixed();
+    let plain = TestElf::fixed();
     for one in [plain.clone(), plain.clone().kind(3), plain.clone().kernel([3, 2, 0]), plain.kernel([3, 10, 0])] {
         assert_eq!(runs_on_centos7(&one.bytes(4096)), Ok(Linkage::Static), "{one:?}");
     }
@@ -60,7 +60,7 @@ fn a_library_that_is_not_on_a_minimal_system_is_named() {
 
 #[test]
 fn the_wrong_kind_of_file_is_named() {
-    let plain = Specimen::fixed();
+    let plain = TestElf::fixed();
     let mut big_endian = plain.bytes(512);
     big_endian[5] = 2;
     let mut narrow = plain.bytes(512);

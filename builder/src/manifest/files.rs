@@ -6,7 +6,8 @@ use std::path::Path;
 
 use recipes::Sha256;
 
-use super::{FileDigest, ManifestError};
+use super::error::ManifestError;
+use super::format::FileDigest;
 use crate::digest;
 
 /// What is below a folder.

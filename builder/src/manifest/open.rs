@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use recipes::Sha256;
 
-use super::{MANIFEST, Manifest, ManifestError, OVERLAY, overlay};
+use super::error::ManifestError;
+use super::format::{MANIFEST, Manifest, OVERLAY};
+use super::overlay;
 
 /// Files up to this size are texts, or are compared as bytes.
 const TEXT: u64 = 1 << 20;

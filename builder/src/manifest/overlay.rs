@@ -9,7 +9,8 @@ use flate2::bufread::MultiGzDecoder;
 use recipes::Sha256;
 use tar::EntryType;
 
-use super::{Kind, ManifestError, Mode, OverlayEntry};
+use super::error::ManifestError;
+use super::format::{Kind, Mode, OverlayEntry};
 use crate::digest;
 
 /// Where the image has the key that it trusts.
@@ -20,7 +21,7 @@ pub(super) const TRUST_LIMIT: u64 = 1024;
 
 /// What is in an overlay.
 #[derive(Debug, Default)]
-pub(crate) struct Inside {
+pub(crate) struct OverlayContents {
     /// Everything, by path.
     pub(crate) entries: Vec<OverlayEntry>,
     /// What is in those files that were to be kept.
@@ -31,12 +32,12 @@ pub(crate) struct Inside {
 ///
 /// An archive that tar would take another way than it reads here is refused: an entry twice (the last one
 /// would win), a path that escapes, a device, a link.
-pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<Inside, ManifestError> {
+pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<OverlayContents, ManifestError> {
     let broken = |error: std::io::Error| ManifestError::wrong(path, format!("it is not a whole tar.gz ({error})"));
     let file = File::open(path).map_err(ManifestError::io("open it", path))?;
     // Members, since the overlay may be packed in pieces: gzip files can be put one after the other.
     let mut archive = tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
-    let (mut inside, mut seen) = (Inside::default(), BTreeSet::new());
+    let (mut contents, mut seen) = (OverlayContents::default(), BTreeSet::new());
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let wrong = |found: String| ManifestError::wrong(path, found);
@@ -59,11 +60,11 @@ pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<Insi
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(broken)?;
             content = Some((bytes.len() as u64, Sha256::of(&bytes)));
-            inside.contents.insert(name.clone(), bytes);
+            contents.contents.insert(name.clone(), bytes);
         } else if kind == Kind::File {
             content = Some(digest::of_all(&mut entry).map_err(broken)?);
         }
-        inside.entries.push(OverlayEntry {
+        contents.entries.push(OverlayEntry {
             path: name,
             kind,
             mode: Mode(header.mode().map_err(broken)? & 0o7777),
@@ -75,6 +76,6 @@ pub(crate) fn read(path: &Path, keep: impl Fn(&str, u64) -> bool) -> Result<Insi
     }
     // The checksum of the last gzip member is beyond the archive's end: read on, so that it is looked at.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(broken)?;
-    inside.entries.sort();
-    Ok(inside)
+    contents.entries.sort();
+    Ok(contents)
 }

@@ -1,4 +1,6 @@
 use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::process::Command;
 
 use flate2::Compression;
@@ -61,7 +63,7 @@ impl Image {
         fs::write(image.join("pxe/boot.ipxe"), "#!ipxe\n").unwrap();
         fs::write(image.join(OVERLAY), overlay(&key.public(), &[])).unwrap();
         let file = |name: &str| FileDigest { name: name.to_owned(), size: 1, sha256: Sha256::of(name.as_bytes()) };
-        let about = About {
+        let inputs = ManifestInputs {
             recipe: file("three-node.toml"),
             etcd: "3.6.14".parse().unwrap(),
             trust: key.public(),
@@ -69,7 +71,7 @@ impl Image {
             packed: None,
             overlay: read_overlay(&image.join(OVERLAY), |_, _| false).unwrap().entries,
         };
-        write(&image, about, Some(&key)).unwrap();
+        write(&image, inputs, Some(&key)).unwrap();
         Self { dir, key }
     }
 
@@ -81,7 +83,7 @@ impl Image {
         verify(self.dir.path(), None).unwrap()
     }
 
-    /// The paths that a verification complains about, after a change.
+    /// The paths that a verification complains inputs, after a change.
     fn after(change: impl FnOnce(&Self)) -> Vec<String> {
         let image = Self::new();
         change(&image);
@@ -134,7 +136,7 @@ fn the_manifest_is_the_same_from_the_same_image() {
     }
     let mut overlay = manifest.overlay.clone();
     overlay.reverse();
-    let about = About {
+    let inputs = ManifestInputs {
         recipe: manifest.recipe,
         etcd: manifest.etcd,
         trust: image.key.public(),
@@ -142,7 +144,7 @@ fn the_manifest_is_the_same_from_the_same_image() {
         packed: None,
         overlay,
     };
-    write(&image.file(""), about, Some(&image.key)).unwrap();
+    write(&image.file(""), inputs, Some(&image.key)).unwrap();
     assert!(before == [MANIFEST, SIGNATURE, SUMS].map(read));
     assert!(!String::from_utf8_lossy(&before[0]).contains(image.dir.path().to_str().unwrap()));
 }
@@ -187,7 +189,7 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
         let image = Image { dir: tempfile::tempdir().unwrap(), key: key() };
         fs::create_dir(image.file("")).unwrap();
         fs::write(image.file(OVERLAY), overlay(&image.key.public(), &[])).unwrap();
-        let about = About {
+        let inputs = ManifestInputs {
             recipe: manifest.recipe.clone(),
             etcd: manifest.etcd,
             trust: image.key.public(),
@@ -195,7 +197,7 @@ fn what_is_inside_the_overlay_is_compared_entry_by_entry() {
             packed: None,
             overlay: entries,
         };
-        write(&image.file(""), about, None).unwrap();
+        write(&image.file(""), inputs, None).unwrap();
         let report = image.verify();
         assert_eq!(report.signature, SignatureState::Unsigned);
         // The key in this overlay is another than in the manifest's: not what is looked for here.

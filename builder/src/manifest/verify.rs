@@ -8,13 +8,12 @@ use std::path::Path;
 use recipes::node::NODE_TYPE;
 use recipes::{Envelope, EnvelopeError, NodeDocument, PublicKey, Sha256};
 
+use super::error::ManifestError;
 use super::files::{self, Listing};
+use super::format::{FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json};
 use super::open;
 use super::overlay::{self, TRUST, TRUST_LIMIT};
 use super::report::{Problem, Report, SignatureState};
-use super::{
-    FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, ManifestError, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json,
-};
 use crate::nodes;
 
 /// Verifies an output folder, or its `image/` alone: `SHA256SUMS`, the manifest, everything inside the
@@ -33,7 +32,7 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     let bytes = read(MANIFEST)?;
     let manifest = serde_json::from_slice::<Manifest>(&bytes);
     let keep = |name: &str, size| name == TRUST && size <= TRUST_LIMIT;
-    let inside = image.join(OVERLAY).is_file().then(|| overlay::read(&image.join(OVERLAY), keep));
+    let overlay = image.join(OVERLAY).is_file().then(|| overlay::read(&image.join(OVERLAY), keep));
     let mut entries = 0;
     match &manifest {
         Err(error) => {
@@ -41,18 +40,18 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
         }
         Ok(manifest) => {
             problems.extend(against_outputs(&manifest.outputs, &found));
-            if let Some(Ok(inside)) = &inside {
-                entries = inside.entries.len();
-                problems.extend(against_overlay(&manifest.overlay, &inside.entries));
+            if let Some(Ok(overlay)) = &overlay {
+                entries = overlay.entries.len();
+                problems.extend(against_overlay(&manifest.overlay, &overlay.entries));
             }
         }
     }
     let mut own = None;
-    match inside {
+    match overlay {
         Some(Err(ManifestError::Wrong { found, .. })) => problems.push(Problem::new(OVERLAY, found)),
         Some(Err(error)) => return Err(error),
-        Some(Ok(inside)) => {
-            own = inside.contents.get(TRUST).and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
+        Some(Ok(overlay)) => {
+            own = overlay.contents.get(TRUST).and_then(|text| String::from_utf8_lossy(text).parse::<PublicKey>().ok());
         }
         // The manifest names it, so its absence is a problem already.
         None => {}
@@ -268,5 +267,5 @@ fn node(bytes: Vec<u8>, key: &PublicKey, name: &str) -> Result<Vec<(&'static str
     if document.name.as_str() != name {
         return Err(format!("it is the document of `{}`", document.name));
     }
-    nodes::around(&document, &payload, bytes).map_err(|error| error.to_string())
+    nodes::files_of_signed(&document, &payload, bytes).map_err(|error| error.to_string())
 }

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 use rustix::io::Errno;
 
-use super::{OutputError, io_error, parent, serial, sibling};
+use super::error::{OutputError, io_error};
 
 /// Cleans up after dead builds, and finishes what one was killed in.
 pub(super) fn recover(target: &Path) -> Result<(), OutputError> {
@@ -84,4 +84,23 @@ pub(super) fn replace_in_two(temp: &Path, target: &Path) -> Result<(), OutputErr
         return Err(io_error("put the new output in its place", target)(error));
     }
     remove(&aside)
+}
+
+pub(super) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+pub(super) fn sibling(target: &Path, suffix: &str) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    parent(target).join(format!(".{name}.{suffix}"))
+}
+
+/// A name for this build's folder: the process, for people, and a count, for tests that build in threads.
+pub(super) fn serial() -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    match COUNT.fetch_add(1, Ordering::Relaxed) {
+        0 => std::process::id().to_string(),
+        count => format!("{}-{count}", std::process::id()),
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use recipes::EtcdVersion;
 use serde::Deserialize;
 
-use super::{OutputError, io_error};
+use super::error::{OutputError, io_error};
 
 /// What is at the top of an output. A folder with anything else in it is not replaced: what a person has
 /// put there, a PKI above all, would be gone.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::say;
+use crate::console;
 
 /// The temporary folders of this process, for the thread that waits for signals.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -41,7 +41,7 @@ pub(crate) fn clean_up_on_interrupt() -> io::Result<()> {
             let _ = fs::remove_dir_all(place);
         }
         // Not `eprintln!`: on a full disk it panics, and the program would go on.
-        say::note(format_args!(
+        console::note(format_args!(
             "interrupted{}",
             if unfinished.is_empty() { "" } else { ": what was half-written is removed" }
         ));

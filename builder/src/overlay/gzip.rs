@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::{Compression, GzBuilder};
 
-/// Who compresses and how: part of the names on the shelf, so that another version or level does not find the old
+/// Who compresses and how: part of the names in the cache, so that another version or level does not find the old
 /// bytes. A test holds it to Cargo.lock.
 pub(super) const COMPRESSOR: &str = "zlib-rs-0.6.8-level9-1m";
 
@@ -17,14 +17,14 @@ pub(super) const MEMBER: usize = 1 << 20;
 /// zlib-rs at 9 makes etcd's binaries 0.9 % smaller than gzip -6 in the same time on one core; at 6 to 8 larger.
 const LEVEL: u32 = 9;
 
-/// Each of these stretches as gzip members, in their order.
-pub(super) fn members(stretches: &[&[u8]]) -> Vec<Vec<u8>> {
+/// Each of these segments as gzip members, in their order.
+pub(super) fn members(segments: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut jobs: Vec<(usize, &[u8])> = Vec::new();
-    for (nth, stretch) in stretches.iter().enumerate() {
-        jobs.extend(stretch.chunks(MEMBER).map(|chunk| (nth, chunk)));
+    for (nth, segment) in segments.iter().enumerate() {
+        jobs.extend(segment.chunks(MEMBER).map(|chunk| (nth, chunk)));
     }
     let done = parallel(&jobs, |(_, chunk)| member(chunk));
-    let mut out = vec![Vec::new(); stretches.len()];
+    let mut out = vec![Vec::new(); segments.len()];
     for ((nth, _), bytes) in jobs.iter().zip(done) {
         out[*nth].extend(bytes);
     }
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn stretches_come_back_whole_and_the_header_says_nothing() {
+    fn segments_come_back_whole_and_the_header_says_nothing() {
         let long: Vec<u8> = (0..MEMBER + 5).map(|nth| u8::try_from(nth % 251).unwrap()).collect();
         let out = members(&[b"one", &long, b"three"]);
         let mut text = Vec::new();

@@ -8,9 +8,9 @@ use super::{Entry, Kind, OverlayError};
 pub(super) const BLOCK: usize = 512;
 
 /// Seven octal digits, for owners.
-const MOST_ID: u64 = 0o7_777_777;
+const MAX_ID: u64 = 0o7_777_777;
 /// Eleven, for sizes and times.
-const MOST_SIZE: u64 = 0o77_777_777_777;
+const MAX_SIZE: u64 = 0o77_777_777_777;
 
 /// The header of an entry whose content has `size` bytes. Plain ustar: what does not fit is refused rather than told
 /// in an extension (PAX records carry times and ids that would differ from machine to machine).
@@ -31,10 +31,10 @@ pub(super) fn header(entry: &Entry, size: u64, mtime: u64) -> Result<Header, Ove
     }
     header.set_path(path).map_err(|_| OverlayError::TooLong(entry.path.clone()))?;
     header.set_mode(entry.mode);
-    header.set_uid(fits("uid", entry.uid.into(), MOST_ID)?);
-    header.set_gid(fits("gid", entry.gid.into(), MOST_ID)?);
-    header.set_size(fits("size", size, MOST_SIZE)?);
-    header.set_mtime(fits("time", mtime, MOST_SIZE)?);
+    header.set_uid(fits("uid", entry.uid.into(), MAX_ID)?);
+    header.set_gid(fits("gid", entry.gid.into(), MAX_ID)?);
+    header.set_size(fits("size", size, MAX_SIZE)?);
+    header.set_mtime(fits("time", mtime, MAX_SIZE)?);
     header.set_cksum();
     Ok(header)
 }

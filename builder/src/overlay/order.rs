@@ -24,14 +24,14 @@ pub(super) fn order(mut entries: Vec<Entry>) -> Result<Vec<Entry>, OverlayError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overlay::Source;
+    use crate::overlay::Content;
 
     fn entry(path: &str, kind: Kind) -> Entry {
         Entry { path: path.parse().unwrap(), mode: 0o755, uid: 0, gid: 0, kind }
     }
 
     fn file(path: &str) -> Entry {
-        entry(path, Kind::File(Source::Bytes(Vec::new())))
+        entry(path, Kind::File(Content::Bytes(Vec::new())))
     }
 
     #[test]

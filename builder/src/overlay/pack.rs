@@ -8,35 +8,35 @@ use std::time::SystemTime;
 
 use recipes::Sha256;
 
+use super::compressed_cache::CompressedCache;
 use super::gzip::{members, parallel};
 use super::header::{BLOCK, header};
 use super::order::order;
-use super::shelf::Shelf;
-use super::{Entry, Kind, OverlayError, Packed, Source};
+use super::{Content, Entry, Kind, OverlayError, Packed};
 use crate::digest::Hash;
 use crate::newfile;
 
-/// From this size on a file gets gzip members of its own and a place on the shelf. Smaller ones compress better
+/// From this size on a file gets gzip members of its own and a place in the cache. Smaller ones compress better
 /// together, and fast enough each time.
 const LARGE: u64 = 256 << 10;
 
 /// A file's content as far as it is needed.
-enum Content {
+enum LoadedBytes {
     /// Its bytes.
     Bytes(Vec<u8>),
     /// Its bytes are not needed: this is their compressed form.
-    Shelved(Vec<u8>),
+    Compressed(Vec<u8>),
 }
 
 /// A content, its digest and its size.
 struct Loaded {
-    content: Content,
+    content: LoadedBytes,
     sha256: Sha256,
     size: u64,
 }
 
-/// A stretch of the tar stream.
-enum Stretch {
+/// A segment of the tar stream.
+enum Segment {
     /// Headers, small contents, padding.
     Plain(Vec<u8>),
     /// The content of the large file that is entry number so.
@@ -50,28 +50,28 @@ enum Stretch {
 /// On an error there is no `out`.
 pub(crate) fn pack(entries: Vec<Entry>, mtime: u64, cache: &Path, out: &Path) -> Result<Packed, OverlayError> {
     let entries = order(entries)?;
-    let shelf = Shelf::new(cache);
-    let loaded = parallel(&entries, |entry| load(entry, &shelf)).into_iter().collect::<Result<Vec<_>, _>>()?;
-    let stretches = stretches(&entries, &loaded, mtime)?;
-    let compressed = compress(&stretches, &loaded, &shelf)?;
+    let cache = CompressedCache::new(cache);
+    let loaded = parallel(&entries, |entry| load(entry, &cache)).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let segments = segments(&entries, &loaded, mtime)?;
+    let compressed = compress(&segments, &loaded, &cache)?;
     write(&compressed, out)
 }
 
 /// The size of the content with this digest, where its compressed form is in the cache: `pack` will then not read it,
 /// so that nobody need verify it before.
-pub(crate) fn shelved(cache: &Path, content: Sha256) -> Option<u64> {
-    Shelf::new(cache).size_of(content)
+pub(crate) fn cached_size(cache: &Path, content: Sha256) -> Option<u64> {
+    CompressedCache::new(cache).size_of(content)
 }
 
 /// Reads a file's content, or finds that it need not be read; none for what has no content.
-fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
+fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, OverlayError> {
     let Kind::File(source) = &entry.kind else { return Ok(None) };
     let (bytes, sha256) = match source {
-        Source::Bytes(bytes) => (bytes.clone(), Sha256::of(bytes)),
-        Source::Verified { path, sha256, size } => {
-            let shelved = if *size >= LARGE { shelf.take(*sha256, *size) } else { None };
-            if let Some(shelved) = shelved {
-                return Ok(Some(Loaded { content: Content::Shelved(shelved), sha256: *sha256, size: *size }));
+        Content::Bytes(bytes) => (bytes.clone(), Sha256::of(bytes)),
+        Content::Verified { path, sha256, size } => {
+            let compressed = if *size >= LARGE { cache.get(*sha256, *size) } else { None };
+            if let Some(compressed) = compressed {
+                return Ok(Some(Loaded { content: LoadedBytes::Compressed(compressed), sha256: *sha256, size: *size }));
             }
             let bytes = fs::read(path).map_err(OverlayError::io("read", path))?;
             let found = Sha256::of(&bytes);
@@ -82,23 +82,23 @@ fn load(entry: &Entry, shelf: &Shelf) -> Result<Option<Loaded>, OverlayError> {
         }
     };
     let size = bytes.len() as u64;
-    let shelved = if size >= LARGE { shelf.take(sha256, size) } else { None };
-    let content = shelved.map_or(Content::Bytes(bytes), Content::Shelved);
+    let compressed = if size >= LARGE { cache.get(sha256, size) } else { None };
+    let content = compressed.map_or(LoadedBytes::Bytes(bytes), LoadedBytes::Compressed);
     Ok(Some(Loaded { content, sha256, size }))
 }
 
 /// The tar stream, cut where a large content begins and ends.
-fn stretches(entries: &[Entry], loaded: &[Option<Loaded>], mtime: u64) -> Result<Vec<Stretch>, OverlayError> {
+fn segments(entries: &[Entry], loaded: &[Option<Loaded>], mtime: u64) -> Result<Vec<Segment>, OverlayError> {
     let mut out = Vec::new();
     let mut plain = Vec::new();
     for (nth, (entry, loaded)) in entries.iter().zip(loaded).enumerate() {
         let size = loaded.as_ref().map_or(0, |loaded| loaded.size);
         plain.extend(header(entry, size, mtime)?.as_bytes());
         match loaded {
-            Some(Loaded { content: Content::Bytes(bytes), size, .. }) if *size < LARGE => plain.extend(bytes),
+            Some(Loaded { content: LoadedBytes::Bytes(bytes), size, .. }) if *size < LARGE => plain.extend(bytes),
             Some(_) => {
-                out.push(Stretch::Plain(std::mem::take(&mut plain)));
-                out.push(Stretch::Large(nth));
+                out.push(Segment::Plain(std::mem::take(&mut plain)));
+                out.push(Segment::Large(nth));
             }
             None => {}
         }
@@ -107,38 +107,42 @@ fn stretches(entries: &[Entry], loaded: &[Option<Loaded>], mtime: u64) -> Result
     }
     // Two blocks of zeros end an archive.
     plain.resize(plain.len() + 2 * BLOCK, 0);
-    out.push(Stretch::Plain(plain));
+    out.push(Segment::Plain(plain));
     Ok(out)
 }
 
-/// The gzip members of each stretch, in order; those of large files that were new are put on the shelf.
-fn compress(stretches: &[Stretch], loaded: &[Option<Loaded>], shelf: &Shelf) -> Result<Vec<Vec<u8>>, OverlayError> {
+/// The gzip members of each segment, in order; those of large files that were new are put into the cache.
+fn compress(
+    segments: &[Segment],
+    loaded: &[Option<Loaded>],
+    cache: &CompressedCache,
+) -> Result<Vec<Vec<u8>>, OverlayError> {
     let large = |nth: usize| loaded[nth].as_ref();
-    let todo: Vec<&[u8]> = stretches
+    let todo: Vec<&[u8]> = segments
         .iter()
-        .map(|stretch| match stretch {
-            Stretch::Plain(bytes) => bytes.as_slice(),
-            Stretch::Large(nth) => match large(*nth) {
-                Some(Loaded { content: Content::Bytes(bytes), .. }) => bytes.as_slice(),
+        .map(|segment| match segment {
+            Segment::Plain(bytes) => bytes.as_slice(),
+            Segment::Large(nth) => match large(*nth) {
+                Some(Loaded { content: LoadedBytes::Bytes(bytes), .. }) => bytes.as_slice(),
                 _ => &[],
             },
         })
         .collect();
     let mut compressed = members(&todo);
     let mut added = false;
-    for (stretch, bytes) in stretches.iter().zip(&mut compressed) {
-        let Stretch::Large(nth) = stretch else { continue };
+    for (segment, bytes) in segments.iter().zip(&mut compressed) {
+        let Segment::Large(nth) = segment else { continue };
         match large(*nth) {
-            Some(Loaded { content: Content::Shelved(shelved), .. }) => bytes.clone_from(shelved),
+            Some(Loaded { content: LoadedBytes::Compressed(compressed), .. }) => bytes.clone_from(compressed),
             Some(Loaded { sha256, size, .. }) => {
-                shelf.put(*sha256, *size, bytes)?;
+                cache.put(*sha256, *size, bytes)?;
                 added = true;
             }
             None => {}
         }
     }
     if added {
-        shelf.sweep(SystemTime::now());
+        cache.sweep(SystemTime::now());
     }
     Ok(compressed)
 }

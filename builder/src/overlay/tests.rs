@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flate2::read::MultiGzDecoder;
 use proptest::prelude::*;
+use recipes::Sha256;
 use tempfile::TempDir;
 
 use super::*;
@@ -18,7 +19,7 @@ fn entry(path: &str, mode: u32, kind: Kind) -> Entry {
 }
 
 fn file(path: &str, bytes: &[u8]) -> Entry {
-    entry(path, 0o640, Kind::File(Source::Bytes(bytes.to_vec())))
+    entry(path, 0o640, Kind::File(Content::Bytes(bytes.to_vec())))
 }
 
 /// Bytes that compress a little, as a program's do.
@@ -88,7 +89,7 @@ fn what_is_unpacked_is_what_was_packed() {
 }
 
 #[test]
-fn the_shelf_the_order_and_the_source_do_not_change_a_byte() {
+fn the_cache_the_order_and_the_source_do_not_change_a_byte() {
     let bench = Bench::new();
     let (cold, first) = bench.pack(tree());
     let (warm, second) = bench.pack(tree().into_iter().rev().collect());
@@ -97,7 +98,7 @@ fn the_shelf_the_order_and_the_source_do_not_change_a_byte() {
     let (etcd, other) = (bench.path("etcd"), Bench::new());
     let bytes = large(2_654_435_761, 3 << 20);
     fs::write(&etcd, &bytes).unwrap();
-    let source = Source::Verified { path: etcd.clone(), sha256: Sha256::of(&bytes), size: bytes.len() as u64 };
+    let source = Content::Verified { path: etcd.clone(), sha256: Sha256::of(&bytes), size: bytes.len() as u64 };
     for bench in [&bench, &other] {
         let mut entries = tree();
         entries[0].kind = Kind::File(source.clone());
@@ -106,7 +107,7 @@ fn the_shelf_the_order_and_the_source_do_not_change_a_byte() {
 }
 
 #[test]
-fn a_damaged_shelf_does_not_get_into_the_image() {
+fn a_damaged_cache_does_not_get_into_the_image() {
     let bench = Bench::new();
     let (_, first) = bench.pack(tree());
     for folder in fs::read_dir(bench.path("cache/gzip")).unwrap() {
@@ -125,7 +126,7 @@ fn a_file_changed_after_it_was_verified_is_refused() {
     let bench = Bench::new();
     let path = bench.path("etcd");
     fs::write(&path, large(3, 1 << 20)).unwrap();
-    let source = Source::Verified { path, sha256: Sha256::of(b"verified"), size: 1 << 20 };
+    let source = Content::Verified { path, sha256: Sha256::of(b"verified"), size: 1 << 20 };
     let out = bench.path("out");
     let error = pack(vec![entry("etcd", 0o755, Kind::File(source))], MTIME, &bench.path("cache"), &out).unwrap_err();
     assert!(matches!(error, OverlayError::Changed { .. }), "{error}");
@@ -138,7 +139,7 @@ fn what_cannot_be_read_or_written_is_named() {
     let gone = vec![entry(
         "a",
         0o644,
-        Kind::File(Source::Verified { path: bench.path("gone"), sha256: Sha256::of(b""), size: 0 }),
+        Kind::File(Content::Verified { path: bench.path("gone"), sha256: Sha256::of(b""), size: 0 }),
     )];
     let error = pack(gone, MTIME, &bench.path("cache"), &bench.path("out")).unwrap_err();
     assert!(error.to_string().contains("cannot read") && error.to_string().contains("gone"), "{error}");
@@ -209,7 +210,7 @@ fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
         (any::<u32>(), 0usize..400_000).prop_map(|(seed, size)| large(seed, size)),
     ];
     let kind = prop_oneof![
-        4 => content.prop_map(|bytes| Kind::File(Source::Bytes(bytes))),
+        4 => content.prop_map(|bytes| Kind::File(Content::Bytes(bytes))),
         1 => Just(Kind::Dir),
     ];
     let one = (name, 0u32..0o10_000, 0u32..2_097_152, 0u32..2_097_152, kind);
@@ -230,7 +231,7 @@ proptest! {
         for entry in entries {
             let path = entry.path.to_string();
             let (path, kind, content) = match entry.kind {
-                Kind::File(Source::Bytes(bytes)) => (path, b'0', bytes),
+                Kind::File(Content::Bytes(bytes)) => (path, b'0', bytes),
                 Kind::Dir => (format!("{path}/"), b'5', Vec::new()),
                 Kind::File(_) => unreachable!("only bytes are made"),
             };

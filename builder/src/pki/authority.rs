@@ -18,7 +18,7 @@ pub(crate) enum Authority {
     /// Our own. Where the folder has `ca.crt` but no `ca.key`, all certificates are taken as they are.
     Own,
     /// The user's.
-    Given {
+    Provided {
         /// Its certificate, PEM. More than one may be in the file, while one authority replaces another: all of
         /// them are trusted, the one that the key fits signs.
         cert: PathBuf,
@@ -64,7 +64,7 @@ impl Authority {
     pub(crate) fn of(tls: &Tls, folder: &Path) -> Self {
         match &tls.authority {
             Some(AuthorityFiles { cert, key }) => {
-                Self::Given { cert: folder.join(&cert.source), key: folder.join(&key.source) }
+                Self::Provided { cert: folder.join(&cert.source), key: folder.join(&key.source) }
             }
             None => Self::Own,
         }
@@ -86,7 +86,7 @@ impl Authority {
     ) -> Result<Option<Signer>, PkiError> {
         match self {
             Self::Own => Ok(None),
-            Self::Given { cert, key } => Signer::read(cert, Some(key), lifetimes, now, events).map(Some),
+            Self::Provided { cert, key } => Signer::read(cert, Some(key), lifetimes, now, events).map(Some),
         }
     }
 }

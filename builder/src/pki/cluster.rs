@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::certificate::Certificate;
 use super::show::list;
-use super::{Event, PATIENCE, PkiError, store};
+use super::{Event, PkiError, store};
 
 /// The record, within the folder.
 pub(super) const FILE: &str = "cluster.json";
@@ -162,7 +162,7 @@ pub(crate) fn assign(dir: &Path, cluster: &Cluster, now: OffsetDateTime) -> Resu
     if !dir.join("ca.crt").exists() {
         return Err(PkiError::wrong(dir, "it has no ca.crt", "name a folder that `builder build --pki` has made"));
     }
-    let _lock = store::Lock::take(dir, PATIENCE)?;
+    let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
     let text = text(&path, cluster)?;
     if !path.exists() {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Misfit;
+use super::Mismatch;
 
 /// Why the PKI cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +30,12 @@ pub(crate) enum PkiError {
     },
     /// A certificate that was given ready-made does not do for its node.
     #[error("{path}: {why}; give a certificate without that fault, or add ca.key to have them issued here",
-        path = path.display(), why = Misfit::list(misfits))]
+        path = path.display(), why = Mismatch::list(mismatches))]
     Unfit {
         /// The certificate.
         path: PathBuf,
         /// Everything that is wrong with it.
-        misfits: Vec<Misfit>,
+        mismatches: Vec<Mismatch>,
     },
     /// Another build holds the folder.
     #[error("{path}: another build has been using this folder for {waited} s; wait for it to end, then build again",

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::authority::{serial, validity};
 use super::certificate::Certificate;
-use super::fit::{Role, Subject};
+use super::validate::{Role, Subject};
 
 /// The certificate for a key, PEM, signed by the authority. It never outlives the authority.
 pub(super) fn issue(

@@ -15,93 +15,42 @@
 //! ```
 
 mod authority;
-mod before;
 mod certificate;
 mod cluster;
 mod error;
-mod fit;
+mod event;
 mod issue;
+mod lifetimes;
 mod plan;
+mod previous_ca;
 mod rotate;
 mod show;
 mod signing;
 mod store;
 #[cfg(test)]
 mod tests;
+mod validate;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration as Patience;
 
 use rcgen::KeyPair as IssuedKey;
 use recipes::node::{KeyPair, NodeTls};
-use recipes::recipe::Tls;
 use recipes::{PublicKey, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
 pub(crate) use authority::Authority;
 pub(crate) use cluster::{Cluster, assign};
 pub(crate) use error::PkiError;
-pub(crate) use fit::{Misfit, Subject};
+pub(crate) use event::Event;
+pub(crate) use lifetimes::Lifetimes;
 pub(crate) use rotate::{retire, rotate};
 pub(crate) use show::{show, table};
 pub(crate) use signing::trust;
+pub(crate) use validate::{Mismatch, Subject};
 
 use authority::Signer;
-use fit::{Measure, Role};
-use plan::Plan;
-
-/// How long certificates live, in days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lifetimes {
-    /// An own CA.
-    pub authority: u32,
-    /// A node's certificates. They end with the CA at the latest.
-    pub certificate: u32,
-    /// A node's certificate that has less than this left is replaced by the next build.
-    pub renew_before: u32,
-}
-
-impl From<&Tls> for Lifetimes {
-    fn from(tls: &Tls) -> Self {
-        Self { authority: tls.authority_days, certificate: tls.certificate_days, renew_before: tls.renew_before_days }
-    }
-}
-
-/// Something that a person who builds should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// A file was made.
-    Made(PathBuf),
-    /// A file was replaced.
-    Replaced {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-        /// Where the old one is.
-        kept: PathBuf,
-    },
-    /// Something is not as it should be, but works.
-    Warning {
-        /// The file.
-        path: PathBuf,
-        /// What is the matter with it.
-        text: String,
-    },
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Made(path) => write!(f, "{}: made", path.display()),
-            Self::Replaced { path, why, kept } => {
-                write!(f, "{}: replaced, since {why}; the old one is {}", path.display(), kept.display())
-            }
-            Self::Warning { path, text } => write!(f, "{}: {text}", path.display()),
-        }
-    }
-}
+use plan::AuthorityPlan;
+use validate::{Requirements, Role};
 
 /// An open PKI folder. Others wait until it is dropped.
 #[derive(Debug)]
@@ -126,9 +75,6 @@ fn files(folder: &Path, role: Role) -> (PathBuf, PathBuf) {
     (folder.join(format!("{}.crt", role.stem())), folder.join(format!("{}.key", role.stem())))
 }
 
-/// How long a build waits for another one to leave the folder: issuing takes milliseconds.
-const PATIENCE: Patience = Patience::from_secs(30);
-
 /// Opens the PKI folder of a cluster: makes what is missing and checks what is there.
 pub(crate) fn open(
     dir: &Path,
@@ -140,16 +86,16 @@ pub(crate) fn open(
     let mut events = Vec::new();
     let given = authority.read(lifetimes, now, &mut events)?;
     store::folder(dir)?;
-    let lock = store::Lock::take(dir, PATIENCE)?;
+    let lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
     // All is judged before anything is written: what a refused build leaves behind would be taken for good by the next.
-    let plan = Plan::of(dir, given, lifetimes, now, &mut events)?;
+    let plan = AuthorityPlan::of(dir, given, lifetimes, now, &mut events)?;
     let record = cluster::check(dir, cluster, plan.is_ready_made())?;
     let signing = signing::read(dir)?;
     if let Some(record) = record {
         cluster::record(dir, &record)?;
     }
-    let signer = plan.carry_out(dir, lifetimes, now, &mut events)?;
+    let signer = plan.execute(dir, lifetimes, now, &mut events)?;
     let signing = signing::complete(dir, signing, &mut events)?;
     // The first certificate makes the folder: a build that ends before it leaves the PKI new.
     let is_new = !dir.join(NODES).exists();
@@ -196,17 +142,17 @@ impl Pki {
         store::sweep(&folder)?;
         let [server, peer, client] = Role::ALL.map(|role| self.pair(&folder, role, subject));
         let tls = NodeTls { ca: self.signer.pem.clone(), server: server?, peer: peer?, client: client? };
-        Ok((tls, self.before(&folder, subject)?))
+        Ok((tls, self.previous_ca_tls(&folder, subject)?))
     }
 
     fn pair(&mut self, folder: &Path, role: Role, subject: &Subject<'_>) -> Result<KeyPair, PkiError> {
         let (cert, key) = files(folder, role);
         let (found, found_key) = (store::read(&cert)?, store::read_secret(&key)?);
-        let wrong = found.as_deref().map(|pem| self.misfits(pem, found_key.as_deref(), role, subject));
+        let wrong = found.as_deref().map(|pem| self.mismatches(pem, found_key.as_deref(), role, subject));
         match (found, found_key, wrong.as_deref()) {
             (Some(cert), Some(key), Some([])) => return Ok(KeyPair { cert, key }),
-            (Some(found), Some(found_key), Some(misfits)) if self.signer.issuer.is_none() => {
-                self.tolerate(&cert, misfits)?;
+            (Some(found), Some(found_key), Some(mismatches)) if self.signer.issuer.is_none() => {
+                self.accept_provided(&cert, mismatches)?;
                 return Ok(KeyPair { cert: found, key: found_key });
             }
             (None, ..) if self.signer.issuer.is_none() => {
@@ -216,28 +162,28 @@ impl Pki {
                     "put the node's certificate and key there, or the authority's key beside ca.crt",
                 ));
             }
-            (_, None, Some(misfits)) if self.signer.issuer.is_none() => {
-                return Err(PkiError::Unfit { path: cert, misfits: misfits.to_vec() });
+            (_, None, Some(mismatches)) if self.signer.issuer.is_none() => {
+                return Err(PkiError::Unfit { path: cert, mismatches: mismatches.to_vec() });
             }
             // A key without certificate: a build was killed between the two. Nobody has seen the key, it will do.
             (None, Some(pem), _) if IssuedKey::from_pem(&pem).is_ok() => {}
             (has_cert, has_key, _) => {
                 let wrong = wrong.as_deref();
-                self.keep_before(folder, (has_cert.as_deref(), has_key.as_deref(), wrong), role, subject)?;
-                self.clear(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong)?;
+                self.keep_previous(folder, (has_cert.as_deref(), has_key.as_deref(), wrong), role, subject)?;
+                self.archive_pair(has_cert.map(|_| &*cert), has_key.map(|_| &*key), wrong)?;
             }
         }
         self.issue(&cert, &key, role, subject)
     }
 
-    fn misfits(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> Vec<Misfit> {
-        fit::misfits(cert, key, &self.measure(role, subject))
+    fn mismatches(&self, cert: &str, key: Option<&str>, role: Role, subject: &Subject<'_>) -> Vec<Mismatch> {
+        validate::mismatches(cert, key, &self.requirements(role, subject))
     }
 
-    fn measure<'a>(&'a self, role: Role, subject: &Subject<'a>) -> Measure<'a> {
+    fn requirements<'a>(&'a self, role: Role, subject: &Subject<'a>) -> Requirements<'a> {
         let (_, new_until) = authority::validity(self.now, self.lifetimes.certificate);
         let issuer = self.signer.issuer.as_ref().map(|(certificate, _)| certificate);
-        Measure {
+        Requirements {
             role,
             subject: *subject,
             // What is issued here has to be by the one who issues now, or a CA could never be phased out.
@@ -249,26 +195,31 @@ impl Pki {
     }
 
     /// Judges a ready certificate: what would fail on the node is an error, the rest a warning.
-    fn tolerate(&mut self, cert: &Path, misfits: &[Misfit]) -> Result<(), PkiError> {
-        if misfits.iter().any(Misfit::is_fatal) {
-            let fatal = misfits.iter().filter(|misfit| misfit.is_fatal()).cloned().collect();
-            return Err(PkiError::Unfit { path: cert.to_owned(), misfits: fatal });
+    fn accept_provided(&mut self, cert: &Path, mismatches: &[Mismatch]) -> Result<(), PkiError> {
+        if mismatches.iter().any(Mismatch::is_fatal) {
+            let fatal = mismatches.iter().filter(|mismatch| mismatch.is_fatal()).cloned().collect();
+            return Err(PkiError::Unfit { path: cert.to_owned(), mismatches: fatal });
         }
-        self.events.push(Event::Warning { path: cert.to_owned(), text: Misfit::list(misfits) });
+        self.events.push(Event::Warning { path: cert.to_owned(), text: Mismatch::list(mismatches) });
         Ok(())
     }
 
     /// Moves what does not do out of the way. The certificate first: if the build is killed in between, the
     /// key alone is left, which the next one takes for a new one's; the other way round it would find a
     /// certificate without key, which is no less harmless.
-    fn clear(&mut self, cert: Option<&Path>, key: Option<&Path>, why: Option<&[Misfit]>) -> Result<(), PkiError> {
+    fn archive_pair(
+        &mut self,
+        cert: Option<&Path>,
+        key: Option<&Path>,
+        why: Option<&[Mismatch]>,
+    ) -> Result<(), PkiError> {
         let mut kept = Vec::new();
         for path in [cert, key].into_iter().flatten() {
-            kept.push((path.to_owned(), store::set_aside(path, self.now)?));
+            kept.push((path.to_owned(), store::archive(path, self.now)?));
         }
         // One line for the pair: the key's fate is the certificate's.
         if let Some((path, kept)) = kept.into_iter().next() {
-            let why = why.map_or_else(|| "it is not a private key".to_owned(), Misfit::list);
+            let why = why.map_or_else(|| "it is not a private key".to_owned(), Mismatch::list);
             self.events.push(Event::Replaced { path, why, kept });
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::{Event, Lifetimes, PkiError, store};
 
 /// What becomes of a folder's authority: judged, and not yet written.
 #[derive(Debug)]
-pub(super) enum Plan {
+pub(super) enum AuthorityPlan {
     /// Make one, with this key where a killed build has left it.
     Make(Option<KeyPair>),
     /// Leave the folder's as it is.
@@ -19,7 +19,7 @@ pub(super) enum Plan {
     Take(Signer),
 }
 
-impl Plan {
+impl AuthorityPlan {
     /// Whether certificates are given ready-made.
     pub(super) fn is_ready_made(&self) -> bool {
         matches!(self, Self::Keep(Signer { issuer: None, .. }))
@@ -45,7 +45,7 @@ impl Plan {
                 "give another folder for the PKI, or leave the given authority out",
             ),
             (Some(signer), true, false) if used => {
-                may_replace(&cert, &signer)?;
+                check_replacement(&cert, &signer)?;
                 Ok(Self::Take(signer))
             }
             // An authority that has signed nothing is what a failed build has left: no node trusts it.
@@ -65,7 +65,7 @@ impl Plan {
     }
 
     /// Writes what was planned.
-    pub(super) fn carry_out(
+    pub(super) fn execute(
         self,
         dir: &Path,
         lifetimes: Lifetimes,
@@ -76,7 +76,7 @@ impl Plan {
         match self {
             Self::Keep(signer) => Ok(signer),
             Self::Take(signer) => {
-                take(&signer, &cert, now, events)?;
+                store_provided(&signer, &cert, now, events)?;
                 Ok(signer)
             }
             Self::Make(pair) => {
@@ -99,7 +99,7 @@ fn make_key(path: &Path) -> Result<KeyPair, PkiError> {
 /// Refuses to replace the authority of issued certificates by one that shares no certificate with it. If they share one,
 /// nodes that trust the old file and nodes that trust the new one have an authority in common, which is how a CA is
 /// changed under a running cluster.
-fn may_replace(kept: &Path, given: &Signer) -> Result<(), PkiError> {
+fn check_replacement(kept: &Path, given: &Signer) -> Result<(), PkiError> {
     let (old_pem, old) = read_cert(kept)?;
     if old_pem == given.pem || given.trusted.iter().any(|certificate| old.contains(certificate)) {
         return Ok(());
@@ -112,7 +112,7 @@ fn may_replace(kept: &Path, given: &Signer) -> Result<(), PkiError> {
 }
 
 /// Copies the given authority into the folder, and keeps the one that was there under another name.
-fn take(given: &Signer, kept: &Path, now: OffsetDateTime, events: &mut Vec<Event>) -> Result<(), PkiError> {
+fn store_provided(given: &Signer, kept: &Path, now: OffsetDateTime, events: &mut Vec<Event>) -> Result<(), PkiError> {
     let pem = given.pem.as_bytes();
     match store::read(kept)? {
         Some(old) if old == given.pem => {}

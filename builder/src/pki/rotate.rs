@@ -8,20 +8,20 @@ use time::OffsetDateTime;
 
 use super::certificate::{Certificate, chains};
 use super::show::leaves;
-use super::{Event, PATIENCE, PkiError, authority, store};
+use super::{Event, PkiError, authority, store};
 
 /// The next authority's key, until it takes the place of `ca.key`.
 const NEXT: &str = "next-ca.key";
 
 /// The authority's key, which the folder must have, and all certificates beside it.
-struct Own {
+struct OwnAuthority {
     cert: std::path::PathBuf,
     key: std::path::PathBuf,
     pem: String,
     trusted: Vec<Certificate>,
 }
 
-impl Own {
+impl OwnAuthority {
     fn of(dir: &Path) -> Result<Self, PkiError> {
         let (cert, key) = (dir.join("ca.crt"), dir.join("ca.key"));
         if !key.exists() {
@@ -52,9 +52,9 @@ impl Own {
 
 /// Makes the next authority, which signs from the next build on. The one before is trusted beside it.
 pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
-    let _lock = store::Lock::take(dir, PATIENCE)?;
+    let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
-    let own = Own::of(dir)?;
+    let own = OwnAuthority::of(dir)?;
     own.signer()?;
     let next = dir.join(NEXT);
     let mut events = Vec::new();
@@ -84,9 +84,9 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
 
 /// Leaves the authority that signs as the only one that is trusted.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
-    let _lock = store::Lock::take(dir, PATIENCE)?;
+    let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
     store::sweep(dir)?;
-    let own = Own::of(dir)?;
+    let own = OwnAuthority::of(dir)?;
     let signer = own.signer()?;
     let next = dir.join(NEXT);
     if next.exists() {

@@ -88,7 +88,7 @@ fn file(
     let problems = &mut out[0].problems;
     match (key.exists(), trusted) {
         (true, _) => {
-            if let Some(mode) = store::too_wide(key, 0o077)? {
+            if let Some(mode) = store::excessive_mode(key, 0o077)? {
                 problems.push(format!("the mode of its key is {mode:04o}: others can get at it, expected 0600"));
             }
             match public_half(&store::read(key)?.unwrap_or_default()) {

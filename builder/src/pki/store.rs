@@ -37,7 +37,7 @@ pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
             if !found.is_dir() {
                 return Err(PkiError::wrong(path, "it is a file, expected a folder", "give another path"));
             }
-            narrow_enough(path, 0o022)
+            check_mode(path, 0o022)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(PkiError::wrong(path, "the folder that should hold it does not exist", "create that one first"))
@@ -47,8 +47,8 @@ pub(super) fn folder(path: &Path) -> Result<(), PkiError> {
 }
 
 /// Refuses a mode that has any of the `forbidden` bits.
-pub(super) fn narrow_enough(path: &Path, forbidden: u32) -> Result<(), PkiError> {
-    match too_wide(path, forbidden)? {
+pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), PkiError> {
+    match excessive_mode(path, forbidden)? {
         None => Ok(()),
         Some(mode) => Err(PkiError::wrong(
             path,
@@ -59,7 +59,7 @@ pub(super) fn narrow_enough(path: &Path, forbidden: u32) -> Result<(), PkiError>
 }
 
 /// The mode of a file, where it has any of the `forbidden` bits.
-pub(super) fn too_wide(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiError> {
+pub(super) fn excessive_mode(path: &Path, forbidden: u32) -> Result<Option<u32>, PkiError> {
     let mode = fs::metadata(path).map_err(PkiError::io("look at it", path))?.permissions().mode() & 0o7777;
     Ok((mode & forbidden != 0).then_some(mode))
 }
@@ -83,7 +83,7 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PkiE
 /// the two is there, whole.
 pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
     let file = unfinished(path, bytes, mode)?;
-    let kept = keep(path, now)?;
+    let kept = link_to_archive(path, now)?;
     file.persist(path).map_err(|error| PkiError::io("replace it", path)(error.error))?;
     sync_parent(path)?;
     Ok(kept)
@@ -91,7 +91,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32, now: OffsetDateTime)
 
 /// The same with a file that is there already.
 pub(super) fn supersede(path: &Path, next: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
-    let kept = keep(path, now)?;
+    let kept = link_to_archive(path, now)?;
     fs::rename(next, path).map_err(PkiError::io("replace it", path))?;
     sync_parent(path)?;
     Ok(kept)
@@ -106,8 +106,8 @@ pub(super) fn link(path: &Path, second: &Path) -> Result<(), PkiError> {
     sync_parent(second)
 }
 
-fn keep(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
-    let aside = name_aside(path, now);
+fn link_to_archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+    let aside = archive_path(path, now);
     fs::hard_link(path, &aside).map_err(PkiError::io("keep it", path))?;
     Ok(aside)
 }
@@ -127,14 +127,14 @@ fn unfinished(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Pki
 }
 
 /// Moves a file out of the way, under a name that says since when, and gives that name.
-pub(super) fn set_aside(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
-    let aside = name_aside(path, now);
+pub(super) fn archive(path: &Path, now: OffsetDateTime) -> Result<PathBuf, PkiError> {
+    let aside = archive_path(path, now);
     fs::rename(path, &aside).map_err(PkiError::io("move it aside", path))?;
     sync_parent(path)?;
     Ok(aside)
 }
 
-fn name_aside(path: &Path, now: OffsetDateTime) -> PathBuf {
+fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
     let stamp = utc(now).replace(['-', ':'], "");
     let name = |suffix: String| {
         let mut name = path.as_os_str().to_owned();
@@ -165,7 +165,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Option<String>, PkiError> {
     if !path.exists() {
         return Ok(None);
     }
-    narrow_enough(path, 0o077)?;
+    check_mode(path, 0o077)?;
     read(path)
 }
 
@@ -217,6 +217,9 @@ impl Lock {
     }
 }
 
+/// How long a build waits for another one to leave the folder: issuing takes milliseconds.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,7 +241,7 @@ mod tests {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         for content in ["one", "two"] {
             put(&path, content.as_bytes(), PUBLIC).unwrap();
-            set_aside(&path, now).unwrap();
+            archive(&path, now).unwrap();
         }
         assert_eq!(fs::read_to_string(dir.path().join("a.old-20270115T080000Z")).unwrap(), "one");
         assert_eq!(fs::read_to_string(dir.path().join("a.old-20270115T080000Z-2")).unwrap(), "two");

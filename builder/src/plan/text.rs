@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::Plan;
-use crate::say::counted;
+use super::contents::Plan;
+use crate::console::counted;
 use crate::tuning::{Place, Setting, wrapped};
 
 /// How wide a reason is.

@@ -13,7 +13,7 @@ use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 use super::files::Piece;
 
 /// How much of a file is read at once, where it has to be.
-const READ: u64 = 1 << 17;
+const CHUNK_BYTES: u64 = 1 << 17;
 
 /// Stands for the bytes of a file in what hyper hands to the connection, which knows it by its address and sends the file.
 pub(super) static PLACEHOLDER: [u8; 1 << 20] = [0; 1 << 20];
@@ -115,7 +115,7 @@ impl Body for Answer {
 
 /// The next bytes of a piece. They are in the page cache, as a rule, so that this does not wait.
 fn read(piece: &mut Piece) -> io::Result<Bytes> {
-    let mut buffer = vec![0; usize::try_from(piece.length.min(READ)).unwrap_or_default()];
+    let mut buffer = vec![0; usize::try_from(piece.length.min(CHUNK_BYTES)).unwrap_or_default()];
     let count = piece.file.read_at(&mut buffer, piece.start)?;
     if count == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));

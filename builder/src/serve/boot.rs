@@ -10,10 +10,10 @@ use recipes::Label;
 
 /// The query by which a machine says who it is. `netX` is the card that iPXE booted from, which need not be the first;
 /// `:uristring` makes a value fit for a query (iPXE, settings).
-const WHO: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
+const IDENTITY_QUERY: &str = "mac=${netX/mac}&serial=${serial:uristring}&uuid=${uuid}";
 
 /// How often a machine asks again whose card is not known yet.
-const AGAIN: u32 = 5;
+const MAX_RETRIES: u32 = 5;
 
 /// One installation.
 #[derive(Debug, Clone, Copy)]
@@ -32,19 +32,19 @@ pub(super) struct Install<'a> {
 }
 
 /// The first script: come again, and say who you are.
-pub(super) fn who(server: &str) -> String {
+pub(super) fn identify_script(server: &str) -> String {
     // The whole URL: in one that begins with a name iPXE takes the first colon of the address for the end of a scheme.
-    format!("#!ipxe\nchain {server}boot.ipxe?{WHO} || exit 1\n")
+    format!("#!ipxe\nchain {server}boot.ipxe?{IDENTITY_QUERY} || exit 1\n")
 }
 
 /// The same after a moment; `None` where that was done often enough.
-pub(super) fn again(server: &str, asked: u32) -> Option<String> {
-    let next = asked.checked_add(1).filter(|next| *next <= AGAIN)?;
-    Some(format!("#!ipxe\nsleep 2\nchain {server}boot.ipxe?{WHO}&again={next} || exit 1\n"))
+pub(super) fn retry_script(server: &str, asked: u32) -> Option<String> {
+    let next = asked.checked_add(1).filter(|next| *next <= MAX_RETRIES)?;
+    Some(format!("#!ipxe\nsleep 2\nchain {server}boot.ipxe?{IDENTITY_QUERY}&again={next} || exit 1\n"))
 }
 
 /// Install this node's machine: from a tree of CentOS 7.9, by the kickstart of this server.
-pub(super) fn install(install: Install<'_>) -> String {
+pub(super) fn install_script(install: Install<'_>) -> String {
     let Install { node, server, tree, token, attempt: (attempt, last), append } = install;
     let mut script = format!(
         "#!ipxe\necho etcd-image: installing {node} (attempt {attempt} of {last}), which wipes this machine's disk\n"
@@ -63,7 +63,7 @@ pub(super) fn install(install: Install<'_>) -> String {
 }
 
 /// Boot what is on the disk; `why`.
-pub(super) fn leave(why: &str) -> String {
+pub(super) fn boot_disk_script(why: &str) -> String {
     // A line of iPXE's: nothing that it would take for more than words.
     let words: String =
         why.chars().map(|c| if c.is_ascii_graphic() && !"${}|&;\\\"'".contains(c) { c } else { ' ' }).collect();
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_node_is_installed_from_the_tree_by_the_kickstart_and_reports() {
         let node = "etcd-1".parse().unwrap();
-        let script = install(Install {
+        let script = install_script(Install {
             node: &node,
             server: "http://10.0.0.5:8080/",
             tree: "http://10.0.0.5/tree/",
@@ -100,7 +100,9 @@ mod tests {
     fn no_script_ends_in_success_which_would_stop_uefi_in_its_menu() {
         let node = "etcd-1".parse().unwrap();
         let all = Install { node: &node, server: "s/", tree: "t/", token: "", attempt: (1, 1), append: "" };
-        for script in [who("s/"), again("s/", 0).unwrap(), install(all), leave("why")] {
+        for script in
+            [identify_script("s/"), retry_script("s/", 0).unwrap(), install_script(all), boot_disk_script("why")]
+        {
             let exits: Vec<&str> = script.lines().filter(|line| line.contains("exit")).collect();
             assert!(!exits.is_empty() && exits.iter().all(|line| line.ends_with("exit 1")), "{script}");
             assert!(script.lines().last().unwrap().ends_with("exit 1"), "{script}");
@@ -109,14 +111,14 @@ mod tests {
 
     #[test]
     fn a_machine_asks_again_a_bounded_number_of_times() {
-        assert!(again("s/", 0).unwrap().contains("&again=1 "));
-        assert_eq!(again("s/", AGAIN), None);
-        assert_eq!(again("s/", u32::MAX), None);
+        assert!(retry_script("s/", 0).unwrap().contains("&again=1 "));
+        assert_eq!(retry_script("s/", MAX_RETRIES), None);
+        assert_eq!(retry_script("s/", u32::MAX), None);
     }
 
     #[test]
     fn words_stay_words() {
-        let script = leave("no node is ${x} || boot\nkernel http://evil");
+        let script = boot_disk_script("no node is ${x} || boot\nkernel http://evil");
         assert_eq!(script.lines().count(), 3, "{script}");
         assert!(!script.contains('$') && !script.contains('|'), "{script}");
     }

@@ -9,9 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::AbortHandle;
 
 /// The most connections at once.
-const TOTAL: usize = 1024;
+const MAX_CONNECTIONS: usize = 1024;
 /// The most of them from one source.
-const SOURCE: usize = TOTAL / 2;
+const MAX_PER_SOURCE: usize = MAX_CONNECTIONS / 2;
 /// Files that are open for other reasons than a connection.
 const OTHER_FILES: u64 = 64;
 
@@ -45,7 +45,7 @@ pub(super) struct Slot {
 
 /// What is to be done with a connection that has just come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum Admission {
     Admit,
     /// Admit it, once this source has given up its oldest connection.
     InSlotOf(IpAddr),
@@ -57,8 +57,9 @@ impl Connections {
     pub(super) fn new() -> Self {
         let files = raise_limit();
         // A connection needs its socket and the file that it sends.
-        let total = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(TOTAL).clamp(2, TOTAL);
-        Self::with(total, SOURCE.min(total.div_ceil(2)))
+        let total =
+            usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(MAX_CONNECTIONS).clamp(2, MAX_CONNECTIONS);
+        Self::with(total, MAX_PER_SOURCE.min(total.div_ceil(2)))
     }
 
     fn with(total: usize, source: usize) -> Self {
@@ -71,9 +72,9 @@ impl Connections {
         let source = source(from);
         let mut table = lock(&self.0);
         match table.judge(source) {
-            Verdict::Refuse => return None,
-            Verdict::InSlotOf(other) => table.end_oldest(other),
-            Verdict::Admit => {}
+            Admission::Refuse => return None,
+            Admission::InSlotOf(other) => table.end_oldest(other),
+            Admission::Admit => {}
         }
         let id = table.next;
         table.next += 1;
@@ -85,7 +86,7 @@ impl Connections {
 
 impl Slot {
     /// The task that serves the connection, so that it can be ended.
-    pub(super) fn is_served_by(table: &Connections, source_of: IpAddr, id: u64, task: AbortHandle) {
+    pub(super) fn attach_task(table: &Connections, source_of: IpAddr, id: u64, task: AbortHandle) {
         let mut table = lock(&table.0);
         let entries = table.by_source.get_mut(&source(source_of));
         match entries.and_then(|entries| entries.iter_mut().find(|entry| entry.id == id)) {
@@ -108,19 +109,19 @@ impl Drop for Slot {
 }
 
 impl Table {
-    fn judge(&self, source: IpAddr) -> Verdict {
+    fn judge(&self, source: IpAddr) -> Admission {
         let own = self.by_source.get(&source).map_or(0, VecDeque::len);
         if own >= self.source {
-            return Verdict::Refuse;
+            return Admission::Refuse;
         }
         if self.open < self.total {
-            return Verdict::Admit;
+            return Admission::Admit;
         }
         let largest = self.by_source.iter().max_by_key(|(_, entries)| entries.len());
         // Equals do not give way to each other: slots would only change hands.
         match largest {
-            Some((other, entries)) if entries.len() > own + 1 => Verdict::InSlotOf(*other),
-            _ => Verdict::Refuse,
+            Some((other, entries)) if entries.len() > own + 1 => Admission::InSlotOf(*other),
+            _ => Admission::Refuse,
         }
     }
 
@@ -162,7 +163,7 @@ fn source(from: IpAddr) -> IpAddr {
 /// How many files this process may have open, after asking for as many as the system allows and all connections need.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let needed = TOTAL as u64 * 2 + OTHER_FILES;
+    let needed = MAX_CONNECTIONS as u64 * 2 + OTHER_FILES;
     let current = limit.current.unwrap_or(u64::MAX);
     let wanted = limit.maximum.unwrap_or(u64::MAX).min(needed).max(current);
     if wanted > current && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).is_ok()

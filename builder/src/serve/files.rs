@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use time::OffsetDateTime;
 
-use super::ask::Conditions;
+use super::client_request::Conditions;
 
 /// A part of a file.
 #[derive(Debug, Clone)]

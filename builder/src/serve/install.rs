@@ -6,46 +6,53 @@ use anyhow::{Context as _, Result};
 use hyper::StatusCode;
 use recipes::{Label, NodeDocument, Stage};
 
-use super::Tree;
-use super::ask::Ask;
 use super::boot::{self, Install};
+use super::client_request::ClientRequest;
+use super::identify::{check_location, identify};
 use super::log::printable;
-use super::pages::{Reply, now, refused, text_reply};
-use super::record::{Installation, Next, Record, time};
+use super::record::{Installation, NextBoot, Record, time};
 use super::refusal::Refusal;
-use super::site::Site;
-use super::who::{is_at, who};
+use super::reply::{Reply, now, refused, text_reply};
+use super::state::ServerState;
+use super::tree::Tree;
 
 /// What a machine that boots from the network is to do. Every answer is a script: to iPXE an error has no words.
-pub(super) fn boot_script(site: &Site, ask: &Ask) -> Result<Reply> {
-    let server = site.own_url(ask);
-    if ask.query.is_empty() {
-        return Ok(text_reply(StatusCode::OK, boot::who(&server)));
+pub(super) fn boot_script(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
+    let server = state.own_url(request);
+    if request.query.is_empty() {
+        return Ok(text_reply(StatusCode::OK, boot::identify_script(&server)));
     }
-    let cluster = site.cluster()?;
-    let decided = ask
-        .source(&site.log)
-        .and_then(|source| who(&cluster.nodes, &ask.machine(), source))
+    let cluster = state.cluster()?;
+    let decided = request
+        .origin(&state.log)
+        .and_then(|origin| identify(&cluster.nodes, &request.machine(), origin))
         .map_err(anyhow::Error::from)
-        .and_then(|node| decide(site, ask, &cluster.record, node, &server));
+        .and_then(|node| decide(state, request, &cluster.record, node, &server));
     let script = match decided {
         Ok(script) => script,
         Err(error) => {
             let refusal = error.downcast::<Refusal>()?;
-            let asked = ask.word("again").and_then(|count| count.parse().ok()).unwrap_or_default();
-            let again =
-                (refusal.status == StatusCode::SERVICE_UNAVAILABLE).then(|| boot::again(&server, asked)).flatten();
-            site.refuse(ask, &refusal);
-            again.unwrap_or_else(|| boot::leave(&refusal.why))
+            let asked = request.query_value("again").and_then(|count| count.parse().ok()).unwrap_or_default();
+            let again = (refusal.status == StatusCode::SERVICE_UNAVAILABLE)
+                .then(|| boot::retry_script(&server, asked))
+                .flatten();
+            state.log_refusal(request, &refusal);
+            again.unwrap_or_else(|| boot::boot_disk_script(&refusal.why))
         }
     };
     Ok(text_reply(StatusCode::OK, script))
 }
 
 /// The script for a node's machine.
-fn decide(site: &Site, ask: &Ask, record: &Record, node: &NodeDocument, server: &str) -> Result<String> {
+fn decide(
+    state: &ServerState,
+    request: &ClientRequest,
+    record: &Record,
+    node: &NodeDocument,
+    server: &str,
+) -> Result<String> {
     let name = &node.name;
-    let tree = match &site.tree {
+    let tree = match &state.tree {
         Some(Tree::Url(url)) => url.url().to_string(),
         Some(Tree::Folder(_)) => format!("{server}tree/"),
         None => {
@@ -54,33 +61,40 @@ fn decide(site: &Site, ask: &Ask, record: &Record, node: &NodeDocument, server: 
             return Err(Refusal::forbidden("no-tree", why).into());
         }
     };
-    let _lock = record.lock().map_err(|error| unrecorded(site, name, &error))?;
-    let recorded = record.installation(name).map_err(|error| unrecorded(site, name, &error))?;
-    let handing = site.handing(record, name).map_err(|error| unrecorded(site, name, &error))?;
+    let _lock = record.lock().map_err(|error| cannot_record(state, name, &error))?;
+    let recorded = record.installation(name).map_err(|error| cannot_record(state, name, &error))?;
+    let delivery = state.delivery(record, name).map_err(|error| cannot_record(state, name, &error))?;
     let mut installation = recorded.clone().unwrap_or_default();
-    let next = match (&recorded, handing.and_then(|handing| handing.first)) {
+    let next = match (&recorded, delivery.and_then(|delivery| delivery.first)) {
         // It had its document, so that it is installed, but that could not be recorded.
-        (_, Some(first)) if recorded_before(recorded.as_ref(), first) => Next::Disk(first),
-        (None, _) => Next::Unknown,
-        _ => installation.next(site.retries),
+        (_, Some(first)) if began_before(recorded.as_ref(), first) => NextBoot::Disk(first),
+        (None, _) => NextBoot::Unknown,
+        _ => installation.next(state.retries),
     };
     let again = format!("`builder allow {name} --install` on the server installs it again");
     match next {
-        Next::Install(attempt) => {
+        NextBoot::Install(attempt) => {
             let token = token()?;
             installation.send(token.clone(), now());
             // A machine must not be wiped by what no one remembers.
-            record.put_installation(name, &installation).map_err(|error| unrecorded(site, name, &error))?;
-            let last = site.retries.saturating_add(1);
-            site.tell(ask, Some(name), format!("is sent the installer, attempt {attempt} of {last}"));
+            record.put_installation(name, &installation).map_err(|error| cannot_record(state, name, &error))?;
+            let last = state.retries.saturating_add(1);
+            state.log_event(request, Some(name), format!("is sent the installer, attempt {attempt} of {last}"));
             let attempt = (attempt, last);
-            Ok(boot::install(Install { node: name, server, tree: &tree, token: &token, attempt, append: &site.append }))
+            Ok(boot::install_script(Install {
+                node: name,
+                server,
+                tree: &tree,
+                token: &token,
+                attempt,
+                append: &state.append,
+            }))
         }
-        Next::Disk(at) => {
-            site.tell(ask, Some(name), "was installed, and boots from its disk");
-            Ok(boot::leave(&format!("{name} was installed at {}. {again}", time::text(at))))
+        NextBoot::Disk(at) => {
+            state.log_event(request, Some(name), "was installed, and boots from its disk");
+            Ok(boot::boot_disk_script(&format!("{name} was installed at {}. {again}", time::text(at))))
         }
-        Next::Held => {
+        NextBoot::Held => {
             let last = installation.last.as_ref();
             let step = last.map_or("allowed", |last| last.step.as_str());
             let reason = last.and_then(|last| last.why.as_deref()).map_or_else(String::new, |why| format!(": {why}"));
@@ -90,7 +104,7 @@ fn decide(site: &Site, ask: &Ask, record: &Record, node: &NodeDocument, server: 
             );
             Err(Refusal::forbidden("held", why).into())
         }
-        Next::Unknown => {
+        NextBoot::Unknown => {
             let why = format!(
                 "{name} boots from its disk: this server has no record that allows its installation. `builder allow {name} \
                  --install` on the server installs it, which wipes its disk"
@@ -101,12 +115,12 @@ fn decide(site: &Site, ask: &Ask, record: &Record, node: &NodeDocument, server: 
 }
 
 /// Whether the newest installation began before a time; one that the operator allowed did not begin yet.
-fn recorded_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
+fn began_before(recorded: Option<&Installation>, time: SystemTime) -> bool {
     recorded.is_none_or(|installation| installation.began.is_some_and(|began| began <= time))
 }
 
-fn unrecorded(site: &Site, name: &Label, error: &anyhow::Error) -> anyhow::Error {
-    site.log.trouble(error);
+fn cannot_record(state: &ServerState, name: &Label, error: &anyhow::Error) -> anyhow::Error {
+    state.log.error(error);
     let why = format!("{name} boots from its disk: the server cannot record an installation; its console says why");
     Refusal::forbidden("unrecorded", why).into()
 }
@@ -119,18 +133,18 @@ fn token() -> Result<String> {
 }
 
 /// Records that the kickstart is fetched, where a node's machine does that. The kickstart itself is public.
-pub(super) fn kickstart(site: &Site, ask: &Ask) {
+pub(super) fn kickstart(state: &ServerState, request: &ClientRequest) {
     let note = || -> Result<()> {
-        let cluster = site.cluster()?;
-        let named = ask.word("node").and_then(|name| cluster.node(name));
-        let node = ask.source(&site.log).and_then(|source| match named {
-            Some(node) => is_at(node, source).map(|()| node),
-            None => who(&cluster.nodes, &ask.installer, source),
+        let cluster = state.cluster()?;
+        let named = request.query_value("node").and_then(|name| cluster.node(name));
+        let node = request.origin(&state.log).and_then(|origin| match named {
+            Some(node) => check_location(node, origin).map(|()| node),
+            None => identify(&cluster.nodes, &request.installer, origin),
         });
         let node = match node {
             Ok(node) => node,
             Err(refusal) => {
-                site.tell(ask, None, format!("takes the kickstart, and nothing is recorded: {refusal}"));
+                state.log_event(request, None, format!("takes the kickstart, and nothing is recorded: {refusal}"));
                 return Ok(());
             }
         };
@@ -138,53 +152,53 @@ pub(super) fn kickstart(site: &Site, ask: &Ask) {
         let mut installation = cluster.record.installation(&node.name)?.unwrap_or_default();
         installation.kickstart(now());
         cluster.record.put_installation(&node.name, &installation)?;
-        site.tell(ask, Some(&node.name), "takes the kickstart");
+        state.log_event(request, Some(&node.name), "takes the kickstart");
         Ok(())
     };
     if let Err(error) = note() {
-        site.log.trouble(&error);
+        state.log.error(&error);
     }
 }
 
 /// Takes a machine's report of its stage.
-pub(super) fn report(site: &Site, ask: &Ask) -> Result<Reply> {
-    let cluster = site.cluster()?;
-    match take(site, ask, &cluster.nodes, &cluster.record) {
+pub(super) fn report(state: &ServerState, request: &ClientRequest) -> Result<Reply> {
+    let cluster = state.cluster()?;
+    match accept_report(state, request, &cluster.nodes, &cluster.record) {
         Ok(()) => Ok(text_reply(StatusCode::OK, "recorded".to_owned())),
         Err(error) => {
             let refusal = error.downcast::<Refusal>()?;
-            site.refuse(ask, &refusal);
+            state.log_refusal(request, &refusal);
             Ok(refused(&refusal))
         }
     }
 }
 
-fn take(site: &Site, ask: &Ask, nodes: &[NodeDocument], record: &Record) -> Result<()> {
-    let source = ask.source(&site.log)?;
-    let name = ask.word("node").unwrap_or_default();
+fn accept_report(state: &ServerState, request: &ClientRequest, nodes: &[NodeDocument], record: &Record) -> Result<()> {
+    let origin = request.origin(&state.log)?;
+    let name = request.query_value("node").unwrap_or_default();
     let Some(node) = nodes.iter().find(|node| node.name.as_str() == name) else {
-        return Err(Refusal::unknown("unknown-machine", format!("no node of this cluster is called {name}")).into());
+        return Err(Refusal::not_found("unknown-machine", format!("no node of this cluster is called {name}")).into());
     };
-    is_at(node, source)?;
-    let stage: Stage = ask
-        .field("stage")
+    check_location(node, origin)?;
+    let reported: Stage = request
+        .form_value("stage")
         .unwrap_or_default()
         .parse()
-        .map_err(|error: recipes::stage::StageError| Refusal::bad("stage", error.to_string()))?;
-    let why = ask.field("why").map(str::trim).filter(|why| !why.is_empty()).map(printable);
+        .map_err(|error: recipes::stage::StageError| Refusal::bad_request("stage", error.to_string()))?;
+    let why = request.form_value("why").map(str::trim).filter(|why| !why.is_empty()).map(printable);
     let name = &node.name;
     let later = |error: anyhow::Error| {
-        site.log.trouble(&error);
-        Refusal::later("unrecorded", "the server cannot record it now. Report it again")
+        state.log.error(&error);
+        Refusal::unavailable("unrecorded", "the server cannot record it now. Report it again")
     };
     let _lock = record.lock().map_err(later)?;
     let mut installation: Installation = record.installation(name).map_err(later)?.unwrap_or_default();
-    let token = ask.word("token").unwrap_or_default();
-    installation.report(token, stage, why.clone(), now()).map_err(|_| {
-        Refusal::forbidden("stale-report", format!("{stage} of {name} does not belong to its newest installation"))
+    let token = request.query_value("token").unwrap_or_default();
+    installation.report(token, reported, why.clone(), now()).map_err(|_| {
+        Refusal::forbidden("stale-report", format!("{reported} of {name} does not belong to its newest installation"))
     })?;
     record.put_installation(name, &installation).map_err(later)?;
     let reason = why.map_or_else(String::new, |why| format!(": {why}"));
-    site.tell(ask, Some(name), format!("reports {stage}{reason}"));
+    state.log_event(request, Some(name), format!("reports {reported}{reason}"));
     Ok(())
 }

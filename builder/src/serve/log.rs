@@ -10,19 +10,19 @@ use recipes::Mac;
 use serde::Serialize;
 
 use super::record::time;
+use crate::console;
 use crate::exit::with_causes;
-use crate::say;
 
 /// The longest text in a line.
-const LONGEST: usize = 400;
+const MAX_LINE_CHARS: usize = 400;
 /// So many lines of one asker and of all are written in a period.
 const PERIOD: Duration = Duration::from_secs(10);
 const PER_SOURCE: u32 = 20;
 const PER_PERIOD: u32 = 400;
 /// The source of the server's own trouble.
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const OWN_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Lines that wait to be written.
-const QUEUE: usize = 1024;
+const MAX_QUEUED_LINES: usize = 1024;
 
 /// An event.
 #[derive(Debug, Clone, Serialize)]
@@ -59,7 +59,7 @@ pub(super) struct Log(SyncSender<Entry>);
 impl Log {
     /// Starts the thread that writes; `json` for programs.
     pub(super) fn start(json: bool) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(QUEUE);
+        let (sender, receiver) = sync_channel(MAX_QUEUED_LINES);
         std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&receiver, json))?;
         Ok(Self(sender))
     }
@@ -71,7 +71,7 @@ impl Log {
     }
 
     /// Logs what the server itself cannot do: the disk is full, the output is damaged.
-    pub(super) fn trouble(&self, error: &anyhow::Error) {
+    pub(super) fn error(&self, error: &anyhow::Error) {
         let _ = self.0.try_send(Entry::Trouble(printable(&with_causes(error))));
     }
 }
@@ -83,17 +83,17 @@ fn write_all(entries: &Receiver<Entry>, json: bool) {
         if let Some(left_out) = budget.turn(Instant::now()) {
             let text = format!("{left_out} more lines were left out in {} s", PERIOD.as_secs());
             let json_line = format!("{{\"left-out\":{left_out}}}");
-            let _ = say::result(if json {
+            let _ = console::result(if json {
                 json_line + "\n"
             } else {
                 format!("{} {text}\n", time::text(SystemTime::now()))
             });
         }
         match received {
-            Ok(Entry::Trouble(text)) if budget.allows(HERE, true) => say::trouble(&text),
+            Ok(Entry::Trouble(text)) if budget.allows(OWN_SOURCE, true) => console::error(&text),
             Ok(Entry::Event(line)) if budget.allows(line.from, line.node.is_some() && line.refused.is_none()) => {
                 // What cannot be written is lost: a full disk must not stop the server.
-                let _ = say::result(text(&line, json) + "\n");
+                let _ = console::result(text(&line, json) + "\n");
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -120,8 +120,8 @@ pub(super) fn printable(text: &str) -> String {
         } else {
             out.extend(c.escape_default());
         }
-        if out.len() >= LONGEST {
-            out.truncate(LONGEST);
+        if out.len() >= MAX_LINE_CHARS {
+            out.truncate(MAX_LINE_CHARS);
             out.push_str("...");
             break;
         }
@@ -176,7 +176,7 @@ mod tests {
     fn a_line_is_printable_and_short() {
         assert_eq!(printable("a\nb\u{202e}\x1b[2Jä"), "a\\nb\\u{202e}\\u{1b}[2J\\u{e4}");
         let long = printable(&"\u{1f980}".repeat(10_000));
-        assert!(long.len() <= LONGEST + 3 && long.ends_with("..."), "{}", long.len());
+        assert!(long.len() <= MAX_LINE_CHARS + 3 && long.ends_with("..."), "{}", long.len());
         assert_eq!(printable("etcd-1 is \"fine\" \\"), "etcd-1 is \"fine\" \\");
     }
 

@@ -1,45 +1,46 @@
 //! `builder serve`: an output over http, so that a machine that is switched on becomes its node without an operator at it. The
 //! image is public; a node's document goes to the node's machine, and not for long; iPXE installs a machine once.
 //!
-//! `server` takes connections and `ask` reads a request; `pages` answers it: `hand` with a document, `install` with a script for
-//! iPXE, `files` with a public file. `origin` asks the kernel where a machine is, and `who` decides which node it is. `record`
-//! is what outlives the server.
+//! `server` takes connections and `client_request` reads a request. `pages` answers it: `node_document` with a document, `install`
+//! with a script for iPXE, `files` with a public file. `peer_link` asks the kernel where a machine is, and `identify` decides which
+//! node it is. `record` is what outlives the server.
 
-mod ask;
-mod board;
 mod body;
 mod boot;
+mod client_request;
 mod connections;
 mod files;
-mod hand;
+mod identify;
+mod index;
 mod install;
 mod listen;
 mod log;
 mod netlink;
-mod origin;
+mod node_document;
 mod pages;
+mod peer_link;
 pub(crate) mod record;
 mod refusal;
+mod reply;
 mod server;
-mod site;
+mod state;
 mod stream;
 mod tls;
-mod who;
+mod tree;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use recipes::recipe::Base;
 
-use crate::exit::{Exit, stop};
+use crate::exit::{Exit, exit_error};
 use crate::manifest;
 use listen::Listen;
 use log::Log;
-pub(crate) use site::Cluster;
-use site::Site;
+pub(crate) use state::Cluster;
+use state::ServerState;
+use tree::Tree;
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -77,39 +78,12 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Where a tree is.
-#[derive(Debug, Clone)]
-enum Tree {
-    Folder(PathBuf),
-    Url(Base),
-}
-
-impl FromStr for Tree {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err(
-                "iPXE as it is distributed has no https, and fetches kernel and initrd from the tree: expected an http:// URL or \
-                 a folder. The recipe's `trees`, from which the packages come, may well be https"
-                    .to_owned(),
-            );
-        }
-        if text.starts_with("http://") {
-            return text.parse().map(Self::Url);
-        }
-        let folder = PathBuf::from(text);
-        let kernel = folder.join("images/pxeboot/vmlinuz");
-        if kernel.is_file() { Ok(Self::Folder(folder)) } else { Err(format!("no kernel at {}", kernel.display())) }
-    }
-}
-
 /// Serves until it is ended.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = options.out.canonicalize().with_context(|| format!("cannot find {}", options.out.display()))?;
     let report = manifest::verify(&out, None)?;
     if !report.is_good() {
-        return Err(stop(
+        return Err(exit_error(
             Exit::Different,
             format!("{} differs from what was built: `builder verify` says where", out.display()),
         ));
@@ -118,8 +92,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
         _ => None,
     };
-    let site = Site {
-        state: options.state.clone().unwrap_or_else(|| record::beside(&out)),
+    let state = ServerState {
+        record_dir: options.state.clone().unwrap_or_else(|| record::beside(&out)),
         open: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,
         tree: options.tree.clone(),
@@ -129,5 +103,5 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         unsaved: std::sync::Mutex::default(),
         out,
     };
-    server::run(&Arc::new(site), &options.listen.0, tls.as_ref())
+    server::run(&Arc::new(state), &options.listen.0, tls.as_ref())
 }

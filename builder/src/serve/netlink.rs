@@ -78,7 +78,7 @@ impl Netlink {
         attribute(&mut body, RTA_DST, to.octets());
         attribute(&mut body, RTA_SRC, from.octets());
         let answer = self.ask(GETROUTE, 0, &body)?;
-        answer.iter().find(|(kind, _)| *kind == NEWROUTE).and_then(|(_, body)| route(body)).ok_or_else(odd)
+        answer.iter().find(|(kind, _)| *kind == NEWROUTE).and_then(|(_, body)| route(body)).ok_or_else(malformed)
     }
 
     /// Whether the link asks by ARP for the cards of its neighbours.
@@ -87,7 +87,7 @@ impl Netlink {
         let mut body = vec![0; 16];
         body[4..8].copy_from_slice(&link.to_ne_bytes());
         let answer = self.ask(GETLINK, 0, &body)?;
-        answer.iter().find(|(kind, _)| *kind == NEWLINK).and_then(|(_, body)| has_arp(body)).ok_or_else(odd)
+        answer.iter().find(|(kind, _)| *kind == NEWLINK).and_then(|(_, body)| has_arp(body)).ok_or_else(malformed)
     }
 
     /// The whole neighbour table of IPv4. One entry cannot be asked for before Linux 5.0.
@@ -124,7 +124,7 @@ impl Netlink {
     }
 }
 
-fn odd() -> io::Error {
+fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer cannot be read")
 }
 
@@ -138,9 +138,9 @@ fn attribute(out: &mut Vec<u8>, kind: u16, value: [u8; 4]) {
 fn messages(mut bytes: &[u8]) -> io::Result<Vec<(u16, Vec<u8>)>> {
     let mut all = Vec::new();
     while bytes.len() >= HEADER {
-        let length = u32_at(bytes, 0).and_then(|length| usize::try_from(length).ok()).ok_or_else(odd)?;
-        let kind = u16_at(bytes, 4).ok_or_else(odd)?;
-        let body = bytes.get(HEADER..length).ok_or_else(odd)?;
+        let length = u32_at(bytes, 0).and_then(|length| usize::try_from(length).ok()).ok_or_else(malformed)?;
+        let kind = u16_at(bytes, 4).ok_or_else(malformed)?;
+        let body = bytes.get(HEADER..length).ok_or_else(malformed)?;
         if kind == ERROR {
             let code = u32_at(body, 0).map_or(0, u32::cast_signed);
             if code != 0 {

@@ -1,101 +1,68 @@
 //! The pages: which request gets which answer. All of it is plain functions that may wait for the disk.
 
 use std::io;
-use std::time::SystemTime;
 
 use anyhow::Result;
 use hyper::StatusCode;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, HeaderValue};
 
-use super::ask::{Ask, Verb, method_refused};
-use super::files::{self, Piece};
-use super::hand;
+use super::client_request::{ClientRequest, Verb, method_refused};
+use super::files;
+use super::index;
 use super::install;
-use super::refusal::Refusal;
-use super::site::Site;
-use super::{Tree, board};
-
-/// An answer.
-#[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) content: Content,
-    /// Whether the connection ends with it.
-    pub(super) close: bool,
-}
-
-/// What an answer holds.
-#[derive(Debug)]
-pub(super) enum Content {
-    Text(String),
-    File(Option<Piece>),
-}
+use super::node_document;
+use super::reply::{Content, Reply, refused, text_reply};
+use super::state::ServerState;
+use super::tree::Tree;
 
 /// Answers a request.
-pub(super) fn answer(site: &Site, ask: &Ask) -> Reply {
-    let parts: Vec<&str> = ask.path.iter().map(String::as_str).collect();
-    let identity = |reply: &dyn Fn() -> Result<Reply>| match ask.verb {
-        Verb::Get => reply().unwrap_or_else(|error| failed(site, &error)),
+pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
+    let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
+    let identity = |reply: &dyn Fn() -> Result<Reply>| match request.verb {
+        Verb::Get => reply().unwrap_or_else(|error| failed(state, &error)),
         // A HEAD would have to do what a GET does, to say what that would answer.
         Verb::Head | Verb::Post => not_allowed("GET"),
     };
     match parts.as_slice() {
-        ["report"] if ask.verb == Verb::Post => install::report(site, ask).unwrap_or_else(|error| failed(site, &error)),
-        ["report"] => not_allowed("POST"),
-        ["node.json"] => identity(&|| hand::document(site, ask)),
-        ["boot.ipxe"] => identity(&|| install::boot_script(site, ask)),
-        _ if ask.verb == Verb::Post => not_allowed("GET, HEAD"),
-        [] => board::board(site).unwrap_or_else(|error| failed(site, &error)),
-        ["image", "centos7.ks"] => {
-            if ask.verb == Verb::Get {
-                install::kickstart(site, ask);
-            }
-            public(site, ask, || files::open(&site.out, &ask.path))
+        ["report"] if request.verb == Verb::Post => {
+            install::report(state, request).unwrap_or_else(|error| failed(state, &error))
         }
-        ["image", ..] => public(site, ask, || files::open(&site.out, &ask.path)),
-        ["tree", ..] => public(site, ask, || match &site.tree {
-            Some(Tree::Folder(folder)) => files::open(folder, &ask.path[1..]),
+        ["report"] => not_allowed("POST"),
+        ["node.json"] => identity(&|| node_document::document(state, request)),
+        ["boot.ipxe"] => identity(&|| install::boot_script(state, request)),
+        _ if request.verb == Verb::Post => not_allowed("GET, HEAD"),
+        [] => index::page(state).unwrap_or_else(|error| failed(state, &error)),
+        ["image", "centos7.ks"] => {
+            if request.verb == Verb::Get {
+                install::kickstart(state, request);
+            }
+            public(state, request, || files::open(&state.out, &request.path))
+        }
+        ["image", ..] => public(state, request, || files::open(&state.out, &request.path)),
+        ["tree", ..] => public(state, request, || match &state.tree {
+            Some(Tree::Folder(folder)) => files::open(folder, &request.path[1..]),
             _ => Ok(None),
         }),
         _ => not_found(),
     }
 }
 
-fn public(site: &Site, ask: &Ask, open: impl FnOnce() -> io::Result<Option<std::fs::File>>) -> Reply {
-    let name = ask.path.last().map(String::as_str).unwrap_or_default();
-    let found = open().and_then(|file| file.map(|file| files::answer(file, name, &ask.conditions)).transpose());
+fn public(
+    state: &ServerState,
+    request: &ClientRequest,
+    open: impl FnOnce() -> io::Result<Option<std::fs::File>>,
+) -> Reply {
+    let name = request.path.last().map(String::as_str).unwrap_or_default();
+    let found = open().and_then(|file| file.map(|file| files::answer(file, name, &request.conditions)).transpose());
     match found {
         Ok(Some(answer)) => {
             Reply { status: answer.status, headers: answer.headers, content: Content::File(answer.piece), close: false }
         }
         Ok(None) => not_found(),
-        Err(error) => failed(site, &anyhow::Error::from(error).context(format!("cannot open {}", ask.path.join("/")))),
+        Err(error) => {
+            failed(state, &anyhow::Error::from(error).context(format!("cannot open {}", request.path.join("/"))))
+        }
     }
-}
-
-/// Words.
-pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    let headers = vec![
-        (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
-        // It is meant for who asked, and for now.
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Reply { status, headers, content: Content::Text(text), close: false }
-}
-
-/// A refusal as an answer.
-pub(super) fn refused(refusal: &Refusal) -> Reply {
-    let mut reply = text_reply(refusal.status, refusal.to_string());
-    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers.push((RETRY_AFTER, HeaderValue::from_static("2")));
-    }
-    // Where the request itself is wrong it is not sure where the next one would begin.
-    reply.close = matches!(refusal.status, StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
-    reply
 }
 
 fn not_allowed(allowed: &'static str) -> Reply {
@@ -108,12 +75,7 @@ fn not_found() -> Reply {
     text_reply(StatusCode::NOT_FOUND, "not found [not-found]".to_owned())
 }
 
-fn failed(site: &Site, error: &anyhow::Error) -> Reply {
-    site.log.trouble(error);
+fn failed(state: &ServerState, error: &anyhow::Error) -> Reply {
+    state.log.error(error);
     text_reply(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its console says why [failed]".to_owned())
-}
-
-/// Now, for records: one time for all that a request changes.
-pub(super) fn now() -> SystemTime {
-    SystemTime::now()
 }

@@ -20,17 +20,17 @@ impl Refusal {
     }
 
     /// Not known here. A later build may know it.
-    pub(super) fn unknown(id: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn not_found(id: &'static str, why: impl Into<String>) -> Self {
         Self { id, status: StatusCode::NOT_FOUND, why: why.into() }
     }
 
     /// Not now.
-    pub(super) fn later(id: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn unavailable(id: &'static str, why: impl Into<String>) -> Self {
         Self { id, status: StatusCode::SERVICE_UNAVAILABLE, why: why.into() }
     }
 
     /// The request itself is wrong.
-    pub(super) fn bad(id: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn bad_request(id: &'static str, why: impl Into<String>) -> Self {
         Self { id, status: StatusCode::BAD_REQUEST, why: why.into() }
     }
 }

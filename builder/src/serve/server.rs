@@ -18,25 +18,26 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::ask::{Ask, BODY, Verb};
 use super::body::{Answer, Outbox};
+use super::client_request::{ClientRequest, MAX_BODY_BYTES, Verb};
 use super::connections::{Connections, Slot};
-use super::pages::{self, Content, Reply};
+use super::pages;
 use super::refusal::Refusal;
-use super::site::{Site, survey};
-use super::stream::{Patient, Plain};
+use super::reply::{Content, Reply, refused};
+use super::state::{ServerState, startup_notes};
+use super::stream::{SendfileStream, StallGuard};
+use crate::console;
 use crate::exit::with_causes;
-use crate::say;
 
 /// How long a client may take to say what it wants.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of a request.
-const HEAD: usize = 16 << 10;
+const MAX_HEAD_BYTES: usize = 16 << 10;
 /// The most headers in it: a machine sends one for each of its cards.
-const HEADERS: usize = 100;
+const MAX_HEADERS: usize = 100;
 
 /// Serves until the process is ended.
-pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAcceptor>) -> Result<()> {
+pub(super) fn run(state: &Arc<ServerState>, addresses: &[SocketAddr], tls: Option<&TlsAcceptor>) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(16).enable_all().build()?;
     runtime.block_on(async {
@@ -46,20 +47,20 @@ pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAc
             match listener.with_context(|| format!("cannot listen on {address}")) {
                 Ok(listener) => listeners.push(listener),
                 // `localhost` on a host without IPv6.
-                Err(error) if address.is_ipv6() && !listeners.is_empty() => say::trouble(with_causes(&error)),
+                Err(error) if address.is_ipv6() && !listeners.is_empty() => console::error(with_causes(&error)),
                 Err(error) => return Err(error),
             }
         }
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
-        for line in survey(&site.cluster()?, &bound, site.tree.is_some()) {
-            say::note(line);
+        for line in startup_notes(&state.cluster()?, &bound, state.tree.is_some()) {
+            console::note(line);
         }
-        let (connections, scheme) = (Connections::new(), site.scheme);
+        let (connections, scheme) = (Connections::new(), state.scheme);
         let names: Vec<String> = bound.iter().map(|address| format!("{scheme}://{address}/")).collect();
-        say::note(format!("serving {} at {}", site.out.display(), names.join(" and ")));
+        console::note(format!("serving {} at {}", state.out.display(), names.join(" and ")));
         let accepting: Vec<_> = listeners
             .into_iter()
-            .map(|listener| tokio::spawn(accept(listener, Arc::clone(site), connections.clone(), tls.cloned())))
+            .map(|listener| tokio::spawn(accept(listener, Arc::clone(state), connections.clone(), tls.cloned())))
             .collect();
         for task in accepting {
             task.await?;
@@ -68,7 +69,7 @@ pub(super) fn run(site: &Arc<Site>, addresses: &[SocketAddr], tls: Option<&TlsAc
     })
 }
 
-async fn accept(listener: TcpListener, site: Arc<Site>, connections: Connections, tls: Option<TlsAcceptor>) {
+async fn accept(listener: TcpListener, state: Arc<ServerState>, connections: Connections, tls: Option<TlsAcceptor>) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             // Too many files are open, most likely: others close theirs soon.
@@ -78,24 +79,30 @@ async fn accept(listener: TcpListener, site: Arc<Site>, connections: Connections
         // One that gets no slot is closed at once.
         let Some(slot) = connections.admit(peer.ip()) else { continue };
         let id = slot.id();
-        let task = tokio::spawn(connection(stream, peer, Arc::clone(&site), tls.clone(), slot));
-        Slot::is_served_by(&connections, peer.ip(), id, task.abort_handle());
+        let task = tokio::spawn(connection(stream, peer, Arc::clone(&state), tls.clone(), slot));
+        Slot::attach_task(&connections, peer.ip(), id, task.abort_handle());
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, tls: Option<TlsAcceptor>, _slot: Slot) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    state: Arc<ServerState>,
+    tls: Option<TlsAcceptor>,
+    _slot: Slot,
+) {
     let Ok(local) = stream.local_addr() else { return };
     // A small answer is not kept back for more.
     let _ = stream.set_nodelay(true);
-    let stream = Patient::new(stream);
+    let stream = StallGuard::new(stream);
     match tls {
         None => {
             let outbox = Outbox::default();
-            serve(Plain::new(stream, outbox.clone()), site, peer, local, Some(outbox)).await;
+            serve(SendfileStream::new(stream, outbox.clone()), state, peer, local, Some(outbox)).await;
         }
         Some(tls) => {
-            if let Ok(Ok(stream)) = timeout(PATIENCE, tls.accept(stream)).await {
-                serve(stream, site, peer, local, None).await;
+            if let Ok(Ok(stream)) = timeout(CLIENT_TIMEOUT, tls.accept(stream)).await {
+                serve(stream, state, peer, local, None).await;
             }
         }
     }
@@ -104,17 +111,21 @@ async fn connection(stream: TcpStream, peer: SocketAddr, site: Arc<Site>, tls: O
 /// Answers all requests of one connection. `outbox`: the connection can send files itself.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    site: Arc<Site>,
+    state: Arc<ServerState>,
     peer: SocketAddr,
     local: SocketAddr,
     outbox: Option<Outbox>,
 ) {
     let service = service_fn(move |request| {
-        let (site, outbox) = (Arc::clone(&site), outbox.clone());
-        async move { Ok::<_, Infallible>(respond(request, site, peer, local, outbox).await) }
+        let (state, outbox) = (Arc::clone(&state), outbox.clone());
+        async move { Ok::<_, Infallible>(respond(request, state, peer, local, outbox).await) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_header_size(HEAD).max_headers(HEADERS);
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(CLIENT_TIMEOUT)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS);
     // Bodies are written from where they are, not copied together: `stream::Plain` needs it.
     server.writev(true);
     // A client that goes away in the middle is its own matter.
@@ -123,27 +134,30 @@ async fn serve(
 
 async fn respond(
     request: Request<Incoming>,
-    site: Arc<Site>,
+    state: Arc<ServerState>,
     peer: SocketAddr,
     local: SocketAddr,
     outbox: Option<Outbox>,
 ) -> Response<Answer> {
     let (head, body) = request.into_parts();
-    let ask = match Ask::read(&head, peer, local) {
-        Ok(ask) if ask.verb == Verb::Post => match timeout(PATIENCE, read(body)).await {
-            Ok(Some(body)) => Ok(ask.with_body(&body)),
-            _ => Err(Refusal::bad("body", format!("the body is cut short, or longer than {BODY} bytes"))),
+    let request = match ClientRequest::read(&head, peer, local) {
+        Ok(request) if request.verb == Verb::Post => match timeout(CLIENT_TIMEOUT, read(body)).await {
+            Ok(Some(body)) => Ok(request.with_body(&body)),
+            _ => Err(Refusal::bad_request(
+                "body",
+                format!("the body is cut short, or longer than {MAX_BODY_BYTES} bytes"),
+            )),
         },
         other => other,
     };
-    let reply = match ask {
-        Err(refusal) => pages::refused(&refusal),
+    let reply = match request {
+        Err(refusal) => refused(&refusal),
         // An answer may wait for the disk.
-        Ok(ask) => match tokio::task::spawn_blocking(move || pages::answer(&site, &ask)).await {
+        Ok(request) => match tokio::task::spawn_blocking(move || pages::answer(&state, &request)).await {
             Ok(reply) => reply,
             Err(error) => {
-                say::trouble(error);
-                pages::refused(&Refusal::later("failed", "the server failed; its console says why"))
+                console::error(error);
+                refused(&Refusal::unavailable("failed", "the server failed; its console says why"))
             }
         },
     };
@@ -156,7 +170,7 @@ async fn read(body: Incoming) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         bytes.extend_from_slice(&frame.ok()?.into_data().ok()?);
-        if bytes.len() > BODY {
+        if bytes.len() > MAX_BODY_BYTES {
             return None;
         }
     }

@@ -16,25 +16,25 @@ use super::body::{Outbox, PLACEHOLDER};
 /// A client that takes nothing for so long is given up, by the kernel (tcp(7), TCP_USER_TIMEOUT). Only the kernel knows: a socket
 /// is writable again once a third of its buffer was taken, and of the 4 MiB that this may be one of 200 clients on a slow line takes
 /// 60 KB in a second. A small buffer costs twice the time of the processor.
-const STALL: Duration = Duration::from_secs(20);
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// So long a client may take for anything; after that it has to keep up a rate.
-const GRACE: Duration = Duration::from_secs(60);
+const RATE_GRACE_PERIOD: Duration = Duration::from_secs(60);
 /// Bytes in a second: a modem's.
-const RATE: u64 = 4096;
+const MIN_BYTES_PER_SECOND: u64 = 4096;
 
 /// A connection whose client has to take what it is sent.
 #[derive(Debug)]
-pub(super) struct Patient {
+pub(super) struct StallGuard {
     inner: TcpStream,
     since: Instant,
     sent: u64,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl StallGuard {
     pub(super) fn new(inner: TcpStream) -> Self {
         // Where it fails, and on kernels before 5.11 for a client that keeps its window closed, the rate below is all there is.
-        let _ = set_tcp_user_timeout(&inner, u32::try_from(STALL.as_millis()).unwrap_or(u32::MAX));
+        let _ = set_tcp_user_timeout(&inner, u32::try_from(STALL_TIMEOUT.as_millis()).unwrap_or(u32::MAX));
         Self { inner, since: Instant::now(), sent: 0, stalled: None }
     }
 
@@ -49,9 +49,9 @@ impl Patient {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
                 let (since, sent) = (self.since, self.sent);
-                let timer = self
-                    .stalled
-                    .get_or_insert_with(|| Box::pin(sleep_until(since + GRACE + Duration::from_secs(sent / RATE))));
+                let timer = self.stalled.get_or_insert_with(|| {
+                    Box::pin(sleep_until(since + RATE_GRACE_PERIOD + Duration::from_secs(sent / MIN_BYTES_PER_SECOND)))
+                });
                 ready!(timer.as_mut().poll(cx));
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take what it is sent")))
             }
@@ -64,7 +64,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for StallGuard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let done = Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -75,7 +75,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for StallGuard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.progress(cx, done)
@@ -107,13 +107,13 @@ impl AsyncWrite for Patient {
 /// bytes when the connection takes several slices at once, so that the placeholder arrives here by its own address; should it
 /// ever be copied, `poll_write` would send zeros, and the client's digest would not fit.
 #[derive(Debug)]
-pub(super) struct Plain {
-    inner: Patient,
+pub(super) struct SendfileStream {
+    inner: StallGuard,
     outbox: Outbox,
 }
 
-impl Plain {
-    pub(super) fn new(inner: Patient, outbox: Outbox) -> Self {
+impl SendfileStream {
+    pub(super) fn new(inner: StallGuard, outbox: Outbox) -> Self {
         Self { inner, outbox }
     }
 
@@ -154,13 +154,13 @@ fn is_placeholder(slice: &[u8]) -> bool {
     PLACEHOLDER.as_ptr_range().contains(&slice.as_ptr())
 }
 
-impl AsyncRead for Plain {
+impl AsyncRead for SendfileStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Plain {
+impl AsyncWrite for SendfileStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }

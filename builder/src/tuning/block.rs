@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Place, Setting};
+use super::setting::{Place, Setting};
 
 /// How wide a comment is.
 const WIDTH: usize = 116;

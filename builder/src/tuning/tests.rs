@@ -17,7 +17,7 @@ fn of(settings: &[Setting], key: &str) -> Option<String> {
 
 #[test]
 fn the_guide_is_followed_to_the_letter_and_its_keys_stand_once() {
-    let settings = of_profile(Profile::Guide).unwrap();
+    let settings = for_profile(Profile::Guide).unwrap();
     let sysctl = settings.iter().filter(|setting| setting.place == Place::Sysctl);
     let sysctl: Vec<_> = sysctl.filter(|setting| setting.image.is_some()).collect();
     assert_eq!(sysctl.len(), 51);
@@ -30,7 +30,7 @@ fn the_guide_is_followed_to_the_letter_and_its_keys_stand_once() {
 
 #[test]
 fn every_choice_has_its_reason_and_its_source() {
-    for setting in of_profile(Profile::Etcd).unwrap() {
+    for setting in for_profile(Profile::Etcd).unwrap() {
         assert!(setting.why.len() > 15 && setting.source.len() > 5, "{setting:?}");
     }
 }

@@ -10,14 +10,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use recipes::{ClusterDocument, Label};
 
 use last_words::{Entry, LastWords, Search};
-use unit::Unit;
+use unit::{UNIT, Unit};
 
 use crate::identity::Identity;
 use crate::output::say;
 use crate::systemd;
 pub(crate) use source::wrong_source;
-
-const UNIT: &str = "etcd.service";
 
 /// Between two looks while firstboot waits.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);

@@ -6,9 +6,11 @@ use anyhow::Result;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::UNIT;
 use super::last_words::LastWords;
 use crate::systemd;
+
+/// etcd's unit.
+pub(super) const UNIT: &str = "etcd.service";
 
 /// For how many microseconds an end counts although etcd runs again: systemd starts it again after 5 s, and it may take
 /// some seconds until it ends for the same reason.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use recipes::EtcdVersion;
-use recipes::upgrade::{ClusterVersions, Running};
+use recipes::upgrade::{ClusterVersions, RunningMember};
 
 use crate::etcd::Member;
 
@@ -115,7 +115,7 @@ fn ids(peer: &Peer) -> BTreeSet<(u64, bool, &[String])> {
 /// The versions that the members report.
 pub(crate) fn versions(peers: &[Peer]) -> ClusterVersions {
     ClusterVersions {
-        members: peers.iter().map(|peer| Running { name: peer.name.clone(), version: peer.version }).collect(),
+        members: peers.iter().map(|peer| RunningMember { name: peer.name.clone(), version: peer.version }).collect(),
         agreed: peers.iter().filter_map(|peer| peer.agreed).max(),
         downgrading: peers.iter().any(|peer| peer.downgrading),
     }

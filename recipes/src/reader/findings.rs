@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 
 /// A value and where it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct At<T> {
+pub(crate) struct Located<T> {
     /// The value.
     pub(crate) value: T,
     /// Its place, in bytes from the file's start.

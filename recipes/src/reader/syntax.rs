@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::diagnostic::Diagnostic;
 
 /// More than this a person does not read at once.
-const MOST: usize = 20;
+const MAX_MISTAKES: usize = 20;
 
 /// The findings for the parser's errors: one for each line, since the second on a line follows from the first.
 pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diagnostic> {
@@ -18,8 +18,8 @@ pub(crate) fn explain(text: &str, errors: &[(Range<usize>, String)]) -> Vec<Diag
         if lines.contains(&line.start) {
             continue;
         }
-        if out.len() == MOST {
-            let rest = format!("the file has more mistakes of this kind than these {MOST}");
+        if out.len() == MAX_MISTAKES {
+            let rest = format!("the file has more mistakes of this kind than these {MAX_MISTAKES}");
             out.push(Diagnostic::error(span.clone(), rest).help("correct these first"));
             break;
         }

@@ -7,7 +7,7 @@ use url::Url;
 use super::values::{Base, Size};
 use crate::cluster::EtcdSettings;
 use crate::diagnostic::Diagnostic;
-use crate::reader::{At, Table};
+use crate::reader::{Located, Table};
 use crate::{EtcdVersion, Sha256, upgrade};
 
 /// The release of etcd, pinned, and its settings.
@@ -28,7 +28,7 @@ const UPSTREAM: [&str; 2] =
     ["https://github.com/etcd-io/etcd/releases/download/", "https://storage.googleapis.com/etcd/"];
 
 /// Warns of a release that is known to damage data.
-fn warn_of_faults(table: &Table<'_>, at: &At<EtcdVersion>) {
+fn warn_of_faults(table: &Table<'_>, at: &Located<EtcdVersion>) {
     let faults = upgrade::faults(at.value);
     let Some(patch) = faults.iter().map(|fault| fault.fixed_in).max() else { return };
     let what: Vec<&str> = faults.iter().map(|fault| fault.what).collect();
@@ -103,6 +103,6 @@ pub(super) fn read(root: &Table<'_>) -> Option<Etcd> {
         Some(bases) => bases.into_iter().map(|base| base.value.url().clone()).collect(),
         None => UPSTREAM.iter().filter_map(|text| Url::parse(text).ok()).collect(),
     };
-    let At { value: sha256, span: sha256_span } = sha256?;
+    let Located { value: sha256, span: sha256_span } = sha256?;
     Some(Etcd { settings, sha256, sha256_span, mirrors })
 }

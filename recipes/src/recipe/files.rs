@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::ETCD_ID;
 use crate::diagnostic::Diagnostic;
-use crate::reader::{At, Entry, Table};
+use crate::reader::{Located, PairValue, Table};
 
 /// What a user brings to the overlay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub(super) fn read(root: &Table<'_>) -> Files {
 }
 
 /// A path that stays below the recipe's folder. That no link leads out of it only the disk can say.
-pub(super) fn local(table: &Table<'_>, text: At<String>) -> Option<LocalFile> {
-    let At { value, span } = text;
+pub(super) fn local(table: &Table<'_>, text: Located<String>) -> Option<LocalFile> {
+    let Located { value, span } = text;
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     if !value.split('/').all(plain) || value.contains(char::is_control) {
         let finding = Diagnostic::error(span, format!("`{}` leads out of the recipe's folder", value.escape_debug()));
@@ -63,10 +63,10 @@ pub(super) fn local(table: &Table<'_>, text: At<String>) -> Option<LocalFile> {
     Some(LocalFile { source: value, span })
 }
 
-fn overlay_file(table: &Table<'_>, path: &At<String>, entry: &Entry<'_>) -> Option<OverlayFile> {
+fn overlay_file(table: &Table<'_>, path: &Located<String>, entry: &PairValue<'_>) -> Option<OverlayFile> {
     let (source, mode, owner) = match entry {
-        Entry::Text(text) => (Some(text.clone()), None, None),
-        Entry::Table(entry) => {
+        PairValue::Text(text) => (Some(text.clone()), None, None),
+        PairValue::Table(entry) => {
             let source = entry.required::<String>("source", "which file of the recipe's folder it is");
             let mode = entry.value::<Mode>("mode").map(|mode| mode.value.0);
             let owner = entry.choice("owner", &[("root", 0), ("etcd", ETCD_ID)]).map(|owner| owner.value);
@@ -85,7 +85,7 @@ fn overlay_file(table: &Table<'_>, path: &At<String>, entry: &Entry<'_>) -> Opti
     })
 }
 
-fn node_path(table: &Table<'_>, path: &At<String>) -> Option<String> {
+fn node_path(table: &Table<'_>, path: &Located<String>) -> Option<String> {
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     let inner = path.value.strip_prefix('/').filter(|inner| inner.split('/').all(plain));
     let Some(inner) = inner.filter(|inner| !inner.contains(|c: char| c.is_control() || c == '\\')) else {

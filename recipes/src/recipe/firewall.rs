@@ -6,7 +6,7 @@ use super::address::NetworkRange;
 use super::node::Node;
 use crate::cluster::Network;
 use crate::diagnostic::Diagnostic;
-use crate::reader::{At, Table};
+use crate::reader::{Located, Table};
 
 /// Who may connect to what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const PORTS: [(&str, &str); 3] =
 
 /// By default all are everyone on the nodes' network. Peers, too: a member whose image was built before the cluster
 /// grew must let the new ones in.
-pub(super) fn read(root: &Table<'_>, network: Option<&Network>, nodes: &[At<Node>]) -> Option<Firewall> {
+pub(super) fn read(root: &Table<'_>, network: Option<&Network>, nodes: &[Located<Node>]) -> Option<Firewall> {
     let table = root.table("firewall");
     let read = |(key, what)| table.as_ref().and_then(|table| read_list(table, key, what));
     let [clients, peers, admins] = PORTS.map(read);
@@ -41,7 +41,7 @@ pub(super) fn read(root: &Table<'_>, network: Option<&Network>, nodes: &[At<Node
 
 fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv4Net>> {
     let list = table.list::<NetworkRange>(key)?;
-    for At { value: NetworkRange(range), span } in &list {
+    for Located { value: NetworkRange(range), span } in &list {
         if *range != range.trunc() {
             let finding = Diagnostic::error(span.clone(), format!("{range} has bits beyond its prefix"));
             table.report(finding.help(format!("did you mean {}?", range.trunc())));
@@ -54,7 +54,7 @@ fn read_list(table: &Table<'_>, key: &'static str, what: &str) -> Option<Vec<Ipv
 }
 
 /// Members that the others' firewalls shut out can never join.
-fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[At<Node>]) {
+fn check_peers(table: &Table<'_>, peers: &[Ipv4Net], nodes: &[Located<Node>]) {
     let Some(place) = table.place("peers") else { return };
     let shut_out =
         nodes.iter().map(|node| &node.value).filter(|node| !peers.iter().any(|net| net.contains(&node.address)));

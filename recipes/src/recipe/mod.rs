@@ -11,8 +11,6 @@ mod policy;
 mod ssh;
 mod values;
 
-use std::ops::Range;
-
 use toml::de::DeTable;
 
 pub use address::{Address, NetworkRange};
@@ -65,7 +63,7 @@ pub struct Recipe {
 
 /// What came of reading a recipe.
 #[derive(Debug)]
-pub struct Reading {
+pub struct RecipeReport {
     /// The recipe, where no error was found.
     pub recipe: Option<Recipe>,
     /// Errors and warnings in the order of their places.
@@ -73,7 +71,7 @@ pub struct Reading {
 }
 
 /// Reads a recipe. Every mistake in it is found in the one reading.
-pub fn read(text: &str) -> Reading {
+pub fn read(text: &str) -> RecipeReport {
     let (document, errors) = DeTable::parse_recoverable(text);
     let findings = Findings::default();
     let syntax: Vec<_> =
@@ -85,7 +83,7 @@ pub fn read(text: &str) -> Reading {
     let recipe = if errors.is_empty() { read_sections(&Table::root(document.get_ref(), &findings)) } else { None };
     let findings = findings.sorted();
     let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
-    Reading { recipe: recipe.filter(|_| !failed), findings }
+    RecipeReport { recipe: recipe.filter(|_| !failed), findings }
 }
 
 fn read_sections(root: &Table<'_>) -> Option<Recipe> {
@@ -178,11 +176,6 @@ impl Recipe {
             backup: self.backup.clone(),
         }
     }
-}
-
-/// A finding about two places at once: `span` is the later one.
-fn twice(span: Range<usize>, what: &str, value: &impl std::fmt::Display, first: &str) -> Diagnostic {
-    Diagnostic::error(span, format!("two nodes have the {what} {value}")).label(format!("{first} has it already"))
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use ipnet::Ipv4Net;
 
 use super::address::{Address, NetworkRange};
-use super::twice;
 use crate::cluster::{Network, NetworkMode};
 use crate::diagnostic::Diagnostic;
-use crate::reader::{At, Table};
+use crate::reader::{Located, Table};
 use crate::{Domain, Label, MachineMatch};
 
 /// The cluster's names.
@@ -50,7 +50,7 @@ pub(super) fn read_cluster(root: &Table<'_>) -> Option<Cluster> {
 }
 
 /// The nodes that can be read; each with its place.
-pub(super) fn read_nodes(root: &Table<'_>) -> Vec<At<Node>> {
+pub(super) fn read_nodes(root: &Table<'_>) -> Vec<Located<Node>> {
     let tables = root.tables("node");
     if tables.is_empty() && !root.has_like("node") {
         root.report(Diagnostic::error(0..0, "no [[node]]").help("a cluster has one node at least, better three"));
@@ -73,10 +73,10 @@ pub(super) fn read_nodes(root: &Table<'_>) -> Vec<At<Node>> {
     nodes
 }
 
-fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<At<Node>> {
-    let name: Option<At<Label>> = table.required("name", "every node needs a name");
-    let address: Option<At<Address>> = table.required("address", "every node needs an IPv4 address");
-    let address = address.map(|at| At { value: at.value.0, span: at.span });
+fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<Located<Node>> {
+    let name: Option<Located<Label>> = table.required("name", "every node needs a name");
+    let address: Option<Located<Address>> = table.required("address", "every node needs an IPv4 address");
+    let address = address.map(|at| Located { value: at.value.0, span: at.span });
     let machine = (table.value("mac"), table.value("serial"), table.value("uuid"));
     table.finish();
 
@@ -84,15 +84,15 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<At
     let mut once = |what: &str, value: Option<(String, std::ops::Range<usize>)>| {
         let Some((value, span)) = value else { return };
         if let Some(first) = seen.insert(format!("{what} {value}"), own.clone()) {
-            table.report(twice(span, what, &value, &first));
+            table.report(duplicates(span, what, &value, &first));
         }
     };
-    let text = |at: &At<_>| (ToString::to_string(&at.value), at.span.clone());
+    let text = |at: &Located<_>| (ToString::to_string(&at.value), at.span.clone());
     once("name", name.as_ref().map(text));
     once("address", address.as_ref().map(|at| (at.value.to_string(), at.span.clone())));
-    once("MAC address", machine.0.as_ref().map(|at: &At<crate::Mac>| (at.value.to_string(), at.span.clone())));
-    once("serial", machine.1.as_ref().map(|at: &At<crate::FirmwareId>| (at.value.to_string(), at.span.clone())));
-    once("uuid", machine.2.as_ref().map(|at: &At<crate::FirmwareId>| (at.value.to_string(), at.span.clone())));
+    once("MAC address", machine.0.as_ref().map(|at: &Located<crate::Mac>| (at.value.to_string(), at.span.clone())));
+    once("serial", machine.1.as_ref().map(|at: &Located<crate::FirmwareId>| (at.value.to_string(), at.span.clone())));
+    once("uuid", machine.2.as_ref().map(|at: &Located<crate::FirmwareId>| (at.value.to_string(), at.span.clone())));
 
     let address = address?;
     if address.value.is_loopback() || address.value.is_unspecified() || address.value.is_multicast() {
@@ -104,21 +104,21 @@ fn read_node(table: &Table<'_>, seen: &mut HashMap<String, String>) -> Option<At
         serial: machine.1.map(|at| at.value),
         uuid: machine.2.map(|at| at.value),
     };
-    let At { value: name, span: named } = name?;
-    Some(At { value: Node { name, address: address.value, machine, named }, span: address.span })
+    let Located { value: name, span: named } = name?;
+    Some(Located { value: Node { name, address: address.value, machine, named }, span: address.span })
 }
 
 /// Without a `cidr` the network is the /24 of the first node, as in the guide.
-pub(super) fn read_network(root: &Table<'_>, nodes: &[At<Node>]) -> Option<Network> {
+pub(super) fn read_network(root: &Table<'_>, nodes: &[Located<Node>]) -> Option<Network> {
     let table = root.table("network");
     let table = table.as_ref();
     let mode =
         table.and_then(|table| table.choice("mode", &[("dhcp", NetworkMode::Dhcp), ("static", NetworkMode::Static)]));
-    let written: Option<At<NetworkRange>> = table.and_then(|table| table.value("cidr"));
-    let written = written.map(|at| At { value: at.value.0, span: at.span });
-    let gateway: Option<At<Address>> = table.and_then(|table| table.value("gateway"));
-    let gateway = gateway.map(|at| At { value: at.value.0, span: at.span });
-    let dns: Vec<At<Address>> = table.and_then(|table| table.list("dns")).unwrap_or_default();
+    let written: Option<Located<NetworkRange>> = table.and_then(|table| table.value("cidr"));
+    let written = written.map(|at| Located { value: at.value.0, span: at.span });
+    let gateway: Option<Located<Address>> = table.and_then(|table| table.value("gateway"));
+    let gateway = gateway.map(|at| Located { value: at.value.0, span: at.span });
+    let dns: Vec<Located<Address>> = table.and_then(|table| table.list("dns")).unwrap_or_default();
     // A mode with an error may have been meant as `static`.
     let is_known = mode.is_some() || table.is_none_or(|table| table.place("mode").is_none());
     let mode = mode.map_or(NetworkMode::Dhcp, |at| at.value);
@@ -171,7 +171,7 @@ pub(super) fn read_network(root: &Table<'_>, nodes: &[At<Node>]) -> Option<Netwo
 }
 
 /// By default everyone on the nodes' network is let in, so that it must be one.
-fn check_size(root: &Table<'_>, cidr: &At<Ipv4Net>) {
+fn check_size(root: &Table<'_>, cidr: &Located<Ipv4Net>) {
     let expected = match cidr.value.prefix_len() {
         0..8 => "that is not a network of machines, and by default all on it are let in",
         32 => "that is one address, and by default nobody else is let in",
@@ -182,7 +182,7 @@ fn check_size(root: &Table<'_>, cidr: &At<Ipv4Net>) {
 }
 
 /// Names that a node cannot have: etcd and its peers reach it by them.
-pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[At<Node>]) {
+pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[Located<Node>]) {
     for node in nodes {
         let (name, span) = (&node.value.name, node.value.named.clone());
         if name.as_str() == "localhost" {
@@ -197,4 +197,9 @@ pub(super) fn check_names(root: &Table<'_>, cluster: &Cluster, nodes: &[At<Node>
             root.report(Diagnostic::error(span, message).help("shorten the name or the `domain` under [cluster]"));
         }
     }
+}
+
+/// A finding about two places at once: `span` is the later one.
+fn duplicates(span: Range<usize>, what: &str, value: &impl std::fmt::Display, first: &str) -> Diagnostic {
+    Diagnostic::error(span, format!("two nodes have the {what} {value}")).label(format!("{first} has it already"))
 }

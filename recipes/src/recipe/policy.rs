@@ -4,7 +4,7 @@ use super::files::LocalFile;
 use super::values::{Base, Host, Word};
 use crate::cluster::{MetadataPolicy, MetadataSource};
 use crate::diagnostic::Diagnostic;
-use crate::reader::{At, Table};
+use crate::reader::{Located, Table};
 
 /// Who tells the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub struct AuthorityFiles {
     pub key: LocalFile,
 }
 
-fn values<T>(found: Option<Vec<At<T>>>) -> Option<Vec<T>> {
+fn values<T>(found: Option<Vec<Located<T>>>) -> Option<Vec<T>> {
     found.map(|list| list.into_iter().map(|at| at.value).collect())
 }
 

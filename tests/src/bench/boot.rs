@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use super::{Row, table, timed};
 use crate::cluster::{Provisioning, boot_all};
 use crate::host::Host;
-use crate::{by_hand, etcd, process, programs};
+use crate::{etcd, process, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
@@ -20,14 +20,14 @@ pub fn run(runs: usize) -> Result<String> {
     let mut hosts = NAMES.iter().map(|name| provisioning.machine(name)).collect::<Result<Vec<Host>>>()?;
     let mut times: [Vec<Duration>; 2] = Default::default();
     for _ in 0..runs {
-        for (by_hand, times) in times.iter_mut().enumerate() {
+        for (setup, times) in times.iter_mut().enumerate() {
             for host in &mut hosts {
                 host.wipe()?;
                 provisioning.install(host)?;
-                let configured = if by_hand == 1 {
-                    by_hand::configure(&provisioning, host, "new")
+                let configured = if setup == 1 {
+                    reference_setup::configure(&provisioning, host, "new")
                 } else {
-                    provisioning.tell(host, host.name())
+                    provisioning.give_document(host, host.name())
                 };
                 configured?;
             }
@@ -38,7 +38,7 @@ pub fn run(runs: usize) -> Result<String> {
                 wait_until_healthy(&provisioning)
             })?);
             for host in &mut hosts {
-                host.pull_the_plug()?;
+                host.cut_power()?;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, anyhow};
 
-use crate::etcd::Alone;
+use crate::etcd::StandaloneEtcd;
 
 /// The length of every value.
 pub const VALUE: usize = 1000;
@@ -37,8 +37,8 @@ pub fn mib() -> u64 {
 
 /// A running etcd of that version in a folder, whose database is so many MiB large. Its data stay there, in `data`,
 /// after it was stopped.
-pub fn make(version: &str, folder: &Path, mib: u64) -> Result<Alone> {
-    let etcd = Alone::start(version, folder, &ARGUMENTS)?;
+pub fn make(version: &str, folder: &Path, mib: u64) -> Result<StandaloneEtcd> {
+    let etcd = StandaloneEtcd::start(version, folder, &ARGUMENTS)?;
     fill(mib, BATCH, |pairs| etcd.put(&pairs))?;
     Ok(etcd)
 }

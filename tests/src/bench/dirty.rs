@@ -52,8 +52,8 @@ pub fn run(runs: usize) -> Result<String> {
     })?;
     let vm = vm.with_slow_disk(DISK);
     let lap = LAP + LEAD + Duration::from_secs(60);
-    let patience = Duration::from_secs(300) + lap * u32::try_from(RATIOS.len() * NEIGHBOURS.len() * runs)?;
-    vm.run("init=/root/init quiet", ([10, 101, 15, 101].into(), "52:54:00:00:00:01"), patience)?;
+    let timeout = Duration::from_secs(300) + lap * u32::try_from(RATIOS.len() * NEIGHBOURS.len() * runs)?;
+    vm.run("init=/root/init quiet", ([10, 101, 15, 101].into(), "52:54:00:00:00:01"), timeout)?;
     vm.mounted(|root| fs::read_to_string(root.join("root/result")).context("the machine said nothing"))
 }
 

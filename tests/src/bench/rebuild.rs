@@ -9,7 +9,7 @@ use super::{Row, table, timed};
 use crate::client::{self, Client, Voters, Writers};
 use crate::cluster::{Provisioning, boot_all, wait_healthy};
 use crate::host::Host;
-use crate::{by_hand, etcd, programs};
+use crate::{etcd, programs, reference_setup};
 
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 /// More keys than the 10,000 entries after which etcd keeps a snapshot instead of its log: who joins gets a snapshot, as
@@ -17,7 +17,7 @@ const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const KEYS: usize = 20_000;
 /// So that all of them make 256 MB.
 const VALUE: usize = 13_400;
-const PATIENCE: Duration = Duration::from_secs(120);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What an operator runs on another member, beginning with the power-on of the machine, whose etcd.conf says that it
 /// joins. It checks nothing, and knows that the machine is the one that is lost.
@@ -29,7 +29,7 @@ for try in $(seq 3000); do etcdctl member promote $new 2> /dev/null && exit; don
 
 /// What one run showed.
 #[derive(Debug, Default)]
-struct Seen {
+struct Measurement {
     /// From power-on to voter.
     whole: Vec<Duration>,
     /// How long there were two voters.
@@ -46,16 +46,16 @@ pub fn run(runs: usize) -> Result<String> {
     let mut hosts = NAMES.iter().map(|name| provisioning.machine(name)).collect::<Result<Vec<Host>>>()?;
     for host in &mut hosts {
         provisioning.install(host)?;
-        host.keep()?;
-        provisioning.tell(host, host.name())?;
+        host.snapshot()?;
+        provisioning.give_document(host, host.name())?;
     }
     boot_all(&mut hosts)?;
     let client = Client::new(&provisioning)?;
-    wait_healthy(&hosts[0], 3, PATIENCE)?;
+    wait_healthy(&hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let addresses: Vec<_> = hosts.iter().map(Host::address).collect();
     client.fill(&addresses, KEYS, VALUE)?;
     let size = hosts[0].path("/var/lib/etcd/data/member/snap/db").metadata()?.len();
-    let mut seen: [Seen; 2] = Default::default();
+    let mut seen: [Measurement; 2] = Default::default();
     for _ in 0..runs {
         for (scripted, seen) in seen.iter_mut().enumerate() {
             once(&provisioning, &client, &mut hosts, scripted == 1, seen)?;
@@ -80,15 +80,15 @@ fn once(
     client: &Client,
     hosts: &mut [Host],
     scripted: bool,
-    seen: &mut Seen,
+    seen: &mut Measurement,
 ) -> Result<()> {
     let [helper, second, lost] = hosts else { unreachable!("there are three") };
-    lost.pull_the_plug()?;
+    lost.cut_power()?;
     lost.revert()?;
     if scripted {
-        by_hand::configure(provisioning, lost, "existing")?;
+        reference_setup::configure(provisioning, lost, "existing")?;
     } else {
-        provisioning.tell(lost, lost.name())?;
+        provisioning.give_document(lost, lost.name())?;
     }
     // The two that are left have elected their leader. For five seconds after that etcd calls a cluster unhealthy
     // (server.go, HealthInterval), which is no matter of who is faster.
@@ -105,16 +105,20 @@ fn once(
 
     let writers = Writers::start(client, &left, "meanwhile/");
     let voters = Voters::watch(client, &left);
-    writers.go_on(1, PATIENCE)?;
+    writers.go_on(1, CONVERGENCE_TIMEOUT)?;
     let mut script = helper.command(&["bash", "-c", SCRIPT])?;
     script.stdout(std::process::Stdio::null());
     let whole = timed(|| {
         lost.boot()?;
         let mut running = if scripted { Some(script.spawn().context("cannot start the script")?) } else { None };
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while !is_back()? {
             let log = || anyhow::Ok(format!("{}\n{}", lost.journal("firstboot")?, lost.journal("etcd")?));
-            ensure!(Instant::now() < end, "etcd-3 is no voter after {PATIENCE:?} (script: {scripted}):\n{}", log()?);
+            ensure!(
+                Instant::now() < end,
+                "etcd-3 is no voter after {CONVERGENCE_TIMEOUT:?} (script: {scripted}):\n{}",
+                log()?
+            );
             sleep(Duration::from_millis(10));
         }
         running.as_mut().map_or(Ok(true), |script| script.wait().map(|status| status.success())).map(drop)?;
@@ -127,5 +131,5 @@ fn once(
     seen.window.extend(window);
     seen.gap.push(written.longest_gaps().1);
     client::insist(|| client.delete_all(left[0], "meanwhile/"))?;
-    wait_healthy(helper, 3, PATIENCE).map(drop)
+    wait_healthy(helper, 3, CONVERGENCE_TIMEOUT).map(drop)
 }

@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::{etcd, programs};
 
 const VERSION: &str = "3.5.1";
-const PATIENCE: Duration = Duration::from_secs(300);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is measured, in turns.
 const OURS: [&str; 3] = ["firstboot", "restore", "/snapshots/snapshot.db"];
@@ -39,7 +39,7 @@ const TIDY: &str = "rm -rf /var/lib/etcd/before; firstboot restore --prune 0; ! 
 
 /// What the runs of one way showed.
 #[derive(Debug, Default)]
-struct Seen {
+struct Measurement {
     /// The longest time without an acknowledged write.
     gap: Vec<Duration>,
     /// From the command to its end.
@@ -64,12 +64,12 @@ pub fn run(runs: usize) -> Result<String> {
     let mut host = provisioning.node("etcd-1")?;
     host.bind(work.path(), "/snapshots");
     host.boot()?;
-    wait_healthy(&host, 1, PATIENCE)?;
+    wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     let client = Client::new(&provisioning)?;
 
     // The first one sees to it that the old data is as large as the new.
     once(&host, &client, &OURS)?;
-    let mut seen: [Seen; 2] = Default::default();
+    let mut seen: [Measurement; 2] = Default::default();
     for _ in 0..runs {
         for (command, seen) in [OURS, THEIRS].iter().zip(&mut seen) {
             let (gap, whole, disk) = once(&host, &client, command)?;
@@ -106,13 +106,13 @@ fn one_member(demo: &str) -> Result<String> {
 
 /// One run, with somebody who writes all the while.
 fn once(host: &Host, client: &Client, command: &[&str]) -> Result<(Duration, Duration, u64)> {
-    host.wait_for(TIDY, PATIENCE)?;
+    host.wait_for(TIDY, CONVERGENCE_TIMEOUT)?;
     nix::unistd::sync();
     let disk = Disk::watch(host.path("/var/lib/etcd"));
     let writers = Writers::start(client, &[host.address()], "meanwhile/");
-    writers.go_on(10, PATIENCE)?;
+    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     let whole = timed(|| host.check(command).map(drop))?;
-    writers.go_on(10, PATIENCE)?;
+    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     Ok((writers.stop()?.longest_gaps().1, whole, disk.stop()?))
 }
 

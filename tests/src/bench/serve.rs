@@ -15,7 +15,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use super::{Row, median, table};
 use crate::cluster::Provisioning;
 use crate::network::Namespace;
-use crate::process::{Tied, children};
+use crate::process::{KillOnDrop, children};
 use crate::{etcd, packages, programs, run};
 
 /// Machines that fetch it at once.
@@ -36,7 +36,7 @@ pub fn run(runs: usize) -> Result<String> {
     let (world, client) = (provisioning.network.world(), provisioning.network.add("client")?.namespace);
     let mut builder = world.command(&programs::builder()?.to_string_lossy());
     builder.arg("serve").arg(provisioning.out()).args(["--listen", OURS]);
-    let ours = Tied::spawn(&builder, &File::create(folder.join("log"))?)?;
+    let ours = KillOnDrop::spawn(&builder, &File::create(folder.join("log"))?)?;
     let theirs = nginx(&nginx_program, world, &provisioning.out(), &folder)?;
     let size = fs::metadata(provisioning.out().join("image/overlay.tar.gz"))?.len();
 
@@ -76,7 +76,7 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 /// nginx with the lines of Debian's nginx.conf that matter for files.
-fn nginx(program: &Path, world: &Namespace, out: &Path, folder: &Path) -> Result<Tied> {
+fn nginx(program: &Path, world: &Namespace, out: &Path, folder: &Path) -> Result<KillOnDrop> {
     let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {}/{kind};\n", folder.display()))
         .concat();
@@ -92,7 +92,7 @@ fn nginx(program: &Path, world: &Namespace, out: &Path, folder: &Path) -> Result
     fs::write(&path, conf)?;
     let mut command = world.command(&program.to_string_lossy());
     command.arg("-p").arg(folder).arg("-c").arg(&path);
-    Tied::spawn(&command, &File::create(folder.join("nginx"))?)
+    KillOnDrop::spawn(&command, &File::create(folder.join("nginx"))?)
 }
 
 fn wait(from: &Namespace, address: &str) -> Result<()> {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
 use tests::host::Host;
-use tests::need::{self, Need};
+use tests::requirement::{self, Requirement};
 use tests::{base, etcd, kernel, programs, run};
 
-const NEEDS: [Need; 5] = [Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+const REQUIREMENTS: [Requirement; 5] =
+    [Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
 const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 fn main() -> ExitCode {
@@ -56,7 +57,7 @@ impl Stages {
 }
 
 fn demo() -> Result<()> {
-    if let Some(reason) = need::missing(&NEEDS) {
+    if let Some(reason) = requirement::missing(&REQUIREMENTS) {
         bail!("{reason}");
     }
     let mut stages = Stages { began: Instant::now(), taken: Vec::new() };

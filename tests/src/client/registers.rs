@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::Client;
-use crate::linear::{Deed, Operation, check};
+use crate::linearizability::{Action, Operation, check};
 
 /// Between two operations of one client.
 const BETWEEN: Duration = Duration::from_millis(10);
@@ -91,23 +91,23 @@ impl Shared {
             }
             let value = self.values.fetch_add(1, Ordering::Relaxed) + 1;
             let deed = match random.u8(..4) {
-                0 | 1 => Deed::Read(None),
-                2 => Deed::Write(value),
-                _ => Deed::Exchange(last.1, value),
+                0 | 1 => Action::Read(None),
+                2 => Action::Write(value),
+                _ => Action::Exchange(last.1, value),
             };
             let begun = self.now();
             let answer = self.client.register(members[at % members.len()], &format!("{}{key}", self.prefix), deed);
             let ended = self.now();
             if let Ok(deed) = answer {
                 last.1 = match deed {
-                    Deed::Read(value) | Deed::Refused(_, value) => value,
-                    Deed::Write(value) | Deed::Exchange(_, value) => Some(value),
+                    Action::Read(value) | Action::Refused(_, value) => value,
+                    Action::Write(value) | Action::Exchange(_, value) => Some(value),
                 };
-                done.push((key, Operation { client: number, begun, ended: Some(ended), deed }));
+                done.push((key, Operation { client: number, begun, ended: Some(ended), action: deed }));
             } else {
                 at += 1;
-                if !matches!(deed, Deed::Read(_)) {
-                    done.push((key, Operation { client: number, begun, ended: None, deed }));
+                if !matches!(deed, Action::Read(_)) {
+                    done.push((key, Operation { client: number, begun, ended: None, action: deed }));
                 }
             }
             sleep(BETWEEN);
@@ -122,17 +122,17 @@ impl Shared {
 
 impl Client {
     /// Does that to a key by this member, and says what came of it. After an error it may have been done all the same.
-    fn register(&self, member: Ipv4Addr, key: &str, deed: Deed) -> Result<Deed> {
+    fn register(&self, member: Ipv4Addr, key: &str, deed: Action) -> Result<Action> {
         let name = BASE64.encode(key);
         let put = |value: u64| json!({ "key": name, "value": BASE64.encode(value.to_string()) });
         match deed {
-            Deed::Read(_) => Ok(Deed::Read(value_in(&self.call(member, "kv/range", &json!({ "key": name }))?)?)),
-            Deed::Write(value) => {
+            Action::Read(_) => Ok(Action::Read(value_in(&self.call(member, "kv/range", &json!({ "key": name }))?)?)),
+            Action::Write(value) => {
                 let done: Value = self.call(member, "kv/put", &put(value))?;
                 ensure!(done["header"]["revision"].is_string(), "a write without a revision: {done}");
                 Ok(deed)
             }
-            Deed::Exchange(expected, value) => {
+            Action::Exchange(expected, value) => {
                 let compare = match expected {
                     None => json!({ "key": name, "target": "VERSION", "result": "EQUAL", "version": "0" }),
                     Some(expected) => json!({
@@ -149,9 +149,9 @@ impl Client {
                     return Ok(deed);
                 }
                 ensure!(done["header"]["revision"].is_string(), "an exchange without a revision: {done}");
-                Ok(Deed::Refused(expected, value_in(&done["responses"][0]["response_range"])?))
+                Ok(Action::Refused(expected, value_in(&done["responses"][0]["response_range"])?))
             }
-            Deed::Refused(..) => bail!("nobody asks to be refused"),
+            Action::Refused(..) => bail!("nobody asks to be refused"),
         }
     }
 }

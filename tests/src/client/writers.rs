@@ -80,12 +80,12 @@ impl Writers {
     }
 
     /// Waits until each writer has had so many more writes acknowledged.
-    pub fn go_on(&self, more: usize, patience: Duration) -> Result<()> {
+    pub fn go_on(&self, more: usize, timeout: Duration) -> Result<()> {
         let now = || self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>();
-        let (before, end) = (now(), Instant::now() + patience);
+        let (before, end) = (now(), Instant::now() + timeout);
         while now().iter().zip(&before).any(|(now, before)| now - before < more) {
             let why = || self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            ensure!(Instant::now() < end, "after {patience:?} {before:?} writes are {:?}; {}", now(), why());
+            ensure!(Instant::now() < end, "after {timeout:?} {before:?} writes are {:?}; {}", now(), why());
             sleep(Duration::from_millis(20));
         }
         Ok(())

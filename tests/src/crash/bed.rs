@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::order::Order;
+use super::order::TracerOrder;
 use super::state::State;
 use super::traced::CRASH;
 pub use super::traced::Traced;
 use crate::client::Client;
-use crate::cluster::{Provisioning, boot_all, etcdctl, lead, status, tell, wait_healthy};
+use crate::cluster::{Provisioning, boot_all, etcdctl, give_document, move_leadership, status, wait_healthy};
 use crate::harness::tail;
 use crate::host::Host;
 use crate::lossy::{Disk, Loss, Tree};
 use crate::{etcd, process, programs, run};
 
 /// How long anything may take; nothing is judged by how long it took.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A host forgets what it learned since it was installed.
 const FORGET: &str = "set -e
@@ -58,7 +58,7 @@ impl Bed {
         let (mut hosts, mut folders) = (Vec::new(), Vec::new());
         for name in ["etcd-1", "etcd-2", "etcd-3"] {
             let mut host = provisioning.node(name)?;
-            etcd::swap(&host, &etcd::asked())?;
+            etcd::replace_etcd_binary(&host, &etcd::asked())?;
             let folder = run::current()?.folder("crash")?;
             fs::copy(tracer, folder.join("tracer")).with_context(|| format!("cannot copy {}", tracer.display()))?;
             for traced in Traced::ALL {
@@ -78,7 +78,7 @@ impl Bed {
     }
 
     /// The same, on, and with nothing begun.
-    pub fn on(tracer: &Path) -> Result<Self> {
+    pub fn booted(tracer: &Path) -> Result<Self> {
         Self::new(tracer)?.switched_on()
     }
 
@@ -104,7 +104,7 @@ impl Bed {
         let mut bed = self;
         boot_all(&mut bed.hosts)?;
         for host in &bed.hosts {
-            host.wait_for("systemctl is-active --quiet dbus.service", PATIENCE)?;
+            host.wait_for("systemctl is-active --quiet dbus.service", CONVERGENCE_TIMEOUT)?;
         }
         bed.forget_all()?;
         Ok(bed)
@@ -126,41 +126,41 @@ impl Bed {
     /// One of them forgets; it is as if it had a new disk.
     pub fn forget(&self, at: usize) -> Result<()> {
         for traced in Traced::ALL {
-            Order::take(&self.orders(at, traced))?;
+            TracerOrder::take(&self.orders(at, traced))?;
         }
         let script = format!("{FORGET}\nhostname {}", self.hosts[at].name());
         let host = &self.hosts[at];
         host.sh(&script)?.ok().with_context(|| format!("resetting {}", host.name()))?;
-        self.provisioning.tell(host, host.name())
+        self.provisioning.give_document(host, host.name())
     }
 
     /// An operator, or an accident, removes a member's data, and its etcd dies.
-    pub fn empty(&self, at: usize) -> Result<()> {
+    pub fn remove_data(&self, at: usize) -> Result<()> {
         let script = "rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd.service || true";
         self.hosts[at].sh(script)?.ok().map(drop)
     }
 
     /// The same; and etcd is started again, whose guard calls firstboot. Returns when firstboot has begun.
     pub fn call_firstboot(&self, at: usize) -> Result<()> {
-        self.empty(at)?;
+        self.remove_data(at)?;
         self.hosts[at].check(&["systemctl", "restart", "--no-block", "etcd.service"])?;
-        self.hosts[at].wait_for("! systemctl is-active --quiet firstboot.service", PATIENCE)
+        self.hosts[at].wait_for("! systemctl is-active --quiet firstboot.service", CONVERGENCE_TIMEOUT)
     }
 
     /// All hosts are given the documents of the CA that replaces the one they began with.
-    pub fn tell_anew(&self) -> Result<()> {
-        self.hosts.iter().try_for_each(|host| tell(host, &self.rotated, host.name()))
+    pub fn send_rotated_documents(&self) -> Result<()> {
+        self.hosts.iter().try_for_each(|host| give_document(host, &self.rotated, host.name()))
     }
 
     /// What is there now is on the disks.
-    pub fn settle(&self) {
+    pub fn flush_disks(&self) {
         self.disks.iter().flatten().for_each(|disk| disk.tree().flush_all());
     }
 
     /// The power of these hosts goes, all at one instant, and comes back.
     pub fn power_cut(&mut self, hosts: &[usize], loss: Loss) -> Result<()> {
         for at in hosts {
-            self.hosts[*at].pull_the_plug()?;
+            self.hosts[*at].cut_power()?;
         }
         for at in hosts {
             for disk in self.disks.get_mut(*at).into_iter().flatten() {
@@ -177,7 +177,7 @@ impl Bed {
     }
 
     /// Ends a program that has done what it had to do, so that it can be started again.
-    pub fn end(&self, at: usize, traced: Traced) -> Result<()> {
+    pub fn stop(&self, at: usize, traced: Traced) -> Result<()> {
         self.hosts[at].check(&["systemctl", "stop", &format!("{}.service", traced.name())]).map(drop)
     }
 
@@ -188,23 +188,23 @@ impl Bed {
     }
 
     /// Sees to it that all three are a healthy cluster, and this one leads it.
-    pub fn be_whole(&self, leader: usize) -> Result<()> {
+    pub fn make_healthy(&self, leader: usize) -> Result<()> {
         let seen = status(&self.hosts[leader]).unwrap_or_default();
         if seen.len() != 3 || !seen.iter().all(|member| member.healthy && !member.learner) {
             self.forget_all()?;
             self.start(&[0, 1, 2])?;
-            self.wait_whole()?;
+            self.wait_healthy()?;
         }
-        lead(&self.hosts, leader)
+        move_leadership(&self.hosts, leader)
     }
 
     /// Waits until all three are healthy members of one cluster, and firstboot on each has ended well.
-    pub fn wait_whole(&self) -> Result<()> {
+    pub fn wait_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_finished(host)?;
         }
         for host in &self.hosts {
-            wait_healthy(host, 3, PATIENCE)?;
+            wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
         // etcd may have called it once more meanwhile.
         for host in &self.hosts {
@@ -222,13 +222,13 @@ impl Bed {
     }
 
     /// Waits until a program came by its point, or what started it has finished and it did not.
-    pub fn comes_by(&self, at: usize, traced: Traced) -> Result<bool> {
-        let end = Instant::now() + PATIENCE;
+    pub fn reaches_point(&self, at: usize, traced: Traced) -> Result<bool> {
+        let end = Instant::now() + CONVERGENCE_TIMEOUT;
         let orders = self.orders(at, traced);
-        while !Order::was_reached(&orders) {
+        while !TracerOrder::was_reached(&orders) {
             if has_finished(&self.hosts[at], traced.started_by())?.0 {
                 // It may have come by, and been started again, since the last look.
-                return Ok(Order::was_reached(&orders));
+                return Ok(TracerOrder::was_reached(&orders));
             }
             ensure!(Instant::now() < end, "the point is not reached, and nothing finished\n{}", self.journals());
             sleep(Duration::from_millis(10));
@@ -261,7 +261,7 @@ fn rotated(provisioning: &Provisioning) -> Result<PathBuf> {
     let pki = pki.to_string_lossy();
     for command in ["rotate", "retire"] {
         programs::run_builder(&["pki", command, &pki])?.ok()?;
-        provisioning.build_apart(&programs::recipe("demo"), &out, &pki)?;
+        provisioning.build_elsewhere(&programs::recipe("demo"), &out, &pki)?;
     }
     Ok(out)
 }
@@ -275,7 +275,7 @@ pub fn has_finished(host: &Host, traced: Traced) -> Result<(bool, String)> {
 
 /// Waits until firstboot has done all it had to do, by itself.
 pub fn wait_finished(host: &Host) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     loop {
         let (done, shown) = has_finished(host, Traced::Firstboot)?;
         if done {

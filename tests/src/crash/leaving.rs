@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::bed::{Bed, PATIENCE, has_finished};
+use super::bed::{Bed, CONVERGENCE_TIMEOUT, has_finished};
 use super::sweep::Scenario;
 use super::traced::Traced;
 use crate::client::insist;
@@ -20,7 +20,7 @@ pub(super) const LEAVE: Scenario = Scenario {
     victim: 0,
     traced: Traced::Leave,
     prepare: |bed| {
-        bed.be_whole(LEAVE.victim)?;
+        bed.make_healthy(LEAVE.victim)?;
         // etcd lets nobody go before all have been connected for five seconds (etcdserver, HealthInterval): most of that
         // is waited for here, since asking again and again is not what is swept.
         sleep(Duration::from_secs(4));
@@ -58,7 +58,7 @@ fn majority(bed: &Bed) -> Result<()> {
 /// done by then what was written down.
 fn insist_on_leaving(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[LEAVE.victim];
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     loop {
         let up = host.run(&["systemctl", "is-system-running"])?.stdout;
         let (done, shown) = has_finished(host, Traced::Leave)?;
@@ -77,8 +77,11 @@ fn insist_on_leaving(bed: &Bed) -> Result<()> {
 
 /// It says so, etcd is down, and what it had is in one folder, aside.
 fn is_out(host: &Host) -> Result<()> {
-    host.wait_for("systemctl show -p StatusText firstboot.service | grep -q 'has left its cluster'", PATIENCE)?;
-    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    host.wait_for(
+        "systemctl show -p StatusText firstboot.service | grep -q 'has left its cluster'",
+        CONVERGENCE_TIMEOUT,
+    )?;
+    host.wait_for("systemctl is-failed --quiet firstboot.service", CONVERGENCE_TIMEOUT)?;
     let etcd = host.check(&["systemctl", "show", "--property=ActiveState,MainPID", "etcd.service"])?;
     ensure!(etcd.contains("MainPID=0\n") && !etcd.contains("activating"), "etcd is not down: {etcd}");
     let there = host.sh("ls -d /var/lib/etcd/data /var/lib/etcd/aside/* /var/lib/etcd/aside/left-*/member/wal")?.stdout;
@@ -98,7 +101,8 @@ fn stay(bed: &Bed) -> Result<()> {
         let list = etcdctl(&bed.hosts[at], "member list")?;
         let voters = list.lines().filter(|line| line.ends_with("false")).count();
         ensure!(list.lines().count() == 2 && voters == 2 && !list.contains(leaver), "the members are\n{list}");
-        bed.hosts[at].wait_for(". /etc/profile.d/etcdctl.sh && etcdctl endpoint health --cluster", PATIENCE)?;
+        bed.hosts[at]
+            .wait_for(". /etc/profile.d/etcdctl.sh && etcdctl endpoint health --cluster", CONVERGENCE_TIMEOUT)?;
     }
     Ok(())
 }

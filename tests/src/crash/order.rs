@@ -40,7 +40,7 @@ impl std::str::FromStr for Point {
 
 /// What the tracer does to the next program that starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum TracerOrder {
     /// Nothing, but list all points that it passes.
     List,
     /// Kill it at this point, before the call.
@@ -49,7 +49,7 @@ pub enum Order {
     Hold(Point),
 }
 
-impl Order {
+impl TracerOrder {
     /// Gives it, in place of an earlier one, and forgets what was said to that.
     pub fn give(&self, folder: &Path) -> Result<()> {
         for file in ["reached", "points"] {
@@ -110,12 +110,12 @@ mod tests {
     #[test]
     fn an_order_is_taken_once() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Order::take(folder.path()).unwrap(), None);
+        assert_eq!(TracerOrder::take(folder.path()).unwrap(), None);
         let point = Point { what: "write /a #b".to_owned(), nth: 12 };
-        for order in [Order::List, Order::Kill(point.clone()), Order::Hold(point)] {
+        for order in [TracerOrder::List, TracerOrder::Kill(point.clone()), TracerOrder::Hold(point)] {
             order.give(folder.path()).unwrap();
-            assert_eq!(Order::take(folder.path()).unwrap(), Some(order));
-            assert_eq!(Order::take(folder.path()).unwrap(), None);
+            assert_eq!(TracerOrder::take(folder.path()).unwrap(), Some(order));
+            assert_eq!(TracerOrder::take(folder.path()).unwrap(), None);
         }
     }
 }

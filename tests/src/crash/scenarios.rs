@@ -21,7 +21,7 @@ pub const TOGETHER: Scenario = Scenario {
     prepare: Bed::forget_all,
     begin: |bed| bed.start(&[0, 1, 2]),
     between: |_| Ok(()),
-    end: Bed::wait_whole,
+    end: Bed::wait_healthy,
 };
 
 /// One comes up alone and waits for the others: it is asked before it can ask.
@@ -36,7 +36,7 @@ pub const EARLY: Scenario = Scenario {
         bed.start(&[0, 2])
     },
     between: |_| Ok(()),
-    end: Bed::wait_whole,
+    end: Bed::wait_healthy,
 };
 
 /// The others wait for the one that comes last, and begin when it does.
@@ -52,7 +52,7 @@ pub const LATE: Scenario = Scenario {
     },
     begin: |bed| bed.start(&[2]),
     between: |_| Ok(()),
-    end: Bed::wait_whole,
+    end: Bed::wait_healthy,
 };
 
 /// A member with a new disk returns to its cluster.
@@ -62,12 +62,12 @@ pub const REBUILD: Scenario = Scenario {
     traced: Traced::Firstboot,
     prepare: |bed| {
         // An election costs seconds.
-        bed.be_whole(1)?;
+        bed.make_healthy(1)?;
         bed.forget(0)
     },
     begin: |bed| bed.start(&[0]),
     between: |_| Ok(()),
-    end: Bed::wait_whole,
+    end: Bed::wait_healthy,
 };
 
 /// A member's data is removed under a system that is as it was. The guard of etcd.service calls firstboot.
@@ -75,10 +75,10 @@ pub const EMPTIED: Scenario = Scenario {
     name: "emptied",
     victim: 0,
     traced: Traced::Firstboot,
-    prepare: |bed| bed.be_whole(1),
+    prepare: |bed| bed.make_healthy(1),
     begin: |bed| bed.call_firstboot(0),
     between: |_| Ok(()),
-    end: Bed::wait_whole,
+    end: Bed::wait_healthy,
 };
 
 /// The same while another member is down: the one that is left and the one that lost its data must never be a quorum.
@@ -87,7 +87,7 @@ pub const EMPTIED_ALONE: Scenario = Scenario {
     victim: 0,
     traced: Traced::Firstboot,
     prepare: |bed| {
-        bed.be_whole(1)?;
+        bed.make_healthy(1)?;
         bed.hosts[2].check(&["systemctl", "stop", "firstboot.service", "etcd.service"]).map(drop)
     },
     begin: |bed| {
@@ -96,7 +96,7 @@ pub const EMPTIED_ALONE: Scenario = Scenario {
         bed.start(&[2])
     },
     between: no_write,
-    end: Bed::wait_whole,
+    end: Bed::wait_healthy,
 };
 
 /// Nothing is acknowledged by those that would need the lost data for a majority.
@@ -121,15 +121,15 @@ pub const ROTATE: Scenario = Scenario {
     prepare: |bed| {
         bed.forget_all()?;
         bed.start(&[0, 1, 2])?;
-        bed.wait_whole()
+        bed.wait_healthy()
     },
     begin: |bed| {
-        bed.tell_anew()?;
+        bed.send_rotated_documents()?;
         for at in [0, 1, 2] {
-            bed.end(at, Traced::Firstboot)?;
+            bed.stop(at, Traced::Firstboot)?;
         }
         bed.start(&[0, 1, 2])
     },
     between: |_| Ok(()),
-    end: Bed::wait_whole,
+    end: Bed::wait_healthy,
 };

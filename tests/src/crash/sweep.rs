@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::bed::{Bed, Traced};
-use super::order::{Order, Point};
+use super::order::{Point, TracerOrder};
 use super::state::State;
 use crate::lossy::Loss;
 
@@ -82,19 +82,19 @@ impl fmt::Display for Report {
 pub fn list(bed: &Bed, scenario: &Scenario) -> Result<(Vec<Point>, State)> {
     let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).with_context(|| format!("{}: preparing", scenario.name))?;
-    Order::List.give(&folder)?;
+    TracerOrder::List.give(&folder)?;
     (scenario.begin)(bed)?;
     (scenario.end)(bed).with_context(|| format!("{}, undisturbed", scenario.name))?;
     let unit = format!("{}.service", scenario.traced.name());
     let host = &bed.hosts[scenario.victim];
     let restarts = host.check(&["systemctl", "show", "--property=NRestarts", "--value", &unit])?;
     ensure!(restarts.trim() == "0", "{}, undisturbed, was started {} times more", scenario.name, restarts.trim());
-    Ok((Order::points(&folder)?, bed.state(scenario.victim)?))
+    Ok((TracerOrder::points(&folder)?, bed.state(scenario.victim)?))
 }
 
 /// What happens at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blow {
+pub enum Disturbance {
     /// firstboot is killed.
     Kill,
     /// The victim loses its power, and its disk what it may lose.
@@ -113,7 +113,7 @@ const BROKEN: usize = 5;
 const FEW: usize = 10;
 
 /// Runs a scenario once for each of these points.
-pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Blow)], wanted: &State) -> Report {
+pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Disturbance)], wanted: &State) -> Report {
     let mut report = Report { all: points.len(), ..Report::default() };
     let mut done = Vec::new();
     let mut in_a_row = 0;
@@ -168,9 +168,9 @@ fn reach(
     bed: &mut Bed,
     scenario: &Scenario,
     listed: &Point,
-    blow: Blow,
+    blow: Disturbance,
     wanted: &State,
-    done: &[(Point, Blow)],
+    done: &[(Point, Disturbance)],
 ) -> Result<Reached> {
     let mut point = listed.clone();
     for _ in 0..TRIES {
@@ -191,23 +191,26 @@ fn reach(
 
 /// None where the point was reached, and how often the same was done where it was not. An error where what came after was
 /// not the right end.
-fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Blow, wanted: &State) -> Result<Option<usize>> {
+fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Disturbance, wanted: &State) -> Result<Option<usize>> {
     let folder = bed.orders(scenario.victim, scenario.traced);
     (scenario.prepare)(bed).context("preparing")?;
-    bed.settle();
-    let order =
-        if matches!(blow, Blow::Kill | Blow::Empty) { Order::Kill(point.clone()) } else { Order::Hold(point.clone()) };
+    bed.flush_disks();
+    let order = if matches!(blow, Disturbance::Kill | Disturbance::Empty) {
+        TracerOrder::Kill(point.clone())
+    } else {
+        TracerOrder::Hold(point.clone())
+    };
     order.give(&folder)?;
     (scenario.begin)(bed)?;
-    let reached = bed.comes_by(scenario.victim, scenario.traced)?;
+    let reached = bed.reaches_point(scenario.victim, scenario.traced)?;
     if reached {
         (scenario.between)(bed).context("at the point")?;
     }
     match blow {
-        Blow::Power(loss) if reached => bed.power_cut(&[scenario.victim], loss)?,
-        Blow::AllPower(loss) if reached => bed.power_cut(&[0, 1, 2], loss)?,
-        Blow::Empty if reached => bed.empty(scenario.victim)?,
-        Blow::Kill | Blow::Power(_) | Blow::AllPower(_) | Blow::Empty => {}
+        Disturbance::Power(loss) if reached => bed.power_cut(&[scenario.victim], loss)?,
+        Disturbance::AllPower(loss) if reached => bed.power_cut(&[0, 1, 2], loss)?,
+        Disturbance::Empty if reached => bed.remove_data(scenario.victim)?,
+        Disturbance::Kill | Disturbance::Power(_) | Disturbance::AllPower(_) | Disturbance::Empty => {}
     }
     (scenario.end)(bed)?;
     let now = bed.state(scenario.victim)?;
@@ -217,5 +220,5 @@ fn once(bed: &mut Bed, scenario: &Scenario, point: &Point, blow: Blow, wanted: &
     if reached {
         return Ok(None);
     }
-    Ok(Some(Order::points(&folder)?.iter().filter(|passed| passed.what == point.what).count()))
+    Ok(Some(TracerOrder::points(&folder)?.iter().filter(|passed| passed.what == point.what).count()))
 }

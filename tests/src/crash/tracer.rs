@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 
 use super::call::{Call, Process};
 use super::clock::Clock;
-use super::order::{Order, Point};
+use super::order::{Point, TracerOrder};
 
 /// Waits until it is watched, then becomes the program.
 const GATE: &str = r#"read -r _; exec "$@" < /dev/null"#;
@@ -29,7 +29,7 @@ const GATE: &str = r#"read -r _; exec "$@" < /dev/null"#;
 pub fn run(folder: &Path, command: &[String]) -> Result<ExitCode> {
     let (program, arguments) = command.split_first().context("no command to run")?;
     let clock = Clock::new(folder);
-    let Some(order) = Order::take(folder)?.or(clock.is_off().then_some(Order::List)) else {
+    let Some(order) = TracerOrder::take(folder)?.or(clock.is_off().then_some(TracerOrder::List)) else {
         return Err(Command::new(program).args(arguments).exec()).with_context(|| format!("cannot run {program}"));
     };
     let mut child = Command::new("sh")
@@ -66,7 +66,7 @@ struct Tracer {
     process: Option<Process>,
     points: File,
     passed: HashMap<String, usize>,
-    order: Order,
+    order: TracerOrder,
     clock: Clock,
     reached: std::path::PathBuf,
 }
@@ -123,13 +123,13 @@ impl Tracer {
         let point = Point { what, nth: *nth };
         writeln!(self.points, "{point}")?;
         match &self.order {
-            Order::Kill(at) if *at == point => {
+            TracerOrder::Kill(at) if *at == point => {
                 std::fs::write(&self.reached, "")?;
                 // The signal alone ends the call too; this makes it certain.
                 ptrace::setregs(pid, libc::user_regs_struct { orig_rax: u64::MAX, ..registers })?;
                 kill(self.main, Signal::SIGKILL)?;
             }
-            Order::Hold(at) if *at == point => {
+            TracerOrder::Hold(at) if *at == point => {
                 std::fs::write(&self.reached, "")?;
                 loop {
                     std::thread::sleep(std::time::Duration::from_secs(3600));

@@ -4,22 +4,26 @@
 //! see [`sources`]. Their tarballs are the same, byte for byte, wherever the same binaries went in, so a test's
 //! recipe can pin them; they are not upstream's own tarballs and have other digests.
 
-mod alone;
+mod binary;
+mod digest;
+mod programs;
 mod sources;
-mod swap;
+mod standalone;
 mod tarball;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-pub use alone::Alone;
+pub use digest::sha256;
+pub use programs::{PROGRAMS, binaries};
+pub use standalone::StandaloneEtcd;
 
-use crate::need::Need;
-use crate::{base, cache, process};
+use crate::cache;
+use crate::requirement::Requirement;
 
-pub use swap::swap;
+pub use binary::replace_etcd_binary;
 
 /// What recipes/demo.toml names: upstream's own programs, which need no compiler.
 pub const DEMO: &str = "3.5.1";
@@ -45,9 +49,6 @@ pub fn asked() -> String {
     std::env::var("ETCD_VERSION").ok().filter(|version| !version.is_empty()).unwrap_or_else(|| DEMO.to_owned())
 }
 
-/// The programs of a release. 3.4 has no etcdutl.
-pub const PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
-
 /// A release as a file of the mirror.
 #[derive(Debug, Clone)]
 pub struct Release {
@@ -60,13 +61,13 @@ pub struct Release {
 }
 
 /// What the machine must have so that the release can be made.
-pub fn need(version: &str) -> Need {
+pub fn need(version: &str) -> Requirement {
     match version {
-        sources::FROM_PIP => Need::Pip,
-        sources::FROM_DEBIAN => Need::Apt,
+        sources::FROM_PIP => Requirement::Pip,
+        sources::FROM_DEBIAN => Requirement::Apt,
         // What their go.mod asks for (server/go.mod of the tags).
-        _ if version.starts_with("3.7.") => Need::Go(26),
-        _ => Need::Go(25),
+        _ if version.starts_with("3.7.") => Requirement::Go(26),
+        _ => Requirement::Go(25),
     }
 }
 
@@ -90,34 +91,7 @@ pub fn release(version: &str) -> Result<Release> {
     Ok(Release { version: version.to_owned(), tarball: folder.join(name), sha256 })
 }
 
-/// The folder with the release's programs, for tests that need no tarball.
-pub fn binaries(version: &str) -> Result<PathBuf> {
-    cache::entry(&format!("etcd/v{version}"), |folder| {
-        eprintln!("bed: getting etcd {version}");
-        sources::fetch(version, folder)?;
-        says_its_version(&folder.join("etcd"), version)
-    })
-}
-
 /// The name of a release's tarball.
 pub fn file_name(version: &str) -> String {
-    format!("{}.tar.gz", top_folder(version))
-}
-
-fn top_folder(version: &str) -> String {
-    format!("etcd-v{version}-linux-amd64")
-}
-
-fn says_its_version(etcd: &Path, version: &str) -> Result<()> {
-    let said = process::check(&etcd.to_string_lossy(), &["--version"])?;
-    let expected = format!("etcd Version: {version}");
-    ensure!(said.lines().any(|line| line == expected), "{} was to say `{expected}`, and says:\n{said}", etcd.display());
-    Ok(())
-}
-
-/// The digest of a file, in hexadecimal.
-pub fn sha256(path: &Path) -> Result<String> {
-    use sha2::{Digest as _, Sha256};
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(base::hex(&Sha256::digest(&bytes)))
+    format!("{}.tar.gz", tarball::top_folder(version))
 }

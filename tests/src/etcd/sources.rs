@@ -13,7 +13,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::sha256;
+use super::digest::sha256;
 use crate::{cache, process, progress};
 
 /// The version that pip has.

@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 use flate2::{Compression, GzBuilder};
 use tar::{Builder, EntryType, Header};
 
-use super::{PROGRAMS, sha256, top_folder};
+use super::digest::sha256;
+use super::programs::PROGRAMS;
 
 const README: &str = "An etcd release put together for tests, in the layout of upstream's own.\n";
 
@@ -44,6 +45,10 @@ fn add(tar: &mut Builder<impl std::io::Write>, name: &str, kind: EntryType, mode
     header.set_mtime(0);
     header.set_size(bytes.len() as u64);
     tar.append_data(&mut header, name, bytes).with_context(|| format!("cannot add {name}"))
+}
+
+pub(super) fn top_folder(version: &str) -> String {
+    format!("etcd-v{version}-linux-amd64")
 }
 
 #[cfg(test)]

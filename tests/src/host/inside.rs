@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::Host;
 use crate::kernel;
-use crate::process::{self, Ran};
+use crate::process::{self, Output};
 
 /// What a login's PATH is.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -26,7 +26,7 @@ impl Host {
     }
 
     /// Runs a program on the host, whatever its exit code.
-    pub fn run(&self, program: &[&str]) -> Result<Ran> {
+    pub fn run(&self, program: &[&str]) -> Result<Output> {
         process::run(&mut self.command(program)?)
     }
 
@@ -36,17 +36,17 @@ impl Host {
     }
 
     /// Runs a shell script on the host, whatever its exit code.
-    pub fn sh(&self, script: &str) -> Result<Ran> {
+    pub fn sh(&self, script: &str) -> Result<Output> {
         self.run(&["sh", "-c", script])
     }
 
     /// Waits until a shell condition holds on the host.
-    pub fn wait_for(&self, condition: &str, patience: Duration) -> Result<()> {
-        let end = Instant::now() + patience;
+    pub fn wait_for(&self, condition: &str, timeout: Duration) -> Result<()> {
+        let end = Instant::now() + timeout;
         while !self.sh(condition)?.success() {
             if Instant::now() >= end {
                 let journal = self.journal("firstboot").unwrap_or_default();
-                bail!("on {} `{condition}` does not hold after {patience:?}; firstboot:\n{journal}", self.name());
+                bail!("on {} `{condition}` does not hold after {timeout:?}; firstboot:\n{journal}", self.name());
             }
             sleep(Duration::from_millis(50));
         }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::cgroup::Cgroup;
 use crate::kernel::{self, Ported};
 use crate::network::Namespace;
-use crate::process::{self, Tied};
+use crate::process::{self, KillOnDrop};
 use crate::run;
 
 /// The exit code with which nspawn asks whoever started it to start it again: the host has asked for a reboot.
@@ -31,7 +31,7 @@ pub enum Off {
 pub(super) struct Machine {
     /// `unshare`, whose child is nspawn. nspawn alone would leave its container running when it is killed;
     /// as the first process of a pid namespace it takes everything with it.
-    outer: Tied,
+    outer: KillOnDrop,
     /// The host's own first process, as the bed's /proc numbers it.
     init: u32,
     /// Empty, and removed, when `outer` is gone.
@@ -89,7 +89,7 @@ impl Machine {
             .args(arguments)
             // For the host's systemd: without it the console of a host that fails to boot stays empty.
             .args(["--", "--show-status=yes"]);
-        let mut outer = Tied::spawn(&nspawn, &log)?;
+        let mut outer = KillOnDrop::spawn(&nspawn, &log)?;
         let init = first_process(&mut outer)?;
         Ok(Machine { outer, init, _cgroup: cgroup })
     }
@@ -110,7 +110,7 @@ impl Machine {
     }
 }
 
-fn first_process(outer: &mut Tied) -> Result<u32> {
+fn first_process(outer: &mut KillOnDrop) -> Result<u32> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let nspawn = process::children(outer.id());

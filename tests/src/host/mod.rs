@@ -85,7 +85,7 @@ impl Host {
     }
 
     /// From the next boot on its kernel has, of what is newer than 3.10, nothing but what firstboot cannot do without.
-    pub fn as_old_as_can_be(&mut self) {
+    pub fn restrict_to_kernel_3_10(&mut self) {
         self.ported = vec![Ported::Seccomp];
     }
 
@@ -138,8 +138,8 @@ impl Host {
     }
 
     /// Waits until systemd says `running`. A host with failed units is an error that names them.
-    pub fn wait_running(&mut self, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
+    pub fn wait_running(&mut self, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
         loop {
             let state = self.run(&["systemctl", "is-system-running"]).map(|ran| ran.stdout);
             match state.as_deref().map(str::trim) {
@@ -152,7 +152,7 @@ impl Host {
                 other if Instant::now() >= deadline => {
                     let jobs = self.run(&["systemctl", "list-jobs"]).map(|ran| ran.stdout).unwrap_or_default();
                     bail!(
-                        "{} is not running after {patience:?}: systemd says {other:?}; its jobs:\n{jobs}\nits console:\n{}",
+                        "{} is not running after {timeout:?}: systemd says {other:?}; its jobs:\n{jobs}\nits console:\n{}",
                         self.name(),
                         self.console_tail()
                     );
@@ -202,7 +202,7 @@ impl Host {
     }
 
     /// Kills all that runs on the host at one instant. Its files are as they were at that instant.
-    pub fn pull_the_plug(&mut self) -> Result<()> {
+    pub fn cut_power(&mut self) -> Result<()> {
         let init = i32::try_from(self.init()?).context("a pid does not fit")?;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(init), nix::sys::signal::Signal::SIGKILL)
             .with_context(|| format!("cannot kill the first process of {}", self.name()))?;
@@ -210,8 +210,8 @@ impl Host {
     }
 
     /// Waits until the host is off, by its own doing or another's, and says how it went.
-    pub fn wait_off(&mut self, patience: Duration) -> Result<Off> {
-        let deadline = Instant::now() + patience;
+    pub fn wait_off(&mut self, timeout: Duration) -> Result<Off> {
+        let deadline = Instant::now() + timeout;
         loop {
             let Some(machine) = &mut self.machine else {
                 bail!("{} is off already", self.name());
@@ -221,7 +221,7 @@ impl Host {
                 return Ok(off);
             }
             if Instant::now() >= deadline {
-                bail!("{} is still on after {patience:?}; its console:\n{}", self.name(), self.console_tail());
+                bail!("{} is still on after {timeout:?}; its console:\n{}", self.name(), self.console_tail());
             }
             sleep(Duration::from_millis(20));
         }
@@ -239,15 +239,15 @@ impl Host {
     }
 
     /// Gives a host with a new disk what was written to another's, which takes no time. It must be off.
-    pub fn lay(&mut self, layer: &Path) -> Result<()> {
+    pub fn use_layer(&mut self, layer: &Path) -> Result<()> {
         ensure!(!self.is_on()?, "{} must be off for its disk to be written", self.name());
-        self.overlay.lay(layer)
+        self.overlay.use_layer(layer)
     }
 
     /// Keeps the disk as it is, for [`Host::revert`]. It must be off.
-    pub fn keep(&mut self) -> Result<()> {
+    pub fn snapshot(&mut self) -> Result<()> {
         ensure!(!self.is_on()?, "{} must be off for its disk to be kept", self.name());
-        self.overlay.keep()
+        self.overlay.snapshot()
     }
 
     /// Its disk is as it was at [`Host::keep`], which takes no time. It must be off.

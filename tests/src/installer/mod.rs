@@ -9,11 +9,12 @@
 //! kickstart follow anaconda 21.48.22.159.
 
 mod anaconda;
-mod carry;
 mod copies;
 mod environment;
+mod execute;
 mod fetch;
 mod hardware;
+mod installation;
 mod kickstart;
 mod log;
 mod outcome;
@@ -35,8 +36,8 @@ pub use anaconda::{Effect, End, Partition, Plan, Selection, User};
 pub use environment::is_present;
 pub use fetch::{Machine, fetch};
 pub use hardware::{Disk, Hardware, Quirk};
+pub use installation::{Installation, Outcome};
 pub use kickstart::{Command, Include, Kickstart, Kind, Section};
-pub use outcome::Outcome;
 pub use script::{Ended, Script};
 pub use tree::{PACKAGES, write_repository, write_tree};
 
@@ -55,20 +56,7 @@ pub struct Installer {
     namespace: Option<Namespace>,
     hardware: Hardware,
     laid: Vec<(String, String)>,
-    patience: Duration,
-}
-
-/// How an installation went.
-#[derive(Debug, Clone)]
-pub struct Installation {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The kickstart as it was carried out, with what %pre made; empty, if it could not be read.
-    pub kickstart: Kickstart,
-    /// What anaconda did with it; empty, if it did not come to that.
-    pub plan: Plan,
-    /// The scripts that ran, in their order, with what ran when the machine went down.
-    pub scripts: Vec<Script>,
+    time_limit: Duration,
 }
 
 impl Installer {
@@ -81,7 +69,7 @@ impl Installer {
             namespace: None,
             hardware: Hardware::default(),
             laid: Vec::new(),
-            patience: Duration::from_secs(300),
+            time_limit: Duration::from_secs(300),
         }
     }
 
@@ -108,15 +96,15 @@ impl Installer {
 
     /// Lays a file with this content over one that is there in all scripts' view, in /sys or /proc for instance.
     #[must_use]
-    pub fn lay(mut self, place: &str, content: &str) -> Installer {
+    pub fn overlay_file(mut self, place: &str, content: &str) -> Installer {
         self.laid.push((place.to_owned(), content.to_owned()));
         self
     }
 
     /// How long the whole may take; five minutes, if nothing is said.
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Installer {
-        self.patience = patience;
+    pub fn time_limit(mut self, time_limit: Duration) -> Installer {
+        self.time_limit = time_limit;
         self
     }
 
@@ -146,7 +134,7 @@ impl Installer {
             namespace: self.namespace.as_ref(),
             laid: &laid,
             work,
-            deadline: Instant::now() + self.patience,
+            deadline: Instant::now() + self.time_limit,
         };
         let mut installation = Installation {
             outcome: Outcome::Installed,
@@ -188,13 +176,13 @@ impl Installer {
         // ui/tui/spokes/software.py, checkSoftwareSelection: before anything is written to a disk.
         go_on!(available.select(&plan.software).map_err(Stop::Late));
         // install.py, doInstall.
-        carry::mount_points(&plan.partitions, &self.target)?;
+        execute::mount_points(&plan.partitions, &self.target)?;
         go_on!(scripts(stage, &kickstart, Kind::PreInstall, installation)?);
         go_on!(available.require(&plan.software).map_err(Stop::Late));
         yum.install()?;
         // doConfiguration.
         for effect in &plan.after {
-            let done = carry::out(effect, &self.target).with_context(|| format!("cannot carry out: {effect}"))?;
+            let done = execute::execute(effect, &self.target).with_context(|| format!("cannot carry out: {effect}"))?;
             go_on!(done.map_err(Stop::Late));
         }
         go_on!(scripts(stage, &kickstart, Kind::Post, installation)?);
@@ -214,35 +202,6 @@ pub fn model(text: &str, include: Include<'_>, hardware: &Hardware, words: &str)
         Ok(plan) => plan.to_string(),
         Err(Stop::Early(error)) => format!("stops early: {error}\n"),
         Err(Stop::Late(error)) => format!("stops late: {error}\n"),
-    }
-}
-
-impl Installation {
-    /// All scripts' outputs, each under a line that says which it was.
-    pub fn log(&self) -> String {
-        let parts =
-            self.scripts.iter().map(|script| format!("--- {}: {:?}\n{}", script.name, script.ended, script.output));
-        parts.collect()
-    }
-
-    /// An error with the log, unless it went through.
-    pub fn installed(&self) -> Result<()> {
-        match &self.outcome {
-            Outcome::Installed => Ok(()),
-            other => bail!("the installation ended as {other:?}; its log:\n{}", self.log()),
-        }
-    }
-
-    /// The commands of a name, in file order.
-    pub fn commands(&self, name: &str) -> Vec<&Command> {
-        self.kickstart.commands.iter().filter(|command| command.name == name).collect()
-    }
-
-    /// The lines of all %packages sections that are no comments.
-    pub fn packages(&self) -> Vec<String> {
-        let lines = self.kickstart.sections(Kind::Packages).flat_map(|section| section.body.lines());
-        let bare = lines.map(|line| line.split('#').next().unwrap_or_default().trim());
-        bare.filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 }
 

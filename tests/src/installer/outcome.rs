@@ -3,22 +3,10 @@
 use anyhow::Result;
 
 use super::anaconda::{End, Stop};
+use super::installation::{Installation, Outcome};
 use super::kickstart::Section;
+use super::log;
 use super::script::{Ended, Stage};
-use super::{Installation, log};
-
-/// How an installation ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// All went through, and the machine restarts; failures of scripts without --erroronfail are in the log.
-    Installed,
-    /// The machine is switched off, by these words.
-    PoweredOff(String),
-    /// The machine restarts with a half-made system on its disk: for this reason, or by these words.
-    Restarted(String),
-    /// anaconda is gone for this reason: the machine stays on, and no one is told.
-    Dead(String),
-}
 
 /// What ends the steps before their time.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use super::environment::Environment;
 use super::kickstart::{Kind, Section};
 use crate::network::Namespace;
-use crate::process::Tied;
+use crate::process::KillOnDrop;
 
 /// Sets the stage for a script; see its own comments.
 const ENTER: &str = include_str!("enter.sh");
@@ -88,7 +88,7 @@ impl Stage<'_> {
         let (status, sysrq) = (self.work.join("status"), self.work.join("sysrq"));
         let _ = fs::remove_file(&status);
         fs::write(&sysrq, "").with_context(|| format!("cannot write {}", sysrq.display()))?;
-        let mut outer = Tied::spawn(&self.command(section, in_target, name, &status, &sysrq), log)?;
+        let mut outer = KillOnDrop::spawn(&self.command(section, in_target, name, &status, &sysrq), log)?;
         loop {
             if let Some(asked) = self.environment.power() {
                 return Ok(Ended::Power(asked));

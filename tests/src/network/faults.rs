@@ -16,11 +16,11 @@ pub struct Fault {
 
 /// Two hosts that nothing passes between, not even ARP: as if each were in a network of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wall(pub String, pub String);
+pub struct Partition(pub String, pub String);
 
 /// The whole table for nft, replacing the one that is there. It is of the bridge family: hosts of one bridge talk
 /// below IP, where an `inet` table sees nothing.
-pub(super) fn table(faults: &[Fault], walls: &[Wall]) -> String {
+pub(super) fn table(faults: &[Fault], walls: &[Partition]) -> String {
     let mut text = String::from(
         "table bridge bed\ndelete table bridge bed\ntable bridge bed {\n chain forward {\n  \
          type filter hook forward priority 0\n",
@@ -32,7 +32,7 @@ pub(super) fn table(faults: &[Fault], walls: &[Wall]) -> String {
         }
         text.push_str("drop\n");
     }
-    for Wall(one, other) in walls {
+    for Partition(one, other) in walls {
         for (from, to) in [(one, other), (other, one)] {
             let _ = writeln!(text, "  iifname {from} oifname {to} drop");
         }
@@ -44,7 +44,7 @@ pub(super) fn table(faults: &[Fault], walls: &[Wall]) -> String {
 /// A table by which the first question "who has this address" that a machine asks before it takes the address is lost,
 /// and no other: its sender has no address yet. It takes two packets, one to be answered to it, one to everybody. Counted
 /// are the packets that were sent and those that were lost.
-pub(super) fn first_question(host: &str) -> String {
+pub(super) fn lose_first_probe(host: &str) -> String {
     format!(
         "table bridge question {{\n chain forward {{\n  type filter hook forward priority 0\n  iifname {host} arp operation \
          request arp saddr ip 0.0.0.0 counter numgen inc mod 65536 < 2 counter drop\n }}\n}}\n"
@@ -79,7 +79,7 @@ mod tests {
         assert!(all.contains("ip saddr 10.101.15.101 ip daddr 10.101.15.102 drop\n"), "{all}");
         let some = table(&[Fault { from, to, percent: 10 }], &[]);
         assert!(some.contains("numgen random mod 100 < 10 drop\n"), "{some}");
-        let wall = table(&[], &[Wall("a".into(), "b".into())]);
+        let wall = table(&[], &[Partition("a".into(), "b".into())]);
         assert!(wall.contains("iifname a oifname b drop\n  iifname b oifname a drop\n"), "{wall}");
     }
 }

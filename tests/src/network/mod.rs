@@ -5,7 +5,7 @@
 
 mod faults;
 mod namespace;
-mod wire;
+mod slow_link;
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,9 +14,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{process, run};
-use wire::Wire;
+use namespace::ip;
+use slow_link::SlowLink;
 
-pub use faults::{Fault, Wall};
+pub use faults::{Fault, Partition};
 pub use namespace::Namespace;
 
 /// The address of the world, the side that is not a node.
@@ -40,8 +41,8 @@ struct Inner {
 struct State {
     hosts: Vec<Link>,
     faults: Vec<Fault>,
-    walls: Vec<Wall>,
-    wires: Vec<Wire>,
+    walls: Vec<Partition>,
+    wires: Vec<SlowLink>,
 }
 
 impl State {
@@ -127,28 +128,28 @@ impl Network {
 
     /// Gives the world one more address, such as the metadata service's 169.254.169.254/32: hosts reach it through
     /// their gateway, which the world is.
-    pub fn answer_for(&self, address: &str) -> Result<()> {
+    pub fn add_address(&self, address: &str) -> Result<()> {
         ip(&["-n", self.0.world.name(), "addr", "add", address, "dev", "br0"])
     }
 
     /// Takes the host's cable out.
-    pub fn cut(&self, host: &str) -> Result<()> {
+    pub fn unplug(&self, host: &str) -> Result<()> {
         ip(&["-n", self.0.world.name(), "link", "set", &self.link(host)?.host, "down"])
     }
 
     /// Puts the host's cable in again. Faults between hosts stay.
-    pub fn heal(&self, host: &str) -> Result<()> {
+    pub fn replug(&self, host: &str) -> Result<()> {
         ip(&["-n", self.0.world.name(), "link", "set", &self.link(host)?.host, "up"])
     }
 
     /// Drops all packets between two hosts, both ways.
-    pub fn part(&self, one: &str, other: &str) -> Result<()> {
+    pub fn drop_between(&self, one: &str, other: &str) -> Result<()> {
         self.drop_share(one, other, 100)?;
         self.drop_share(other, one, 100)
     }
 
     /// Drops all packets from one host to another; the way back stays open.
-    pub fn sever(&self, from: &str, to: &str) -> Result<()> {
+    pub fn drop_one_way(&self, from: &str, to: &str) -> Result<()> {
         self.drop_share(from, to, 100)
     }
 
@@ -161,26 +162,26 @@ impl Network {
     }
 
     /// Puts some hosts into a network of their own, apart from the others: nothing passes between the two, not even ARP.
-    pub fn divide(&self, some: &[&str], others: &[&str]) -> Result<()> {
+    pub fn partition(&self, some: &[&str], others: &[&str]) -> Result<()> {
         let mut state = self.state()?;
-        let pairs = some.iter().flat_map(|one| others.iter().map(|other| Wall((*one).into(), (*other).into())));
+        let pairs = some.iter().flat_map(|one| others.iter().map(|other| Partition((*one).into(), (*other).into())));
         state.walls.extend(pairs);
         self.apply(&state)
     }
 
     /// Gives a host its own broadcasts back, as a network does in which two of a machine's ports are wrongly one.
-    pub fn loop_back(&self, host: &str) -> Result<()> {
+    pub fn reflect_broadcasts(&self, host: &str) -> Result<()> {
         let host = self.link(host)?.host;
         ip(&["-n", self.0.world.name(), "link", "set", "dev", &host, "type", "bridge_slave", "hairpin", "on"])
     }
 
     /// Loses the first ARP question that the host asks on behalf of nobody, and no other.
-    pub fn lose_first_question(&self, host: &str) -> Result<()> {
-        self.nft(&faults::first_question(&self.link(host)?.host))
+    pub fn lose_first_arp_probe(&self, host: &str) -> Result<()> {
+        self.nft(&faults::lose_first_probe(&self.link(host)?.host))
     }
 
     /// How many such questions were asked so far, and how many of them were lost.
-    pub fn questions(&self) -> Result<[u64; 2]> {
+    pub fn arp_probes(&self) -> Result<[u64; 2]> {
         let mut nft = self.0.world.command("nft");
         let listed = process::run(nft.args(["list", "table", "bridge", "question"]))?.ok()?;
         faults::counted(&listed).try_into().map_err(|_| anyhow!("nft does not count as it was told to:\n{listed}"))
@@ -199,7 +200,7 @@ impl Network {
     }
 
     /// Lets no more than `rate` (as tc writes it: `1mbit`, `200kbit`) through to the host.
-    pub fn slow(&self, host: &str, rate: &str) -> Result<()> {
+    pub fn limit_rate(&self, host: &str, rate: &str) -> Result<()> {
         let host = self.link(host)?.host;
         let mut tc = self.0.world.command("tc");
         tc.args(["qdisc", "replace", "dev", &host, "root", "tbf", "rate", rate, "burst", "32k", "latency", "400ms"]);
@@ -207,22 +208,22 @@ impl Network {
     }
 
     /// Ends what [`Network::slow`] began.
-    pub fn unslow(&self, host: &str) -> Result<()> {
+    pub fn lift_rate_limit(&self, host: &str) -> Result<()> {
         let mut tc = self.0.world.command("tc");
         tc.args(["qdisc", "del", "dev", &self.link(host)?.host, "root"]);
         process::run(&mut tc)?.ok().map(drop)
     }
 
     /// Lets everything take so long on its way to the host, and as long on its way from it.
-    pub fn far(&self, host: &str, delay: Duration) -> Result<()> {
+    pub fn add_latency(&self, host: &str, delay: Duration) -> Result<()> {
         let host = self.link(host)?.host;
-        let wire = Wire::lay(self.world(), &host, delay)?;
+        let wire = SlowLink::lay(self.world(), &host, delay)?;
         self.state()?.wires.push(wire);
         Ok(())
     }
 
     /// Ends what [`Network::far`] began.
-    pub fn near(&self, host: &str) -> Result<()> {
+    pub fn remove_latency(&self, host: &str) -> Result<()> {
         let mut state = self.state()?;
         let at = state.wires.iter().position(|wire| wire.host == host).with_context(|| format!("{host} is near"))?;
         state.wires.remove(at).take_up(self.world())
@@ -260,8 +261,4 @@ impl Drop for Inner {
 
 fn mac(last: u8) -> String {
     format!("52:54:0a:65:0f:{last:02x}")
-}
-
-fn ip(arguments: &[&str]) -> Result<()> {
-    process::check("ip", arguments).map(drop)
 }

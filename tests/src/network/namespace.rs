@@ -65,3 +65,7 @@ impl Namespace {
             .with_context(|| format!("cannot listen on {text} in the network namespace {}", self.0))
     }
 }
+
+pub(super) fn ip(arguments: &[&str]) -> Result<()> {
+    process::check("ip", arguments).map(drop)
+}

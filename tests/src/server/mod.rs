@@ -7,16 +7,18 @@
 mod fault;
 mod request;
 mod respond;
+mod shared;
 
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+
+use shared::Shared;
 
 pub use fault::Fault;
 pub use request::Request;
@@ -27,14 +29,6 @@ pub struct FileServer {
     shared: Arc<Shared>,
     address: SocketAddr,
     accepting: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    folder: PathBuf,
-    faults: Mutex<HashMap<String, Vec<Fault>>>,
-    requests: Mutex<Vec<Request>>,
-    stop: AtomicBool,
 }
 
 impl FileServer {

@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Fault, Request, Shared};
+use super::shared::Shared;
+use super::{Fault, Request};
 
 /// The body goes out in pieces of this size, so that faults in its midst can be placed to the byte.
 const PIECE: usize = 16 * 1024;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::programs::Program;
-use crate::process::{self, Tied};
+use crate::process::{self, KillOnDrop};
 use crate::{harness, run};
 
 /// A job that takes longer hangs.
@@ -125,7 +125,7 @@ impl Job {
     pub(super) fn run(&self) -> Result<Ended> {
         let started = Instant::now();
         let log = File::create(&self.log).with_context(|| format!("cannot make {}", self.log.display()))?;
-        let mut process = Tied::spawn(&self.command(), &log)?;
+        let mut process = KillOnDrop::spawn(&self.command(), &log)?;
         let status = loop {
             if let Some(status) = process.ended()? {
                 break Some(status);

@@ -19,15 +19,8 @@ pub use programs::{Program, built};
 
 use report::Report;
 
-/// The variable that adds the long tests, which `make test-all` sets.
-pub const ALL: &str = "ETCD_IMAGE_ALL";
 /// The variable that says how many tests run side by side.
 const LANES: &str = "LANES";
-
-/// Whether the long tests run, too.
-pub fn is_all() -> bool {
-    std::env::var_os(ALL).is_some_and(|value| !value.is_empty())
-}
 
 /// Runs all tests of these programs in a run that shares, and prints what came of them. Returns whether all passed.
 pub fn run(programs: &[Program]) -> Result<bool> {

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::base::hex;
 use crate::disk::Disk;
 use crate::harness::tail;
-use crate::process::Tied;
+use crate::process::KillOnDrop;
 use crate::{cache, process, run};
 
 /// The kernel's package, whose only dependency is the one that holds it.
@@ -75,7 +75,7 @@ impl Vm {
     }
 
     /// Switches it on with these words on the kernel's line, and waits until it switches itself off.
-    pub fn run(&self, words: &str, (address, mac): (Ipv4Addr, &str), patience: Duration) -> Result<()> {
+    pub fn run(&self, words: &str, (address, mac): (Ipv4Addr, &str), timeout: Duration) -> Result<()> {
         let kernel = kernel()?;
         let console = self.folder.join("console");
         let mut qemu = Command::new("qemu-system-x86_64");
@@ -101,13 +101,13 @@ impl Vm {
         .args(["-netdev", &format!("user,id=n,restrict=on,net=10.101.15.0/24,dhcpstart={address}")])
         .args(["-device", &format!("virtio-net-pci,netdev=n,mac={mac}")])
         .args(&self.more);
-        let mut machine = Tied::spawn(&qemu, &File::create(&console)?)?;
-        let end = Instant::now() + patience;
+        let mut machine = KillOnDrop::spawn(&qemu, &File::create(&console)?)?;
+        let end = Instant::now() + timeout;
         while machine.ended()?.is_none() {
             if Instant::now() >= end {
                 let said = fs::read(&console).unwrap_or_default();
                 bail!(
-                    "the machine is on after {patience:?}; its console:\n{}",
+                    "the machine is on after {timeout:?}; its console:\n{}",
                     tail(&String::from_utf8_lossy(&said), 40)
                 );
             }

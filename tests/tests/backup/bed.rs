@@ -7,11 +7,12 @@ use serde_json::Value;
 use tests::cluster::{Provisioning, boot_all, etcdctl, wait_healthy};
 use tests::etcd;
 use tests::host::Host;
-use tests::need::Need;
 use tests::programs::demo;
+use tests::requirement::Requirement;
 
-pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Installed, told who is who, off.
 pub(crate) struct Bed {
@@ -34,7 +35,7 @@ impl Bed {
     pub(crate) fn boot(&mut self) -> Result<()> {
         boot_all(&mut self.hosts)?;
         for host in &self.hosts {
-            wait_healthy(host, self.hosts.len(), PATIENCE)?;
+            wait_healthy(host, self.hosts.len(), CONVERGENCE_TIMEOUT)?;
         }
         Ok(())
     }

@@ -11,10 +11,10 @@ use tests::host::Host;
 use tests::process;
 use tests::programs::demo;
 
-use crate::bed::{Bed, NEEDS, PATIENCE};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_node_that_is_installed_again_has_the_store_s_keys_from_its_document", NEEDS, travel)]
+    vec![trial("a_node_that_is_installed_again_has_the_store_s_keys_from_its_document", REQUIREMENTS, travel)]
 }
 
 /// Nothing has to answer there.
@@ -32,13 +32,13 @@ fn travel() -> Result<()> {
         let host = &mut bed.hosts[0];
         host.wipe()?;
         bed.provisioning.install(host)?;
-        bed.provisioning.tell(host, "etcd-1")?;
+        bed.provisioning.give_document(host, "etcd-1")?;
         host.boot()?;
-        wait_healthy(host, 1, PATIENCE)?;
+        wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
         has_keys(host)?;
         let journal = host.journal("firstboot")?;
         ensure!(!journal.contains("veryverysecret") && !journal.contains("AKIATRAVELS"), "{journal}");
-        host.pull_the_plug()?;
+        host.cut_power()?;
     }
     let image = bed.provisioning.out().join("image").to_string_lossy().into_owned();
     let find = format!("cd {image}; zcat -f * | grep -a -c -e AKIATRAVELS -e veryverysecret");

@@ -10,13 +10,13 @@ use tests::cluster::etcdctl;
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, far, names};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, far, names};
 
 const NEWEST: &str = "/etcd-image/backup/newest";
 const OWN: &str = "/var/backups/etcd";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_run_of_the_schedule_is_made_once_whoever_is_down", NEEDS, once)]
+    vec![trial("a_run_of_the_schedule_is_made_once_whoever_is_down", REQUIREMENTS, once)]
 }
 
 /// The snapshots of all hosts that are on.
@@ -39,7 +39,10 @@ fn once() -> Result<()> {
     }
     bed.boot()?;
     for host in &bed.hosts {
-        host.wait_for("journalctl -u firstboot-snapshot -o cat | grep -qE 'was taken by|checked: '", PATIENCE)?;
+        host.wait_for(
+            "journalctl -u firstboot-snapshot -o cat | grep -qE 'was taken by|checked: '",
+            CONVERGENCE_TIMEOUT,
+        )?;
         let timer = host.check(&["systemctl", "show", "-p", "ActiveState", "firstboot-snapshot.timer"])?;
         ensure!(timer.trim() == "ActiveState=active", "{timer}");
     }
@@ -53,7 +56,7 @@ fn once() -> Result<()> {
     // The same run once more, as it were; the one that took it is off, and one of the others cannot.
     etcdctl(&bed.hosts[0], &format!("del {NEWEST}"))?;
     let at = bed.hosts.iter().position(|host| host.name() == maker).context("who?")?;
-    bed.hosts[at].pull_the_plug()?;
+    bed.hosts[at].cut_power()?;
     let mut down = bed.hosts.remove(at);
     for host in &bed.hosts {
         // Not half a minute for each that is passed over.
@@ -70,7 +73,7 @@ fn once() -> Result<()> {
     // Those that could not, and were not there, find it made.
     bed.hosts[0].sh("umount /var/backups/etcd && systemctl start firstboot-snapshot")?.ok()?;
     down.boot()?;
-    down.wait_for("firstboot status", PATIENCE)?;
+    down.wait_for("firstboot status", CONVERGENCE_TIMEOUT)?;
     let said = down.check(&["firstboot", "snapshot", "--scheduled", "--spread", "1"])?;
     ensure!(said.contains("was taken by"), "{said}");
     bed.hosts.push(down);

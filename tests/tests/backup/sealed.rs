@@ -13,12 +13,12 @@ use libtest_mimic::Trial;
 use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
-use tests::need::Need;
-use tests::process::{self, Ran, Tied};
+use tests::process::{self, KillOnDrop, Output};
+use tests::requirement::Requirement;
 use tests::run;
 use tests::s3::{Fault, S3};
 
-use crate::bed::{Bed, NEEDS, PATIENCE, far, fill, list, names};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, far, fill, list, names};
 
 const PROXY: &str = "10.101.15.1:9001";
 const PLACE: &str = "s3://backups/etcd/";
@@ -26,7 +26,7 @@ const FILE: &str = "/root/a.db.zst.age";
 const KEY: &str = "/root/key";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let needs = [NEEDS, &[Need::Age, Need::Zstd, Need::Curl]].concat();
+    let needs = [REQUIREMENTS, &[Requirement::Age, Requirement::Zstd, Requirement::Curl]].concat();
     vec![trial("what_is_encrypted_opens_with_the_key_and_is_restored_from_where_it_lies", &needs, all)]
 }
 
@@ -90,12 +90,12 @@ fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
 /// Only with the key, and only if all of it is there.
 fn verified(host: &Host, secret: &PathBuf, other: &PathBuf) -> Result<()> {
     let verify = |path: &str, key: &str| host.run(&["firstboot", "snapshot", "verify", path, "--identity", key]);
-    let refused = |ran: Ran, why: &str| -> Result<()> {
+    let refused = |ran: Output, why: &str| -> Result<()> {
         ensure!(ran.code() == 3 && ran.stderr.contains(why) && ran.stdout.is_empty(), "{ran:?} / {why}");
         Ok(())
     };
     // What cannot be read is not found bad.
-    let locked = |ran: Ran, why: &str| -> Result<()> {
+    let locked = |ran: Output, why: &str| -> Result<()> {
         ensure!(
             ran.code() == 1 && ran.stderr.contains(why) && !ran.stderr.contains("not a good snapshot"),
             "{ran:?} / {why}"
@@ -139,7 +139,7 @@ fn refused_restore(host: &Host, command: &[&str], why: &str) -> Result<()> {
     ensure!(ran.code() == 3 && ran.stderr.contains(why), "{ran:?} / {why}");
     let left = names(host, "/var/lib/etcd")?;
     ensure!(!left.iter().any(|name| name == "aside"), "{left:?}");
-    wait_healthy(host, 1, PATIENCE).map(drop)
+    wait_healthy(host, 1, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// etcdctl's snapshot, encrypted by the `age` program.
@@ -188,7 +188,7 @@ fn interrupted(bed: &Bed, store: &S3) -> Result<()> {
         store.fault(fault);
         let mut command = host.command(&["firstboot", "snapshot"])?;
         let child = command.stderr(Stdio::piped()).spawn().context("cannot start firstboot")?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while !until(before, stored(bed)?) {
             ensure!(Instant::now() < end, "nothing was stored");
             sleep(Duration::from_millis(20));
@@ -260,10 +260,11 @@ basicConstraints = critical, CA:FALSE
     fs::copy(host.path("/root/theirs.db.age"), folder.join("theirs.db.age"))?;
     host.write("/root/cert.pem", fs::read(folder.join("cert.pem"))?, 0o600)?;
     let mut python = world.command("python3");
-    let _server = Tied::spawn(python.args(["-c", SERVE]).current_dir(&folder), &fs::File::create(folder.join("log"))?)?;
+    let _server =
+        KillOnDrop::spawn(python.args(["-c", SERVE]).current_dir(&folder), &fs::File::create(folder.join("log"))?)?;
     etcdctl(host, "put answer 44")?;
     let restore = "SSL_CERT_FILE=/root/cert.pem firstboot restore https://10.101.15.1:9443";
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while !process::run(world.command("curl").args(["-sk", "-o", "/dev/null", "https://10.101.15.1:9443/"]))?.success()
     {
         ensure!(Instant::now() < end, "the server does not answer");

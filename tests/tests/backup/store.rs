@@ -6,18 +6,18 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::host::Host;
-use tests::process::Ran;
+use tests::process::Output;
 use tests::s3::{Fault, S3};
 
-use crate::bed::{Bed, NEEDS, far, fill, list, names};
+use crate::bed::{Bed, REQUIREMENTS, far, fill, list, names};
 
 const PROXY: &str = "10.101.15.1:9001";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("an_object_exists_only_if_the_store_has_it_whole", NEEDS, all)]
+    vec![trial("an_object_exists_only_if_the_store_has_it_whole", REQUIREMENTS, all)]
 }
 
-fn snapshot(host: &Host, name: &str) -> Result<Ran> {
+fn snapshot(host: &Host, name: &str) -> Result<Output> {
     host.run(&["firstboot", "snapshot", &format!("s3://backups/etcd/{name}")])
 }
 

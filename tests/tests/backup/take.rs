@@ -10,15 +10,15 @@ use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, far, fill, good, list, names};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, far, fill, good, list, names};
 use crate::lost::lost_pages;
 
 const OWN: &str = "/var/backups/etcd";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing", NEEDS, all),
-        trial("a_snapshot_without_pages_that_its_member_lost_is_refused", NEEDS, lost),
+        trial("a_snapshot_that_exists_is_good_and_one_that_fails_leaves_nothing", REQUIREMENTS, all),
+        trial("a_snapshot_without_pages_that_its_member_lost_is_refused", REQUIREMENTS, lost),
     ]
 }
 
@@ -112,7 +112,7 @@ fn no_room(bed: &Bed) -> Result<()> {
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
     // As much as there is, by somebody else.
     host.sh("cat /dev/zero > /root/slow/other; true")?.ok()?;
-    bed.provisioning.network.unslow("etcd-1")?;
+    bed.provisioning.network.lift_rate_limit("etcd-1")?;
     let (code, said) = end(child)?;
     ensure!(code == Some(1) && said.contains("No space left on device"), "{code:?} {said}");
     ensure!(names(host, "/root/slow")? == ["other"]);
@@ -129,12 +129,12 @@ fn read_only(host: &Host) -> Result<()> {
 /// A snapshot of another member, over a line so slow that there is time to disturb it.
 fn begin(bed: &Bed, from: &str, path: &str) -> Result<Child> {
     let host = &bed.hosts[0];
-    bed.provisioning.network.slow("etcd-1", "8mbit")?;
+    bed.provisioning.network.limit_rate("etcd-1", "8mbit")?;
     let endpoint = format!("https://{}:2379", bed.provisioning.network.link(from)?.address);
     let mut command = host.command(&["firstboot", "snapshot", "--endpoint", &endpoint, path])?;
     let child = command.stderr(Stdio::piped()).spawn().context("cannot start firstboot")?;
     let folder = path.rsplit_once('/').context("no folder")?.0;
-    host.wait_for(&format!("[ -s {folder}/.firstboot-etcd-1.part ]"), PATIENCE)?;
+    host.wait_for(&format!("[ -s {folder}/.firstboot-etcd-1.part ]"), CONVERGENCE_TIMEOUT)?;
     Ok(child)
 }
 
@@ -155,7 +155,7 @@ fn two_at_once(bed: &Bed) -> Result<()> {
     let first = begin(bed, "etcd-2", "/root/slow/a.db")?;
     let second = host.run(&["firstboot", "snapshot", "/root/slow/b.db"])?;
     ensure!(second.code() == 4 && second.stderr.contains("another firstboot is writing"), "{second:?}");
-    bed.provisioning.network.unslow("etcd-1")?;
+    bed.provisioning.network.lift_rate_limit("etcd-1")?;
     let (code, said) = end(first)?;
     ensure!(code == Some(0), "{said}");
     good(host, "/root/slow/a.db")?;
@@ -186,7 +186,7 @@ fn stopped(bed: &Bed) -> Result<()> {
     host.check(&["pkill", "-KILL", "-x", "firstboot"])?;
     end(child)?;
     ensure!(names(host, "/root/slow")? == [".firstboot-etcd-1.part"]);
-    bed.provisioning.network.unslow("etcd-1")?;
+    bed.provisioning.network.lift_rate_limit("etcd-1")?;
     host.check(&["firstboot", "snapshot", "/root/slow/b.db"])?;
     ensure!(names(host, "/root/slow")? == ["b.db", "b.db.json"]);
     host.sh("rm /root/slow/*")?.ok().map(drop)
@@ -196,16 +196,16 @@ fn member_killed(bed: &Bed) -> Result<()> {
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
     bed.hosts[1].check(&["systemctl", "kill", "--signal=KILL", "etcd.service"])?;
     let (code, said) = end(child)?;
-    bed.provisioning.network.unslow("etcd-1")?;
+    bed.provisioning.network.lift_rate_limit("etcd-1")?;
     ensure!(code == Some(4) && said.contains("did not arrive"), "{code:?} {said}");
     nothing_left(bed)?;
     // The cluster is none the worse for all of it.
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(&bed.hosts[0], "put after all") {
         ensure!(Instant::now() < end, "{error:#}");
         sleep(Duration::from_millis(500));
     }
-    wait_healthy(&bed.hosts[0], 3, PATIENCE).map(drop)
+    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// One member is stopped in the middle and keeps its connection open, the line to another is cut: both are given up, and
@@ -216,7 +216,7 @@ fn silent(bed: &Bed) -> Result<()> {
     let stalled = begin(bed, "etcd-2", "/root/slow/a.db")?;
     let cut = begin(bed, "etcd-3", "/root/slow/other/a.db")?;
     bed.hosts[1].check(&["systemctl", "kill", "--signal=STOP", "etcd.service"])?;
-    bed.provisioning.network.part("etcd-1", "etcd-3")?;
+    bed.provisioning.network.drop_between("etcd-1", "etcd-3")?;
     for child in [stalled, cut] {
         let (code, said) = end(child)?;
         ensure!(code == Some(4) && said.contains("nothing came for 30 s"), "{code:?} {said}");

@@ -10,26 +10,27 @@ use libtest_mimic::Trial;
 use tests::disk::Disk;
 use tests::harness::trial;
 use tests::host::{Host, Off};
-use tests::need::Need;
 use tests::network::Network;
+use tests::requirement::Requirement;
 use tests::server::FileServer;
 use tests::{base, etcd, process};
 
 const VERSION: &str = "3.5.1";
-const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
 const HOSTS: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("three_hosts_become_a_cluster_and_survive_what_befalls_them", NEEDS, cluster),
-        trial("a_parted_pair_still_reaches_the_third", &NEEDS[..4], parted),
+        trial("three_hosts_become_a_cluster_and_survive_what_befalls_them", REQUIREMENTS, cluster),
+        trial("a_parted_pair_still_reaches_the_third", &REQUIREMENTS[..4], parted),
         trial(
             "a_host_mounts_a_disk_of_its_own",
-            &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Xfs],
+            &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Xfs],
             disk,
         ),
-        trial("the_services_of_a_node_run_on_a_host", &NEEDS[..4], services),
-        trial("other_releases_run", &[Need::Apt, Need::Go(25)], releases),
+        trial("the_services_of_a_node_run_on_a_host", &REQUIREMENTS[..4], services),
+        trial("other_releases_run", &[Requirement::Apt, Requirement::Go(25)], releases),
     ]
 }
 
@@ -50,13 +51,13 @@ fn cluster() -> Result<()> {
     hosts[2].reboot()?;
     healthy(&network, &[101, 102, 103])?;
 
-    network.cut("etcd-3")?;
+    network.unplug("etcd-3")?;
     healthy(&network, &[101, 102])?;
     ensure!(etcdctl(&network, 103, &["get", "a"]).is_err(), "a host that is cut off answers all the same");
-    network.heal("etcd-3")?;
+    network.replug("etcd-3")?;
     healthy(&network, &[101, 102, 103])?;
 
-    hosts[2].pull_the_plug()?;
+    hosts[2].cut_power()?;
     let journal = hosts[2].journal("etcd")?;
     ensure!(
         journal.contains("ready to serve client requests"),
@@ -90,17 +91,17 @@ fn parted() -> Result<()> {
         Ok(process::run(&mut ping)?.success())
     };
     ensure!(reaches("etcd-1", 102)? && reaches("etcd-1", 103)? && reaches("etcd-1", 1)?);
-    network.part("etcd-1", "etcd-2")?;
+    network.drop_between("etcd-1", "etcd-2")?;
     ensure!(!reaches("etcd-1", 102)? && !reaches("etcd-2", 101)?, "the pair is not parted");
     ensure!(reaches("etcd-1", 103)? && reaches("etcd-2", 103)?, "the third is out of reach");
     network.heal_all()?;
     ensure!(reaches("etcd-1", 102)?, "the pair is not healed");
-    network.cut("etcd-1")?;
+    network.unplug("etcd-1")?;
     ensure!(!reaches("etcd-2", 101)?, "the cut is none");
-    network.heal("etcd-1")?;
+    network.replug("etcd-1")?;
     ensure!(reaches("etcd-2", 101)?, "the cut is not healed");
-    network.slow("etcd-1", "1mbit")?;
-    network.unslow("etcd-1")?;
+    network.limit_rate("etcd-1", "1mbit")?;
+    network.lift_rate_limit("etcd-1")?;
 
     let socket = network.link("etcd-2")?.namespace.listen("10.101.15.102:9")?;
     let took = |from: &str| -> Result<Duration> {
@@ -113,9 +114,9 @@ fn parted() -> Result<()> {
             })?
             .context("no connection")
     };
-    network.far("etcd-2", Duration::from_millis(100))?;
+    network.add_latency("etcd-2", Duration::from_millis(100))?;
     ensure!(took("etcd-1")? >= Duration::from_millis(200), "the way there and back is too short");
-    network.near("etcd-2")?;
+    network.remove_latency("etcd-2")?;
     took("etcd-1")?;
     drop(socket);
     Ok(())
@@ -136,7 +137,7 @@ fn disk() -> Result<()> {
 
 fn services() -> Result<()> {
     let network = Network::new()?;
-    network.answer_for("169.254.169.254/32")?;
+    network.add_address("169.254.169.254/32")?;
     let metadata = tempfile::tempdir()?;
     fs::write(metadata.path().join("hostname"), "etcd-1")?;
     let _server = FileServer::start(network.world().listen("169.254.169.254:80")?, metadata.path())?;

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::need::Need;
-use tests::process::{self, Ran};
+use tests::process::{self, Output};
+use tests::requirement::Requirement;
 use tests::server::{Fault, FileServer};
 
 const CONTENT: &str = "0123456789";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("the_server_serves_ranges_and_records_requests", &[Need::Curl], serves),
-        trial("the_server_misbehaves_as_told", &[Need::Curl], misbehaves),
+        trial("the_server_serves_ranges_and_records_requests", &[Requirement::Curl], serves),
+        trial("the_server_misbehaves_as_told", &[Requirement::Curl], misbehaves),
     ]
 }
 
@@ -38,7 +38,7 @@ fn serves() -> Result<()> {
 fn misbehaves() -> Result<()> {
     let (_folder, server) = server()?;
     let url = server.url("a");
-    let with = |fault: Fault, arguments: &[&str]| -> Result<Ran> {
+    let with = |fault: Fault, arguments: &[&str]| -> Result<Output> {
         server.heal("a");
         server.fault("a", fault);
         curl(&[arguments, &[&url]].concat())
@@ -79,6 +79,6 @@ fn server() -> Result<(tempfile::TempDir, FileServer)> {
     Ok((folder, server))
 }
 
-fn curl(arguments: &[&str]) -> Result<Ran> {
+fn curl(arguments: &[&str]) -> Result<Output> {
     process::run(Command::new("curl").args(["-s", "--noproxy", "*"]).args(arguments))
 }

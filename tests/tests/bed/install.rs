@@ -9,13 +9,13 @@ use tests::base;
 use tests::harness::trial;
 use tests::host::Host;
 use tests::installer::{Ended, Installation, Installer, Machine, Outcome, fetch};
-use tests::need::Need;
 use tests::network::Network;
 use tests::overlay::Overlay;
+use tests::requirement::Requirement;
 use tests::server::FileServer;
 
-const ROOT: &[Need] = &[Need::Root, Need::Debootstrap];
-const HOST: &[Need] = &[Need::Root, Need::Debootstrap, Need::Nspawn, Need::Network];
+const ROOT: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap];
+const HOST: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap, Requirement::Nspawn, Requirement::Network];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -8,17 +8,18 @@ use tests::base;
 use tests::harness::trial;
 use tests::host::Host;
 use tests::kernel::{LAST, Ported};
-use tests::need::Need;
 use tests::network::Network;
+use tests::requirement::Requirement;
 
-const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network];
-const PATIENCE: Duration = Duration::from_secs(180);
+const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network];
+const BOOT_TIMEOUT: Duration = Duration::from_secs(180);
 const DBUS: &str = "systemctl is-active --quiet dbus.service";
 const SERVICE: &[&str] = &["systemd-run", "--quiet", "--pipe", "--wait"];
 const PROBE: &str = include_str!("calls.py");
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("hosts_have_no_system_call_newer_than_3_10_and_a_systemd_without_seccomp", NEEDS, kernel)]
+    vec![trial("hosts_have_no_system_call_newer_than_3_10_and_a_systemd_without_seccomp", REQUIREMENTS, kernel)]
 }
 
 fn kernel() -> Result<()> {
@@ -26,7 +27,7 @@ fn kernel() -> Result<()> {
     let mut host = Host::new(&network, "etcd-1", &base::base()?)?;
     host.write("/usr/local/lib/calls.py", PROBE, 0o644)?;
     host.boot()?;
-    host.wait_for(DBUS, PATIENCE)?;
+    host.wait_for(DBUS, BOOT_TIMEOUT)?;
     newer(&host, &[Ported::Seccomp, Ported::Getrandom])?;
     // The calls of 3.10 are there. These do no harm, and no kernel leaves them out.
     for (first, last) in [(4, 10), (305, 309)] {
@@ -42,10 +43,10 @@ fn kernel() -> Result<()> {
     command.extend(["python3", "-c", "import os, socket; os.uname(); socket.socket(socket.AF_INET)"]);
     host.check(&command)?;
 
-    host.pull_the_plug()?;
-    host.as_old_as_can_be();
+    host.cut_power()?;
+    host.restrict_to_kernel_3_10();
     host.boot()?;
-    host.wait_for(DBUS, PATIENCE)?;
+    host.wait_for(DBUS, BOOT_TIMEOUT)?;
     newer(&host, &[Ported::Seccomp])
 }
 

@@ -9,20 +9,21 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::host::Host;
-use tests::need::Need;
 use tests::network::Network;
-use tests::process::Tied;
+use tests::process::KillOnDrop;
+use tests::requirement::Requirement;
 use tests::{base, cache, run};
 
-const NEEDS: &[Need] = &[Need::Root, Need::Debootstrap, Need::Nspawn, Need::Network];
+const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Debootstrap, Requirement::Nspawn, Requirement::Network];
 
 /// Set for the run that is to be killed. It is no test of its own, so it is not listed without it.
 const VICTIM: &str = "BED_VICTIM";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let mut trials = vec![trial("a_killed_run_leaves_nothing_alive", NEEDS, killed)];
+    let mut trials = vec![trial("a_killed_run_leaves_nothing_alive", REQUIREMENTS, killed)];
     if std::env::var_os(VICTIM).is_some() {
-        trials.push(trial("victim", NEEDS, victim));
+        trials.push(trial("victim", REQUIREMENTS, victim));
     }
     trials
 }
@@ -40,7 +41,7 @@ fn killed() -> Result<()> {
     let mut command = Command::new(std::env::current_exe().context("cannot tell which program this is")?);
     command.args(["--exact", "victim"]).env(VICTIM, "1");
     let nowhere = File::options().write(true).open("/dev/null").context("cannot open /dev/null")?;
-    let mut victim = Tied::spawn(&command, &nowhere)?;
+    let mut victim = KillOnDrop::spawn(&command, &nowhere)?;
     let folder = cache::folder().join("run").join(victim.id().to_string());
     let marks = folder.to_string_lossy().into_owned();
     wait("the victim's host is on", || processes(&marks).len() >= 2)?;

@@ -10,10 +10,10 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::programs::recipe;
 
-use crate::bed::{Bed, NEEDS, PATIENCE};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_member_whose_data_differs_is_degraded_and_gives_no_snapshot_without_a_word", NEEDS, apart)]
+    vec![trial("a_member_whose_data_differs_is_degraded_and_gives_no_snapshot_without_a_word", REQUIREMENTS, apart)]
 }
 
 fn apart() -> Result<()> {
@@ -63,9 +63,9 @@ fn apart() -> Result<()> {
     ensure!(read("/root/any.db", "as-it-was-written")? && read("/root/named.db", "as-it-was-changed")?);
 
     // Of two that differ nobody knows which one is right.
-    bed.hosts[1].pull_the_plug()?;
+    bed.hosts[1].cut_power()?;
     let one = &bed.hosts[0];
-    one.wait_for("firstboot status | grep -q members-differ", PATIENCE)?;
+    one.wait_for("firstboot status | grep -q members-differ", CONVERGENCE_TIMEOUT)?;
     let taken = one.run(&["firstboot", "snapshot", "/root/two.db"])?;
     ensure!(taken.code() == 5 && taken.stderr.contains("WARNING"), "{taken:?}");
     Ok(())
@@ -73,5 +73,5 @@ fn apart() -> Result<()> {
 
 /// As etcd itself says.
 fn wait_etcd_healthy(host: &Host) -> Result<()> {
-    host.wait_for(". /etc/profile.d/etcdctl.sh; etcdctl endpoint health", PATIENCE)
+    host.wait_for(". /etc/profile.d/etcdctl.sh; etcdctl endpoint health", CONVERGENCE_TIMEOUT)
 }

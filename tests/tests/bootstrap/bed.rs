@@ -6,17 +6,18 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tests::by_hand;
 use tests::cluster::{Provisioning, etcdctl, wait_healthy};
 use tests::etcd;
 use tests::harness::tail;
 use tests::host::Host;
-use tests::need::Need;
 use tests::programs::recipe;
+use tests::reference_setup;
+use tests::requirement::Requirement;
 use tests::{process, run};
 
-pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
-pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
+pub(crate) const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A cluster to be: installed, told who is who, off.
 pub(crate) struct Bed {
@@ -83,8 +84,8 @@ impl Bed {
     pub(crate) fn moved(&self, node: &str) -> Result<Host> {
         let mut host = self.provisioning.machine(&format!("{node}-new"))?;
         self.provisioning.install(&mut host)?;
-        etcd::swap(&host, &self.version)?;
-        self.provisioning.tell(&host, node)?;
+        etcd::replace_etcd_binary(&host, &self.version)?;
+        self.provisioning.give_document(&host, node)?;
         Ok(host)
     }
 
@@ -98,14 +99,14 @@ impl Bed {
         let host = &mut self.hosts[at];
         host.wipe()?;
         self.provisioning.install(host)?;
-        etcd::swap(host, &self.version)?;
-        self.provisioning.tell(host, host.name())?;
-        host.keep()
+        etcd::replace_etcd_binary(host, &self.version)?;
+        self.provisioning.give_document(host, host.name())?;
+        host.snapshot()
     }
 
     /// Pulls the plug of a machine, and installs it from an image with that version of etcd.
     pub(crate) fn install_with(&mut self, at: usize, version: &str) -> Result<()> {
-        self.hosts[at].pull_the_plug()?;
+        self.hosts[at].cut_power()?;
         version.clone_into(&mut self.version);
         self.reinstall(at)
     }
@@ -113,13 +114,13 @@ impl Bed {
     /// A new disk in a machine that is off, with plain etcd on it: set up by hand, as one of a new cluster.
     pub(crate) fn by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
-        by_hand::configure(&self.provisioning, &self.hosts[at], "new")
+        reference_setup::configure(&self.provisioning, &self.hosts[at], "new")
     }
 
     /// A second machine that is installed and told that it is this node, and has its address: off.
     pub(crate) fn twin(&self, node: &str) -> Result<Host> {
         let twin = self.provisioning.twin(node)?;
-        etcd::swap(&twin, &self.version)?;
+        etcd::replace_etcd_binary(&twin, &self.version)?;
         Ok(twin)
     }
 
@@ -127,7 +128,7 @@ impl Bed {
     pub(crate) fn power_fails(&mut self) -> Result<()> {
         for host in &mut self.hosts {
             if host.is_on()? {
-                host.pull_the_plug()?;
+                host.cut_power()?;
             }
         }
         Ok(())
@@ -150,7 +151,7 @@ impl Bed {
     /// All three are members of one cluster, and firstboot on each has said so.
     pub(crate) fn whole(&self) -> Result<()> {
         for host in &self.hosts {
-            wait_healthy(host, 3, PATIENCE)?;
+            wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
         let mut tokens = self.hosts.iter().map(token).collect::<Result<Vec<_>>>()?;
         tokens.dedup();
@@ -167,7 +168,7 @@ pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
 /// Runs etcdctl until it succeeds: for five seconds after an election, or after a member has been away, etcd calls its cluster
 /// unhealthy (server.go, HealthInterval).
 pub(crate) fn insist(host: &Host, arguments: &str) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(host, arguments) {
         ensure!(Instant::now() < end, "{error:#}");
         sleep(Duration::from_secs(1));
@@ -198,13 +199,13 @@ pub(crate) fn listed(host: &Host, name: &str) -> Result<Option<(String, String)>
 /// firstboot refused in this boot, with these words, and etcd is down.
 pub(crate) fn wait_refused(host: &Host, words: &[&str]) -> Result<()> {
     wait_said(host, words)?;
-    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
-    host.wait_for("! systemctl is-active --quiet etcd.service", PATIENCE)
+    host.wait_for("systemctl is-failed --quiet firstboot.service", CONVERGENCE_TIMEOUT)?;
+    host.wait_for("! systemctl is-active --quiet etcd.service", CONVERGENCE_TIMEOUT)
 }
 
 /// Waits until firstboot's newest words, as `systemctl status` shows them, contain all of these.
 pub(crate) fn wait_said(host: &Host, words: &[&str]) -> Result<String> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     loop {
         let shown = host.run(&["systemctl", "show", "--property=StatusText", "firstboot.service"]);
         let text = shown.map(|ran| ran.stdout).unwrap_or_default();

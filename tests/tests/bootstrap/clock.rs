@@ -9,17 +9,17 @@ use tests::crash::bed::{Bed, Traced};
 use tests::crash::clock;
 use tests::harness::trial;
 
-use crate::bed::{NEEDS, wait_said};
+use crate::bed::{REQUIREMENTS, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_new_disk_whose_clock_is_off_waits_until_it_is_set", NEEDS, off)]
+    vec![trial("a_new_disk_whose_clock_is_off_waits_until_it_is_set", REQUIREMENTS, off)]
 }
 
 /// It was behind while the machine was off, so that its own certificates are not valid yet; then it is ahead, and the
 /// members' clocks tell.
 fn off() -> Result<()> {
-    let bed = Bed::on(Path::new(env!("CARGO_BIN_EXE_tracer")))?;
-    bed.be_whole(0)?;
+    let bed = Bed::booted(Path::new(env!("CARGO_BIN_EXE_tracer")))?;
+    bed.make_healthy(0)?;
     let before = etcdctl(&bed.hosts[0], "member list")?;
     let own = |line: &&str| line.contains(" etcd-3,");
     let orders = bed.orders(2, Traced::Firstboot);
@@ -33,7 +33,7 @@ fn off() -> Result<()> {
     ensure!(etcdctl(&bed.hosts[0], "member list")? == before, "the member list has changed");
 
     clock::set_right(&orders)?;
-    bed.wait_whole()?;
+    bed.wait_healthy()?;
     let after = etcdctl(&bed.hosts[0], "member list")?;
     ensure!(after.lines().find(own) != before.lines().find(own), "etcd-3 is the member that it was:\n{after}");
     ensure!(after.lines().count() == 3, "the recipe has three nodes:\n{after}");

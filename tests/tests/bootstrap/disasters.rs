@@ -9,13 +9,13 @@ use tests::client::Client;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("two_members_wiped_at_once_form_no_cluster_of_their_own", NEEDS, two_wiped),
-        trial("a_wiped_member_alone_in_a_partition_does_not_start_over", NEEDS, wiped_and_parted),
-        trial("a_restart_of_all_with_one_wiped_loses_no_write", NEEDS, all_restarted),
+        trial("two_members_wiped_at_once_form_no_cluster_of_their_own", REQUIREMENTS, two_wiped),
+        trial("a_wiped_member_alone_in_a_partition_does_not_start_over", REQUIREMENTS, wiped_and_parted),
+        trial("a_restart_of_all_with_one_wiped_loses_no_write", REQUIREMENTS, all_restarted),
     ]
 }
 
@@ -64,9 +64,9 @@ pub(crate) fn answer(client: &Client, bed: &Bed, at: usize) -> Result<Option<Str
 }
 
 fn eventually(what: &str, mut act: impl FnMut() -> Result<()>) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = act() {
-        ensure!(Instant::now() < end, "not so after {PATIENCE:?}: {what}: {error:#}");
+        ensure!(Instant::now() < end, "not so after {CONVERGENCE_TIMEOUT:?}: {what}: {error:#}");
         sleep(Duration::from_millis(100));
     }
     Ok(())
@@ -122,25 +122,25 @@ fn wiped_and_parted() -> Result<()> {
     let leads = |at: usize| client.leads(bed.hosts[at].address());
     let lost = if leads(2)? { 1 } else { 2 };
     let name = bed.hosts[lost].name().to_owned();
-    bed.provisioning.network.cut(&name)?;
-    bed.hosts[lost].pull_the_plug()?;
+    bed.provisioning.network.unplug(&name)?;
+    bed.hosts[lost].cut_power()?;
     bed.by_hand(lost)?;
     bed.hosts[lost].boot()?;
-    bed.hosts[lost].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", PATIENCE)?;
-    bed.provisioning.network.heal(&name)?;
-    bed.hosts[lost].wait_for("journalctl -u etcd | grep -q 'tocommit(.*) is out of range'", PATIENCE)?;
+    bed.hosts[lost].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", CONVERGENCE_TIMEOUT)?;
+    bed.provisioning.network.replug(&name)?;
+    bed.hosts[lost].wait_for("journalctl -u etcd | grep -q 'tocommit(.*) is out of range'", CONVERGENCE_TIMEOUT)?;
 
     let client = ours(&mut bed)?;
     write(&client, &bed, 0)?;
-    bed.provisioning.network.cut("etcd-3")?;
-    bed.hosts[2].pull_the_plug()?;
+    bed.provisioning.network.unplug("etcd-3")?;
+    bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
     wait_said(&bed.hosts[2], &["etcd-1 does not answer since", "etcd-2 does not answer since"])?;
     sleep(Duration::from_secs(5));
     has_no_etcd(&bed.hosts[2])?;
-    bed.provisioning.network.heal("etcd-3")?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    bed.provisioning.network.replug("etcd-3")?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     ensure!(etcdctl(&bed.hosts[2], "get answer --print-value-only")?.trim() == ANSWER.1);
     Ok(())
 }
@@ -155,7 +155,7 @@ fn all_restarted() -> Result<()> {
     bed.by_hand(2)?;
     // While one answers that knows it etcd refuses to start as new; it is the first here.
     bed.hosts[2].boot()?;
-    bed.hosts[2].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", PATIENCE)?;
+    bed.hosts[2].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", CONVERGENCE_TIMEOUT)?;
     bed.hosts[1].boot()?;
     let left = answer(&client, &bed, 1)?;
     ensure!(left.is_none(), "plain etcd was to lose the write");
@@ -171,7 +171,7 @@ fn all_restarted() -> Result<()> {
     has_no_etcd(&bed.hosts[2])?;
     bed.hosts[0].boot()?;
     for at in 0..3 {
-        wait_healthy(&bed.hosts[at], 3, PATIENCE)?;
+        wait_healthy(&bed.hosts[at], 3, CONVERGENCE_TIMEOUT)?;
         let left = answer(&client, &bed, at)?;
         ensure!(left.as_deref() == Some(ANSWER.1), "{} reads {left:?}", bed.hosts[at].name());
     }
@@ -180,8 +180,8 @@ fn all_restarted() -> Result<()> {
 
 /// A write that the second does not see; then power fails.
 fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
-    bed.provisioning.network.cut("etcd-2")?;
+    bed.provisioning.network.unplug("etcd-2")?;
     write(client, bed, 0).context("the first and the third are a quorum")?;
     bed.power_fails()?;
-    bed.provisioning.network.heal("etcd-2")
+    bed.provisioning.network.replug("etcd-2")
 }

@@ -12,11 +12,11 @@ use tests::etcd::need;
 use tests::harness::{Kind, long, trial};
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, copy, listed};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, copy, listed};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |what: &str, version: &str, run: Kind, test| {
-        let needs = [NEEDS, &[need(version)]].concat();
+        let needs = [REQUIREMENTS, &[need(version)]].concat();
         run(&format!("etcd_{}_{what}", version.replace('.', "_")), &needs, test)
     };
     let rebuilt = "an_emptied_member_is_rebuilt_and_never_begins_under_its_old_id";
@@ -34,11 +34,11 @@ fn rebuilt_once(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
-    bed.hosts[2].wait_for("systemctl is-active --quiet firstboot", PATIENCE)?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
+    bed.hosts[2].wait_for("systemctl is-active --quiet firstboot", CONVERGENCE_TIMEOUT)?;
     Ok(bed)
 }
 
@@ -88,13 +88,13 @@ pub(crate) fn lose(bed: &Bed, script: &str) -> Result<()> {
     let host = &bed.hosts[2];
     let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     host.sh(script)?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while listed(&bed.hosts[0], "etcd-3").ok().flatten().is_none_or(|(id, _)| id == old) {
         ensure!(Instant::now() < end, "etcd-3 is still the member {old}\n{}", journals(host)?);
         sleep(Duration::from_millis(100));
     }
-    wait_healthy(host, 3, PATIENCE)?;
-    host.wait_for("systemctl is-active --quiet firstboot", PATIENCE)?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    host.wait_for("systemctl is-active --quiet firstboot", CONVERGENCE_TIMEOUT)?;
     let log = host.journal("etcd")?;
     ensure!(!log.contains("tocommit("), "etcd began with an empty log under an old id:\n{log}");
     Ok(())
@@ -112,12 +112,12 @@ fn ten_writes(version: &str) -> Result<()> {
     let client = Client::new(&bed.provisioning)?;
     let [first, second, _] = [0, 1, 2].map(|at: usize| bed.hosts[at].address());
     client::insist(|| client.put(first, "before", "v"))?;
-    bed.hosts[0].pull_the_plug()?;
+    bed.hosts[0].cut_power()?;
     for number in 0..10 {
         client::insist(|| client.put(second, &format!("acknowledged/{number}"), "v"))?;
     }
     bed.hosts[2].sh("rm -rf /var/lib/etcd/data; systemctl kill --signal=KILL etcd")?;
-    bed.provisioning.network.cut("etcd-2")?;
+    bed.provisioning.network.unplug("etcd-2")?;
     bed.hosts[0].boot()?;
     // Longer than systemd waits to start etcd again, and than an election takes.
     let end = Instant::now() + Duration::from_secs(60);
@@ -126,9 +126,9 @@ fn ten_writes(version: &str) -> Result<()> {
         ensure!(written.is_err(), "1 and 3 acknowledged a write, and have none of the ten");
         sleep(Duration::from_millis(500));
     }
-    bed.provisioning.network.heal("etcd-2")?;
+    bed.provisioning.network.replug("etcd-2")?;
     for host in &bed.hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }
     for host in &bed.hosts {
         let found = client::insist(|| client.all(host.address(), "acknowledged/"))?;

@@ -13,10 +13,10 @@ use tests::cluster::boot_all;
 use tests::harness::trial;
 use tests::network::Namespace;
 
-use crate::bed::{Bed, NEEDS};
+use crate::bed::{Bed, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_flood_of_silent_connections_does_not_hold_up_a_bootstrap", NEEDS, bootstrap)]
+    vec![trial("a_flood_of_silent_connections_does_not_hold_up_a_bootstrap", REQUIREMENTS, bootstrap)]
 }
 
 /// How many there are to each member.

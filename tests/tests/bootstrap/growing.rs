@@ -5,10 +5,10 @@ use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, listed, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("three_become_five_while_the_three_run_the_old_image", NEEDS, grow)]
+    vec![trial("three_become_five_while_the_three_run_the_old_image", REQUIREMENTS, grow)]
 }
 
 fn grow() -> Result<()> {
@@ -17,29 +17,29 @@ fn grow() -> Result<()> {
     bed.whole()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     let before = bed.hosts[..3].iter().map(tests::cluster::fingerprint).collect::<Result<Vec<_>>>()?;
-    let old = bed.provisioning.keep()?;
+    let old = bed.provisioning.copy_output()?;
     bed.grow(5)?;
 
-    // firstboot on the fourth has no patience, and nobody starts it again: etcd there runs, and is left a learner.
+    // firstboot on the fourth gives up at its deadline, and nobody starts it again: etcd there runs, and is left a learner.
     let host = &mut bed.hosts[3];
     let drop_in = "/etc/systemd/system/firstboot.service.d/hold.conf";
     let impatient = "[Service]\nExecStart=\nExecStart=/usr/local/bin/firstboot run --deadline 0\nRestart=no\n";
     host.write(drop_in, impatient, 0o644)?;
     host.write("/etc/systemd/system/etcd.service.d/slow.conf", "[Service]\nExecStartPre=/bin/sleep 3\n", 0o644)?;
     host.boot()?;
-    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    host.wait_for("systemctl is-failed --quiet firstboot.service", CONVERGENCE_TIMEOUT)?;
     let left_over = ". /etc/profile.d/etcdctl.sh; etcdctl member list | grep -q 'started, etcd-4,.*true$'";
-    bed.hosts[0].wait_for(left_over, PATIENCE)?;
+    bed.hosts[0].wait_for(left_over, CONVERGENCE_TIMEOUT)?;
     bed.hosts[4].boot()?;
     wait_said(&bed.hosts[4], &["etcd-4 is being added, and etcd adds one at a time"])?;
     bed.hosts[0].check(&["sh", "-c", left_over])?;
 
     // The next boot promotes what was left over, and then it is the fifth's turn.
     std::fs::remove_file(bed.hosts[3].path(drop_in))?;
-    bed.hosts[3].pull_the_plug()?;
+    bed.hosts[3].cut_power()?;
     bed.hosts[3].boot()?;
     for host in &bed.hosts {
-        wait_healthy(host, 5, PATIENCE)?;
+        wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;
     }
     ensure!(etcdctl(&bed.hosts[4], "get answer --print-value-only --consistency=s")?.trim() == "42");
     let after = bed.hosts[..3].iter().map(tests::cluster::fingerprint).collect::<Result<Vec<_>>>()?;
@@ -48,16 +48,17 @@ fn grow() -> Result<()> {
     ensure!(stranger.code() == 0 && stranger.stdout.contains("not in the recipe of this node's image"), "{stranger:?}");
 
     // An old member is rebuilt from the old image while one more is down: it counts those that it does not know.
-    bed.provisioning.put_back(&old)?;
-    bed.hosts[2].pull_the_plug()?;
-    bed.hosts[1].pull_the_plug()?;
+    bed.provisioning.restore_output(&old)?;
+    bed.hosts[2].cut_power()?;
+    bed.hosts[1].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
     // This etcd adds nobody while a voter is down, but the dead one of two is gone.
-    bed.hosts[0].wait_for(". /etc/profile.d/etcdctl.sh; ! etcdctl member list | grep -q etcd-3", PATIENCE)?;
+    bed.hosts[0]
+        .wait_for(". /etc/profile.d/etcdctl.sh; ! etcdctl member list | grep -q etcd-3", CONVERGENCE_TIMEOUT)?;
     bed.hosts[1].boot()?;
     for host in &bed.hosts {
-        wait_healthy(host, 5, PATIENCE)?;
+        wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;
     }
     ensure!(listed(&bed.hosts[0], "etcd-3")?.is_some());
     Ok(())

@@ -8,13 +8,13 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::process;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, insist, listed, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, insist, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("no_proxy_of_the_system_reaches_etcd_and_a_wrong_source_address_is_named", NEEDS, network),
-        trial("firstboot_says_what_stops_etcd_and_puts_its_owner_right", NEEDS, stopped),
-        trial("status_names_an_alarm_a_wrong_peer_url_and_a_stray_member", NEEDS, listed_wrong),
+        trial("no_proxy_of_the_system_reaches_etcd_and_a_wrong_source_address_is_named", REQUIREMENTS, network),
+        trial("firstboot_says_what_stops_etcd_and_puts_its_owner_right", REQUIREMENTS, stopped),
+        trial("status_names_an_alarm_a_wrong_peer_url_and_a_stray_member", REQUIREMENTS, listed_wrong),
     ]
 }
 
@@ -44,11 +44,11 @@ fn network() -> Result<()> {
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     bed.hosts[2].sh("systemctl restart --no-block firstboot etcd")?;
     let run = "_SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
-    bed.hosts[2].wait_for(&format!("journalctl {run} | grep -qF '{route}'"), PATIENCE)?;
+    bed.hosts[2].wait_for(&format!("journalctl {run} | grep -qF '{route}'"), CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[2].run(&["firstboot", "status"])?.stdout;
     ensure!(shown.contains(route), "{shown}");
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.15.103")?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 fn stopped() -> Result<()> {
@@ -63,7 +63,7 @@ fn stopped() -> Result<()> {
     let socket = host.link().namespace.listen("10.101.15.103:2380")?;
     says(host, &["etcd ended at", "address already in use [etcd-ended]"])?;
     drop(socket);
-    wait_healthy(host, 3, PATIENCE)?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
     // As after a copy or a repair by root.
     for script in [
@@ -73,7 +73,7 @@ fn stopped() -> Result<()> {
     ] {
         let script = format!("systemctl stop etcd; cd /var/lib/etcd; {script}; systemctl start --no-block etcd");
         host.check(&["sh", "-c", &script])?;
-        wait_healthy(host, 3, PATIENCE).with_context(|| script.clone())?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT).with_context(|| script.clone())?;
         let (now, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
         ensure!(now == member, "{script}: etcd-3 is another member now");
     }
@@ -90,7 +90,7 @@ fn stopped() -> Result<()> {
         &["moves etcd's data to /var/lib/etcd/elsewhere", "[data-moved]", "etcd.service.d/moved.conf [etcd-drop-in]"],
     )?;
     host.sh("rm -r /etc/systemd/system/etcd.service.d; systemctl daemon-reload")?;
-    wait_healthy(host, 3, PATIENCE).map(drop)
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// etcd, started again, does not come up: firstboot.service and `firstboot status` say so.
@@ -122,14 +122,14 @@ fn listed_wrong() -> Result<()> {
     let shown = degraded(host, "etcd-3", &["alarm NOSPACE: its database has", "the quota is", "[alarm-nospace]"])?;
     ensure!(shown.matches("NOSPACE").count() == 1 && !shown.contains("memberID:"), "{shown}");
     etcdctl(host, "alarm disarm")?;
-    wait_healthy(host, 3, PATIENCE)?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
     etcdctl(host, &format!("member update {third} --peer-urls=http://10.101.15.103:2380"))?;
     let wrong = "the member list has http://10.101.15.103:2380 as its peer URL";
     let shown = degraded(host, "etcd-3", &[wrong, "[peer-url]"])?;
     ensure!(shown.lines().filter(|line| line.starts_with("etcd-")).count() == 3, "{shown}");
     mend(host, &shown)?;
-    wait_healthy(host, 3, PATIENCE)?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
     insist(host, "member add stray --peer-urls=https://10.101.15.109:2380")?;
     let list = etcdctl(host, "member list")?;
@@ -138,7 +138,7 @@ fn listed_wrong() -> Result<()> {
     let cost = "it was added and never started, and counts as one of 4 voters, of whom 3 must run";
     let shown = degraded(host, stray, &[cost, "[member-never-started]"])?;
     mend(host, &shown)?;
-    wait_healthy(host, 3, PATIENCE).map(drop)
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// `firstboot status` says this at the member, and that there is a quorum.

@@ -7,12 +7,19 @@ use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, status, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
-use tests::need::Need;
-use tests::process::{self, Ran};
+use tests::process::{self, Output};
+use tests::requirement::Requirement;
 
-use crate::bed::{Bed, PATIENCE, listed, wait_refused};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, listed, wait_refused};
 
-const WITH_STRACE: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip, Need::Strace];
+const WITH_STRACE: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Strace,
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("a_member_leaves_and_comes_back_and_the_last_one_stays", WITH_STRACE, leave)]
@@ -38,7 +45,7 @@ fn leave() -> Result<()> {
     ensure!(journal.lines().last().is_some_and(|line| line.contains("\"leave\"")), "{killed:?}\n{journal}");
     ensure!(killed.stdout.contains("handing the leadership"), "{killed:?}");
     ensure!(listed(&bed.hosts[one], &name)?.is_some(), "it was killed too late");
-    bed.hosts[leads].pull_the_plug()?;
+    bed.hosts[leads].cut_power()?;
     bed.hosts[leads].boot()?;
     left(&bed.hosts[leads], &bed.hosts[one])?;
     let story = bed.hosts[leads].check(&["firstboot", "explain"])?;
@@ -51,14 +58,14 @@ fn leave() -> Result<()> {
     wait_refused(&bed.hosts[leads], &["has left its cluster", "firstboot run --rejoin"])?;
 
     // Of two, none may leave while the other is down.
-    bed.hosts[other].pull_the_plug()?;
+    bed.hosts[other].cut_power()?;
     let stays = bed.hosts[one].run(&["firstboot", "leave", "--deadline", "3"])?;
     ensure!(stays.code() == 4 && stays.stderr.contains("goes on as a member"), "{stays:?}");
     bed.hosts[other].boot()?;
     wait_healthy_but(&bed.hosts[one], &name)?;
 
     bed.hosts[leads].check(&["firstboot", "run", "--rejoin"])?;
-    bed.hosts.iter().try_for_each(|host| wait_healthy(host, 3, PATIENCE).map(drop))?;
+    bed.hosts.iter().try_for_each(|host| wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop))?;
     ensure!(etcdctl(&bed.hosts[leads], "get answer --print-value-only --consistency=s")?.trim() == "42");
 
     // Now without a power cut, and down to one.
@@ -76,7 +83,7 @@ fn leave() -> Result<()> {
 
 /// It is no member, etcd is down, and its data is there, aside.
 fn left(host: &Host, other: &Host) -> Result<()> {
-    host.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    host.wait_for("systemctl is-failed --quiet firstboot.service", CONVERGENCE_TIMEOUT)?;
     ensure!(listed(other, host.name())?.is_none(), "{} is still a member", host.name());
     let state = host.run(&["systemctl", "is-active", "etcd.service"])?.stdout;
     ensure!(state.trim() == "inactive", "etcd on {} is {state}", host.name());
@@ -89,11 +96,11 @@ fn wait_healthy_but(host: &Host, name: &str) -> Result<()> {
         "firstboot status --json | tr -d ' \\n' | grep -q '\"name\":\"{name}\"[^}}]*\"member\":false' && \
          [ $(firstboot status --json | grep -c '\"healthy\": true') = 2 ]"
     );
-    host.wait_for(&script, PATIENCE)
+    host.wait_for(&script, CONVERGENCE_TIMEOUT)
 }
 
 /// Runs a program on a host, and kills it when it flushes a file for the nth time.
-fn killed_at_flush(host: &Host, nth: usize, program: &[&str]) -> Result<Ran> {
+fn killed_at_flush(host: &Host, nth: usize, program: &[&str]) -> Result<Output> {
     let inner = host.command(program)?;
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"]);

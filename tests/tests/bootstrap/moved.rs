@@ -8,10 +8,10 @@ use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::programs::recipe;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_refused, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, wait_refused, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_node_at_another_address_replaces_its_old_self_once_that_is_off", NEEDS, moved)]
+    vec![trial("a_node_at_another_address_replaces_its_old_self_once_that_is_off", REQUIREMENTS, moved)]
 }
 
 /// ARP finds nobody at the new address: that the old machine is alive is known from those who are connected to it.
@@ -28,16 +28,16 @@ fn moved() -> Result<()> {
     let rival = ["etcd-1 is still connected to the member", &before.0, "at https://10.101.15.103:2380"];
     wait_said(&new, &rival)?;
     // An answer that did not come in time begins the 60 s again.
-    new.wait_for("systemctl is-failed --quiet firstboot.service", 2 * PATIENCE)?;
+    new.wait_for("systemctl is-failed --quiet firstboot.service", 2 * CONVERGENCE_TIMEOUT)?;
     wait_refused(&new, &[&rival[..], &["for 60 s now", "Switch the wrong one off"]].concat())?;
     has_no_etcd(&new)?;
     ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
 
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     new.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
-    wait_healthy(&new, 3, PATIENCE)?;
+    wait_healthy(&new, 3, CONVERGENCE_TIMEOUT)?;
     // An old image's node knows where it is now.
-    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
     ensure!(shown.contains("at 10.101.15.103 in the recipe of this node's image"), "{shown}");
     let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;

@@ -12,15 +12,15 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::process;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_node_with_a_new_disk_returns_while_others_write", NEEDS, one_of_three),
-        trial("a_node_with_a_new_disk_waits_and_says_why", NEEDS, waits),
-        trial("two_of_five_with_new_disks_queue_up_and_both_return", NEEDS, two_of_five),
-        trial("a_member_that_came_by_a_snapshot_holds_up_no_other", NEEDS, one_after_the_other),
-        trial("a_learner_gets_its_vote_once_its_etcd_runs_though_it_serves_no_clients_yet", NEEDS, vote),
+        trial("a_node_with_a_new_disk_returns_while_others_write", REQUIREMENTS, one_of_three),
+        trial("a_node_with_a_new_disk_waits_and_says_why", REQUIREMENTS, waits),
+        trial("two_of_five_with_new_disks_queue_up_and_both_return", REQUIREMENTS, two_of_five),
+        trial("a_member_that_came_by_a_snapshot_holds_up_no_other", REQUIREMENTS, one_after_the_other),
+        trial("a_learner_gets_its_vote_once_its_etcd_runs_though_it_serves_no_clients_yet", REQUIREMENTS, vote),
     ]
 }
 
@@ -36,15 +36,15 @@ fn one_of_three() -> Result<()> {
     let mut writer = bed.hosts[0].command(&["sh", "-c", WRITER])?.spawn().context("cannot start the writer")?;
 
     let host = &mut bed.hosts[2];
-    host.pull_the_plug()?;
+    host.cut_power()?;
     bed.replace_disk(2)?;
     let begun = Instant::now();
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     println!("from power-on with a new disk to voter: {:.1?}", begun.elapsed());
 
     // How many were made meanwhile depends on who led and on the machine; enough for the comparison must be.
-    bed.hosts[0].wait_for("[ $(wc -l < /root/acknowledged) -gt 50 ]", PATIENCE)?;
+    bed.hosts[0].wait_for("[ $(wc -l < /root/acknowledged) -gt 50 ]", CONVERGENCE_TIMEOUT)?;
     bed.hosts[0].write("/root/stop", "", 0o600)?;
     writer.wait()?;
     let acknowledged: BTreeSet<String> = bed.hosts[0].read("/root/acknowledged")?.lines().map(str::to_owned).collect();
@@ -61,7 +61,7 @@ fn one_of_three() -> Result<()> {
     // It is a member like the others: it boots again as one.
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// The way back is safe only where the others are seen to be a quorum, and there is room for what they have. Until then the
@@ -71,10 +71,10 @@ fn waits() -> Result<()> {
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
     let old = listed(&bed.hosts[0], "etcd-3")?;
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=64M,mode=0700,uid=450,gid=450");
-    bed.provisioning.network.part("etcd-2", "etcd-3")?;
+    bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
     bed.hosts[2].boot()?;
     wait_said(&bed.hosts[2], &["only 1 of its 3 voters are well, and 2 must be", "etcd-2 does not answer since"])?;
     bed.provisioning.network.heal_all()?;
@@ -82,23 +82,23 @@ fn waits() -> Result<()> {
     has_no_etcd(&bed.hosts[2])?;
     ensure!(listed(&bed.hosts[0], "etcd-3")? == old, "its member was touched");
     bed.hosts[2].check(&["mount", "-t", "tmpfs", "-o", "remount,size=1G", "none", "/var/lib/etcd"])?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 fn two_of_five() -> Result<()> {
     let mut bed = Bed::new(5)?;
     boot_all(&mut bed.hosts)?;
-    wait_healthy(&bed.hosts[0], 5, PATIENCE)?;
+    wait_healthy(&bed.hosts[0], 5, CONVERGENCE_TIMEOUT)?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     for at in [3, 4] {
-        bed.hosts[at].pull_the_plug()?;
+        bed.hosts[at].cut_power()?;
     }
     for at in [3, 4] {
         bed.replace_disk(at)?;
     }
     boot_all(&mut bed.hosts[3..])?;
     for host in &bed.hosts {
-        wait_healthy(host, 5, PATIENCE)?;
+        wait_healthy(host, 5, CONVERGENCE_TIMEOUT)?;
     }
     let members = etcdctl(&bed.hosts[4], "member list")?;
     ensure!(members.lines().count() == 5, "{members}");
@@ -116,10 +116,10 @@ fn one_after_the_other() -> Result<()> {
     // More than the 5000 entries that etcd keeps of its log (SnapshotCatchUpEntries) and those between two snapshots.
     Client::new(&bed.provisioning)?.fill(&addresses, 7000, 10)?;
     for at in [2, 0, 1] {
-        bed.hosts[at].pull_the_plug()?;
+        bed.hosts[at].cut_power()?;
         bed.replace_disk(at)?;
         bed.hosts[at].boot()?;
-        wait_healthy(&bed.hosts[at], 3, PATIENCE)?;
+        wait_healthy(&bed.hosts[at], 3, CONVERGENCE_TIMEOUT)?;
         let etcd = bed.hosts[at].journal("etcd")?;
         ensure!(etcd.contains("applied snapshot"), "etcd-{} has replayed the log", at + 1);
     }
@@ -132,10 +132,10 @@ fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     // It waits, until the ports are closed to it.
-    bed.provisioning.network.part("etcd-2", "etcd-3")?;
+    bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
     bed.hosts[2].boot()?;
     wait_said(&bed.hosts[2], &["only 1 of its 3 voters are well"])?;
     let close = |table: &str, port: &str| {
@@ -150,13 +150,14 @@ fn vote() -> Result<()> {
 
     // The third field of `endpoint status` is the version: etcd answers to others.
     let serves = "etcdctl endpoint status --endpoints=https://10.101.15.103:2379";
-    bed.hosts[0].wait_for(&format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"), PATIENCE)?;
+    bed.hosts[0]
+        .wait_for(&format!(". /etc/profile.d/etcdctl.sh; unset ETCDCTL_ENDPOINTS; {serves}"), CONVERGENCE_TIMEOUT)?;
     sleep(Duration::from_secs(3));
     let is_learner =
         || Ok::<_, anyhow::Error>(listed(&bed.hosts[0], "etcd-3")?.is_some_and(|(_, line)| line.ends_with("true")));
     ensure!(is_learner()?, "it has a vote, though its peer port did not answer");
     nft(&bed.hosts[2], "delete table inet peers")?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while is_learner()? {
         ensure!(Instant::now() < end, "it has no vote:\n{}", bed.hosts[2].journal("firstboot")?);
         sleep(Duration::from_millis(100));
@@ -164,7 +165,7 @@ fn vote() -> Result<()> {
     let said = bed.hosts[2].journal("firstboot")?;
     ensure!(!said.contains("is a healthy member"), "{said}");
     nft(&bed.hosts[2], "delete table inet clients")?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 fn nft(host: &Host, rules: &str) -> Result<()> {

@@ -6,18 +6,18 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tests::cluster::{boot_all, etcdctl, lead, wait_healthy};
+use tests::cluster::{boot_all, etcdctl, move_leadership, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
-use tests::{by_hand, client, run};
+use tests::{client, reference_setup, run};
 
-use crate::bed::{Bed, NEEDS, PATIENCE, copy, listed, remove, wait_refused};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, copy, listed, remove, wait_refused};
 use crate::disasters::{ours, plain};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_removed_member_and_one_back_from_the_dead_stop_and_one_rejoins", NEEDS, removed),
-        trial("one_that_was_removed_is_told_so_though_one_of_the_others_hangs", NEEDS, beside_one_that_hangs),
+        trial("a_removed_member_and_one_back_from_the_dead_stop_and_one_rejoins", REQUIREMENTS, removed),
+        trial("one_that_was_removed_is_told_so_though_one_of_the_others_hangs", REQUIREMENTS, beside_one_that_hangs),
     ]
 }
 
@@ -39,22 +39,22 @@ fn removed() -> Result<()> {
 
     // Power is lost somewhere on the way back; its old data is there afterwards.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
-    bed.hosts[2].wait_for("ls -d /var/lib/etcd/aside/removed-*", PATIENCE)?;
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].wait_for("ls -d /var/lib/etcd/aside/removed-*", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[2].cut_power()?;
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].check(&["sh", "-c", "ls -d /var/lib/etcd/aside/removed-*/member/wal"])?;
     let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     ensure!(new != old, "it is the same member");
 
     // The disk of now is taken out, a new one joins in its place, and then the old one is put in again.
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], &kept)?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let (third, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     put_in(&bed.hosts[2], &kept)?;
     bed.hosts[2].boot()?;
     wait_refused(&bed.hosts[2], &[&new, "somebody removed that from the cluster"])?;
@@ -63,7 +63,7 @@ fn removed() -> Result<()> {
 
     // Nobody else has its place by now: it may have it.
     bed.hosts[2].check(&["firstboot", "run", "--rejoin"])?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// Plain etcd on the old disk: it starts, is told that it was removed, and ends. That is said in its log alone, and what
@@ -72,21 +72,22 @@ fn by_hand(bed: &mut Bed, kept: &Path) -> Result<()> {
     let client = plain(bed)?;
     let helper = bed.hosts[0].address();
     let old = client.members(helper)?.into_iter().find(|member| member.name == "etcd-3").context("no etcd-3")?.id;
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     take_out(&bed.hosts[2], kept)?;
     bed.replace_disk(2)?;
     client::insist(|| client.call::<Value>(helper, "cluster/member/remove", &json!({ "ID": old })))?;
     let new = json!({ "peerURLs": ["https://10.101.15.103:2380"] });
     client::insist(|| client.call::<Value>(helper, "cluster/member/add", &new))?;
-    by_hand::configure(&bed.provisioning, &bed.hosts[2], "existing")?;
+    reference_setup::configure(&bed.provisioning, &bed.hosts[2], "existing")?;
     bed.hosts[2].boot()?;
     client::insist(|| client.put(bed.hosts[2].address(), "replaced", "yes"))?;
 
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     put_in(&bed.hosts[2], kept)?;
     bed.hosts[2].boot()?;
-    bed.hosts[2].wait_for("journalctl -u etcd | grep -q 'permanently removed from the cluster'", PATIENCE)?;
-    bed.hosts[2].wait_for("! pidof etcd", PATIENCE)?;
+    bed.hosts[2]
+        .wait_for("journalctl -u etcd | grep -q 'permanently removed from the cluster'", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[2].wait_for("! pidof etcd", CONVERGENCE_TIMEOUT)?;
     let there = client.put(bed.hosts[2].address(), "replaced", "twice");
     ensure!(there.is_err(), "plain etcd was to stay down");
     Ok(())
@@ -110,13 +111,13 @@ fn beside_one_that_hangs() -> Result<()> {
     let mut bed = Bed::new(4)?;
     boot_all(&mut bed.hosts)?;
     for host in &bed.hosts {
-        wait_healthy(host, 4, PATIENCE)?;
+        wait_healthy(host, 4, CONVERGENCE_TIMEOUT)?;
     }
     let (removed, _) = listed(&bed.hosts[0], "etcd-4")?.context("no etcd-4")?;
-    lead(&bed.hosts, 0)?;
+    move_leadership(&bed.hosts, 0)?;
     let starts = |host: &Host| Ok::<_, anyhow::Error>(host.journal("etcd")?.matches("Starting").count());
     let before = starts(&bed.hosts[3])?;
-    bed.hosts[3].pull_the_plug()?;
+    bed.hosts[3].cut_power()?;
     remove(&bed.hosts[0], &removed)?;
     bed.hosts[1].check(&["systemctl", "kill", "--signal=STOP", "etcd.service"])?;
     bed.hosts[3].boot()?;

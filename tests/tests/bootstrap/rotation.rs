@@ -13,10 +13,10 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::{process, programs};
 
-use crate::bed::{Bed, NEEDS, PATIENCE, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt_meanwhile", NEEDS, replaced)]
+    vec![trial("a_ca_is_replaced_while_clients_write_and_a_node_is_rebuilt_meanwhile", REQUIREMENTS, replaced)]
 }
 
 /// No write is acknowledged for longer than this only if two members were down at a time, or did not believe each other.
@@ -35,23 +35,23 @@ fn replaced() -> Result<()> {
     bed.grow(3)?;
     let new = first_ca(&bed)?;
     let writers = Writers::start(&client, &addresses, "rotate/");
-    writers.go_on(10, PATIENCE)?;
+    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
 
     // The first to be told trusts both, and shows the old one's until the others do: also after a power cut.
     tell(&bed, &[0])?;
     let waits = ["are held back", "etcd-2 does not trust it yet", "etcd-3 does not trust it yet"];
     wait_said(&bed.hosts[0], &waits)?;
-    bed.hosts[0].pull_the_plug()?;
+    bed.hosts[0].cut_power()?;
     bed.hosts[0].boot()?;
     wait_said(&bed.hosts[0], &waits)?;
     ensure!(!shows(&bed, 0, &new)?, "etcd-1 shows what the others do not trust");
     // One that is installed again in between has only the new document, and is let in by those that do not trust its CA.
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
-    bed.provisioning.tell(&bed.hosts[2], "etcd-3")?;
+    bed.provisioning.give_document(&bed.hosts[2], "etcd-3")?;
     bed.hosts[2].boot()?;
     wait_said(&bed.hosts[2], &["are held back", "etcd-2 does not trust it yet"])?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     tell(&bed, &[1])?;
     for at in 0..3 {
         ended(&bed.hosts[at])?;
@@ -64,7 +64,7 @@ fn replaced() -> Result<()> {
     bed.grow(3)?;
     let after = Client::new(&bed.provisioning)?;
     let writers = Writers::start(&after, &addresses, "retire/");
-    writers.go_on(10, PATIENCE)?;
+    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     tell(&bed, &[0, 1, 2])?;
     bed.hosts.iter().try_for_each(ended)?;
     check(writers, &after, &addresses, "retire/")?;
@@ -77,7 +77,7 @@ fn replaced() -> Result<()> {
         let dry = host.check(&["firstboot", "run", "--dry-run"])?;
         ensure!(dry.contains("nothing to do"), "{dry}");
     }
-    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let now = etcdctl(&bed.hosts[0], "member list")?;
     let kept = |name: &str| members.lines().find(|line| line.contains(name)).is_some_and(|line| now.contains(line));
     ensure!(kept("etcd-1") && kept("etcd-2") && now.lines().count() == 3, "before:\n{members}\nnow:\n{now}");
@@ -87,7 +87,7 @@ fn replaced() -> Result<()> {
 /// Gives nodes their documents of the last build, and has firstboot look at them, all at once.
 fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
     for at in whom {
-        bed.provisioning.tell(&bed.hosts[*at], bed.hosts[*at].name())?;
+        bed.provisioning.give_document(&bed.hosts[*at], bed.hosts[*at].name())?;
     }
     for at in whom {
         bed.hosts[*at].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
@@ -99,7 +99,10 @@ fn tell(bed: &Bed, whom: &[usize]) -> Result<()> {
 
 /// firstboot has come to its end.
 fn ended(host: &Host) -> Result<()> {
-    host.wait_for("[ \"$(systemctl show --property=SubState --value firstboot.service)\" = exited ]", 2 * PATIENCE)
+    host.wait_for(
+        "[ \"$(systemctl show --property=SubState --value firstboot.service)\" = exited ]",
+        2 * CONVERGENCE_TIMEOUT,
+    )
 }
 
 fn pki(bed: &Bed, command: &str) -> Result<()> {
@@ -134,7 +137,7 @@ fn shows(bed: &Bed, at: usize, ca: &str) -> Result<bool> {
 }
 
 fn check(writers: Writers, client: &Client, addresses: &[std::net::Ipv4Addr], prefix: &str) -> Result<()> {
-    writers.go_on(10, PATIENCE)?;
+    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     let written = writers.stop()?;
     for address in addresses {
         written.kept_in(&client::insist(|| client.all(*address, prefix))?)?;

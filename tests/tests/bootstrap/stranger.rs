@@ -13,15 +13,15 @@ use tests::cluster::boot_all;
 use tests::etcd;
 use tests::harness::{tail, trial};
 use tests::network::Namespace;
-use tests::process::Tied;
+use tests::process::KillOnDrop;
 use tests::run;
 use tests::server::FileServer;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said};
 use crate::disasters::{answer, ours, plain, write};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("whatever_answers_on_a_peer_port_is_no_agreement", NEEDS, stranger)]
+    vec![trial("whatever_answers_on_a_peer_port_is_no_agreement", REQUIREMENTS, stranger)]
 }
 
 /// The peer port of etcd-3.
@@ -78,7 +78,7 @@ fn wait_for_both(bed: &Bed, words: &[&str]) -> Result<()> {
 }
 
 /// An etcd of its own cluster at the third's address, with the third's certificates. It goes with the value.
-struct Other(Tied);
+struct Other(KillOnDrop);
 
 impl Other {
     fn start(bed: &Bed, namespace: &Namespace, folder: &Path) -> Result<Self> {
@@ -97,8 +97,8 @@ impl Other {
             etcd.arg(format!("--{prefix}key-file")).arg(own.join(format!("{pair}.key")));
         }
         let log = folder.join("log");
-        let mut other = Self(Tied::spawn(&etcd, &File::create(&log).context("cannot make the log")?)?);
-        let end = Instant::now() + PATIENCE;
+        let mut other = Self(KillOnDrop::spawn(&etcd, &File::create(&log).context("cannot make the log")?)?);
+        let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while members(bed).is_err() {
             let ended = other.0.ended()?;
             let said = || tail(&std::fs::read_to_string(&log).unwrap_or_default(), 10);

@@ -2,21 +2,21 @@
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::cluster::{Provisioning, boot_all, etcdctl, lead, wait_healthy};
+use tests::cluster::{Provisioning, boot_all, etcdctl, move_leadership, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 use tests::{client, etcd, process, programs};
 
-use crate::bed::{Bed, NEEDS, PATIENCE, copy, has_no_etcd, listed, wait_refused};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, copy, has_no_etcd, listed, wait_refused};
 use crate::disasters::plain;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_second_machine_with_a_members_identity_is_refused", NEEDS, twin),
-        trial("a_copy_of_a_machine_with_its_hardware_address_is_refused_by_what_the_others_hear", NEEDS, cloned),
-        trial("a_copy_that_starts_with_its_original_is_not_let_in_beside_it", NEEDS, together),
-        trial("a_machine_that_hears_itself_is_no_copy_of_itself", NEEDS, echo),
-        trial("a_second_machine_is_found_though_the_first_question_is_lost", NEEDS, question_lost),
+        trial("a_second_machine_with_a_members_identity_is_refused", REQUIREMENTS, twin),
+        trial("a_copy_of_a_machine_with_its_hardware_address_is_refused_by_what_the_others_hear", REQUIREMENTS, cloned),
+        trial("a_copy_that_starts_with_its_original_is_not_let_in_beside_it", REQUIREMENTS, together),
+        trial("a_machine_that_hears_itself_is_no_copy_of_itself", REQUIREMENTS, echo),
+        trial("a_second_machine_is_found_though_the_first_question_is_lost", REQUIREMENTS, question_lost),
     ]
 }
 
@@ -36,14 +36,14 @@ fn twin() -> Result<()> {
     wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
     has_no_etcd(&twin)?;
     ensure!(!twin.path("/var/lib/firstboot/journal").exists(), "it took the identity on");
-    twin.pull_the_plug()?;
+    twin.cut_power()?;
 
     // Whoever is not heard at once is heard when the others name it.
-    bed.provisioning.network.lose_first_question(twin.name())?;
+    bed.provisioning.network.lose_first_arp_probe(twin.name())?;
     twin.boot()?;
     wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
     has_no_etcd(&twin)?;
-    twin.pull_the_plug()?;
+    twin.cut_power()?;
 
     // With a copy of the member's disk, where it can hear nobody that has the address.
     for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
@@ -57,11 +57,11 @@ fn twin() -> Result<()> {
     process::check("rm", &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()])?;
     twin.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     wait_refused(&twin, &["another machine", &mac])?;
-    twin.pull_the_plug()?;
+    twin.cut_power()?;
     // Its kernel is that of the bed, and answers for the address as long as the cable is in.
-    bed.provisioning.network.cut(twin.name())?;
+    bed.provisioning.network.unplug(twin.name())?;
 
-    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     ensure!(listed(&bed.hosts[0], "etcd-3")? == before, "the member list has changed");
     let now = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
     ensure!(now == boots, "etcd-3 was restarted");
@@ -78,7 +78,7 @@ fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
         copy(&bed.hosts[2].path(folder), &twin.path(folder))?;
     }
     divide(bed, twin)?;
-    bed.provisioning.network.heal(twin.name())?;
+    bed.provisioning.network.replug(twin.name())?;
     boot_all(&mut bed.hosts)?;
     twin.boot()?;
     let sides = [(0, "one"), (1, "two")].map(|(at, value)| (bed.hosts[at].address(), value));
@@ -90,12 +90,12 @@ fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
         let found = client::insist(|| client.all(address, "answer"))?;
         ensure!(found.get("answer").is_some_and(|own| own == value), "{address} reads {found:?}");
     }
-    twin.pull_the_plug()
+    twin.cut_power()
 }
 
 /// etcd-1 and etcd-3 hear each other, and etcd-2 and the twin do.
 fn divide(bed: &Bed, twin: &Host) -> Result<()> {
-    bed.provisioning.network.divide(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
+    bed.provisioning.network.partition(&["etcd-1", "etcd-3"], &["etcd-2", twin.name()])
 }
 
 /// The lone member of its cluster has a twin with an empty disk. There is no other member to tell the twin of it, and the
@@ -107,15 +107,15 @@ fn question_lost() -> Result<()> {
     provisioning.build(&programs::demo(1, "", "")?)?;
     let mut host = provisioning.node("etcd-1")?;
     host.boot()?;
-    wait_healthy(&host, 1, PATIENCE)?;
+    wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(&host, "put answer 42")?;
 
     let mut twin = provisioning.twin("etcd-1")?;
-    provisioning.network.lose_first_question(twin.name())?;
+    provisioning.network.lose_first_arp_probe(twin.name())?;
     twin.boot()?;
     wait_refused(&twin, &["another machine", &host.link().mac, "10.101.15.101"])?;
     has_no_etcd(&twin)?;
-    let [asked, lost] = provisioning.network.questions()?;
+    let [asked, lost] = provisioning.network.arp_probes()?;
     ensure!(lost == 2 && asked > 2, "of {asked} questions {lost} were lost");
     ensure!(etcdctl(&host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
@@ -127,9 +127,9 @@ fn echo() -> Result<()> {
     let provisioning = Provisioning::new()?;
     provisioning.build(&programs::demo(1, "", "")?)?;
     let mut host = provisioning.node("etcd-1")?;
-    provisioning.network.loop_back("etcd-1")?;
+    provisioning.network.reflect_broadcasts("etcd-1")?;
     host.boot()?;
-    wait_healthy(&host, 1, PATIENCE)?;
+    wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     let said = host.journal("firstboot")?;
     ensure!(!said.contains("another machine"), "{said}");
     Ok(())
@@ -146,25 +146,25 @@ fn cloned() -> Result<()> {
     let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
 
-    let mut clone = bed.provisioning.cloned("etcd-3")?;
-    etcd::swap(&clone, &bed.version)?;
+    let mut clone = bed.provisioning.clone_machine("etcd-3")?;
+    etcd::replace_etcd_binary(&clone, &bed.version)?;
     for (empty, leader) in [(true, 0), (false, 0), (false, 2)] {
-        bed.provisioning.network.cut(clone.name())?;
+        bed.provisioning.network.unplug(clone.name())?;
         bed.whole()?;
-        lead(&bed.hosts, leader)?;
+        move_leadership(&bed.hosts, leader)?;
         if !empty {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
                 copy(&bed.hosts[2].path(folder), &clone.path(folder))?;
             }
         }
-        bed.provisioning.network.heal(clone.name())?;
+        bed.provisioning.network.replug(clone.name())?;
         clone.boot()?;
         wait_refused(&clone, &["hears from this node's member", "Switch the wrong one off"])?;
         let etcd = clone.journal("etcd")?;
         ensure!(!etcd.contains("Starting"), "etcd was started on the copy:\n{etcd}");
-        clone.pull_the_plug()?;
+        clone.cut_power()?;
     }
-    bed.provisioning.network.cut(clone.name())?;
+    bed.provisioning.network.unplug(clone.name())?;
 
     bed.whole()?;
     ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
@@ -179,9 +179,9 @@ fn together() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
-    let mut clone = bed.provisioning.cloned("etcd-3")?;
-    etcd::swap(&clone, &bed.version)?;
-    bed.hosts[2].pull_the_plug()?;
+    let mut clone = bed.provisioning.clone_machine("etcd-3")?;
+    etcd::replace_etcd_binary(&clone, &bed.version)?;
+    bed.hosts[2].cut_power()?;
     for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
         copy(&bed.hosts[2].path(folder), &clone.path(folder))?;
     }
@@ -189,7 +189,10 @@ fn together() -> Result<()> {
     clone.boot()?;
     let mut refused = 0;
     for host in [&bed.hosts[2], &clone] {
-        host.wait_for("systemctl is-failed --quiet firstboot || systemctl is-active --quiet firstboot", 2 * PATIENCE)?;
+        host.wait_for(
+            "systemctl is-failed --quiet firstboot || systemctl is-active --quiet firstboot",
+            2 * CONVERGENCE_TIMEOUT,
+        )?;
         let failed = host.run(&["systemctl", "is-failed", "--quiet", "firstboot.service"])?.success();
         if failed {
             wait_refused(host, &["Switch the wrong one off"])?;
@@ -199,8 +202,8 @@ fn together() -> Result<()> {
     ensure!(refused > 0, "both were started");
 
     // The operator has found out which is which.
-    clone.pull_the_plug()?;
-    bed.provisioning.network.cut(clone.name())?;
+    clone.cut_power()?;
+    bed.provisioning.network.unplug(clone.name())?;
     bed.hosts[2].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
     bed.whole()
 }

@@ -9,7 +9,7 @@ use tests::etcd;
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, listed, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, wait_said};
 
 const FIRST: &str = "3.5.1";
 const OLD: &str = "3.5.35";
@@ -17,8 +17,9 @@ const NEW: &str = "3.6.16";
 const LAST: &str = "3.7.3";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let versions =
-        |versions: &[&str]| [NEEDS, &versions.iter().map(|version| etcd::need(version)).collect::<Vec<_>>()].concat();
+    let versions = |versions: &[&str]| {
+        [REQUIREMENTS, &versions.iter().map(|version| etcd::need(version)).collect::<Vec<_>>()].concat()
+    };
     vec![
         trial(
             "the_next_minor_comes_by_a_new_image_and_the_old_image_does_not_go_back",
@@ -38,15 +39,15 @@ fn upgrade() -> Result<()> {
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &addresses, "w/");
-    writers.go_on(10, PATIENCE)?;
+    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
 
     for at in 0..3 {
         bed.install_with(at, NEW)?;
         bed.hosts[at].boot()?;
         for host in &bed.hosts {
-            wait_healthy(host, 3, PATIENCE)?;
+            wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        writers.go_on(10, PATIENCE)?;
+        writers.go_on(10, CONVERGENCE_TIMEOUT)?;
     }
     let written = writers.stop()?;
     for address in &addresses {
@@ -59,7 +60,7 @@ fn upgrade() -> Result<()> {
     // monitorStorageVersion).
     let storage = format!("\"storageVersion\":\"3.{}", minor(NEW).unwrap_or_default());
     let raised = format!(". /etc/profile.d/etcdctl.sh && etcdctl endpoint status -w json | grep '{storage}'");
-    bed.hosts[1].wait_for(&raised, PATIENCE)?;
+    bed.hosts[1].wait_for(&raised, CONVERGENCE_TIMEOUT)?;
 
     // Its member stays until an image comes that can join.
     let before = listed(&bed.hosts[0], "etcd-3")?;
@@ -70,7 +71,7 @@ fn upgrade() -> Result<()> {
     ensure!(before.is_some() && listed(&bed.hosts[0], "etcd-3")? == before, "its member was touched");
     bed.install_with(2, NEW)?;
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 /// Between two steps there is more than a log keeps, so that each new member begins with a snapshot.
@@ -104,7 +105,7 @@ fn steps() -> Result<()> {
             bed.install_with(at, version)?;
             bed.hosts[at].boot()?;
             for host in &bed.hosts {
-                wait_healthy(host, 3, PATIENCE)?;
+                wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
             }
             client.fill(&addresses, BETWEEN, 50)?;
         }
@@ -127,7 +128,7 @@ fn data() -> Result<()> {
     bed.whole()?;
     let with = |bed: &mut Bed, version: &str| {
         bed.hosts[2].shutdown()?;
-        etcd::swap(&bed.hosts[2], version)?;
+        etcd::replace_etcd_binary(&bed.hosts[2], version)?;
         bed.hosts[2].boot()
     };
     with(&mut bed, NEW)?;
@@ -135,18 +136,18 @@ fn data() -> Result<()> {
     let state = bed.hosts[2].run(&["systemctl", "is-active", "etcd"])?.stdout;
     ensure!(state.trim() == "inactive", "etcd is {state}");
     with(&mut bed, FIRST)?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE).map(drop)
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT).map(drop)
 }
 
 fn together() -> Result<()> {
     let mut bed = Bed::with_etcd(FIRST, 3)?;
-    etcd::swap(&bed.hosts[1], NEW)?;
+    etcd::replace_etcd_binary(&bed.hosts[1], NEW)?;
     boot_all(&mut bed.hosts)?;
     wait_said(&bed.hosts[0], &["etcd-2", "its image is etcd 3.6.16, and 3.5.1 cannot run beside it"])?;
     wait_said(&bed.hosts[1], &["its image is etcd 3.5.1, and 3.6.16 cannot run beside it"])?;
     has_no_etcd(&bed.hosts[2])?;
     bed.hosts[1].shutdown()?;
-    etcd::swap(&bed.hosts[1], FIRST)?;
+    etcd::replace_etcd_binary(&bed.hosts[1], FIRST)?;
     bed.hosts[1].boot()?;
     bed.whole()
 }

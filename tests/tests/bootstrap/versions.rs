@@ -14,11 +14,11 @@ use tests::etcd;
 use tests::harness::{Kind, long, trial};
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, listed};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |version: &str, run: Kind, test| {
-        let needs = [NEEDS, &[etcd::need(version)]].concat();
+        let needs = [REQUIREMENTS, &[etcd::need(version)]].concat();
         run(&format!("etcd_{}_lives_a_whole_life_on_an_old_kernel", version.replace('.', "_")), &needs, test)
     };
     // Most other tests run with 3.5.1.
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn path(version: &str) -> Result<()> {
     let mut bed = Bed::with_etcd(version, 3)?;
-    bed.hosts.iter_mut().for_each(Host::as_old_as_can_be);
+    bed.hosts.iter_mut().for_each(Host::restrict_to_kernel_3_10);
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
     for host in &bed.hosts {
@@ -48,16 +48,16 @@ fn path(version: &str) -> Result<()> {
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let before = client::insist(|| client.members(addresses[0]))?;
     let writers = Writers::start(&client, &addresses, "w/");
-    writers.go_on(10, PATIENCE)?;
+    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
 
-    bed.hosts[2].pull_the_plug()?;
+    bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     bed.hosts[2].shutdown()?;
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[2], 3, PATIENCE)?;
-    writers.go_on(10, PATIENCE)?;
+    wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
+    writers.go_on(10, CONVERGENCE_TIMEOUT)?;
 
     let written = writers.stop()?;
     for address in &addresses {
@@ -87,7 +87,7 @@ fn restored(hosts: &[Host]) -> Result<()> {
         running.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("a restore panicked"))?.map(drop))
     })?;
     for host in hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         let value = etcdctl(host, "get life --print-value-only")?;
         ensure!(value.trim() == "before", "{} has {value:?}", host.name());
     }

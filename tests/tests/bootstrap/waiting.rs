@@ -9,12 +9,12 @@ use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("two_wait_for_the_third_through_a_cut_a_stranger_and_a_new_disk", NEEDS, third_is_late),
-        trial("the_plug_may_be_pulled_at_any_moment_of_the_barrier", NEEDS, plug_pulled),
+        trial("two_wait_for_the_third_through_a_cut_a_stranger_and_a_new_disk", REQUIREMENTS, third_is_late),
+        trial("the_plug_may_be_pulled_at_any_moment_of_the_barrier", REQUIREMENTS, plug_pulled),
     ]
 }
 
@@ -27,7 +27,7 @@ fn third_is_late() -> Result<()> {
     wait_said(&bed.hosts[1], &[&lonely[..], &["etcd-1 is empty"]].concat())?;
 
     // The network is cut between the two, and healed.
-    bed.provisioning.network.part("etcd-1", "etcd-2")?;
+    bed.provisioning.network.drop_between("etcd-1", "etcd-2")?;
     wait_said(&bed.hosts[0], &["etcd-2 does not answer since", "last heard from at", "as empty"])?;
     bed.provisioning.network.heal_all()?;
     wait_said(&bed.hosts[0], &["etcd-2 is empty"])?;
@@ -52,7 +52,7 @@ fn third_is_late() -> Result<()> {
     wait_said(&bed.hosts[0], &["etcd-3 does not answer since"])?;
 
     // The first gets a new disk.
-    bed.hosts[0].pull_the_plug()?;
+    bed.hosts[0].cut_power()?;
     bed.replace_disk(0)?;
     bed.hosts[0].boot()?;
     wait_said(&bed.hosts[0], &["etcd-2 is empty", "etcd-3 does not answer"])?;
@@ -72,7 +72,7 @@ fn third_is_late() -> Result<()> {
 /// A member that is farther away than the recipe's heartbeat is meant for: who asks is told what to set.
 fn far_away(bed: &Bed) -> Result<()> {
     let network = &bed.provisioning.network;
-    network.far("etcd-3", Duration::from_millis(120))?;
+    network.add_latency("etcd-3", Duration::from_millis(120))?;
     let table = bed.hosts[0].check(&["firstboot", "status"])?;
     let advised: Vec<&str> =
         table.lines().filter(|line| line.contains("etcd advises heartbeat-interval-ms = ")).collect();
@@ -83,8 +83,8 @@ fn far_away(bed: &Bed) -> Result<()> {
     ensure!(away >= 240, "{table}");
     let asked = bed.hosts[2].check(&["firstboot", "status"])?;
     ensure!(asked.matches("ms away").count() == 2, "seen from there the other two are far away\n{asked}");
-    network.near("etcd-3")?;
-    bed.hosts[0].wait_for("firstboot status > /tmp/status && ! grep -q 'ms away' /tmp/status", PATIENCE)
+    network.remove_latency("etcd-3")?;
+    bed.hosts[0].wait_for("firstboot status > /tmp/status && ! grep -q 'ms away' /tmp/status", CONVERGENCE_TIMEOUT)
 }
 
 /// What waiting costs, over all that happened to the node so far.
@@ -108,9 +108,9 @@ fn plug_pulled() -> Result<()> {
             host.boot()?;
         }
         sleep(Duration::from_millis(700 + 450 * u64::from(round)));
-        bed.hosts[victim].pull_the_plug()?;
+        bed.hosts[victim].cut_power()?;
         if round % 2 == 1 {
-            bed.hosts[(victim + 1) % 3].pull_the_plug()?;
+            bed.hosts[(victim + 1) % 3].cut_power()?;
         }
         for host in &mut bed.hosts {
             if !host.is_on()? {
@@ -119,7 +119,7 @@ fn plug_pulled() -> Result<()> {
         }
         bed.whole()?;
         for host in &mut bed.hosts {
-            host.pull_the_plug()?;
+            host.cut_power()?;
         }
         bed.forget_all()?;
     }

@@ -5,10 +5,10 @@ use libtest_mimic::Trial;
 use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, has_no_etcd, token, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, token, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_operator_begins_without_a_member_that_will_not_come", NEEDS, without)]
+    vec![trial("the_operator_begins_without_a_member_that_will_not_come", REQUIREMENTS, without)]
 }
 
 fn without() -> Result<()> {
@@ -41,7 +41,7 @@ fn without() -> Result<()> {
 
     // The third comes after all. It was not asked: it begins nothing, and joins what lives.
     bed.hosts[2].boot()?;
-    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let said = bed.hosts[2].journal("firstboot")?;
     ensure!(said.contains("must not start as new") && said.contains("this node has its vote"), "{said}");
     Ok(())

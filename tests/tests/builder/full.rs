@@ -7,18 +7,18 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tests::harness::trial;
-use tests::need::Need;
-use tests::process::Ran;
+use tests::process::Output;
+use tests::requirement::Requirement;
 
 use crate::workshop::{Workshop, builder, names, says, snapshot};
 
-const NEEDS: &[Need] = &[Need::Root];
+const REQUIREMENTS: &[Requirement] = &[Requirement::Root];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_full_disk_under_the_output_leaves_the_old_one", NEEDS, under_out),
-        trial("a_full_disk_under_the_cache_leaves_nothing_half_there", NEEDS, under_cache),
-        trial("a_full_disk_under_the_pki_leaves_it_usable", NEEDS, under_pki),
+        trial("a_full_disk_under_the_output_leaves_the_old_one", REQUIREMENTS, under_out),
+        trial("a_full_disk_under_the_cache_leaves_nothing_half_there", REQUIREMENTS, under_cache),
+        trial("a_full_disk_under_the_pki_leaves_it_usable", REQUIREMENTS, under_pki),
     ]
 }
 
@@ -45,7 +45,7 @@ impl Drop for Small {
 }
 
 /// Checks that a failure names a path below the folder, and the cause.
-fn names_the_place(ran: &Ran, folder: &Path) -> Result<()> {
+fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
     says(ran, 1, &["No space left on device", &folder.to_string_lossy()])
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::process::{self, Ran};
+use tests::process::{self, Output};
 use tests::programs;
 
 use crate::workshop::{Workshop, builder, names, says};
@@ -154,7 +154,7 @@ fn no_recipe() -> Result<()> {
 fn init() -> Result<()> {
     let workshop = Workshop::new()?;
     let (path, key) = (workshop.path("new.toml"), workshop.path("id"));
-    let init = |more: &[&str]| -> Result<Ran> {
+    let init = |more: &[&str]| -> Result<Output> {
         let mut command = Command::new(programs::builder()?);
         command.args(["init", "--recipe"]).arg(&path).args(more);
         process::run(command.args(["etcd-1=10.0.0.11", "etcd-2=10.0.0.12", "etcd-3=10.0.0.13"]))

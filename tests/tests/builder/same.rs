@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::need::Need;
-use tests::process::{self, Ran};
+use tests::process::{self, Output};
+use tests::requirement::Requirement;
 use tests::server::FileServer;
 use tests::{etcd, programs, run};
 
@@ -15,14 +15,14 @@ use crate::workshop::{Snapshot, Workshop, builder, names, says, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("upstreams_release_makes_the_same_image_twice", &[Need::Pip], upstream),
+        trial("upstreams_release_makes_the_same_image_twice", &[Requirement::Pip], upstream),
         trial("a_cold_cache_makes_the_same_image_as_a_warm_one", &[], cold),
         trial("only_another_date_makes_another_image", &[], date),
     ]
 }
 
 /// Runs a command under this umask, in a folder, in another time zone and language.
-fn elsewhere(command: &Command, umask: &str, folder: &std::path::Path) -> Result<Ran> {
+fn elsewhere(command: &Command, umask: &str, folder: &std::path::Path) -> Result<Output> {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]).arg(command.get_program());
     shell.args(command.get_args()).current_dir(folder);
@@ -35,7 +35,7 @@ fn upstream() -> Result<()> {
     etcd::release("3.5.1")?;
     let server = FileServer::on_loopback(&etcd::mirror())?;
     let folder = run::current()?.folder("upstream")?;
-    let build = |name: &str, umask: &str| -> Result<Ran> {
+    let build = |name: &str, umask: &str| -> Result<Output> {
         let own = folder.join(name);
         fs::create_dir(&own)?;
         fs::copy(programs::recipe("demo"), own.join("demo.toml"))?;

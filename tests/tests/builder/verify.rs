@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::process::{self, Ran};
+use tests::process::{self, Output};
 use tests::{etcd, programs};
 
 use crate::secret::unpacked;
@@ -34,7 +34,7 @@ fn built() -> Result<Workshop> {
     Ok(workshop)
 }
 
-fn verify(workshop: &Workshop) -> Result<Ran> {
+fn verify(workshop: &Workshop) -> Result<Output> {
     builder(&["verify"], &workshop.out())
 }
 
@@ -145,7 +145,7 @@ fn overlay() -> Result<()> {
     differs(&workshop, "overlay.tar.gz")
 }
 
-fn with_key(workshop: &Workshop, key: &Path) -> Result<Ran> {
+fn with_key(workshop: &Workshop, key: &Path) -> Result<Output> {
     let mut command = std::process::Command::new(programs::builder()?);
     process::run(command.arg("verify").arg(workshop.out()).arg("--key").arg(key))
 }

@@ -9,14 +9,14 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use tests::process::{self, Ran};
+use tests::process::{self, Output};
 use tests::server::FileServer;
 use tests::{programs, run};
 
 use crate::stand_in;
 
 /// Longer than anything here takes on a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A good release, made once.
 struct Good {
@@ -133,7 +133,7 @@ impl Workshop {
     }
 
     /// Builds.
-    pub(crate) fn build(&self, more: &[&str]) -> Result<Ran> {
+    pub(crate) fn build(&self, more: &[&str]) -> Result<Output> {
         process::run(self.command()?.args(more))
     }
 
@@ -143,7 +143,7 @@ impl Workshop {
     }
 
     /// Builds, which must fail with code 1, name these words, and leave nothing where the output would be.
-    pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Ran> {
+    pub(crate) fn refused(&self, more: &[&str], words: &[&str]) -> Result<Output> {
         let ran = self.build(more)?;
         says(&ran, 1, words)?;
         ensure!(names(&self.path("out"))?.is_empty(), "left behind: {:?}", names(&self.path("out"))?);
@@ -165,12 +165,12 @@ impl Drop for Workshop {
 }
 
 /// `builder` with other words than `build`.
-pub(crate) fn builder(words: &[&str], folder: &Path) -> Result<Ran> {
+pub(crate) fn builder(words: &[&str], folder: &Path) -> Result<Output> {
     process::run(Command::new(programs::builder()?).args(words).arg(folder))
 }
 
 /// Checks how a program ended and that it said all of this.
-pub(crate) fn says(ran: &Ran, code: i32, words: &[&str]) -> Result<()> {
+pub(crate) fn says(ran: &Output, code: i32, words: &[&str]) -> Result<()> {
     ensure!(ran.code() == code, "exit code {} instead of {code}: {ran:#?}", ran.code());
     for word in words {
         let said = ran.stderr.contains(word) || ran.stdout.contains(word);
@@ -229,9 +229,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Waits for something to come true.
 pub(crate) fn wait_for(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_TIMEOUT;
     while !is()? {
-        ensure!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        ensure!(Instant::now() < end, "not within {WAIT_TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())

@@ -7,11 +7,11 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tests::harness::trial;
 
-use crate::path::NEEDS;
+use crate::path::REQUIREMENTS;
 use crate::refusals::{give, provisioned, refused};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("certificates_that_would_not_work_are_refused", NEEDS, certificates)]
+    vec![trial("certificates_that_would_not_work_are_refused", REQUIREMENTS, certificates)]
 }
 
 fn certificates() -> Result<()> {

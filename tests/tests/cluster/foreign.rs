@@ -10,14 +10,14 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::{etcd, process, programs, run};
 
-use crate::path::NEEDS;
+use crate::path::REQUIREMENTS;
 use crate::refusals::refused;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("data_that_the_journal_does_not_know_is_not_touched", NEEDS, foreign)]
+    vec![trial("data_that_the_journal_does_not_know_is_not_touched", REQUIREMENTS, foreign)]
 }
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 const VOLUME: &str = "/var/lib/etcd";
 const STATE: &str = "/var/lib/firstboot";
 
@@ -27,9 +27,9 @@ fn foreign() -> Result<()> {
     ours.build(&programs::demo(1, "", "")?)?;
     let mut host = ours.node("etcd-1")?;
     host.boot()?;
-    wait_healthy(&host, 1, PATIENCE)?;
+    wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(&host, "put answer 42")?;
-    host.pull_the_plug()?;
+    host.cut_power()?;
     let kept = run::current()?.folder("kept")?.join("volume").display().to_string();
     let volume = host.path(VOLUME).display().to_string();
     process::check("cp", &["-a", &volume, &kept])?;
@@ -47,9 +47,9 @@ fn foreign() -> Result<()> {
     // Moved away, as the refusal says; and then that volume comes back under the journal of the new life.
     fs::rename(host.path("/var/lib/etcd/data"), host.path("/var/lib/etcd/moved"))?;
     host.boot()?;
-    wait_healthy(&host, 1, PATIENCE)?;
+    wait_healthy(&host, 1, CONVERGENCE_TIMEOUT)?;
     ensure!(etcdctl(&host, "get answer")?.is_empty(), "the new cluster has the old one's data");
-    host.pull_the_plug()?;
+    host.cut_power()?;
     process::check("rm", &["-rf", &volume])?;
     process::check("cp", &["-a", &kept, &volume])?;
     refuses(&mut host, "[data-other-volume]")?;

@@ -11,13 +11,13 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::{etcd, process, programs};
 
-use crate::path::NEEDS;
+use crate::path::REQUIREMENTS;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_document_of_an_earlier_build_is_refused_by_its_date", NEEDS, older)]
+    vec![trial("a_document_of_an_earlier_build_is_refused_by_its_date", REQUIREMENTS, older)]
 }
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 const SEED: &str = "/var/lib/cloud/seed/nocloud/user-data";
 const FILE: &str = "/etc/firstboot/node.json";
 const SERVED: &str = "metadata/node.json";
@@ -49,17 +49,17 @@ fn older() -> Result<()> {
     lives_by(&host, &new_certificate)?;
 
     // The new one taken away again, the node has its copy of it, and asks no server.
-    host.pull_the_plug()?;
+    host.cut_power()?;
     fs::remove_file(host.path(FILE))?;
     host.boot()?;
     lives_by(&host, &new_certificate)?;
     ensure!(ours.server.requests_for(SERVED).len() == asked, "a server was asked that has an old document");
 
     // Whoever hands it the old one is named, with both dates.
-    host.pull_the_plug()?;
+    host.cut_power()?;
     host.write(SEED, &old, 0o600)?;
     host.boot()?;
-    host.wait_for("systemctl is-failed --quiet firstboot", PATIENCE)?;
+    host.wait_for("systemctl is-failed --quiet firstboot", CONVERGENCE_TIMEOUT)?;
     let shown =
         host.check(&["systemctl", "show", "firstboot", "etcd", "-p", "ActiveState,ExecMainStatus,StatusText"])?;
     let [from_old, from_new] = [valid_from(&old_certificate)?, valid_from(&new_certificate)?];
@@ -82,8 +82,8 @@ fn certificate(ours: &Provisioning) -> Result<String> {
 
 /// It is a healthy member with this certificate.
 fn lives_by(host: &Host, certificate: &str) -> Result<()> {
-    wait_healthy(host, 1, PATIENCE)?;
-    host.wait_for("systemctl is-active --quiet firstboot", PATIENCE)?;
+    wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
+    host.wait_for("systemctl is-active --quiet firstboot", CONVERGENCE_TIMEOUT)?;
     ensure!(host.read("/etc/etcd/tls/server.crt")? == certificate, "the node has another certificate");
     Ok(())
 }

@@ -8,17 +8,18 @@ use tests::cluster::{Provisioning, boot_all, etcdctl, fingerprint, wait_healthy}
 use tests::etcd;
 use tests::harness::trial;
 use tests::host::Host;
-use tests::need::Need;
 use tests::programs::recipe;
+use tests::requirement::Requirement;
 
-pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
+pub(crate) const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
 /// Holds on a host that has taken on who it is.
 pub(crate) const ACCEPTED: &str = "grep -q '\"event\":\"accepted\",\"name\":\"etcd-1\"' /var/lib/firstboot/journal";
 pub(crate) const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
-const PATIENCE: Duration = Duration::from_secs(180);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("one_recipe_becomes_a_healthy_cluster_and_stays_one", NEEDS, whole)]
+    vec![trial("one_recipe_becomes_a_healthy_cluster_and_stays_one", REQUIREMENTS, whole)]
 }
 
 fn whole() -> Result<()> {
@@ -28,7 +29,7 @@ fn whole() -> Result<()> {
     let mut hosts = NAMES.iter().map(|name| provisioning.node(name)).collect::<Result<Vec<Host>>>()?;
     boot_all(&mut hosts)?;
     for host in &hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }
     hosts.iter().try_for_each(is_left_in_peace)?;
     etcdctl(&hosts[0], "put answer 42")?;
@@ -44,7 +45,7 @@ fn whole() -> Result<()> {
     }
     boot_all(&mut hosts)?;
     for (host, before) in hosts.iter().zip(before) {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         let after = fingerprint(host)?;
         ensure!(before == after, "{} rewrote something:\n{before}\n{after}", host.name());
     }

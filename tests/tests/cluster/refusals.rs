@@ -17,17 +17,17 @@ use tests::process;
 use tests::programs::recipe;
 use tests::server::Fault;
 
-use crate::path::{ACCEPTED, NAMES, NEEDS};
+use crate::path::{ACCEPTED, NAMES, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_wrong_document_is_refused_with_its_reason", NEEDS, documents),
-        trial("a_seed_disk_is_read_and_garbage_on_it_is_refused", NEEDS, seed_disk),
-        trial("a_cloned_disk_and_an_altered_file_are_refused", NEEDS, clone_and_altered),
-        trial("a_member_refuses_strangers", NEEDS, strangers),
-        trial("an_overlay_that_is_not_the_kickstarts_is_not_unpacked", NEEDS, wrong_overlay),
-        trial("a_script_of_ones_own_that_alters_the_image_is_no_installation", NEEDS, altering_script),
-        trial("the_address_is_the_documents_or_none", NEEDS, addresses),
+        trial("a_wrong_document_is_refused_with_its_reason", REQUIREMENTS, documents),
+        trial("a_seed_disk_is_read_and_garbage_on_it_is_refused", REQUIREMENTS, seed_disk),
+        trial("a_cloned_disk_and_an_altered_file_are_refused", REQUIREMENTS, clone_and_altered),
+        trial("a_member_refuses_strangers", REQUIREMENTS, strangers),
+        trial("an_overlay_that_is_not_the_kickstarts_is_not_unpacked", REQUIREMENTS, wrong_overlay),
+        trial("a_script_of_ones_own_that_alters_the_image_is_no_installation", REQUIREMENTS, altering_script),
+        trial("the_address_is_the_documents_or_none", REQUIREMENTS, addresses),
     ]
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn refused(host: &mut Host, expected: &str) -> Result<()> {
     let (said, code) = refusal(host)?;
     ensure!(code == 3, "exit code {code}: {said}");
     ensure!(said.contains(expected), "expected {expected:?}, but firstboot says:\n{said}");
-    host.pull_the_plug()
+    host.cut_power()
 }
 
 /// Gives a host another document in place of its own.
@@ -113,7 +113,7 @@ fn documents() -> Result<()> {
     ensure!(plan.contains("etcd-1 of cluster demo at 10.101.15.101") && !plan.contains("/etc/hostname"), "{plan}");
 
     // From now on it is this node; another document does not make it another.
-    host.pull_the_plug()?;
+    host.cut_power()?;
     give(&host, &own("etcd-2", "user-data")?)?;
     refused(&mut host, "this disk was set up as etcd-1, and the node document is for etcd-2")
 }
@@ -144,7 +144,7 @@ fn clone_and_altered() -> Result<()> {
     let mut host = ours.node("etcd-1")?;
     host.boot()?;
     host.wait_for(ACCEPTED, Duration::from_secs(180))?;
-    host.pull_the_plug()?;
+    host.cut_power()?;
 
     let journal = host.read("/var/lib/firstboot/journal")?;
     let mut clone = ours.node("etcd-2")?;
@@ -171,7 +171,7 @@ fn strangers() -> Result<()> {
     boot_all(&mut hosts)?;
     wait_healthy(&hosts[0], 3, Duration::from_secs(180))?;
 
-    let curl = |arguments: &str| -> Result<process::Ran> {
+    let curl = |arguments: &str| -> Result<process::Output> {
         let script = format!("curl -sS -m 5 {arguments}");
         process::run(ours.network.world().command("bash").args(["-c", &script]))
     };

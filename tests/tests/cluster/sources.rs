@@ -10,21 +10,21 @@ use tests::cluster::Provisioning;
 use tests::etcd;
 use tests::harness::{tail, trial};
 use tests::host::Host;
-use tests::need::Need;
 use tests::programs::recipe;
+use tests::requirement::Requirement;
 use tests::server::Fault;
 use tests::vm::{self, Vm};
 
-use crate::path::{ACCEPTED, NEEDS};
+use crate::path::{ACCEPTED, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_node_learns_who_it_is_from_a_file", NEEDS, file),
-        trial("a_node_learns_who_it_is_from_the_kernels_command_line", NEEDS, cmdline),
-        trial("a_node_learns_who_it_is_from_a_server_that_is_late", NEEDS, server),
+        trial("a_node_learns_who_it_is_from_a_file", REQUIREMENTS, file),
+        trial("a_node_learns_who_it_is_from_the_kernels_command_line", REQUIREMENTS, cmdline),
+        trial("a_node_learns_who_it_is_from_a_server_that_is_late", REQUIREMENTS, server),
         trial(
             "a_node_learns_who_it_is_from_its_firmware",
-            &[NEEDS, &[Need::Qemu, Need::Apt, Need::Xfs]].concat(),
+            &[REQUIREMENTS, &[Requirement::Qemu, Requirement::Apt, Requirement::Xfs]].concat(),
             firmware,
         ),
     ]
@@ -88,7 +88,7 @@ fn server() -> Result<()> {
     ensure!(query.contains("mac=52%3A54%3A0a%3A65%3A0f%3A65"), "it is not said who asks: {query}");
 
     // A second boot asks nobody: it knows who it is.
-    host.pull_the_plug()?;
+    host.cut_power()?;
     becomes_the_node(&mut host)?;
     ensure!(ours.server.requests_for("metadata/node.json").len() == 3);
     Ok(())

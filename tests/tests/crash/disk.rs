@@ -7,10 +7,10 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::lossy::{Disk, Loss, Tree};
-use tests::need::Need;
+use tests::requirement::Requirement;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_lossy_disk_keeps_what_was_flushed_and_loses_the_rest", &[Need::Root, Need::Fuse], disk)]
+    vec![trial("a_lossy_disk_keeps_what_was_flushed_and_loses_the_rest", &[Requirement::Root, Requirement::Fuse], disk)]
 }
 
 fn disk() -> Result<()> {

@@ -4,40 +4,40 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
-use tests::crash::bed::{Bed, PATIENCE, Traced};
-use tests::crash::order::{Order, Point};
+use tests::crash::bed::{Bed, CONVERGENCE_TIMEOUT, Traced};
+use tests::crash::order::{Point, TracerOrder};
 use tests::crash::scenarios::{REBUILD, TOGETHER};
 use tests::crash::sweep::list;
 use tests::harness::trial;
 use tests::lossy::Loss;
 
-use crate::{NEEDS, tracer};
+use crate::requirements::{REQUIREMENTS, tracer};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_half_born_data_directory_is_put_aside_and_never_deleted", NEEDS, half_born),
-        trial("an_interrupted_promotion_is_finished_at_the_next_boot", NEEDS, promotion),
+        trial("a_half_born_data_directory_is_put_aside_and_never_deleted", REQUIREMENTS, half_born),
+        trial("an_interrupted_promotion_is_finished_at_the_next_boot", REQUIREMENTS, promotion),
     ]
 }
 
 /// etcd-io/etcd#16596: etcd that was cut short while it made its first data refuses that data forever.
 fn half_born() -> Result<()> {
-    let mut bed = Bed::on(tracer())?;
+    let mut bed = Bed::booted(tracer())?;
     let victim = TOGETHER.victim;
     let orders = bed.orders(victim, Traced::Etcd);
     // Its database is there, its write-ahead log is made, and not yet called so.
     let point = Point { what: "rename /var/lib/etcd/data/member/wal".to_owned(), nth: 1 };
-    Order::Hold(point).give(&orders)?;
+    TracerOrder::Hold(point).give(&orders)?;
     (TOGETHER.begin)(&bed)?;
-    ensure!(bed.comes_by(victim, Traced::Etcd)?, "etcd made its data without coming by the point");
-    bed.hosts[victim].pull_the_plug()?;
+    ensure!(bed.reaches_point(victim, Traced::Etcd)?, "etcd made its data without coming by the point");
+    bed.hosts[victim].cut_power()?;
     let data = bed.hosts[victim].path("/var/lib/etcd/data/member");
     ensure!(data.join("snap/db").exists() && data.join("wal.tmp").exists(), "etcd was not cut short as it should be");
     ensure!(!data.join("wal").exists(), "etcd has its log already");
     let database = fs::read(data.join("snap/db"))?;
 
     bed.hosts[victim].boot()?;
-    bed.wait_whole()?;
+    bed.wait_healthy()?;
     let aside = bed.hosts[victim].path("/var/lib/etcd/aside");
     let put: Vec<_> = fs::read_dir(&aside)?.collect::<Result<_, _>>()?;
     let [put] = put.as_slice() else { anyhow::bail!("{} holds {put:?}", aside.display()) };
@@ -51,7 +51,7 @@ fn half_born() -> Result<()> {
 
 /// From the moment that etcd is let go as a learner until firstboot has finished.
 fn promotion() -> Result<()> {
-    let mut bed = Bed::on(tracer())?;
+    let mut bed = Bed::booted(tracer())?;
     let victim = REBUILD.victim;
     let (points, wanted) = list(&bed, &REBUILD)?;
     let start = points.iter().rposition(|point| point.what == "spawn").context("etcd was never started")?;
@@ -64,12 +64,13 @@ fn promotion() -> Result<()> {
     ensure!(points.len() > 3, "there is nothing between start and promotion: {points:?}");
     for point in points {
         (REBUILD.prepare)(&bed)?;
-        Order::Hold(point.clone()).give(&bed.orders(victim, Traced::Firstboot))?;
+        TracerOrder::Hold(point.clone()).give(&bed.orders(victim, Traced::Firstboot))?;
         (REBUILD.begin)(&bed)?;
-        let reached = bed.comes_by(victim, Traced::Firstboot)?;
+        let reached = bed.reaches_point(victim, Traced::Firstboot)?;
         println!("power is lost {} {point}", if reached { "before" } else { "though it did not come by" });
         bed.power_cut(&[victim], Loss::Nothing)?;
-        (REBUILD.end)(&bed).with_context(|| format!("after power was lost before {point}, in {PATIENCE:?}"))?;
+        (REBUILD.end)(&bed)
+            .with_context(|| format!("after power was lost before {point}, in {CONVERGENCE_TIMEOUT:?}"))?;
         let difference = bed.state(victim)?.differs_from(&wanted);
         ensure!(difference.is_none(), "after power was lost before {point}: {difference:?}");
     }

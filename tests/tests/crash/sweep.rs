@@ -7,29 +7,28 @@ use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
 use tests::crash::bed::{Bed, Traced};
 use tests::crash::scenarios;
-use tests::crash::sweep::{Blow, Report, Scenario, list, sweep};
-use tests::harness::trial;
+use tests::crash::sweep::{Disturbance, Report, Scenario, list, sweep};
+use tests::harness::{is_all, trial};
 use tests::lossy::Loss;
-use tests::need::Need;
-use tests::suite;
+use tests::requirement::Requirement;
 
-use crate::{NEEDS, tracer};
+use crate::requirements::{REQUIREMENTS, tracer};
 
 /// How many points of each scenario `make test` takes, and `make test-all`.
 const SAMPLE: [usize; 2] = [1, 4];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let with_fuse: Vec<Need> = NEEDS.iter().copied().chain([Need::Fuse]).collect();
+    let with_fuse: Vec<Requirement> = REQUIREMENTS.iter().copied().chain([Requirement::Fuse]).collect();
     vec![
-        trial("firstboot_killed_at_any_point_finishes_the_same_job", NEEDS, killed),
+        trial("firstboot_killed_at_any_point_finishes_the_same_job", REQUIREMENTS, killed),
         trial("power_lost_at_any_point_with_all_that_was_not_flushed", &with_fuse, power_lost),
-        trial("data_removed_at_any_point_is_rebuilt", NEEDS, emptied),
+        trial("data_removed_at_any_point_is_rebuilt", REQUIREMENTS, emptied),
     ]
 }
 
 fn killed() -> Result<()> {
     let settings = Settings::read()?;
-    run(&mut Bed::on(tracer())?, &settings, &scenarios::ALL, |_| Blow::Kill)
+    run(&mut Bed::booted(tracer())?, &settings, &scenarios::ALL, |_| Disturbance::Kill)
 }
 
 /// An operator or an accident removes the data at a moment that nobody chose. Who leaves wants to keep it.
@@ -37,7 +36,7 @@ fn emptied() -> Result<()> {
     let settings = Settings::read()?;
     let comes: Vec<Scenario> =
         scenarios::ALL.into_iter().filter(|scenario| scenario.traced == Traced::Firstboot).collect();
-    run(&mut Bed::on(tracer())?, &settings, &comes, |_| Blow::Empty)
+    run(&mut Bed::booted(tracer())?, &settings, &comes, |_| Disturbance::Empty)
 }
 
 fn power_lost() -> Result<()> {
@@ -46,7 +45,7 @@ fn power_lost() -> Result<()> {
     // Neither count divides the other, so each loss meets one node and all three.
     let blow = |number: usize| {
         let loss = losses[number % losses.len()];
-        if number % 3 == 2 { Blow::AllPower(loss) } else { Blow::Power(loss) }
+        if number % 3 == 2 { Disturbance::AllPower(loss) } else { Disturbance::Power(loss) }
     };
     run(&mut Bed::lossy(tracer())?, &settings, &scenarios::ALL, blow)
 }
@@ -71,7 +70,7 @@ impl Settings {
             seed => seed.parse().context("CRASH_SEED is not a number")?,
         };
         let points = match var("CRASH_POINTS").as_str() {
-            "" => SAMPLE[usize::from(suite::is_all())],
+            "" => SAMPLE[usize::from(is_all())],
             "all" => usize::MAX,
             count => count.parse().context("CRASH_POINTS is neither a number nor `all`")?,
         };
@@ -92,7 +91,7 @@ impl Settings {
     }
 }
 
-fn run(bed: &mut Bed, settings: &Settings, scenarios: &[Scenario], blow: impl Fn(usize) -> Blow) -> Result<()> {
+fn run(bed: &mut Bed, settings: &Settings, scenarios: &[Scenario], blow: impl Fn(usize) -> Disturbance) -> Result<()> {
     let mut total = Report::default();
     let mut known = 0;
     for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(&settings.only)) {

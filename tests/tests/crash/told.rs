@@ -2,16 +2,16 @@
 
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
-use tests::crash::bed::{Bed, PATIENCE, Traced};
-use tests::crash::order::{Order, Point};
+use tests::crash::bed::{Bed, CONVERGENCE_TIMEOUT, Traced};
+use tests::crash::order::{Point, TracerOrder};
 use tests::harness::trial;
 use tests::lossy::Loss;
-use tests::need::Need;
+use tests::requirement::Requirement;
 
-use crate::{NEEDS, tracer};
+use crate::requirements::{REQUIREMENTS, tracer};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let with_fuse: Vec<Need> = NEEDS.iter().copied().chain([Need::Fuse]).collect();
+    let with_fuse: Vec<Requirement> = REQUIREMENTS.iter().copied().chain([Requirement::Fuse]).collect();
     vec![trial("a_kill_and_then_a_power_cut_take_back_no_word_given_to_others", &with_fuse, ready)]
 }
 
@@ -20,17 +20,17 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn ready() -> Result<()> {
     const JOURNAL: &str = "/var/lib/firstboot/journal";
     let mut bed = Bed::lossy(tracer())?;
-    bed.settle();
+    bed.flush_disks();
     // It accepts its identity, begins a life, is ready: three lines.
     let third = Point { what: format!("fsync {JOURNAL}"), nth: 3 };
-    Order::Kill(third).give(&bed.orders(0, Traced::Firstboot))?;
+    TracerOrder::Kill(third).give(&bed.orders(0, Traced::Firstboot))?;
     // The others do not see each other, and so are never ready.
-    bed.hosts[0].network().part("etcd-2", "etcd-3")?;
+    bed.hosts[0].network().drop_between("etcd-2", "etcd-3")?;
     bed.start(&[0, 1, 2])?;
-    ensure!(bed.comes_by(0, Traced::Firstboot)?, "firstboot was not killed");
+    ensure!(bed.reaches_point(0, Traced::Firstboot)?, "firstboot was not killed");
     // Of its second start: the first was killed before it could say for whom it waits.
-    bed.hosts[0].wait_for("systemctl show -p NRestarts firstboot | grep -q =1", PATIENCE)?;
-    bed.hosts[0].wait_for("systemctl show -p StatusText firstboot | grep -q 'waiting until'", PATIENCE)?;
+    bed.hosts[0].wait_for("systemctl show -p NRestarts firstboot | grep -q =1", CONVERGENCE_TIMEOUT)?;
+    bed.hosts[0].wait_for("systemctl show -p StatusText firstboot | grep -q 'waiting until'", CONVERGENCE_TIMEOUT)?;
     let before = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(
         before.lines().count() == 3 && before.contains("\"ready\""),
@@ -38,9 +38,9 @@ fn ready() -> Result<()> {
     );
 
     bed.power_cut(&[0], Loss::Unflushed)?;
-    bed.hosts[0].wait_for(&format!("test -s {JOURNAL}"), PATIENCE)?;
+    bed.hosts[0].wait_for(&format!("test -s {JOURNAL}"), CONVERGENCE_TIMEOUT)?;
     let after = bed.hosts[0].check(&["cat", JOURNAL])?;
     ensure!(after.starts_with(&before), "a line was told and is lost; before:\n{before}\nafter:\n{after}");
     bed.hosts[0].network().heal_all()?;
-    bed.wait_whole()
+    bed.wait_healthy()
 }

@@ -7,11 +7,11 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::need::Need;
+use tests::requirement::Requirement;
 use tests::{cache, process, programs, run};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let needs = &[Need::Make];
+    let needs = &[Requirement::Make];
     vec![
         trial("both_programs_say_the_commit_they_were_built_from", needs, programs_say_it),
         trial("a_changed_source_is_named_beside_the_commit", needs, changed_source),

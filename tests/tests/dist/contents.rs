@@ -8,15 +8,19 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::need::Need;
+use tests::requirement::Requirement;
 use tests::{process, programs, run};
 
 use crate::packages::package;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("every_crate_in_the_programs_has_its_licence_in_the_package", &[Need::Packaging], licences),
-        trial("every_command_has_a_manual_page_that_can_be_read", &[Need::Packaging, Need::Mandoc], manual),
+        trial("every_crate_in_the_programs_has_its_licence_in_the_package", &[Requirement::Packaging], licences),
+        trial(
+            "every_command_has_a_manual_page_that_can_be_read",
+            &[Requirement::Packaging, Requirement::Mandoc],
+            manual,
+        ),
     ]
 }
 

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::need::Need;
 use tests::overlay::Overlay;
+use tests::requirement::Requirement;
 use tests::{base, process, run};
 
 use crate::commit::version_line;
@@ -16,10 +16,10 @@ use crate::contents::{shown, unpacked};
 use crate::packages::package;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let bare = [Need::Root, Need::Packaging, Need::Mandoc, Need::Make];
+    let bare = [Requirement::Root, Requirement::Packaging, Requirement::Mandoc, Requirement::Make];
     vec![
         trial("the_tarball_runs_in_an_empty_root", &bare, tarball),
-        trial("the_deb_installs_runs_and_goes_on_debian", &[&bare[..], &[Need::Debootstrap]].concat(), deb),
+        trial("the_deb_installs_runs_and_goes_on_debian", &[&bare[..], &[Requirement::Debootstrap]].concat(), deb),
         trial("the_rpm_installs_runs_and_goes_in_an_empty_root", &bare, rpm),
     ]
 }

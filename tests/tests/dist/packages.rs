@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::need::Need;
+use tests::requirement::Requirement;
 use tests::{cache, process, programs, run};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_same_programs_give_the_same_packages", &[Need::Packaging], same_bytes)]
+    vec![trial("the_same_programs_give_the_same_packages", &[Requirement::Packaging], same_bytes)]
 }
 
 /// The folder with the packages; made for the first test that asks.

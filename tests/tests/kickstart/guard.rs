@@ -12,16 +12,17 @@ use tests::base;
 use tests::harness::{long, trial};
 use tests::host::{Host, Off};
 use tests::installer::{Hardware, Kind};
-use tests::need::Need;
 use tests::network::Network;
 use tests::programs;
+use tests::requirement::Requirement;
 use tests::vm::{self, Vm};
 
 use crate::planned::Planned;
 
-const HOST: &[Need] = &[Need::Root, Need::Debootstrap, Need::Nspawn, Need::Network];
-const VM: &[Need] = &[Need::Root, Need::Debootstrap, Need::Xfs, Need::Qemu, Need::Apt];
-const PATIENCE: Duration = Duration::from_secs(240);
+const HOST: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap, Requirement::Nspawn, Requirement::Network];
+const VM: &[Requirement] =
+    &[Requirement::Root, Requirement::Debootstrap, Requirement::Xfs, Requirement::Qemu, Requirement::Apt];
+const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(240);
 
 const ANACONDA: &str = include_str!("anaconda.sh");
 const UNIT: &str = "[Unit]\nDescription=Stands for anaconda\n\n[Service]\nExecStart=/bin/bash /ks/anaconda.sh\n\
@@ -117,7 +118,7 @@ fn hosts() -> Result<()> {
         let mut host = Host::new(&network, &format!("installer-{number}"), &base::base()?)?;
         lay_out(&host.root(), stage)?;
         host.boot()?;
-        let off = host.wait_off(PATIENCE).with_context(|| stage.to_owned())?;
+        let off = host.wait_off(POWER_OFF_TIMEOUT).with_context(|| stage.to_owned())?;
         ensure!(off == ends, "{stage}: {off:?}\n{}", host.console());
         ensure!(host.console().contains(says), "{stage}: the console does not say {says}:\n{}", host.console());
         let issue = host.read("/mnt/sysimage/etc/issue").unwrap_or_default();
@@ -133,9 +134,9 @@ fn hosts() -> Result<()> {
         let mut host = Host::new(&network, &format!("pressed-{number}"), &base::base()?)?;
         lay_out(&host.root(), "hangs")?;
         host.boot()?;
-        host.wait_for("systemctl is-active --quiet etcd-image-guard.service", PATIENCE)?;
+        host.wait_for("systemctl is-active --quiet etcd-image-guard.service", POWER_OFF_TIMEOUT)?;
         host.run(&["systemctl", "--no-block", asked])?;
-        let off = host.wait_off(PATIENCE).with_context(|| asked.to_owned())?;
+        let off = host.wait_off(POWER_OFF_TIMEOUT).with_context(|| asked.to_owned())?;
         ensure!(off == Off::PoweredOff, "{asked} in the middle: {off:?}\n{}", host.console());
         ensure!(host.console().contains("INSTALLATION FAILED"), "{}", host.console());
     }

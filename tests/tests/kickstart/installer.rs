@@ -10,24 +10,25 @@ use tests::cluster::{Provisioning, TREE};
 use tests::harness::trial;
 use tests::host::Host;
 use tests::installer::{self, Disk, Hardware, Installation, Installer, Outcome, Quirk};
-use tests::need::Need;
+use tests::requirement::Requirement;
 use tests::server::Fault;
 use tests::{etcd, process, programs, run};
 
-const NEEDS: &[Need] = &[Need::Root, Need::Debootstrap, Need::Network];
-const BUILT: &[Need] = &[Need::Root, Need::Debootstrap, Need::Network, Need::Pip];
-const CREATEREPO: &[Need] = &[Need::Root, Need::Debootstrap, Need::Network, Need::Createrepo];
+const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap, Requirement::Network];
+const BUILT: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+const CREATEREPO: &[Requirement] =
+    &[Requirement::Root, Requirement::Debootstrap, Requirement::Network, Requirement::Createrepo];
 
 /// Where the server of the tests is, as the demo's recipe has it.
 const SERVER: &str = "http://10.101.15.1:8080";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_disk_is_chosen_that_anaconda_can_install_on_and_boot_from", NEEDS, disks),
-        trial("without_a_disk_the_machine_is_switched_off_and_says_why", NEEDS, no_disk),
-        trial("what_yum_fetched_is_compared_and_not_what_curl_got", NEEDS, lying_mirror),
+        trial("a_disk_is_chosen_that_anaconda_can_install_on_and_boot_from", REQUIREMENTS, disks),
+        trial("without_a_disk_the_machine_is_switched_off_and_says_why", REQUIREMENTS, no_disk),
+        trial("what_yum_fetched_is_compared_and_not_what_curl_got", REQUIREMENTS, lying_mirror),
         trial("a_repository_that_anaconda_leaves_out_ends_the_installation", BUILT, left_out),
-        trial("a_package_that_is_not_there_ends_the_installation_safely", NEEDS, missing_package),
+        trial("a_package_that_is_not_there_ends_the_installation_safely", REQUIREMENTS, missing_package),
         trial("updates_come_from_a_repository_made_by_createrepo", CREATEREPO, createrepo),
     ]
 }

@@ -7,10 +7,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use tests::installer::{Kickstart, Kind};
-use tests::need::Need;
+use tests::requirement::Requirement;
 use tests::{cache, process, programs};
 
-pub(crate) const NEEDS: &[Need] = &[Need::Pip];
+pub(crate) const REQUIREMENTS: &[Requirement] = &[Requirement::Pip];
 /// The newest that still has a handler for RHEL 7.
 const PYKICKSTART: &str = "pykickstart==3.78";
 

@@ -8,14 +8,15 @@ use libtest_mimic::Trial;
 use tests::cluster::Provisioning;
 use tests::harness::trial;
 use tests::installer::Outcome;
-use tests::need::Need;
 use tests::programs::recipe;
+use tests::requirement::Requirement;
 use tests::{etcd, run};
 
-const NEEDS: &[Need] = &[Need::Root, Need::Debootstrap, Need::Network, Need::Pip];
+const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_users_scripts_run_in_the_new_system_and_their_failure_ends_it", NEEDS, scripts)]
+    vec![trial("the_users_scripts_run_in_the_new_system_and_their_failure_ends_it", REQUIREMENTS, scripts)]
 }
 
 fn scripts() -> Result<()> {

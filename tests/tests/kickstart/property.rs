@@ -13,14 +13,14 @@ use tests::harness::trial;
 use tests::installer::Kind;
 use tests::process;
 
-use crate::planned::{NEEDS, Planned, Seen, seen};
+use crate::planned::{Planned, REQUIREMENTS, Seen, seen};
 use crate::strings;
 
 /// How many recipes are rendered. About every second one that is made up passes the check.
 const CASES: usize = 60;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("whatever_a_recipe_holds_comes_out_as_it_was_put_in", NEEDS, round_trip)]
+    vec![trial("whatever_a_recipe_holds_comes_out_as_it_was_put_in", REQUIREMENTS, round_trip)]
 }
 
 fn round_trip() -> Result<()> {

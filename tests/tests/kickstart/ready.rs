@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::need::Need;
+use tests::requirement::Requirement;
 use tests::{cache, process, programs};
 
-use crate::planned::{NEEDS, Planned, seen};
+use crate::planned::{Planned, REQUIREMENTS, seen};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("pykickstart_reads_the_ready_recipes_as_they_are_meant", NEEDS, ready),
-        trial("shellcheck_has_nothing_to_say", &[Need::Shellcheck], shellcheck),
+        trial("pykickstart_reads_the_ready_recipes_as_they_are_meant", REQUIREMENTS, ready),
+        trial("shellcheck_has_nothing_to_say", &[Requirement::Shellcheck], shellcheck),
     ]
 }
 

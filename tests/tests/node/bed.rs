@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result};
 use tests::cluster::{Provisioning, wait_healthy};
 use tests::etcd;
 use tests::host::Host;
-use tests::need::Need;
 use tests::programs::recipe;
+use tests::requirement::Requirement;
 use tests::run;
 
-pub(crate) const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip];
-pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
+pub(crate) const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+pub(crate) const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A healthy member on a host that is on.
 pub(crate) struct Bed {
@@ -45,7 +46,7 @@ impl Bed {
     pub(crate) fn new(install: &str, more: &str) -> Result<Self> {
         let mut bed = off(install, more)?;
         bed.host.boot()?;
-        wait_healthy(&bed.host, 1, PATIENCE)?;
+        wait_healthy(&bed.host, 1, CONVERGENCE_TIMEOUT)?;
         Ok(bed)
     }
 }

@@ -14,7 +14,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, s
 use tests::harness::trial;
 use tests::network::Link;
 
-use crate::bed::{Bed, NEEDS};
+use crate::bed::{Bed, REQUIREMENTS};
 
 /// Two who are peers, one client, one admin, and a stranger of the same network.
 const RULES: &str = "\n[firewall]\npeers = [\"10.101.15.101/32\", \"10.101.15.102/32\"]\n\
@@ -26,7 +26,7 @@ const CALLERS: [(&str, &[u16]); 4] =
 const AT_ONCE: u16 = 4096;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("each_host_reaches_its_own_ports_and_no_other", NEEDS, callers)]
+    vec![trial("each_host_reaches_its_own_ports_and_no_other", REQUIREMENTS, callers)]
 }
 
 fn callers() -> Result<()> {

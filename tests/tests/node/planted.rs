@@ -7,12 +7,12 @@ use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("etcd_can_write_nowhere_on_its_volume_but_in_its_data", NEEDS, layout),
-        trial("whatever_is_planted_on_etcds_volume_is_not_followed", NEEDS, planted),
+        trial("etcd_can_write_nowhere_on_its_volume_but_in_its_data", REQUIREMENTS, layout),
+        trial("whatever_is_planted_on_etcds_volume_is_not_followed", REQUIREMENTS, planted),
     ]
 }
 
@@ -106,7 +106,7 @@ fn layout() -> Result<()> {
     // And so is a journal that knows nothing of the data.
     host.check(&["sed", "-i", "/\"data-made\"\\|\"data-begun\"/d", "/var/lib/firstboot/journal"])?;
     host.check(&["sh", "-c", "rm /var/lib/etcd/firstboot-progress /run/firstboot/ready; systemctl start firstboot"])?;
-    wait_healthy(host, 1, PATIENCE)?;
+    wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     let modes =
         host.check(&["stat", "-c", "%a %U:%G", "/var/lib/etcd", "/var/lib/etcd/aside", "/var/lib/etcd/data"])?;
     ensure!(modes.lines().eq(["750 root:etcd", "700 root:root", "700 etcd:etcd"]), "{modes}");
@@ -139,7 +139,7 @@ fn planted() -> Result<()> {
     }
     // What each attack began from is a member's data.
     host.check(&["systemctl", "start", "firstboot"])?;
-    wait_healthy(host, 1, PATIENCE).context("the volume that was kept is of no use: nothing was proved")?;
+    wait_healthy(host, 1, CONVERGENCE_TIMEOUT).context("the volume that was kept is of no use: nothing was proved")?;
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }

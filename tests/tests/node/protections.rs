@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS};
+use crate::bed::{Bed, REQUIREMENTS};
 use crate::calls::{self, INTERNET_ONLY, SERVER_ONLY};
 use crate::sandbox::{EXEC, SECCOMP, Sandbox};
 
@@ -122,7 +122,7 @@ const SNAPSHOT: [Case; 10] = [
 const ELSEWHERE: [&str; 2] = ["LimitCORE", "LimitNOFILE"];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("each_protection_of_the_units_is_enforced_and_is_what_enforces", NEEDS, protections)]
+    vec![trial("each_protection_of_the_units_is_enforced_and_is_what_enforces", REQUIREMENTS, protections)]
 }
 
 fn protections() -> Result<()> {

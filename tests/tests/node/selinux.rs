@@ -10,30 +10,30 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::{tail, trial};
-use tests::need::Need;
 use tests::overlay::Overlay;
+use tests::requirement::Requirement;
 use tests::vm::{self, Vm};
 use tests::{base, cache, process};
 
 use crate::{bed, rules};
 
-const NEEDS: &[Need] = &[
-    Need::Nspawn,
-    Need::Debootstrap,
-    Need::Network,
-    Need::Pip,
-    Need::Root,
-    Need::Qemu,
-    Need::Setools,
-    Need::Apt,
-    Need::Xfs,
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Root,
+    Requirement::Qemu,
+    Requirement::Setools,
+    Requirement::Apt,
+    Requirement::Xfs,
 ];
 /// A boot takes some thirty seconds here, without KVM.
-const PATIENCE: Duration = Duration::from_secs(900);
+const VM_TIMEOUT: Duration = Duration::from_secs(900);
 const MODULE: &str = "/usr/share/selinux/packages/etcd.cil";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("etcd_runs_in_a_domain_of_its_own_where_selinux_enforces", NEEDS, confined)]
+    vec![trial("etcd_runs_in_a_domain_of_its_own_where_selinux_enforces", REQUIREMENTS, confined)]
 }
 
 /// Debian's policy, built, with the store it was built from.
@@ -96,7 +96,7 @@ fn confined() -> Result<()> {
     // The rest of a Debian node is not what this is about: it boots with denials logged, and etcd is then restarted with
     // them enforced. fstab=no: the volumes are all one here.
     let words = "security=selinux selinux=1 enforcing=0 audit_backlog_limit=8192 fstab=no net.ifnames=0 loglevel=4";
-    vm.run(words, (node.host.address(), &node.host.link().mac), PATIENCE)?;
+    vm.run(words, (node.host.address(), &node.host.link().mac), VM_TIMEOUT)?;
     let read = |name: &str| {
         vm.mounted(|root| fs::read_to_string(root.join("root").join(name)).context("the machine said nothing"))
     };

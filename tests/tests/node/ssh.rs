@@ -6,12 +6,12 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::network::Link;
-use tests::process::{self, Ran};
+use tests::process::{self, Output};
 
-use crate::bed::{Bed, NEEDS};
+use crate::bed::{Bed, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("root_logs_in_with_its_key_and_nobody_without", NEEDS, keys_only)]
+    vec![trial("root_logs_in_with_its_key_and_nobody_without", REQUIREMENTS, keys_only)]
 }
 
 fn keys_only() -> Result<()> {
@@ -39,7 +39,7 @@ fn keys_only() -> Result<()> {
     Ok(())
 }
 
-fn ssh(from: &Link, user: &str, options: &[&str]) -> Result<Ran> {
+fn ssh(from: &Link, user: &str, options: &[&str]) -> Result<Output> {
     let mut command = from.namespace.command("ssh");
     command.args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
     command.args(["-o", "IdentitiesOnly=yes", "-o", "NumberOfPasswordPrompts=1", "-o", "LogLevel=ERROR"]);

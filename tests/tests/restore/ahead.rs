@@ -14,7 +14,7 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::programs::demo;
 
-use crate::bed::{NEEDS, PATIENCE, token};
+use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::told::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
@@ -22,7 +22,7 @@ const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
 const TRIES: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("etcd_outlives_what_becomes_of_the_data_made_ahead", NEEDS, all)]
+    vec![trial("etcd_outlives_what_becomes_of_the_data_made_ahead", REQUIREMENTS, all)]
 }
 
 fn begin(host: &Host) -> Result<Child> {
@@ -40,7 +40,7 @@ impl Before {
     }
 
     fn still(&self, host: &Host) -> Result<()> {
-        wait_healthy(host, 1, PATIENCE)?;
+        wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
         ensure!(content(host)? == self.0 && token(host)? == self.1, "it is not as it was");
         Ok(())
     }
@@ -56,7 +56,7 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
         );
         let mut catcher = host.command(&["sh", "-c", &script])?.spawn().context("cannot start the catcher")?;
         let mut restore = begin(host)?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + CONVERGENCE_TIMEOUT;
         while !host.path("/root/there").exists() && restore.try_wait()?.is_none() {
             ensure!(Instant::now() < end, "neither caught nor through");
             sleep(Duration::from_millis(10));
@@ -67,7 +67,7 @@ fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
             return Ok((restore, before));
         }
         restore.wait()?;
-        wait_healthy(host, 1, PATIENCE)?;
+        wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     }
     bail!("etcdutl was never caught at work")
 }
@@ -78,7 +78,7 @@ fn all() -> Result<()> {
     provisioning.build(&demo(1, "", "")?)?;
     let host = &mut provisioning.node("etcd-1")?;
     host.boot()?;
-    wait_healthy(host, 1, PATIENCE)?;
+    wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     etcdctl(host, "put answer 42")?;
     // So that etcdutl has something to do.
     host.sh("head -c 1000000 /dev/urandom | base64 -w 0 > /root/value")?.ok()?;
@@ -97,7 +97,7 @@ fn all() -> Result<()> {
 
     // The power is cut while it works.
     let (mut restore, before) = caught(host, "STOP")?;
-    host.pull_the_plug()?;
+    host.cut_power()?;
     restore.wait()?;
     host.boot()?;
     before.still(host)?;
@@ -110,15 +110,15 @@ fn all() -> Result<()> {
     };
     let count = told(host);
     let mut restore = begin(host)?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while told(host) == count {
         ensure!(Instant::now() < end, "nobody was told");
         sleep(Duration::from_millis(1));
     }
-    host.pull_the_plug()?;
+    host.cut_power()?;
     restore.wait()?;
     host.boot()?;
-    wait_healthy(host, 1, PATIENCE)?;
+    wait_healthy(host, 1, CONVERGENCE_TIMEOUT)?;
     ensure!(token(host)? != before.1, "what was told before the cut was not done");
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     ensure!(!host.path(IN_THE_MAKING).exists(), "what was made is left");

@@ -5,20 +5,20 @@ use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, token};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::told::{SNAPSHOT, cluster, content, restore, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("another_snapshot_on_one_of_three_is_refused_by_name_and_digest", NEEDS, wrong_snapshot),
-        trial("a_disk_that_fills_up_puts_all_back_as_it_was", NEEDS, full_disk),
+        trial("another_snapshot_on_one_of_three_is_refused_by_name_and_digest", REQUIREMENTS, wrong_snapshot),
+        trial("a_disk_that_fills_up_puts_all_back_as_it_was", REQUIREMENTS, full_disk),
     ]
 }
 
 /// All run on what they had.
 fn as_before(bed: &Bed, first: &str, before: &serde_json::Value) -> Result<()> {
     for host in &bed.hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         ensure!(content(host)? == *before && token(host)? == *first, "{} is not as it was", host.name());
         ensure!(!host.path("/var/lib/etcd/aside").exists(), "{} has set its data aside", host.name());
         ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
@@ -45,11 +45,11 @@ fn wrong_snapshot() -> Result<()> {
     as_before(&bed, &first, &before)?;
 
     let newer = format!("{SNAPSHOT}.new");
-    let patience = ["--deadline", "30"];
+    let deadline = ["--deadline", "30"];
     let told: [(_, &[&str]); 3] = [
-        (one, &[SNAPSHOT, patience[0], patience[1]]),
-        (two, &[SNAPSHOT, patience[0], patience[1]]),
-        (three, &[&newer, patience[0], patience[1]]),
+        (one, &[SNAPSHOT, deadline[0], deadline[1]]),
+        (two, &[SNAPSHOT, deadline[0], deadline[1]]),
+        (three, &[&newer, deadline[0], deadline[1]]),
     ];
     let came = restore(&told)?;
     ensure!(came.iter().all(|ran| ran.code() == 3 || ran.code() == 4), "{came:?}");
@@ -57,7 +57,7 @@ fn wrong_snapshot() -> Result<()> {
         Ok(host.check(&["sha256sum", path])?[..16].to_owned())
     };
     let (right, wrong) = (digest(one, SNAPSHOT)?, digest(three, &newer)?);
-    let named = |ran: &tests::process::Ran| ran.stderr.contains(&right) && ran.stderr.contains(&wrong);
+    let named = |ran: &tests::process::Output| ran.stderr.contains(&right) && ran.stderr.contains(&wrong);
     ensure!(came.iter().any(|ran| ran.code() == 3 && named(ran)), "{came:?}");
     as_before(&bed, &first, &before)?;
 
@@ -90,7 +90,7 @@ fn full_disk() -> Result<()> {
     let mut waiting = three.command(&command)?;
     waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let waiting = waiting.spawn()?;
-    three.wait_for("grep -q '\"event\":\"told\"' /var/lib/firstboot/journal", PATIENCE)?;
+    three.wait_for("grep -q '\"event\":\"told\"' /var/lib/firstboot/journal", CONVERGENCE_TIMEOUT)?;
     three.sh("dd if=/dev/zero of=/var/lib/etcd/filler bs=1M; truncate -s -1M /var/lib/etcd/filler")?;
     let arguments: &[&str] = &[SNAPSHOT, "--deadline", "60"];
     let came = restore(&[(one, arguments), (two, arguments)])?;

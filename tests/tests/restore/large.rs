@@ -11,7 +11,7 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::run;
 
-use crate::bed::{Bed, NEEDS, PATIENCE};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 use crate::told::all_restore;
 
 const VERSION: &str = "3.5.1";
@@ -20,7 +20,7 @@ const SNAPSHOT: &str = "/snapshots/large.db";
 const MIB: u64 = 256;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_large_snapshot_is_restored_on_three_members_under_writes", NEEDS, large)]
+    vec![trial("a_large_snapshot_is_restored_on_three_members_under_writes", REQUIREMENTS, large)]
 }
 
 /// How many keys of the snapshot a host's member has, and its hash over all of them at a revision.
@@ -51,15 +51,15 @@ fn large() -> Result<()> {
     let client = Client::new(&bed.provisioning)?;
     let members: Vec<Ipv4Addr> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &members, "meanwhile/");
-    writers.go_on(20, PATIENCE)?;
+    writers.go_on(20, CONVERGENCE_TIMEOUT)?;
     let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
     let told: [(_, &[&str]); 3] = [(one, &[SNAPSHOT]), (two, &["--from", "etcd-1"]), (three, &[SNAPSHOT])];
     all_restore(&told)?;
     for host in &bed.hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }
     // Who writes goes on by himself.
-    writers.go_on(20, PATIENCE)?;
+    writers.go_on(20, CONVERGENCE_TIMEOUT)?;
     writers.stop()?;
     let revision = crate::told::revision(one)?;
     let (_, hash) = held(one, revision)?;

@@ -10,11 +10,11 @@ use tests::cluster::{etcdctl, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 
-use crate::bed::{NEEDS, PATIENCE, token};
+use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
 use crate::told::{SNAPSHOT, cluster, content, restore, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_plug_may_be_pulled_at_any_step_of_a_restore", NEEDS, pulled)]
+    vec![trial("the_plug_may_be_pulled_at_any_step_of_a_restore", REQUIREMENTS, pulled)]
 }
 
 /// How often an event stands in a host's journal; on or off.
@@ -40,12 +40,12 @@ fn pulled() -> Result<()> {
             let waiting = scope.spawn(move || restore(&told));
             let mut command = victim.command(&[&["firstboot", "restore"], arguments].concat())?;
             let mut child = command.stdout(std::process::Stdio::null()).spawn()?;
-            let end = Instant::now() + PATIENCE;
+            let end = Instant::now() + CONVERGENCE_TIMEOUT;
             while count(victim, step) == last {
                 ensure!(Instant::now() < end, "{} never came to {step}", victim.name());
                 sleep(Duration::from_millis(1));
             }
-            victim.pull_the_plug()?;
+            victim.cut_power()?;
             child.wait()?;
             if !all {
                 victim.boot()?;
@@ -53,7 +53,7 @@ fn pulled() -> Result<()> {
             let came = waiting.join().map_err(|_| anyhow!("a command panicked"))??;
             println!(
                 "cut at {step}: the others ended with {:?}",
-                came.iter().map(tests::process::Ran::code).collect::<Vec<_>>()
+                came.iter().map(tests::process::Output::code).collect::<Vec<_>>()
             );
             Ok(())
         })?;
@@ -62,7 +62,7 @@ fn pulled() -> Result<()> {
         }
         // Whether all restored or none did, they are one cluster.
         for host in &bed.hosts {
-            wait_healthy(host, 3, PATIENCE)?;
+            wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
         bed.whole()?;
         let restored = token(&bed.hosts[0])? != first;

@@ -12,12 +12,12 @@ use tests::etcd::need;
 use tests::harness::{Kind, long, trial};
 use tests::host::Host;
 
-use crate::bed::{Bed, NEEDS, PATIENCE, listed, token};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, token};
 use crate::told::{SNAPSHOT, all_restore, cluster, content, give, revision};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |version: &str, run: Kind, test| {
-        let needs = [NEEDS, &[need(version)]].concat();
+        let needs = [REQUIREMENTS, &[need(version)]].concat();
         run(&format!("three_members_of_{}_go_to_a_snapshot_and_back", version.replace('.', "_")), &needs, test)
     };
     // Of those whose revision can be raised, and of those whose cannot, one each: the others live a whole life with a restore in it.
@@ -76,7 +76,7 @@ fn accounts(host: &Host) -> Result<Vec<String>> {
 fn snapshot(bed: &Bed) -> Result<()> {
     let one = &bed.hosts[0];
     let ctl = |words: &str| format!(". /etc/profile.d/etcdctl.sh; etcdctl {words}");
-    one.wait_for(&ctl(&format!("member add ghost --learner --peer-urls={GHOST}")), PATIENCE)?;
+    one.wait_for(&ctl(&format!("member add ghost --learner --peer-urls={GHOST}")), CONVERGENCE_TIMEOUT)?;
     let client = Client::new(&bed.provisioning)?;
     let members = client::insist(|| client.members(one.address()))?;
     let own = members.iter().find(|member| member.name == one.name()).context("no etcd-1")?;
@@ -140,7 +140,7 @@ fn there_and_back(version: &str) -> Result<()> {
     // A client that has seen what will be no more.
     let watch = format!(". /etc/profile.d/etcdctl.sh; exec etcdctl watch later --rev={seen} > /root/watched 2>&1");
     let mut watch = one.command(&["sh", "-c", &watch])?.spawn().context("cannot start the watch")?;
-    one.wait_for("grep -q changed /root/watched || sleep 1", PATIENCE)?;
+    one.wait_for("grep -q changed /root/watched || sleep 1", CONVERGENCE_TIMEOUT)?;
 
     let plan = one.check(&["firstboot", "restore", "--dry-run", SNAPSHOT])?;
     ensure!(plan.contains("etcd-1, etcd-2, etcd-3") && plan.contains("sha256"), "{plan}");
@@ -150,7 +150,10 @@ fn there_and_back(version: &str) -> Result<()> {
     fs::remove_file(two.path(SNAPSHOT))?;
     let told: [(_, &[&str]); 3] = [(one, &[SNAPSHOT]), (two, &["--from", "etcd-1"]), (three, &[SNAPSHOT])];
     let fewer = "grep -qE 'remaining\\(863([0-8][0-9]|9[0-6])s\\)'";
-    one.wait_for(&format!(". /etc/profile.d/etcdctl.sh; etcdctl lease timetolive {lease} | {fewer}"), PATIENCE)?;
+    one.wait_for(
+        &format!(". /etc/profile.d/etcdctl.sh; etcdctl lease timetolive {lease} | {fewer}"),
+        CONVERGENCE_TIMEOUT,
+    )?;
     let begun = Instant::now();
     let came = all_restore(&told)?;
     came_back(&bed)?;
@@ -162,7 +165,7 @@ fn there_and_back(version: &str) -> Result<()> {
         ids_as_printed(&bed, &ran.stdout)?;
     }
     for host in &bed.hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         let found = (content(host)?, accounts(host)?);
         ensure!(found == wanted, "{} has {found:#?}, and the snapshot {wanted:#?}", host.name());
     }
@@ -173,7 +176,7 @@ fn there_and_back(version: &str) -> Result<()> {
     ensure!(came[0].stdout.contains("cannot raise the revision") != raises(version), "{}", came[0].stdout);
     if raises(version) {
         // The watch that went on through the restore, and one that begins where it was.
-        one.wait_for("grep -q compacted /root/watched", PATIENCE)?;
+        one.wait_for("grep -q compacted /root/watched", CONVERGENCE_TIMEOUT)?;
         let again = one.sh(&format!(". /etc/profile.d/etcdctl.sh; timeout 20 etcdctl watch later --rev={seen}"))?;
         ensure!(format!("{again:?}").contains("compacted"), "{again:?}");
         ensure!(revision(three)? >= seen + 1_000_000_000, "{}", revision(three)?);
@@ -200,7 +203,7 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let told: [(_, &[&str]); 3] = [(one, &["--rollback"]), (two, &["--rollback"]), (three, &["--rollback"])];
     all_restore(&told)?;
     for host in &bed.hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         ensure!(content(host)? == *before, "{} is not as it was", host.name());
     }
     ensure!(token(one)? == first);
@@ -209,13 +212,13 @@ fn back(mut bed: Bed, before: &Value, first: &str) -> Result<()> {
     let last = &mut bed.hosts[2];
     last.shutdown()?;
     last.boot()?;
-    wait_healthy(last, 3, PATIENCE)?;
+    wait_healthy(last, 3, CONVERGENCE_TIMEOUT)?;
     let listed = last.check(&["firstboot", "restore", "--list"])?;
     ensure!(listed.lines().count() == 1, "what was restored is set aside now, and nothing else:\n{listed}");
     // The member is well before its firstboot has ended, which holds the lock until then.
-    last.wait_for("firstboot restore --prune 1", PATIENCE)?;
+    last.wait_for("firstboot restore --prune 1", CONVERGENCE_TIMEOUT)?;
     ensure!(last.check(&["firstboot", "restore", "--list"])? == listed, "too young to be deleted");
-    last.wait_for("sleep 1; firstboot restore --prune 0", PATIENCE)?;
+    last.wait_for("sleep 1; firstboot restore --prune 0", CONVERGENCE_TIMEOUT)?;
     ensure!(last.check(&["firstboot", "restore", "--list"])?.contains("nothing was set aside"));
     let none = last.run(&["firstboot", "restore", "--rollback"])?;
     ensure!(none.code() == 3 && none.stderr.contains("nothing to return to"), "{none:?}");

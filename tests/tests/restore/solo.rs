@@ -5,13 +5,13 @@ use libtest_mimic::Trial;
 use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
-use crate::bed::{NEEDS, PATIENCE, has_no_etcd, wait_said};
+use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said};
 use crate::told::cluster;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("one_that_is_left_restores_its_own_database_and_two_new_disks_join_it", NEEDS, alone),
-        trial("where_two_restored_alone_a_new_disk_joins_neither_until_one_gives_way", NEEDS, two_clusters),
+        trial("one_that_is_left_restores_its_own_database_and_two_new_disks_join_it", REQUIREMENTS, alone),
+        trial("where_two_restored_alone_a_new_disk_joins_neither_until_one_gives_way", REQUIREMENTS, two_clusters),
     ]
 }
 
@@ -26,12 +26,12 @@ fn alone() -> Result<()> {
     let arguments = ["firstboot", "restore", "/root/live.db", "--skip-hash-check", "--solo", "--deadline", "4"];
     let refused = bed.hosts[0].run(&arguments)?;
     ensure!([3, 4].contains(&refused.code()) && !refused.stdout.contains("are ready"), "{refused:?}");
-    wait_healthy(&bed.hosts[0], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     ensure!(refused.stdout.contains("etcdutl snapshot restore"), "nothing was made ahead: {refused:?}");
     ensure!(!bed.hosts[0].path("/var/lib/etcd/restore").exists(), "what was made ahead is left");
 
     for host in &mut bed.hosts[1..] {
-        host.pull_the_plug()?;
+        host.cut_power()?;
     }
     bed.hosts[0].check(&["systemctl", "stop", "etcd"])?;
     bed.hosts[0].check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/copy.db"])?;
@@ -45,7 +45,7 @@ fn alone() -> Result<()> {
     bed.replace_disk(2)?;
     boot_all(&mut bed.hosts[1..])?;
     for host in &bed.hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
     }
     ensure!(etcdctl(&bed.hosts[2], "get answer --print-value-only --consistency=s")?.trim() == "42");
     Ok(())
@@ -56,8 +56,8 @@ fn alone() -> Result<()> {
 fn two_clusters() -> Result<()> {
     let mut bed = cluster("3.5.1")?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
-    bed.hosts[2].pull_the_plug()?;
-    bed.provisioning.network.part("etcd-1", "etcd-2")?;
+    bed.hosts[2].cut_power()?;
+    bed.provisioning.network.drop_between("etcd-1", "etcd-2")?;
     for host in &bed.hosts[..2] {
         host.check(&["systemctl", "stop", "etcd"])?;
         host.check(&["cp", "/var/lib/etcd/data/member/snap/db", "/root/copy.db"])?;
@@ -78,11 +78,11 @@ fn two_clusters() -> Result<()> {
     }
 
     // An operator decides which of the two is right.
-    bed.hosts[1].pull_the_plug()?;
+    bed.hosts[1].cut_power()?;
     bed.replace_disk(1)?;
     bed.hosts[1].boot()?;
     for host in &bed.hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;
         ensure!(kept.trim() == "etcd-1", "{} has what {kept} kept", host.name());
     }

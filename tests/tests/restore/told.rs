@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use tests::cluster::{boot_all, etcdctl};
 use tests::host::Host;
-use tests::process::Ran;
+use tests::process::Output;
 
 use crate::bed::Bed;
 
@@ -34,7 +34,7 @@ pub(crate) fn give(bed: &Bed, of: usize) -> Result<()> {
 }
 
 /// Runs `firstboot restore` on these hosts at once, and gives what came of each.
-pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Ran>> {
+pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     thread::scope(|scope| {
         let run = |(host, arguments): (&Host, &[&str])| host.run(&[&["firstboot", "restore"], arguments].concat());
         let running: Vec<_> = told.iter().map(|told| scope.spawn(move || run(*told))).collect();
@@ -43,7 +43,7 @@ pub(crate) fn restore(told: &[(&Host, &[&str])]) -> Result<Vec<Ran>> {
 }
 
 /// All were told, and all did it.
-pub(crate) fn all_restore(told: &[(&Host, &[&str])]) -> Result<Vec<Ran>> {
+pub(crate) fn all_restore(told: &[(&Host, &[&str])]) -> Result<Vec<Output>> {
     let came = restore(told)?;
     for (ran, (host, arguments)) in came.iter().zip(told) {
         ensure!(ran.success(), "firstboot restore {arguments:?} on {}: {ran:?}", host.name());

@@ -10,23 +10,23 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::Provisioning;
 use tests::harness::trial;
-use tests::need::Need;
 use tests::network::{Link, Namespace};
 use tests::process;
+use tests::requirement::Requirement;
 
 use crate::bed::{SERVER, Server, ask, built, connect, curl, document_of, expect, read_all};
 
-const NEEDS: &[Need] = &[Need::Root, Need::Network, Need::Pip, Need::Curl];
+const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, Requirement::Pip, Requirement::Curl];
 const ADDRESS: &str = "10.101.15.101";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_machine_that_holds_its_arp_answers_back_gets_nothing", NEEDS, held_back),
-        trial("only_a_card_that_answered_is_a_machines", NEEDS, states),
-        trial("a_card_in_another_network_is_not_the_askers", NEEDS, networks),
-        trial("a_machine_behind_a_router_is_known_by_its_address", NEEDS, routers),
-        trial("ipv6_is_refused_with_a_reason_and_mapped_ipv4_is_ipv4", NEEDS, ipv6),
-        trial("what_hides_the_machine_is_named", NEEDS, hidden),
+        trial("a_machine_that_holds_its_arp_answers_back_gets_nothing", REQUIREMENTS, held_back),
+        trial("only_a_card_that_answered_is_a_machines", REQUIREMENTS, states),
+        trial("a_card_in_another_network_is_not_the_askers", REQUIREMENTS, networks),
+        trial("a_machine_behind_a_router_is_known_by_its_address", REQUIREMENTS, routers),
+        trial("ipv6_is_refused_with_a_reason_and_mapped_ipv4_is_ipv4", REQUIREMENTS, ipv6),
+        trial("what_hides_the_machine_is_named", REQUIREMENTS, hidden),
     ]
 }
 
@@ -37,7 +37,7 @@ fn ip(words: &str) -> Result<()> {
 /// A machine that is off, and another with its address and a card of its own.
 fn evil(ours: &Provisioning) -> Result<(Link, Link)> {
     let one = ours.network.add("etcd-1")?;
-    ours.network.cut("etcd-1")?;
+    ours.network.unplug("etcd-1")?;
     Ok((one, ours.network.add_twin("evil", "etcd-1")?))
 }
 
@@ -146,7 +146,7 @@ fn routers() -> Result<()> {
     let world = ours.network.world().name();
     // The node's own address is at the far machine below.
     ours.network.add("etcd-1")?;
-    ours.network.cut("etcd-1")?;
+    ours.network.unplug("etcd-1")?;
     let router = ours.network.add("router")?;
     let name = router.namespace.name();
     let far = side(&ours, "10.101.16.1/24", "10.101.16.2/24")?;

@@ -11,23 +11,23 @@ use libtest_mimic::Trial;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use tests::harness::trial;
-use tests::need::Need;
 use tests::programs;
+use tests::requirement::Requirement;
 use tests::run;
 
 use crate::bed::{SERVER, Server, ask, built, connect, curl, document_of, expect, installs, raw, read_all, script_of};
 
-const NEEDS: &[Need] = &[Need::Root, Need::Network, Need::Pip, Need::Curl];
+const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, Requirement::Pip, Requirement::Curl];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_head_opens_no_window", NEEDS, head),
-        trial("a_file_is_found_under_one_path_only", NEEDS, paths),
-        trial("links_are_not_followed", NEEDS, links),
-        trial("a_request_is_one_request", NEEDS, smuggled),
-        trial("no_client_can_fill_the_log", NEEDS, log),
-        trial("a_full_disk_refuses_nobody", NEEDS, full),
-        trial("the_server_ends_and_listens_as_it_is_told", NEEDS, told),
+        trial("a_head_opens_no_window", REQUIREMENTS, head),
+        trial("a_file_is_found_under_one_path_only", REQUIREMENTS, paths),
+        trial("links_are_not_followed", REQUIREMENTS, links),
+        trial("a_request_is_one_request", REQUIREMENTS, smuggled),
+        trial("no_client_can_fill_the_log", REQUIREMENTS, log),
+        trial("a_full_disk_refuses_nobody", REQUIREMENTS, full),
+        trial("the_server_ends_and_listens_as_it_is_told", REQUIREMENTS, told),
     ]
 }
 

@@ -13,13 +13,13 @@ use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Provisioning;
 use tests::etcd;
 use tests::network::{Link, Namespace};
-use tests::process::{self, Tied};
+use tests::process::{self, KillOnDrop};
 use tests::programs::{self, recipe};
 use tests::run;
 
 /// Where it serves.
 pub(crate) const SERVER: &str = "10.101.15.1:8081";
-pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The demo's cluster, whose nodes are known by their cards, ask the builder and may be installed.
 pub(crate) fn built() -> Result<Provisioning> {
@@ -77,7 +77,7 @@ pub(crate) fn recipe_with(machine: impl Fn(u8) -> String) -> Result<PathBuf> {
 
 /// A running `builder serve`.
 pub(crate) struct Server {
-    process: Tied,
+    process: KillOnDrop,
     log: PathBuf,
 }
 
@@ -97,8 +97,8 @@ impl Server {
     /// The same by a command line of the test's own.
     pub(crate) fn run(command: &Command) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
-        let mut server = Self { process: Tied::spawn(command, &File::create(&log)?)?, log };
-        let end = Instant::now() + PATIENCE;
+        let mut server = Self { process: KillOnDrop::spawn(command, &File::create(&log)?)?, log };
+        let end = Instant::now() + START_TIMEOUT;
         while !server.said()?.contains("serving ") {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
             ensure!(!over, "builder serve does not begin:\n{}", server.said()?);
@@ -110,8 +110,8 @@ impl Server {
     /// The same where its words go elsewhere: it has begun when it answers.
     pub(crate) fn unheard(command: &Command, world: &Namespace) -> Result<Self> {
         let log = run::current()?.folder("serve")?.join("log");
-        let mut server = Self { process: Tied::spawn(command, &File::create(&log)?)?, log };
-        let end = Instant::now() + PATIENCE;
+        let mut server = Self { process: KillOnDrop::spawn(command, &File::create(&log)?)?, log };
+        let end = Instant::now() + START_TIMEOUT;
         while ask(world, "image/SHA256SUMS").is_err() {
             let over = server.process.ended()?.is_some() || Instant::now() >= end;
             ensure!(!over, "builder serve does not answer");

@@ -8,22 +8,29 @@ use tests::cluster::{Provisioning, boot_all, wait_healthy};
 use tests::harness::trial;
 use tests::host::Host;
 use tests::installer::{Hardware, Installation, Installer, Machine, Outcome, fetch};
-use tests::need::Need;
 use tests::process;
+use tests::requirement::Requirement;
 
 use crate::bed::{
-    PATIENCE, SERVER, Server, allow, ask, built, curl, document_of, expect, installs, report_url, script_of,
+    SERVER, START_TIMEOUT, Server, allow, ask, built, curl, document_of, expect, installs, report_url, script_of,
 };
 
-const NEEDS: &[Need] = &[Need::Root, Need::Nspawn, Need::Debootstrap, Need::Network, Need::Pip, Need::Curl];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Nspawn,
+    Requirement::Debootstrap,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("machines_become_their_nodes_by_the_builder_alone", NEEDS, cluster),
-        trial("an_installation_that_fails_says_why_and_is_tried_again", NEEDS, failed),
-        trial("no_machine_gets_the_document_of_another", NEEDS, others),
-        trial("files_arrive_whole_by_http_and_https", NEEDS, whole),
-        trial("documents_go_by_https_where_there_is_a_certificate", NEEDS, https),
+        trial("machines_become_their_nodes_by_the_builder_alone", REQUIREMENTS, cluster),
+        trial("an_installation_that_fails_says_why_and_is_tried_again", REQUIREMENTS, failed),
+        trial("no_machine_gets_the_document_of_another", REQUIREMENTS, others),
+        trial("files_arrive_whole_by_http_and_https", REQUIREMENTS, whole),
+        trial("documents_go_by_https_where_there_is_a_certificate", REQUIREMENTS, https),
     ]
 }
 
@@ -71,7 +78,7 @@ fn cluster() -> Result<()> {
         let url = host.read("/etc/firstboot/report")?;
         ensure!(url.trim() == report_url(&words)?, "{url}");
         process::check("test", &["600", "=", &mode(&host.path("/etc/firstboot/report"))?])?;
-        host.keep()?;
+        host.snapshot()?;
     }
     let said = server.said()?;
     for stage in ["started", "installing", "installed"] {
@@ -79,7 +86,7 @@ fn cluster() -> Result<()> {
     }
     boot_all(&mut hosts)?;
     for host in &hosts {
-        wait_healthy(host, 3, PATIENCE)?;
+        wait_healthy(host, 3, START_TIMEOUT)?;
         server.says(&format!("{}: reports healthy", host.name()))?;
     }
     let said = server.said()?;
@@ -88,19 +95,19 @@ fn cluster() -> Result<()> {
 
     let server = Server::start(&ours, &["--open", "0", "--tree", &tree])?;
     let lost = &mut hosts[2];
-    lost.pull_the_plug()?;
+    lost.cut_power()?;
     lost.revert()?;
     lost.boot()?;
     let refused =
         "journalctl -u firstboot | grep -q 'was handed out at .* `builder allow etcd-3 --document` .*document-closed'";
-    lost.wait_for(refused, PATIENCE)?;
-    lost.wait_for("systemctl is-failed --quiet firstboot.service", PATIENCE)?;
+    lost.wait_for(refused, START_TIMEOUT)?;
+    lost.wait_for("systemctl is-failed --quiet firstboot.service", START_TIMEOUT)?;
     server.says("etcd-3: reports refused: ")?;
     let line = line_of(&ours, "etcd-3")?;
     ensure!(line.contains(" refused ") && line.contains("document-closed"), "{line}");
     allow(&ours, &["etcd-3", "--document"])?;
     lost.check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
-    wait_healthy(lost, 3, PATIENCE)?;
+    wait_healthy(lost, 3, START_TIMEOUT)?;
     let left = expect(&lost.link().namespace, &script_of(lost.link()), 200, "was installed at")?;
     ensure!(!installs(&left), "the remedy for the document reinstalls the machine: {left}");
     let said = server.said()?;

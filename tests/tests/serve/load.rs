@@ -9,16 +9,19 @@ use libtest_mimic::Trial;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use tests::harness::trial;
-use tests::need::Need;
 use tests::network::Namespace;
 use tests::process;
+use tests::requirement::Requirement;
 
 use crate::bed::{SERVER, Server, built, document_of, expect, read_all};
 
-const NEEDS: &[Need] = &[Need::Root, Need::Network, Need::Pip, Need::Curl];
+const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, Requirement::Pip, Requirement::Curl];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_crowd_shuts_no_machine_out", NEEDS, crowd), trial("a_client_that_waits_is_given_up", NEEDS, slow)]
+    vec![
+        trial("a_crowd_shuts_no_machine_out", REQUIREMENTS, crowd),
+        trial("a_client_that_waits_is_given_up", REQUIREMENTS, slow),
+    ]
 }
 
 /// So many connections to the server from each of some addresses of a namespace, after each has said something.

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::harness::trial;
-use tests::need::Need;
 use tests::network::{Link, Namespace};
+use tests::requirement::Requirement;
 use tests::{process, programs};
 
 use crate::bed::{
@@ -15,18 +15,18 @@ use crate::bed::{
     script_of,
 };
 
-const NEEDS: &[Need] = &[Need::Root, Need::Network, Need::Pip, Need::Curl];
+const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, Requirement::Pip, Requirement::Curl];
 const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("only_a_reported_installation_ends_installing", NEEDS, stages),
-        trial("what_does_not_finish_is_tried_three_times_more_and_then_held", NEEDS, held),
-        trial("a_machine_known_by_serial_or_uuid_is_installed_once", NEEDS, firmware),
-        trial("an_expired_window_is_opened_without_reinstalling", NEEDS, window),
-        trial("another_output_or_host_does_not_reinstall_a_cluster", NEEDS, elsewhere),
-        trial("no_build_installs_over_what_it_does_not_know", NEEDS, another_build),
-        trial("a_report_is_believed_for_its_token_and_its_card", NEEDS, forged),
+        trial("only_a_reported_installation_ends_installing", REQUIREMENTS, stages),
+        trial("what_does_not_finish_is_tried_three_times_more_and_then_held", REQUIREMENTS, held),
+        trial("a_machine_known_by_serial_or_uuid_is_installed_once", REQUIREMENTS, firmware),
+        trial("an_expired_window_is_opened_without_reinstalling", REQUIREMENTS, window),
+        trial("another_output_or_host_does_not_reinstall_a_cluster", REQUIREMENTS, elsewhere),
+        trial("no_build_installs_over_what_it_does_not_know", REQUIREMENTS, another_build),
+        trial("a_report_is_believed_for_its_token_and_its_card", REQUIREMENTS, forged),
     ]
 }
 

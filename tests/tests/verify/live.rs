@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tests::etcd::{self, Alone};
+use tests::etcd::{self, StandaloneEtcd};
 use tests::harness::trial;
 use tests::{process, programs, run};
 
@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn running() -> Result<()> {
-    let etcd = Alone::start("3.5.1", &run::current()?.folder("etcd")?, &[])?;
+    let etcd = StandaloneEtcd::start("3.5.1", &run::current()?.folder("etcd")?, &[])?;
     let database = etcd.folder().join("data/member/snap/db");
     let mut verify = Command::new(programs::firstboot()?);
     let ran = process::run(verify.args(["snapshot", "verify", "--skip-hash-check"]).arg(&database))?;
@@ -44,7 +44,7 @@ fn running() -> Result<()> {
 }
 
 /// The revision that a running etcd says it is at.
-fn revision(etcd: &Alone) -> Result<i64> {
+fn revision(etcd: &StandaloneEtcd) -> Result<i64> {
     let status: Value = serde_json::from_str(&etcd.post("/v3/maintenance/status", "{}")?)?;
     status["header"]["revision"].as_str().and_then(|revision| revision.parse().ok()).context("no revision")
 }
@@ -52,7 +52,7 @@ fn revision(etcd: &Alone) -> Result<i64> {
 /// A copy of which a part is older than another may be whole pages, each in its place, and hold next to nothing.
 fn copies() -> Result<()> {
     let folder = run::current()?.folder("etcd")?;
-    let etcd = Alone::start("3.5.1", &folder, &["--unsafe-no-fsync"])?;
+    let etcd = StandaloneEtcd::start("3.5.1", &folder, &["--unsafe-no-fsync"])?;
     let stop = AtomicBool::new(false);
     scope(|scope| {
         let write = || {
@@ -72,7 +72,7 @@ fn copies() -> Result<()> {
     })
 }
 
-fn copy(etcd: &Alone, to: &Path, nth: usize) -> Result<()> {
+fn copy(etcd: &StandaloneEtcd, to: &Path, nth: usize) -> Result<()> {
     let least = revision(etcd)?;
     if nth % 3 == 2 {
         etcd.post("/v3/kv/compaction", &format!("{{\"revision\":\"{}\"}}", least - 20))?;

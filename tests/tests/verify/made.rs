@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tests::etcd::{self, Alone};
+use tests::etcd::{self, StandaloneEtcd};
 use tests::{process, programs, run};
 
 /// A snapshot of a database with some thousand keys, deletions, a compaction, leases, users and values of many pages.
 pub(crate) fn snapshot(version: &str) -> Result<PathBuf> {
     let folder = run::current()?.folder("etcd")?;
-    let etcd = Alone::start(version, &folder, &["--max-txn-ops", "1000"])?;
+    let etcd = StandaloneEtcd::start(version, &folder, &["--max-txn-ops", "1000"])?;
     for batch in 0..6 {
         let key = |n: u32| format!("/registry/things/{batch}/{n:04}").into_bytes();
         let pairs: Vec<_> = (0..500).map(|n| (key(n), format!("{n} ").repeat(n as usize % 300).into_bytes())).collect();

@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::super::finding::Finding;
-use super::super::text::Part;
 use super::scan::Scan;
 use super::table::Form;
-use super::{FATAL, comment_or, split_word, words};
+use super::words::{FATAL, comment_or_else, split_word, words};
+use crate::check::finding::Finding;
+use crate::check::text::TextSpan;
 
 /// Names that /etc/hosts of CentOS 7 has.
 const LOCAL: [&str; 6] = [
@@ -23,7 +23,7 @@ fn is_address(text: &str) -> bool {
 }
 
 /// Whether what stands behind a directive is the address that it takes.
-pub(super) fn fits(form: &Form, rest: Part<'_>) -> bool {
+pub(super) fn fits(form: &Form, rest: TextSpan<'_>) -> bool {
     let all: Vec<&str> = words(rest).map(|word| word.text).collect();
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
     match (form, &all[..]) {
@@ -37,14 +37,14 @@ pub(super) fn fits(form: &Form, rest: Part<'_>) -> bool {
 
 /// allow, deny, cmdallow and cmddeny: `all` or not, then nothing, or a network. chronyd asks DNS for a name as it reads,
 /// once, and stops where no answer comes.
-pub(super) fn access(first: Part<'_>, name: &str, rest: Part<'_>) -> Option<Finding> {
+pub(super) fn access(first: TextSpan<'_>, name: &str, rest: TextSpan<'_>) -> Option<Finding> {
     let network = if rest.text.starts_with("all") { split_word(rest).1 } else { rest };
     if network.text.is_empty() {
         return None;
     }
     let (address, bits) = network.split_once('/').map_or((network, None), |(address, bits)| (address, Some(bits)));
-    let refuse = |place: Part<'_>, message: String, instead: &str| {
-        Some(Finding::error("chrony/words", place, message).does(FATAL).instead(instead))
+    let refuse = |place: TextSpan<'_>, message: String, instead: &str| {
+        Some(Finding::error("chrony/words", place, message).effect(FATAL).fix(instead))
     };
     let place = if address.text.is_empty() { first } else { address };
     match words(address).count() {
@@ -53,10 +53,10 @@ pub(super) fn access(first: Part<'_>, name: &str, rest: Part<'_>) -> Option<Find
         _ => {
             let extra = words(address).nth(1)?;
             let many = || {
-                let finding = Finding::error("chrony/words", extra, format!("too many words for {name}")).does(FATAL);
-                finding.instead("write a line for each network")
+                let finding = Finding::error("chrony/words", extra, format!("too many words for {name}")).effect(FATAL);
+                finding.fix("write a line for each network")
             };
-            return Some(comment_or(extra, many));
+            return Some(comment_or_else(extra, many));
         }
     }
     let number = |text: &str| Scan::Int(i32::MIN, i32::MAX).take(text).is_some();
@@ -72,7 +72,7 @@ pub(super) fn access(first: Part<'_>, name: &str, rest: Part<'_>) -> Option<Find
         // It reads the number and looks no further.
         let extra = words(bits).nth(1)?;
         let finding = Finding::warning("chrony/words", extra, format!("too many words for {name}"));
-        return Some(finding.does("chronyd ignores them").instead("write a line for each network"));
+        return Some(finding.effect("chronyd ignores them").fix("write a line for each network"));
     }
     let place = if bits.text.is_empty() { network } else { bits };
     refuse(place, format!("`{}` is not a number of bits", bits.text), "write a network, as in 10.0.0.0/24")

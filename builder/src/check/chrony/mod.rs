@@ -4,23 +4,23 @@ mod address;
 mod effect;
 mod scan;
 mod table;
+mod words;
 
 use recipes::diagnostic::nearest;
 
 use self::scan::Scan;
 use self::table::Form;
+use self::words::{FATAL, comment_or_else, split_word, trim, words, wrong};
 use super::finding::Finding;
 use super::known;
-use super::text::Part;
-
-const FATAL: &str = "chronyd does not start";
+use super::text::TextSpan;
 
 /// What is wrong with a chrony.conf.
 pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut sources = 0;
     let (mut leap_zone, mut tai) = (false, None);
-    for line in Part::whole(text).split('\n') {
+    for line in TextSpan::whole(text).split('\n') {
         let line = trim(line);
         if line.text.is_empty() || line.text.starts_with(['!', ';', '#', '%']) {
             continue;
@@ -47,69 +47,39 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
             "leapsectz" => leap_zone = true,
             "commandkey" | "generatecommandkey" | "linux_freq_scale" | "linux_hz" => out.push(
                 Finding::warning("chrony/dead", first, format!("{name} has no meaning any more"))
-                    .does("a warning at each start")
-                    .instead("take it away"),
+                    .effect("a warning at each start")
+                    .fix("take it away"),
             ),
             _ => {}
         }
     }
     if let Some(option) = tai.filter(|_| !leap_zone) {
         let finding =
-            Finding::warning("chrony/refclock", option, "tai without the directive leapsectz").does(effect::STOPS);
-        out.push(finding.instead("add leapsectz right/UTC"));
+            Finding::warning("chrony/refclock", option, "tai without the directive leapsectz").effect(effect::STOPS);
+        out.push(finding.fix("add leapsectz right/UTC"));
     }
     if sources == 0 {
         out.push(
             Finding::warning("chrony/no-source", 0..0, "no source of time")
-                .does("chronyd runs, and the clock drifts")
-                .instead("write server HOST iburst"),
+                .effect("chronyd runs, and the clock drifts")
+                .fix("write server HOST iburst"),
         );
     }
     out
 }
 
-/// What C's isspace takes for white space.
-fn is_space(c: char) -> bool {
-    c.is_ascii_whitespace() || c == '\u{b}'
-}
-
-fn trim(line: Part<'_>) -> Part<'_> {
-    let start = line.text.len() - line.text.trim_start_matches(is_space).len();
-    line.cut(start..line.text.trim_end_matches(is_space).len().max(start))
-}
-
-/// The first word, and what stands behind it.
-fn split_word(line: Part<'_>) -> (Part<'_>, Part<'_>) {
-    let line = trim(line);
-    let end = line.text.find(is_space).unwrap_or(line.text.len());
-    (line.cut(0..end), trim(line.from(end)))
-}
-
-fn words(line: Part<'_>) -> impl Iterator<Item = Part<'_>> {
-    let mut rest = trim(line);
-    std::iter::from_fn(move || {
-        let (word, behind) = split_word(rest);
-        rest = behind;
-        Some(word).filter(|word| !word.text.is_empty())
-    })
-}
-
-fn unknown(word: Part<'_>, name: &str) -> Finding {
-    let finding = Finding::error("chrony/directive", word, format!("chrony 3.4 has no directive {name}")).does(FATAL);
+fn unknown(word: TextSpan<'_>, name: &str) -> Finding {
+    let finding = Finding::error("chrony/directive", word, format!("chrony 3.4 has no directive {name}")).effect(FATAL);
     match nearest(name, table::directives().keys().copied()) {
-        _ if ["sourcedir", "confdir"].contains(&name) => finding.instead("it came later: name the file by include"),
-        _ if known::CHRONY_LATER.contains(name) => finding.instead("it came later: take it away"),
-        Some(near) => finding.instead(format!("did you mean {near}?")),
-        None => finding.instead("take it away"),
+        _ if ["sourcedir", "confdir"].contains(&name) => finding.fix("it came later: name the file by include"),
+        _ if known::CHRONY_LATER.contains(name) => finding.fix("it came later: take it away"),
+        Some(near) => finding.fix(format!("did you mean {near}?")),
+        None => finding.fix("take it away"),
     }
 }
 
-fn wrong(place: Part<'_>, message: String, instead: impl Into<String>) -> Finding {
-    Finding::error("chrony/words", place, message).does(FATAL).instead(instead)
-}
-
 /// What chrony cannot read behind a directive.
-fn directive(first: Part<'_>, name: &str, form: &'static Form, rest: Part<'_>, out: &mut Vec<Finding>) {
+fn directive(first: TextSpan<'_>, name: &str, form: &'static Form, rest: TextSpan<'_>, out: &mut Vec<Finding>) {
     // A place that is not empty, for a message.
     let place = if rest.text.is_empty() { first } else { rest };
     match form {
@@ -124,11 +94,11 @@ fn directive(first: Part<'_>, name: &str, form: &'static Form, rest: Part<'_>, o
         }
         Form::Any(known) => {
             for word in words(rest).filter(|word| !known.split('|').any(|known| known == word.text)) {
-                out.push(comment_or(word, || {
+                out.push(comment_or_else(word, || {
                     let finding = wrong(word, format!("{name} does not know `{}`", word.text), "take it away");
                     match nearest(word.text, known.split('|')) {
-                        Some(near) => finding.instead(format!("did you mean {near}?")),
-                        None => finding.instead(format!("it has: {}", known.replace('|', ", "))),
+                        Some(near) => finding.fix(format!("did you mean {near}?")),
+                        None => finding.fix(format!("it has: {}", known.replace('|', ", "))),
                     }
                 }));
             }
@@ -152,17 +122,8 @@ fn directive(first: Part<'_>, name: &str, form: &'static Form, rest: Part<'_>, o
     }
 }
 
-/// A word that is a comment, or what else is wrong with it.
-fn comment_or(word: Part<'_>, other: impl FnOnce() -> Finding) -> Finding {
-    if word.text.starts_with(['#', '!', ';', '%']) {
-        let message = "a comment behind a directive".to_owned();
-        return wrong(word, message, "3.4 has none there: move it to a line of its own");
-    }
-    other()
-}
-
 /// A directive with a fixed number of words.
-fn exactly(first: Part<'_>, name: &str, forms: &[Vec<Scan>], rest: Part<'_>) -> Option<Finding> {
+fn exactly(first: TextSpan<'_>, name: &str, forms: &[Vec<Scan>], rest: TextSpan<'_>) -> Option<Finding> {
     let given = words(rest).count();
     let Some(form) = forms.iter().find(|form| form.len() == given) else {
         let (least, most) = (forms[0].len(), forms[forms.len() - 1].len());
@@ -173,7 +134,7 @@ fn exactly(first: Part<'_>, name: &str, forms: &[Vec<Scan>], rest: Part<'_>) -> 
             return Some(wrong(first, message, "give what is missing"));
         }
         let extra = words(rest).nth(most)?;
-        return Some(comment_or(extra, || wrong(extra, format!("too many words for {name}"), "take them away")));
+        return Some(comment_or_else(extra, || wrong(extra, format!("too many words for {name}"), "take them away")));
     };
     let mut left = rest;
     for (at, scan) in form.iter().enumerate() {
@@ -192,7 +153,14 @@ fn exactly(first: Part<'_>, name: &str, forms: &[Vec<Scan>], rest: Part<'_>) -> 
 }
 
 /// A directive with options: what a number leaves of its word is the next option.
-fn options(first: Part<'_>, name: &str, count: usize, group: &'static str, rest: Part<'_>, out: &mut Vec<Finding>) {
+fn options(
+    first: TextSpan<'_>,
+    name: &str,
+    count: usize,
+    group: &'static str,
+    rest: TextSpan<'_>,
+    out: &mut Vec<Finding>,
+) {
     let mut left = rest;
     for _ in 0..count {
         let (word, behind) = split_word(left);
@@ -232,8 +200,8 @@ fn options(first: Part<'_>, name: &str, count: usize, group: &'static str, rest:
                 };
                 out.push(
                     Finding::error("chrony/option", place, message)
-                        .does(FATAL)
-                        .instead(format!("write {}", scan.expects())),
+                        .effect(FATAL)
+                        .fix(format!("write {}", scan.expects())),
                 );
                 left = after;
             }
@@ -241,16 +209,16 @@ fn options(first: Part<'_>, name: &str, count: usize, group: &'static str, rest:
     }
 }
 
-fn unknown_option(directive: &str, word: Part<'_>, name: &str, known: &'static table::Options) -> Finding {
+fn unknown_option(directive: &str, word: TextSpan<'_>, name: &str, known: &'static table::Options) -> Finding {
     let message = format!("chrony 3.4 has no option {name} for {directive}");
-    let finding = Finding::error("chrony/option", word, message).does(FATAL);
+    let finding = Finding::error("chrony/option", word, message).effect(FATAL);
     match nearest(name, known.keys().copied()) {
-        _ if name == "nts" => finding.instead("NTS came with chrony 4.0: take it away, or use a key"),
-        _ if known::CHRONY_LATER.contains(name) => finding.instead("it came later: take it away"),
+        _ if name == "nts" => finding.fix("NTS came with chrony 4.0: take it away, or use a key"),
+        _ if known::CHRONY_LATER.contains(name) => finding.fix("it came later: take it away"),
         _ if name.starts_with(['#', '!', ';', '%']) => {
-            finding.instead("3.4 has no comments behind a directive: move it to a line of its own")
+            finding.fix("3.4 has no comments behind a directive: move it to a line of its own")
         }
-        Some(near) => finding.instead(format!("did you mean {near}?")),
-        None => finding.instead("take it away"),
+        Some(near) => finding.fix(format!("did you mean {near}?")),
+        None => finding.fix("take it away"),
     }
 }

@@ -1,6 +1,8 @@
 //! What sscanf of the C library takes from the beginning of a text: chronyd reads every number by it, and what it leaves
 //! is read as the next option.
 
+use super::words::is_space;
+
 /// A conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scan {
@@ -53,9 +55,9 @@ impl Scan {
 
     /// How many bytes it takes from the beginning of `text`, white space before it as well. `None`: it does not match.
     pub(super) fn take(self, text: &str) -> Option<usize> {
-        let rest = text.trim_start_matches(super::is_space);
+        let rest = text.trim_start_matches(is_space);
         let skipped = text.len() - rest.len();
-        let word = rest.split(super::is_space).next().unwrap_or_default();
+        let word = rest.split(is_space).next().unwrap_or_default();
         let taken = match self {
             Self::Int(least, most) => {
                 let length = integer(rest)?;
@@ -74,11 +76,11 @@ impl Scan {
                 (number & u64::from(u32::MAX) != 0).then_some(length)?
             }
             Self::Float => float(rest)?,
-            Self::Four => four(word).filter(|length| *length > 0)?,
+            Self::Four => first_four_bytes(word).filter(|length| *length > 0)?,
             Self::Word => (!word.is_empty()).then_some(word.len())?,
             Self::Literal(known) => word.eq_ignore_ascii_case(known).then_some(word.len())?,
             Self::Choice(words) => {
-                let length = four(word)?;
+                let length = first_four_bytes(word)?;
                 words.split('|').any(|known| known.eq_ignore_ascii_case(&word[..length])).then_some(length)?
             }
         };
@@ -87,7 +89,7 @@ impl Scan {
 }
 
 /// The length of the first four bytes of a word, or what is next to it where a character lies across.
-fn four(word: &str) -> Option<usize> {
+fn first_four_bytes(word: &str) -> Option<usize> {
     (0..=word.len().min(4)).rev().find(|at| word.is_char_boundary(*at))
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::super::known;
 use super::scan::Scan;
+use crate::check::known;
 
 /// The form of what stands behind a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]

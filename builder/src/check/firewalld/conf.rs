@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::python::decimal;
-use super::super::text::Part;
+use crate::check::finding::Finding;
+use crate::check::python::decimal;
+use crate::check::text::TextSpan;
 
 /// A key and its words, in any case but for LogDenied's.
 const KEYS: [(&str, &str); 10] = [
@@ -24,30 +24,30 @@ const KEYS: [(&str, &str); 10] = [
 ];
 
 /// What is wrong with it.
-pub(in super::super) fn conf(text: &str) -> Vec<Finding> {
+pub(in crate::check) fn conf(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen = BTreeSet::new();
-    for line in Part::whole(text).lines().map(Part::trim) {
+    for line in TextSpan::whole(text).lines().map(TextSpan::trim) {
         if line.text.is_empty() || line.text.starts_with(['#', ';']) {
             continue;
         }
         let pair = line.split_once('=').filter(|(_, value)| !value.text.contains('='));
         let Some((key, value)) = pair.map(|(key, value)| (key.trim(), value.trim())) else {
-            out.push(wrong(line, "not KEY=VALUE").instead("write KEY=VALUE"));
+            out.push(wrong(line, "not KEY=VALUE").fix("write KEY=VALUE"));
             continue;
         };
         let Some((name, words)) = KEYS.iter().find(|(known, _)| *known == key.text) else {
             let finding = wrong(key, format!("firewalld 0.6.3 has no key {}", key.text));
             out.push(match nearest(key.text, KEYS.map(|(known, _)| known)) {
-                Some(near) => finding.instead(format!("did you mean {near}?")),
-                None => finding.instead("it came later, or is misspelt: take it away"),
+                Some(near) => finding.fix(format!("did you mean {near}?")),
+                None => finding.fix("it came later, or is misspelt: take it away"),
             });
             continue;
         };
         if value.text.is_empty() {
-            out.push(wrong(line, format!("{name} without a value")).instead("write one behind the ="));
+            out.push(wrong(line, format!("{name} without a value")).fix("write one behind the ="));
         } else if !seen.insert(*name) {
-            out.push(wrong(line, format!("{name} is there already")).instead("take it away"));
+            out.push(wrong(line, format!("{name} is there already")).fix("take it away"));
         } else {
             out.extend(value_of(name, words, value));
         }
@@ -57,22 +57,18 @@ pub(in super::super) fn conf(text: &str) -> Vec<Finding> {
         ("MinimalMark", "firewalld fails on it, and takes its own settings instead of this file"),
     ] {
         if !seen.contains(missing) {
-            let finding = Finding::error("firewalld/conf", 0..0, format!("{missing} is missing")).does(does);
-            out.push(finding.instead(if missing == "DefaultZone" {
-                "add DefaultZone="
-            } else {
-                "add MinimalMark=100"
-            }));
+            let finding = Finding::error("firewalld/conf", 0..0, format!("{missing} is missing")).effect(does);
+            out.push(finding.fix(if missing == "DefaultZone" { "add DefaultZone=" } else { "add MinimalMark=100" }));
         }
     }
     out
 }
 
-fn wrong(place: Part<'_>, message: impl Into<String>) -> Finding {
-    Finding::error("firewalld/conf", place, message).does("firewalld ignores the line")
+fn wrong(place: TextSpan<'_>, message: impl Into<String>) -> Finding {
+    Finding::error("firewalld/conf", place, message).effect("firewalld ignores the line")
 }
 
-fn value_of(name: &str, words: &str, value: Part<'_>) -> Option<Finding> {
+fn value_of(name: &str, words: &str, value: TextSpan<'_>) -> Option<Finding> {
     let known = |text: &str| words.split(' ').any(|word| word == text);
     let (good, expected) = match name {
         "DefaultZone" => (true, String::new()),
@@ -82,5 +78,5 @@ fn value_of(name: &str, words: &str, value: Part<'_>) -> Option<Finding> {
     };
     let message = format!("bad value for {name}: `{}`", value.text);
     let finding = Finding::error("firewalld/conf", value, message);
-    (!good).then(|| finding.does("firewalld takes the default").instead(format!("expected {expected}")))
+    (!good).then(|| finding.effect("firewalld takes the default").fix(format!("expected {expected}")))
 }

@@ -1,10 +1,10 @@
 //! direct.xml (firewalld 0.6.3, core/io/direct.py).
 
-use super::super::finding::Finding;
-use super::super::kickstart::shell_words;
-use super::super::python::decimal;
-use super::element::{Element, Seen};
-use super::{IGNORED, REFUSED, Reader};
+use super::element::{Element, IGNORED, REFUSED, Seen};
+use super::reader::Reader;
+use crate::check::finding::Finding;
+use crate::check::kickstart::shell_words;
+use crate::check::python::decimal;
 
 /// The file as far as it is read.
 #[derive(Debug, Default)]

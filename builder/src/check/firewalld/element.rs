@@ -5,9 +5,8 @@ use std::ops::Range;
 
 use roxmltree::Node;
 
-use super::super::finding::Finding;
 use super::value::ports;
-use super::{IGNORED, REFUSED};
+use crate::check::finding::Finding;
 
 /// An element, and where it stands.
 #[derive(Debug)]
@@ -38,16 +37,16 @@ impl<'a> Element<'a> {
     }
 
     /// A value for which firewalld refuses the file.
-    pub(super) fn bad(&self, attribute: &str, expected: &str) -> Finding {
+    pub(super) fn invalid_value(&self, attribute: &str, expected: &str) -> Finding {
         let message = format!("bad value for {attribute}: `{}`", self.text(attribute));
         let finding = Finding::error("firewalld/value", self.place(attribute), message);
-        finding.does(REFUSED).instead(format!("expected {expected}"))
+        finding.effect(REFUSED).fix(format!("expected {expected}"))
     }
 
     /// Says that a value is bad, unless it is good.
     pub(super) fn expect(&self, attribute: &str, good: impl Fn(&str) -> bool, expected: &str, out: &mut Vec<Finding>) {
         if !good(self.text(attribute)) {
-            out.push(self.bad(attribute, expected));
+            out.push(self.invalid_value(attribute, expected));
         }
     }
 
@@ -59,7 +58,7 @@ impl<'a> Element<'a> {
     /// An attribute that firewalld reads and does nothing with.
     pub(super) fn deprecated(&self, attribute: &str, instead: &str) -> Finding {
         let message = format!("the attribute {attribute} has no meaning any more");
-        Finding::warning("firewalld/deprecated", self.place(attribute), message).does(IGNORED).instead(instead)
+        Finding::warning("firewalld/deprecated", self.place(attribute), message).effect(IGNORED).fix(instead)
     }
 
     /// Whether a source or destination is inverted.
@@ -68,13 +67,13 @@ impl<'a> Element<'a> {
     }
 
     /// Something that is there already.
-    pub(super) fn again(&self, message: impl Into<String>) -> Finding {
-        Finding::warning("firewalld/twice", self.span.clone(), message).does(IGNORED).instead("take it away")
+    pub(super) fn duplicate(&self, message: impl Into<String>) -> Finding {
+        Finding::warning("firewalld/twice", self.span.clone(), message).effect(IGNORED).fix("take it away")
     }
 
     /// Something that firewalld ignores where it stands.
     pub(super) fn misplaced(&self, message: impl Into<String>, does: &str, instead: &str) -> Finding {
-        Finding::error("firewalld/rule", self.span.clone(), message).does(does).instead(instead)
+        Finding::error("firewalld/rule", self.span.clone(), message).effect(does).fix(instead)
     }
 }
 
@@ -86,7 +85,11 @@ impl Seen {
     pub(super) fn add(&mut self, at: &Element<'_>, item: String, out: &mut Vec<Finding>) {
         let message = format!("{item} is there already");
         if !self.0.insert(item) {
-            out.push(at.again(message));
+            out.push(at.duplicate(message));
         }
     }
 }
+
+pub(super) const REFUSED: &str = "firewalld ignores the whole file";
+
+pub(super) const IGNORED: &str = "firewalld ignores it";

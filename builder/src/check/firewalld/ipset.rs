@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::super::finding::Finding;
-use super::super::python::{decimal, int};
-use super::element::{Element, Seen};
+use super::element::{Element, IGNORED, REFUSED, Seen};
+use super::reader::Reader;
 use super::value::{is_interface, is_ipv4, is_ipv6, is_mac, is_network, is_network4, is_protocol, ports};
-use super::{IGNORED, REFUSED, Reader};
+use crate::check::finding::Finding;
+use crate::check::python::{decimal, int};
 
 const TYPES: [&str; 11] = [
     "hash:ip",
@@ -61,7 +61,7 @@ impl Reader for IpSet {
             return;
         }
         if self.entries.iter().any(|(known, _)| known == text) {
-            out.push(at.again(format!("the entry {text} is there already")));
+            out.push(at.duplicate(format!("the entry {text} is there already")));
         } else {
             self.entries.push((text.to_owned(), at.span.clone()));
         }
@@ -72,8 +72,8 @@ impl Reader for IpSet {
         if let Some((_, place)) = self.entries.first().filter(|_| timed) {
             out.push(
                 Finding::error("firewalld/entry", place.clone(), "entries in a set with a timeout")
-                    .does("firewalld ignores all of them")
-                    .instead("take the timeout away, or the entries"),
+                    .effect("firewalld ignores all of them")
+                    .fix("take the timeout away, or the entries"),
             );
             return;
         }
@@ -85,7 +85,7 @@ impl Reader for IpSet {
                     kind => format!("`{entry}` does not fit {kind} of {family}"),
                 };
                 let finding = Finding::error("firewalld/entry", place.clone(), message);
-                out.push(finding.does(IGNORED).instead(format!("expected {expected}")));
+                out.push(finding.effect(IGNORED).fix(format!("expected {expected}")));
             }
         }
     }
@@ -102,7 +102,7 @@ impl IpSet {
                 out.push(at.misplaced("hash:mac has no family", REFUSED, "take it away"));
             }
             "family" => at.expect("value", |text| ["inet", "inet6"].contains(&text), "inet or inet6", out),
-            _ => out.push(at.bad("name", "family, timeout, hashsize or maxelem")),
+            _ => out.push(at.invalid_value("name", "family, timeout, hashsize or maxelem")),
         }
         self.seen.add(at, format!("the option {name}"), out);
         self.options.entry(name.to_owned()).or_insert_with(|| value.to_owned());

@@ -5,6 +5,7 @@ mod conf;
 mod direct;
 mod element;
 mod ipset;
+mod reader;
 mod rule;
 mod schema;
 mod service;
@@ -18,31 +19,12 @@ use recipes::diagnostic::nearest;
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::finding::Finding;
-use super::text::Part;
-use element::Element;
+use super::text::TextSpan;
+use element::{Element, REFUSED};
+use reader::Reader;
 use schema::Kind;
 
 pub(super) use conf::conf;
-
-const REFUSED: &str = "firewalld ignores the whole file";
-const IGNORED: &str = "firewalld ignores it";
-
-/// A reader of one kind of file: firewalld reads element by element.
-trait Reader {
-    /// An element begins. Its attributes are known.
-    fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
-
-    /// An element ends. `text`: what stands between the last tag that opened and this one that closes.
-    fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>);
-
-    /// The file ends.
-    fn finish(&mut self, _out: &mut Vec<Finding>) {}
-
-    /// Whether firewalld passes over everything here, whatever it is.
-    fn ignores(&self) -> bool {
-        false
-    }
-}
 
 /// What is wrong with a file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
@@ -53,8 +35,8 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             let at = offset(text, error.pos());
             return vec![
                 Finding::error("firewalld/xml", at..at, format!("this is not XML: {error}"))
-                    .does(REFUSED)
-                    .instead("close each element, write &lt; for < and &amp; for &"),
+                    .effect(REFUSED)
+                    .fix("close each element, write &lt; for < and &amp; for &"),
             ];
         }
     };
@@ -62,9 +44,9 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let root = Element { node: document.root_element(), span: name_span(text, document.root_element()) };
     let Some(kind) = Kind::of(path, root.name()) else {
         let message = format!("firewalld 0.6.3 reads no file of <{}>", root.name());
-        let finding = Finding::error("firewalld/element", root.span.clone(), message).does(REFUSED);
+        let finding = Finding::error("firewalld/element", root.span.clone(), message).effect(REFUSED);
         let has = "it has zone, service, ipset, icmptype, helper, direct and whitelist; policies came with 0.9";
-        out.push(finding.instead(has));
+        out.push(finding.fix(has));
         return out;
     };
     out.extend(name(path, kind));
@@ -87,13 +69,13 @@ fn encoding(text: &str) -> Option<Finding> {
     let at = lower.find("utf-16")?;
     let start = text.len() - text.trim_start_matches('\u{feff}').len() + 5 + at;
     let finding = Finding::error("firewalld/xml", start..start + 6, "the file is not UTF-16");
-    Some(finding.does(REFUSED).instead("write encoding=\"utf-8\""))
+    Some(finding.effect(REFUSED).fix("write encoding=\"utf-8\""))
 }
 
 /// The name of a file that firewalld refuses (io_object.py, check_name).
 fn name(path: &str, kind: Kind) -> Option<Finding> {
     let (folder, file) = path.rsplit_once('/')?;
-    let signs = kind.signs()?;
+    let signs = kind.name_punctuation()?;
     // A file in a folder of a zone is a part of that zone; the folder's name is what counts.
     let is_part = kind == Kind::Zone && !folder.ends_with("/zones");
     let name = file.strip_suffix(".xml").filter(|_| !is_part)?;
@@ -104,7 +86,7 @@ fn name(path: &str, kind: Kind) -> Option<Finding> {
     } else {
         return None;
     };
-    Some(Finding::error("firewalld/name", 0..0, message).does(REFUSED).instead("name the file otherwise"))
+    Some(Finding::error("firewalld/name", 0..0, message).effect(REFUSED).fix("name the file otherwise"))
 }
 
 /// Hands a reader every element of a file, as it begins and ends.
@@ -143,7 +125,7 @@ fn begin(text: &str, node: Node<'_, '_>, kind: Kind, reader: &mut dyn Reader, ou
 
 /// roxmltree counts lines from 1, and columns in characters.
 fn offset(text: &str, at: roxmltree::TextPos) -> usize {
-    let line = Part::whole(text).split('\n').nth(at.row.saturating_sub(1) as usize);
+    let line = TextSpan::whole(text).split('\n').nth(at.row.saturating_sub(1) as usize);
     let Some(line) = line else { return text.len() };
     let within = line.text.char_indices().nth(at.col.saturating_sub(1) as usize).map_or(line.text.len(), |(at, _)| at);
     line.span().start + within
@@ -167,7 +149,7 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
     if at.node.tag_name().namespace().is_some() || spaces > above {
         let finding =
             Finding::error("firewalld/attribute", at.span.clone(), format!("<{name}> has no attribute xmlns"));
-        out.push(finding.does(REFUSED).instead("take it away"));
+        out.push(finding.effect(REFUSED).fix("take it away"));
     }
     let Some((_, needed, optional)) = schema.iter().find(|(known, ..)| *known == name) else {
         out.push(unknown_element(at, schema));
@@ -181,16 +163,15 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
                 attribute.range_qname(),
                 format!("<{name}> has no attribute {own} in 0.6.3"),
             )
-            .does(REFUSED);
+            .effect(REFUSED);
             out.push(match (name, own, nearest(own, needed.iter().chain(*optional).copied())) {
-                ("rule", "priority", _) => finding.instead(
-                    "priorities came with 0.7: take it away; drop and reject come before accept by themselves",
-                ),
+                ("rule", "priority", _) => finding
+                    .fix("priorities came with 0.7: take it away; drop and reject come before accept by themselves"),
                 ("zone", "priority" | "ingress-priority" | "egress-priority", _) => {
-                    finding.instead("priorities of zones came later: take it away")
+                    finding.fix("priorities of zones came later: take it away")
                 }
-                (_, _, Some(near)) => finding.instead(format!("did you mean {near}?")),
-                _ => finding.instead("take it away"),
+                (_, _, Some(near)) => finding.fix(format!("did you mean {near}?")),
+                _ => finding.fix("take it away"),
             });
         }
     }
@@ -199,7 +180,7 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
         complete = false;
         let message = format!("<{name}> needs the attribute {missing}");
         let finding = Finding::error("firewalld/attribute", at.span.clone(), message);
-        out.push(finding.does(REFUSED).instead(format!("write {missing}=\"…\"")));
+        out.push(finding.effect(REFUSED).fix(format!("write {missing}=\"…\"")));
     }
     complete
 }
@@ -207,15 +188,15 @@ fn known(at: &Element<'_>, kind: Kind, out: &mut Vec<Finding>) -> bool {
 fn unknown_element(at: &Element<'_>, schema: schema::Schema) -> Finding {
     let name = at.name();
     let message = format!("firewalld 0.6.3 has no <{name}> here");
-    let finding = Finding::error("firewalld/element", at.span.clone(), message).does(REFUSED);
+    let finding = Finding::error("firewalld/element", at.span.clone(), message).effect(REFUSED);
     match (name, nearest(name, schema.iter().map(|(known, ..)| *known))) {
-        ("forward", _) => finding.instead("forwarding within a zone came with 0.9: take it away"),
+        ("forward", _) => finding.fix("forwarding within a zone came with 0.9: take it away"),
         ("policy" | "ingress-zone" | "egress-zone", _) => {
-            finding.instead("policies came with 0.9: write rich rules in the zone")
+            finding.fix("policies came with 0.9: write rich rules in the zone")
         }
-        ("include" | "helper", _) => finding.instead("it came later: write the ports, or a <module>"),
-        ("tcp-mss-clamp" | "nflog", _) => finding.instead("it came later: take it away"),
-        (_, Some(near)) => finding.instead(format!("did you mean <{near}>?")),
-        (_, None) => finding.instead("take it away"),
+        ("include" | "helper", _) => finding.fix("it came later: write the ports, or a <module>"),
+        ("tcp-mss-clamp" | "nflog", _) => finding.fix("it came later: take it away"),
+        (_, Some(near)) => finding.fix(format!("did you mean <{near}>?")),
+        (_, None) => finding.fix("take it away"),
     }
 }

@@ -57,7 +57,7 @@ impl Kind {
     }
 
     /// The signs besides letters and digits that the name of such a file may have.
-    pub(super) fn signs(self) -> Option<&'static str> {
+    pub(super) fn name_punctuation(self) -> Option<&'static str> {
         match self {
             Self::Zone => Some("_-/"),
             Self::Service | Self::IcmpType => Some("_-"),

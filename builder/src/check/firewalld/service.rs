@@ -1,10 +1,10 @@
 //! Services, helpers and ICMP types (firewalld 0.6.3, core/io/service.py, helper.py, icmptype.py).
 
-use super::super::finding::Finding;
-use super::Reader;
 use super::element::{Element, Seen};
+use super::reader::Reader;
 use super::schema::Kind;
 use super::value::{TRANSPORTS, is_network4, is_network6, is_protocol};
+use crate::check::finding::Finding;
 
 /// Such a file as far as it is read.
 #[derive(Debug)]

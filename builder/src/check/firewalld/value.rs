@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::super::known;
-use super::super::python::{any_radix, decimal};
+use crate::check::known;
+use crate::check::python::{any_radix, decimal};
 
 /// What a port or a range of ports means: the lowest and the highest.
 pub(super) fn ports(text: &str) -> Option<(i64, i64)> {

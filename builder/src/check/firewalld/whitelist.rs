@@ -1,10 +1,10 @@
 //! lockdown-whitelist.xml (firewalld 0.6.3, core/io/lockdown_whitelist.py; functions.py, checkCommand, checkUser,
 //! checkContext).
 
-use super::super::finding::Finding;
-use super::super::python::decimal;
-use super::element::Element;
-use super::{IGNORED, REFUSED, Reader};
+use super::element::{Element, IGNORED, REFUSED};
+use super::reader::Reader;
+use crate::check::finding::Finding;
+use crate::check::python::decimal;
 
 /// The file as far as it is read.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Reader for Whitelist {
             _ => match (at.get("id"), at.get("name")) {
                 (Some(id), _) => match decimal(id) {
                     None => {
-                        out.push(at.bad("id", "a number").does(IGNORED));
+                        out.push(at.invalid_value("id", "a number").effect(IGNORED));
                         return;
                     }
                     Some(number) => {

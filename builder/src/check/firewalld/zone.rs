@@ -4,17 +4,17 @@ mod item;
 
 use std::collections::BTreeSet;
 
-use super::super::finding::Finding;
-use super::element::{Element, Seen};
+use super::element::{Element, IGNORED, REFUSED, Seen};
+use super::reader::Reader;
 use super::rule::{Action, Audit, Kind, LEVELS, Log, Rule, Source};
-use super::{IGNORED, REFUSED, Reader};
+use crate::check::finding::Finding;
 
 const RULE: &str = "firewalld ignores the rule";
 const REST: &str = "firewalld ignores it, and what follows up to the end of the next rule";
 
 /// What of a rule a limit would be for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Limited {
+enum LimitTarget {
     Log,
     Audit,
     Action,
@@ -26,7 +26,7 @@ pub(super) struct Zone {
     rule: Option<Rule>,
     /// Something is wrong: firewalld passes over everything up to the end of a rule.
     broken: bool,
-    limited: Option<Limited>,
+    limited: Option<LimitTarget>,
     seen: Seen,
     sets: BTreeSet<String>,
 }
@@ -96,7 +96,7 @@ impl Zone {
     fn begin_rule(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let family = at.get("family");
         if family.is_some_and(|family| !["ipv4", "ipv6"].contains(&family)) {
-            let finding = at.bad("family", "ipv4 or ipv6").does(RULE);
+            let finding = at.invalid_value("family", "ipv4 or ipv6").effect(RULE);
             self.break_off(finding, out);
             return;
         }
@@ -189,7 +189,7 @@ impl Zone {
             return;
         }
         rule.action = Some(Action::of(at));
-        self.limited = Some(Limited::Action);
+        self.limited = Some(LimitTarget::Action);
     }
 
     fn log(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
@@ -204,12 +204,12 @@ impl Zone {
         let level = at.get("level").map(str::to_owned);
         if level.as_deref().is_some_and(|level| !LEVELS.contains(&level)) {
             let expected = LEVELS.join(", ");
-            let finding = at.bad("level", &expected).does(RULE);
+            let finding = at.invalid_value("level", &expected).effect(RULE);
             self.break_off(finding, out);
             return;
         }
         rule.log = Some(Log { prefix: at.text("prefix").to_owned(), level, limit: None });
-        self.limited = Some(Limited::Log);
+        self.limited = Some(LimitTarget::Log);
     }
 
     fn audit(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
@@ -222,15 +222,15 @@ impl Zone {
             return;
         }
         rule.audit = Some(Audit::default());
-        self.limited = Some(Limited::Audit);
+        self.limited = Some(LimitTarget::Audit);
     }
 
     fn limit(&mut self, at: &Element<'_>, out: &mut Vec<Finding>) {
         let inside = self.rule.is_some();
         let slot = self.rule.as_mut().and_then(|rule| match self.limited? {
-            Limited::Log => rule.log.as_mut().map(|log| &mut log.limit),
-            Limited::Audit => rule.audit.as_mut().map(|audit| &mut audit.limit),
-            Limited::Action => rule.action.as_mut().map(|action| &mut action.limit),
+            LimitTarget::Log => rule.log.as_mut().map(|log| &mut log.limit),
+            LimitTarget::Audit => rule.audit.as_mut().map(|audit| &mut audit.limit),
+            LimitTarget::Action => rule.action.as_mut().map(|action| &mut action.limit),
         });
         match slot {
             None => {

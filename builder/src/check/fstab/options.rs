@@ -2,7 +2,7 @@
 
 /// Options that XFS looks at only when a volume is mounted for the first time: a remount ignores them and reports success
 /// (kernel 3.10, fs/xfs/xfs_super.c, xfs_fs_remount: all but ro, rw, barrier, nobarrier, inode64, inode32).
-pub(in super::super) fn only_at_first_mount(option: &str) -> bool {
+pub(in crate::check) fn only_at_first_mount(option: &str) -> bool {
     let name = option.split('=').next().unwrap_or_default();
     [
         "allocsize",

@@ -3,18 +3,18 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::line::{Earlier, Line};
-use super::split::Word;
+use super::line::{EarlierLines, Line, stops_anaconda};
+use super::split::Token;
 use super::table::{self, Form, Rule, Words};
-use super::{options, own};
+use super::{options, parse_rules};
+use crate::check::finding::Finding;
+use crate::check::text::TextSpan;
 
 /// Reads a command and says what pykickstart refuses of it. `None`: 7 has no such command.
 pub(super) fn read<'a>(
-    words: &[Word],
-    text: Part<'a>,
-    earlier: &mut Earlier,
+    words: &[Token],
+    text: TextSpan<'a>,
+    earlier: &mut EarlierLines,
     out: &mut Vec<Finding>,
 ) -> Option<Line<'a>> {
     let (name, rest) = words.split_first()?;
@@ -23,45 +23,35 @@ pub(super) fn read<'a>(
         return None;
     };
     let read = if command.words == Words::Raw {
-        options::Read { words: rest.to_vec(), given: Vec::new() }
+        options::Arguments { words: rest.to_vec(), given: Vec::new() }
     } else {
         options::read(command, &name.value, rest, out)
     };
     let line = Line::new(name.clone(), command, text, read);
     check(&line, earlier, out);
-    own::check(&line, earlier, out);
+    parse_rules::check(&line, earlier, out);
     earlier.add(&line);
     Some(line)
 }
 
 /// What the table says of a line: of a command, or of the header of a section.
-pub(super) fn check(line: &Line<'_>, earlier: &Earlier, out: &mut Vec<Finding>) {
+pub(super) fn check(line: &Line<'_>, earlier: &EarlierLines, out: &mut Vec<Finding>) {
     for option in line.command.options.iter().filter(|option| option.needed) {
         if !line.has(option.names[0]) {
             let message = format!("{} needs {}=", line.name.value, option.names[0]);
-            out.push(if earlier.saw(line.command.name, option.names[0]) {
+            out.push(if earlier.had_option(line.command.name, option.names[0]) {
                 Finding::warning("kickstart/needed-option", line.span(), message)
-                    .does("pykickstart does not miss it after an earlier line that has it; anaconda has no value")
-                    .instead("add it")
+                    .effect("pykickstart does not miss it after an earlier line that has it; anaconda has no value")
+                    .fix("add it")
             } else {
-                stops("kickstart/needed-option", line, message, "add it")
+                stops_anaconda("kickstart/needed-option", line, message, "add it")
             });
         }
     }
     count(line, out);
     for rule in &line.command.rules {
-        out.extend(broken(line, rule, earlier));
+        out.extend(violation(line, rule, earlier));
     }
-}
-
-/// An error at the command's name.
-pub(super) fn stops(
-    rule: &'static str,
-    line: &Line<'_>,
-    message: impl Into<String>,
-    instead: impl Into<String>,
-) -> Finding {
-    Finding::error(rule, line.span(), message).does("anaconda stops").instead(instead)
 }
 
 /// Whether there are as many words as the command takes.
@@ -75,38 +65,41 @@ fn count(line: &Line<'_>, out: &mut Vec<Finding>) {
             if let Some(word) = ignored.filter(|_| wants.is_empty()) {
                 let message = format!("{shown} ignores the word `{}`", word.value.escape_default());
                 let finding = Finding::warning("kickstart/ignored", word.span.clone(), message);
-                out.push(finding.does("it has no effect").instead("take it away, or write its option with --"));
+                out.push(finding.effect("it has no effect").fix("take it away, or write its option with --"));
             }
         }
         Words::Between(least, _) if line.words.len() < least => {
             let message = format!("{shown} needs {wants}");
-            out.push(stops("kickstart/words", line, message, format!("write {shown}, and {wants} behind it")));
+            out.push(stops_anaconda("kickstart/words", line, message, format!("write {shown}, and {wants} behind it")));
         }
         Words::Between(_, most) => {
             let Some(word) = line.words.get(most) else { return };
             let message = format!("`{}` is one word too many for {shown}", word.value.escape_default());
-            let finding = Finding::error("kickstart/words", word.span.clone(), message).does("anaconda stops");
+            let finding = Finding::error("kickstart/words", word.span.clone(), message).effect("anaconda stops");
             out.push(match wants {
-                "" => finding.instead(format!("{shown} takes no words: take it away")),
-                wants => finding.instead(format!("{shown} takes {wants}, and no more: take it away or quote it")),
+                "" => finding.fix(format!("{shown} takes no words: take it away")),
+                wants => finding.fix(format!("{shown} takes {wants}, and no more: take it away or quote it")),
             });
         }
     }
 }
 
 /// A rule of the table that a line breaks.
-fn broken(line: &Line<'_>, rule: &Rule, earlier: &Earlier) -> Option<Finding> {
+fn violation(line: &Line<'_>, rule: &Rule, earlier: &EarlierLines) -> Option<Finding> {
     let shown = &line.name.value;
-    let says = |name: &str| earlier.says(line, name);
+    let says = |name: &str| earlier.is_set(line, name);
     let value = |name: &str| {
         let flag = line.command.options.iter().any(|option| option.names.contains(&name) && option.form == Form::Flag);
         if flag { name.to_owned() } else { format!("{name}=") }
     };
     let all = |names: &[&str]| names.iter().map(|name| value(name)).collect::<Vec<_>>().join(" or ");
     match rule {
-        Rule::Any(names) if !names.iter().any(|name| says(name)) => {
-            Some(stops("kickstart/needed-option", line, format!("{shown} needs {}", all(names)), "add one of them"))
-        }
+        Rule::Any(names) if !names.iter().any(|name| says(name)) => Some(stops_anaconda(
+            "kickstart/needed-option",
+            line,
+            format!("{shown} needs {}", all(names)),
+            "add one of them",
+        )),
         Rule::One(names) => {
             let given = |name: &&&str| earlier.text(line, name).is_some();
             let message = match names.iter().filter(given).count() {
@@ -114,29 +107,29 @@ fn broken(line: &Line<'_>, rule: &Rule, earlier: &Earlier) -> Option<Finding> {
                 0 => format!("{shown} needs {}", all(names)),
                 _ => format!("{shown} takes only one of {}", all(names)),
             };
-            Some(stops("kickstart/contradiction", line, message, "write exactly one of them"))
+            Some(stops_anaconda("kickstart/contradiction", line, message, "write exactly one of them"))
         }
         Rule::Apart(one, other) if says(one) && says(other) => {
             let message = format!("{} with {}", value(one), value(other));
-            Some(stops("kickstart/contradiction", line, message, "take one of them away"))
+            Some(stops_anaconda("kickstart/contradiction", line, message, "take one of them away"))
         }
         Rule::Needs(one, others) if says(one) && !others.iter().any(|name| says(name)) => {
             let message = format!("{} without {}", value(one), all(others));
-            Some(stops("kickstart/needed-option", line, message, "add it"))
+            Some(stops_anaconda("kickstart/needed-option", line, message, "add it"))
         }
         Rule::After(commands) => {
             let other = commands.iter().find(|name| earlier.commands.contains(**name))?;
             let message = format!("{shown} after {other}: 7 takes only one of them");
-            Some(stops("kickstart/contradiction", line, message, "take one of them away"))
+            Some(stops_anaconda("kickstart/contradiction", line, message, "take one of them away"))
         }
         _ => None,
     }
 }
 
-fn unknown(command: &Word) -> Finding {
+fn unknown(command: &Token) -> Finding {
     let name = command.value.escape_debug().to_string();
     let finding = Finding::error("kickstart/command", command.span.clone(), format!("7 has no command {name}"));
-    let finding = finding.does("anaconda stops: unknown command");
+    let finding = finding.effect("anaconda stops: unknown command");
     let instead = match command.value.as_str() {
         "authselect" => "authselect came with 8: write authconfig",
         "timesource" => "timesource came with 8.4: bring a chrony.conf, or write timezone --ntpservers=",
@@ -150,10 +143,10 @@ fn unknown(command: &Word) -> Finding {
         name if name.starts_with('\u{feff}') => "the file begins with a byte order mark: save it as UTF-8 without one",
         name => {
             return match nearest(name, table::commands()) {
-                Some(near) => finding.instead(format!("did you mean {near}?")),
-                None => finding.instead("take it away, or do it in %post"),
+                Some(near) => finding.fix(format!("did you mean {near}?")),
+                None => finding.fix("take it away, or do it in %post"),
             };
         }
     };
-    finding.instead(instead)
+    finding.fix(instead)
 }

@@ -2,13 +2,13 @@
 //! vda there, and the only symptom a timeout). What anaconda does with one that is not there: its rhel7-branch,
 //! pyanaconda/kickstart.py, parse of IgnoreDisk and ClearPart, execute of Bootloader and PartData.
 
-use super::super::finding::Finding;
-use super::options::Given;
+use super::options::GivenOption;
+use crate::check::finding::Finding;
 
 /// The options that take disks or partitions, of whatever command.
 const OPTIONS: &[&str] = &["--drives", "--only-use", "--list", "--boot-drive", "--ondisk", "--onpart"];
 
-pub(super) fn names(given: &[Given], out: &mut Vec<Finding>) {
+pub(super) fn names(given: &[GivenOption], out: &mut Vec<Finding>) {
     for given in given.iter().filter(|given| OPTIONS.iter().any(|option| given.option.names.contains(option))) {
         let Some(name) = given.value.iter().flat_map(|list| list.split(',')).map(str::trim).find(|name| kernel(name))
         else {
@@ -20,8 +20,8 @@ pub(super) fn names(given: &[Given], out: &mut Vec<Finding>) {
                 given.span.clone(),
                 format!("{name} is a name for one kind of disk, and for the first that is found"),
             )
-            .does("anaconda stops where there is none: virtio's disks are vda and so on, NVMe's nvme0n1")
-            .instead("write /dev/disk/by-path/…, or have %pre find the disk and %include what it writes"),
+            .effect("anaconda stops where there is none: virtio's disks are vda and so on, NVMe's nvme0n1")
+            .fix("write /dev/disk/by-path/…, or have %pre find the disk and %include what it writes"),
         );
     }
 }

@@ -3,26 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::super::python;
-use super::super::text::Part;
-use super::options::{Given, Read};
-use super::split::Word;
+use super::options::{Arguments, GivenOption};
+use super::split::Token;
 use super::table::{Command, Form, KsOption};
+use crate::check::finding::Finding;
+use crate::check::python;
+use crate::check::text::TextSpan;
 
 /// A command, or the header of a section, with its words and options.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     /// The command's name as it stands there.
-    pub(super) name: Word,
+    pub(super) name: Token,
     pub(super) command: &'static Command,
     /// The whole line with its end.
-    pub(super) text: Part<'a>,
-    pub(super) words: Vec<Word>,
-    pub(super) given: Vec<Given>,
+    pub(super) text: TextSpan<'a>,
+    pub(super) words: Vec<Token>,
+    pub(super) given: Vec<GivenOption>,
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(name: Word, command: &'static Command, text: Part<'a>, read: Read) -> Self {
+    pub(super) fn new(name: Token, command: &'static Command, text: TextSpan<'a>, read: Arguments) -> Self {
         Self { name, command, text, words: read.words, given: read.given }
     }
 
@@ -37,7 +38,7 @@ impl<'a> Line<'a> {
     }
 
     /// An option, where it is given last.
-    pub(super) fn find(&self, name: &str) -> Option<&Given> {
+    pub(super) fn find(&self, name: &str) -> Option<&GivenOption> {
         self.given.iter().rfind(|given| given.option.names.contains(&name))
     }
 
@@ -63,7 +64,7 @@ impl<'a> Line<'a> {
 
 /// What pykickstart remembers of the commands above.
 #[derive(Debug, Default)]
-pub(super) struct Earlier {
+pub(super) struct EarlierLines {
     /// The commands, by the first of their names.
     pub(super) commands: BTreeSet<&'static str>,
     /// The values that still count, by command and option.
@@ -74,7 +75,7 @@ pub(super) struct Earlier {
     pub(super) names: BTreeSet<(&'static str, String)>,
 }
 
-impl Earlier {
+impl EarlierLines {
     /// Takes a line in, after it was checked.
     pub(super) fn add(&mut self, line: &Line<'_>) {
         self.commands.insert(line.command.name);
@@ -86,7 +87,7 @@ impl Earlier {
     }
 
     /// Whether an earlier line of the command had an option.
-    pub(super) fn saw(&self, command: &'static str, option: &'static str) -> bool {
+    pub(super) fn had_option(&self, command: &'static str, option: &'static str) -> bool {
         self.seen.contains(&(command, option))
     }
 
@@ -104,7 +105,7 @@ impl Earlier {
     }
 
     /// Whether an option says something: Python's truth of what it leaves behind.
-    pub(super) fn says(&self, line: &Line<'_>, name: &str) -> bool {
+    pub(super) fn is_set(&self, line: &Line<'_>, name: &str) -> bool {
         let Some(option) = line.command.options.iter().find(|option| option.names.contains(&name)) else {
             return false;
         };
@@ -123,4 +124,14 @@ impl Earlier {
         let option = line.command.options.iter().find(|option| option.names.contains(&name))?;
         self.value(line, option)
     }
+}
+
+/// An error at the command's name.
+pub(super) fn stops_anaconda(
+    rule: &'static str,
+    line: &Line<'_>,
+    message: impl Into<String>,
+    instead: impl Into<String>,
+) -> Finding {
+    Finding::error(rule, line.span(), message).effect("anaconda stops").fix(instead)
 }

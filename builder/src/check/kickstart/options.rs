@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::python;
-use super::split::Word;
+use super::split::Token;
 use super::table::{Command, Form, KsOption};
+use crate::check::finding::Finding;
+use crate::check::python;
 
 /// An option as it is written.
 #[derive(Debug, Clone)]
-pub(super) struct Given {
+pub(super) struct GivenOption {
     pub(super) span: Range<usize>,
     pub(super) option: &'static KsOption,
     pub(super) value: Option<String>,
@@ -20,15 +20,15 @@ pub(super) struct Given {
 
 /// What the words behind a command say.
 #[derive(Debug, Default)]
-pub(super) struct Read {
+pub(super) struct Arguments {
     /// The words that are not options.
-    pub(super) words: Vec<Word>,
-    pub(super) given: Vec<Given>,
+    pub(super) words: Vec<Token>,
+    pub(super) given: Vec<GivenOption>,
 }
 
 /// Pairs each option with what it means and its value.
-pub(super) fn read(command: &'static Command, shown: &str, rest: &[Word], out: &mut Vec<Finding>) -> Read {
-    let mut read = Read::default();
+pub(super) fn read(command: &'static Command, shown: &str, rest: &[Token], out: &mut Vec<Finding>) -> Arguments {
+    let mut read = Arguments::default();
     let mut words = rest.iter();
     while let Some(word) = words.next() {
         let text = word.value.as_str();
@@ -61,26 +61,26 @@ pub(super) fn read(command: &'static Command, shown: &str, rest: &[Word], out: &
             (_, None) => words.next().map(|next| next.value.clone()),
         };
         if option.form != Form::Flag {
-            out.extend(misfit(word, name, option, value.as_deref()));
+            out.extend(value_mismatch(word, name, option, value.as_deref()));
         }
-        read.given.push(Given { span: word.span.clone(), option, value });
+        read.given.push(GivenOption { span: word.span.clone(), option, value });
     }
     read
 }
 
-fn refused(word: &Word, message: String, instead: String) -> Finding {
-    Finding::error("kickstart/option", word.span.clone(), message).does("anaconda stops").instead(instead)
+fn refused(word: &Token, message: String, instead: String) -> Finding {
+    Finding::error("kickstart/option", word.span.clone(), message).effect("anaconda stops").fix(instead)
 }
 
-fn bad_value(word: &Word, message: String, instead: String) -> Finding {
-    Finding::error("kickstart/option-value", word.span.clone(), message).does("anaconda stops").instead(instead)
+fn bad_value(word: &Token, message: String, instead: String) -> Finding {
+    Finding::error("kickstart/option-value", word.span.clone(), message).effect("anaconda stops").fix(instead)
 }
 
 /// The option that a name means: the one of that name, or the one name that begins with it.
 fn matching(
     command: &'static Command,
     shown: &str,
-    word: &Word,
+    word: &Token,
     name: &str,
     out: &mut Vec<Finding>,
 ) -> Option<&'static KsOption> {
@@ -93,8 +93,8 @@ fn matching(
         [(full, option)] => {
             out.push(
                 Finding::warning("kickstart/abbreviation", word.span.clone(), format!("{name} is short for {full}"))
-                    .does("7 takes it, later releases do not")
-                    .instead(format!("write {full}")),
+                    .effect("7 takes it, later releases do not")
+                    .fix(format!("write {full}")),
             );
             Some(option)
         }
@@ -120,7 +120,7 @@ fn matching(
 }
 
 /// What is wrong with an option's value.
-fn misfit(word: &Word, name: &str, option: &KsOption, value: Option<&str>) -> Option<Finding> {
+fn value_mismatch(word: &Token, name: &str, option: &KsOption, value: Option<&str>) -> Option<Finding> {
     let Some(value) = value else {
         return Some(bad_value(word, format!("{name} has no value"), format!("write {name}=VALUE")));
     };
@@ -148,8 +148,9 @@ fn misfit(word: &Word, name: &str, option: &KsOption, value: Option<&str>) -> Op
         }
         Form::Lenient(words) if !words.split('|').any(|known| known.eq_ignore_ascii_case(value)) => {
             let message = format!("{name} does not know `{value}`");
-            let finding = Finding::warning("kickstart/ignored", word.span.clone(), message).does("anaconda ignores it");
-            return Some(finding.instead(one_of(value, words)));
+            let finding =
+                Finding::warning("kickstart/ignored", word.span.clone(), message).effect("anaconda ignores it");
+            return Some(finding.fix(one_of(value, words)));
         }
         _ => return None,
     };

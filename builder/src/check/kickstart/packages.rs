@@ -1,27 +1,28 @@
 //! The lines of `%packages` (pykickstart rhel7-branch, parser.py, Packages.add and `_processGroup`).
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::line::{Earlier, Line};
+use super::line::{EarlierLines, Line};
+use super::lines::{is_blank_or_comment, is_space, lines};
 use super::section::Section;
-use super::split::Word;
-use super::{command, is_blank_or_comment, is_space, lines, options, table};
+use super::split::Token;
+use super::{command, options, table};
+use crate::check::finding::Finding;
+use crate::check::text::TextSpan;
 
 /// What is wrong with the header beyond its options, and with the lines.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
     if let Some(given) = section.header.find("--nobase") {
         out.push(
             Finding::warning("kickstart/deprecated", given.span.clone(), "--nobase is deprecated on 7")
-                .does("it has no effect: anaconda installs no @base of itself")
-                .instead("take it away"),
+                .effect("it has no effect: anaconda installs no @base of itself")
+                .fix("take it away"),
         );
     }
     if let Some(given) = section.header.find("--ignoremissing") {
         let message = "--ignoremissing hides a package that is not there";
         out.push(
             Finding::warning("kickstart/ignore-missing", given.span.clone(), message)
-                .does("the installation goes on without it")
-                .instead("take it away"),
+                .effect("the installation goes on without it")
+                .fix("take it away"),
         );
     }
     for line in entries(section) {
@@ -30,46 +31,46 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
 }
 
 /// The entries of the section, without comments and what is around them.
-pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = Part<'a>> {
+pub(super) fn entries<'a>(section: &Section<'a>) -> impl Iterator<Item = TextSpan<'a>> {
     lines(section.body)
         .filter(|line| !is_blank_or_comment(*line))
         .map(|line| line.split('#').next().unwrap_or(line).trim())
         .filter(|line| !line.text.starts_with("%include"))
 }
 
-fn entry(line: Part<'_>, out: &mut Vec<Finding>) {
+fn entry(line: TextSpan<'_>, out: &mut Vec<Finding>) {
     if line.text == "-" {
         let finding = Finding::error("kickstart/words", line, "a - without a package");
-        out.push(finding.does("anaconda crashes: IndexError").instead("name the package behind it"));
+        out.push(finding.effect("anaconda crashes: IndexError").fix("name the package behind it"));
     }
     if line.text.starts_with("@module") || (line.text.starts_with('@') && line.text.contains(':')) {
         out.push(
             Finding::error("kickstart/module", line, "7 has no modules")
-                .does("taken for a group of that name, which does not exist")
-                .instead("name the packages"),
+                .effect("taken for a group of that name, which does not exist")
+                .fix("name the packages"),
         );
     }
     if line.text.ends_with('\\') {
         out.push(
             Finding::error("kickstart/continuation", line, "a kickstart has no continued lines")
-                .does("taken for a part of the name")
-                .instead("write each package on a line of its own"),
+                .effect("taken for a part of the name")
+                .fix("write each package on a line of its own"),
         );
     }
     let Some(group) = line.strip("@").filter(|group| !group.text.starts_with('^')) else { return };
     let Some(known) = table::command("%packages:@") else { return };
     let start = group.span().start;
-    let words: Vec<Word> = group
+    let words: Vec<Token> = group
         .text
         .split(is_space)
         .filter(|word| !word.is_empty())
         .map(|word| {
             let at = start + (word.as_ptr() as usize - group.text.as_ptr() as usize);
-            Word { value: word.to_owned(), span: at..at + word.len() }
+            Token { value: word.to_owned(), span: at..at + word.len() }
         })
         .collect();
     let read = options::read(known, "a group", &words, out);
-    let name = Word { value: "a group".into(), span: line.span() };
-    let header = Line::new(name, known, line, options::Read { words: Vec::new(), given: read.given });
-    command::check(&header, &Earlier::default(), out);
+    let name = Token { value: "a group".into(), span: line.span() };
+    let header = Line::new(name, known, line, options::Arguments { words: Vec::new(), given: read.given });
+    command::check(&header, &EarlierLines::default(), out);
 }

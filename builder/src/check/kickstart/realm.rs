@@ -1,10 +1,9 @@
 //! The command realm, which reads its line itself (pykickstart rhel7-branch, commands/realm.py; getopt of Python 2.7).
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::command::stops;
-use super::line::{Earlier, Line};
+use super::line::{EarlierLines, Line, stops_anaconda};
 use super::split::split;
+use crate::check::finding::Finding;
+use crate::check::text::TextSpan;
 
 /// The options of `realm join`; `true` for those with a value.
 const OPTIONS: [(&str, bool); 6] = [
@@ -17,14 +16,14 @@ const OPTIONS: [(&str, bool); 6] = [
 ];
 
 /// What pykickstart refuses of the line.
-pub(super) fn check(line: &Line<'_>, earlier: &mut Earlier) -> Option<Finding> {
-    let refuse = |message: &str, instead: &str| Some(stops("kickstart/words", line, message, instead));
+pub(super) fn check(line: &Line<'_>, earlier: &mut EarlierLines) -> Option<Finding> {
+    let refuse = |message: &str, instead: &str| Some(stops_anaconda("kickstart/words", line, message, instead));
     if !earlier.names.is_empty() && earlier.names.contains(&("realm", String::new())) {
         return refuse("a second realm join", "keep one");
     }
     // It cuts the length of its name off the line, indented or not, and knows no comments.
     let raw = line.text.text.get(line.name.value.len()..).unwrap_or_default().trim();
-    let quoted = split(Part::whole(raw), false);
+    let quoted = split(TextSpan::whole(raw), false);
     let Ok((words, _)) = quoted else { return refuse("a quote in realm is not closed", "close it") };
     let words: Vec<&str> = words.iter().map(|word| word.value.as_str()).collect();
     match words.split_first() {

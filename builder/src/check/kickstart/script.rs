@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use super::super::finding::Finding;
-use super::super::known;
-use super::super::text::Part;
 use super::section::Section;
+use crate::check::finding::Finding;
+use crate::check::known;
+use crate::check::text::TextSpan;
 
 /// What the installer's commands make of a script.
 pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
@@ -21,15 +21,15 @@ pub(super) fn check(section: &Section<'_>, out: &mut Vec<Finding>) {
         let place = section.header.span();
         out.push(
             Finding::error("kickstart/interpreter", place, format!("the installer does not have {program}"))
-                .does("the script does not run")
-                .instead("write it for /bin/bash or /usr/bin/python"),
+                .effect("the script does not run")
+                .fix("write it for /bin/bash or /usr/bin/python"),
         );
     } else if in_installer && ["python3", "ruby", "zsh", "ksh"].contains(&program) {
         let place = section.header.span();
         out.push(
             Finding::error("kickstart/interpreter", place, format!("the installer does not have {program}"))
-                .does("the script does not run")
-                .instead("write it for /bin/bash, or /usr/bin/python, which is 2.7"),
+                .effect("the script does not run")
+                .fix("write it for /bin/bash, or /usr/bin/python, which is 2.7"),
         );
     }
     if in_installer && is_shell(interpreter) {
@@ -52,13 +52,13 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
         .filter(|line| line.text.contains("command -v ") || line.text.contains("type "))
         .flat_map(|line| line.text.split(|c: char| c.is_whitespace() || c == ';'))
         .collect();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for word in words {
         let name = word.text.rsplit('/').next().unwrap_or_default();
         if !known::INSTALLER_ABSENT.contains(name)
             || functions.contains(name)
             || asked.contains(name)
-            || !told.insert(name)
+            || !reported.insert(name)
         {
             continue;
         }
@@ -82,15 +82,15 @@ fn absent_commands(section: &Section<'_>, out: &mut Vec<Finding>) {
         };
         out.push(
             Finding::error("kickstart/absent-command", word, format!("the installer does not have {name}"))
-                .does("127: command not found")
-                .instead(instead),
+                .effect("127: command not found")
+                .fix(instead),
         );
     }
 }
 
 /// The words in the place of a command, and `NAME()` for functions. Not a shell: what is within quotes, comments and
 /// heredocs is left out, and so is a command that is the value of a variable.
-fn commands(body: Part<'_>) -> Vec<Part<'_>> {
+fn commands(body: TextSpan<'_>) -> Vec<TextSpan<'_>> {
     let mut found = Vec::new();
     let mut heredoc: Option<String> = None;
     // What is open: `\'`, `"`, or `)` for a `$(` or `(`.
@@ -121,11 +121,11 @@ fn commands(body: Part<'_>) -> Vec<Part<'_>> {
                 continue;
             }
             if let Some(from) = start.take() {
-                let word = line.cut(from..at);
+                let word = line.slice(from..at);
                 let is_function = line.text[at..].trim_start().starts_with("()");
                 let goes_on = KEYWORDS.contains(&word.text) || (assigns(word.text) && c.is_whitespace());
                 if expecting && is_function {
-                    found.push(line.cut(from..(at + 2).min(line.text.len())));
+                    found.push(line.slice(from..(at + 2).min(line.text.len())));
                 } else if expecting && !goes_on && !assigns(word.text) && (c != ')' || open.last() == Some(&')')) {
                     found.push(word);
                 }
@@ -184,13 +184,13 @@ pub(super) fn bash(section: &Section<'_>) -> Option<Finding> {
     let place = section.body.lines().nth(line - 1).map_or(section.header.span(), |line| line.trim().span());
     Some(
         Finding::error("kickstart/bash", place, format!("bash cannot read {}: {message}", section.name()))
-            .does("the script stops here, with what stands above it done")
-            .instead("correct it; `bash -n` says the same"),
+            .effect("the script stops here, with what stands above it done")
+            .fix("correct it; `bash -n` says the same"),
     )
 }
 
 /// The first complaint of `bash -n`, with its line.
-pub(in super::super) fn bash_says(script: &str) -> Option<(usize, String)> {
+pub(in crate::check) fn bash_says(script: &str) -> Option<(usize, String)> {
     let mut child = Command::new("bash")
         .arg("-n")
         .env("LC_ALL", "C")

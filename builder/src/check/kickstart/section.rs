@@ -3,12 +3,13 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::line::{Earlier, Line};
-use super::split::{Word, split};
+use super::line::{EarlierLines, Line};
+use super::lines::{cannot_split, include, is_blank_or_comment, is_space, lines, words_of};
+use super::split::{Token, split};
 use super::table::{self, Words};
-use super::{cannot_split, command, include, is_blank_or_comment, is_space, lines, options, words_of};
+use super::{command, options};
+use crate::check::finding::Finding;
+use crate::check::text::TextSpan;
 
 /// The sections of 7.
 pub(super) const SECTIONS: [&str; 8] =
@@ -18,7 +19,7 @@ pub(super) const SECTIONS: [&str; 8] =
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     pub(super) header: Line<'a>,
-    pub(super) body: Part<'a>,
+    pub(super) body: TextSpan<'a>,
 }
 
 impl Section<'_> {
@@ -38,10 +39,10 @@ fn is_script(name: &str) -> bool {
 
 /// Reads a section whose header is `words`, up to its end. Whether it includes other files, as well.
 pub(super) fn read<'a>(
-    whole: Part<'a>,
-    line: Part<'a>,
-    words: &[Word],
-    lines: &mut impl Iterator<Item = Part<'a>>,
+    whole: TextSpan<'a>,
+    line: TextSpan<'a>,
+    words: &[Token],
+    lines: &mut impl Iterator<Item = TextSpan<'a>>,
     out: &mut Vec<Finding>,
 ) -> (Option<Section<'a>>, bool) {
     let first = &words[0];
@@ -54,37 +55,37 @@ pub(super) fn read<'a>(
         return (None, false);
     };
     let read = if command.words == Words::Raw {
-        options::Read { words: words[1..].to_vec(), given: Vec::new() }
+        options::Arguments { words: words[1..].to_vec(), given: Vec::new() }
     } else {
         options::read(command, &first.value, &words[1..], out)
     };
     let header = Line::new(first.clone(), command, line, read);
-    command::check(&header, &Earlier::default(), out);
+    command::check(&header, &EarlierLines::default(), out);
     let (body, includes) = body(whole, line, lines, &first.value, out);
     (Some(Section { header, body }), includes)
 }
 
-fn unknown(first: &Word) -> Finding {
+fn unknown(first: &Token) -> Finding {
     let message = format!("7 does not have the section {}", first.value.escape_debug());
     let finding = Finding::error("kickstart/section", first.span.clone(), message);
-    let finding = finding.does("anaconda stops: unknown kickstart section");
+    let finding = finding.effect("anaconda stops: unknown kickstart section");
     match first.value.as_str() {
-        "%end" => finding.instead("no section is open here; take it away"),
+        "%end" => finding.fix("no section is open here; take it away"),
         name => match nearest(name, SECTIONS) {
-            Some(near) => finding.instead(format!("did you mean {near}?")),
-            None => finding.instead(format!("7 has {}", SECTIONS.join(", "))),
+            Some(near) => finding.fix(format!("did you mean {near}?")),
+            None => finding.fix(format!("7 has {}", SECTIONS.join(", "))),
         },
     }
 }
 
 /// The lines up to `%end`, which may be indented. Whether one of them includes another file, as well.
 fn body<'a>(
-    whole: Part<'a>,
-    header: Part<'a>,
-    lines: &mut impl Iterator<Item = Part<'a>>,
+    whole: TextSpan<'a>,
+    header: TextSpan<'a>,
+    lines: &mut impl Iterator<Item = TextSpan<'a>>,
     name: &str,
     out: &mut Vec<Finding>,
-) -> (Part<'a>, bool) {
+) -> (TextSpan<'a>, bool) {
     let start = header.span().end;
     let mut includes = false;
     for line in lines {
@@ -102,15 +103,15 @@ fn body<'a>(
             }
         };
         match words[0].value.as_str() {
-            "%end" => return (whole.cut(start..line.span().start), includes),
+            "%end" => return (whole.slice(start..line.span().start), includes),
             "%include" => {
                 includes = true;
                 out.extend(include(&words));
                 if is_script(name) && !name.is_empty() {
                     out.push(
                         Finding::warning("kickstart/include-in-script", words[0].span.clone(), "%include in a script")
-                            .does("anaconda includes the file as a part of the script")
-                            .instead("break the word if it belongs to the script, as in '%'include"),
+                            .effect("anaconda includes the file as a part of the script")
+                            .fix("break the word if it belongs to the script, as in '%'include"),
                     );
                 }
             }
@@ -120,16 +121,16 @@ fn body<'a>(
                     words[0].span.clone(),
                     format!("{other} begins before {name} has ended"),
                 )
-                .does("anaconda stops: the section does not end with %end")
-                .instead("write %end on a line of its own before it; within a script, break the word"),
+                .effect("anaconda stops: the section does not end with %end")
+                .fix("write %end on a line of its own before it; within a script, break the word"),
             ),
             _ => {}
         }
     }
     out.push(
         Finding::error("kickstart/not-closed", header.trim(), "the section has no %end")
-            .does("anaconda stops: the section does not end with %end")
-            .instead("write %end on a line of its own"),
+            .effect("anaconda stops: the section does not end with %end")
+            .fix("write %end on a line of its own"),
     );
     (whole.from(start), includes)
 }
@@ -146,13 +147,13 @@ pub(super) fn anaconda(section: &Section<'_>, out: &mut Vec<Finding>) {
             let message = format!("%anaconda has no command {}", first.value.escape_debug());
             out.push(
                 Finding::error("kickstart/command", first.span.clone(), message)
-                    .does("anaconda stops: unknown command")
-                    .instead("it has installclass and pwpolicy"),
+                    .effect("anaconda stops: unknown command")
+                    .fix("it has installclass and pwpolicy"),
             );
             continue;
         };
         let read = options::read(command, &first.value, rest, out);
-        command::check(&Line::new(first.clone(), command, line, read), &Earlier::default(), out);
+        command::check(&Line::new(first.clone(), command, line, read), &EarlierLines::default(), out);
     }
 }
 
@@ -160,6 +161,6 @@ pub(super) fn anaconda(section: &Section<'_>, out: &mut Vec<Finding>) {
 pub(super) fn addon(section: &Section<'_>, out: &mut Vec<Finding>) {
     if section.header.words.first().is_none_or(|word| word.value.is_empty()) {
         let finding = Finding::error("kickstart/words", section.header.span(), "%addon of what?");
-        out.push(finding.does("anaconda crashes: IndexError").instead("write %addon com_redhat_kdump --disable"));
+        out.push(finding.effect("anaconda crashes: IndexError").fix("write %addon com_redhat_kdump --disable"));
     }
 }

@@ -4,18 +4,18 @@
 
 use std::ops::Range;
 
-use super::super::text::Part;
+use crate::check::text::TextSpan;
 
 /// A word as the command gets it, and where it stands with its quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
+pub(super) struct Token {
     pub(super) value: String,
     pub(super) span: Range<usize>,
 }
 
 /// Why a line cannot be split.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(super) enum SplitError {
     /// A quote that is not closed, where it opens.
     Quote(usize),
     /// The file ends with a backslash.
@@ -26,14 +26,14 @@ pub(super) enum Broken {
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// The words of a line, and where a comment in it begins that cut a word off. `comments`: whether # begins one.
-pub(super) fn split(line: Part<'_>, comments: bool) -> Result<(Vec<Word>, Option<usize>), Broken> {
-    let (mut words, mut current): (Vec<Word>, Option<Word>) = (Vec::new(), None);
+pub(super) fn split(line: TextSpan<'_>, comments: bool) -> Result<(Vec<Token>, Option<usize>), SplitError> {
+    let (mut words, mut current): (Vec<Token>, Option<Token>) = (Vec::new(), None);
     let start = line.span().start;
     let mut chars = line.text.char_indices().map(|(at, c)| (start + at, c));
     while let Some((at, c)) = chars.next() {
         let begun = current.is_some();
         let mut push = |c: Option<char>, end: usize| {
-            let word = current.get_or_insert_with(|| Word { value: String::new(), span: at..at });
+            let word = current.get_or_insert_with(|| Token { value: String::new(), span: at..at });
             word.value.extend(c);
             word.span.end = end;
         };
@@ -42,13 +42,13 @@ pub(super) fn split(line: Part<'_>, comments: bool) -> Result<(Vec<Word>, Option
             '#' if comments => return Ok((finish(words, current), begun.then_some(at))),
             '\\' => match chars.next() {
                 Some((next, c)) => push(Some(c), next + c.len_utf8()),
-                None => return Err(Broken::Escape(at)),
+                None => return Err(SplitError::Escape(at)),
             },
             '\'' => loop {
                 match chars.next() {
                     Some((end, '\'')) => break push(None, end + 1),
                     Some((next, c)) => push(Some(c), next + c.len_utf8()),
-                    None => return Err(Broken::Quote(at)),
+                    None => return Err(SplitError::Quote(at)),
                 }
             },
             '"' => loop {
@@ -61,10 +61,10 @@ pub(super) fn split(line: Part<'_>, comments: bool) -> Result<(Vec<Word>, Option
                             push(Some('\\'), next + 1);
                             push(Some(c), end + c.len_utf8());
                         }
-                        None => return Err(Broken::Quote(at)),
+                        None => return Err(SplitError::Quote(at)),
                     },
                     Some((next, c)) => push(Some(c), next + c.len_utf8()),
-                    None => return Err(Broken::Quote(at)),
+                    None => return Err(SplitError::Quote(at)),
                 }
             },
             c => push(Some(c), at + c.len_utf8()),
@@ -73,9 +73,15 @@ pub(super) fn split(line: Part<'_>, comments: bool) -> Result<(Vec<Word>, Option
     Ok((finish(words, current), None))
 }
 
-fn finish(mut words: Vec<Word>, current: Option<Word>) -> Vec<Word> {
+fn finish(mut words: Vec<Token>, current: Option<Token>) -> Vec<Token> {
     words.extend(current);
     words
+}
+
+/// The words of a text as Python's shlex has them. `None`: a quote in it is not closed.
+pub(in crate::check) fn shell_words(text: &str) -> Option<Vec<String>> {
+    let words = split(TextSpan::whole(text), false).ok()?.0;
+    Some(words.into_iter().map(|word| word.value).collect())
 }
 
 #[cfg(test)]
@@ -85,19 +91,19 @@ mod tests {
     use super::*;
 
     fn values(line: &str) -> Vec<String> {
-        split(Part::whole(line), true).unwrap().0.into_iter().map(|word| word.value).collect()
+        split(TextSpan::whole(line), true).unwrap().0.into_iter().map(|word| word.value).collect()
     }
 
     #[test]
     fn words_are_pythons() {
         assert_eq!(values(r#"a 'b c'd "e\"f" g\ h '' # i"#), ["a", "b cd", "e\"f", "g h", ""]);
         assert_eq!(values(r#""$HOME \x""#), [r"$HOME \x"]);
-        assert_eq!(split(Part::whole("a b#c"), true).unwrap().1, Some(3));
-        assert_eq!(split(Part::whole("a 'b"), true), Err(Broken::Quote(2)));
-        assert_eq!(split(Part::whole("a \\"), true), Err(Broken::Escape(2)));
+        assert_eq!(split(TextSpan::whole("a b#c"), true).unwrap().1, Some(3));
+        assert_eq!(split(TextSpan::whole("a 'b"), true), Err(SplitError::Quote(2)));
+        assert_eq!(split(TextSpan::whole("a \\"), true), Err(SplitError::Escape(2)));
         assert_eq!(values("a \\\n"), ["a", "\n"]);
         assert_eq!(values("a\u{a0}b\u{b}c"), ["a\u{a0}b\u{b}c"]);
-        assert_eq!(split(Part::whole("a #b"), false).unwrap().0.len(), 2);
+        assert_eq!(split(TextSpan::whole("a #b"), false).unwrap().0.len(), 2);
     }
 
     proptest! {

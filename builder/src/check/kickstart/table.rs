@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::super::known;
+use crate::check::known;
 
 /// A command of a kickstart, or the header of a section.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::known;
-use super::Setting;
+use super::setting::Setting;
+use crate::check::finding::Finding;
+use crate::check::known;
 
 /// Keys that are there once a module is loaded; their names cannot be checked.
 const MODULES: [(&str, &str); 16] = [
@@ -45,16 +45,16 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
     let (key, place) = (setting.key.as_str(), setting.place);
     if key.starts_with('-') {
         return Some(
-            Finding::error("sysctl/dash", place.cut(0..1), "219 does not know a - before a key")
-                .does("taken for a part of the name, so no such key: skipped in silence")
-                .instead("take it away: a key that is not there does no harm"),
+            Finding::error("sysctl/dash", place.slice(0..1), "219 does not know a - before a key")
+                .effect("taken for a part of the name, so no such key: skipped in silence")
+                .fix("take it away: a key that is not there does no harm"),
         );
     }
     if key.contains(['*', '?', '[']) {
         return Some(
             Finding::error("sysctl/glob", place, "219 does not know patterns in a key")
-                .does("no key has that name: skipped in silence")
-                .instead("write one line for each key; `all` and `default` stand for the network's interfaces"),
+                .effect("no key has that name: skipped in silence")
+                .fix("write one line for each key; `all` and `default` stand for the network's interfaces"),
         );
     }
     if in_table(key).is_some() {
@@ -67,21 +67,21 @@ pub(super) fn unknown(setting: &Setting<'_>) -> Option<Finding> {
                 place,
                 format!("{key} is there only while the module {module} is loaded"),
             )
-            .does("skipped in silence where the module is loaded later")
-            .instead(format!("load it before: a line `{module}` in /etc/modules-load.d/{module}.conf")),
+            .effect("skipped in silence where the module is loaded later")
+            .fix(format!("load it before: a line `{module}` in /etc/modules-load.d/{module}.conf")),
         );
     }
     let finding = Finding::error("sysctl/unknown-key", place, format!("kernel 3.10.0-1160 has no key {key}"));
-    let finding = finding.does("skipped in silence");
-    Some(match (known::SYSCTL_ABSENT.get(key), meant(key)) {
-        (Some(why), _) => finding.instead(*why),
-        (None, Some(near)) => finding.instead(format!("did you mean {near}?")),
-        (None, None) => finding.instead("take it away"),
+    let finding = finding.effect("skipped in silence");
+    Some(match (known::SYSCTL_ABSENT.get(key), nearest_key(key)) {
+        (Some(why), _) => finding.fix(*why),
+        (None, Some(near)) => finding.fix(format!("did you mean {near}?")),
+        (None, None) => finding.fix("take it away"),
     })
 }
 
 /// The key that was probably meant: a sibling with a name like it, or the same name elsewhere.
-fn meant(key: &str) -> Option<&'static str> {
+fn nearest_key(key: &str) -> Option<&'static str> {
     let (parent, name) = key.rsplit_once('.')?;
     let split = |known: &&'static str| known.rsplit_once('.').map(|(parent, name)| (parent, name, *known));
     let all: Vec<_> = known::SYSCTL_KEYS.iter().filter_map(split).collect();

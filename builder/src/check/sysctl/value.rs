@@ -1,15 +1,15 @@
 //! The forms and bounds of values.
 
-use super::super::finding::Finding;
-use super::super::known;
-use super::super::systemd::number;
-use super::Setting;
 use super::key::in_table;
+use super::setting::Setting;
+use crate::check::finding::Finding;
+use crate::check::known;
+use crate::check::systemd::number;
 
 pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
     let value = setting.value;
     let wrong = |message: String, does: &str, expected: &str| {
-        Some(Finding::error("sysctl/value", value, message).does(does).instead(format!("expected {expected}")))
+        Some(Finding::error("sysctl/value", value, message).effect(does).fix(format!("expected {expected}")))
     };
     if value.text.is_empty() {
         return wrong(format!("{} has no value", setting.key), "the kernel refuses it", "a value behind the =");
@@ -24,8 +24,8 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
         let finding = Finding::error("sysctl/comment-behind", place, "there are no comments behind a value");
         return Some(
             finding
-                .does("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
-                .instead("move it to a line of its own"),
+                .effect("219 writes it with the value, the kernel refuses it, and systemd-sysctl fails")
+                .fix("move it to a line of its own"),
         );
     }
     if form == Some("ports") {
@@ -67,8 +67,8 @@ pub(super) fn check(setting: &Setting<'_>) -> Option<Finding> {
             let finding = Finding::warning("sysctl/not-rising", value, message);
             return Some(
                 finding
-                    .does("the kernel takes them as they are: what is between them never happens")
-                    .instead("write low, middle, high"),
+                    .effect("the kernel takes them as they are: what is between them never happens")
+                    .fix("write low, middle, high"),
             );
         }
     } else if let Some((low, high)) = form.and_then(|form| form.split_once(':')) {
@@ -89,8 +89,8 @@ fn text_value(setting: &Setting<'_>) -> Option<Finding> {
     let missing = |what: &str, instead: &str| {
         Some(
             Finding::error("sysctl/value", value, format!("kernel 3.10 has no {what}"))
-                .does("the kernel refuses it")
-                .instead(instead),
+                .effect("the kernel refuses it")
+                .fix(instead),
         )
     };
     match (key, value.text) {

@@ -6,7 +6,7 @@ use super::number;
 
 /// What an address is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Family {
+pub(in crate::check) enum Family {
     /// IPv4 or IPv6.
     Internet,
     /// A path, or an abstract name behind an @.
@@ -15,7 +15,7 @@ pub(in super::super) enum Family {
 
 /// What is wrong with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Wrong {
+pub(in crate::check) enum Wrong {
     /// Its form.
     Form,
     /// It names an interface, which has to be there when 219 reads the unit.
@@ -28,7 +28,7 @@ fn port(text: &str) -> Result<Family, Wrong> {
 }
 
 /// `socket_address_parse`.
-pub(in super::super) fn parse(text: &str) -> Result<Family, Wrong> {
+pub(in crate::check) fn parse(text: &str) -> Result<Family, Wrong> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or(Wrong::Form)?;
         address.parse::<Ipv6Addr>().map_err(|_| Wrong::Form)?;
@@ -72,7 +72,7 @@ const NETLINK: [&str; 18] = [
 ];
 
 /// `socket_address_parse_netlink`: a family by name or number, and a group, which 219 does not check.
-pub(in super::super) fn is_netlink(text: &str) -> bool {
+pub(in crate::check) fn is_netlink(text: &str) -> bool {
     let family = text.split(|c: char| c.is_ascii_whitespace() || c == '\x0b').find(|word| !word.is_empty());
     let number = |name| number::unsigned(name).is_some_and(|number| i32::try_from(number).is_ok());
     family.is_some_and(|name| NETLINK.contains(&name) || number(name))

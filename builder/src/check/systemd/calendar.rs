@@ -32,7 +32,7 @@ const DAYS: [(&str, &str); 7] = [
 ];
 
 /// Whether 219 takes a text for a calendar event.
-pub(in super::super) fn is_calendar(text: &str) -> bool {
+pub(in crate::check) fn is_calendar(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     NAMES.contains(&lower.as_str()) || parse(&lower).is_some()
 }

@@ -2,10 +2,10 @@
 //! addresses and names of units. Each function takes what 219 takes, and nothing else: its oddities are the point.
 
 pub(super) mod address;
-pub(super) mod amount;
 pub(super) mod calendar;
 pub(super) mod name;
 pub(super) mod number;
+pub(super) mod quantities;
 pub(super) mod specifier;
 pub(super) mod time;
 pub(super) mod words;

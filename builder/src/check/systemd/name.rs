@@ -3,7 +3,7 @@
 use super::words::clean_path;
 
 /// The types of units.
-pub(in super::super) const TYPES: [&str; 13] = [
+pub(in crate::check) const TYPES: [&str; 13] = [
     "service",
     "socket",
     "busname",
@@ -24,7 +24,7 @@ const WITHOUT_INSTANCES: [&str; 7] = ["automount", "device", "mount", "scope", "
 
 /// The form of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Form {
+pub(in crate::check) enum Form {
     /// Without an @.
     Plain,
     /// `NAME@INSTANCE.TYPE`.
@@ -38,13 +38,13 @@ fn is_name_character(c: char) -> bool {
 }
 
 /// The type that a name ends with.
-pub(in super::super) fn type_of(name: &str) -> Option<&'static str> {
+pub(in crate::check) fn type_of(name: &str) -> Option<&'static str> {
     let (_, suffix) = name.rsplit_once('.')?;
     TYPES.into_iter().find(|known| *known == suffix)
 }
 
 /// The form of a valid name (`unit_name_is_valid`).
-pub(in super::super) fn form(name: &str) -> Option<Form> {
+pub(in crate::check) fn form(name: &str) -> Option<Form> {
     type_of(name)?;
     let (stem, _) = name.rsplit_once('.')?;
     if stem.is_empty() || name.len() >= 256 || !stem.chars().all(|c| c == '@' || is_name_character(c)) {
@@ -59,7 +59,7 @@ pub(in super::super) fn form(name: &str) -> Option<Form> {
 }
 
 /// Whether 219 loads a unit of this name (`manager_load_unit_prepare`, `unit_add_name`).
-pub(in super::super) fn is_loadable(name: &str) -> bool {
+pub(in crate::check) fn is_loadable(name: &str) -> bool {
     match form(name) {
         Some(Form::Plain) => true,
         Some(Form::Instance) => type_of(name).is_some_and(|own| !WITHOUT_INSTANCES.contains(&own)),
@@ -68,45 +68,45 @@ pub(in super::super) fn is_loadable(name: &str) -> bool {
 }
 
 /// Whether a text may stand behind the @ of a name.
-pub(in super::super) fn is_instance(text: &str) -> bool {
+pub(in crate::check) fn is_instance(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c == '@' || is_name_character(c))
 }
 
 /// The name without its type.
-pub(in super::super) fn stem(name: &str) -> &str {
+pub(in crate::check) fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
 /// The name up to the @, or without its type.
-pub(in super::super) fn prefix(name: &str) -> &str {
+pub(in crate::check) fn prefix(name: &str) -> &str {
     name.split_once('@').map_or_else(|| stem(name), |(prefix, _)| prefix)
 }
 
 /// What stands between the @ and the type.
-pub(in super::super) fn instance(name: &str) -> Option<&str> {
+pub(in crate::check) fn instance(name: &str) -> Option<&str> {
     stem(name).split_once('@').map(|(_, instance)| instance).filter(|instance| !instance.is_empty())
 }
 
 /// Whether a name is one of a template (`unit_name_is_template`).
-pub(in super::super) fn is_template(name: &str) -> bool {
+pub(in crate::check) fn is_template(name: &str) -> bool {
     name.split_once('@').and_then(|(_, rest)| rest.rsplit_once('.')).is_some_and(|(instance, _)| instance.is_empty())
 }
 
 /// The template of an instance.
-pub(in super::super) fn template(name: &str) -> Option<String> {
+pub(in crate::check) fn template(name: &str) -> Option<String> {
     instance(name)?;
     Some(format!("{}@.{}", prefix(name), name.rsplit_once('.')?.1))
 }
 
 /// A template's name with an instance (`unit_name_replace_instance`).
-pub(in super::super) fn with_instance(template: &str, instance: &str) -> String {
+pub(in crate::check) fn with_instance(template: &str, instance: &str) -> String {
     let (prefix, rest) = template.split_once('@').unwrap_or((template, ""));
     let suffix = rest.rsplit_once('.').map_or("", |(_, suffix)| suffix);
     format!("{prefix}@{instance}.{suffix}")
 }
 
 /// `unit_name_unescape`: - stands for /, and \xNN for any byte.
-pub(in super::super) fn unescape(text: &str) -> String {
+pub(in crate::check) fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -126,13 +126,13 @@ pub(in super::super) fn unescape(text: &str) -> String {
 }
 
 /// `unit_name_path_unescape`: the path that a part of a name stands for.
-pub(in super::super) fn to_path(text: &str) -> String {
+pub(in crate::check) fn to_path(text: &str) -> String {
     let path = unescape(text);
     if path.starts_with('/') { path } else { format!("/{path}") }
 }
 
 /// The name of the unit that stands for a path (`unit_name_from_path`).
-pub(in super::super) fn from_path(path: &str, kind: &str) -> String {
+pub(in crate::check) fn from_path(path: &str, kind: &str) -> String {
     let path = clean_path(path);
     let path = path.strip_prefix('/').unwrap_or(&path);
     if path.is_empty() {

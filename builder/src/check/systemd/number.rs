@@ -1,16 +1,16 @@
 //! Numbers, as C's strtol and strtoul read them (`safe_atoi` and its like in src/shared/util.c).
 
-use super::super::text::Part;
 use super::words::Extract;
+use crate::check::text::TextSpan;
 
 /// A number at the beginning of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct Scan<'a> {
+pub(in crate::check) struct Scan<'a> {
     negative: bool,
     /// Saturated where it does not fit.
     magnitude: u128,
     /// The text behind it.
-    pub(in super::super) rest: &'a str,
+    pub(in crate::check) rest: &'a str,
 }
 
 /// White space to C's isspace.
@@ -19,7 +19,7 @@ fn is_space(c: char) -> bool {
 }
 
 /// The number at the beginning of a text, behind white space and a sign. Base 0 reads `0x10` as 16 and `010` as 8.
-pub(in super::super) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
+pub(in crate::check) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
     let trimmed = text.trim_start_matches(is_space);
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
     let (base, digits) = match (base, unsigned.as_bytes()) {
@@ -41,13 +41,13 @@ pub(in super::super) fn scan(text: &str, base: u32) -> Option<Scan<'_>> {
 
 impl Scan<'_> {
     /// The value of strtol, strtoll. `None`: out of range.
-    pub(in super::super) fn signed(self) -> Option<i64> {
+    pub(in crate::check) fn signed(self) -> Option<i64> {
         let value = i128::try_from(self.magnitude).ok()?;
         i64::try_from(if self.negative { -value } else { value }).ok()
     }
 
     /// The value of strtoul, strtoull, which wrap a negative number. `None`: out of range.
-    pub(in super::super) fn unsigned(self) -> Option<u64> {
+    pub(in crate::check) fn unsigned(self) -> Option<u64> {
         let value = u64::try_from(self.magnitude).ok()?;
         Some(if self.negative { value.wrapping_neg() } else { value })
     }
@@ -59,27 +59,27 @@ fn whole(text: &str) -> Option<Scan<'_>> {
 }
 
 /// `safe_atoi`.
-pub(in super::super) fn int(text: &str) -> Option<i32> {
+pub(in crate::check) fn int(text: &str) -> Option<i32> {
     whole(text)?.signed()?.try_into().ok()
 }
 
 /// `safe_atoli`.
-pub(in super::super) fn long(text: &str) -> Option<i64> {
+pub(in crate::check) fn long(text: &str) -> Option<i64> {
     whole(text)?.signed()
 }
 
 /// `safe_atou`.
-pub(in super::super) fn unsigned(text: &str) -> Option<u32> {
+pub(in crate::check) fn unsigned(text: &str) -> Option<u32> {
     whole(text)?.unsigned()?.try_into().ok()
 }
 
 /// `safe_atou64`.
-pub(in super::super) fn unsigned_long(text: &str) -> Option<u64> {
+pub(in crate::check) fn unsigned_long(text: &str) -> Option<u64> {
     whole(text)?.unsigned()
 }
 
 /// `parse_boolean`.
-pub(in super::super) fn boolean(text: &str) -> Option<bool> {
+pub(in crate::check) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
         "0" | "no" | "n" | "false" | "f" | "off" => Some(false),
@@ -88,14 +88,14 @@ pub(in super::super) fn boolean(text: &str) -> Option<bool> {
 }
 
 /// Permissions, in octal (`config_parse_mode`).
-pub(in super::super) fn mode(text: &str) -> Option<i64> {
+pub(in crate::check) fn mode(text: &str) -> Option<i64> {
     let scan = scan(text, 8).filter(|scan| scan.rest.is_empty())?;
     scan.signed().filter(|mode| (0..=0o7777).contains(mode))
 }
 
 /// `parse_range`: one number, or two with a - between them.
-pub(in super::super) fn range(text: &str) -> Option<(u32, u32)> {
-    let mut fields = Extract::fields(Part::whole(text), "-");
+pub(in crate::check) fn range(text: &str) -> Option<(u32, u32)> {
+    let mut fields = Extract::fields(TextSpan::whole(text), "-");
     let low = unsigned(&fields.next().ok()??.0)?;
     match fields.rest() {
         None => Some((low, low)),
@@ -111,7 +111,7 @@ const SIGNALS: [&str; 31] = [
 ];
 
 /// Whether a text names a signal: by name, with or without SIG, by number, or as `RTMIN+N`.
-pub(in super::super) fn is_signal(text: &str) -> bool {
+pub(in crate::check) fn is_signal(text: &str) -> bool {
     let one = |text: &str| {
         let (number, first) = text.strip_prefix("RTMIN+").map_or((text, 0), |number| (number, 34));
         // 219 adds as C's int, and takes the sum for a signal where it is one.

@@ -4,7 +4,7 @@ use super::name;
 
 /// Which of 219's tables is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Table {
+pub(in crate::check) enum Table {
     /// `unit_name_printf`: in names of units and folders.
     Name,
     /// `unit_full_printf`: in texts, paths and conditions.
@@ -13,7 +13,7 @@ pub(in super::super) enum Table {
 
 /// The user of a unit's processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) enum User {
+pub(in crate::check) enum User {
     /// root.
     Root,
     /// Another, by name or number.
@@ -24,15 +24,15 @@ pub(in super::super) enum User {
 
 /// A unit, as its specifiers show it.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Subject {
+pub(in crate::check) struct Subject {
     /// Its name.
-    pub(in super::super) id: String,
+    pub(in crate::check) id: String,
     /// Its user, where it runs processes.
-    pub(in super::super) user: Option<User>,
+    pub(in crate::check) user: Option<User>,
 }
 
 /// Specifiers of later systemds, and what to write instead.
-pub(in super::super) const LATER: [(char, &str); 9] = [
+pub(in crate::check) const LATER: [(char, &str); 9] = [
     ('S', "/var/lib"),
     ('C', "/var/cache"),
     ('L', "/var/log"),
@@ -45,7 +45,7 @@ pub(in super::super) const LATER: [(char, &str); 9] = [
 ];
 
 /// Whether 219 knows a letter behind a %.
-pub(in super::super) fn is_known(letter: char) -> bool {
+pub(in crate::check) fn is_known(letter: char) -> bool {
     "nNpPiIfcrRtUuhsmHbv".contains(letter)
 }
 
@@ -98,7 +98,7 @@ impl Subject {
     }
 
     /// A text with its specifiers resolved. `Err`: the letter of one that 219 cannot resolve.
-    pub(in super::super) fn expand(&self, table: Table, text: &str) -> Result<String, char> {
+    pub(in crate::check) fn expand(&self, table: Table, text: &str) -> Result<String, char> {
         let mut out = String::new();
         let mut letters = text.chars();
         while let Some(c) = letters.next() {

@@ -36,17 +36,17 @@ const UNITS: [(&str, u64); 27] = [
 ];
 
 /// `parse_sec`: microseconds; a number without a unit are seconds.
-pub(in super::super) fn sec(text: &str) -> Option<u64> {
+pub(in crate::check) fn sec(text: &str) -> Option<u64> {
     span(text, SECOND, 1, &[])
 }
 
 /// `parse_time` with microseconds for a number without a unit.
-pub(in super::super) fn usec(text: &str) -> Option<u64> {
+pub(in crate::check) fn usec(text: &str) -> Option<u64> {
     span(text, 1, 1, &[])
 }
 
 /// `parse_nsec`: nanoseconds.
-pub(in super::super) fn nsec(text: &str) -> Option<u64> {
+pub(in crate::check) fn nsec(text: &str) -> Option<u64> {
     span(text, 1, 1000, &[("nsec", 1), ("ns", 1)])
 }
 

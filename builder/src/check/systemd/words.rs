@@ -1,32 +1,32 @@
 //! Words and quotes. 219 has two ways: [`Words`] (`split`, FOREACH_WORD_QUOTED) knows a quote only where a word begins, and
 //! keeps backslashes; [`Extract`] (`extract_first_word`) joins quoted pieces, and takes backslashes away.
 
-use super::super::text::Part;
+use crate::check::text::TextSpan;
 
 /// White space to systemd.
-pub(in super::super) fn is_blank(byte: u8) -> bool {
+pub(in crate::check) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// A text without blanks at either end (`strstrip`). Unicode has more white space than systemd.
-pub(in super::super) fn strip(text: Part<'_>) -> Part<'_> {
+pub(in crate::check) fn strip(text: TextSpan<'_>) -> TextSpan<'_> {
     let text = skip_blank(text);
     let end = text.text.trim_end_matches([' ', '\t', '\n', '\r']).len();
-    text.cut(0..end)
+    text.slice(0..end)
 }
 
 /// The words between blanks, without a word on quotes (FOREACH_WORD).
-pub(in super::super) fn bare(text: Part<'_>) -> impl Iterator<Item = Part<'_>> {
+pub(in crate::check) fn bare(text: TextSpan<'_>) -> impl Iterator<Item = TextSpan<'_>> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let word = skip_blank(rest);
         let length = word.text.bytes().take_while(|byte| !is_blank(*byte)).count();
         rest = word.from(length);
-        (length > 0).then(|| word.cut(0..length))
+        (length > 0).then(|| word.slice(0..length))
     })
 }
 
-fn skip_blank(text: Part<'_>) -> Part<'_> {
+fn skip_blank(text: TextSpan<'_>) -> TextSpan<'_> {
     text.from(text.text.bytes().take_while(|byte| is_blank(*byte)).count())
 }
 
@@ -47,26 +47,26 @@ fn span_escaped(text: &str, stop: impl Fn(u8) -> bool) -> usize {
 /// The words of a value. When they end, [`Words::rest`] holds what 219 cannot split: a quote that is not closed or has a
 /// character right behind it, a backslash at the end.
 #[derive(Debug)]
-pub(in super::super) struct Words<'a> {
-    pub(in super::super) rest: Part<'a>,
+pub(in crate::check) struct Words<'a> {
+    pub(in crate::check) rest: TextSpan<'a>,
 }
 
 impl<'a> Words<'a> {
-    pub(in super::super) fn of(value: Part<'a>) -> Self {
+    pub(in crate::check) fn of(value: TextSpan<'a>) -> Self {
         Self { rest: value }
     }
 
     /// All of them, and what cannot be split.
-    pub(in super::super) fn all(mut self) -> (Vec<Part<'a>>, Option<Part<'a>>) {
+    pub(in crate::check) fn all(mut self) -> (Vec<TextSpan<'a>>, Option<TextSpan<'a>>) {
         let words: Vec<_> = self.by_ref().collect();
         (words, (!self.rest.text.is_empty()).then_some(self.rest))
     }
 }
 
 impl<'a> Iterator for Words<'a> {
-    type Item = Part<'a>;
+    type Item = TextSpan<'a>;
 
-    fn next(&mut self) -> Option<Part<'a>> {
+    fn next(&mut self) -> Option<TextSpan<'a>> {
         let current = skip_blank(self.rest);
         self.rest = current;
         let bytes = current.text.as_bytes();
@@ -78,25 +78,25 @@ impl<'a> Iterator for Words<'a> {
                 return None;
             }
             self.rest = current.from(length + 2);
-            Some(current.cut(1..length + 1))
+            Some(current.slice(1..length + 1))
         } else {
             let length = span_escaped(current.text, is_blank);
             if !ends_at(length) {
                 return None;
             }
             self.rest = current.from(length);
-            Some(current.cut(0..length))
+            Some(current.slice(0..length))
         }
     }
 }
 
 /// A word as it is without its quotes, and its place with them.
-pub(in super::super) type Extracted<'a> = (String, Part<'a>);
+pub(in crate::check) type Extracted<'a> = (String, TextSpan<'a>);
 
 /// The words of a value with quotes and backslashes taken away.
 #[derive(Debug)]
-pub(in super::super) struct Extract<'a> {
-    rest: Option<Part<'a>>,
+pub(in crate::check) struct Extract<'a> {
+    rest: Option<TextSpan<'a>>,
     separators: &'static str,
     quotes: bool,
     coalesce: bool,
@@ -104,17 +104,17 @@ pub(in super::super) struct Extract<'a> {
 
 impl<'a> Extract<'a> {
     /// Words between `separators`, with quotes.
-    pub(in super::super) fn quoted(value: Part<'a>, separators: &'static str) -> Self {
+    pub(in crate::check) fn quoted(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self { rest: Some(value), separators, quotes: true, coalesce: true }
     }
 
     /// Fields between single separators: none of them is left out where it is empty.
-    pub(in super::super) fn fields(value: Part<'a>, separators: &'static str) -> Self {
+    pub(in crate::check) fn fields(value: TextSpan<'a>, separators: &'static str) -> Self {
         Self { rest: Some(value), separators, quotes: false, coalesce: false }
     }
 
     /// The text that is left. `None`: the last word had no separator behind it.
-    pub(in super::super) fn rest(&self) -> Option<Part<'a>> {
+    pub(in crate::check) fn rest(&self) -> Option<TextSpan<'a>> {
         self.rest
     }
 
@@ -123,7 +123,7 @@ impl<'a> Extract<'a> {
     }
 
     /// The next one. `Err`: a quote that is not closed, or a backslash at the end.
-    pub(in super::super) fn next(&mut self) -> Result<Option<Extracted<'a>>, Part<'a>> {
+    pub(in crate::check) fn next(&mut self) -> Result<Option<Extracted<'a>>, TextSpan<'a>> {
         let Some(text) = self.rest.take() else { return Ok(None) };
         let bytes = text.text.as_bytes();
         let start = bytes.iter().take_while(|byte| self.coalesce && self.is_separator(**byte)).count();
@@ -140,8 +140,8 @@ impl<'a> Extract<'a> {
                 (byte, Some(open)) if byte == open => quote = None,
                 (b'"' | b'\'', None) if self.quotes => quote = Some(byte),
                 (byte, None) if self.is_separator(byte) => {
-                    self.rest = self.behind(text, at);
-                    return Ok(Some((text_of(word), text.cut(start..at))));
+                    self.rest = self.after_separator(text, at);
+                    return Ok(Some((text_of(word), text.slice(start..at))));
                 }
                 _ => word.push(byte),
             }
@@ -154,7 +154,7 @@ impl<'a> Extract<'a> {
     }
 
     /// What stands behind the separator at `at`; nothing more is there where only separators follow.
-    fn behind(&self, text: Part<'a>, at: usize) -> Option<Part<'a>> {
+    fn after_separator(&self, text: TextSpan<'a>, at: usize) -> Option<TextSpan<'a>> {
         let rest = text.from(at + 1);
         if !self.coalesce {
             return Some(rest);
@@ -170,7 +170,7 @@ fn text_of(word: Vec<u8>) -> String {
 }
 
 /// A word with C's escapes resolved (`cunescape_length`): an unknown one stays as it is. Escapes can make bytes that are no text.
-pub(in super::super) fn unescape(word: &str) -> Vec<u8> {
+pub(in crate::check) fn unescape(word: &str) -> Vec<u8> {
     let bytes = word.as_bytes();
     let digits = |at: usize, count: usize, base: u32| {
         let text = word.get(at..at + count)?;
@@ -214,20 +214,20 @@ pub(in super::super) fn unescape(word: &str) -> Vec<u8> {
 }
 
 /// `utf8_is_valid`: what Unicode has assigned to no character is refused as well.
-pub(in super::super) fn is_utf8(bytes: &[u8]) -> bool {
+pub(in crate::check) fn is_utf8(bytes: &[u8]) -> bool {
     let no_character = |c: char| ('\u{fdd0}'..='\u{fdef}').contains(&c) || u32::from(c) & 0xfffe == 0xfffe;
     std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(no_character))
 }
 
 /// `path_kill_slashes`: without doubled slashes, and without one at the end.
-pub(in super::super) fn clean_path(path: &str) -> String {
+pub(in crate::check) fn clean_path(path: &str) -> String {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     let root = if path.starts_with('/') { "/" } else { "" };
     format!("{root}{}", names.join("/"))
 }
 
 /// `path_is_safe`: no `.` and no `..` among the folders, and no longer than the kernel takes.
-pub(in super::super) fn is_safe_path(path: &str) -> bool {
+pub(in crate::check) fn is_safe_path(path: &str) -> bool {
     let odd = |name: &str| matches!(name, "." | "..");
     !path.is_empty() && path.len() <= 4096 && !path.contains("//") && !path.split('/').any(odd)
 }
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> (Vec<&str>, Option<&str>) {
-        let (words, rest) = Words::of(Part::whole(text)).all();
+        let (words, rest) = Words::of(TextSpan::whole(text)).all();
         (words.into_iter().map(|word| word.text).collect(), rest.map(|rest| rest.text))
     }
 
@@ -262,10 +262,10 @@ mod tests {
 
     #[test]
     fn extracting_joins_quoted_pieces() {
-        let quoted = |text| extracted(Extract::quoted(Part::whole(text), " ,"));
+        let quoted = |text| extracted(Extract::quoted(TextSpan::whole(text), " ,"));
         assert_eq!(quoted(r#"a"b c"d,, e\ f "#), Ok(vec!["ab cd".into(), "e f".into()]));
         assert_eq!((quoted("\"a"), quoted(r"a\"), quoted(" , ")), (Err(()), Err(()), Ok(vec![])));
-        let fields = |text| extracted(Extract::fields(Part::whole(text), ":"));
+        let fields = |text| extracted(Extract::fields(TextSpan::whole(text), ":"));
         assert_eq!(fields("1::2:"), Ok(["1", "", "2", ""].map(String::from).to_vec()));
         assert_eq!(fields(""), Ok(vec![String::new()]));
     }
@@ -279,7 +279,7 @@ mod tests {
     proptest! {
         #[test]
         fn words_lie_within_their_value(text in "[a\\\\ \"'\\té]{0,24}") {
-            let value = Part::whole(&text);
+            let value = TextSpan::whole(&text);
             for word in Words::of(value) {
                 prop_assert_eq!(&text[word.span()], word.text);
             }

@@ -1,17 +1,17 @@
 //! The arguments of lines of tmpfiles.d, by their types (src/tmpfiles/tmpfiles.c).
 
-use super::super::finding::Finding;
-use super::super::systemd::number::scan;
-use super::super::systemd::words::Extract;
-use super::super::text::Part;
+use crate::check::finding::Finding;
+use crate::check::systemd::number::scan;
+use crate::check::systemd::words::Extract;
+use crate::check::text::TextSpan;
 
 const RULE: &str = "tmpfiles/argument";
 
 /// What is wrong with the argument of a line of this type.
-pub(super) fn check(letter: char, kind: Part<'_>, argument: Option<Part<'_>>) -> Option<Finding> {
+pub(super) fn check(letter: char, kind: TextSpan<'_>, argument: Option<TextSpan<'_>>) -> Option<Finding> {
     let needed = |instead: &str| {
         let finding = Finding::error(RULE, kind, format!("a line of type {letter} needs an argument"));
-        Some(finding.does("219 ignores the line").instead(instead))
+        Some(finding.effect("219 ignores the line").fix(instead))
     };
     match (letter, argument) {
         ('w', None) => needed("write the text behind the age"),
@@ -21,7 +21,7 @@ pub(super) fn check(letter: char, kind: Part<'_>, argument: Option<Part<'_>>) ->
         ('h' | 'H', None) => needed("write attributes behind the age, as in +C"),
         ('d' | 'v' | 'e' | 'D' | 'p' | 'x' | 'X' | 'r' | 'R' | 'm' | 'z' | 'Z', Some(argument)) => {
             let message = format!("a line of type {letter} takes no argument");
-            Some(Finding::warning(RULE, argument, message).does("219 ignores it, and warns").instead("remove it"))
+            Some(Finding::warning(RULE, argument, message).effect("219 ignores it, and warns").fix("remove it"))
         }
         ('C', Some(argument)) if !unquoted(argument.text).starts_with('/') => {
             Some(wrong(argument, "an absolute path", "write the path to copy from, beginning with /"))
@@ -36,9 +36,9 @@ pub(super) fn check(letter: char, kind: Part<'_>, argument: Option<Part<'_>>) ->
     }
 }
 
-fn wrong(argument: Part<'_>, what: &str, instead: &str) -> Finding {
+fn wrong(argument: TextSpan<'_>, what: &str, instead: &str) -> Finding {
     let finding = Finding::error(RULE, argument, format!("`{}` is not {what}", argument.text));
-    finding.does("219 ignores the line").instead(instead)
+    finding.effect("219 ignores the line").fix(instead)
 }
 
 /// Without the quotes around it (`unquote`).
@@ -52,7 +52,7 @@ fn is_device(text: &str) -> bool {
     minor.and_then(|minor| scan(minor, 10)).is_some()
 }
 
-fn attributes(argument: Part<'_>) -> Option<Finding> {
+fn attributes(argument: TextSpan<'_>) -> Option<Finding> {
     let text = unquoted(argument.text);
     let letters = text.strip_prefix(['+', '-', '=']).unwrap_or(text);
     let right = letters.chars().all(|c| "ASDacdeijsutTC".contains(c)) && (!letters.is_empty() || text == "=");
@@ -60,7 +60,7 @@ fn attributes(argument: Part<'_>) -> Option<Finding> {
 }
 
 /// An ACL (`parse_acl` of src/shared/acl-util.c, acl_from_text(3)). Whether its users exist is not known here.
-fn acl(argument: Part<'_>) -> Option<Finding> {
+fn acl(argument: TextSpan<'_>) -> Option<Finding> {
     let entries = unquoted(argument.text).split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
     let plain = |entry: &'_ str| -> bool {
         let entry = entry.strip_prefix("default:").or_else(|| entry.strip_prefix("d:")).unwrap_or(entry);
@@ -86,7 +86,7 @@ fn is_permissions(text: &str) -> bool {
 }
 
 /// Extended attributes: 219 ignores a word that is none.
-fn extended(argument: Part<'_>) -> Option<Finding> {
+fn extended(argument: TextSpan<'_>) -> Option<Finding> {
     let mut words =
         Extract::quoted(argument.from(usize::from(unquoted(argument.text).len() < argument.text.len())), " \t\n\r");
     loop {
@@ -95,12 +95,12 @@ fn extended(argument: Part<'_>) -> Option<Finding> {
             Ok(None) => return None,
             Err(rest) => {
                 let finding = Finding::error(RULE, rest, "a quote that is not closed, or a \\ at the end");
-                return Some(finding.does("219 ignores everything from here on").instead("close the quote"));
+                return Some(finding.effect("219 ignores everything from here on").fix("close the quote"));
             }
         };
         if !word.split_once('=').is_some_and(|(name, value)| !name.is_empty() && !value.is_empty()) {
             let finding = Finding::error(RULE, place, format!("`{}` is not NAME=VALUE", place.text));
-            return Some(finding.does("219 ignores the word").instead("write NAME=VALUE, as in user.comment=\"a b\""));
+            return Some(finding.effect("219 ignores the word").fix("write NAME=VALUE, as in user.comment=\"a b\""));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Several lines of CapabilityBoundingSet=. RHEL's 219 joins them by OR, also those with a ~ (src/core/load-fragment.c,
 //! config_parse_capability_set): the set without A, or the set without B, is the whole set.
 
-use super::super::finding::Finding;
-use super::Line;
+use super::loaded::Line;
+use crate::check::finding::Finding;
 
 /// Lines that give back what those before them took.
 pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
@@ -13,8 +13,8 @@ pub(super) fn check(lines: &[Line<'_>]) -> Vec<Finding> {
         if value.text.starts_with('~') && narrowed {
             out.push(
                 Finding::error("unit/capability-merge", value, "a second CapabilityBoundingSet=, with ~")
-                    .does("219 adds all but these to the set: what the lines before removed is back")
-                    .instead("write one line with all that is to go"),
+                    .effect("219 adds all but these to the set: what the lines before removed is back")
+                    .fix("write one line with all that is to go"),
             );
         }
         // An empty one removes all; the next is then the first that says anything.

@@ -2,11 +2,11 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::systemd::number;
-use super::super::systemd::words::{Extract, Words, bare};
-use super::super::text::Part;
 use super::assignment::{Assignment, refuse, refuse_word};
+use crate::check::finding::Finding;
+use crate::check::systemd::number;
+use crate::check::systemd::words::{Extract, Words, bare};
+use crate::check::text::TextSpan;
 
 /// The capabilities of kernel 3.10 (include/uapi/linux/capability.h, up to CAP_BLOCK_SUSPEND), without CAP_.
 const NAMES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
@@ -30,7 +30,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
             Ok(Some(word)) => word,
             Ok(None) => return taken,
             Err(rest) => {
-                out.push(super::list::quote(rest));
+                out.push(super::split::quote(rest));
                 return taken;
             }
         };
@@ -41,7 +41,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
         if upper == "CAP_AUDIT_READ" {
             // 219's own journald unit names it, so that it does no harm anywhere.
             let finding = Finding::warning("unit/capability", place, "kernel 3.10 has no CAP_AUDIT_READ");
-            out.push(finding.does("it is neither given nor kept").instead("remove it"));
+            out.push(finding.effect("it is neither given nor kept").fix("remove it"));
             continue;
         }
         let instead = match nearest(upper.trim_start_matches("CAP_"), NAMES.split_whitespace()) {
@@ -51,7 +51,7 @@ pub(super) fn set(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize 
             Some(near) => format!("did you mean CAP_{near}?"),
             None => "remove it".to_owned(),
         };
-        out.push(refuse_word("unit/capability", place, "a capability of kernel 3.10").instead(instead));
+        out.push(refuse_word("unit/capability", place, "a capability of kernel 3.10").fix(instead));
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
         ["keep-caps", "keep-caps-locked", "no-setuid-fixup", "no-setuid-fixup-locked", "noroot", "noroot-locked"];
     let (words, rest) = Words::of(assignment.value).all();
     // 219 compares with the text from the word on, up to a blank: a quote behind it is a part of it.
-    let is_bit = |word: &&Part<'_>| {
+    let is_bit = |word: &&TextSpan<'_>| {
         let from = assignment.value.from(word.span().start - assignment.value.span().start);
         bare(from).next().is_some_and(|word| BITS.contains(&word.text))
     };
@@ -101,7 +101,7 @@ pub(super) fn secure_bits(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -
         out.push(refuse("unit/value-word", assignment.key, *word, &format!("some of: {}", BITS.join(", "))));
         return 0;
     }
-    out.extend(rest.map(super::list::quote));
+    out.extend(rest.map(super::split::quote));
     words.len()
 }
 

@@ -1,8 +1,8 @@
 //! What 219 knows of a unit while it reads a line: its name, and what the lines before have set.
 
-use super::super::systemd::name;
-use super::super::systemd::specifier::{Subject, Table, User};
 use super::assignment::Assignment;
+use crate::check::systemd::name;
+use crate::check::systemd::specifier::{Subject, Table, User};
 
 /// The unit whose file is read.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Context {
 
 /// What comes of a text when its specifiers are resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Resolved {
     /// 219 takes it.
     Right,
     /// 219 takes it for no unit of this name.
@@ -85,14 +85,14 @@ impl Context {
     }
 
     /// Whether 219 takes a text whose specifiers it resolves, by what `takes` says of the result.
-    pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Verdict {
+    pub(super) fn judge(&self, table: Table, text: &str, takes: impl Fn(&str) -> bool) -> Resolved {
         let all = self.expand(table, text);
         if all.iter().any(|one| one.as_ref().is_ok_and(|text| takes(text))) {
-            return Verdict::Right;
+            return Resolved::Right;
         }
         match all.first() {
-            Some(Err(letter)) => Verdict::Unresolved(*letter),
-            _ => Verdict::Wrong,
+            Some(Err(letter)) => Resolved::Unresolved(*letter),
+            _ => Resolved::Wrong,
         }
     }
 

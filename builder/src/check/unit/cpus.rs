@@ -1,11 +1,11 @@
 //! CPUAffinity= (`parse_cpu_set_and_warn` of src/shared/util.c).
 
-use super::super::finding::Finding;
-use super::super::systemd::number;
-use super::super::systemd::words::Extract;
 use super::assignment::Assignment;
 use super::context::Context;
-use super::list;
+use super::split;
+use crate::check::finding::Finding;
+use crate::check::systemd::number;
+use crate::check::systemd::words::Extract;
 
 /// What 219 cannot read here makes it refuse the whole unit (`config_parse_exec_cpu_affinity`).
 pub(super) fn check(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
@@ -17,7 +17,7 @@ pub(super) fn check(assignment: &Assignment<'_>, context: &Context, out: &mut Ve
             Ok(Some(word)) => word,
             Ok(None) => return 1,
             Err(rest) => {
-                out.push(list::quote(rest).does(what));
+                out.push(split::quote(rest).effect(what));
                 return 0;
             }
         };
@@ -25,12 +25,12 @@ pub(super) fn check(assignment: &Assignment<'_>, context: &Context, out: &mut Ve
             Some((low, high)) if low <= high && high < 1024 => {}
             Some((low, high)) if low < 1024 && high < 1024 => {
                 let finding = Finding::error("unit/value-form", place, format!("the range {low}-{high} is empty"));
-                out.push(finding.does("219 leaves it out").instead("write the lower number first"));
+                out.push(finding.effect("219 leaves it out").fix("write the lower number first"));
             }
             _ => {
                 let finding =
                     Finding::error("unit/value-form", place, format!("`{}` is not a range of CPUs", place.text));
-                out.push(finding.does(what).instead(expected));
+                out.push(finding.effect(what).fix(expected));
                 return 0;
             }
         }

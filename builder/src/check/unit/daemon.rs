@@ -2,14 +2,14 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::known;
 use super::context::Context;
 use super::read::{self, Reader};
 use super::value;
+use crate::check::finding::Finding;
+use crate::check::known;
 
 /// The section of the daemon whose configuration a path is.
-pub(in super::super) fn section_of(path: &str) -> Option<&'static str> {
+pub(in crate::check) fn section_of(path: &str) -> Option<&'static str> {
     const FILES: [(&str, &str); 2] = [("journald.conf", "Journal"), ("system.conf", "Manager")];
     let mut names = path.rsplit('/');
     let (name, folder) = (names.next()?, names.next().unwrap_or_default());
@@ -20,7 +20,7 @@ pub(in super::super) fn section_of(path: &str) -> Option<&'static str> {
 }
 
 /// What is wrong with one of them.
-pub(in super::super) fn check(path: &str, text: &str) -> Vec<Finding> {
+pub(in crate::check) fn check(path: &str, text: &str) -> Vec<Finding> {
     let Some(section) = section_of(path) else { return Vec::new() };
     let joined = read::join(text);
     let mut out = joined.findings;
@@ -29,8 +29,8 @@ pub(in super::super) fn check(path: &str, text: &str) -> Vec<Finding> {
     for other in reading.sections.iter().filter(|other| other.text != section && !other.text.starts_with("X-")) {
         out.push(
             Finding::error("unit/section", *other, format!("this file has no section [{}]", other.text))
-                .does("219 ignores it with all that is in it")
-                .instead(format!("write [{section}]")),
+                .effect("219 ignores it with all that is in it")
+                .fix(format!("write [{section}]")),
         );
     }
     let directives = &known::DAEMONS[section];
@@ -45,12 +45,12 @@ pub(in super::super) fn check(path: &str, text: &str) -> Vec<Finding> {
             continue;
         }
         let finding = |message: String| {
-            Finding::error("unit/unknown-directive", assignment.key, message).does("219 ignores the line")
+            Finding::error("unit/unknown-directive", assignment.key, message).effect("219 ignores the line")
         };
         out.push(match (known::DAEMONS_LATER.get(key), nearest(key, directives.keys().copied())) {
-            (Some(instead), _) => finding(format!("{key}= came after 219")).instead(*instead),
-            (None, Some(near)) => finding(format!("219 has no {key}= here")).instead(format!("did you mean {near}=?")),
-            (None, None) => finding(format!("219 has no {key}= here")).instead("remove it"),
+            (Some(instead), _) => finding(format!("{key}= came after 219")).fix(*instead),
+            (None, Some(near)) => finding(format!("219 has no {key}= here")).fix(format!("did you mean {near}=?")),
+            (None, None) => finding(format!("219 has no {key}= here")).fix("remove it"),
         });
     }
     out

@@ -1,12 +1,12 @@
 //! Environment=, PassEnvironment=, and Documentation=, which 219 expands in the same way.
 
-use super::super::finding::Finding;
-use super::super::systemd::specifier::Table;
-use super::super::systemd::words::{Extract, Words, is_utf8, unescape};
-use super::super::text::Part;
 use super::assignment::{Assignment, refuse_word};
 use super::context::Context;
-use super::list::{quote, words};
+use super::split::{quote, words};
+use crate::check::finding::Finding;
+use crate::check::systemd::specifier::Table;
+use crate::check::systemd::words::{Extract, Words, is_utf8, unescape};
+use crate::check::text::TextSpan;
 
 const WITHIN: &str = "219 knows a quote only where a word begins: write \"NAME=a b\", not NAME=\"a b\"";
 
@@ -27,22 +27,22 @@ pub(super) fn is_environment(bytes: &[u8]) -> bool {
 
 /// A value whose specifiers are resolved before it is split. The words then have no places of their own where there are any.
 fn expanded<'a>(assignment: &Assignment<'a>, context: &Context, out: &mut Vec<Finding>) -> Option<String> {
-    let value: Part<'a> = assignment.value;
+    let value: TextSpan<'a> = assignment.value;
     match context.first(Table::Full, value.text) {
         Ok(text) => (text != value.text).then_some(text),
         Err(letter) => {
-            out.push(super::value::unresolved(assignment, letter).does(super::value::KEPT));
+            out.push(super::value_error::unresolved(assignment, letter).effect(super::value_error::KEPT));
             None
         }
     }
 }
 
 pub(super) fn assignments(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
-    let right = |word: Part<'_>| is_environment(&unescape(word.text));
+    let right = |word: TextSpan<'_>| is_environment(&unescape(word.text));
     let within = ["=\"", "='"].iter().any(|quote| assignment.value.text.contains(quote));
-    let wrong = |place: Part<'_>, shown: &str| {
+    let wrong = |place: TextSpan<'_>, shown: &str| {
         let finding = Finding::error("unit/environment", place, format!("`{shown}` is not NAME=VALUE"));
-        finding.does("219 ignores the word").instead(if within {
+        finding.effect("219 ignores the word").fix(if within {
             WITHIN
         } else {
             "write NAME=VALUE; with blanks in it \"NAME=a b\", the quotes around both"
@@ -57,7 +57,7 @@ pub(super) fn assignments(assignment: &Assignment<'_>, context: &Context, out: &
             right
         }),
         Some(text) => {
-            let (words, rest) = Words::of(Part::whole(&text)).all();
+            let (words, rest) = Words::of(TextSpan::whole(&text)).all();
             out.extend(words.iter().filter(|word| !right(**word)).map(|word| wrong(assignment.value, word.text)));
             out.extend(rest.map(|_| quote(assignment.value)));
             words.into_iter().filter(|word| right(*word)).count()
@@ -73,13 +73,13 @@ fn is_documentation(url: &str) -> bool {
 
 pub(super) fn documentation(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let text = expanded(assignment, context, out);
-    let value = text.as_ref().map_or(assignment.value, |text| Part::whole(text));
+    let value = text.as_ref().map_or(assignment.value, |text| TextSpan::whole(text));
     let (words, rest) = Words::of(value).all();
     for word in words.iter().filter(|word| !is_documentation(word.text)) {
         let place = if text.is_some() { assignment.value } else { *word };
         let finding = Finding::error("unit/value-form", place, format!("`{}` is not a URL that 219 knows", word.text));
         out.push(
-            finding.does("219 ignores the word").instead("write http://, https://, file:/, info: or man:, in ASCII"),
+            finding.effect("219 ignores the word").fix("write http://, https://, file:/, info: or man:, in ASCII"),
         );
     }
     out.extend(rest.map(|rest| quote(if text.is_some() { assignment.value } else { rest })));
@@ -87,14 +87,14 @@ pub(super) fn documentation(assignment: &Assignment<'_>, context: &Context, out:
 }
 
 /// PassEnvironment= (`config_parse_pass_environ`).
-pub(super) fn names(value: Part<'_>, out: &mut Vec<Finding>) -> usize {
+pub(super) fn names(value: TextSpan<'_>, out: &mut Vec<Finding>) -> usize {
     let mut words = Extract::quoted(value, " \t\n\r");
     let mut right = 0;
     loop {
         match words.next() {
             Ok(Some((name, _))) if is_environment_name(&name) => right += 1,
             Ok(Some((_, place))) => out.push(
-                refuse_word("unit/environment", place, "the name of a variable").instead("write names without values"),
+                refuse_word("unit/environment", place, "the name of a variable").fix("write names without values"),
             ),
             Ok(None) => return right,
             Err(rest) => {

@@ -1,10 +1,10 @@
 //! Command lines: `config_parse_exec` of systemd 219 (src/core/load-fragment.c).
 
-use super::super::finding::Finding;
-use super::super::systemd::specifier;
-use super::super::systemd::words::{Words, is_utf8, strip, unescape};
-use super::super::text::Part;
 use super::assignment::Assignment;
+use crate::check::finding::Finding;
+use crate::check::systemd::specifier;
+use crate::check::systemd::words::{Words, is_utf8, strip, unescape};
+use crate::check::text::TextSpan;
 
 /// What is wrong with the commands of a line; how many of them 219 takes. It reads no further than the first wrong one.
 pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usize {
@@ -15,7 +15,7 @@ pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usiz
         match command(&mut words, assignment.key.text, out) {
             Ok(()) => commands += 1,
             Err(finding) => {
-                out.push(finding.does(if commands == 0 {
+                out.push(finding.effect(if commands == 0 {
                     "219 ignores the line"
                 } else {
                     "219 ignores the line from this command on"
@@ -30,7 +30,7 @@ pub(super) fn check(assignment: &Assignment<'_>, out: &mut Vec<Finding>) -> usiz
 }
 
 /// Whether a word ends a command. In quotes it does so as well.
-fn is_separator(word: Part<'_>) -> bool {
+fn is_separator(word: TextSpan<'_>) -> bool {
     word.text == ";"
 }
 
@@ -48,7 +48,7 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
         }
     }
     let error =
-        |rule, place: Part<'_>, message: &str, instead: String| Finding::error(rule, place, message).instead(instead);
+        |rule, place: TextSpan<'_>, message: &str, instead: String| Finding::error(rule, place, message).fix(instead);
     if program.text.is_empty() {
         return Err(error(
             "unit/exec-path",
@@ -57,7 +57,7 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
             "write its path right behind the prefix".into(),
         ));
     }
-    let garbled = |word: &&Part<'_>| !is_utf8(&unescape(word.text));
+    let garbled = |word: &&TextSpan<'_>| !is_utf8(&unescape(word.text));
     if let Some(word) = arguments.iter().chain([&program]).find(garbled) {
         let instead = "write the characters themselves".into();
         return Err(error("unit/value-form", *word, "escapes that make no UTF-8", instead));
@@ -78,7 +78,7 @@ fn command(words: &mut Words<'_>, key: &str, out: &mut Vec<Finding>) -> Result<(
 }
 
 /// The program behind the prefixes - and @, in any order, each once; and whether the next word is its name.
-fn prefixes(first: Part<'_>) -> (Part<'_>, bool) {
+fn prefixes(first: TextSpan<'_>) -> (TextSpan<'_>, bool) {
     let (mut rest, mut ignore, mut own_name) = (first, false, false);
     for _ in 0..2 {
         if let (Some(behind), false) = (rest.strip("-"), ignore) {
@@ -91,7 +91,7 @@ fn prefixes(first: Part<'_>) -> (Part<'_>, bool) {
     (rest, own_name)
 }
 
-fn wrong_program(program: Part<'_>, key: &str) -> Option<Finding> {
+fn wrong_program(program: TextSpan<'_>, key: &str) -> Option<Finding> {
     let path = unescape(program.text);
     let unsafe_byte = |byte: &u8| *byte < b' ' || b"\\\"'".contains(byte);
     if path.iter().any(unsafe_byte) {
@@ -100,19 +100,19 @@ fn wrong_program(program: Part<'_>, key: &str) -> Option<Finding> {
             program,
             "a quote, a backslash or a control character in the path of a program",
         );
-        return Some(finding.instead("rename the program, or start it by /bin/sh -c '…'"));
+        return Some(finding.fix("rename the program, or start it by /bin/sh -c '…'"));
     }
     if !path.starts_with(b"/") {
         return Some(not_absolute(program, key));
     }
     path.ends_with(b"/")
-        .then(|| Finding::error("unit/exec-path", program, "the command is a folder").instead("name the program in it"))
+        .then(|| Finding::error("unit/exec-path", program, "the command is a folder").fix("name the program in it"))
 }
 
-fn not_absolute(program: Part<'_>, key: &str) -> Finding {
+fn not_absolute(program: TextSpan<'_>, key: &str) -> Finding {
     if program.text.starts_with(['-', '@']) {
-        let finding = Finding::error("unit/exec-prefix", program.cut(0..1), "219 takes each prefix once");
-        return finding.instead("write - and @ once each, and the absolute path right behind them");
+        let finding = Finding::error("unit/exec-prefix", program.slice(0..1), "219 takes each prefix once");
+        return finding.fix("write - and @ once each, and the absolute path right behind them");
     }
     if let Some(prefix) = program.text.chars().next().filter(|c| "+!:|".contains(*c)) {
         let instead = match prefix {
@@ -121,11 +121,11 @@ fn not_absolute(program: Part<'_>, key: &str) -> Finding {
             _ => "write the command without it",
         };
         let finding =
-            Finding::error("unit/exec-prefix", program.cut(0..1), format!("219 does not know the prefix {prefix}"));
-        return finding.instead(instead);
+            Finding::error("unit/exec-prefix", program.slice(0..1), format!("219 does not know the prefix {prefix}"));
+        return finding.fix(instead);
     }
     let finding = Finding::error("unit/exec-path", program, format!("`{}` is not an absolute path", program.text));
-    finding.instead(if program.text.starts_with(['$', '%', '~']) {
+    finding.fix(if program.text.starts_with(['$', '%', '~']) {
         "219 expands nothing in the path of a program: write it out, beginning with /".to_owned()
     } else {
         format!(
@@ -135,27 +135,27 @@ fn not_absolute(program: Part<'_>, key: &str) -> Finding {
     })
 }
 
-fn quote(rest: Part<'_>) -> Finding {
-    super::list::quote(strip(rest))
+fn quote(rest: TextSpan<'_>) -> Finding {
+    super::split::quote(strip(rest))
 }
 
 /// 219 resolves specifiers in the arguments alone.
-fn unexpanded(program: Part<'_>) -> Option<Finding> {
+fn unexpanded(program: TextSpan<'_>) -> Option<Finding> {
     let mut letters = program.text.match_indices('%').filter_map(|(at, _)| program.text[at + 1..].chars().next());
     letters.any(specifier::is_known).then(|| {
         Finding::warning("unit/specifier", program, "219 expands no specifiers in the path of a program")
-            .does("it starts a program of exactly this name, or fails with 203/EXEC")
-            .instead("write the path out, or start it by /bin/sh -c '…'")
+            .effect("it starts a program of exactly this name, or fails with 203/EXEC")
+            .fix("write the path out, or start it by /bin/sh -c '…'")
     })
 }
 
-fn shell_words(value: Part<'_>, out: &mut Vec<Finding>) {
-    let of_a_shell = |word: &Part<'_>| matches!(word.text, "|" | "||" | "&&" | ">" | ">>" | "<" | "2>&1" | "&");
+fn shell_words(value: TextSpan<'_>, out: &mut Vec<Finding>) {
+    let of_a_shell = |word: &TextSpan<'_>| matches!(word.text, "|" | "||" | "&&" | ">" | ">>" | "<" | "2>&1" | "&");
     if let Some(word) = value.words().skip(1).find(of_a_shell) {
         out.push(
             Finding::warning("unit/exec-shell", word, format!("`{}` means nothing here", word.text))
-                .does("no shell reads this line: the program gets it as an argument")
-                .instead("write /bin/sh -c '…', or StandardOutput="),
+                .effect("no shell reads this line: the program gets it as an argument")
+                .fix("write /bin/sh -c '…', or StandardOutput="),
         );
     }
 }

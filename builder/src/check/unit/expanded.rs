@@ -1,11 +1,11 @@
 //! Values whose specifiers 219 resolves before it looks at them (src/core/load-fragment.c).
 
-use super::super::systemd::address::{self, Family, Wrong};
-use super::super::systemd::name;
-use super::super::systemd::specifier::Table;
-use super::super::systemd::words::is_utf8;
-use super::context::{Context, Verdict};
-use super::value::{Fault, Judged, condition};
+use super::context::{Context, Resolved};
+use super::value_error::{ValueError, ValueResult, condition};
+use crate::check::systemd::address::{self, Family, Wrong};
+use crate::check::systemd::name;
+use crate::check::systemd::specifier::Table;
+use crate::check::systemd::words::is_utf8;
 
 const PATH: &str = "an absolute path, which begins with /";
 const ADDRESS: &str = "a port from 1 to 65535, ADDRESS:PORT, [IPv6]:PORT, a path, or an abstract name behind an @";
@@ -21,7 +21,7 @@ struct Form<'a> {
 }
 
 /// Whether 219 takes a value of this form. `None`: the form is not one of these.
-pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<Judged> {
+pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_absolute = |text: &str| text.starts_with('/');
     let is_path = |text: &str| text.starts_with('/') && is_utf8(text.as_bytes());
     let path = |takes| Form { table: Table::Full, rule: "unit/relative-path", expected: PATH, takes };
@@ -52,7 +52,7 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<Judged>
 }
 
 /// The name of one unit.
-fn unit(form: &str, text: &str, context: &Context) -> Option<Judged> {
+fn unit(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     let is_other = |text: &str| {
         name::type_of(text).is_some_and(|kind| kind != context.kind) && name::is_loadable(&context.resolve(text))
     };
@@ -68,11 +68,11 @@ fn unit(form: &str, text: &str, context: &Context) -> Option<Judged> {
     Some(judge(&rule, text, context))
 }
 
-fn judge(form: &Form<'_>, text: &str, context: &Context) -> Judged {
+fn judge(form: &Form<'_>, text: &str, context: &Context) -> ValueResult {
     match context.judge(form.table, text, form.takes) {
-        Verdict::Right => Ok(()),
-        Verdict::Wrong => Err(Fault::Form(form.rule, form.expected.to_owned())),
-        Verdict::Unresolved(letter) => Err(Fault::Unresolved(letter)),
+        Resolved::Right => Ok(()),
+        Resolved::Wrong => Err(ValueError::Form(form.rule, form.expected.to_owned())),
+        Resolved::Unresolved(letter) => Err(ValueError::Unresolved(letter)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What to write instead of values that later systemds have.
 
-use super::super::finding::Finding;
 use super::assignment::Assignment;
+use crate::check::finding::Finding;
 
 /// For a word that 219 does not know.
 pub(super) fn word(key: &str, text: &str) -> Option<&'static str> {
@@ -44,8 +44,8 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
     let compiled_out = |without: &str, instead: &str| {
         let message = format!("{key}= does nothing on CentOS 7.9: its systemd is built without {without}");
         Finding::warning("unit/compiled-out", assignment.key, message)
-            .does("219 ignores the line, and says so at debug level only")
-            .instead(instead)
+            .effect("219 ignores the line, and says so at debug level only")
+            .fix(instead)
     };
     match (form, key) {
         ("compiled-out", "AppArmorProfile") => compiled_out("AppArmor", "write SELinuxContext=, or remove the line"),
@@ -58,14 +58,14 @@ pub(super) fn without_effect(form: &str, assignment: &Assignment<'_>) -> Finding
             "do not count on it: 219 enforces CapabilityBoundingSet=, NoNewPrivileges=, User= and ReadOnlyDirectories=",
         ),
         ("removed", _) => Finding::error("unit/value-form", assignment.key, format!("systemd 219 ignores {key}="))
-            .does("219 says that it is gone, and ignores the line")
-            .instead("remove it"),
+            .effect("219 says that it is gone, and ignores the line")
+            .fix("remove it"),
         _ => Finding::error(
             "unit/value-form",
             assignment.key,
             format!("systemd 219 of CentOS 7.9 is built without {key}="),
         )
-        .does("219 says so, and ignores the line")
-        .instead("remove it"),
+        .effect("219 says so, and ignores the line")
+        .fix("remove it"),
     }
 }

@@ -1,27 +1,15 @@
 //! Values that are lists of words, as src/core/load-fragment.c takes them apart: 219 ignores a wrong word, and keeps the others.
 
-use super::super::finding::Finding;
-use super::super::systemd::name;
-use super::super::systemd::number;
-use super::super::systemd::specifier::Table;
-use super::super::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
-use super::super::text::Part;
 use super::assignment::{Assignment, refuse, refuse_word};
-use super::context::{Context, Verdict};
+use super::context::{Context, Resolved};
 use super::environment;
-
-/// 219 cannot split the rest of a value into words.
-pub(super) fn quote(rest: Part<'_>) -> Finding {
-    let (message, instead) = if rest.text.starts_with(['"', '\'']) {
-        (
-            "this quote is not closed, or something follows it without a blank",
-            "quote the whole word, as in \"NAME=a b\"; a quote within a word is written \\x22 or \\x27",
-        )
-    } else {
-        ("a \\ at the end, with nothing behind it", "write \\\\ for a backslash")
-    };
-    Finding::error("unit/quote", rest, message).does("219 ignores everything from here on").instead(instead)
-}
+use super::split::{quote, words};
+use crate::check::finding::Finding;
+use crate::check::systemd::name;
+use crate::check::systemd::number;
+use crate::check::systemd::specifier::Table;
+use crate::check::systemd::words::{Words, bare, clean_path, is_safe_path, is_utf8};
+use crate::check::text::TextSpan;
 
 /// The value of a directive that is a list. `None`: the form is none. Else how many words 219 takes.
 pub(super) fn check(
@@ -52,89 +40,75 @@ pub(super) fn check(
     })
 }
 
-/// Each word of a value; how many of them are right.
-pub(super) fn words<'a>(
-    value: Part<'a>,
-    out: &mut Vec<Finding>,
-    mut test: impl FnMut(Part<'a>, &mut Vec<Finding>) -> bool,
-) -> usize {
-    let (words, rest) = Words::of(value).all();
-    let right = words.into_iter().filter(|word| test(*word, out)).count();
-    out.extend(rest.map(quote));
-    right
-}
-
-fn string(word: Part<'_>, out: &mut Vec<Finding>) -> bool {
+fn string(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let right = is_utf8(word.text.as_bytes());
     if !right {
-        out.push(refuse_word("unit/value-form", word, "a text in UTF-8").instead("remove what is not a character"));
+        out.push(refuse_word("unit/value-form", word, "a text in UTF-8").fix("remove what is not a character"));
     }
     right
 }
 
 /// A unit that another depends on (`config_parse_unit_deps`).
-fn unit(word: Part<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
+fn unit(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let right =
-        context.judge(Table::Name, word.text, |text| name::is_loadable(&context.resolve(text))) == Verdict::Right;
+        context.judge(Table::Name, word.text, |text| name::is_loadable(&context.resolve(text))) == Resolved::Right;
     if !right {
         let finding = refuse_word("unit/unit-name", word, "the name of a unit");
         out.push(match name::form(word.text) {
-            Some(_) => finding.instead("a unit of this type has no instances"),
-            None if word.text.contains(',') => finding.instead("separate units by blanks"),
+            Some(_) => finding.fix("a unit of this type has no instances"),
+            None if word.text.contains(',') => finding.fix("separate units by blanks"),
             None if name::type_of(word.text).is_some() && word.text.contains('%') => {
-                finding.instead("219 expands only %n, %N, %p and %i in the names of units")
+                finding.fix("219 expands only %n, %N, %p and %i in the names of units")
             }
             None if name::type_of(word.text).is_some() => {
-                finding.instead("a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others")
+                finding.fix("a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others")
             }
-            None => {
-                finding.instead(format!("write the type as well, as in {}.service", word.text.trim_end_matches('.')))
-            }
+            None => finding.fix(format!("write the type as well, as in {}.service", word.text.trim_end_matches('.'))),
         });
     }
     right
 }
 
-fn socket(word: Part<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
+fn socket(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let test = |text: &str| text.ends_with(".socket") && name::is_loadable(&context.resolve(text));
-    let right = context.judge(Table::Name, word.text, test) == Verdict::Right;
+    let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
     if !right {
-        out.push(refuse_word("unit/unit-name", word, "the name of a socket unit").instead("write it as NAME.socket"));
+        out.push(refuse_word("unit/unit-name", word, "the name of a socket unit").fix("write it as NAME.socket"));
     }
     right
 }
 
 /// A unit in [Install], for which `systemctl enable` makes a link (src/shared/install.c).
-fn installed(word: Part<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
-    let right = context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Verdict::Right;
+fn installed(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
+    let right = context.judge(Table::Full, word.text, |text| name::form(text).is_some()) == Resolved::Right;
     if !right {
         let finding =
             Finding::error("unit/enables-nothing", word, format!("`{}` is not the name of a unit", word.text));
         out.push(
             finding
-                .does("systemctl enable makes no link for it, and fails")
-                .instead(format!("write the type as well, as in {}.target", word.text.trim_end_matches('.'))),
+                .effect("systemctl enable makes no link for it, and fails")
+                .fix(format!("write the type as well, as in {}.target", word.text.trim_end_matches('.'))),
         );
     }
     right
 }
 
 /// A folder below /run (`config_parse_runtime_directory`, `filename_is_valid`).
-fn folder(word: Part<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
+fn folder(word: TextSpan<'_>, context: &Context, out: &mut Vec<Finding>) -> bool {
     let test = |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/') && text.len() <= 4096;
-    let right = context.judge(Table::Name, word.text, test) == Verdict::Right;
+    let right = context.judge(Table::Name, word.text, test) == Resolved::Right;
     if !right {
         let finding = refuse_word("unit/value-form", word, "the name of one folder");
-        out.push(finding.instead("write a name without slashes: 219 makes it right below /run"));
+        out.push(finding.fix("write a name without slashes: 219 makes it right below /run"));
     }
     right
 }
 
-fn path(word: Part<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
+fn path(word: TextSpan<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
     let right = path.starts_with('/') && is_utf8(path.as_bytes());
     if !right {
         let finding = refuse_word("unit/relative-path", word, "an absolute path");
-        out.push(finding.instead(if word.text.contains('%') {
+        out.push(finding.fix(if word.text.contains('%') {
             "219 expands no specifiers here: write the path out, beginning with /"
         } else {
             "begin it with /"
@@ -146,23 +120,21 @@ fn path(word: Part<'_>, path: &str, out: &mut Vec<Finding>) -> bool {
 }
 
 /// A specifier where 219 expands none.
-pub(super) fn unexpanded(part: Part<'_>) -> Option<Finding> {
+pub(super) fn unexpanded(part: TextSpan<'_>) -> Option<Finding> {
     let letters = part.text.match_indices('%').filter_map(|(at, _)| Some((at, part.text[at + 1..].chars().next()?)));
-    let (at, letter) = letters.into_iter().find(|(_, letter)| super::super::systemd::specifier::is_known(*letter))?;
-    let finding = Finding::warning("unit/specifier", part.cut(at..at + 2), "219 expands no specifiers here");
-    Some(finding.does(format!("%{letter} stays as these two characters")).instead("write the text that you mean"))
+    let (at, letter) = letters.into_iter().find(|(_, letter)| crate::check::systemd::specifier::is_known(*letter))?;
+    let finding = Finding::warning("unit/specifier", part.slice(at..at + 2), "219 expands no specifiers here");
+    Some(finding.effect(format!("%{letter} stays as these two characters")).fix("write the text that you mean"))
 }
 
 /// RequiresMountsFor= (`unit_require_mounts_for`).
-fn below_mount(word: Part<'_>, out: &mut Vec<Finding>) -> bool {
+fn below_mount(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     if !path(word, word.text, out) {
         return false;
     }
     let right = is_safe_path(&clean_path(word.text));
     if !right {
-        out.push(
-            refuse_word("unit/value-form", word, "a path without . and .. in it").instead("write it without them"),
-        );
+        out.push(refuse_word("unit/value-form", word, "a path without . and .. in it").fix("write it without them"));
     }
     right
 }
@@ -172,11 +144,11 @@ fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Findin
     let (words, rest) = Words::of(assignment.value).all();
     for (at, word) in words.iter().enumerate() {
         if context.judge(Table::Full, word.text, |text| text.starts_with('/') && is_utf8(text.as_bytes()))
-            != Verdict::Right
+            != Resolved::Right
         {
             let finding =
                 Finding::error("unit/relative-path", *word, format!("`{}` is not an absolute path", word.text));
-            out.push(finding.does("219 ignores it, and what follows it").instead("begin it with /"));
+            out.push(finding.effect("219 ignores it, and what follows it").fix("begin it with /"));
             return at;
         }
     }
@@ -185,12 +157,12 @@ fn symlinks(assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Findin
 }
 
 /// An exit code or a signal (`config_parse_set_status`).
-fn status(word: Part<'_>, out: &mut Vec<Finding>) -> bool {
+fn status(word: TextSpan<'_>, out: &mut Vec<Finding>) -> bool {
     let code = number::int(word.text);
     let right = code.map_or_else(|| number::is_signal(word.text), |code| (0..=255).contains(&code));
     if !right {
         let finding = refuse_word("unit/value-form", word, "an exit code from 0 to 255 or a signal");
-        out.push(finding.instead("write numbers and names of signals; names of exit codes came later"));
+        out.push(finding.fix("write numbers and names of signals; names of exit codes came later"));
     }
     right
 }

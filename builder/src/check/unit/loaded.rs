@@ -1,16 +1,18 @@
 //! A unit as 219 loads it: the lines of its own file, and those of its drop-ins.
 
-use super::super::text::Part;
-use super::Line;
+use std::collections::BTreeMap;
+
+use super::assignment::Assignment;
+use crate::check::text::TextSpan;
 
 /// A place in one of the files.
-pub(super) type At<'a> = (usize, Part<'a>);
+pub(super) type LocatedSpan<'a> = (usize, TextSpan<'a>);
 
 /// A unit, with its drop-ins.
 #[derive(Debug, Default)]
 pub(super) struct Unit<'a> {
     /// The headers of the sections, each with the file that has it.
-    pub(super) sections: Vec<At<'a>>,
+    pub(super) sections: Vec<LocatedSpan<'a>>,
     /// The lines that 219 takes, in its order, each with the file that has it.
     pub(super) lines: Vec<(usize, Line<'a>)>,
     /// Whether its own file is among them; else only drop-ins are known.
@@ -38,12 +40,12 @@ impl<'a> Unit<'a> {
     }
 
     /// The last value of a directive.
-    pub(super) fn last(&self, section: &str, key: &str) -> Option<At<'a>> {
+    pub(super) fn last(&self, section: &str, key: &str) -> Option<LocatedSpan<'a>> {
         self.all(section, key).pop().map(|(file, line)| (file, line.assignment.value))
     }
 
     /// The words of all values of a directive. Dependencies cannot be taken back by an empty line.
-    pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = At<'a>> {
+    pub(super) fn words(&self, section: &str, key: &str) -> impl Iterator<Item = LocatedSpan<'a>> {
         let matching = self
             .lines
             .iter()
@@ -53,11 +55,22 @@ impl<'a> Unit<'a> {
 
     /// The last value of a switch.
     pub(super) fn switch(&self, section: &str, key: &str) -> Option<bool> {
-        super::super::systemd::number::boolean(self.last(section, key)?.1.text)
+        crate::check::systemd::number::boolean(self.last(section, key)?.1.text)
     }
 
     /// Where a section begins that the unit's files have.
-    pub(super) fn section(&self, name: &str) -> Option<At<'a>> {
+    pub(super) fn section(&self, name: &str) -> Option<LocatedSpan<'a>> {
         self.sections.iter().find(|(_, section)| section.text == name).copied()
     }
 }
+
+/// A line of a unit file, and how much of it 219 takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub(super) assignment: Assignment<'a>,
+    /// Commands or words; 1 for anything else that 219 takes. 0: it ignores the line, or the value is empty.
+    pub(super) taken: usize,
+}
+
+/// The units of a node, by their names.
+pub(super) type Units<'a> = BTreeMap<&'a str, Unit<'a>>;

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::super::finding::Finding;
-use super::loaded::Unit;
-use super::together::Units;
+use super::loaded::{Unit, Units};
+use crate::check::finding::Finding;
 
 /// The order of a boot, from the units of 219 itself (units/*.in): a unit, and those that it waits for.
 const BOOT: &[(&str, &[&str])] = &[
@@ -162,12 +161,12 @@ fn waits<'a>(units: &Units<'a>) -> Waits<'a> {
 pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
     let waits = waits(units);
     let mut out = Vec::new();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for name in units.keys() {
-        let Some(cycle) = back_to(name, &waits) else { continue };
+        let Some(cycle) = shortest_cycle(name, &waits) else { continue };
         let mut sorted = cycle.clone();
         sorted.sort_unstable();
-        if !told.insert(sorted) {
+        if !reported.insert(sorted) {
             continue;
         }
         // Blamed is a line that one of the units itself has.
@@ -179,17 +178,15 @@ pub(super) fn cycles(units: &Units<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             Finding::error("unit/ordering-cycle", span, format!("the units wait for each other: {shown}"))
-                .does("219 drops the start of one of them, and not always of the same")
-                .instead(
-                    "remove one of the orderings; what is to run before basic.target needs DefaultDependencies=no",
-                ),
+                .effect("219 drops the start of one of them, and not always of the same")
+                .fix("remove one of the orderings; what is to run before basic.target needs DefaultDependencies=no"),
         ));
     }
     out
 }
 
 /// The shortest way from a unit, by what it waits for, back to itself.
-fn back_to<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> {
+fn shortest_cycle<'a>(name: &'a str, waits: &Waits<'a>) -> Option<Vec<&'a str>> {
     let mut came: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([name]);
     while let Some(at) = queue.pop_front() {

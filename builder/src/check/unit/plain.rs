@@ -1,24 +1,24 @@
 //! Values in which 219 expands no specifiers (src/shared/conf-parser.c, src/core/load-fragment.c).
 
-use super::super::systemd::amount::{self, Limit, LimitValue};
-use super::super::systemd::words::{is_blank, is_utf8};
-use super::super::systemd::{calendar, number, time};
 use super::context::Context;
-use super::value::{Judged, condition, judged};
+use super::value_error::{ValueResult, condition, expect};
 use super::{capability, hint};
+use crate::check::systemd::quantities::{self, Limit, LimitValue};
+use crate::check::systemd::words::{is_blank, is_utf8};
+use crate::check::systemd::{calendar, number, time};
 
 /// Whether 219 takes a value of this form. `None`: the form is not one of these.
-pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<Judged> {
+pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
-        "bool" => judged(number::boolean(text).is_some(), "unit/value-word", "yes or no"),
-        "condition-bool" => judged(
+        "bool" => expect(number::boolean(text).is_some(), "unit/value-word", "yes or no"),
+        "condition-bool" => expect(
             text.is_empty() || number::boolean(condition(text)).is_some(),
             "unit/value-word",
             "yes or no, behind | and ! if need be",
         ),
         "string" => value(is_utf8(text.as_bytes()), "a text in UTF-8"),
         "label" | "interface" => Ok(()),
-        "path" => judged(
+        "path" => expect(
             text.starts_with('/') && is_utf8(text.as_bytes()),
             "unit/relative-path",
             "an absolute path, which begins with /",
@@ -28,18 +28,18 @@ pub(super) fn check(form: &str, text: &str, context: &Context) -> Option<Judged>
         "sec" => value(time::sec(text).is_some(), "a time, as in 10, 5min 20s or infinity"),
         "timer" => value(text.is_empty() || time::sec(text).is_some(), "a time, as in 10, 5min 20s or 1d"),
         "nsec" => value(time::nsec(text).is_some(), "a time, as in 50us or 100000"),
-        "calendar" => judged(text.is_empty() || calendar::is_calendar(text), "unit/calendar", &hint::calendar(text)),
+        "calendar" => expect(text.is_empty() || calendar::is_calendar(text), "unit/calendar", &hint::calendar(text)),
         "capabilities" => value(capability::is_text(text), "capabilities in the form of libcap, as in cap_net_raw=ep"),
         "bus-policy" => value(is_bus_policy(text), "a name and one of see, talk, own"),
         _ => return amount(form, text).or_else(|| number(form, text, context)),
     })
 }
 
-fn value(right: bool, expected: &str) -> Judged {
-    judged(right, "unit/value-form", expected)
+fn value(right: bool, expected: &str) -> ValueResult {
+    expect(right, "unit/value-form", expected)
 }
 
-fn number(form: &str, text: &str, context: &Context) -> Option<Judged> {
+fn number(form: &str, text: &str, context: &Context) -> Option<ValueResult> {
     Some(match form {
         "int" => value(number::int(text).is_some(), "a whole number"),
         "long" => value(number::long(text).is_some(), "a whole number"),
@@ -53,27 +53,27 @@ fn number(form: &str, text: &str, context: &Context) -> Option<Judged> {
 }
 
 /// Bytes, percentages, and amounts for a device.
-fn amount(form: &str, text: &str) -> Option<Judged> {
+fn amount(form: &str, text: &str) -> Option<ValueResult> {
     let weight = |text: &str| number::unsigned_long(text).is_some_and(|weight| (10..=1000).contains(&weight));
     Some(match form {
-        "size" => value(amount::size(text, 1024).is_some(), "a number of bytes, as in 1048576, 512K or 8M"),
+        "size" => value(quantities::size(text, 1024).is_some(), "a number of bytes, as in 1048576, 512K or 8M"),
         "line-max" => value(
-            text.is_empty() || amount::size(text, 1024).is_some_and(|bytes| bytes >= 79),
+            text.is_empty() || quantities::size(text, 1024).is_some_and(|bytes| bytes >= 79),
             "a number of bytes from 79 on, as in 48K",
         ),
         "memory" => value(
-            matches!(text, "" | "infinity") || amount::size(text, 1024).is_some_and(is_positive),
+            matches!(text, "" | "infinity") || quantities::size(text, 1024).is_some_and(is_positive),
             "a number of bytes, as in 512M or 2G, or infinity",
         ),
-        "tasks" => value(amount::is_tasks_max(text), "a number, a percentage, or infinity"),
-        "quota" => value(amount::is_quota(text), "a percentage of one CPU, as in 20% or 200%"),
+        "tasks" => value(quantities::is_tasks_max(text), "a number, a percentage, or infinity"),
+        "quota" => value(quantities::is_quota(text), "a percentage of one CPU, as in 20% or 200%"),
         "device" => value(
             is_device(text),
             "a path below /dev, or char-NAME or block-NAME, and of r, w and m what is allowed, as in /dev/null rw",
         ),
         "device-weight" => value(on_device(text, weight), "a path below /dev and a weight from 10 to 1000"),
         "device-bandwidth" => value(
-            on_device(text, |size| amount::size(size, 1000).is_some_and(is_positive)),
+            on_device(text, |size| quantities::size(size, 1000).is_some_and(is_positive)),
             "a path below /dev and bytes per second, as in /dev/sda 5M",
         ),
         _ => return None,
@@ -81,7 +81,7 @@ fn amount(form: &str, text: &str) -> Option<Judged> {
 }
 
 /// Limits of resources.
-fn limit(form: &str, text: &str) -> Option<Judged> {
+fn limit(form: &str, text: &str) -> Option<ValueResult> {
     let (kind, expected) = match form {
         "limit" => (Limit::Count, "a number without a suffix, as in 65536, infinity, or SOFT:HARD"),
         "limit-bytes" => (Limit::Bytes, "a number of bytes, as in 1048576 or 512M, infinity, or SOFT:HARD"),
@@ -92,7 +92,7 @@ fn limit(form: &str, text: &str) -> Option<Judged> {
         "limit-nice" => (Limit::Nice, "a nice level with its sign, as in -5 or +5, or a number from 0 to 40"),
         _ => return None,
     };
-    Some(match amount::limit(text, kind) {
+    Some(match quantities::limit(text, kind) {
         LimitValue::Taken => Ok(()),
         LimitValue::Unreadable => value(false, expected),
         LimitValue::Reversed => value(false, "the soft limit first: it is not above the hard one"),
@@ -100,7 +100,7 @@ fn limit(form: &str, text: &str) -> Option<Judged> {
 }
 
 /// `int:LOW:HIGH`, and `weight:LOW:HIGH`, which may be empty and has no sign.
-fn bounded(form: &str, text: &str) -> Option<Judged> {
+fn bounded(form: &str, text: &str) -> Option<ValueResult> {
     let mut parts = form.split(':');
     let kind = parts.next().filter(|kind| ["int", "weight"].contains(kind))?;
     let low: i64 = parts.next()?.parse().ok()?;

@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use super::super::finding::Finding;
-use super::super::systemd::words::strip;
-use super::super::text::Part;
 use super::assignment::Assignment;
+use crate::check::finding::Finding;
+use crate::check::systemd::words::strip;
+use crate::check::text::TextSpan;
 
 /// Which program reads a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Reader {
 /// What a unit file says, and what 219 cannot read of it.
 #[derive(Debug, Default)]
 pub(super) struct Reading<'a> {
-    pub(super) sections: Vec<Part<'a>>,
+    pub(super) sections: Vec<TextSpan<'a>>,
     pub(super) assignments: Vec<Assignment<'a>>,
     pub(super) findings: Vec<Finding>,
     /// Where 219 stopped, if it did.
@@ -48,7 +48,7 @@ fn continues(line: &str) -> bool {
 }
 
 fn comment(line: &str) -> bool {
-    strip(Part::whole(line)).text.starts_with(['#', ';'])
+    strip(TextSpan::whole(line)).text.starts_with(['#', ';'])
 }
 
 /// A text with each continued line joined to the next: as long as before, so that places stay what they are.
@@ -65,28 +65,28 @@ pub(super) fn join(text: &str) -> Joined {
     let mut joined = text.as_bytes().to_vec();
     let (mut findings, mut dropped) = (Vec::new(), None);
     let (mut within, mut start) = (false, 0);
-    for line in Part::whole(text).split('\n') {
+    for line in TextSpan::whole(text).split('\n') {
         let span = line.span();
         if within && comment(line.text) {
             findings.push(
                 Finding::warning("unit/comment-in-continuation", strip(line), "a comment in the middle of a value")
-                    .does("219 takes it for a part of the value; later releases skip it")
-                    .instead("move it above the first line"),
+                    .effect("219 takes it for a part of the value; later releases skip it")
+                    .fix("move it above the first line"),
             );
         }
         if line.text.strip_suffix('\r').is_some_and(continues) {
             findings.push(
                 Finding::warning("unit/continuation", span.end - 2..span.end, "a carriage return behind the \\")
-                    .does("219 does not continue the line")
-                    .instead("end lines with a line feed alone, as dos2unix makes them"),
+                    .effect("219 does not continue the line")
+                    .fix("end lines with a line feed alone, as dos2unix makes them"),
             );
         }
         let goes_on = continues(line.text);
         if goes_on && !within && comment(line.text) {
             findings.push(
                 Finding::warning("unit/comment-swallows", span.end - 1..span.end, "the comment ends with a \\")
-                    .does("219 takes the next line for a part of the comment")
-                    .instead("remove the \\"),
+                    .effect("219 takes the next line for a part of the comment")
+                    .fix("remove the \\"),
             );
         }
         if !within {
@@ -103,8 +103,8 @@ pub(super) fn join(text: &str) -> Joined {
                         span.end - 1..span.end,
                         "the file ends within a continued line",
                     )
-                    .does("219 drops the line")
-                    .instead("remove the \\"),
+                    .effect("219 drops the line")
+                    .fix("remove the \\"),
                 );
                 joined.iter_mut().skip(start).for_each(|byte| *byte = b' ');
                 dropped = Some(span.end - 1..span.end);
@@ -120,7 +120,7 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
     let mut section = None;
     let mut ignored = false;
     let mut marked = false;
-    for line in Part::whole(joined).split('\n').flat_map(|line| line.split('\0')) {
+    for line in TextSpan::whole(joined).split('\n').flat_map(|line| line.split('\0')) {
         // A byte order mark may stand before any line, once.
         let bare = line.strip(BYTE_ORDER_MARK).filter(|_| !marked);
         marked |= bare.is_some();
@@ -131,12 +131,12 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
         if line.text.starts_with(".include ") {
             reading.findings.push(include(line, reader));
         } else if let Some(name) = line.strip("[") {
-            let Some(name) = name.text.strip_suffix(']').map(|text| name.cut(0..text.len())) else {
+            let Some(name) = name.text.strip_suffix(']').map(|text| name.slice(0..text.len())) else {
                 reading.stopped.get_or_insert(line.span().start);
                 reading.findings.push(
                     Finding::error("unit/section-header", line, format!("`{}` is not a section header", line.text))
-                        .does(reader.stops())
-                        .instead("write [NAME], and nothing behind it"),
+                        .effect(reader.stops())
+                        .fix("write [NAME], and nothing behind it"),
                 );
                 continue;
             };
@@ -153,25 +153,25 @@ pub(super) fn read(joined: &str, reader: Reader, known: impl Fn(&str) -> bool) -
         } else if !ignored {
             reading.findings.push(
                 Finding::error("unit/no-section", line, "a setting before the first section")
-                    .does("219 ignores the line")
-                    .instead("put it under [Unit], [Service] or [Install]"),
+                    .effect("219 ignores the line")
+                    .fix("put it under [Unit], [Service] or [Install]"),
             );
         }
     }
     reading
 }
 
-fn no_assignment(line: Part<'_>, reader: Reader) -> Finding {
+fn no_assignment(line: TextSpan<'_>, reader: Reader) -> Finding {
     let finding = Finding::error("unit/no-assignment", line, "neither a section nor KEY=VALUE");
-    finding.does(reader.stops()).instead("end the line before with a \\ if this belongs to it")
+    finding.effect(reader.stops()).fix("end the line before with a \\ if this belongs to it")
 }
 
-fn include(line: Part<'_>, reader: Reader) -> Finding {
+fn include(line: TextSpan<'_>, reader: Reader) -> Finding {
     match reader {
         Reader::Unit => Finding::warning("unit/include", line, ".include is gone from later releases"),
-        _ => Finding::error("unit/include", line, ".include is not allowed here").does("219 ignores the line"),
+        _ => Finding::error("unit/include", line, ".include is not allowed here").effect("219 ignores the line"),
     }
-    .instead("use a drop-in: NAME.service.d/10-own.conf")
+    .fix("use a drop-in: NAME.service.d/10-own.conf")
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
 //! What a service must be as a whole: `service_verify` of systemd 219 (src/core/service.c), and what a service on a node
 //! should not be.
 
-use super::super::finding::Finding;
-use super::super::text::Part;
-use super::Line;
-use super::loaded::{At, Unit};
-use super::verify::{Verified, refused};
+use super::loaded::Line;
+use super::loaded::{LocatedSpan, Unit};
+use super::refusal::{Verified, refused};
+use crate::check::finding::Finding;
+use crate::check::text::TextSpan;
 
 const TYPES: [&str; 6] = ["simple", "forking", "oneshot", "dbus", "notify", "idle"];
 
 /// The commands of a directive, a place for each.
-fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<At<'a>> {
+fn commands<'a>(unit: &Unit<'a>, key: &str) -> Vec<LocatedSpan<'a>> {
     let of_line = |(file, line): (usize, Line<'a>)| std::iter::repeat_n((file, line.assignment.value), line.taken);
     unit.all("Service", key).into_iter().flat_map(of_line).collect()
 }
 
 /// The type of a service, and where it is said.
-fn kind<'a>(unit: &Unit<'a>) -> (&'a str, Option<At<'a>>) {
+fn kind<'a>(unit: &Unit<'a>) -> (&'a str, Option<LocatedSpan<'a>>) {
     let at = unit.last("Service", "Type").filter(|(_, kind)| TYPES.contains(&kind.text));
     let guessed = if unit.last("Service", "BusName").is_some() {
         "dbus"
@@ -78,31 +78,31 @@ pub(super) fn advise(unit: &Unit<'_>) -> Vec<(usize, Finding)> {
         out.push((
             file,
             finding
-                .does("219 guesses which process is the main one")
-                .instead("write PIDFile=, or let the program stay in the foreground with Type=simple"),
+                .effect("219 guesses which process is the main one")
+                .fix("write PIDFile=, or let the program stay in the foreground with Type=simple"),
         ));
     }
     if let (Some((file, at)), true) = (unit.last("Service", "BusName"), name != "dbus") {
         let finding = Finding::warning("unit/no-effect", at, format!("BusName= in a service of Type={name}"));
-        out.push((file, finding.does("219 ignores it").instead("write Type=dbus, or remove it")));
+        out.push((file, finding.effect("219 ignores it").fix("write Type=dbus, or remove it")));
     }
     let hides = unit.last("Service", "ProtectHome").filter(|_| unit.switch("Service", "ProtectHome") == Some(true));
-    if let (Some((file, at)), true) = (hides, uses(&starts, &["/home/", "/root/", "/run/user/"])) {
+    if let (Some((file, at)), true) = (hides, uses_folder(&starts, &["/home/", "/root/", "/run/user/"])) {
         let finding = Finding::warning("unit/hidden-program", at, "ExecStart= is below what ProtectHome= hides");
-        out.push((file, finding.does("the program is not found (203/EXEC)").instead("put it into /usr/local/bin")));
+        out.push((file, finding.effect("the program is not found (203/EXEC)").fix("put it into /usr/local/bin")));
     }
-    let labelled = starts.iter().filter(|start| uses(&[**start], &["/tmp/", "/root/", "/home/"]));
+    let labelled = starts.iter().filter(|start| uses_folder(&[**start], &["/tmp/", "/root/", "/home/"]));
     out.extend(labelled.map(|(file, start)| (*file, mislabelled(*start))));
     out
 }
 
-fn mislabelled(start: Part<'_>) -> Finding {
+fn mislabelled(start: TextSpan<'_>) -> Finding {
     Finding::warning("unit/labelled-program", start, "the program is where files have a label of their own")
-        .does("enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)")
-        .instead("put it into /usr/local/bin, which restorecon labels bin_t")
+        .effect("enforcing SELinux refuses to start it from tmp_t, admin_home_t or user_home_t (203/EXEC)")
+        .fix("put it into /usr/local/bin, which restorecon labels bin_t")
 }
 
-fn uses(commands: &[At<'_>], folders: &[&str]) -> bool {
+fn uses_folder(commands: &[LocatedSpan<'_>], folders: &[&str]) -> bool {
     commands.iter().any(|(_, command)| {
         let path = command.text.trim_start_matches(['-', '@', '"', '\'']);
         folders.iter().any(|folder| path.starts_with(folder))

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::super::rules::{self, RuleKind};
-use super::super::{File, check as check_files};
 use super::*;
+use crate::check::checker::check as check_files;
+use crate::check::file::File;
+use crate::check::known;
+use crate::check::rules::{self, RuleKind};
 
 const VALUES: &str = include_str!("../verdicts/values.txt");
 const COMMANDS: &str = include_str!("../verdicts/commands.txt");
@@ -46,7 +48,7 @@ fn line_of(finding: &Finding, text: &str) -> usize {
 
 /// Where 219 refuses or ignores a line, or takes it, by a finding.
 fn refuses(finding: &Finding) -> bool {
-    rules::kind(finding.rule) == RuleKind::Parser && finding.stops(false)
+    rules::kind(finding.rule) == RuleKind::Parser && finding.stops_build(false)
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use recipes::diagnostic::nearest;
 
-use super::super::finding::Finding;
-use super::super::systemd::number;
-use super::super::systemd::specifier;
-use super::super::text::Part;
 use super::assignment::Assignment;
 use super::context::Context;
+use super::value_error::{KEPT, ValueError, unresolved};
 use super::{capability, cpus, exec, expanded, hint, list, plain};
+use crate::check::finding::Finding;
+use crate::check::systemd::number;
+use crate::check::systemd::specifier;
+use crate::check::text::TextSpan;
 
 /// What is wrong with the value of a directive of this form. How much of it 219 takes: the commands, the words; else 1 or 0.
 pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
@@ -20,7 +21,7 @@ pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, 
             assignment.key,
             format!("{key}= has no effect: CentOS 7's kernel has no SMACK"),
         );
-        out.push(finding.instead("remove it; SELinuxContext= sets a label of SELinux"));
+        out.push(finding.fix("remove it; SELinuxContext= sets a label of SELinux"));
     }
     match form {
         "exec" => exec::check(assignment, out),
@@ -33,13 +34,13 @@ pub(super) fn check(form: &str, assignment: &Assignment<'_>, context: &Context, 
         }
         _ => match list::check(form, assignment, context, out) {
             Some(taken) => taken,
-            None => one(form, assignment, context, out),
+            None => check_single(form, assignment, context, out),
         },
     }
 }
 
 /// A value that is one thing: 1 if 219 takes it, else 0.
-fn one(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
+fn check_single(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec<Finding>) -> usize {
     let text = assignment.value.text;
     let judged = expanded::check(form, text, context).or_else(|| plain::check(form, text, context));
     let Some(judged) = judged else {
@@ -53,49 +54,14 @@ fn one(form: &str, assignment: &Assignment<'_>, context: &Context, out: &mut Vec
         && ["watched-path", "environment-file", "listen", "listen-file", "listen-packet"].contains(&form);
     match judged {
         Ok(()) => return 1,
-        Err(Fault::Form(rule, expected)) => out.push(assignment.refuse(rule, &expected)),
-        Err(Fault::Unresolved(letter)) if keeps => {
-            out.push(unresolved(assignment, letter).does(KEPT));
+        Err(ValueError::Form(rule, expected)) => out.push(assignment.refuse(rule, &expected)),
+        Err(ValueError::Unresolved(letter)) if keeps => {
+            out.push(unresolved(assignment, letter).effect(KEPT));
             return 1;
         }
-        Err(Fault::Unresolved(letter)) => out.push(unresolved(assignment, letter)),
+        Err(ValueError::Unresolved(letter)) => out.push(unresolved(assignment, letter)),
     }
     0
-}
-
-/// Why 219 does not take a value.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// It is not what is expected: the rule, and what to write.
-    Form(&'static str, String),
-    /// 219 cannot resolve the specifier.
-    Unresolved(char),
-}
-
-/// Whether 219 takes a value.
-pub(super) type Judged = Result<(), Fault>;
-
-/// By whether it is right.
-pub(super) fn judged(right: bool, rule: &'static str, expected: &str) -> Judged {
-    if right { Ok(()) } else { Err(Fault::Form(rule, expected.to_owned())) }
-}
-
-/// What 219 does in some places with a specifier that it cannot resolve.
-pub(super) const KEPT: &str = "219 says so, and keeps these two characters";
-
-/// 219 cannot resolve a specifier, and ignores the line.
-pub(super) fn unresolved(assignment: &Assignment<'_>, letter: char) -> Finding {
-    let at = assignment.value.text.find(&format!("%{letter}")).unwrap_or(0);
-    let finding = Finding::error(
-        "unit/unresolved-specifier",
-        assignment.value.cut(at..at + 1 + letter.len_utf8()),
-        format!("systemd 219 cannot resolve %{letter} here"),
-    );
-    finding.does("219 ignores the line").instead(match letter {
-        'I' => "the unit is not an instance: write %i, which is then empty, or rename the unit to NAME@.TYPE",
-        'h' | 's' | 'U' => "PID 1 looks up no users: write the path or number out, or remove User=",
-        _ => "write the text that you mean",
-    })
 }
 
 /// One of a few words. `bool` among them stands for all its spellings, `..N` for any number up to N.
@@ -120,25 +86,19 @@ fn word(form: &str, assignment: &Assignment<'_>) -> Option<Finding> {
     let finding = assignment.refuse("unit/value-word", &format!("one of: {}", shown.join(", ")));
     let near = || nearest(text, words.iter().copied().filter(|word| *word != "bool" && !word.starts_with("..")));
     Some(match (hint::word(assignment.key.text, text), near()) {
-        (Some(instead), _) => finding.instead(instead),
-        (None, Some(near)) if !text.is_empty() => finding.instead(format!("did you mean {near}?")),
+        (Some(instead), _) => finding.fix(instead),
+        (None, Some(near)) if !text.is_empty() => finding.fix(format!("did you mean {near}?")),
         _ => finding,
     })
     .map(|finding| match assignment.key.text {
-        "ProtectSystem" | "ProtectHome" => finding.does("219 ignores the line: nothing is protected"),
-        "Type" => finding.does("219 ignores the line: the other lines decide the type"),
+        "ProtectSystem" | "ProtectHome" => finding.effect("219 ignores the line: nothing is protected"),
+        "Type" => finding.effect("219 ignores the line: the other lines decide the type"),
         _ => finding,
     })
 }
 
-/// A condition without its | and !.
-pub(super) fn condition(text: &str) -> &str {
-    let text = text.strip_prefix('|').unwrap_or(text);
-    text.strip_prefix('!').unwrap_or(text)
-}
-
 /// Specifiers that stay as they are: those that came later, and all where 219 expands none.
-fn specifiers(form: &str, key: &str, value: Part<'_>, out: &mut Vec<Finding>) {
+fn specifiers(form: &str, key: &str, value: TextSpan<'_>, out: &mut Vec<Finding>) {
     if ["path", "condition-bool", "listen-file"].contains(&form) && value.text.starts_with('/') && form == "path" {
         out.extend(list::unexpanded(value));
         return;
@@ -156,10 +116,10 @@ fn specifiers(form: &str, key: &str, value: Part<'_>, out: &mut Vec<Finding>) {
         if let Some((later, instead)) = specifier::LATER.iter().find(|(later, _)| Some(*later) == letter) {
             let finding = Finding::warning(
                 "unit/specifier",
-                rest.cut(at..at + 2),
+                rest.slice(at..at + 2),
                 format!("219 does not know the specifier %{later}"),
             );
-            out.push(finding.does("it stays as these two characters").instead(format!("write {instead}")));
+            out.push(finding.effect("it stays as these two characters").fix(format!("write {instead}")));
         }
         rest = rest.from(at + 1 + letter.map_or(0, char::len_utf8));
     }

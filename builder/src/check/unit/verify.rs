@@ -1,25 +1,21 @@
 //! What a unit must be as a whole: the `*_verify` functions of systemd 219, and what fails while it loads a unit
 //! (src/core/service.c, socket.c, timer.c, path.c, mount.c, automount.c, swap.c, slice.c, unit.c). 219 stops at the first.
 
-use super::super::finding::Finding;
-use super::super::systemd::address::{self, Family};
-use super::super::systemd::name;
-use super::super::systemd::number;
-use super::super::systemd::specifier::Table;
-use super::super::systemd::words::{clean_path, is_safe_path};
-use super::super::text::Part;
 use super::context::Context;
-use super::loaded::{At, Unit};
-
-/// A reason for which 219 refuses a unit: where, what, and what to write.
-type Refusal<'a> = (Option<At<'a>>, &'static str, String, &'static str);
-
-const REFUSED: &str = "unit/refused";
+use super::loaded::{LocatedSpan, Unit};
+use super::refusal::{Verified, refused};
+use crate::check::finding::Finding;
+use crate::check::systemd::address::{self, Family};
+use crate::check::systemd::name;
+use crate::check::systemd::number;
+use crate::check::systemd::specifier::Table;
+use crate::check::systemd::words::{clean_path, is_safe_path};
+use crate::check::text::TextSpan;
 
 /// The first reason for which 219 refuses a unit.
 pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     let kind = name::type_of(id)?;
-    let section = super::section_of(id)?;
+    let section = super::path::section_of(id)?;
     let refusal = match kind {
         "service" => unsafe_folders(unit, section).or_else(|| super::service::verify(unit)),
         "socket" => socket(unit).or_else(|| killed_by_pam(unit, section)),
@@ -39,22 +35,15 @@ pub(super) fn check(id: &str, unit: &Unit<'_>) -> Option<(usize, Finding)> {
     let (place, rule, message, instead) = refusal.or_else(|| isolating(unit))?;
     if let (None, Some((file, span))) = (place, unit.dropped.clone()) {
         let finding = Finding::error("unit/continuation", span, format!("{message}: 219 drops this line"));
-        return Some((file, finding.does("219 refuses to load the unit").instead("remove the \\ at the end")));
+        return Some((file, finding.effect("219 refuses to load the unit").fix("remove the \\ at the end")));
     }
     let place = place.or_else(|| unit.section(section));
     let (file, span) = place.map_or((0, 0..0), |(file, part)| (file, part.span()));
-    Some((file, Finding::error(rule, span, message).does("219 refuses to load the unit").instead(instead)))
+    Some((file, Finding::error(rule, span, message).effect("219 refuses to load the unit").fix(instead)))
 }
-
-/// A refusal by the most common rule.
-pub(super) fn refused<'a>(place: Option<At<'a>>, message: String, instead: &'static str) -> Refusal<'a> {
-    (place, REFUSED, message, instead)
-}
-
-pub(super) type Verified<'a> = Option<Refusal<'a>>;
 
 /// What 219 does not require mounts for (`unit_require_mounts_for`).
-fn unsafe_path(at: At<'_>) -> Verified<'_> {
+fn unsafe_path(at: LocatedSpan<'_>) -> Verified<'_> {
     let text = at.1.text;
     let is_safe = text.contains('%') || (text.starts_with('/') && is_safe_path(&clean_path(text)));
     (!is_safe)
@@ -75,9 +64,9 @@ fn killed_by_pam<'a>(unit: &Unit<'a>, section: &str) -> Verified<'a> {
 
 /// A port of a socket.
 struct Port<'a> {
-    at: At<'a>,
+    at: LocatedSpan<'a>,
     /// A path in the file system, where it has one.
-    path: Option<Part<'a>>,
+    path: Option<TextSpan<'a>>,
     /// Whether connections can be accepted on it.
     accepts: bool,
     is_node: bool,
@@ -164,13 +153,13 @@ fn path<'a>(unit: &Unit<'a>) -> Verified<'a> {
 }
 
 /// The path that a unit is for, by its directive or its name.
-fn subject<'a>(id: &str, unit: &Unit<'a>, section: &str, key: &str) -> (Option<At<'a>>, String) {
+fn subject<'a>(id: &str, unit: &Unit<'a>, section: &str, key: &str) -> (Option<LocatedSpan<'a>>, String) {
     let at = unit.last(section, key);
     (at, clean_path(&at.map_or_else(|| name::to_path(name::prefix(id)), |(_, path)| path.text.to_owned())))
 }
 
 /// The name of a unit must be that of its path.
-fn misnamed<'a>(id: &str, at: Option<At<'a>>, path: &str, key: &str) -> Verified<'a> {
+fn name_mismatch<'a>(id: &str, at: Option<LocatedSpan<'a>>, path: &str, key: &str) -> Verified<'a> {
     let own = name::from_path(path, name::type_of(id)?);
     (own != id)
         .then(|| refused(at, format!("{key}={path} in a unit named {id}: its name has to be {own}"), "rename the unit"))
@@ -229,7 +218,7 @@ fn mount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     {
         return Some(refusal);
     }
-    if let Some(refusal) = misnamed(id, at, &path, "Where") {
+    if let Some(refusal) = name_mismatch(id, at, &path, "Where") {
         return Some(refusal);
     }
     if OWN.contains(&path.as_str()) || path == "/dev/console" || path.starts_with("/sys/fs/cgroup/") {
@@ -243,7 +232,7 @@ fn automount<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     if path == "/" || !is_safe_path(&path) {
         return Some(refused(at, format!("219 cannot automount {path}"), "name a folder below /, without . and .."));
     }
-    misnamed(id, at, &path, "Where")
+    name_mismatch(id, at, &path, "Where")
 }
 
 fn swap<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
@@ -251,7 +240,7 @@ fn swap<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {
     if !is_safe_path(&path) {
         return Some(refused(at, format!("`{path}` is not an absolute path without . and .."), "write the path out"));
     }
-    misnamed(id, at, &path, "What")
+    name_mismatch(id, at, &path, "What")
 }
 
 fn slice<'a>(id: &str, unit: &Unit<'a>) -> Verified<'a> {

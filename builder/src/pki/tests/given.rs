@@ -15,7 +15,7 @@ fn foreign_authority(dir: &Path, name: &str, key: &[&str]) -> Option<Authority> 
     args.extend(["-subj", &subject, "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out"]);
     args.extend([cert.to_str().unwrap(), "-keyout"]);
     openssl(&args, &[&key_path])?;
-    Some(Authority::Given { cert, key: key_path })
+    Some(Authority::Provided { cert, key: key_path })
 }
 
 #[test]
@@ -41,14 +41,14 @@ fn the_users_own_authority_signs_and_its_key_stays_where_it_is() {
 fn an_authority_changes_only_by_way_of_both() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-    let Some(Authority::Given { cert: one, key: one_key }) = foreign_authority(folder.0.path(), "one", key) else {
+    let Some(Authority::Provided { cert: one, key: one_key }) = foreign_authority(folder.0.path(), "one", key) else {
         return;
     };
-    let Some(Authority::Given { cert: two, key: two_key }) = foreign_authority(folder.0.path(), "two", key) else {
+    let Some(Authority::Provided { cert: two, key: two_key }) = foreign_authority(folder.0.path(), "two", key) else {
         return;
     };
     let build = |cert: &Path, key: &Path| {
-        let authority = Authority::Given { cert: cert.to_owned(), key: key.to_owned() };
+        let authority = Authority::Provided { cert: cert.to_owned(), key: key.to_owned() };
         let mut pki = open(&folder.path(), &cluster(), &authority, LIFETIMES, now())?;
         pki.node_tls(&Node::new("etcd-1").at(101))
     };
@@ -73,15 +73,15 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     let folder = Folder::new();
     let key = &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
     let base = folder.0.path();
-    let Some(Authority::Given { cert, key: ca_key }) = foreign_authority(base, "good", key) else { return };
-    let Some(Authority::Given { key: other_key, .. }) = foreign_authority(base, "other", key) else { return };
+    let Some(Authority::Provided { cert, key: ca_key }) = foreign_authority(base, "good", key) else { return };
+    let Some(Authority::Provided { key: other_key, .. }) = foreign_authority(base, "other", key) else { return };
     let leaf = base.join("leaf.crt");
     let leaf_key = base.join("leaf.key");
     let args = ["req", "-x509", "-nodes", "-days", "9", "-newkey", "ed25519", "-subj", "/CN=leaf", "-addext"];
     let more = ["basicConstraints=critical,CA:FALSE", "-out", leaf.to_str().unwrap(), "-keyout"];
     openssl(&[&args[..], &more[..]].concat(), &[&leaf_key]);
     let build = |cert: &Path, key: &Path, now| {
-        let authority = Authority::Given { cert: cert.to_owned(), key: key.to_owned() };
+        let authority = Authority::Provided { cert: cert.to_owned(), key: key.to_owned() };
         open(&folder.path(), &cluster(), &authority, LIFETIMES, now).map(drop).map_err(|error| error.to_string())
     };
     let broken = base.join("broken.crt");
@@ -104,7 +104,7 @@ fn an_authority_that_is_refused_leaves_nothing_behind() {
     // A folder with an authority of its own does not change hands.
     let own = Folder::new();
     own.node(now(), 101).unwrap();
-    let given = Authority::Given { cert: cert.clone(), key: ca_key.clone() };
+    let given = Authority::Provided { cert: cert.clone(), key: ca_key.clone() };
     let error = open(&own.path(), &cluster(), &given, LIFETIMES, now()).map(drop).unwrap_err().to_string();
     assert!(error.contains("has an authority of its own"), "{error}");
     // In a folder that is in use a refused authority changes nothing.

@@ -7,7 +7,7 @@ use tar::EntryType;
 use super::super::contents::{Problem, Program};
 use super::tarball::Tarball;
 use super::*;
-use crate::elf::specimen::Specimen;
+use crate::elf::test_elf::TestElf;
 
 impl Bench {
     /// Opens a verified tarball with these bytes.
@@ -119,7 +119,7 @@ fn programs_must_be_there_once_and_be_programs() {
     assert_eq!((entry.as_str(), problem), ("etcd-v3.5.1-linux-amd64/etcdutl", Problem::Missing));
     let (_, problem) = bench.problem(Tarball::good().program("etcd"));
     assert_eq!(problem, Problem::Twice);
-    let elf = Specimen::fixed();
+    let elf = TestElf::fixed();
     let (_, problem) = bench.problem(Tarball::empty().file("etcd", &elf.bytes(1 << 20), 0o644));
     assert_eq!(problem, Problem::NotExecutable(0o644));
     let (_, problem) = bench.problem(Tarball::empty().file("etcd", b"#!/bin/sh\n", 0o755));

@@ -13,7 +13,7 @@ use super::super::address;
 use super::version;
 
 /// For a client that never has enough.
-const PATIENCE: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How one request is answered.
 #[derive(Debug, Clone)]
@@ -165,7 +165,7 @@ fn reply(
         Act::Stall(after) => {
             stream.write_all(&body[..*after.min(&body.len())])?;
             // Until the client has had enough; it is the client that is tested.
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(READ_TIMEOUT))?;
             stream.read(&mut [0]).map(drop)
         }
         Act::WrongRange => stream.write_all(&bytes[1..10]),

@@ -7,7 +7,7 @@ use tar::{EntryType, Header};
 use super::super::address;
 use super::super::contents::Program;
 use super::version;
-use crate::elf::specimen::Specimen;
+use crate::elf::test_elf::TestElf;
 
 /// A tarball in the making.
 pub(super) struct Tarball(Vec<u8>);
@@ -26,7 +26,7 @@ impl Tarball {
 
     /// A program of a plausible size.
     pub(super) fn program(self, name: &str) -> Self {
-        self.file(name, &Specimen::fixed().bytes(1 << 20), 0o755)
+        self.file(name, &TestElf::fixed().bytes(1 << 20), 0o755)
     }
 
     pub(super) fn file(self, name: &str, bytes: &[u8], mode: u32) -> Self {

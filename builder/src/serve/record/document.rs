@@ -9,13 +9,13 @@ use super::time;
 /// What is recorded of a node's document. A node without a record was not given its document since the record began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Handing {
+pub(crate) struct DocumentDelivery {
     /// When it was handed out first, since that was last allowed.
     #[serde(default, with = "time::option", skip_serializing_if = "Option::is_none")]
     pub(crate) first: Option<SystemTime>,
 }
 
-impl Handing {
+impl DocumentDelivery {
     /// A document that the operator allowed to be handed out again.
     pub(crate) fn allowed() -> Self {
         Self::default()
@@ -30,7 +30,7 @@ impl Handing {
     }
 
     /// It is handed out.
-    pub(crate) fn hand(&mut self, began: Option<SystemTime>, now: SystemTime) {
+    pub(crate) fn mark_delivered(&mut self, began: Option<SystemTime>, now: SystemTime) {
         self.first = Some(self.since(began).unwrap_or(now));
     }
 
@@ -52,24 +52,24 @@ mod tests {
 
     #[test]
     fn it_is_handed_out_again_until_the_window_closes() {
-        let mut handing = Handing::allowed();
-        assert!(handing.is_open(None, at(0), WINDOW));
-        handing.hand(None, at(0));
-        handing.hand(None, at(600));
-        assert_eq!(handing.first, Some(at(0)), "the first time counts");
-        assert!(handing.is_open(None, at(900), WINDOW));
-        assert!(!handing.is_open(None, at(901), WINDOW));
-        assert!(handing.is_open(None, at(0) - Duration::from_secs(5), WINDOW), "the clock was set back");
+        let mut delivery = DocumentDelivery::allowed();
+        assert!(delivery.is_open(None, at(0), WINDOW));
+        delivery.mark_delivered(None, at(0));
+        delivery.mark_delivered(None, at(600));
+        assert_eq!(delivery.first, Some(at(0)), "the first time counts");
+        assert!(delivery.is_open(None, at(900), WINDOW));
+        assert!(!delivery.is_open(None, at(901), WINDOW));
+        assert!(delivery.is_open(None, at(0) - Duration::from_secs(5), WINDOW), "the clock was set back");
     }
 
     #[test]
     fn a_machine_that_is_installed_again_gets_it_again() {
-        let mut handing = Handing::allowed();
-        handing.hand(Some(at(0)), at(10));
-        assert!(!handing.is_open(Some(at(0)), at(5000), WINDOW));
-        assert!(handing.is_open(Some(at(4000)), at(5000), WINDOW));
-        handing.hand(Some(at(4000)), at(5000));
-        assert!(handing.is_open(Some(at(4000)), at(5900), WINDOW));
-        assert!(!handing.is_open(Some(at(4000)), at(5901), WINDOW));
+        let mut delivery = DocumentDelivery::allowed();
+        delivery.mark_delivered(Some(at(0)), at(10));
+        assert!(!delivery.is_open(Some(at(0)), at(5000), WINDOW));
+        assert!(delivery.is_open(Some(at(4000)), at(5000), WINDOW));
+        delivery.mark_delivered(Some(at(4000)), at(5000));
+        assert!(delivery.is_open(Some(at(4000)), at(5900), WINDOW));
+        assert!(!delivery.is_open(Some(at(4000)), at(5901), WINDOW));
     }
 }

@@ -61,7 +61,7 @@ pub(crate) enum Step {
 
 /// What a machine that boots from the network is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextBoot {
     /// Install: this is the attempt with that number.
     Install(u32),
     /// Boot from the disk: it was installed at this time.
@@ -83,11 +83,11 @@ impl Installation {
     }
 
     /// What the machine is to do. `retries`: how often an installation that does not finish is tried again.
-    pub(crate) fn next(&self, retries: u32) -> Next {
+    pub(crate) fn next(&self, retries: u32) -> NextBoot {
         match self.installed {
-            Some(at) => Next::Disk(at),
-            None if self.attempts > retries => Next::Held,
-            None => Next::Install(self.attempts + 1),
+            Some(at) => NextBoot::Disk(at),
+            None if self.attempts > retries => NextBoot::Held,
+            None => NextBoot::Install(self.attempts + 1),
         }
     }
 
@@ -96,7 +96,7 @@ impl Installation {
         self.attempts += 1;
         self.token = Some(token);
         self.began = Some(now);
-        self.happened(Step::Sent, now, None);
+        self.note_step(Step::Sent, now, None);
     }
 
     /// Takes the report of a stage.
@@ -120,7 +120,7 @@ impl Installation {
         if stage.follows_installation() {
             self.installed.get_or_insert(now);
         }
-        self.happened(Step::Reported(stage), now, why);
+        self.note_step(Step::Reported(stage), now, why);
         Ok(())
     }
 
@@ -130,9 +130,9 @@ impl Installation {
         if self.installed.is_none() && self.attempts == 0 {
             self.began = Some(now);
             self.installed = Some(now);
-            self.happened(Step::ByHand, now, None);
+            self.note_step(Step::ByHand, now, None);
         } else if self.installed.is_none() {
-            self.happened(Step::Kickstart, now, None);
+            self.note_step(Step::Kickstart, now, None);
         }
     }
 
@@ -141,11 +141,11 @@ impl Installation {
     pub(crate) fn document(&mut self, now: SystemTime) {
         if self.installed.is_none() {
             self.installed = Some(now);
-            self.happened(Step::Document, now, None);
+            self.note_step(Step::Document, now, None);
         }
     }
 
-    fn happened(&mut self, step: Step, at: SystemTime, why: Option<String>) {
+    fn note_step(&mut self, step: Step, at: SystemTime, why: Option<String>) {
         self.last = Some(Event { step, at, why });
     }
 }
@@ -182,26 +182,26 @@ mod tests {
             record.send("t".to_owned(), at(0));
             record.kickstart(at(1));
             record.report("t", stage, None, at(2)).unwrap();
-            assert_eq!(record.next(RETRIES), Next::Install(2), "{stage}");
+            assert_eq!(record.next(RETRIES), NextBoot::Install(2), "{stage}");
         }
         let mut record = Installation::allowed();
         record.send("t".to_owned(), at(0));
         record.report("t", Stage::Installed, None, at(5)).unwrap();
-        assert_eq!(record.next(RETRIES), Next::Disk(at(5)));
+        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(5)));
         record.report("t", Stage::Healthy, None, at(9)).unwrap();
-        assert_eq!(record.next(RETRIES), Next::Disk(at(5)), "the first time counts");
+        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(5)), "the first time counts");
     }
 
     #[test]
     fn what_does_not_finish_is_tried_again_three_times_and_then_held() {
         let mut record = Installation::allowed();
         for attempt in 1..=4 {
-            assert_eq!(record.next(RETRIES), Next::Install(attempt));
+            assert_eq!(record.next(RETRIES), NextBoot::Install(attempt));
             record.send(format!("t{attempt}"), at(u64::from(attempt)));
         }
-        assert_eq!(record.next(RETRIES), Next::Held);
+        assert_eq!(record.next(RETRIES), NextBoot::Held);
         record.report("t4", Stage::Failed, Some("no disk".to_owned()), at(9)).unwrap();
-        assert_eq!(record.next(RETRIES), Next::Held);
+        assert_eq!(record.next(RETRIES), NextBoot::Held);
         assert_eq!(record.last.unwrap().why.as_deref(), Some("no disk"));
     }
 
@@ -222,7 +222,7 @@ mod tests {
         record.send("t".to_owned(), at(0));
         record.report("t", Stage::Installed, None, at(1)).unwrap();
         assert_eq!(record.report("t", Stage::Failed, None, at(2)), Err(StaleReport));
-        assert_eq!(record.next(RETRIES), Next::Disk(at(1)));
+        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(1)));
     }
 
     #[test]
@@ -230,17 +230,17 @@ mod tests {
         let mut record = Installation::allowed();
         record.send("t".to_owned(), at(0));
         record.document(at(7));
-        assert_eq!(record.next(RETRIES), Next::Disk(at(7)), "its report was lost");
+        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(7)), "its report was lost");
         let mut record = Installation::allowed();
         record.document(at(7));
-        assert_eq!(record.next(RETRIES), Next::Disk(at(7)), "something else installed it");
+        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(7)), "something else installed it");
     }
 
     #[test]
     fn a_kickstart_that_was_taken_without_ipxe_counts_as_installed() {
         let mut record = Installation::allowed();
         record.kickstart(at(1));
-        assert_eq!(record.next(RETRIES), Next::Disk(at(1)));
+        assert_eq!(record.next(RETRIES), NextBoot::Disk(at(1)));
     }
 
     #[test]

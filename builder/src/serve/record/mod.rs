@@ -29,15 +29,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
-pub(crate) use document::Handing;
-pub(crate) use install::{Installation, Next};
+pub(crate) use document::DocumentDelivery;
+pub(crate) use install::{Installation, NextBoot};
 
 /// The file that says that the record reaches back to the first build.
 const FIRST_BUILD: &str = "first-build";
 const INSTALL: &str = "install.json";
 const DOCUMENT: &str = "document.json";
 /// More than a record ever needs.
-const LIMIT: u64 = 1 << 16;
+const MAX_RECORD_BYTES: u64 = 1 << 16;
 
 /// The record of one cluster.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ impl Record {
     }
 
     /// Whether a document without a record was never handed out.
-    pub(crate) fn reaches_back(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.folder.join(FIRST_BUILD).is_file()
     }
 
@@ -80,7 +80,7 @@ impl Record {
     }
 
     /// How a node's document was handed out; `None` where nothing is recorded.
-    pub(crate) fn handing(&self, node: &Label) -> Result<Option<Handing>> {
+    pub(crate) fn delivery(&self, node: &Label) -> Result<Option<DocumentDelivery>> {
         self.read(node, DOCUMENT, "--document")
     }
 
@@ -90,8 +90,8 @@ impl Record {
     }
 
     /// Records how a document was handed out.
-    pub(crate) fn put_handing(&self, node: &Label, handing: &Handing) -> Result<()> {
-        self.write(node, DOCUMENT, handing)
+    pub(crate) fn put_delivery(&self, node: &Label, delivery: &DocumentDelivery) -> Result<()> {
+        self.write(node, DOCUMENT, delivery)
     }
 
     /// Keeps every other process and thread from changing the record until the file is dropped.
@@ -131,7 +131,7 @@ impl Record {
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_RECORD_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -173,12 +173,12 @@ mod tests {
         let mut installation = Installation::allowed();
         installation.send("secret".to_owned(), now);
         record.put_installation(&node, &installation).unwrap();
-        let mut handing = Handing::allowed();
-        handing.hand(None, now);
-        record.put_handing(&node, &handing).unwrap();
-        record.put_handing(&node, &Handing::allowed()).unwrap();
+        let mut delivery = DocumentDelivery::allowed();
+        delivery.mark_delivered(None, now);
+        record.put_delivery(&node, &delivery).unwrap();
+        record.put_delivery(&node, &DocumentDelivery::allowed()).unwrap();
         assert_eq!(record.installation(&node).unwrap(), Some(installation));
-        assert_eq!(record.handing(&node).unwrap(), Some(Handing::allowed()));
+        assert_eq!(record.delivery(&node).unwrap(), Some(DocumentDelivery::allowed()));
         let mode = fs::metadata(root.path().join("out.state/demo/etcd-1")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "a token is for the node alone");
     }
@@ -188,9 +188,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let record = record(root.path());
         record.put_installation(&"etcd-1".parse().unwrap(), &Installation::allowed()).unwrap();
-        assert!(!record.reaches_back());
+        assert!(!record.is_complete());
         record.begin(SystemTime::now()).unwrap();
-        assert!(record.reaches_back());
+        assert!(record.is_complete());
     }
 
     #[test]

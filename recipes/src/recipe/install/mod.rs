@@ -16,7 +16,7 @@ use super::ssh::SshKey;
 use super::values::{Base, CryptHash, Size, Word};
 use crate::Sha256;
 use crate::diagnostic::Diagnostic;
-use crate::reader::{At, Table};
+use crate::reader::{Located, Table};
 
 /// How a machine is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
         ssh_keys: values(table.and_then(|table| table.list("ssh-keys"))).unwrap_or_default(),
         root_password: table.and_then(|table| table.value("root-password")).map(|at| at.value),
         packages: table.and_then(|table| table.list("packages")).map_or_else(Vec::new, |packages| {
-            packages.into_iter().map(|at: At<Package>| at.value.at(at.span)).collect()
+            packages.into_iter().map(|at: Located<Package>| at.value.at(at.span)).collect()
         }),
         console: table.and_then(|table| table.value("console")).map(|at| at.value),
     };
@@ -107,7 +107,7 @@ pub(super) fn read(root: &Table<'_>) -> Option<Install> {
     Some(install)
 }
 
-fn values<T>(found: Option<Vec<At<T>>>) -> Option<Vec<T>> {
+fn values<T>(found: Option<Vec<Located<T>>>) -> Option<Vec<T>> {
     found.map(|list| list.into_iter().map(|at| at.value).collect())
 }
 
@@ -138,7 +138,7 @@ const DEFAULT_PARTITIONS: Partitions = Partitions { boot: Size(1 << 30), root: S
 
 fn read_partitions(table: &Table<'_>) -> Partitions {
     let size = |key, least: u64| {
-        let at: At<Size> = table.value(key)?;
+        let at: Located<Size> = table.value(key)?;
         if at.value.0 < least {
             let expected = format!("expected {} or more", Size(least));
             table.report(Diagnostic::error(at.span, format!("`{key}` is too small")).label(expected));

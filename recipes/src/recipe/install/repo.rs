@@ -8,7 +8,7 @@ use super::super::values::Base;
 use super::Family;
 use crate::Sha256;
 use crate::diagnostic::Diagnostic;
-use crate::reader::{At, Table};
+use crate::reader::{Located, Table};
 
 /// A repository of packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub(super) fn read(table: Option<&Table<'_>>, family: Family, trees: &[Base]) ->
 }
 
 fn read_key(entry: &Table<'_>) -> Option<RepoKey> {
-    let text: At<String> = entry.text("key")?;
+    let text: Located<String> = entry.text("key")?;
     if !text.value.starts_with('/') {
         return files::local(entry, text).map(RepoKey::File);
     }

@@ -1,6 +1,7 @@
 //! install.py, doConfiguration: what is written into the new system after its packages and before %post, in this order.
 
-use super::{Data, Effect, User};
+use super::data::Data;
+use super::types::{Effect, User};
 
 /// What anaconda knows, from the recipe's own tables.
 const TIMEZONES: &str = include_str!("../../../../recipes/src/recipe/install/known/timezones.txt");

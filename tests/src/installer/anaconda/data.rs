@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::super::hardware::Hardware;
 use super::super::kickstart::{Command, Kickstart, Kind};
+use super::types::{Stop, User};
 use super::values::{BootLoader, ClearPart, End, Firewall, Timezone};
-use super::{Stop, User};
 
 /// All that the kickstart says.
 #[derive(Debug, Default)]

@@ -2,7 +2,8 @@
 
 use super::super::hardware::{Disk, Hardware, Quirk};
 use super::super::kickstart::Command;
-use super::{Data, Partition, Plan, Stop};
+use super::data::Data;
+use super::types::{Partition, Plan, Stop};
 
 /// libparted: the last sector that a partition of an MBR can begin at.
 const MBR_SECTORS: u64 = 0xffff_ffff;

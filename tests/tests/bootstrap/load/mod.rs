@@ -11,14 +11,13 @@ use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use tests::client::{self, Client, Registers, Voters, Writers};
 use tests::cluster::{boot_all, wait_healthy};
-use tests::harness::trial;
-use tests::suite;
+use tests::harness::{is_all, trial};
 
-use crate::bed::{Bed, NEEDS};
+use crate::bed::{Bed, REQUIREMENTS};
 use draw::{End, Round, Trouble};
 
 /// A network that loses packets makes all slower.
-const PATIENCE: Duration = Duration::from_secs(180);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// No write is acknowledged for longer than this only if the cluster has stopped. What may happen takes less: the
 /// writer waits 3 s for the member that is gone; an election takes 1 to 2 s, and on a machine that is busy it may fail
@@ -29,7 +28,7 @@ const STOPPED: Duration = Duration::from_secs(30);
 const ROUNDS: [u64; 2] = [6, 20];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("rebuilds_under_load_lose_no_write", NEEDS, rebuilds)]
+    vec![trial("rebuilds_under_load_lose_no_write", REQUIREMENTS, rebuilds)]
 }
 
 fn setting(name: &str) -> Result<Option<u64>> {
@@ -41,7 +40,7 @@ fn setting(name: &str) -> Result<Option<u64>> {
 fn rebuilds() -> Result<()> {
     let seed = setting("SEED")?.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let end = Instant::now() + Duration::from_secs(setting("HOURS")?.unwrap_or_default() * 3600);
-    let rounds = usize::try_from(setting("ROUNDS")?.unwrap_or(ROUNDS[usize::from(suite::is_all())]))?;
+    let rounds = usize::try_from(setting("ROUNDS")?.unwrap_or(ROUNDS[usize::from(is_all())]))?;
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
     bed.whole()?;
@@ -109,13 +108,13 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
     let network = bed.provisioning.network.clone();
     let name = bed.hosts[round.victim].name().to_owned();
     match round.end {
-        End::Plug => bed.hosts[round.victim].pull_the_plug()?,
+        End::Plug => bed.hosts[round.victim].cut_power()?,
         End::Silence => {
-            network.cut(&name)?;
-            bed.hosts[round.victim].pull_the_plug()?;
+            network.unplug(&name)?;
+            bed.hosts[round.victim].cut_power()?;
             // Until the others have noticed by themselves: nothing has told them.
-            writers.go_on(1, PATIENCE)?;
-            network.heal(&name)?;
+            writers.go_on(1, CONVERGENCE_TIMEOUT)?;
+            network.replug(&name)?;
         }
         End::Shutdown => bed.hosts[round.victim].shutdown()?,
     }
@@ -125,7 +124,7 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
         bed.replace_disk(round.victim)?;
     }
     // The two that are left are a quorum.
-    writers.go_on(2, PATIENCE)?;
+    writers.go_on(2, CONVERGENCE_TIMEOUT)?;
 
     let others: Vec<String> =
         bed.hosts.iter().map(|host| host.name().to_owned()).filter(|other| *other != name).collect();
@@ -139,20 +138,20 @@ fn rebuild(bed: &mut Bed, writers: &Writers, round: &Round) -> Result<()> {
                 }
             }
         }
-        Trouble::Slow(rate) => network.slow(&name, rate)?,
-        Trouble::Cut(at) => network.part(&name, &others[at])?,
-        Trouble::Deaf(at) => network.sever(&others[at], &name)?,
-        Trouble::Alone => network.cut(&name)?,
+        Trouble::Slow(rate) => network.limit_rate(&name, rate)?,
+        Trouble::Cut(at) => network.drop_between(&name, &others[at])?,
+        Trouble::Deaf(at) => network.drop_one_way(&others[at], &name)?,
+        Trouble::Alone => network.unplug(&name)?,
     }
     bed.hosts[round.victim].boot()?;
     if matches!(round.trouble, Trouble::Cut(_) | Trouble::Deaf(_) | Trouble::Alone) {
         sleep(round.healed_after);
         network.heal_all()?;
     }
-    wait_healthy(&bed.hosts[round.victim], 3, PATIENCE)?;
+    wait_healthy(&bed.hosts[round.victim], 3, CONVERGENCE_TIMEOUT)?;
     network.heal_all()?;
     if let Trouble::Slow(_) = round.trouble {
-        network.unslow(&name)?;
+        network.lift_rate_limit(&name)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Provisioning;
 use tests::harness::tail;
-use tests::process::{self, Tied};
+use tests::process::{self, KillOnDrop};
 use tests::{cache, packages, run};
 
 use super::disk;
@@ -18,7 +18,7 @@ use crate::bed::{SERVER, Server};
 
 /// The card of etcd-1.
 pub(super) const MAC: &str = "52:54:0a:65:0f:65";
-const PATIENCE: Duration = Duration::from_secs(420);
+const VM_TIMEOUT: Duration = Duration::from_secs(420);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Firmware {
@@ -120,7 +120,7 @@ impl Machine {
         qemu.args(["-device", "virtio-blk-pci,drive=d,bootindex=2"]).args(&self.more);
         let monitor = self.folder.join("monitor");
         qemu.args(["-monitor", &format!("unix:{},server,nowait", monitor.display())]);
-        let mut machine = Tied::spawn(&qemu, &File::create(&console)?)?;
+        let mut machine = KillOnDrop::spawn(&qemu, &File::create(&console)?)?;
         let begun = Instant::now();
         let mut is_plugged = true;
         loop {
@@ -136,7 +136,7 @@ impl Machine {
             if holds(&said, &told) {
                 return Ok(said);
             }
-            let over = machine.ended()?.is_some() || begun.elapsed() >= PATIENCE;
+            let over = machine.ended()?.is_some() || begun.elapsed() >= VM_TIMEOUT;
             ensure!(!over, "its console:\n{}\nthe server:\n{told}", tail(&said, 60));
             sleep(Duration::from_millis(100));
         }
@@ -144,7 +144,7 @@ impl Machine {
 }
 
 /// dnsmasq by the lines of docs/operating.md, with this network's addresses in them.
-pub(super) fn dhcp(ours: &Provisioning) -> Result<Tied> {
+pub(super) fn dhcp(ours: &Provisioning) -> Result<KillOnDrop> {
     let folder = run::current()?.folder("dhcp")?;
     let tftp = folder.join("tftp");
     fs::create_dir(&tftp)?;
@@ -174,5 +174,5 @@ pub(super) fn dhcp(ours: &Provisioning) -> Result<Tied> {
     ]);
     dnsmasq.arg(format!("--conf-file={}", conf.display()));
     dnsmasq.arg(format!("--dhcp-leasefile={}", folder.join("leases").display()));
-    Tied::spawn(&dnsmasq, &File::create(folder.join("log"))?)
+    KillOnDrop::spawn(&dnsmasq, &File::create(folder.join("log"))?)
 }

@@ -10,29 +10,38 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 use tests::cluster::Provisioning;
 use tests::harness::{long, trial};
-use tests::need::Need;
-use tests::process::Tied;
+use tests::process::KillOnDrop;
+use tests::requirement::Requirement;
 use tests::{run, vm};
 
 use crate::bed::{Server, allow, ask, built, built_with, document_of, expect};
 use machine::{Firmware, Machine, dhcp};
 
-const NEEDS: &[Need] =
-    &[Need::Root, Need::Network, Need::Pip, Need::Curl, Need::Qemu, Need::Apt, Need::Dnsmasq, Need::Tun, Need::Fat];
+const REQUIREMENTS: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Network,
+    Requirement::Pip,
+    Requirement::Curl,
+    Requirement::Qemu,
+    Requirement::Apt,
+    Requirement::Dnsmasq,
+    Requirement::Tun,
+    Requirement::Fat,
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
     // `make test` boots one real machine: each of the others takes minutes without KVM.
     vec![
-        trial("bios_installs_once_and_boots_its_disk", NEEDS, bios),
-        long("uefi_installs_once_and_boots_its_disk", NEEDS, uefi),
-        long("bios_loads_ipxe_by_tftp", NEEDS, bios_chained),
-        long("uefi_has_ipxe_in_its_card", NEEDS, uefi_rom),
-        long("a_serial_number_is_known_to_bios", NEEDS, bios_serial),
-        long("a_uuid_is_known_to_uefi", NEEDS, uefi_uuid),
-        long("the_second_card_boots_bios", NEEDS, bios_two_cards),
-        long("the_second_card_boots_uefi", NEEDS, uefi_two_cards),
-        long("a_power_cut_after_the_kickstart_is_tried_again_and_then_held", NEEDS, power_cut),
-        long("an_expired_window_reinstalls_no_machine", NEEDS, window),
+        trial("bios_installs_once_and_boots_its_disk", REQUIREMENTS, bios),
+        long("uefi_installs_once_and_boots_its_disk", REQUIREMENTS, uefi),
+        long("bios_loads_ipxe_by_tftp", REQUIREMENTS, bios_chained),
+        long("uefi_has_ipxe_in_its_card", REQUIREMENTS, uefi_rom),
+        long("a_serial_number_is_known_to_bios", REQUIREMENTS, bios_serial),
+        long("a_uuid_is_known_to_uefi", REQUIREMENTS, uefi_uuid),
+        long("the_second_card_boots_bios", REQUIREMENTS, bios_two_cards),
+        long("the_second_card_boots_uefi", REQUIREMENTS, uefi_two_cards),
+        long("a_power_cut_after_the_kickstart_is_tried_again_and_then_held", REQUIREMENTS, power_cut),
+        long("an_expired_window_reinstalls_no_machine", REQUIREMENTS, window),
     ]
 }
 
@@ -88,7 +97,7 @@ fn tree() -> Result<std::path::PathBuf> {
 struct Bed {
     ours: Provisioning,
     server: Server,
-    _dhcp: Tied,
+    _dhcp: KillOnDrop,
 }
 
 impl Bed {
@@ -187,7 +196,7 @@ fn window() -> Result<()> {
     expect(&one.namespace, &document_of(&one.mac), 403, "`builder allow etcd-1 --document`")?;
     allow(&bed.ours, &["etcd-1", "--document"])?;
     expect(&one.namespace, &document_of(&one.mac), 200, "payload")?;
-    bed.ours.network.cut("etcd-1")?;
+    bed.ours.network.unplug("etcd-1")?;
     machine.run(&bed.ours, &bed.server, |console, _| console.contains(disk::BOOTED))?;
     let said = bed.server.said()?;
     ensure!(said.matches("is sent the installer").count() == 1, "the remedy for the document reinstalled it:\n{said}");

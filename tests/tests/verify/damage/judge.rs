@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tests::etcd::Alone;
+use tests::etcd::StandaloneEtcd;
 
 /// How it went.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,14 +51,14 @@ impl Outcome {
 
 const ARGUMENTS: [&str; 2] = ["--unsafe-no-fsync", "--logger=zap"];
 /// For how long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks etcd of this version, in an empty folder.
 pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Outcome> {
-    if let Err(error) = Alone::restore(version, folder, snapshot) {
+    if let Err(error) = StandaloneEtcd::restore(version, folder, snapshot) {
         return Ok(Outcome::NotRestored(last(&error)));
     }
-    let etcd = match Alone::start_within(PATIENCE, version, folder, &ARGUMENTS) {
+    let etcd = match StandaloneEtcd::start_within(START_TIMEOUT, version, folder, &ARGUMENTS) {
         Ok(etcd) => etcd,
         Err(error) => return Ok(Outcome::NotStarted(last(&error))),
     };
@@ -78,7 +78,7 @@ pub(crate) fn judge(version: &str, snapshot: &Path, folder: &Path) -> Result<Out
         Err(error) => return Ok(Outcome::Fails(format!("{error:#}").replace('\n', " "))),
     };
     etcd.stop()?;
-    match Alone::start_within(PATIENCE, version, folder, &ARGUMENTS) {
+    match StandaloneEtcd::start_within(START_TIMEOUT, version, folder, &ARGUMENTS) {
         Ok(etcd) => etcd.stop()?,
         Err(error) => return Ok(Outcome::NotStarted(last(&error))),
     };
@@ -112,7 +112,7 @@ fn parsed(answer: &str) -> Result<Value> {
 }
 
 /// The alarms that are raised, and disarms them: with one etcd refuses to write, or to do anything.
-fn disarm(etcd: &Alone, token: &str) -> Result<Value> {
+fn disarm(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let alarms = parsed(&etcd.post_as(token, "/v3/maintenance/alarm", r#"{"action":"GET"}"#)?)?;
     for alarm in alarms["alarms"].as_array().into_iter().flatten() {
         let mut disarm = alarm.clone();
@@ -123,7 +123,7 @@ fn disarm(etcd: &Alone, token: &str) -> Result<Value> {
 }
 
 /// All that it has: keys at each revision, users, roles, leases.
-fn state(etcd: &Alone, token: &str) -> Result<Value> {
+fn state(etcd: &StandaloneEtcd, token: &str) -> Result<Value> {
     let ask = |path: &str, body: &str| parsed(&etcd.post_as(token, path, body)?);
     let all = format!(r#""key":"{0}","range_end":"{0}""#, code("\0"));
     let mut state = serde_json::Map::new();
@@ -154,7 +154,7 @@ fn state(etcd: &Alone, token: &str) -> Result<Value> {
 }
 
 /// What a cluster goes through: puts, a compaction, deletions, users, leases, a defragmentation.
-fn work(etcd: &Alone, token: &str) -> Result<()> {
+fn work(etcd: &StandaloneEtcd, token: &str) -> Result<()> {
     let tell = |path: &str, body: &str| etcd.post_as(token, path, body);
     let mut put = String::new();
     for (key, value) in [("k2", "again"), ("new", "value")] {

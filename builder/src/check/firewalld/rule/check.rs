@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::super::super::finding::Finding;
-use super::super::super::python::decimal;
 use super::super::value::{TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network, is_protocol, is_uint32, ports};
 use super::{Kind, Rule};
+use crate::check::finding::Finding;
+use crate::check::python::decimal;
 
 const PORT: &str = "write a port or a range, as in 2379 or 2379-2380";
 const LIMIT: &str = "write it as in 3/m: at most 10000 a second, more than one a day";
@@ -28,20 +28,20 @@ impl Rule {
     }
 
     fn fault(&self, message: &str, instead: &str) -> Finding {
-        Finding::error("firewalld/rule", self.span.clone(), message).does(RULE).instead(instead)
+        Finding::error("firewalld/rule", self.span.clone(), message).effect(RULE).fix(instead)
     }
 
     /// A value that does not fit.
     fn bad(place: &Range<usize>, what: &str, value: &str, instead: &str) -> Finding {
         let message = format!("bad value for {what}: `{value}`");
-        Finding::error("firewalld/value", place.clone(), message).does(RULE).instead(instead)
+        Finding::error("firewalld/value", place.clone(), message).effect(RULE).fix(instead)
     }
 
     /// A family that is missing or the other.
     fn family(place: &Range<usize>, message: &str, address: &str) -> Finding {
         let family = if address.contains(':') { "ipv6" } else { "ipv4" };
-        let finding = Finding::error("firewalld/family", place.clone(), message).does(RULE);
-        finding.instead(format!("write <rule family=\"{family}\">"))
+        let finding = Finding::error("firewalld/family", place.clone(), message).effect(RULE);
+        finding.fix(format!("write <rule family=\"{family}\">"))
     }
 
     fn check_shape(&self) -> Option<Finding> {

@@ -1,9 +1,8 @@
 //! What a zone itself names, outside of its rules.
 
-use super::super::super::finding::Finding;
-use super::super::IGNORED;
-use super::super::element::Element;
+use super::super::element::{Element, IGNORED};
 use super::super::value::{TRANSPORTS, is_ipv4, is_ipv6, is_mac, is_network4, is_network6, is_protocol, port_key};
+use crate::check::finding::Finding;
 
 /// A service, port or the like, for comparison.
 pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
@@ -43,8 +42,8 @@ pub(super) fn of(at: &Element<'_>, out: &mut Vec<Finding>) -> Option<String> {
     if name == "port" && ["2379", "2380", "2379-2380"].contains(&port) {
         out.push(
             Finding::warning("firewalld/open", at.span.clone(), "etcd's port, open to everyone in the zone")
-                .does("any client that reaches the node can try its certificates")
-                .instead("put it into a <rule> with the sources that may"),
+                .effect("any client that reaches the node can try its certificates")
+                .fix("put it into a <rule> with the sources that may"),
         );
     }
     Some(item)

@@ -1,0 +1,75 @@
+//! Checks files, each by its kind.
+
+use super::file::{File, Kind};
+use super::finding::Finding;
+use super::{chrony, firewalld, fstab, kickstart, place, preset, sysctl, text, tmpfiles, unit};
+
+/// What is wrong with one file by itself, in the order of the places.
+fn check_single(file: &File<'_>) -> Vec<Finding> {
+    let mut findings = match Kind::of(&file.path) {
+        Some(Kind::Kickstart) => kickstart::check(file.text),
+        Some(Kind::Unit) => unit::check(&file.path, file.text),
+        Some(Kind::Daemon) => unit::daemon::check(&file.path, file.text),
+        Some(Kind::Sysctl) => sysctl::check(file.text),
+        Some(Kind::Chrony) => chrony::check(file.text),
+        Some(Kind::Firewalld) => firewalld::check(&file.path, file.text),
+        Some(Kind::FirewalldConf) => firewalld::conf(file.text),
+        Some(Kind::Fstab) => fstab::check(file.text),
+        Some(Kind::Preset) => preset::check(&file.path, file.text),
+        Some(Kind::Tmpfiles) => tmpfiles::check(file.text),
+        // Nothing but bash knows what is right in a script.
+        Some(Kind::Script) | None => Vec::new(),
+    };
+    if Kind::of(&file.path) != Some(Kind::Kickstart) {
+        findings.extend(place::check(file));
+    }
+    findings
+}
+
+/// What is wrong with each of `files`, by itself and beside the others. `whole`: they are all that is brought to a node.
+pub(super) fn check(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
+    let mut all: Vec<Vec<Finding>> = files.iter().map(check_single).collect();
+    let tuned = files
+        .iter()
+        .any(|file| Kind::of(&file.path) == Some(Kind::Kickstart) && kickstart::installs(file.text, "tuned"));
+    let mut among = unit::cross_check(files, whole);
+    among.extend(sysctl::cross_check(files, tuned));
+    among.extend(kickstart::cross_check(files));
+    if whole {
+        among.extend(preset::cross_check(files));
+    }
+    for (index, finding) in among {
+        all[index].push(finding);
+    }
+    for findings in &mut all {
+        findings.sort_by_key(|finding| finding.diagnostic.span.start);
+    }
+    all
+}
+
+/// What bash says of a script for a shell.
+fn script(text: &str) -> Option<Finding> {
+    let shell = text.lines().next().is_none_or(|first| !first.starts_with("#!") || first.contains("sh"));
+    let (line, message) = shell.then(|| kickstart::bash_says(text)).flatten()?;
+    let place = text::TextSpan::whole(text).lines().nth(line - 1).map_or(0..0, |line| line.trim().span());
+    let finding = Finding::error("script/bash", place, format!("bash cannot read this: {message}"));
+    Some(
+        finding
+            .effect("the script stops here, with what stands above it done")
+            .fix("correct it; `bash -n` says the same"),
+    )
+}
+
+/// The same, and bash's word on scripts, where bash is there.
+pub(super) fn check_with_bash(files: &[File<'_>], whole: bool) -> Vec<Vec<Finding>> {
+    let mut all = check(files, whole);
+    for (file, findings) in files.iter().zip(&mut all) {
+        match Kind::of(&file.path) {
+            Some(Kind::Kickstart) => findings.extend(kickstart::bash(file.text)),
+            Some(Kind::Script) => findings.extend(script(file.text)),
+            _ => continue,
+        }
+        findings.sort_by_key(|finding| finding.diagnostic.span.start);
+    }
+    all
+}

@@ -1,0 +1,58 @@
+//! A file of a node, and its kind.
+
+use super::unit;
+
+/// A file as the node will have it.
+#[derive(Debug, Clone)]
+pub(crate) struct File<'a> {
+    /// Its name in findings.
+    pub(crate) shown: String,
+    /// Where it is on the node; a kickstart is nowhere, and has just its name.
+    pub(crate) path: String,
+    pub(crate) text: &'a str,
+    /// Its permissions, where they are known.
+    pub(crate) mode: Option<u32>,
+}
+
+/// The kinds of files that can be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Kickstart,
+    Unit,
+    Daemon,
+    Sysctl,
+    Chrony,
+    Firewalld,
+    FirewalldConf,
+    Fstab,
+    Preset,
+    Tmpfiles,
+    Script,
+}
+
+impl Kind {
+    /// The kind of a file, by its path on the node.
+    pub(super) fn of(path: &str) -> Option<Self> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let within = |part: &str| folder.split('/').any(|name| name == part);
+        Some(match (name, extension) {
+            (_, "ks" | "cfg") if extension == "ks" || name.starts_with("ks") => Self::Kickstart,
+            ("chrony.conf", _) => Self::Chrony,
+            ("fstab", _) => Self::Fstab,
+            ("sysctl.conf", _) => Self::Sysctl,
+            ("firewalld.conf", _) => Self::FirewalldConf,
+            (_, "preset") => Self::Preset,
+            (_, "conf") if within("sysctl.d") => Self::Sysctl,
+            (_, "conf") if within("tmpfiles.d") => Self::Tmpfiles,
+            (_, "xml") if within("firewalld") || within("zones") || within("services") || within("ipsets") => {
+                Self::Firewalld
+            }
+            (_, "sh") => Self::Script,
+            _ if folder.ends_with("/etc/firstboot/post") => Self::Script,
+            _ if unit::name_of(path).is_some() => Self::Unit,
+            _ if unit::daemon::section_of(path).is_some() => Self::Daemon,
+            _ => return None,
+        })
+    }
+}

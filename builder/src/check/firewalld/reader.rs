@@ -1,0 +1,21 @@
+//! What all readers of firewalld's files have in common.
+
+use super::element::Element;
+use crate::check::finding::Finding;
+
+/// A reader of one kind of file: firewalld reads element by element.
+pub(super) trait Reader {
+    /// An element begins. Its attributes are known.
+    fn start(&mut self, at: &Element<'_>, out: &mut Vec<Finding>);
+
+    /// An element ends. `text`: what stands between the last tag that opened and this one that closes.
+    fn end(&mut self, at: &Element<'_>, text: &str, out: &mut Vec<Finding>);
+
+    /// The file ends.
+    fn finish(&mut self, _out: &mut Vec<Finding>) {}
+
+    /// Whether firewalld passes over everything here, whatever it is.
+    fn ignores(&self) -> bool {
+        false
+    }
+}

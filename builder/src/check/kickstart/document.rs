@@ -1,0 +1,63 @@
+//! A kickstart with its commands and sections.
+
+use super::line::{EarlierLines, Line};
+use super::lines::{include, is_blank_or_comment, is_space, lines, words_of};
+use super::section::{self, Section};
+use super::{command, split::Token};
+use crate::check::finding::Finding;
+use crate::check::text::TextSpan;
+
+/// What a kickstart says, as far as it can be read.
+#[derive(Debug, Default)]
+pub(super) struct Kickstart<'a> {
+    pub(super) commands: Vec<Line<'a>>,
+    pub(super) sections: Vec<Section<'a>>,
+    /// Whether parts of it are elsewhere.
+    pub(super) includes: bool,
+}
+
+pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Kickstart<'a> {
+    let mut kickstart = Kickstart::default();
+    let mut earlier = EarlierLines::default();
+    let whole = TextSpan::whole(text);
+    let mut lines = lines(whole);
+    while let Some(line) = lines.next() {
+        if is_blank_or_comment(line) {
+            continue;
+        }
+        let Some(words) = words_of(line, out) else { continue };
+        let Some(first) = words.first() else { continue };
+        match first.value.as_str() {
+            "%include" => {
+                kickstart.includes = true;
+                out.extend(include(&words));
+            }
+            "%ksappend" => {
+                kickstart.includes = true;
+                out.extend(append(first, line));
+            }
+            "" => out.push(
+                Finding::error("kickstart/command", first.span.clone(), "an empty word where a command should be")
+                    .effect("anaconda crashes: IndexError")
+                    .fix("take the line away"),
+            ),
+            name if name.starts_with('%') => {
+                let (section, includes) = section::read(whole, line, &words, &mut lines, out);
+                kickstart.includes |= includes;
+                kickstart.sections.extend(section);
+            }
+            _ => kickstart.commands.extend(command::read(&words, line, &mut earlier, out)),
+        }
+    }
+    kickstart
+}
+
+/// `%ksappend` is the initramfs's: it takes what stands behind the first blank, and a failure there leaves anaconda without
+/// any kickstart (dracut/parse-kickstart; pykickstart, `_preprocessStateMachine`).
+fn append(first: &Token, line: TextSpan<'_>) -> Option<Finding> {
+    if line.text.trim_matches(is_space).split(' ').nth(1).is_some_and(|address| !address.is_empty()) {
+        return None;
+    }
+    let finding = Finding::error("kickstart/include", first.span.clone(), "which file is to be appended?");
+    Some(finding.effect("the initramfs drops the whole kickstart").fix("write %ksappend http://HOST/FILE"))
+}

@@ -1,0 +1,52 @@
+//! Reads the settings of a sysctl.d file.
+
+use crate::check::finding::Finding;
+use crate::check::systemd::words::strip;
+use crate::check::text::TextSpan;
+
+/// `KEY = VALUE`. The key as `/proc/sys` has it, with dots.
+#[derive(Debug)]
+pub(super) struct Setting<'a> {
+    pub(super) key: String,
+    pub(super) place: TextSpan<'a>,
+    pub(super) value: TextSpan<'a>,
+}
+
+/// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
+const LONGEST: usize = 2046;
+
+pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {
+    let mut settings = Vec::new();
+    for line in TextSpan::whole(text).split('\n').map(strip) {
+        if line.text.len() > LONGEST {
+            out.push(
+                Finding::error("sysctl/no-assignment", line, format!("a line of more than {LONGEST} bytes"))
+                    .effect("219 reads it in pieces, and takes each for a line")
+                    .fix("write a shorter one"),
+            );
+            continue;
+        }
+        if line.text.is_empty() || line.text.starts_with(['#', ';']) {
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=') else {
+            out.push(
+                Finding::error("sysctl/no-assignment", line, "neither a comment nor KEY = VALUE")
+                    .effect("219 ignores the line, and systemd-sysctl fails")
+                    .fix("write KEY = VALUE; there are no continued lines"),
+            );
+            continue;
+        };
+        let (key, value) = (strip(key), strip(value));
+        // A first separator that is a slash makes slashes the separators and dots a part of names.
+        let slashes = key.text.find(['/', '.']).is_some_and(|at| key.text[at..].starts_with('/'));
+        let swap = |c| match c {
+            '/' => '.',
+            '.' => '/',
+            c => c,
+        };
+        let name = if slashes { key.text.chars().map(swap).collect() } else { key.text.to_owned() };
+        settings.push(Setting { key: name, place: key, value });
+    }
+    settings
+}

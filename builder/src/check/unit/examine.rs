@@ -1,0 +1,112 @@
+//! What 219 makes of one unit file.
+
+use recipes::diagnostic::nearest;
+
+use super::assignment::Assignment;
+use super::context::Context;
+use super::loaded::Line;
+use super::path::{is_drop_in, name_of, section_of};
+use super::read::{self, Reader};
+use super::{bounding, value};
+use crate::check::finding::Finding;
+use crate::check::known::{self, Directives};
+use crate::check::text::TextSpan;
+
+/// What 219 makes of one unit file.
+#[derive(Debug, Default)]
+pub(super) struct Examined<'a> {
+    /// The headers of its sections.
+    pub(super) sections: Vec<TextSpan<'a>>,
+    pub(super) lines: Vec<Line<'a>>,
+    pub(super) findings: Vec<Finding>,
+    /// Where 219 stopped reading, if it did.
+    pub(super) stopped: Option<usize>,
+}
+
+/// Reads a file whose continued lines are joined.
+pub(super) fn examine<'a>(path: &str, joined: &'a str) -> Examined<'a> {
+    let id = name_of(path).unwrap_or_default();
+    let own = section_of(id).unwrap_or("Service");
+    let drop_in = is_drop_in(path);
+    let known = |section: &str| ["Unit", "Install", own].contains(&section);
+    let reading = read::read(joined, if drop_in { Reader::DropIn } else { Reader::Unit }, known);
+    let mut out = Examined { findings: reading.findings, stopped: reading.stopped, ..Examined::default() };
+    let unknown_sections =
+        reading.sections.iter().filter(|section| !known(section.text) && !section.text.starts_with("X-"));
+    out.findings.extend(unknown_sections.map(|section| unknown_section(*section, own)));
+    if let (Some(install), true) = (reading.sections.iter().find(|section| section.text == "Install"), drop_in) {
+        out.findings.push(
+            Finding::warning("unit/no-effect", *install, "[Install] in a drop-in")
+                .effect("systemctl enable does not read it")
+                .fix(format!("write it into {id} itself, or bring the link, as in /etc/systemd/system/multi-user.target.wants/{id}")),
+        );
+    }
+    let mut context = Context::of_unit(id, drop_in);
+    for assignment in reading.assignments {
+        let section = assignment.section.text;
+        let form = known::UNITS.get(section).and_then(|directives| directives.get(assignment.key.text));
+        let before = out.findings.len();
+        let taken = if let Some(form) = form {
+            value::check(form, &assignment, &context, &mut out.findings)
+        } else {
+            out.findings.extend(unknown(&assignment, own));
+            0
+        };
+        let at = assignment.key.span().start;
+        if form == Some(&"cpus") && taken == 0 && out.stopped.is_none_or(|stopped| stopped > at) {
+            out.stopped = Some(at);
+        }
+        if form == Some(&"trigger") && taken > 0 && std::mem::replace(&mut context.triggers, true) {
+            let finding = assignment.refuse("unit/unit-name", "one Unit= only");
+            out.findings.push(finding.effect("219 takes the first Unit=, and ignores this line"));
+            continue;
+        }
+        let resets = assignment.value.text.is_empty() && out.findings.len() == before;
+        let is_read = out.stopped.is_none_or(|stopped| at < stopped) && !(drop_in && section == "Install");
+        if is_read && (taken > 0 || resets) {
+            context.note(&assignment);
+            out.lines.push(Line { assignment, taken });
+        }
+    }
+    out.findings.extend(bounding::check(&out.lines));
+    out.sections = reading.sections;
+    out
+}
+
+fn unknown_section(section: TextSpan<'_>, own: &str) -> Finding {
+    let finding = Finding::error("unit/section", section, format!("this unit has no section [{}]", section.text));
+    let finding = finding.effect("219 ignores it with all that is in it");
+    let known = ["Unit", "Install", own];
+    match nearest(section.text, known) {
+        Some(near) => finding.fix(format!("did you mean [{near}]?")),
+        None => finding.fix(format!("it has: {}", known.join(", "))),
+    }
+}
+
+/// What to say of a directive that 219 does not have in its section.
+fn unknown(assignment: &Assignment<'_>, own: &str) -> Option<Finding> {
+    let (key, section) = (assignment.key.text, assignment.section.text);
+    if key.starts_with("X-") {
+        return None;
+    }
+    let has = |name: &str| known::UNITS.get(name).is_some_and(|directives: &Directives| directives.contains_key(key));
+    // 219 has it elsewhere: later releases moved it, or it was put into the wrong section.
+    if let Some(home) = ["Unit", "Install", own].into_iter().find(|name| has(name)) {
+        return Some(
+            Finding::error("unit/wrong-section", assignment.key, format!("{key}= does not belong into [{section}]"))
+                .effect("219 ignores the line")
+                .fix(format!("in 219 it belongs into [{home}]")),
+        );
+    }
+    let finding = |message: String| Finding::error("unit/unknown-directive", assignment.key, message);
+    if let Some(later) = known::LATER.get(key) {
+        let since = later.since.map_or("after 219".to_owned(), |since| format!("with systemd {since}"));
+        return Some(finding(format!("{key}= came {since}")).effect("219 ignores the line").fix(later.instead));
+    }
+    let finding = finding(format!("219 has no {key}= in [{section}]")).effect("219 ignores the line");
+    let names = known::UNITS.get(section).into_iter().flat_map(|directives| directives.keys().copied());
+    Some(match nearest(key, names) {
+        Some(near) => finding.fix(format!("did you mean {near}=?")),
+        None => finding.fix("remove it, or write X- before it if another program reads it"),
+    })
+}

@@ -1,0 +1,48 @@
+//! Which unit a file belongs to, by its path.
+
+use crate::check::systemd::name;
+
+/// The types of units that have files, each with its own section.
+const KINDS: [(&str, &str); 12] = [
+    ("service", "Service"),
+    ("socket", "Socket"),
+    ("timer", "Timer"),
+    ("path", "Path"),
+    ("mount", "Mount"),
+    ("automount", "Automount"),
+    ("swap", "Swap"),
+    ("slice", "Slice"),
+    ("target", "Target"),
+    ("device", "Device"),
+    ("scope", "Scope"),
+    ("busname", "BusName"),
+];
+
+/// The name of the unit that a file is, or is a drop-in of.
+pub(in crate::check) fn name_of(path: &str) -> Option<&str> {
+    let mut names = path.rsplit('/');
+    let name = names.next()?;
+    let is_unit = |name: &str| section_of(name).is_some();
+    if is_unit(name) {
+        return Some(name);
+    }
+    let unit = names.next()?.strip_suffix(".d")?;
+    (is_unit(unit) && name.rsplit_once('.').is_some_and(|(_, own)| own == "conf")).then_some(unit)
+}
+
+/// The section of its own that a unit has.
+pub(super) fn section_of(name: &str) -> Option<&'static str> {
+    let (_, kind) = name.rsplit_once('.')?;
+    KINDS.iter().find(|(own, _)| *own == kind).map(|(_, section)| *section)
+}
+
+/// Whether a file only adds to a unit.
+pub(super) fn is_drop_in(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| Some(name) != name_of(path))
+}
+
+/// Whether 219 loads units of a name at all.
+pub(super) fn is_loadable(id: &str) -> bool {
+    let id = if name::is_template(id) { name::with_instance(id, "x") } else { id.to_owned() };
+    name::is_loadable(&id)
+}

@@ -1,0 +1,15 @@
+//! Why 219 refuses to load a unit.
+
+use super::loaded::LocatedSpan;
+
+/// A reason for which 219 refuses a unit: where, what, and what to write.
+pub(super) type Refusal<'a> = (Option<LocatedSpan<'a>>, &'static str, String, &'static str);
+
+pub(super) type Verified<'a> = Option<Refusal<'a>>;
+
+const REFUSED: &str = "unit/refused";
+
+/// A refusal by the most common rule.
+pub(super) fn refused<'a>(place: Option<LocatedSpan<'a>>, message: String, instead: &'static str) -> Refusal<'a> {
+    (place, REFUSED, message, instead)
+}

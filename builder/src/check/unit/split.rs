@@ -1,0 +1,30 @@
+//! The words of a value, as 219 splits it.
+
+use crate::check::finding::Finding;
+use crate::check::systemd::words::Words;
+use crate::check::text::TextSpan;
+
+/// 219 cannot split the rest of a value into words.
+pub(super) fn quote(rest: TextSpan<'_>) -> Finding {
+    let (message, instead) = if rest.text.starts_with(['"', '\'']) {
+        (
+            "this quote is not closed, or something follows it without a blank",
+            "quote the whole word, as in \"NAME=a b\"; a quote within a word is written \\x22 or \\x27",
+        )
+    } else {
+        ("a \\ at the end, with nothing behind it", "write \\\\ for a backslash")
+    };
+    Finding::error("unit/quote", rest, message).effect("219 ignores everything from here on").fix(instead)
+}
+
+/// Each word of a value; how many of them are right.
+pub(super) fn words<'a>(
+    value: TextSpan<'a>,
+    out: &mut Vec<Finding>,
+    mut test: impl FnMut(TextSpan<'a>, &mut Vec<Finding>) -> bool,
+) -> usize {
+    let (words, rest) = Words::of(value).all();
+    let right = words.into_iter().filter(|word| test(*word, out)).count();
+    out.extend(rest.map(quote));
+    right
+}

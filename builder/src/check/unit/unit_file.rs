@@ -1,0 +1,27 @@
+//! A unit file as a whole, without its unit.
+
+use super::path::{is_drop_in, is_loadable, name_of};
+use crate::check::finding::Finding;
+use crate::check::systemd::name;
+
+/// What is wrong with the name of a file, or that it is empty.
+pub(super) fn check(path: &str, text: &str) -> Option<Finding> {
+    let id = name_of(path)?;
+    if !is_loadable(id) {
+        let finding = Finding::error("unit/unit-name", 0..0, format!("`{id}` is not a name that 219 loads"));
+        return Some(finding.effect("219 never reads the file").fix(if name::form(id).is_some() {
+            "a unit of this type has no instances: rename it without the @"
+        } else {
+            "a name has letters, digits and :-_.\\ and one @; `systemd-escape` writes others"
+        }));
+    }
+    if text.is_empty() && !is_drop_in(path) {
+        let finding = Finding::warning("unit/no-effect", 0..0, format!("{path} is empty"));
+        return Some(
+            finding
+                .effect("an empty file masks the unit: nothing can start it")
+                .fix("write the unit, or remove the file"),
+        );
+    }
+    None
+}

@@ -1,0 +1,81 @@
+//! How a program is linked, or why it would not run on CentOS 7.
+
+/// The dynamic linker of CentOS 7's x86-64 glibc.
+pub(super) const INTERPRETER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+/// How a program that runs on CentOS 7 finds its libraries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Linkage {
+    /// It brings everything along; static-pie counts.
+    Static,
+    /// It uses libraries that CentOS 7 has; `glibc` is the newest version of its symbols asked for (at most 2.17).
+    Dynamic {
+        /// The newest `GLIBC_x.y` asked for; none where it asks for unversioned symbols only.
+        glibc: Option<Version>,
+    },
+}
+
+/// A version of a library's symbols, as in the 2.17 of `GLIBC_2.17`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version(pub(super) Vec<u32>);
+
+/// Why a program would not run on CentOS 7.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotForCentos7 {
+    /// It is a script.
+    #[error("it is a script (`#!…`), not an ELF program: give the compiled program itself")]
+    Script,
+    /// It is something else again.
+    #[error("it is not an ELF program: it starts with {found}, not with 7f 45 4c 46; give a linux x86-64 program")]
+    NotElf {
+        /// Its first bytes, in hexadecimal.
+        found: String,
+    },
+    /// It ends before its own headers say.
+    #[error("it is cut short: {what} ends at byte {needs}, the file at {size}; copy or fetch it again")]
+    Truncated {
+        /// The part that is incomplete.
+        what: &'static str,
+        /// Where that part would end.
+        needs: u64,
+        /// Where the file ends.
+        size: u64,
+    },
+    /// It is for another machine.
+    #[error("it is built for {found}, the nodes are 64-bit x86-64: build it for the target x86_64-unknown-linux-musl")]
+    Architecture {
+        /// What it is built for.
+        found: String,
+    },
+    /// It is for another system.
+    #[error("it is built for another system than Linux (ELF OS ABI {0}): build it for x86_64-unknown-linux-musl")]
+    System(u8),
+    /// It is an object file, a core or the like.
+    #[error("it is not a program but {0}: give the linked program")]
+    NotProgram(&'static str),
+    /// It asks for a dynamic linker that is not there.
+    #[error("it asks for the dynamic linker {found}, CentOS 7 has {INTERPRETER}; {STATIC}")]
+    Interpreter {
+        /// The one asked for.
+        found: String,
+    },
+    /// It asks for symbols that came later.
+    #[error("it is linked against libraries newer than CentOS 7's (glibc 2.17): it needs {}; {STATIC}", .needs.join(", "))]
+    TooNew {
+        /// The symbol versions that CentOS 7 has not, each with its library.
+        needs: Vec<String>,
+    },
+    /// It asks for a library that a minimal CentOS 7 has not.
+    #[error("it needs {}, not on a minimal CentOS 7; {STATIC}", .0.join(", "))]
+    Libraries(Vec<String>),
+    /// It asks for a newer kernel.
+    #[error("it asks for Linux {}.{}.{} or later (ABI note), CentOS 7 has 3.10.0; {STATIC}", .0[0], .0[1], .0[2])]
+    Kernel([u32; 3]),
+    /// Its headers contradict themselves.
+    #[error("its ELF headers are damaged: {0}; build or fetch it again")]
+    Damaged(&'static str),
+}
+
+/// What to do about a binary that is linked against too new a system.
+const STATIC: &str =
+    "build a static one: cargo build --release --target x86_64-unknown-linux-musl (Go: CGO_ENABLED=0 go build)";

@@ -1,0 +1,81 @@
+//! The commands that only look: `builder verify` and `builder pki show`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use recipes::PublicKey;
+use time::OffsetDateTime;
+
+use crate::console::counted;
+use crate::exit::{Exit, exit_error};
+use crate::manifest::SignatureState;
+use crate::{console, manifest, pki};
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyOptions {
+    /// The output of `builder build`, or its image/
+    folder: PathBuf,
+    /// The signing.pub whose signature the manifest must bear; without it the image's own is taken
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Print the report for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares every digest again.
+pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
+    let key: Option<PublicKey> = match &options.key {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Some(text.parse().with_context(|| format!("{} holds no key", path.display()))?)
+        }
+        None => None,
+    };
+    let report = manifest::verify(&options.folder, key.as_ref())?;
+    if options.json {
+        console::result(serde_json::to_string_pretty(&report)? + "\n")?;
+    } else {
+        console::result(&report)?;
+    }
+    if report.is_good() {
+        return Ok(());
+    }
+    let folder = options.folder.display();
+    let message = match (report.problems.len(), &report.signature) {
+        (0, SignatureState::OtherKey { key, given }) => format!(
+            "{folder} is as it was built, but the key {key} signed it, and --key is the key {given}: give the signing.pub of \
+             the cluster's PKI folder, or do not use the image"
+        ),
+        (count, _) => format!("{folder} is not what was built: {}", counted(count, "problem")),
+    };
+    Err(exit_error(Exit::Different, message))
+}
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PkiOptions {
+    /// The folder of the cluster's certificates and keys
+    folder: PathBuf,
+    /// Print the list for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists every certificate.
+pub(crate) fn pki(options: &PkiOptions) -> Result<()> {
+    let infos = pki::show(&options.folder, OffsetDateTime::now_utc())?;
+    if options.json {
+        console::result(serde_json::to_string_pretty(&infos)? + "\n")?;
+    } else {
+        console::result(pki::table(&infos, &options.folder))?;
+    }
+    let wrong = infos.iter().filter(|info| !info.problems.is_empty()).count();
+    if wrong == 0 {
+        return Ok(());
+    }
+    let wrong = counted(wrong, "certificate");
+    Err(exit_error(Exit::Different, format!("{wrong} with problems in {}", options.folder.display())))
+}

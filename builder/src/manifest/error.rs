@@ -1,0 +1,45 @@
+//! Why a manifest cannot be written or verified.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a manifest cannot be written, or an image not be verified at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ManifestError {
+    /// The system refused an operation.
+    #[error("{path}: cannot {doing}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something in an image or an overlay that has no place there.
+    #[error("{path}: {found}", path = path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        found: String,
+    },
+    /// There is nothing to verify.
+    #[error("{path}: no image/manifest.json and no manifest.json in it; name the folder that \
+        `builder build --out` has written", path = path.display())]
+    NoImage {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl ManifestError {
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    pub(super) fn wrong(path: &Path, found: impl Into<String>) -> Self {
+        Self::Wrong { path: path.to_owned(), found: found.into() }
+    }
+}

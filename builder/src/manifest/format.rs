@@ -1,0 +1,126 @@
+//! The manifest's form: what the file holds, and the names of the files around it.
+
+use std::fmt;
+use std::path::Path;
+
+use recipes::{EtcdVersion, Sha256};
+use serde::{Deserialize, Serialize};
+
+use super::error::ManifestError;
+
+/// The payload type of a signed manifest.
+pub(crate) const MANIFEST_TYPE: &str = "application/vnd.etcd-image.manifest+json";
+
+pub(super) const FORMAT: u32 = 1;
+
+pub(super) const MANIFEST: &str = "manifest.json";
+
+pub(super) const SIGNATURE: &str = "manifest.json.sig";
+
+pub(super) const SUMS: &str = "SHA256SUMS";
+
+/// The overlay in an image.
+pub(crate) const OVERLAY: &str = "overlay.tar.gz";
+
+/// What an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Manifest {
+    /// The manifest's own format: 1.
+    pub format: u32,
+    /// The version of the builder.
+    pub builder: String,
+    /// The recipe: its file name, without folders, and digest.
+    pub recipe: FileDigest,
+    /// The etcd in the image.
+    pub etcd: EtcdVersion,
+    /// The id of the key that the image trusts.
+    pub trust: String,
+    /// The files that went in, by name.
+    pub inputs: Vec<FileDigest>,
+    /// The files of the image, by path, without the manifest's own three.
+    pub outputs: Vec<FileDigest>,
+    /// What is in the overlay, by path.
+    pub overlay: Vec<OverlayEntry>,
+}
+
+/// A file by name and content.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct FileDigest {
+    /// Its name, or its path below the image.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: Sha256,
+}
+
+/// Something in the overlay.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct OverlayEntry {
+    /// Where it will lie on the node, without the leading `/`.
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its permissions.
+    pub mode: Mode,
+    /// Its owner's number.
+    pub uid: u64,
+    /// Its group's number.
+    pub gid: u64,
+    /// A file's size in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// A file's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+}
+
+/// What an entry of the overlay is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+}
+
+/// Permissions. Their text is octal, as in `0644`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mode(pub u32);
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl fmt::Debug for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Mode> for String {
+    fn from(mode: Mode) -> Self {
+        mode.to_string()
+    }
+}
+
+impl TryFrom<String> for Mode {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777);
+        mode.map(Self).ok_or_else(|| format!("`{text}` are no permissions, expected octal ones as in 0644"))
+    }
+}
+
+pub(super) fn json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, ManifestError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| ManifestError::wrong(path, error.to_string()))?;
+    text.push(b'\n');
+    Ok(text)
+}

@@ -1,0 +1,34 @@
+//! Why an output cannot be written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the output cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// The system refused an operation.
+    #[error("{path}: cannot {doing}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder is not to be replaced.
+    #[error("{path}: {found}; {remedy}", path = path.display())]
+    Refused {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        found: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+}
+
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
+    let path = path.to_owned();
+    move |source| OutputError::Io { doing, path, source }
+}

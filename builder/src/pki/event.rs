@@ -1,0 +1,39 @@
+//! What an operator learns about a PKI folder while a command works on it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Something that a person who builds should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A file was made.
+    Made(PathBuf),
+    /// A file was replaced.
+    Replaced {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+        /// Where the old one is.
+        kept: PathBuf,
+    },
+    /// Something is not as it should be, but works.
+    Warning {
+        /// The file.
+        path: PathBuf,
+        /// What is the matter with it.
+        text: String,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Made(path) => write!(f, "{}: made", path.display()),
+            Self::Replaced { path, why, kept } => {
+                write!(f, "{}: replaced, since {why}; the old one is {}", path.display(), kept.display())
+            }
+            Self::Warning { path, text } => write!(f, "{}: {text}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! How long certificates live.
+
+use recipes::recipe::Tls;
+
+/// How long certificates live, in days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lifetimes {
+    /// An own CA.
+    pub authority: u32,
+    /// A node's certificates. They end with the CA at the latest.
+    pub certificate: u32,
+    /// A node's certificate that has less than this left is replaced by the next build.
+    pub renew_before: u32,
+}
+
+impl From<&Tls> for Lifetimes {
+    fn from(tls: &Tls) -> Self {
+        Self { authority: tls.authority_days, certificate: tls.certificate_days, renew_before: tls.renew_before_days }
+    }
+}

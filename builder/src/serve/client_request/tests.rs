@@ -1,0 +1,85 @@
+use hyper::Request;
+
+use super::*;
+
+fn read(request: hyper::http::request::Builder) -> Result<ClientRequest, Refusal> {
+    let (head, ()) = request.body(()).unwrap().into_parts();
+    ClientRequest::read(&head, "[::ffff:10.0.0.1]:999".parse().unwrap(), "[::]:80".parse().unwrap())
+}
+
+fn get(uri: &str) -> hyper::http::request::Builder {
+    Request::get(uri).header(HOST, "server:8080")
+}
+
+fn id(asked: Result<ClientRequest, Refusal>) -> &'static str {
+    asked.map_or_else(|refusal| refusal.id, |_| "taken")
+}
+
+#[test]
+fn one_file_has_one_path() {
+    for same in [
+        "/image/centos7.ks",
+        "/image//centos7.ks",
+        "//image/./centos7.ks",
+        "/image/%63entos7.ks",
+        "/image%2fcentos7.ks",
+        "/image/centos7.ks/",
+        "/image/centos7.ks?x=1",
+    ] {
+        assert_eq!(read(get(same)).unwrap().path, ["image", "centos7.ks"], "{same}");
+    }
+    assert_eq!(read(get("/tree/libstdc%2B%2B.rpm")).unwrap().path, ["tree", "libstdc++.rpm"]);
+    assert_eq!(read(get("/image/%2563entos7.ks")).unwrap().path, ["image", "%63entos7.ks"], "decoded once");
+    for bad in ["/image/../nodes", "/image/%2e%2e/nodes", "/a%00b", "/a%0ab", "/a%zz", "/a%4", "/%ff"] {
+        assert_eq!(id(read(get(bad))), "path", "{bad}");
+    }
+}
+
+#[test]
+fn a_request_names_one_host() {
+    assert_eq!(id(read(Request::get("/"))), "host", "HTTP/1.1 requires it");
+    assert_eq!(read(Request::get("/").version(Version::HTTP_10)).unwrap().host, None);
+    assert_eq!(id(read(get("/").header(HOST, "other"))), "host");
+    for bad in ["", "a b", "a/b", "a;b", "${net0/mac}", "ä", &"a".repeat(256)] {
+        assert_eq!(id(read(Request::get("/").header(HOST, bad))), "host", "{bad}");
+    }
+    assert_eq!(read(get("http://named/board")).unwrap().host.as_deref(), Some("named"), "the URI comes first");
+    assert_eq!(read(get("/")).unwrap().host.as_deref(), Some("server:8080"));
+}
+
+#[test]
+fn what_could_hide_a_second_request_is_refused() {
+    assert_eq!(id(read(get("/").header(CONTENT_LENGTH, "5"))), "body");
+    assert_eq!(id(read(get("/").header(TRANSFER_ENCODING, "chunked"))), "body");
+    assert_eq!(id(read(get("/").header(CONTENT_LENGTH, "0"))), "taken");
+    let post = || Request::post("/report").header(HOST, "server");
+    assert_eq!(id(read(post().header(TRANSFER_ENCODING, "chunked"))), "body");
+    assert_eq!(id(read(post().header(CONTENT_LENGTH, "5"))), "taken");
+    for method in ["PUT", "DELETE", "CONNECT", "TRACE", "OPTIONS", "GETT"] {
+        assert_eq!(id(read(get("/").method(method))), "method", "{method}");
+    }
+}
+
+#[test]
+fn an_ipv4_address_in_its_ipv6_form_is_the_ipv4_address() {
+    assert_eq!(read(get("/")).unwrap().from, "10.0.0.1".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn a_proxy_gives_itself_away() {
+    for name in ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"] {
+        assert!(read(get("/").header(name, "x")).unwrap().proxy.is_some(), "{name}");
+    }
+    assert_eq!(read(get("/")).unwrap().proxy, None);
+}
+
+#[test]
+fn the_installer_says_which_cards_it_has() {
+    let asked = get("/image/centos7.ks")
+        .header("X-RHN-Provisioning-MAC-0", "eth0 52:54:00:00:00:01")
+        .header("X-RHN-Provisioning-MAC-1", "no-card")
+        .header("X-System-Serial-Number", "S1");
+    let machine = read(asked).unwrap().installer;
+    assert_eq!(machine.macs, ["52:54:00:00:00:01".parse().unwrap()]);
+    assert_eq!(machine.serial, "s1".parse().ok());
+}

@@ -1,0 +1,55 @@
+//! An answer before it becomes HTTP: a text, a refusal, or a piece of a file.
+
+use std::time::SystemTime;
+
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+
+use super::files::Piece;
+use super::refusal::Refusal;
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) content: Content,
+    /// Whether the connection ends with it.
+    pub(super) close: bool,
+}
+
+/// What an answer holds.
+#[derive(Debug)]
+pub(super) enum Content {
+    Text(String),
+    File(Option<Piece>),
+}
+
+/// A text as an answer.
+pub(super) fn text_reply(status: StatusCode, mut text: String) -> Reply {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let headers = vec![
+        (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        // It is meant for who asked, and for now.
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Reply { status, headers, content: Content::Text(text), close: false }
+}
+
+/// A refusal as an answer.
+pub(super) fn refused(refusal: &Refusal) -> Reply {
+    let mut reply = text_reply(refusal.status, refusal.to_string());
+    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers.push((RETRY_AFTER, HeaderValue::from_static("2")));
+    }
+    // Where the request itself is wrong it is not sure where the next one would begin.
+    reply.close = matches!(refusal.status, StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED);
+    reply
+}
+
+/// Now, for records: one time for all that a request changes.
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
+}

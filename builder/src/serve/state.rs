@@ -1,0 +1,211 @@
+//! What is served: the output, the record of the cluster, and what the command line says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use recipes::{Envelope, Label, NodeDocument};
+
+use super::client_request::ClientRequest;
+use super::files;
+use super::log::{Line, Log};
+use super::peer_link::{PeerLink, find};
+use super::record::{DocumentDelivery, Record};
+use super::refusal::Refusal;
+use super::tree::Tree;
+
+/// The longest node document.
+const MAX_DOCUMENT_BYTES: u64 = 1 << 20;
+
+/// All that an answer depends on.
+#[derive(Debug)]
+pub(super) struct ServerState {
+    /// The output: another build may replace it at any time.
+    pub(super) out: PathBuf,
+    /// The folder of records.
+    pub(super) record_dir: PathBuf,
+    /// For how long a document is handed out again.
+    pub(super) open: Duration,
+    /// How often an installation that does not finish is tried again.
+    pub(super) retries: u32,
+    /// What iPXE installs from.
+    pub(super) tree: Option<Tree>,
+    /// More words for the installer's kernel.
+    pub(super) append: String,
+    /// http or https.
+    pub(super) scheme: &'static str,
+    pub(super) log: Log,
+    /// What could not be recorded: for each node the record as it was, and as it has to be.
+    pub(super) unsaved: Mutex<BTreeMap<Label, (Option<DocumentDelivery>, DocumentDelivery)>>,
+}
+
+/// The nodes of an output, and the record of their cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// By name.
+    pub(crate) nodes: Vec<NodeDocument>,
+    /// What the server remembers of them.
+    pub(crate) record: Record,
+}
+
+impl Cluster {
+    /// The cluster of an output.
+    pub(crate) fn read(out: &Path, state: &Path) -> Result<Self> {
+        let nodes = nodes(out)?;
+        let first = nodes.first().with_context(|| format!("{} has no node", out.join("nodes").display()))?;
+        let record = Record::new(state, &first.cluster);
+        Ok(Self { nodes, record })
+    }
+
+    /// The node of that name.
+    pub(crate) fn node(&self, name: &str) -> Option<&NodeDocument> {
+        self.nodes.iter().find(|node| node.name.as_str() == name)
+    }
+}
+
+fn nodes(out: &Path) -> Result<Vec<NodeDocument>> {
+    let folder = out.join("nodes");
+    let names = || fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+    let mut nodes = Vec::new();
+    for name in names().with_context(|| format!("cannot list {}", folder.display()))? {
+        let name = name.to_string_lossy();
+        let read = || -> Result<NodeDocument> {
+            let envelope: Envelope = serde_json::from_str(&document(out, &name)?)?;
+            // By whom it is signed is the node's to judge, which knows by its image whom to trust.
+            Ok(serde_json::from_slice(&envelope.unverified()?)?)
+        };
+        nodes.push(read().with_context(|| format!("{}/{name}/node.json is not a node document", folder.display()))?);
+    }
+    nodes.sort_by(|one: &NodeDocument, other| one.name.cmp(&other.name));
+    Ok(nodes)
+}
+
+/// The text of a node's document.
+pub(super) fn document(out: &Path, name: &str) -> Result<String> {
+    let parts = ["nodes", name, "node.json"].map(str::to_owned);
+    let path = || out.join("nodes").join(name).join("node.json");
+    let read = || -> io::Result<String> {
+        let file = files::open(out, &parts)?.ok_or(io::ErrorKind::NotFound)?;
+        let mut text = String::new();
+        file.take(MAX_DOCUMENT_BYTES).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().with_context(|| format!("cannot read {}", path().display()))
+}
+
+impl ServerState {
+    pub(super) fn cluster(&self) -> Result<Cluster> {
+        Cluster::read(&self.out, &self.record_dir)
+    }
+
+    /// How a node's document was handed out, with what could not be recorded.
+    pub(super) fn delivery(&self, record: &Record, node: &Label) -> Result<Option<DocumentDelivery>> {
+        let recorded = record.delivery(node)?;
+        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match unsaved.get(node) {
+            Some((before, after)) if *before == recorded => Some(after.clone()),
+            _ => recorded,
+        })
+    }
+
+    /// Records how a node's document was handed out. Where the disk is full this process remembers it: a machine must not be
+    /// refused for that, and the document goes to its own machine only.
+    pub(super) fn put_delivery(&self, record: &Record, node: &Label, delivery: &DocumentDelivery) {
+        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+        match record.put_delivery(node, delivery) {
+            Ok(()) => drop(unsaved.remove(node)),
+            Err(error) => {
+                self.log
+                    .error(&error.context("a document is handed out, and that is remembered until this server ends"));
+                let before = record.delivery(node).unwrap_or_default();
+                unsaved.insert(node.clone(), (before, delivery.clone()));
+            }
+        }
+    }
+
+    /// This server, as the asker calls it; by its address where it does not say.
+    pub(super) fn own_url(&self, request: &ClientRequest) -> String {
+        let host = request.host.clone().unwrap_or_else(|| match request.local.ip().to_canonical() {
+            IpAddr::V6(address) => format!("[{address}]:{}", request.local.port()),
+            IpAddr::V4(address) => format!("{address}:{}", request.local.port()),
+        });
+        format!("{}://{host}/", self.scheme)
+    }
+
+    /// Logs something that a node was given or that it reported.
+    pub(super) fn log_event(&self, request: &ClientRequest, node: Option<&Label>, what: impl Into<String>) {
+        self.log_line(request, node, None, what.into());
+    }
+
+    /// Logs a refusal.
+    pub(super) fn log_refusal(&self, request: &ClientRequest, refusal: &Refusal) {
+        self.log_line(request, None, Some(refusal.id), format!("refused: {}", refusal.why));
+    }
+
+    fn log_line(&self, request: &ClientRequest, node: Option<&Label>, refused: Option<&'static str>, what: String) {
+        let node = node.map(ToString::to_string);
+        self.log.add(Line { time: SystemTime::now(), from: request.from, card: request.card(), node, refused, what });
+    }
+}
+
+/// What an operator should know before the first request: how each node is recognised, and what would hide it.
+pub(super) fn startup_notes(cluster: &Cluster, listening: &[std::net::SocketAddr], installs: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for node in &cluster.nodes {
+        lines.push(format!("{} {}: {}", node.name, node.address, how_recognised(node)));
+    }
+    if listening.iter().all(|address| address.ip().is_loopback()) {
+        lines.push(
+            "warning: only this host can connect. A proxy in front hides which machine asks: no machine gets a document"
+                .to_owned(),
+        );
+    } else if in_container() {
+        lines.push(
+            "warning: this runs in a container. Unless it has the host's network, every machine has the container's gateway \
+             for an address, and none gets a document"
+                .to_owned(),
+        );
+    }
+    if !cluster.record.is_complete() {
+        lines.push(format!(
+            "warning: {} is not the record that the cluster's first build began. A machine that it does not contain gets no \
+             document. Give the right folder as --state, or name the machines with `builder allow --document`",
+            cluster.record.folder().display()
+        ));
+    }
+    let new = |node: &&NodeDocument| matches!(cluster.record.installation(&node.name), Ok(None));
+    let new: Vec<&str> = cluster.nodes.iter().filter(new).map(|node| node.name.as_str()).collect();
+    if installs && !new.is_empty() {
+        lines.push(format!(
+            "not installed before `builder allow --all --install`, which wipes their disks: {}",
+            new.join(", ")
+        ));
+    }
+    lines
+}
+
+fn how_recognised(node: &NodeDocument) -> String {
+    let address = "by its address alone";
+    // The address that the kernel would take stands for the one that the node will connect to.
+    match (find(Ipv4Addr::UNSPECIFIED, node.address), node.machine.mac) {
+        (Ok(PeerLink::Local), _) => "warning: it is this host's own address, and gets no document".to_owned(),
+        (Ok(PeerLink::Card(_) | PeerLink::NoCard), Some(mac)) => {
+            format!("in this host's network, known by its card {mac}")
+        }
+        (Ok(PeerLink::Card(_) | PeerLink::NoCard), None) => {
+            format!("in this host's network, known {address}: a `mac` in the recipe is safer")
+        }
+        (Ok(PeerLink::Routed), _) => format!("behind a router, known {address}"),
+        (Err(error), _) => format!("warning: this host has no route to it ({error})"),
+    }
+}
+
+/// Whether this is a container, by the marks that Docker and Podman leave.
+fn in_container() -> bool {
+    ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
+}

@@ -1,0 +1,33 @@
+//! Where iPXE finds the installer.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use recipes::recipe::Base;
+
+/// The tree of CentOS 7.9 that iPXE installs from.
+#[derive(Debug, Clone)]
+pub(super) enum Tree {
+    Folder(PathBuf),
+    Url(Base),
+}
+
+impl FromStr for Tree {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("https://") {
+            return Err(
+                "iPXE as it is distributed has no https, and fetches kernel and initrd from the tree: expected an http:// URL or \
+                 a folder. The recipe's `trees`, from which the packages come, may well be https"
+                    .to_owned(),
+            );
+        }
+        if text.starts_with("http://") {
+            return text.parse().map(Self::Url);
+        }
+        let folder = PathBuf::from(text);
+        let kernel = folder.join("images/pxeboot/vmlinuz");
+        if kernel.is_file() { Ok(Self::Folder(folder)) } else { Err(format!("no kernel at {}", kernel.display())) }
+    }
+}

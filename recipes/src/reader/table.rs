@@ -1,0 +1,261 @@
+//! One table of a file, with its values and their places.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::findings::{Findings, Located};
+use crate::diagnostic::{Diagnostic, nearest};
+
+/// One table of the file. It knows which of its keys were asked for; the others are mistakes.
+#[derive(Debug)]
+pub(crate) struct Table<'a> {
+    name: String,
+    header: Range<usize>,
+    entries: &'a DeTable<'a>,
+    asked: RefCell<Vec<&'static str>>,
+    /// Keys that are reported already.
+    rejected: RefCell<Vec<&'static str>>,
+    pub(super) findings: &'a Findings,
+}
+
+impl<'a> Table<'a> {
+    /// The file itself.
+    pub(crate) fn root(entries: &'a DeTable<'a>, findings: &'a Findings) -> Self {
+        Self {
+            name: String::new(),
+            header: 0..0,
+            entries,
+            asked: RefCell::default(),
+            rejected: RefCell::default(),
+            findings,
+        }
+    }
+
+    /// Where the table begins: the place to blame for what it lacks.
+    pub(crate) fn header(&self) -> Range<usize> {
+        self.header.clone()
+    }
+
+    /// Where the value of a key stands.
+    pub(crate) fn place(&self, key: &str) -> Option<Range<usize>> {
+        self.entries.get(key).map(Spanned::span)
+    }
+
+    /// Reports a mistake that only the caller can see.
+    pub(crate) fn report(&self, diagnostic: Diagnostic) {
+        self.findings.add(diagnostic);
+    }
+
+    /// Whether the file has an error so far.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.findings.has_errors()
+    }
+
+    /// Reports a key that people look for here, and that has its place elsewhere.
+    pub(crate) fn reject(&self, key: &'static str, message: &str, help: &str) {
+        if let Some((found, _)) = self.entries.get_key_value(key) {
+            self.rejected.borrow_mut().push(key);
+            self.findings.add(Diagnostic::error(found.span(), message.to_owned()).help(help));
+        }
+    }
+
+    pub(super) fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.asked.borrow_mut().push(key);
+        self.entries.get(key)
+    }
+
+    /// A text, taken as it is.
+    pub(crate) fn text(&self, key: &'static str) -> Option<Located<String>> {
+        let found = self.get(key)?;
+        let Some(text) = found.get_ref().as_str() else {
+            self.wrong_type(key, "a string", found);
+            return None;
+        };
+        Some(Located { value: text.to_owned(), span: found.span() })
+    }
+
+    /// A text that must be a `T`.
+    pub(crate) fn value<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Located<T>> {
+        let text = self.text(key)?;
+        self.parse(key, &text)
+    }
+
+    fn parse<T: FromStr<Err: Display>>(&self, key: &str, text: &Located<String>) -> Option<Located<T>> {
+        match text.value.parse() {
+            Ok(value) => Some(Located { value, span: text.span.clone() }),
+            Err(error) => {
+                let message = format!("bad value for `{key}`");
+                self.findings.add(Diagnostic::error(text.span.clone(), message).label(error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// The same, and its absence is a mistake. `why` says what it is needed for.
+    pub(crate) fn required<T: FromStr<Err: Display>>(&self, key: &'static str, why: &str) -> Option<Located<T>> {
+        if self.entries.get(key).is_none() {
+            self.asked.borrow_mut().push(key);
+            let message = format!("`{key}` is missing in {}", self.name);
+            self.findings.add(Diagnostic::error(self.header(), message).label(why));
+            return None;
+        }
+        self.value(key)
+    }
+
+    /// One of a few words.
+    pub(crate) fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)]) -> Option<Located<T>> {
+        let text = self.text(key)?;
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
+            return Some(Located { value: *value, span: text.span });
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let mut finding = Diagnostic::error(text.span, format!("bad value for `{key}`"))
+            .label(format!("expected one of: {}", words.join(", ")));
+        if let Some(near) = nearest(&text.value, words) {
+            finding = finding.help(format!("did you mean `{near}`?"));
+        }
+        self.findings.add(finding);
+        None
+    }
+
+    /// A list of texts that must each be a `T`.
+    pub(crate) fn list<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<Vec<Located<T>>> {
+        let found = self.get(key)?;
+        let Some(items) = found.get_ref().as_array() else {
+            self.wrong_type(key, "a list of strings", found);
+            return None;
+        };
+        let read = |item: &Spanned<DeValue<'_>>| {
+            let Some(text) = item.get_ref().as_str() else {
+                self.wrong_type(key, "a list of strings", item);
+                return None;
+            };
+            self.parse(key, &Located { value: text.to_owned(), span: item.span() })
+        };
+        Some(items.iter().filter_map(read).collect())
+    }
+
+    /// How many entries a list has, good and bad.
+    pub(crate) fn count(&self, key: &str) -> Option<usize> {
+        self.entries.get(key).and_then(|found| found.get_ref().as_array()).map(|items| items.len())
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn integer(&self, key: &'static str, bounds: RangeInclusive<i64>) -> Option<Located<i64>> {
+        let found = self.get(key)?;
+        let Some(number) = found.get_ref().as_integer() else {
+            self.wrong_type(key, "a whole number", found);
+            return None;
+        };
+        let value = i64::from_str_radix(number.as_str(), number.radix()).ok();
+        match value {
+            Some(value) if bounds.contains(&value) => Some(Located { value, span: found.span() }),
+            _ => {
+                let expected = format!("expected {} to {}", bounds.start(), bounds.end());
+                let message = format!("`{key}` is out of bounds");
+                self.findings.add(Diagnostic::error(found.span(), message).label(expected));
+                None
+            }
+        }
+    }
+
+    /// Yes or no.
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<Located<bool>> {
+        let found = self.get(key)?;
+        let value = found.get_ref().as_bool();
+        if value.is_none() {
+            self.wrong_type(key, "true or false", found);
+        }
+        value.map(|value| Located { value, span: found.span() })
+    }
+
+    /// A date and time with its offset, as seconds since 1970.
+    pub(crate) fn date(&self, key: &'static str) -> Option<Located<toml::value::Datetime>> {
+        let found = self.get(key)?;
+        let value = found.get_ref().as_datetime().filter(|date| date.date.is_some());
+        if value.is_none() {
+            self.wrong_type(key, "a date, as in 2026-11-22", found);
+        }
+        value.map(|value| Located { value: *value, span: found.span() })
+    }
+
+    /// A list of texts, taken as they are.
+    pub(crate) fn texts(&self, key: &'static str) -> Vec<Located<String>> {
+        self.list(key).unwrap_or_default()
+    }
+
+    /// A table in this one.
+    pub(crate) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        let found = self.get(key)?;
+        let Some(entries) = found.get_ref().as_table() else {
+            self.wrong_type(key, "a table", found);
+            return None;
+        };
+        Some(self.child(self.below(key), found.span(), entries))
+    }
+
+    /// A list of tables in this one.
+    pub(crate) fn tables(&self, key: &'static str) -> Vec<Table<'a>> {
+        let Some(found) = self.get(key) else { return Vec::new() };
+        let Some(items) = found.get_ref().as_array() else {
+            self.wrong_type(key, &format!("a list of tables, each under its own [[{key}]]"), found);
+            return Vec::new();
+        };
+        let read = |item: &'a Spanned<DeValue<'a>>| {
+            let Some(entries) = item.get_ref().as_table() else {
+                self.wrong_type(key, "a table", item);
+                return None;
+            };
+            Some(self.child(format!("[{}]", self.below(key)), item.span(), entries))
+        };
+        items.iter().filter_map(read).collect()
+    }
+
+    /// Whether the table has this key, or one that was probably meant for it and is reported as unknown.
+    pub(crate) fn has_like(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| nearest(name.get_ref(), [key]).is_some())
+    }
+
+    /// The name of a table in this one, as its header has it.
+    fn below(&self, key: &str) -> String {
+        if self.name.is_empty() {
+            format!("[{key}]")
+        } else {
+            format!("[{}.{key}]", self.name.trim_matches(['[', ']']))
+        }
+    }
+
+    pub(super) fn child(&self, name: String, header: Range<usize>, entries: &'a DeTable<'a>) -> Table<'a> {
+        Table {
+            name,
+            header,
+            entries,
+            asked: RefCell::default(),
+            rejected: RefCell::default(),
+            findings: self.findings,
+        }
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(crate) fn finish(&self) {
+        let asked = self.asked.borrow();
+        for (key, _) in self.entries {
+            let name: &str = key.get_ref();
+            if asked.contains(&name) || self.rejected.borrow().contains(&name) {
+                continue;
+            }
+            let place = if self.name.is_empty() { "a recipe".to_owned() } else { self.name.clone() };
+            let mut finding = Diagnostic::error(key.span(), format!("unknown key `{name}` in {place}"));
+            finding = match nearest(name, asked.iter().copied()) {
+                Some(near) => finding.help(format!("did you mean `{near}`?")),
+                None => finding.help(format!("{place} knows: {}", asked.join(", "))),
+            };
+            self.findings.add(finding);
+        }
+    }
+}

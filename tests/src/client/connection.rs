@@ -1,0 +1,211 @@
+//! Requests to one cluster over connections that stay open.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use reqwest::blocking;
+use reqwest::{Certificate, Identity};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::cluster::Provisioning;
+
+/// How long a member has for its answer. An election takes one to two seconds; who waits much longer for a member that
+/// is dead loses more by that than by asking another.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many keys come with one answer.
+const PAGE: usize = 5000;
+
+/// A client; cloning gives another handle to its connections.
+#[derive(Debug, Clone)]
+pub struct Client(blocking::Client);
+
+/// A member of the cluster as one of them lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Empty until it has started once.
+    #[serde(default)]
+    pub name: String,
+    /// In decimal.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Where its peers reach it.
+    #[serde(rename = "peerURLs", default)]
+    pub peer_urls: Vec<String>,
+    /// Whether it has no vote yet.
+    #[serde(default)]
+    pub is_learner: bool,
+}
+
+impl Client {
+    /// A client in the world's network, with the certificate of the first node's own.
+    pub fn new(provisioning: &Provisioning) -> Result<Self> {
+        // Whoever comes first installs it; an Err says only that it is done.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let pki = provisioning.pki();
+        let read = |name: &str| fs::read(pki.join(name)).with_context(|| format!("cannot read {name} of the pki"));
+        let cas = Certificate::from_pem_bundle(&read("ca.crt")?)?;
+        let own = [read("nodes/etcd-1/client.key")?, read("nodes/etcd-1/client.crt")?].concat();
+        let builder = blocking::Client::builder()
+            .tls_certs_only(cas)
+            .identity(Identity::from_pem(&own)?)
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(1))
+            .timeout(CALL_TIMEOUT);
+        // Its own thread, which does all the work, begins here and stays in the namespace.
+        let client = provisioning.network.world().within(move || builder.build())?;
+        client.map(Self).context("cannot make an http client with the cluster's certificates")
+    }
+
+    /// Calls a method of a member's, such as `kv/put`.
+    pub fn call<T: DeserializeOwned>(&self, member: Ipv4Addr, method: &str, request: &Value) -> Result<T> {
+        let url = format!("https://{member}:2379/v3/{method}");
+        let answer = self.0.post(&url).body(request.to_string()).send().map_err(|error| anyhow!(deepest(&error)))?;
+        let status = answer.status();
+        let body = answer.text().map_err(|error| anyhow!(deepest(&error)))?;
+        ensure!(status.is_success(), "{url} answers {status}: {body}");
+        serde_json::from_str(&body).with_context(|| format!("{url} answers {body:?}"))
+    }
+
+    /// Writes a key. Once this returns `Ok` the cluster has promised to keep it.
+    pub fn put(&self, member: Ipv4Addr, key: &str, value: &str) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Done {
+            header: Header,
+        }
+        #[derive(Deserialize)]
+        struct Header {
+            revision: String,
+        }
+        let request = json!({ "key": BASE64.encode(key), "value": BASE64.encode(value) });
+        let done: Done = self.call(member, "kv/put", &request)?;
+        ensure!(done.header.revision.parse::<u64>().is_ok_and(|revision| revision > 1), "a write without a revision");
+        Ok(())
+    }
+
+    /// Writes keys with their values, all at once.
+    pub fn put_all(&self, member: Ipv4Addr, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let put = |(key, value): &(Vec<u8>, Vec<u8>)| json!({ "requestPut": { "key": BASE64.encode(key), "value": BASE64.encode(value) } });
+        let all: Vec<Value> = pairs.iter().map(put).collect();
+        let done: Value = self.call(member, "kv/txn", &json!({ "success": all }))?;
+        ensure!(done["succeeded"] == true, "{member} answers {done}");
+        Ok(())
+    }
+
+    /// All keys with that prefix, as this member itself has them once it has all that was acknowledged by now.
+    pub fn all(&self, member: Ipv4Addr, prefix: &str) -> Result<BTreeMap<String, String>> {
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            kvs: Vec<Pair>,
+            #[serde(default)]
+            more: bool,
+        }
+        #[derive(Deserialize)]
+        struct Pair {
+            key: String,
+            #[serde(default)]
+            value: String,
+        }
+        // A read through raft ends when the member has caught up.
+        self.call::<Value>(member, "kv/range", &json!({ "key": BASE64.encode("caught up") }))?;
+        let end = BASE64.encode(end_of(prefix));
+        let text = |base64: &str| -> Result<String> { Ok(String::from_utf8(BASE64.decode(base64)?)?) };
+        let (mut from, mut found) = (prefix.as_bytes().to_vec(), BTreeMap::new());
+        loop {
+            let request = json!({ "key": BASE64.encode(&from), "range_end": end, "limit": PAGE, "serializable": true });
+            let page: Page = self.call(member, "kv/range", &request)?;
+            for pair in &page.kvs {
+                found.insert(text(&pair.key)?, text(&pair.value)?);
+            }
+            let Some((last, _)) = found.last_key_value().filter(|_| page.more) else { return Ok(found) };
+            from = [last.as_bytes(), b"\0"].concat();
+        }
+    }
+
+    /// Writes so many keys of that size, as fast as it gets.
+    pub fn fill(&self, members: &[Ipv4Addr], keys: usize, size: usize) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let value = "v".repeat(size);
+        thread::scope(|scope| {
+            let write = |at: usize| {
+                let (next, value, member) = (&next, &value, members[at % members.len()]);
+                scope.spawn(move || -> Result<()> {
+                    loop {
+                        let key = next.fetch_add(1, Ordering::Relaxed);
+                        if key >= keys {
+                            return Ok(());
+                        }
+                        insist(|| self.put(member, &format!("filled/{key}"), value))?;
+                    }
+                })
+            };
+            let writers: Vec<_> = (0..12).map(write).collect();
+            writers.into_iter().try_for_each(|writer| writer.join().map_err(|_| anyhow!("a writer panicked"))?)
+        })
+    }
+
+    /// Removes all keys with that prefix.
+    pub fn delete_all(&self, member: Ipv4Addr, prefix: &str) -> Result<()> {
+        let request = json!({ "key": BASE64.encode(prefix), "range_end": BASE64.encode(end_of(prefix)) });
+        self.call::<Value>(member, "kv/deleterange", &request).map(drop)
+    }
+
+    /// Whether this member leads.
+    pub fn leads(&self, member: Ipv4Addr) -> Result<bool> {
+        #[derive(Deserialize)]
+        struct Status {
+            header: Header,
+            leader: String,
+        }
+        #[derive(Deserialize)]
+        struct Header {
+            member_id: String,
+        }
+        let status: Status = self.call(member, "maintenance/status", &json!({}))?;
+        Ok(status.leader == status.header.member_id)
+    }
+
+    /// The members as this one lists them, without asking the others.
+    pub fn members(&self, member: Ipv4Addr) -> Result<Vec<Member>> {
+        #[derive(Deserialize)]
+        struct List {
+            members: Vec<Member>,
+        }
+        Ok(self.call::<List>(member, "cluster/member/list", &json!({}))?.members)
+    }
+}
+
+/// Asks again and again, for some minutes: on a machine that does much else an answer may be late.
+pub fn insist<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + Duration::from_secs(240);
+    loop {
+        match ask() {
+            Err(error) if Instant::now() >= end => return Err(error),
+            Err(_) => sleep(Duration::from_millis(100)),
+            done => return done,
+        }
+    }
+}
+
+/// The first key behind all those with the prefix.
+fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+fn deepest(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), deepest)
+}

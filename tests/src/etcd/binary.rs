@@ -1,0 +1,53 @@
+//! A node with another etcd than its image's.
+//!
+//! The builder packs what upstream has published and what runs on CentOS 7, and neither is true of a release that was
+//! built here or by Debian. So an installed machine, which is off, is made what an image of that release would have
+//! made of it: its programs, the version in the cluster's document, and the stamp over both.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use recipes::{ImageStamp, Sha256};
+
+use super::programs::{PROGRAMS, binaries};
+use crate::host::Host;
+
+const STAMP: &str = "/etc/firstboot/image.json";
+const CLUSTER: &str = "/etc/firstboot/cluster.json";
+
+/// Takes the release of that version onto the machine, unless it has that one.
+pub fn replace_etcd_binary(host: &Host, version: &str) -> Result<()> {
+    let mut cluster: serde_json::Value = serde_json::from_str(&host.read(CLUSTER)?).context(CLUSTER)?;
+    if cluster["etcd"]["version"] == version {
+        return Ok(());
+    }
+    let mut stamp: ImageStamp = serde_json::from_str(&host.read(STAMP)?).context(STAMP)?;
+    let release = binaries(version)?;
+    for program in PROGRAMS {
+        let (from, to) = (release.join(program), format!("/usr/local/bin/{program}"));
+        if from.exists() {
+            let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+            stamped(host, &mut stamp, &to, &bytes)?;
+        } else {
+            fs::remove_file(host.path(&to)).with_context(|| format!("cannot remove {to}"))?;
+            stamp.files.retain(|file| file.path != to[1..]);
+        }
+    }
+    cluster["etcd"]["version"] = version.into();
+    stamped(host, &mut stamp, CLUSTER, &serde_json::to_vec(&cluster)?)?;
+    write_over(host, STAMP, &serde_json::to_vec(&stamp)?)
+}
+
+fn stamped(host: &Host, stamp: &mut ImageStamp, path: &str, bytes: &[u8]) -> Result<()> {
+    let entry = stamp.files.iter_mut().find(|entry| entry.path == path[1..]);
+    let entry = entry.with_context(|| format!("the stamp knows no {path}"))?;
+    (entry.size, entry.sha256) = (bytes.len() as u64, Sha256::of(bytes));
+    write_over(host, path, bytes)
+}
+
+/// The file keeps its owner and its mode.
+fn write_over(host: &Host, path: &str, bytes: &[u8]) -> Result<()> {
+    let file = host.path(path);
+    ensure!(file.is_file(), "{} has no {path}", host.name());
+    fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,149 @@
+//! An etcd by itself, on sockets in its own folder: it needs no port, no network and no certificate.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::programs::binaries;
+use crate::process::{self, KillOnDrop};
+
+/// etcd wants `host:port` of every URL, and takes it as the socket's name in its working folder.
+const CLIENT: &str = "localhost:1";
+const PEER: &str = "localhost:2";
+/// How long it may take to serve: a database of 2 GB is read first.
+const ETCD_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A running etcd. It dies with the value.
+#[derive(Debug)]
+pub struct StandaloneEtcd {
+    folder: PathBuf,
+    version: String,
+    process: KillOnDrop,
+}
+
+impl StandaloneEtcd {
+    /// Starts it in a folder (its data is in `data` there), and waits until it serves. The arguments come after the
+    /// usual ones.
+    pub fn start(version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
+        Self::start_within(ETCD_TIMEOUT, version, folder, arguments)
+    }
+
+    /// The same, and gives it up after so long.
+    pub fn start_within(timeout: Duration, version: &str, folder: &Path, arguments: &[&str]) -> Result<StandaloneEtcd> {
+        let programs = binaries(version)?;
+        let (client, peer) = (format!("unix://{CLIENT}"), format!("unix://{PEER}"));
+        let mut etcd = Command::new(programs.join("etcd"));
+        etcd.current_dir(folder)
+            .args(["--name", "alone", "--data-dir", "data", "--listen-client-urls", &client])
+            .args(["--advertise-client-urls", &client, "--listen-peer-urls", &peer])
+            .args(["--initial-advertise-peer-urls", &peer, "--initial-cluster", &format!("alone={peer}")])
+            .args(arguments);
+        let log = File::create(folder.join("log")).context("cannot make etcd's log")?;
+        let mut alone = StandaloneEtcd {
+            folder: folder.to_owned(),
+            version: version.to_owned(),
+            process: KillOnDrop::spawn(&etcd, &log)?,
+        };
+        let begun = Instant::now();
+        // With an alarm it serves, too.
+        while !alone.get("/health?exclude=NOSPACE&exclude=CORRUPT").is_ok_and(|body| body.contains("true")) {
+            let ended = alone.process.ended()?;
+            if ended.is_some() || begun.elapsed() > timeout {
+                let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+                bail!("etcd {version} does not serve ({ended:?}):\n{}", crate::harness::tail(&log, 20));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(alone)
+    }
+
+    /// Where it runs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs etcdctl of the same version against it, and gives what it prints.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let mut ctl = Command::new(binaries(&self.version)?.join("etcdctl"));
+        ctl.current_dir(&self.folder).env("ETCDCTL_API", "3").args(["--endpoints", &format!("unix://{CLIENT}")]);
+        process::run(ctl.args(arguments))?.ok()
+    }
+
+    /// Puts keys with their values, in one transaction.
+    pub fn put(&self, pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let operations: Vec<String> = pairs
+            .iter()
+            .map(|(key, value)| {
+                let (key, value) = (STANDARD.encode(key), STANDARD.encode(value));
+                format!(r#"{{"requestPut":{{"key":"{key}","value":"{value}"}}}}"#)
+            })
+            .collect();
+        self.post("/v3/kv/txn", &format!(r#"{{"success":[{}]}}"#, operations.join(","))).map(drop)
+    }
+
+    /// Asks it over HTTP.
+    pub fn get(&self, path: &str) -> Result<String> {
+        self.ask("GET", path, "", "")
+    }
+
+    /// Tells it something by its JSON gateway.
+    pub fn post(&self, path: &str, body: &str) -> Result<String> {
+        self.ask("POST", path, "", body)
+    }
+
+    /// The same with the token of a user that logged in.
+    pub fn post_as(&self, token: &str, path: &str, body: &str) -> Result<String> {
+        self.ask("POST", path, &format!("Authorization: {token}\r\n"), body)
+    }
+
+    /// Restores a snapshot in a folder where [`Alone::start`] starts it then. Its digest is not looked at.
+    pub fn restore(version: &str, folder: &Path, snapshot: &Path) -> Result<()> {
+        let peer = format!("unix://{PEER}");
+        let programs = binaries(version)?;
+        let restore = ["etcdutl", "etcdctl"].map(|name| programs.join(name)).into_iter().find(|path| path.is_file());
+        let mut restore = Command::new(restore.context("no program for snapshots")?);
+        restore.current_dir(folder).env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
+        restore.args(["snapshot", "restore"]).arg(snapshot).args(["--skip-hash-check", "--data-dir", "data"]);
+        restore.args(["--name", "alone", "--initial-advertise-peer-urls", &peer]);
+        restore.args(["--initial-cluster", &format!("alone={peer}")]);
+        process::run(&mut restore)?.ok().map(drop)
+    }
+
+    /// Saves a snapshot, as an operator does.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        self.ctl(&["--command-timeout", "300s", "snapshot", "save", &path.to_string_lossy()]).map(drop)
+    }
+
+    /// Stops it as systemd would; gives its data folder.
+    pub fn stop(mut self) -> Result<PathBuf> {
+        process::check("kill", &["-TERM", &self.process.id().to_string()])?;
+        let begun = Instant::now();
+        while self.process.ended()?.is_none() {
+            ensure!(begun.elapsed() < ETCD_TIMEOUT, "etcd did not end within {} s", ETCD_TIMEOUT.as_secs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(self.folder.join("data"))
+    }
+
+    // HTTP/1.0: the answer ends with the connection, and is not cut in chunks.
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
+        let mut socket = UnixStream::connect(self.folder.join(CLIENT)).context("etcd's socket")?;
+        socket.set_read_timeout(Some(ETCD_TIMEOUT))?;
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.0\r\nHost: {CLIENT}\r\nContent-Length: {length}\r\n{headers}\r\n");
+        socket.write_all(head.as_bytes())?;
+        socket.write_all(body.as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("etcd's answer has no end of head")?;
+        ensure!(head.starts_with("HTTP/1.0 200"), "{method} {path}: {head}\n{body}");
+        Ok(body.to_owned())
+    }
+}

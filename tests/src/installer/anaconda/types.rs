@@ -1,0 +1,206 @@
+//! What anaconda is to do, as values that can be printed and compared.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::values::End;
+
+/// How anaconda's program goes on from an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum Stop {
+    /// It ends before it has registered its exit handler: the machine stays on, with a dead screen.
+    Early(String),
+    /// It ends through its exit handler, which does what the kickstart says last: `reboot`, for instance.
+    Late(String),
+}
+
+/// Something that anaconda does to the new system, or to the installer itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A program that runs in the installer.
+    Installer(Vec<String>),
+    /// A program that runs in the new system.
+    Target(Vec<String>),
+    /// A line of a configuration file.
+    Set {
+        /// The file.
+        path: &'static str,
+        /// Its key.
+        key: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// A whole file.
+    File {
+        /// Where it is.
+        path: &'static str,
+        /// What it holds.
+        content: String,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it is.
+        path: &'static str,
+        /// Where it points.
+        to: String,
+    },
+    /// The lines that begin with `server` in chrony.conf.
+    Servers(Vec<String>),
+    /// root's password.
+    Root {
+        /// Its hash, or the text to be hashed.
+        password: Option<String>,
+        /// Whether the account is locked.
+        locked: bool,
+    },
+    /// A new group.
+    Group {
+        /// Its name.
+        name: String,
+        /// Its number.
+        gid: Option<u32>,
+    },
+    /// A new account, with a group of its name.
+    User(User),
+    /// A line of an account's authorized_keys.
+    SshKey {
+        /// The account.
+        user: String,
+        /// The line.
+        key: String,
+    },
+}
+
+/// A new account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub uid: Option<u32>,
+    /// The number of its group.
+    pub gid: Option<u32>,
+    /// More groups, which must exist.
+    pub groups: Vec<String>,
+    /// Where it lives.
+    pub home: String,
+    /// Its shell.
+    pub shell: Option<String>,
+    /// Its comment.
+    pub gecos: Option<String>,
+    /// The hash of its password; a text is hashed.
+    pub password: Option<String>,
+    /// Whether it is locked besides.
+    pub locked: bool,
+}
+
+/// A partition that is made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Partition {
+    /// Where it is mounted, or `biosboot`.
+    pub mount: String,
+    /// Its file system.
+    pub kind: String,
+    /// Its size in MiB, or the least where it grows.
+    pub mib: u64,
+    /// Whether it takes the rest.
+    pub grows: bool,
+    /// Its label.
+    pub label: Option<String>,
+    /// Its options in fstab.
+    pub options: String,
+    /// Its disk.
+    pub disk: String,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The partition table of each disk.
+    pub labels: Vec<(String, &'static str)>,
+    /// The partitions, by mount point.
+    pub partitions: Vec<Partition>,
+    /// The boot loader, the disk or partition that it starts from, and the kernel's arguments.
+    pub boot_loader: Option<(&'static str, String, Vec<String>)>,
+    /// The packages.
+    pub software: Selection,
+    /// What is done before the packages are installed.
+    pub before: Vec<Effect>,
+    /// What is done after that, and before %post.
+    pub after: Vec<Effect>,
+    /// How anaconda ends.
+    pub end: Option<End>,
+}
+
+/// What is selected.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Groups, each with what of it: `mandatory`, `default` or `all`.
+    pub groups: Vec<(String, &'static str)>,
+    /// Packages that the kickstart lists: one that is missing ends the installation.
+    pub packages: BTreeSet<String>,
+    /// Names and patterns that are taken out again, whoever asked for them.
+    pub excluded: BTreeSet<String>,
+    /// What anaconda needs: it is missing as fatally.
+    pub required: BTreeSet<String>,
+    /// Whether the group core is installed in any case.
+    pub core: bool,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installer(words) => write!(f, "installer runs {}", words.join(" ")),
+            Self::Target(words) => write!(f, "target runs {}", words.join(" ")),
+            Self::Set { path, key, value } => write!(f, "{path} has {key}={value}"),
+            Self::File { path, content } => write!(f, "{path} is {content:?}"),
+            Self::Link { path, to } => write!(f, "{path} -> {to}"),
+            Self::Servers(servers) => write!(f, "/etc/chrony.conf has server {}", servers.join(", ")),
+            Self::Root { password, locked } => write!(f, "root password {password:?} locked {locked}"),
+            Self::Group { name, gid } => write!(f, "group {name} {gid:?}"),
+            Self::User(user) => {
+                let User { name, uid, gid, groups, home, shell, gecos, password, locked } = user;
+                write!(
+                    f,
+                    "user {name} {uid:?} {gid:?} {groups:?} {home} {shell:?} {gecos:?} {password:?} locked {locked}"
+                )
+            }
+            Self::SshKey { user, key } => write!(f, "ssh key of {user}: {key}"),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (disk, label) in &self.labels {
+            writeln!(f, "disk {disk} {label}")?;
+        }
+        for Partition { mount, kind, mib, grows, label, options, disk } in &self.partitions {
+            let size = if *grows { "the rest".to_owned() } else { format!("{mib} MiB") };
+            writeln!(f, "part {mount} {kind} {size} {} {options} on {disk}", label.as_deref().unwrap_or("-"))?;
+        }
+        if let Some((program, stage1, arguments)) = &self.boot_loader {
+            writeln!(f, "boot loader {program} on {stage1} with {}", arguments.join(" "))?;
+        }
+        write!(f, "{}", self.software)?;
+        for effect in self.before.iter().chain(&self.after) {
+            writeln!(f, "{effect}")?;
+        }
+        if let Some(end) = self.end {
+            writeln!(f, "end {end}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |words: &BTreeSet<String>| words.iter().cloned().collect::<Vec<_>>().join(" ");
+        let groups: Vec<String> = self.groups.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+        writeln!(f, "core {}", self.core)?;
+        writeln!(f, "groups {}", groups.join(" "))?;
+        writeln!(f, "packages {}", line(&self.packages))?;
+        writeln!(f, "excluded {}", line(&self.excluded))?;
+        writeln!(f, "required {}", line(&self.required))
+    }
+}

@@ -1,0 +1,62 @@
+//! How an installation went.
+
+use anyhow::{Result, bail};
+
+use super::anaconda::Plan;
+use super::kickstart::{Command, Kickstart, Kind};
+use super::script::Script;
+
+/// How an installation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All went through, and the machine restarts; failures of scripts without --erroronfail are in the log.
+    Installed,
+    /// The machine is switched off, by these words.
+    PoweredOff(String),
+    /// The machine restarts with a half-made system on its disk: for this reason, or by these words.
+    Restarted(String),
+    /// anaconda is gone for this reason: the machine stays on, and no one is told.
+    Dead(String),
+}
+
+/// How an installation went.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The kickstart as it was carried out, with what %pre made; empty, if it could not be read.
+    pub kickstart: Kickstart,
+    /// What anaconda did with it; empty, if it did not come to that.
+    pub plan: Plan,
+    /// The scripts that ran, in their order, with what ran when the machine went down.
+    pub scripts: Vec<Script>,
+}
+
+impl Installation {
+    /// All scripts' outputs, each under a line that says which it was.
+    pub fn log(&self) -> String {
+        let parts =
+            self.scripts.iter().map(|script| format!("--- {}: {:?}\n{}", script.name, script.ended, script.output));
+        parts.collect()
+    }
+
+    /// An error with the log, unless it went through.
+    pub fn installed(&self) -> Result<()> {
+        match &self.outcome {
+            Outcome::Installed => Ok(()),
+            other => bail!("the installation ended as {other:?}; its log:\n{}", self.log()),
+        }
+    }
+
+    /// The commands of a name, in file order.
+    pub fn commands(&self, name: &str) -> Vec<&Command> {
+        self.kickstart.commands.iter().filter(|command| command.name == name).collect()
+    }
+
+    /// The lines of all %packages sections that are no comments.
+    pub fn packages(&self) -> Vec<String> {
+        let lines = self.kickstart.sections(Kind::Packages).flat_map(|section| section.body.lines());
+        let bare = lines.map(|line| line.split('#').next().unwrap_or_default().trim());
+        bare.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+}

@@ -1,0 +1,147 @@
+//! What a test needs of the machine, and why it cannot run where that is missing.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::process;
+
+/// One thing that a test needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requirement {
+    /// Root, and the right to make mount namespaces.
+    Root,
+    /// systemd-nspawn, and with it hosts that boot.
+    Nspawn,
+    /// debootstrap, or a base root of the user's own.
+    Debootstrap,
+    /// iproute2 with nftables, and Python for a slow wire: networks of the test's own.
+    Network,
+    /// Go 1.MINOR or later, to build etcd releases that have no other source here.
+    Go(u32),
+    /// pip, to fetch upstream's own 3.5.1.
+    Pip,
+    /// apt-get and dpkg-deb, to fetch Debian's packages.
+    Apt,
+    /// QEMU for x86.
+    Qemu,
+    /// dnsmasq, to give addresses by DHCP.
+    Dnsmasq,
+    /// Taps in the kernel: a virtual machine on a network of the tests' own.
+    Tun,
+    /// setools: what an SELinux policy lets whom do.
+    Setools,
+    /// curl.
+    Curl,
+    /// age and age-keygen.
+    Age,
+    /// zstd.
+    Zstd,
+    /// strace, to kill a program at one system call.
+    Strace,
+    /// XFS tools and loop devices.
+    Xfs,
+    /// FUSE in the kernel: a file system of the tests' own.
+    Fuse,
+    /// mkfs.vfat and mcopy, for seed images.
+    Fat,
+    /// shellcheck.
+    Shellcheck,
+    /// createrepo_c and rpmbuild, for a repository of packages.
+    Createrepo,
+    /// dpkg-deb and rpmbuild, to make the packages of the programs.
+    Packaging,
+    /// mandoc, to read manual pages.
+    Mandoc,
+    /// git and make, to ask the Makefile which commit it builds.
+    Make,
+}
+
+impl Requirement {
+    /// Why the need is not met, if it is not: a sentence that ends with the remedy.
+    pub fn missing(self) -> Option<String> {
+        match self {
+            Requirement::Root if !nix::unistd::geteuid().is_root() => {
+                Some("it needs root: run the tests with sudo".into())
+            }
+            // In a container root may be without that right.
+            Requirement::Root => program("unshare", "util-linux").or_else(|| {
+                let refused = process::check("unshare", &["--mount", "--net", "--pid", "--fork", "true"]).err()?;
+                Some(format!("it needs the right to make namespaces, but {refused:#}"))
+            }),
+            Requirement::Nspawn => {
+                program("systemd-nspawn", "systemd-container").or_else(|| program("setpriv", "util-linux"))
+            }
+            Requirement::Debootstrap => {
+                if std::env::var_os("ETCD_IMAGE_BASE_ROOT").is_some() {
+                    return None;
+                }
+                program("debootstrap", "debootstrap")
+            }
+            Requirement::Network => {
+                let python = || program("python3", "python3");
+                program("ip", "iproute2").or_else(|| program("nft", "nftables")).or_else(python)
+            }
+            Requirement::Go(minor) => go(minor),
+            Requirement::Pip => answers("pip", "--version", "python3-pip"),
+            Requirement::Apt => program("apt-get", "apt").or_else(|| program("dpkg-deb", "dpkg")),
+            Requirement::Qemu => program("qemu-system-x86_64", "qemu-system-x86"),
+            Requirement::Dnsmasq => program("dnsmasq", "dnsmasq-base"),
+            Requirement::Tun => {
+                let there = Path::new("/dev/net/tun").exists();
+                (!there).then(|| "it needs taps: modprobe tun, and /dev/net/tun in a container".into())
+            }
+            Requirement::Setools => program("sesearch", "setools"),
+            Requirement::Curl => program("curl", "curl"),
+            Requirement::Age => program("age", "age").or_else(|| program("age-keygen", "age")),
+            Requirement::Zstd => program("zstd", "zstd"),
+            Requirement::Strace => program("strace", "strace"),
+            Requirement::Xfs => program("mkfs.xfs", "xfsprogs").or_else(|| program("losetup", "mount")),
+            Requirement::Shellcheck => program("shellcheck", "shellcheck"),
+            Requirement::Createrepo => program("createrepo_c", "createrepo-c").or_else(|| program("rpmbuild", "rpm")),
+            Requirement::Packaging => program("dpkg-deb", "dpkg").or_else(|| program("rpmbuild", "rpm")),
+            Requirement::Mandoc => program("mandoc", "mandoc"),
+            Requirement::Make => program("git", "git").or_else(|| program("make", "make")),
+            Requirement::Fuse => {
+                let there = Path::new("/dev/fuse").exists();
+                (!there).then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())
+            }
+            Requirement::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
+        }
+    }
+}
+
+/// The reasons why a test with these needs cannot run here; none, if it can.
+pub fn missing(requirements: &[Requirement]) -> Option<String> {
+    let reasons: Vec<String> = requirements.iter().filter_map(|requirement| requirement.missing()).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+fn program(name: &str, package: &str) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| is_program(&folder.join(name)));
+    (!found).then(|| format!("it needs {name}: apt-get install {package}"))
+}
+
+/// As [`program`], for what may lie in the PATH as a shim that does not work.
+fn answers(name: &str, argument: &str, package: &str) -> Option<String> {
+    let ran = process::run(Command::new(name).arg(argument));
+    let works = ran.is_ok_and(|ran| ran.success());
+    (!works).then(|| format!("it needs a working {name}: apt-get install {package}"))
+}
+
+/// Which Go there is; one that would fetch another is told not to.
+fn go(minor: u32) -> Option<String> {
+    let said = process::run(Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local"));
+    let version = said.map(|ran| ran.stdout.trim().to_owned()).unwrap_or_default();
+    let found: Option<u32> = version.strip_prefix("go1.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    match found {
+        Some(found) if found >= minor => None,
+        Some(_) => Some(format!("it needs Go 1.{minor}, and here is {version}: https://go.dev/dl")),
+        None => Some(format!("it needs Go 1.{minor}: https://go.dev/dl")),
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,13 @@
+//! What every trial here takes.
+
+use std::path::Path;
+
+use tests::requirement::Requirement;
+
+pub(crate) const REQUIREMENTS: &[Requirement] =
+    &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
+
+/// The program that ends others.
+pub(crate) fn tracer() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_tracer"))
+}
