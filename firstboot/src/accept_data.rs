@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::data::{Expected, Seen, Verdict, judge};
 use crate::exit::refused;
 use crate::journal::{Event, Journal, NodeState};
+use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::operator::{self, UNIT};
 use crate::output::say;
@@ -15,7 +16,7 @@ use crate::{files, paths, release};
 
 /// Writes that down, if the data is this member's at all; firstboot.service then goes on with it.
 pub(crate) fn accept() -> Result<()> {
-    let (identity, _) = identify()?;
+    let (identity, _) = identify(&mut SourceLog::default())?;
     operator::with_journal(|journal: &mut Journal| {
         let state = NodeState::of(journal);
         if state.begun.is_none() {

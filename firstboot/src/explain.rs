@@ -1,4 +1,7 @@
 //! `firstboot explain`: the journal as a story. It reads that one file and asks nobody, so it tells the same offline.
+//! With `--sources` it shows what the metadata sources answered in this boot.
+
+mod sources;
 
 use anyhow::Result;
 use recipes::Label;
@@ -19,10 +22,16 @@ pub(crate) struct Options {
     /// For programs
     #[arg(long)]
     json: bool,
+    /// Show what each metadata source answered in this boot, and which one's document is used
+    #[arg(long)]
+    sources: bool,
 }
 
 /// Prints what was found, decided and done on this disk.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
+    if options.sources {
+        return sources::run(options.json).map(|()| None);
+    }
     let bytes = files::read_if_there(paths::JOURNAL)?.unwrap_or_default();
     let story = lines(&String::from_utf8_lossy(&bytes));
     if options.json {

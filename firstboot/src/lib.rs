@@ -65,7 +65,6 @@ mod steps;
 mod system_command;
 mod systemd;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -100,9 +99,6 @@ enum Command {
     /// Judge etcd's data before etcd starts: etcd.service runs this
     #[command(hide = true)]
     Guard(guard::Options),
-    /// Print the node document of a vfat disk
-    #[command(hide = true)]
-    Seed { disk: PathBuf },
 }
 
 /// The command line of the program, for its manual pages and shell completions.
@@ -127,7 +123,6 @@ pub fn main() -> ExitCode {
         Command::Snapshot(options) => snapshot::run(&options),
         Command::Exec(options) => exec::run(&options).map(|()| None),
         Command::Guard(options) => guard::run(&options).map(|()| None),
-        Command::Seed { disk } => metadata::print_seed(&disk).map(|()| None),
     };
     match outcome {
         Ok(None) => ExitCode::SUCCESS,

@@ -23,7 +23,7 @@ impl Lock {
 
     /// Takes it, or says that another has it.
     pub(crate) fn take() -> Result<Self> {
-        DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
+        DesiredDir::new(paths::RUN, 0o755, files::ROOT).make()?;
         let file = File::options().create(true).append(true).open(paths::LOCK);
         let file = file.with_context(|| format!("cannot open {}", paths::LOCK))?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|_| {

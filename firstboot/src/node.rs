@@ -8,16 +8,18 @@ use crate::files::{self, DesiredFile};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::machine::Machine;
+use crate::metadata::SourceLog;
 use crate::output::say;
 use crate::{image_integrity, metadata, paths, rotation};
 
-/// What this node is, and who.
-pub(crate) fn identify() -> Result<(Identity, Machine)> {
+/// What this node is, and who. The sources' answers go to `log`.
+pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::check()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
-    let found = metadata::find(&cluster.metadata, &machine)?;
-    let mut identity = identity::verify(found, &identity::trusted()?, cluster, &machine)?;
+    let found = metadata::find(&cluster.metadata, &machine, log)?;
+    let verified = identity::verify(found, &identity::trusted()?, cluster, &machine);
+    let mut identity = verified.inspect_err(|error| log.refuse(error))?;
     rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
     Ok((identity, machine))
 }

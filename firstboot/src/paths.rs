@@ -28,6 +28,11 @@ pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 /// While it exists etcd.service may start. It is in /run: each boot firstboot has to say so again.
 pub(crate) const READY: &str = "/run/firstboot/ready";
 
+/// What firstboot says of this boot.
+pub(crate) const RUN: &str = "/run/firstboot";
+/// What each metadata source answered in this boot.
+pub(crate) const SOURCES: &str = "/run/firstboot/sources.json";
+
 /// Held by the one firstboot that works on the node.
 pub(crate) const LOCK: &str = "/run/firstboot/lock";
 

@@ -5,13 +5,14 @@ use anyhow::Result;
 use crate::exit::refused;
 use crate::journal::{Event, MembershipIntent, NodeState};
 use crate::leave;
+use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::operator::{self, UNIT};
 use crate::output::say;
 
 /// Writes that down, if it is so; firstboot.service puts the old data aside and goes the way of a node with a new disk.
 pub(crate) fn record() -> Result<()> {
-    let (identity, _) = identify()?;
+    let (identity, _) = identify(&mut SourceLog::default())?;
     operator::with_journal(|journal| {
         let member = match NodeState::of(journal).intent {
             MembershipIntent::Rejoining => return Ok(()),

@@ -12,6 +12,7 @@ use crate::files::{self, DesiredDir};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState};
 use crate::lock::Lock;
+use crate::metadata::SourceLog;
 use crate::node::{adopt_identity, check_before, identify};
 use crate::output::say;
 use crate::report::report;
@@ -52,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return accept_data::accept();
     }
     if options.dry_run {
-        return plan(&identify()?.0);
+        return plan(&identify(&mut SourceLog::default())?.0);
     }
     let _lock = Lock::take()?;
     match converge(options) {
@@ -71,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn converge(options: &Options) -> Result<()> {
-    let (mut identity, machine) = identify()?;
+    let (mut identity, machine) = identify(&mut SourceLog::kept())?;
     if let Some(change) = change::folder(DesiredDir::new(paths::STATE, 0o700, files::ROOT))? {
         change.apply()?;
     }

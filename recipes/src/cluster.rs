@@ -126,6 +126,50 @@ pub struct MetadataPolicy {
     /// For [`MetadataSource::Url`]: the folder in which the server is asked for `node.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Url>,
+    /// The platform that all nodes run on, where their firmware does not name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+}
+
+/// A platform that has a metadata service of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Platform {
+    /// OpenStack.
+    Openstack,
+    /// Amazon EC2.
+    Ec2,
+    /// Google Compute Engine.
+    Gce,
+    /// Microsoft Azure.
+    Azure,
+    /// VMware vSphere and its relatives.
+    Vmware,
+}
+
+impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Openstack, Self::Ec2, Self::Gce, Self::Azure, Self::Vmware];
+
+    /// Its name in a recipe and on the kernel's command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Openstack => "openstack",
+            Self::Ec2 => "ec2",
+            Self::Gce => "gce",
+            Self::Azure => "azure",
+            Self::Vmware => "vmware",
+        }
+    }
+}
+
+impl std::str::FromStr for Platform {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL.into_iter().find(|platform| platform.name() == text);
+        named.ok_or("expected one of: openstack, ec2, gce, azure, vmware")
+    }
 }
 
 /// One kind of place where a node document can come from.
@@ -142,6 +186,54 @@ pub enum MetadataSource {
     FwCfg,
     /// A NoCloud seed: a disk labelled `cidata`, or the seed folder.
     Nocloud,
+    /// OpenStack's config drive: a disk labelled `config-2`.
+    ConfigDrive,
+    /// guestinfo of a VMware machine.
+    Vmware,
+    /// OpenStack's metadata service.
+    Openstack,
+    /// EC2's metadata service, version 2.
+    Ec2,
+    /// GCE's metadata server.
+    Gce,
+    /// Azure's metadata service.
+    Azure,
     /// An http(s) server.
     Url,
+}
+
+impl MetadataSource {
+    /// All of them: local and readable by root alone first, the network last.
+    pub const ALL: [Self; 12] = [
+        Self::File,
+        Self::Cmdline,
+        Self::Smbios,
+        Self::FwCfg,
+        Self::Nocloud,
+        Self::ConfigDrive,
+        Self::Vmware,
+        Self::Openstack,
+        Self::Ec2,
+        Self::Gce,
+        Self::Azure,
+        Self::Url,
+    ];
+
+    /// Its name in a recipe.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Cmdline => "cmdline",
+            Self::Smbios => "smbios",
+            Self::FwCfg => "fw-cfg",
+            Self::Nocloud => "nocloud",
+            Self::ConfigDrive => "config-drive",
+            Self::Vmware => "vmware",
+            Self::Openstack => "openstack",
+            Self::Ec2 => "ec2",
+            Self::Gce => "gce",
+            Self::Azure => "azure",
+            Self::Url => "url",
+        }
+    }
 }

@@ -10,6 +10,7 @@ pub mod bench;
 pub mod cache;
 mod cgroup;
 pub mod client;
+pub mod cloud;
 pub mod cluster;
 pub mod crash;
 pub mod disk;

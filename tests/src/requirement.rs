@@ -44,6 +44,8 @@ pub enum Requirement {
     Fuse,
     /// mkfs.vfat and mcopy, for seed images.
     Fat,
+    /// genisoimage and xorriso, for seed disks.
+    Iso,
     /// shellcheck.
     Shellcheck,
     /// createrepo_c and rpmbuild, for a repository of packages.
@@ -105,6 +107,7 @@ impl Requirement {
                 let there = Path::new("/dev/fuse").exists();
                 (!there).then(|| "it needs FUSE: modprobe fuse, and /dev/fuse in a container".into())
             }
+            Requirement::Iso => program("genisoimage", "genisoimage").or_else(|| program("xorriso", "xorriso")),
             Requirement::Fat => program("mkfs.vfat", "dosfstools").or_else(|| program("mcopy", "mtools")),
         }
     }

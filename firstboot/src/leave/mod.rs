@@ -13,6 +13,7 @@ use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
 use crate::membership::{PATIENCE, PeerClient, is_listed, others, removed};
+use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::output::say;
 use crate::{files, operator, paths, release};
@@ -34,7 +35,7 @@ pub(crate) struct Options {
 
 /// Leaves, or says why it cannot.
 pub(crate) fn command(options: &Options) -> Result<()> {
-    let (identity, _) = identify()?;
+    let (identity, _) = identify(&mut SourceLog::default())?;
     if options.dry_run {
         return show(&identity);
     }

@@ -1,10 +1,26 @@
 //! A node document as a source holds it, before anything in it is believed.
 
-use anyhow::{Context as _, Result};
+use std::borrow::Cow;
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::GeneralPurposeConfig;
+use base64::{alphabet, engine::DecodePaddingMode};
 use recipes::Envelope;
 
 /// A node document needs some 10 KB; a server that sends more sends something else.
 pub(super) const LIMIT: u64 = 1 << 20;
+
+/// The first bytes of gzip (RFC 1952, 2.3.1).
+const GZIP: [u8; 2] = [0x1F, 0x8B];
+
+/// Tools pad base64 or do not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// A document as it was found.
 #[derive(Debug)]
@@ -18,9 +34,97 @@ pub(crate) struct Found {
 impl Found {
     pub(super) fn parse(place: impl Into<String>, bytes: &[u8]) -> Result<Self> {
         let place = place.into();
-        let envelope = serde_json::from_slice(bytes).with_context(|| {
+        let parse = || -> Result<Envelope> { Ok(serde_json::from_slice(&plain(bytes)?)?) };
+        let envelope = parse().with_context(|| {
             format!("{place} is not a node document: expected the node.json (or user-data) that `builder build` wrote")
         })?;
         Ok(Self { place, envelope })
+    }
+
+    /// Whether another document says the same. Only what is signed counts: one payload has many envelopes.
+    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+        self.envelope.payload == other.envelope.payload
+    }
+}
+
+/// The JSON in user data. Tools that hand user data to a cloud encode it in base64, compress it, or both.
+fn plain(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    let text = bytes.trim_ascii();
+    if text.starts_with(b"{") {
+        return Ok(text.into());
+    }
+    if bytes.starts_with(&GZIP) {
+        return gunzip(bytes).map(Cow::from);
+    }
+    let compact: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    match BASE64.decode(compact) {
+        Ok(decoded) if decoded.starts_with(&GZIP) => gunzip(&decoded).map(Cow::from),
+        Ok(decoded) if decoded.trim_ascii_start().starts_with(b"{") => Ok(decoded.into()),
+        _ => Ok(bytes.into()),
+    }
+}
+
+fn gunzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    let mut reader = flate2::read::GzDecoder::new(bytes).take(LIMIT + 1);
+    reader.read_to_end(&mut plain).context("its gzip is damaged")?;
+    ensure!(plain.len() as u64 <= LIMIT, "it has more than {LIMIT} bytes once it is decompressed");
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        writer.write_all(bytes).unwrap();
+        writer.finish().unwrap()
+    }
+
+    const DOCUMENT: &str = r#"{"payloadType":"t","payload":"e30=","signatures":[{"keyid":"k","sig":"c2ln"}]}"#;
+
+    #[test]
+    fn a_document_is_found_in_each_encoding() {
+        let bytes = DOCUMENT.as_bytes();
+        let wrapped: String =
+            STANDARD.encode(bytes).as_bytes().chunks(20).map(|line| String::from_utf8_lossy(line) + "\n").collect();
+        let encodings = [
+            bytes.to_vec(),
+            format!("\n {DOCUMENT}\n").into_bytes(),
+            STANDARD.encode(bytes).into_bytes(),
+            STANDARD_NO_PAD.encode(bytes).into_bytes(),
+            wrapped.into_bytes(),
+            gzip(bytes),
+            STANDARD.encode(gzip(bytes)).into_bytes(),
+        ];
+        for encoded in encodings {
+            let found = Found::parse("here", &encoded).unwrap();
+            assert!(found.agrees_with(&Found::parse("there", bytes).unwrap()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_document_is_named_with_its_place() {
+        let bomb = gzip(&vec![b' '; 3 << 20]);
+        for bytes in ["#cloud-config\n".as_bytes(), b"", b"{}", b"\x1f\x8b damaged", &bomb] {
+            let error = format!("{:#}", Found::parse("user data of EC2", bytes).unwrap_err());
+            assert!(error.starts_with("user data of EC2 is not a node document"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_user_data_is_too_odd(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            prefix in prop::sample::select(vec![&b""[..], b"{", b"\x1f\x8b\x08\0", b"H4sI"]),
+        ) {
+            let _ = Found::parse("here", &[prefix, &bytes].concat());
+        }
     }
 }

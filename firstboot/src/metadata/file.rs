@@ -1,13 +1,17 @@
 //! A file on the disk, for anyone who makes the disks.
 
 use anyhow::Result;
+use recipes::cluster::MetadataSource;
 
 use super::document::{Found, LIMIT};
-use crate::files;
+use super::source::{Answer, Source};
+use crate::{files, paths};
 
-pub(super) fn find(path: &str) -> Result<Option<Found>> {
+pub(super) const SOURCE: Source = Source { name: MetadataSource::File, find: |_| find(paths::NODE_FILE) };
+
+fn find(path: &str) -> Result<Answer> {
     if !std::path::Path::new(path).exists() {
-        return Ok(None);
+        return Ok(Answer::Nothing(format!("{path} does not exist")));
     }
-    Found::parse(path, &files::read_bounded(path.as_ref(), LIMIT)?).map(Some)
+    Ok(Found::parse(path, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
 }

@@ -4,14 +4,18 @@
 use std::path::Path;
 
 use anyhow::Result;
+use recipes::cluster::MetadataSource;
 
 use super::document::{Found, LIMIT};
-use crate::files;
+use super::source::{Answer, Source};
+use crate::{files, paths};
 
-pub(super) fn find(path: &str) -> Result<Option<Found>> {
+pub(super) const SOURCE: Source = Source { name: MetadataSource::FwCfg, find: |_| find(paths::FW_CFG) };
+
+fn find(path: &str) -> Result<Answer> {
     if !Path::new(path).exists() {
-        return Ok(None);
+        return Ok(Answer::Nothing("the firmware's configuration has no opt/etcd-image/node.json".to_owned()));
     }
     let place = "opt/etcd-image/node.json of the firmware's configuration";
-    Found::parse(place, &files::read_bounded(path.as_ref(), LIMIT)?).map(Some)
+    Ok(Found::parse(place, &files::read_bounded(path.as_ref(), LIMIT)?)?.into())
 }

@@ -1,69 +1,160 @@
 //! Where a node learns who it is. One file for each kind of source; each gives a signed node document, or says that
 //! it has none, or fails. Nothing that comes from here is believed before identity.rs has checked it.
 
+mod azure;
 mod cmdline;
+mod config_drive;
+mod disk;
 mod document;
+mod ec2;
 mod file;
 mod fw_cfg;
+mod gce;
+mod http;
+mod log;
 mod nocloud;
+mod openstack;
 mod place;
+mod platform;
+mod seed;
+mod service;
 mod smbios;
+mod source;
+#[cfg(test)]
+mod tests;
 mod url;
+mod vmware;
 
-pub(crate) use self::url::client as http_client;
-use anyhow::Result;
-pub(crate) use document::Found;
-pub(crate) use nocloud::print as print_seed;
+use std::cell::RefCell;
+use std::path::Path;
+
+use anyhow::{Result, bail};
 use recipes::cluster::{MetadataPolicy, MetadataSource};
+use reqwest::Url;
 
+pub(crate) use document::Found;
+pub(crate) use http::client as http_client;
+pub(crate) use log::{Outcome, SourceLog};
+
+use self::platform::Platforms;
+use self::source::{Answer, KNOWN, Patience, Query, Source};
 use crate::exit::{Exit, code_of, not_ready, refused};
 use crate::machine::Machine;
+use crate::output::say;
 use crate::{files, paths};
 
+/// All sources. Each is one file.
+const SOURCES: [Source; MetadataSource::ALL.len()] = [
+    file::SOURCE,
+    cmdline::SOURCE,
+    smbios::SOURCE,
+    fw_cfg::SOURCE,
+    nocloud::SOURCE,
+    config_drive::SOURCE,
+    vmware::SOURCE,
+    openstack::SOURCE,
+    ec2::SOURCE,
+    gce::SOURCE,
+    azure::SOURCE,
+    url::SOURCE,
+];
+
 /// The document of the first source that has one. A source that has none is passed over; one that has something
-/// wrong is an error, since the next source's answer might then be a stranger's.
-pub(crate) fn find(policy: &MetadataPolicy, machine: &Machine) -> Result<Found> {
+/// wrong is an error, since the next source's answer might then be a stranger's. Until the node has accepted a document,
+/// the later sources are compared with the first.
+pub(crate) fn find(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Result<Found> {
+    log.clear();
+    let found = search(policy, machine, log);
     // What a source holds does not get better by reading it again.
-    ask(policy, machine).map_err(|error| match code_of(&error) {
+    let found = found.map_err(|error| match code_of(&error) {
         Exit::Failed => refused(format!("{error:#}")),
         _ => error,
-    })
+    });
+    match &found {
+        Ok(found) => log.taken = Some(found.place.clone()),
+        Err(error) => log.refused = Some(format!("{error:#}")),
+    }
+    log.save();
+    found
 }
 
-fn ask(policy: &MetadataPolicy, machine: &Machine) -> Result<Found> {
-    // The network is asked only by a node that does not know yet who it is: a set-up member starts without it.
-    let known = files::read_if_there(paths::ACCEPTED)?.is_some();
-    let mut asked = Vec::new();
-    for source in &policy.sources {
-        let found = match source {
-            MetadataSource::File => file::find(paths::NODE_FILE)?,
-            MetadataSource::Cmdline => cmdline::find("/proc/cmdline", known)?,
-            MetadataSource::Smbios => smbios::find("/sys/firmware/dmi/entries", known)?,
-            MetadataSource::FwCfg => fw_cfg::find(paths::FW_CFG)?,
-            MetadataSource::Nocloud => nocloud::find()?,
-            MetadataSource::Url => match &policy.url {
-                Some(url) if !known => url::find(url, machine)?,
-                _ => None,
-            },
-        };
-        if let Some(found) = found {
-            return Ok(found);
-        }
-        asked.push(match source {
-            MetadataSource::File => paths::NODE_FILE.to_owned(),
-            MetadataSource::Cmdline => "firstboot.node= and ds=nocloud on the kernel's command line".to_owned(),
-            MetadataSource::Smbios => "the same in an OEM string of the firmware".to_owned(),
-            MetadataSource::FwCfg => "opt/etcd-image/node.json of its configuration".to_owned(),
-            MetadataSource::Nocloud => "a disk labelled cidata and /var/lib/cloud/seed/nocloud/".to_owned(),
-            MetadataSource::Url => policy.url.as_ref().map_or_else(String::new, ToString::to_string),
-        });
+fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Result<Found> {
+    let accepted = files::read_if_there(paths::ACCEPTED)?;
+    let platforms = Platforms::observe(Path::new("/"), policy.platform)?;
+    let services = Url::parse(service::ADDRESS)?;
+    let query = Query {
+        machine,
+        url: policy.url.as_ref(),
+        platforms: &platforms,
+        // The network is asked only by a node that does not know yet who it is: a set-up member starts without it.
+        known: accepted.is_some(),
+        patience: Patience::Boot,
+        services: &services,
+        waiting: &|_| (),
+    };
+    let sources = SOURCES.iter().filter(|source| policy.sources.contains(&source.name));
+    let mut sources: Vec<&Source> = sources.collect();
+    sources.sort_by_key(|source| policy.sources.iter().position(|name| *name == source.name));
+    if let Some(found) = ask(&sources, &query, log)? {
+        return Ok(found);
     }
     // What was accepted in an earlier boot.
-    if let Some(bytes) = files::read_if_there(paths::ACCEPTED)? {
+    if let Some(bytes) = accepted {
         return Found::parse(paths::ACCEPTED, &bytes);
     }
+    let saw = log.sources.iter().filter(|row| row.outcome == Outcome::Nothing).map(|row| row.saw.as_str());
+    let saw: Vec<&str> = saw.collect();
     Err(not_ready(format!(
-        "no node document for this machine ({machine}); looked for: {}. Give it its nodes/NAME/ of the build",
-        asked.join("; ")
+        "no node document for this machine ({machine}): {}. Give it its nodes/NAME/ of the build; `firstboot explain \
+         --sources` shows all sources",
+        saw.join("; ")
     )))
+}
+
+/// Asks the sources one after the other.
+fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Option<Found>> {
+    let mut taken: Option<(MetadataSource, Found)> = None;
+    let log = RefCell::new(log);
+    for source in sources {
+        let name = source.name;
+        if taken.is_some() && query.known {
+            log.borrow_mut().note(name, Outcome::NotAsked, KNOWN);
+            continue;
+        }
+        let waiting = |line: &str| {
+            say(line);
+            let mut log = log.borrow_mut();
+            log.note(name, Outcome::Asking, line);
+            log.save();
+        };
+        let patience = if taken.is_some() { Patience::Compare } else { query.patience };
+        let answer = (source.find)(&Query { patience, waiting: &waiting, ..*query });
+        let mut log = log.borrow_mut();
+        match (answer, &taken) {
+            (Err(error), _) => {
+                log.note(name, Outcome::Wrong, format!("{error:#}"));
+                return Err(error);
+            }
+            (Ok(Answer::NotAsked(why)), _) => log.note(name, Outcome::NotAsked, why),
+            (Ok(Answer::Nothing(instead)), _) => log.note(name, Outcome::Nothing, instead),
+            (Ok(Answer::Found(found)), None) => {
+                log.note(name, Outcome::Taken, &found.place);
+                taken = Some((name, found));
+            }
+            (Ok(Answer::Found(found)), Some((_, first))) if first.agrees_with(&found) => {
+                log.note(name, Outcome::Agrees, &found.place);
+            }
+            (Ok(Answer::Found(found)), Some((first_name, first))) => {
+                let differs = format!("{} is another document than {}", found.place, first.place);
+                log.note(name, Outcome::Wrong, &differs);
+                bail!(
+                    "two sources disagree: {differs} (sources {} and {}). Take one of them away, or name the one that counts \
+                     in the recipe's [metadata] sources",
+                    name.name(),
+                    first_name.name()
+                );
+            }
+        }
+    }
+    Ok(taken.map(|(_, found)| found))
 }

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
 
 use super::document::{Found, LIMIT};
+use super::source::{Answer, Query};
 use super::url;
 use crate::files;
 
@@ -24,16 +25,14 @@ pub(super) fn named(word: &str) -> Option<String> {
     Some(format!("{}/user-data", seed.trim_end_matches('/')))
 }
 
-/// The document that is there; `by` says who named the place. `known`: the node has a document already, and no server is
-/// asked again.
-pub(super) fn get(place: &str, by: &str, known: bool) -> Result<Option<Found>> {
+/// The document that is there; `by` says who named the place.
+pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<Answer> {
     if place.starts_with('/') {
-        return Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?).map(Some);
+        return Ok(Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into());
     }
     let address = Url::parse(place).with_context(|| format!("`{place}`, named by {by}"))?;
     match address.scheme() {
-        "http" | "https" if known => Ok(None),
-        "http" | "https" => url::get(&address).map(Some),
+        "http" | "https" => url::get(&address, query),
         other => bail!("{other}: in `{place}`, named by {by}: expected http, https or an absolute path"),
     }
 }
@@ -41,6 +40,7 @@ pub(super) fn get(place: &str, by: &str, known: bool) -> Result<Option<Found>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metadata::tests::with_query;
 
     #[test]
     fn the_place_is_found_in_either_spelling() {
@@ -60,9 +60,10 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_read_is_named_with_who_named_it() {
         for (place, words) in [("ftp://a/b", "expected http, https"), ("node.json", "`node.json`, named by a string")] {
-            let error = format!("{:#}", get(place, "a string", false).unwrap_err());
+            let error = with_query(|query| format!("{:#}", get(place, "a string", query).unwrap_err()));
             assert!(error.contains(words), "{error}");
         }
-        assert!(get("http://a/b", "a string", true).unwrap().is_none(), "no server is asked again");
+        let again = with_query(|query| get("http://a/b", "a string", &Query { known: true, ..*query }).unwrap());
+        assert!(matches!(again, Answer::NotAsked(_)), "no server is asked again");
     }
 }

@@ -5,15 +5,22 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use recipes::cluster::MetadataSource;
 
-use super::document::{Found, LIMIT};
+use super::document::LIMIT;
 use super::place;
+use super::source::{Answer, Query, Source};
 use crate::files;
 
+pub(super) const SOURCE: Source =
+    Source { name: MetadataSource::Smbios, find: |query| find(query, "/sys/firmware/dmi/entries") };
+
 /// Looks through the firmware's tables as the kernel shows them (CONFIG_DMI_SYSFS, drivers/firmware/dmi-sysfs.c), below
-/// `entries`. `known`: the node has a document already, and no server is asked again.
-pub(super) fn find(entries: &str, known: bool) -> Result<Option<Found>> {
-    let Ok(folder) = fs::read_dir(entries) else { return Ok(None) };
+/// `entries`.
+fn find(query: &Query<'_>, entries: &str) -> Result<Answer> {
+    let nothing =
+        || Ok(Answer::Nothing("no OEM string of the firmware has firstboot.node= or ds=nocloud;s=".to_owned()));
+    let Ok(folder) = fs::read_dir(entries) else { return nothing() };
     // `11-0`, `11-1`, …: the type, and which of them.
     let mut tables: Vec<_> = folder.flatten().map(|entry| entry.path()).filter(|path| is_strings(path)).collect();
     tables.sort();
@@ -21,10 +28,10 @@ pub(super) fn find(entries: &str, known: bool) -> Result<Option<Found>> {
         let raw = table.join("raw");
         let bytes = files::read_bounded(&raw, LIMIT).context("cannot look for an OEM string of the firmware")?;
         if let Some(place) = strings(&bytes).find_map(|string| place::named(&string)) {
-            return place::get(&place, "an OEM string of the firmware", known);
+            return place::get(&place, "an OEM string of the firmware", query);
         }
     }
-    Ok(None)
+    nothing()
 }
 
 fn is_strings(table: &Path) -> bool {
@@ -45,6 +52,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::metadata::tests::with_query;
 
     fn table(strings: &[&str]) -> Vec<u8> {
         // Type, length, handle, count.
@@ -66,14 +74,15 @@ mod tests {
             fs::create_dir_all(folder.path().join(name)).unwrap();
             fs::write(folder.path().join(name).join("raw"), table(strings)).unwrap();
         };
-        let find = || find(&folder.path().to_string_lossy(), false);
+        let find = |entries: &str| with_query(|query| super::find(query, entries));
+        let find_here = || find(&folder.path().to_string_lossy());
         put("1-0", &["firstboot.node=/nowhere"]);
         put("11-0", &["io.systemd.credential:a=b", "vendor"]);
-        assert!(find().unwrap().is_none());
+        assert!(matches!(find_here().unwrap(), Answer::Nothing(_)));
         put("11-1", &["x", &format!("firstboot.node={}", document.display())]);
-        let error = format!("{:#}", find().unwrap_err());
+        let error = format!("{:#}", find_here().unwrap_err());
         assert!(error.contains("node.json is not a node document"), "{error}");
-        assert!(super::find("/nowhere", false).unwrap().is_none(), "a machine without such tables");
+        assert!(matches!(find("/nowhere").unwrap(), Answer::Nothing(_)), "a machine without such tables");
     }
 
     proptest! {

@@ -27,6 +27,7 @@ use crate::domain::{BootstrapMode, DiskId};
 use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState, RestoreOrder};
+use crate::metadata::SourceLog;
 use crate::node::{check_before, identify};
 use crate::operator::{self, UNIT};
 use crate::output::{say, show};
@@ -44,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(days) = options.prune {
         return archive::prune(&journal, days);
     }
-    let (identity, machine) = identify()?;
+    let (identity, machine) = identify(&mut SourceLog::default())?;
     check_before(&identity, &machine, &journal)?;
     let state = NodeState::of(&journal);
     drop(journal);

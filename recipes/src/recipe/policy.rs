@@ -2,7 +2,7 @@
 
 use super::files::LocalFile;
 use super::values::{Base, Host, Word};
-use crate::cluster::{MetadataPolicy, MetadataSource};
+use crate::cluster::{MetadataPolicy, MetadataSource, Platform};
 use crate::diagnostic::Diagnostic;
 use crate::reader::{Located, Table};
 
@@ -190,19 +190,11 @@ pub(super) fn read_tls(root: &Table<'_>) -> Tls {
 }
 
 pub(super) fn read_metadata(root: &Table<'_>) -> MetadataPolicy {
-    // Local and readable by root alone first, the network last.
-    const ALL: [MetadataSource; 6] = [
-        MetadataSource::File,
-        MetadataSource::Cmdline,
-        MetadataSource::Smbios,
-        MetadataSource::FwCfg,
-        MetadataSource::Nocloud,
-        MetadataSource::Url,
-    ];
     let table = root.table("metadata");
     let table = table.as_ref();
     let url = table.and_then(|table| table.value::<Base>("url"));
     let written = table.and_then(|table| table.list::<SourceName>("sources"));
+    let platform = table.and_then(|table| table.value::<Platform>("platform"));
     if let Some(table) = table {
         if let Some(at) = url.as_ref().filter(|at| at.value.url().scheme() == "http") {
             let finding =
@@ -214,18 +206,24 @@ pub(super) fn read_metadata(root: &Table<'_>) -> MetadataPolicy {
             if let (Some(at), None) = (asks, &url) {
                 table.report(Diagnostic::error(at.span.clone(), "the source `url` needs a `url` to ask"));
             }
+            if let Some(at) = &platform
+                && !sources.iter().any(|source| source.value.0.name() == at.value.name())
+            {
+                let finding = Diagnostic::error(at.span.clone(), "`sources` does not name the source of this platform");
+                table.report(finding.help(format!("add `{}` to `sources`, or remove `platform`", at.value.name())));
+            }
             if sources.is_empty() {
                 table.report(Diagnostic::error(table.header(), "`sources` is empty: no node could learn who it is"));
             }
         }
         table.finish();
     }
-    let default = || ALL.into_iter().filter(|source| *source != MetadataSource::Url || url.is_some());
+    let default = || MetadataSource::ALL.into_iter().filter(|source| *source != MetadataSource::Url || url.is_some());
     let sources = match written {
         Some(list) => list.into_iter().map(|at| at.value.0).collect(),
         None => default().collect(),
     };
-    MetadataPolicy { sources, url: url.map(|at| at.value.url().clone()) }
+    MetadataPolicy { sources, url: url.map(|at| at.value.url().clone()), platform: platform.map(|at| at.value) }
 }
 
 struct SourceName(MetadataSource);
@@ -233,8 +231,9 @@ struct SourceName(MetadataSource);
 impl std::str::FromStr for SourceName {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        serde_json::from_value(text.into())
-            .map(Self)
-            .map_err(|_| "expected one of: file, cmdline, smbios, fw-cfg, nocloud, url")
+        let named = MetadataSource::ALL.into_iter().find(|source| source.name() == text);
+        named.map(Self).ok_or(
+            "expected one of: file, cmdline, smbios, fw-cfg, nocloud, config-drive, vmware, openstack, ec2, gce, azure, url",
+        )
     }
 }

@@ -178,6 +178,12 @@ fn a_contradiction_names_both_sides() {
     refused(&changed("[firewall]", "[tls]\nca-cert = \"a\"\n[firewall]"), "`ca-cert` without `ca-key`");
     refused(&changed("[firewall]", "[tls]\ncertificate-days = 30\n[firewall]"), "lifetimes contradict");
     refused(&changed("[firewall]", "[metadata]\nsources = [\"url\"]\n[firewall]"), "needs a `url` to ask");
+    let platform = "[metadata]\nplatform = \"ec2\"\nsources = [\"gce\"]\n[firewall]";
+    refused(&changed("[firewall]", platform), "`sources` does not name the source of this platform");
+    refused(
+        &changed("[firewall]", "[metadata]\nplatform = \"aws\"\n[firewall]"),
+        "expected one of: openstack, ec2, gce",
+    );
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Request {
     }
 
     /// Reads one request; none if the client closed without asking for anything.
-    pub(super) fn read(connection: &TcpStream) -> std::io::Result<Option<Request>> {
+    pub(crate) fn read(connection: &TcpStream) -> std::io::Result<Option<Request>> {
         let mut reader = BufReader::new(connection);
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {

@@ -1,6 +1,8 @@
 //! From one recipe to a running cluster, on real hosts.
 
 mod certificates;
+mod clouds;
+mod disks;
 mod foreign;
 mod older;
 mod path;
@@ -12,6 +14,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     tests::harness::main(|| {
         let refusals = [refusals::trials(), certificates::trials(), older::trials(), foreign::trials()];
-        [path::trials(), sources::trials()].into_iter().chain(refusals).flatten().collect()
+        [path::trials(), sources::trials(), clouds::trials(), disks::trials()]
+            .into_iter()
+            .chain(refusals)
+            .flatten()
+            .collect()
     })
 }

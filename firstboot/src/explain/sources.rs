@@ -1,0 +1,67 @@
+//! `firstboot explain --sources`: what was asked, what it saw, and why a document was taken or not.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use crate::metadata::{Outcome, SourceLog};
+use crate::output::show;
+
+/// Prints the answers of this boot.
+pub(super) fn run(json: bool) -> Result<()> {
+    let log = SourceLog::load()?;
+    if json {
+        show(&(serde_json::to_string_pretty(&log.unwrap_or_default())? + "\n"))?;
+    } else {
+        show(&tell(log.as_ref()))?;
+    }
+    Ok(())
+}
+
+fn tell(log: Option<&SourceLog>) -> String {
+    let Some(log) = log else {
+        return "firstboot has asked no source in this boot yet: `systemctl status firstboot` says why\n".to_owned();
+    };
+    let mut text = String::new();
+    for row in &log.sources {
+        let _ = writeln!(text, "{:<13} {:<10} {}", row.source.name(), outcome(row.outcome), row.saw);
+    }
+    let end = match (&log.taken, &log.refused) {
+        (Some(place), None) => format!("firstboot uses the node document from {place}.\n"),
+        (_, Some(why)) => format!("firstboot uses no node document: {why}\n"),
+        (None, None) => "firstboot is still looking for a node document.\n".to_owned(),
+    };
+    text + &end
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Asking => "asking",
+        Outcome::NotAsked => "not asked",
+        Outcome::Nothing => "nothing",
+        Outcome::Taken => "taken",
+        Outcome::Agrees => "the same",
+        Outcome::Wrong => "wrong",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_source_has_a_line_and_the_outcome_stands_at_the_end() {
+        let json = r#"{"sources":[{"source":"file","outcome":"nothing","saw":"no file"},
+            {"source":"config-drive","outcome":"taken","saw":"user_data"},{"source":"ec2","outcome":"not-asked","saw":"why"}]}"#;
+        let log: SourceLog = serde_json::from_str(json).unwrap();
+        let lines =
+            "file          nothing    no file\nconfig-drive  taken      user_data\nec2           not asked  why\n";
+        assert_eq!(tell(Some(&log)), format!("{lines}firstboot is still looking for a node document.\n"));
+        let taken: SourceLog = serde_json::from_str(r#"{"sources":[],"taken":"user_data"}"#).unwrap();
+        assert_eq!(tell(Some(&taken)), "firstboot uses the node document from user_data.\n");
+        let refused: SourceLog =
+            serde_json::from_str(r#"{"sources":[],"taken":"a","refused":"it is for etcd-2"}"#).unwrap();
+        assert_eq!(tell(Some(&refused)), "firstboot uses no node document: it is for etcd-2\n");
+        assert!(tell(None).contains("has asked no source in this boot"));
+    }
+}

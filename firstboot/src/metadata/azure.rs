@@ -1,0 +1,37 @@
+//! Azure's metadata service. `userData` is the one kind of data of Azure's that can be read at every boot and replaced
+//! later. The older custom data is only on the disc of the first boot, and the agent ejects that.
+
+use anyhow::anyhow;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use recipes::cluster::{MetadataSource, Platform};
+use reqwest::StatusCode;
+
+use super::http::{Trouble, send};
+use super::service::{self, Endpoint, UserData};
+use super::source::Source;
+
+pub(super) const SOURCE: Source =
+    Source { name: MetadataSource::Azure, find: |query| service::find(query, Platform::Azure, &ask) };
+
+/// The service answers these while it learns of a new machine.
+const PASSING: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::GONE];
+
+async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
+    let (id, _) = text(service, "vmId").await?;
+    let (data, place) = text(service, "userData").await?;
+    let data = data.trim_ascii();
+    if data.is_empty() {
+        let id = String::from_utf8_lossy(&id).trim().to_owned();
+        return Ok(UserData::Nothing(format!("the machine {id} has no user data")));
+    }
+    let decoded = STANDARD.decode(data);
+    decoded.map(UserData::Some).map_err(|error| Trouble::Final(anyhow!("{place} is not base64: {error}")))
+}
+
+async fn text(service: &Endpoint, field: &str) -> Result<(Vec<u8>, String), Trouble> {
+    let path = format!("metadata/instance/compute/{field}?api-version=2021-01-01&format=text");
+    let (request, place) = service.get(&path)?;
+    let body = send(request.header("Metadata", "true"), &place).await?.success(&place, &PASSING)?;
+    Ok((body, place))
+}

@@ -1,0 +1,28 @@
+//! OpenStack's config drive: a disk labelled `config-2`, FAT or ISO 9660.
+
+use anyhow::{Context as _, Result};
+use recipes::cluster::MetadataSource;
+
+use super::openstack::MetaData;
+use super::source::{Answer, Source};
+use super::{disk, seed};
+
+pub(super) const SOURCE: Source = Source { name: MetadataSource::ConfigDrive, find: |_| find() };
+
+const LABEL: &str = "config-2";
+
+fn find() -> Result<Answer> {
+    let disks = disk::labelled(LABEL)?;
+    if disks.is_empty() {
+        return Ok(Answer::Nothing(format!("no disk is labelled {LABEL}")));
+    }
+    seed::read(&disks, "openstack/latest/user_data", |disk| {
+        // Nova and Ironic write it; other makers of such disks write the user data alone.
+        let data = disk::read(disk, "openstack/latest/meta_data.json").context("openstack/latest/meta_data.json")?;
+        let data = data.and_then(|bytes| serde_json::from_slice::<MetaData>(&bytes).ok());
+        Ok(match data {
+            Some(data) => format!("the config drive {} of the instance {} has no user data", disk.display(), data.uuid),
+            None => format!("the disk {} has no openstack/latest/user_data", disk.display()),
+        })
+    })
+}

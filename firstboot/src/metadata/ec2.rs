@@ -1,0 +1,85 @@
+//! EC2's metadata service, version 2 only: each request bears a token. Version 1 answers anybody who makes a program on the
+//! machine send a request, so firstboot never asks it.
+
+use std::cell::RefCell;
+
+use anyhow::{Context as _, anyhow};
+use recipes::cluster::{MetadataSource, Platform};
+use reqwest::header::HeaderValue;
+use reqwest::{Method, StatusCode};
+
+use super::http::{Reply, Trouble, send};
+use super::service::{self, Endpoint, UserData};
+use super::source::Source;
+
+pub(super) const SOURCE: Source = Source {
+    name: MetadataSource::Ec2,
+    find: |query| {
+        let token = RefCell::new(None);
+        service::find(query, Platform::Ec2, &async |service: &Endpoint| ask(service, &token).await)
+    },
+};
+
+/// How many seconds a token is to live: as long as firstboot asks.
+const LIFETIME: &str = "300";
+
+/// A version that has all that is asked, so that a later one changes nothing.
+const VERSION: &str = "2021-03-23";
+
+async fn ask(service: &Endpoint, token: &RefCell<Option<HeaderValue>>) -> Result<UserData, Trouble> {
+    let (reply, place) = get(service, token, "meta-data/instance-id").await?;
+    let instance = String::from_utf8_lossy(&reply.success(&place, &[])?).trim().to_owned();
+    let (reply, place) = get(service, token, "user-data").await?;
+    if reply.status == StatusCode::NOT_FOUND {
+        return Ok(UserData::Nothing(format!("the instance {instance} has no user data")));
+    }
+    reply.success(&place, &[]).map(UserData::Some)
+}
+
+/// Asks with the token. 401 means that it has expired, so one new token is fetched.
+async fn get(service: &Endpoint, token: &RefCell<Option<HeaderValue>>, path: &str) -> Result<(Reply, String), Trouble> {
+    let mut is_renewed = false;
+    loop {
+        let kept = token.borrow().clone();
+        let bearing = match kept {
+            Some(token) => token,
+            None => new_token(service).await?,
+        };
+        *token.borrow_mut() = Some(bearing.clone());
+        let (request, place) = service.get(&format!("{VERSION}/{path}"))?;
+        let reply = send(request.header("X-aws-ec2-metadata-token", bearing), &place).await?;
+        match reply.status {
+            StatusCode::UNAUTHORIZED if !is_renewed => {
+                is_renewed = true;
+                *token.borrow_mut() = None;
+            }
+            StatusCode::FORBIDDEN => return Err(switched_off(&reply, &place)),
+            _ => return Ok((reply, place)),
+        }
+    }
+}
+
+async fn new_token(service: &Endpoint) -> Result<HeaderValue, Trouble> {
+    let (request, place) = service.request(Method::PUT, "latest/api/token")?;
+    // Without a body hyper sends no length for PUT, and some proxies of such services want one.
+    let request = request.header("X-aws-ec2-metadata-token-ttl-seconds", LIFETIME).header("Content-Length", "0");
+    let reply = send(request, &place).await?;
+    if reply.status == StatusCode::FORBIDDEN {
+        return Err(switched_off(&reply, &place));
+    }
+    let body = reply.success(&place, &[])?;
+    let mut token = HeaderValue::from_bytes(body.trim_ascii())
+        .ok()
+        .filter(|token| !token.is_empty() && token.len() < 1024)
+        .context(format!("{place} sent no token"))
+        .map_err(Trouble::Final)?;
+    token.set_sensitive(true);
+    Ok(token)
+}
+
+fn switched_off(reply: &Reply, place: &str) -> Trouble {
+    let error = reply.error(place);
+    Trouble::Final(anyhow!(
+        "{error}: the metadata service is switched off for this instance. Switch it on, with tokens required"
+    ))
+}

@@ -1,0 +1,37 @@
+//! GCE's metadata server. It answers only requests that say whom they are for, and says in turn who it is: a server without
+//! that header is another one.
+
+use anyhow::anyhow;
+use recipes::cluster::{MetadataSource, Platform};
+use reqwest::StatusCode;
+
+use super::http::{Reply, Trouble, send};
+use super::service::{self, Endpoint, UserData};
+use super::source::Source;
+
+pub(super) const SOURCE: Source =
+    Source { name: MetadataSource::Gce, find: |query| service::find(query, Platform::Gce, &ask) };
+
+const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
+
+async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
+    let (reply, place) = get(service, "id").await?;
+    let instance = String::from_utf8_lossy(&reply.success(&place, &[])?).trim().to_owned();
+    // The instance's own attribute: the project's are the same for all nodes.
+    let (reply, place) = get(service, "attributes/user-data").await?;
+    if reply.status == StatusCode::NOT_FOUND {
+        return Ok(UserData::Nothing(format!("the instance {instance} has no attribute user-data")));
+    }
+    reply.success(&place, &[]).map(UserData::Some)
+}
+
+async fn get(service: &Endpoint, path: &str) -> Result<(Reply, String), Trouble> {
+    let (request, place) = service.get(&format!("computeMetadata/v1/instance/{path}"))?;
+    let reply = send(request.header(FLAVOR.0, FLAVOR.1), &place).await?;
+    let is_google = reply.headers.get(FLAVOR.0).is_some_and(|flavor| flavor == FLAVOR.1);
+    if reply.status.is_success() && !is_google {
+        let header = format!("{}: {}", FLAVOR.0, FLAVOR.1);
+        return Err(Trouble::Final(anyhow!("{place} answers without `{header}`, so it is not GCE's metadata server")));
+    }
+    Ok((reply, place))
+}

@@ -1,0 +1,87 @@
+//! The http client of the metadata sources. It uses no proxy: the answer would be about the proxy's machine. It follows no
+//! redirect: someone else chose that address.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, RequestBuilder, StatusCode};
+
+use super::document::LIMIT;
+
+/// A request that gave nothing.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Trying again may help.
+    Again(anyhow::Error),
+    /// Trying again changes nothing.
+    Final(anyhow::Error),
+}
+
+/// A server's answer, whatever its status.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// A client for metadata.
+pub(crate) fn client() -> Result<Client> {
+    let builder = Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(Duration::from_secs(20));
+    match builder.build() {
+        Ok(client) => Ok(client),
+        Err(error) => bail!("cannot make an http client: {error}"),
+    }
+}
+
+/// Sends a request and reads the answer, as far as a node document can be long. `place` is for messages.
+pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, Trouble> {
+    // The error names the cause in its chain, and the URL may have the machine's identifiers in its query.
+    let again = |error: reqwest::Error| Trouble::Again(anyhow::Error::from(error.without_url()));
+    let mut response = request.send().await.map_err(again)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(again)? {
+        body.extend_from_slice(&chunk);
+        if body.len() as u64 > LIMIT {
+            return Err(Trouble::Final(anyhow!("{place} sends more than {LIMIT} bytes")));
+        }
+    }
+    Ok(Reply { status, headers, body })
+}
+
+impl Reply {
+    /// The body of an answer with a status of 200 to 299.
+    ///
+    /// # Errors
+    /// For other statuses, with the server's own words. Time may help with a server that fails or has too much to do, and with
+    /// the statuses in `passing`.
+    pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, Trouble> {
+        if self.status.is_success() {
+            return Ok(self.body);
+        }
+        let error = self.error(place);
+        let overloaded = matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        let passes = self.status.is_server_error() || overloaded || passing.contains(&self.status);
+        Err(if passes { Trouble::Again(error) } else { Trouble::Final(error) })
+    }
+
+    /// What is wrong, for an answer that is no success.
+    pub(super) fn error(&self, place: &str) -> anyhow::Error {
+        let to = if self.status.is_redirection() { ", a redirect, which firstboot does not follow" } else { "" };
+        anyhow!("{place} answered {}{to}{}", self.status, self.reason())
+    }
+
+    /// The words of a server that gives nothing, if they are few and plain.
+    fn reason(&self) -> String {
+        const REASON: usize = 400;
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(REASON)]).trim().to_owned();
+        let is_plain = !text.is_empty() && !text.starts_with(['<', '{']) && !text.contains(char::is_control);
+        if is_plain { format!(": {text}") } else { String::new() }
+    }
+}

@@ -1,0 +1,96 @@
+//! What the sources answered in this boot, for `firstboot explain --sources`. It is in /run, since the next boot asks again.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use recipes::cluster::MetadataSource;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, DesiredFile};
+use crate::paths;
+
+/// What one source answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourceRow {
+    /// Which.
+    pub(crate) source: MetadataSource,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// What firstboot saw there, or why it did not look.
+    pub(crate) saw: String,
+}
+
+/// How asking a source ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    /// firstboot is asking it.
+    Asking,
+    /// firstboot did not ask it.
+    NotAsked,
+    /// It has no document.
+    Nothing,
+    /// Its document is the node's.
+    Taken,
+    /// It has the same document as the source before it.
+    Agrees,
+    /// What it has is wrong, and ended the search.
+    Wrong,
+}
+
+/// What all sources answered.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SourceLog {
+    /// In the order of asking.
+    pub(crate) sources: Vec<SourceRow>,
+    /// Where the document that firstboot uses is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) taken: Option<String>,
+    /// Why the search, or the document, ended in a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<String>,
+    #[serde(skip)]
+    is_kept: bool,
+}
+
+impl SourceLog {
+    /// A log that `explain` can read afterwards. Others are for commands that have to leave no trace.
+    pub(crate) fn kept() -> Self {
+        Self { is_kept: true, ..Self::default() }
+    }
+
+    /// The log of this boot; `None` where firstboot did not run yet.
+    pub(crate) fn load() -> Result<Option<Self>> {
+        let Some(bytes) = files::read_if_there(paths::SOURCES)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} is damaged", paths::SOURCES))
+    }
+
+    /// Starts again, as each search does.
+    pub(super) fn clear(&mut self) {
+        *self = Self { is_kept: self.is_kept, ..Self::default() };
+    }
+
+    /// Notes a source, or what has become of the last one.
+    pub(super) fn note(&mut self, source: MetadataSource, outcome: Outcome, saw: impl Into<String>) {
+        self.sources.retain(|row| row.source != source || row.outcome != Outcome::Asking);
+        self.sources.push(SourceRow { source, outcome, saw: saw.into() });
+    }
+
+    /// Notes why the document that was taken is refused.
+    pub(crate) fn refuse(&mut self, error: &anyhow::Error) {
+        self.refused = Some(format!("{error:#}"));
+        self.save();
+    }
+
+    /// Writes the log, if it is kept. It only explains, so that firstboot goes on where it cannot be written.
+    pub(super) fn save(&self) {
+        if self.is_kept && Path::new(paths::RUN).exists() {
+            let written = serde_json::to_vec(self)
+                .map_err(anyhow::Error::from)
+                .and_then(|json| DesiredFile::new(paths::SOURCES, json).mode(0o600, files::ROOT).write());
+            if let Err(error) = written {
+                eprintln!("firstboot: {error:#}");
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! OpenStack's metadata service.
+
+use anyhow::anyhow;
+use recipes::cluster::{MetadataSource, Platform};
+use reqwest::StatusCode;
+use serde::Deserialize;
+
+use super::http::{Trouble, send};
+use super::service::{self, Endpoint, UserData};
+use super::source::Source;
+
+pub(super) const SOURCE: Source =
+    Source { name: MetadataSource::Openstack, find: |query| service::find(query, Platform::Openstack, &ask) };
+
+/// What firstboot reads of `meta_data.json`. Other keys are for other programs.
+#[derive(Debug, Deserialize)]
+pub(super) struct MetaData {
+    /// The instance.
+    pub(super) uuid: String,
+}
+
+async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
+    // Only OpenStack has this file, and every instance has one. Neutron's proxy answers 404 until it knows the instance's port.
+    let (request, place) = service.get("openstack/latest/meta_data.json")?;
+    let body = send(request, &place).await?.success(&place, &[StatusCode::NOT_FOUND])?;
+    let data: MetaData = serde_json::from_slice(&body)
+        .map_err(|error| Trouble::Final(anyhow!("{place} is not OpenStack's meta_data.json: {error}")))?;
+    let (request, place) = service.get("openstack/latest/user_data")?;
+    let reply = send(request, &place).await?;
+    if reply.status == StatusCode::NOT_FOUND {
+        return Ok(UserData::Nothing(format!("the instance {} has no user data", data.uuid)));
+    }
+    reply.success(&place, &[]).map(UserData::Some)
+}

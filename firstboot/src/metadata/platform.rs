@@ -1,0 +1,205 @@
+//! On which platform this machine runs: by the kernel's command line, by the recipe, or by the firmware. A metadata service is
+//! asked on its own platform only. Elsewhere anybody on the network could answer at its address.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use recipes::cluster::Platform;
+
+/// `chassis_asset_tag` of every machine on Azure.
+const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
+
+/// What names OpenStack in `product_name` or `chassis_asset_tag`: Nova, and the clouds that are built with it.
+const OPENSTACK: [&str; 6] = [
+    "OpenStack Nova",
+    "OpenStack Compute",
+    "HUAWEICLOUD",
+    "OpenTelekomCloud",
+    "SAP CCloud VM",
+    "Samsung Cloud Platform",
+];
+
+/// The word on the kernel's command line.
+const WORD: &str = "firstboot.platform=";
+
+/// The platforms that this machine runs on, each with what says so. A VMware machine can be one of OpenStack's.
+#[derive(Debug, Default)]
+pub(super) struct Platforms(Vec<(Platform, String)>);
+
+impl Platforms {
+    /// Reads the command line and the firmware below `root`.
+    pub(super) fn observe(root: &Path, recipe: Option<Platform>) -> Result<Self> {
+        let line = fs::read(root.join("proc/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if let Some(name) = line.split_ascii_whitespace().find_map(|word| word.strip_prefix(WORD)) {
+            let wrong = |expected| anyhow!("`{WORD}{name}` on the kernel's command line: {expected}");
+            let platform = name.parse().map_err(wrong)?;
+            return Ok(Self(vec![(platform, format!("{WORD}{name} on the kernel's command line"))]));
+        }
+        if let Some(platform) = recipe {
+            return Ok(Self(vec![(platform, "platform in the recipe's [metadata]".to_owned())]));
+        }
+        let firmware = Firmware::read(root);
+        let named = |platform| Some((platform, firmware.names(platform)?));
+        Ok(Self(Platform::ALL.into_iter().filter_map(named).collect()))
+    }
+
+    /// Why a platform's service is not asked; `None` where this machine runs on it.
+    pub(super) fn why_not(&self, platform: Platform) -> Option<String> {
+        if self.why(platform).is_some() {
+            return None;
+        }
+        let others: Vec<&str> = self.0.iter().map(|(_, why)| why.as_str()).collect();
+        Some(if others.is_empty() {
+            format!("neither the firmware, the recipe nor the kernel's command line names {}", platform.name())
+        } else {
+            format!("this is another platform: {}", others.join(", "))
+        })
+    }
+
+    /// What says that this machine runs on a platform.
+    pub(super) fn why(&self, platform: Platform) -> Option<&str> {
+        self.0.iter().find(|(named, _)| *named == platform).map(|(_, why)| why.as_str())
+    }
+}
+
+/// The fields of SMBIOS and Xen that name a platform.
+#[derive(Debug, Default)]
+struct Firmware {
+    sys_vendor: String,
+    product_name: String,
+    product_serial: String,
+    product_uuid: String,
+    chassis_asset_tag: String,
+    hypervisor_uuid: String,
+}
+
+impl Firmware {
+    fn read(root: &Path) -> Self {
+        let text = |path: &str| {
+            let bytes = fs::read(root.join(path)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).trim().to_owned()
+        };
+        let dmi = |field: &str| text(&format!("sys/class/dmi/id/{field}"));
+        Self {
+            sys_vendor: dmi("sys_vendor"),
+            product_name: dmi("product_name"),
+            product_serial: dmi("product_serial"),
+            product_uuid: dmi("product_uuid"),
+            chassis_asset_tag: dmi("chassis_asset_tag"),
+            hypervisor_uuid: text("sys/hypervisor/uuid"),
+        }
+    }
+
+    /// The field that names a platform.
+    fn names(&self, platform: Platform) -> Option<String> {
+        let is = |field: &str, value: &str, yes: bool| yes.then(|| format!("{field} is {value}"));
+        let (vendor, product, tag) = (&self.sys_vendor, &self.product_name, &self.chassis_asset_tag);
+        match platform {
+            Platform::Openstack => is("product_name", product, OPENSTACK[..2].contains(&product.as_str()))
+                .or_else(|| is("chassis_asset_tag", tag, OPENSTACK.contains(&tag.as_str()))),
+            Platform::Ec2 => is("sys_vendor", vendor, vendor == "Amazon EC2")
+                .or_else(|| is("/sys/hypervisor/uuid", &self.hypervisor_uuid, is_ec2(&self.hypervisor_uuid)))
+                // One UUID in 4096 begins so by chance. On EC2 it is the serial number, too.
+                .or_else(|| {
+                    let both = self.product_uuid.eq_ignore_ascii_case(&self.product_serial);
+                    is("product_uuid", &self.product_uuid, both && is_ec2(&self.product_uuid))
+                }),
+            Platform::Gce => is("product_name", product, product == "Google Compute Engine").or_else(|| {
+                is("product_serial", &self.product_serial, self.product_serial.starts_with("GoogleCloud-"))
+            }),
+            Platform::Azure => is("chassis_asset_tag", tag, tag == AZURE),
+            Platform::Vmware => is("product_name", product, product.to_ascii_lowercase().contains("vmware")),
+        }
+    }
+}
+
+/// Whether a UUID is one of EC2's: it begins with `ec2`, in SMBIOS's byte order or in the other.
+fn is_ec2(uuid: &str) -> bool {
+    let uuid = uuid.to_ascii_lowercase();
+    // `45e12aec-…`: the first group, byte by byte from its end.
+    let swapped = || Some(uuid.get(6..8)? == "ec" && uuid.get(4..5)? == "2");
+    uuid.starts_with("ec2") || swapped().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        root
+    }
+
+    fn on(files: &[(&str, &str)]) -> Vec<Platform> {
+        let platforms = Platforms::observe(machine(files).path(), None).unwrap();
+        platforms.0.into_iter().map(|(platform, _)| platform).collect()
+    }
+
+    #[test]
+    fn the_firmware_names_the_platform() {
+        const UUID: &str = "ec2e1916-9099-7caf-fd21-012345abcdef";
+        for (files, platforms) in [
+            (&[("sys/class/dmi/id/product_name", "OpenStack Nova\n")][..], vec![Platform::Openstack]),
+            (&[("sys/class/dmi/id/chassis_asset_tag", "OpenTelekomCloud\n")], vec![Platform::Openstack]),
+            (&[("sys/class/dmi/id/sys_vendor", "Amazon EC2\n")], vec![Platform::Ec2]),
+            (&[("sys/hypervisor/uuid", "ec2a41b5-7f6f-4d0b-8c2a-0c8c22f0b5a1\n")], vec![Platform::Ec2]),
+            (&[("sys/class/dmi/id/product_uuid", UUID)], vec![]),
+            (
+                &[("sys/class/dmi/id/product_uuid", UUID), ("sys/class/dmi/id/product_serial", &UUID.to_uppercase())],
+                vec![Platform::Ec2],
+            ),
+            (&[("sys/class/dmi/id/product_name", "Google Compute Engine\n")], vec![Platform::Gce]),
+            (&[("sys/class/dmi/id/product_serial", "GoogleCloud-0123\n")], vec![Platform::Gce]),
+            (&[("sys/class/dmi/id/chassis_asset_tag", AZURE)], vec![Platform::Azure]),
+            (&[("sys/class/dmi/id/product_name", "VMware Virtual Platform\n")], vec![Platform::Vmware]),
+            (
+                &[
+                    ("sys/class/dmi/id/product_name", "VMware7,1\n"),
+                    ("sys/class/dmi/id/chassis_asset_tag", "SAP CCloud VM\n"),
+                ],
+                vec![Platform::Openstack, Platform::Vmware],
+            ),
+            // A cloud's name in a field where it names no platform.
+            (&[("sys/class/dmi/id/product_name", "HUAWEICLOUD\n")], vec![]),
+            (&[("sys/class/dmi/id/product_name", "Standard PC (Q35 + ICH9, 2009)\n")], vec![]),
+            (&[], vec![]),
+        ] {
+            assert_eq!(on(files), platforms, "{files:?}");
+        }
+        assert!(is_ec2("45E12AEC-DCD1-B213-94ED-012345ABCDEF") && !is_ec2("45e12afc-dcd1"));
+    }
+
+    #[test]
+    fn the_command_line_and_the_recipe_precede_the_firmware() {
+        let files =
+            [("sys/class/dmi/id/sys_vendor", "Amazon EC2"), ("proc/cmdline", "ro firstboot.platform=gce quiet\n")];
+        let line = Platforms::observe(machine(&files).path(), Some(Platform::Azure)).unwrap();
+        assert_eq!(line.why(Platform::Gce).unwrap(), "firstboot.platform=gce on the kernel's command line");
+        assert_eq!(line.why_not(Platform::Gce), None);
+        let why = line.why_not(Platform::Ec2).unwrap();
+        assert_eq!(why, "this is another platform: firstboot.platform=gce on the kernel's command line");
+        let recipe = Platforms::observe(machine(&files[..1]).path(), Some(Platform::Azure)).unwrap();
+        assert!(recipe.why(Platform::Azure).unwrap().contains("recipe") && recipe.why(Platform::Ec2).is_none());
+        let none = Platforms::observe(machine(&[]).path(), None).unwrap().why_not(Platform::Gce).unwrap();
+        assert!(none.contains("names gce"), "{none}");
+        let wrong = machine(&[("proc/cmdline", "firstboot.platform=aws")]);
+        let error = Platforms::observe(wrong.path(), None).unwrap_err().to_string();
+        assert!(error.contains("`firstboot.platform=aws`") && error.contains("expected one of: openstack"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_uuid_is_too_odd(uuid in "\\PC{0,40}") {
+            let _ = is_ec2(&uuid);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Reads the node document from disks with one label.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::disk;
+use super::document::Found;
+use super::source::Answer;
+
+/// The document in the file `path` of the disks. Where several disks have one, it has to be the same. `instead` says what a
+/// disk without it has.
+pub(super) fn read(disks: &[PathBuf], path: &str, instead: impl Fn(&Path) -> Result<String>) -> Result<Answer> {
+    let mut found: Option<Found> = None;
+    let mut others = Vec::new();
+    for disk in disks {
+        let place = format!("{path} on the disk {}", disk.display());
+        let bytes = disk::read(disk, path).with_context(|| format!("{place} cannot be read: make the disk again"))?;
+        let Some(bytes) = bytes else {
+            others.push(instead(disk)?);
+            continue;
+        };
+        let next = Found::parse(place, &bytes)?;
+        match &found {
+            Some(first) if !first.agrees_with(&next) => {
+                bail!("{} and {} are different documents: take one of the disks away", first.place, next.place)
+            }
+            Some(_) => {}
+            None => found = Some(next),
+        }
+    }
+    Ok(found.map_or_else(|| Answer::Nothing(others.join("; ")), Answer::Found))
+}

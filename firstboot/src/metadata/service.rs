@@ -1,0 +1,114 @@
+//! A platform's metadata service at a link-local address: when it is asked, and for how long.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use recipes::cluster::Platform;
+use reqwest::{Client, Url};
+
+use super::document::Found;
+use super::http::{self, Trouble};
+use super::source::{Answer, Patience, Query};
+
+/// Where all of these services listen (RFC 3927).
+pub(super) const ADDRESS: &str = "http://169.254.169.254/";
+
+/// Pauses between tries, the last one again and again: the network may be there at any moment.
+const PAUSES: [u64; 5] = [1, 1, 2, 3, 5];
+
+/// What a service has.
+#[derive(Debug)]
+pub(super) enum UserData {
+    /// It has none; what it has instead.
+    Nothing(String),
+    /// It has this.
+    Some(Vec<u8>),
+}
+
+/// A path of the service, for requests and messages.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    client: Client,
+    base: Url,
+    patience: Patience,
+}
+
+impl Endpoint {
+    /// A request for a path, and the path's address for messages.
+    pub(super) fn request(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+    ) -> Result<(reqwest::RequestBuilder, String), Trouble> {
+        let url = self.base.join(path).map_err(|error| Trouble::Final(error.into()))?;
+        let mut place = url.clone();
+        place.set_query(None);
+        let request = self.client.request(method, url);
+        let request = match self.patience {
+            Patience::Boot => request,
+            Patience::Compare => request.timeout(self.patience.limit()),
+        };
+        Ok((request, place.into()))
+    }
+
+    /// The same for GET.
+    pub(super) fn get(&self, path: &str) -> Result<(reqwest::RequestBuilder, String), Trouble> {
+        self.request(reqwest::Method::GET, path)
+    }
+}
+
+/// Asks a platform's service for the user data of this machine, if the machine runs on that platform. A service that does not
+/// answer is waited for; one that refuses ends the search.
+pub(super) fn find(
+    query: &Query<'_>,
+    platform: Platform,
+    ask: &impl AsyncFn(&Endpoint) -> Result<UserData, Trouble>,
+) -> Result<Answer> {
+    if let Some(answer) = query.not_on(platform) {
+        return Ok(answer);
+    }
+    let place = format!("the user data of {}", platform.name());
+    let endpoint = Endpoint { client: http::client()?, base: query.services.clone(), patience: query.patience };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = runtime.block_on(patiently(query, &place, &async || ask(&endpoint).await))?;
+    Ok(match asked {
+        UserData::Nothing(instead) => Answer::Nothing(instead),
+        UserData::Some(bytes) => {
+            let why = query.platforms.why(platform).unwrap_or_default();
+            Found::parse(place, &bytes)
+                .with_context(|| format!("this machine runs on {} ({why})", platform.name()))?
+                .into()
+        }
+    })
+}
+
+/// Asks again and again until the patience is over.
+async fn patiently(
+    query: &Query<'_>,
+    place: &str,
+    ask: &impl AsyncFn() -> Result<UserData, Trouble>,
+) -> Result<UserData> {
+    let (start, limit) = (Instant::now(), query.patience.limit());
+    let mut last = String::new();
+    let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(PAUSES[PAUSES.len() - 1])).map(Duration::from_secs);
+    loop {
+        let left = limit.saturating_sub(start.elapsed());
+        let trouble = match tokio::time::timeout(left, ask()).await {
+            Ok(Ok(data)) => return Ok(data),
+            Ok(Err(Trouble::Final(error))) => return Err(error),
+            Ok(Err(Trouble::Again(error))) => format!("{error:#}"),
+            Err(_) if last.is_empty() => "it does not answer".to_owned(),
+            Err(_) => last.clone(),
+        };
+        let pause = pauses.next().unwrap_or_default();
+        if query.patience == Patience::Compare || start.elapsed() + pause >= limit {
+            return Ok(UserData::Nothing(format!("it gave no answer in {} s: {trouble}", limit.as_secs())));
+        }
+        // The same trouble again is no news.
+        if trouble != last {
+            (query.waiting)(&format!("waiting for {place}: {trouble}"));
+        }
+        last = trouble;
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -1,0 +1,88 @@
+//! The search over the sources, and the metadata services against servers that refuse as the real ones do.
+
+mod server;
+mod services;
+
+use super::*;
+
+const FIRST: &str = r#"{"payloadType":"t","payload":"Zmlyc3Q=","signatures":[]}"#;
+const OTHER: &str = r#"{"payloadType":"t","payload":"b3RoZXI=","signatures":[]}"#;
+
+/// Calls a function with a query of a machine that runs nowhere in particular.
+pub(super) fn with_query<T>(act: impl FnOnce(&Query<'_>) -> T) -> T {
+    let (machine, platforms) = (Machine::default(), Platforms::default());
+    let services = Url::parse("http://127.0.0.1:1/").unwrap();
+    act(&Query {
+        machine: &machine,
+        url: None,
+        platforms: &platforms,
+        known: false,
+        patience: Patience::Boot,
+        services: &services,
+        waiting: &|_| (),
+    })
+}
+
+const fn source(name: MetadataSource, find: fn(&Query<'_>) -> Result<Answer>) -> Source {
+    Source { name, find }
+}
+
+fn first(_: &Query<'_>) -> Result<Answer> {
+    Ok(Found::parse("here", FIRST.as_bytes())?.into())
+}
+
+const FILE: Source = source(MetadataSource::File, first);
+const NONE: Source = source(MetadataSource::Cmdline, |_| Ok(Answer::Nothing("no word".to_owned())));
+const SAME: Source = source(MetadataSource::Nocloud, first);
+const DIFFERENT: Source = source(MetadataSource::Ec2, |query| {
+    assert_eq!(query.patience, Patience::Compare, "a service is not waited for when there is a document");
+    Ok(Found::parse("there", OTHER.as_bytes())?.into())
+});
+const BROKEN: Source = source(MetadataSource::FwCfg, |_| Ok(Found::parse("firmware", b"?")?.into()));
+
+fn search(sources: &[&Source], known: bool) -> (Result<Option<Found>>, Vec<(MetadataSource, Outcome)>) {
+    let mut log = SourceLog::default();
+    let found = with_query(|query| ask(sources, &Query { known, ..*query }, &mut log));
+    (found, log.sources.into_iter().map(|row| (row.source, row.outcome)).collect())
+}
+
+#[test]
+fn the_first_document_is_taken_and_later_ones_have_to_agree() {
+    let (found, rows) = search(&[&NONE, &FILE, &SAME], false);
+    assert_eq!(found.unwrap().unwrap().place, "here");
+    let outcomes = [Outcome::Nothing, Outcome::Taken, Outcome::Agrees];
+    assert_eq!(rows.iter().map(|(_, outcome)| *outcome).collect::<Vec<_>>(), outcomes);
+
+    let (found, rows) = search(&[&FILE, &DIFFERENT], false);
+    let error = found.unwrap_err().to_string();
+    for part in ["there is another document than here", "sources ec2 and file", "Take one of them away"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(rows, [(MetadataSource::File, Outcome::Taken), (MetadataSource::Ec2, Outcome::Wrong)]);
+}
+
+#[test]
+fn a_source_with_something_wrong_ends_the_search() {
+    for sources in [&[&BROKEN, &FILE][..], &[&FILE, &BROKEN]] {
+        let (found, rows) = search(sources, false);
+        assert!(found.unwrap_err().to_string().contains("firmware is not a node document"));
+        assert_eq!(rows.last(), Some(&(MetadataSource::FwCfg, Outcome::Wrong)));
+    }
+    assert!(search(&[&NONE], false).0.unwrap().is_none());
+}
+
+#[test]
+fn a_node_that_is_set_up_asks_until_it_has_a_document() {
+    let (found, rows) = search(&[&NONE, &FILE, &BROKEN, &DIFFERENT], true);
+    assert_eq!(found.unwrap().unwrap().place, "here");
+    assert_eq!(rows[2..], [MetadataSource::FwCfg, MetadataSource::Ec2].map(|source| (source, Outcome::NotAsked)));
+}
+
+#[test]
+fn every_source_of_the_recipe_is_in_the_table_once() {
+    let names: Vec<MetadataSource> = SOURCES.iter().map(|source| source.name).collect();
+    assert_eq!(names, MetadataSource::ALL);
+    for source in MetadataSource::ALL {
+        assert_eq!(serde_json::to_value(source).unwrap(), source.name());
+    }
+}

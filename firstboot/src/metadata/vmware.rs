@@ -1,0 +1,123 @@
+//! guestinfo of a VMware machine: values that the hypervisor keeps for the guest. open-vm-tools reads them; without it only
+//! an I/O port of the hypervisor's would, which takes a privileged instruction.
+
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use recipes::cluster::{MetadataSource, Platform};
+
+use super::document::{Found, LIMIT};
+use super::source::{Answer, Query, Source};
+
+pub(super) const SOURCE: Source = Source { name: MetadataSource::Vmware, find };
+
+const KEY: &str = "guestinfo.userdata";
+
+/// The programs that read guestinfo. Where root alone may read it (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails
+/// (vmware/open-vm-tools#690), so vmtoolsd goes first.
+const TOOLS: [&[&str]; 2] = [&["vmtoolsd", "--cmd"], &["vmware-rpctool"]];
+
+fn find(query: &Query<'_>) -> Result<Answer> {
+    if let Some(answer) = query.platforms.why_not(Platform::Vmware).map(Answer::NotAsked) {
+        return Ok(answer);
+    }
+    read(&TOOLS)
+}
+
+fn read(tools: &[&[&str]]) -> Result<Answer> {
+    for tool in tools {
+        match value(tool, KEY)? {
+            Value::NoTool => {}
+            Value::Empty => return Ok(Answer::Nothing(format!("{KEY} has no value"))),
+            Value::Text(text) => return Ok(Found::parse(format!("{KEY} of VMware"), &text)?.into()),
+        }
+    }
+    let remedy = "Add `open-vm-tools` to `packages` in the recipe's [install]";
+    Ok(Answer::Nothing(format!("{KEY} cannot be read: neither vmtoolsd nor vmware-rpctool is installed. {remedy}")))
+}
+
+#[derive(Debug)]
+enum Value {
+    /// The program is not installed.
+    NoTool,
+    Empty,
+    Text(Vec<u8>),
+}
+
+fn value(tool: &[&str], key: &str) -> Result<Value> {
+    let command = format!("info-get {key}");
+    let program = tool[0];
+    let mut child = match Command::new(program)
+        .args(&tool[1..])
+        .arg(&command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Value::NoTool),
+        Err(error) => return Err(error).with_context(|| format!("cannot run {program}")),
+    };
+    let read = |from: Option<&mut dyn std::io::Read>| -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        from.context("no pipe")?.take(LIMIT + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = read(child.stdout.as_mut().map(|pipe| pipe as _))?;
+    if text.len() as u64 > LIMIT {
+        child.kill()?;
+        child.wait()?;
+        bail!("{key} has more than {LIMIT} bytes");
+    }
+    let said = read(child.stderr.as_mut().map(|pipe| pipe as _))?;
+    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    let status = child.wait()?;
+    if said.starts_with("No value found") {
+        return Ok(Value::Empty);
+    }
+    if !status.success() {
+        bail!("`{program} \"{command}\"` failed ({status}): {said}");
+    }
+    // What cloud-init writes in place of a value that it has read.
+    let is_empty = matches!(text.trim_ascii(), b"" | b"---");
+    Ok(if is_empty { Value::Empty } else { Value::Text(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A program in the place of vmtoolsd.
+    fn answer(script: &str) -> Result<Answer> {
+        let folder = tempfile::tempdir().unwrap();
+        let tool = folder.path().join("tool");
+        fs::write(&tool, format!("#!/bin/sh\n[ \"$2\" = 'info-get guestinfo.userdata' ] || exit 9\n{script}\n"))
+            .unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        read(&[&["/nowhere/vmtoolsd", "--cmd"], &[&tool.to_string_lossy(), "--cmd"]])
+    }
+
+    #[test]
+    fn guestinfo_is_read_through_the_tool_that_is_there() {
+        for (script, nothing) in [
+            ("echo 'No value found' >&2; exit 1", true),
+            ("echo ---", true),
+            ("echo ' '", true),
+            (r#"echo '{"payloadType":"t","payload":"e30=","signatures":[]}'"#, false),
+            (r#"echo '{"payloadType":"t","payload":"e30=","signatures":[]}' | gzip | base64"#, false),
+        ] {
+            let answer = answer(script).unwrap();
+            assert_eq!(matches!(answer, Answer::Nothing(_)), nothing, "{script}: {answer:?}");
+        }
+        let denied = format!("{:#}", answer("echo 'Permission denied' >&2; exit 1").unwrap_err());
+        assert!(denied.contains("Permission denied"), "{denied}");
+        assert!(format!("{:#}", answer("cat /dev/zero").unwrap_err()).contains("more than"));
+        let Answer::Nothing(none) = read(&[&["/nowhere/vmtoolsd"]]).unwrap() else { panic!() };
+        assert!(none.contains("open-vm-tools"), "{none}");
+    }
+}
