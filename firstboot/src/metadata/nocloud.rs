@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use recipes::cluster::MetadataSource;
 
 use super::document::{Found, LIMIT};
@@ -26,5 +26,8 @@ fn find() -> Result<Answer> {
     if disks.is_empty() {
         return Ok(Answer::Nothing(format!("no disk is labelled {LABEL}, and {} has no user-data", FOLDERS[0])));
     }
-    seed::read(&disks, "user-data", |disk| Ok(format!("the disk {} has no user-data", disk.display())))
+    // Every seed has this file, even if it is empty.
+    seed::read(&disks, "user-data", |disk| {
+        bail!("the disk {} is labelled {LABEL} and has no user-data", disk.display())
+    })
 }

@@ -131,7 +131,7 @@ fn seed_disk() -> Result<()> {
     // Behind the boot sector, which holds the label: the allocation table and all that follows.
     garbage[512..].fill(0xA5);
     fs::write(disk.device(), &garbage)?;
-    refused(&mut host, "user-data on the disk")?;
+    refused(&mut host, "is labelled cidata and has no user-data")?;
 
     fs::write(disk.device(), fs::read(&image)?)?;
     host.boot()?;
