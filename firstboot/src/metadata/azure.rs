@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 
 use super::http::{Trouble, send};
 use super::service::{self, Endpoint, UserData};
-use super::source::Source;
+use super::source::{Source, shown};
 
 pub(super) const SOURCE: Source =
     Source { name: MetadataSource::Azure, find: |query| service::find(query, Platform::Azure, &ask) };
@@ -22,8 +22,7 @@ async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     let (data, place) = text(service, "userData").await?;
     let data = data.trim_ascii();
     if data.is_empty() {
-        let id = String::from_utf8_lossy(&id).trim().to_owned();
-        return Ok(UserData::Nothing(format!("the machine {id} has no user data")));
+        return Ok(UserData::Nothing(format!("the machine {} has no user data", shown(id))));
     }
     let decoded = STANDARD.decode(data);
     decoded.map(UserData::Some).map_err(|error| Trouble::Final(anyhow!("{place} is not base64: {error}")))

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use recipes::cluster::MetadataSource;
 
 use super::openstack::MetaData;
-use super::source::{Answer, Source};
+use super::source::{Answer, Source, shown};
 use super::{disk, seed};
 
 pub(super) const SOURCE: Source = Source { name: MetadataSource::ConfigDrive, find: |_| find() };
@@ -21,7 +21,9 @@ fn find() -> Result<Answer> {
         let data = disk::read(disk, "openstack/latest/meta_data.json").context("openstack/latest/meta_data.json")?;
         let data = data.and_then(|bytes| serde_json::from_slice::<MetaData>(&bytes).ok());
         Ok(match data {
-            Some(data) => format!("the config drive {} of the instance {} has no user data", disk.display(), data.uuid),
+            Some(data) => {
+                format!("the config drive {} of the instance {} has no user data", disk.display(), shown(data.uuid))
+            }
             None => format!("the disk {} has no openstack/latest/user_data", disk.display()),
         })
     })

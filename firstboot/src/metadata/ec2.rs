@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 
 use super::http::{Reply, Trouble, send};
 use super::service::{self, Endpoint, UserData};
-use super::source::Source;
+use super::source::{Source, shown};
 
 pub(super) const SOURCE: Source = Source {
     name: MetadataSource::Ec2,
@@ -28,7 +28,7 @@ const VERSION: &str = "2021-03-23";
 
 async fn ask(service: &Endpoint, token: &RefCell<Option<HeaderValue>>) -> Result<UserData, Trouble> {
     let (reply, place) = get(service, token, "meta-data/instance-id").await?;
-    let instance = String::from_utf8_lossy(&reply.success(&place, &[])?).trim().to_owned();
+    let instance = shown(reply.success(&place, &[])?);
     let (reply, place) = get(service, token, "user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!("the instance {instance} has no user data")));

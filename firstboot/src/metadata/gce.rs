@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 use super::http::{Reply, Trouble, send};
 use super::service::{self, Endpoint, UserData};
-use super::source::Source;
+use super::source::{Source, shown};
 
 pub(super) const SOURCE: Source =
     Source { name: MetadataSource::Gce, find: |query| service::find(query, Platform::Gce, &ask) };
@@ -16,7 +16,7 @@ const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 
 async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     let (reply, place) = get(service, "id").await?;
-    let instance = String::from_utf8_lossy(&reply.success(&place, &[])?).trim().to_owned();
+    let instance = shown(reply.success(&place, &[])?);
     // The instance's own attribute: the project's are the same for all nodes.
     let (reply, place) = get(service, "attributes/user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::http::{Trouble, send};
 use super::service::{self, Endpoint, UserData};
-use super::source::Source;
+use super::source::{Source, shown};
 
 pub(super) const SOURCE: Source =
     Source { name: MetadataSource::Openstack, find: |query| service::find(query, Platform::Openstack, &ask) };
@@ -28,7 +28,7 @@ async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     let (request, place) = service.get("openstack/latest/user_data")?;
     let reply = send(request, &place).await?;
     if reply.status == StatusCode::NOT_FOUND {
-        return Ok(UserData::Nothing(format!("the instance {} has no user data", data.uuid)));
+        return Ok(UserData::Nothing(format!("the instance {} has no user data", shown(data.uuid))));
     }
     reply.success(&place, &[]).map(UserData::Some)
 }

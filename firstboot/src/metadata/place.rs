@@ -39,6 +39,8 @@ pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<Answer> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::metadata::tests::with_query;
 
@@ -65,5 +67,12 @@ mod tests {
         }
         let again = with_query(|query| get("http://a/b", "a string", &Query { known: true, ..*query }).unwrap());
         assert!(matches!(again, Answer::NotAsked(_)), "no server is asked again");
+    }
+
+    proptest! {
+        #[test]
+        fn no_word_is_too_odd(word in "(ds=nocloud|-net|;|s=|seedfrom=|file://|firstboot.node=|\"|'|\\PC){0,12}") {
+            let _ = named(&word).map(|place| with_query(|query| get(&place, "a string", &Query { known: true, ..*query })));
+        }
     }
 }

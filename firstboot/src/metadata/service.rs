@@ -74,10 +74,14 @@ pub(super) fn find(
     Ok(match asked {
         UserData::Nothing(instead) => Answer::Nothing(instead),
         UserData::Some(bytes) => {
-            let why = query.platforms.why(platform).unwrap_or_default();
-            Found::parse(place, &bytes)
-                .with_context(|| format!("this machine runs on {} ({why})", platform.name()))?
-                .into()
+            let (name, why) = (platform.name(), query.platforms.why(platform).unwrap_or_default());
+            let remedy = || {
+                format!(
+                    "this machine runs on {name} ({why}). Make the node's user-data its user data, or leave {name} out of \
+                     the recipe's [metadata] sources"
+                )
+            };
+            Found::parse(place, &bytes).with_context(remedy)?.into()
         }
     })
 }

@@ -97,3 +97,9 @@ impl From<Found> for Answer {
         Self::Found(found)
     }
 }
+
+/// An identifier from outside, for messages: its first characters that a terminal only shows.
+pub(super) fn shown(bytes: impl AsRef<[u8]>) -> String {
+    let graphic = bytes.as_ref().iter().filter(|byte| byte.is_ascii_graphic());
+    graphic.take(64).map(|byte| char::from(*byte)).collect()
+}

@@ -1,11 +1,13 @@
 //! guestinfo of a VMware machine: values that the hypervisor keeps for the guest. open-vm-tools reads them; without it only
 //! an I/O port of the hypervisor's would, which takes a privileged instruction.
 
-use std::io::Read as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use recipes::cluster::{MetadataSource, Platform};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
 
 use super::document::{Found, LIMIT};
 use super::source::{Answer, Query, Source};
@@ -13,6 +15,9 @@ use super::source::{Answer, Query, Source};
 pub(super) const SOURCE: Source = Source { name: MetadataSource::Vmware, find };
 
 const KEY: &str = "guestinfo.userdata";
+
+/// The hypervisor answers at once, or something is wrong.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The programs that read guestinfo. Where root alone may read it (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails
 /// (vmware/open-vm-tools#690), so vmtoolsd goes first.
@@ -26,8 +31,9 @@ fn find(query: &Query<'_>) -> Result<Answer> {
 }
 
 fn read(tools: &[&[&str]]) -> Result<Answer> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for tool in tools {
-        match value(tool, KEY)? {
+        match runtime.block_on(value(tool, KEY))? {
             Value::NoTool => {}
             Value::Empty => return Ok(Answer::Nothing(format!("{KEY} has no value"))),
             Value::Text(text) => return Ok(Found::parse(format!("{KEY} of VMware"), &text)?.into()),
@@ -45,41 +51,37 @@ enum Value {
     Text(Vec<u8>),
 }
 
-fn value(tool: &[&str], key: &str) -> Result<Value> {
-    let command = format!("info-get {key}");
-    let program = tool[0];
+async fn value(tool: &[&str], key: &str) -> Result<Value> {
+    let (program, command) = (tool[0], format!("info-get {key}"));
     let mut child = match Command::new(program)
         .args(&tool[1..])
         .arg(&command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .kill_on_drop(true)
         .spawn()
     {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Value::NoTool),
         Err(error) => return Err(error).with_context(|| format!("cannot run {program}")),
     };
-    let read = |from: Option<&mut dyn std::io::Read>| -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        from.context("no pipe")?.take(LIMIT + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
+    let (stdout, stderr) = (child.stdout.take().context("no pipe")?, child.stderr.take().context("no pipe")?);
+    let ended = async {
+        let (mut text, mut said) = (Vec::new(), Vec::new());
+        stdout.take(LIMIT + 1).read_to_end(&mut text).await?;
+        ensure!(text.len() as u64 <= LIMIT, "{key} has more than {LIMIT} bytes");
+        stderr.take(LIMIT).read_to_end(&mut said).await?;
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        Ok((text, said, child.wait().await?))
     };
-    let text = read(child.stdout.as_mut().map(|pipe| pipe as _))?;
-    if text.len() as u64 > LIMIT {
-        child.kill()?;
-        child.wait()?;
-        bail!("{key} has more than {LIMIT} bytes");
-    }
-    let said = read(child.stderr.as_mut().map(|pipe| pipe as _))?;
-    let said = String::from_utf8_lossy(&said).trim().to_owned();
-    let status = child.wait()?;
+    let ended = tokio::time::timeout(PATIENCE, ended).await;
+    let (text, said, status) =
+        ended.with_context(|| format!("`{program} \"{command}\"` has not ended after {PATIENCE:?}"))??;
     if said.starts_with("No value found") {
         return Ok(Value::Empty);
     }
-    if !status.success() {
-        bail!("`{program} \"{command}\"` failed ({status}): {said}");
-    }
+    ensure!(status.success(), "`{program} \"{command}\"` failed ({status}): {said}");
     // What cloud-init writes in place of a value that it has read.
     let is_empty = matches!(text.trim_ascii(), b"" | b"---");
     Ok(if is_empty { Value::Empty } else { Value::Text(text) })

@@ -40,6 +40,8 @@ fn among(listing: &str, label: &str) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -61,5 +63,15 @@ mod tests {
         let found = find(links.path(), "config-2").unwrap();
         assert_eq!(found, [links.path().join("CONFIG-2"), links.path().join("config-2")]);
         assert!(find(links.path(), "cidata").unwrap().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_listing_is_too_odd(listing in "(DEVNAME=|LABEL=|LABEL_FATBOOT=|cidata|/dev/x|\\n|\\PC){0,30}") {
+            for disk in among(&listing, "cidata") {
+                let named = format!("DEVNAME={}", disk.display());
+                prop_assert!(listing.contains(&named));
+            }
+        }
     }
 }
