@@ -99,6 +99,10 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
+            // A service that is switched off has nothing to compare.
+            Ok(Err(Trouble::Final(error))) if query.patience == Patience::Compare => {
+                return Ok(UserData::Nothing(format!("it refuses: {error:#}")));
+            }
             Ok(Err(Trouble::Final(error))) => return Err(error),
             Ok(Err(Trouble::Again(error))) => format!("{error:#}"),
             Err(_) if last.is_empty() => "it does not answer".to_owned(),
@@ -106,7 +110,7 @@ async fn patiently(
         };
         let pause = pauses.next().unwrap_or_default();
         if query.patience == Patience::Compare || start.elapsed() + pause >= limit {
-            return Ok(UserData::Nothing(format!("it gave no answer in {} s: {trouble}", limit.as_secs())));
+            return Ok(UserData::Nothing(format!("it gave nothing in {} s: {trouble}", limit.as_secs())));
         }
         // The same trouble again is no news.
         if trouble != last {

@@ -201,13 +201,18 @@ fn no_redirect_is_followed_and_no_flood_is_read() {
 }
 
 #[test]
-fn a_service_that_does_not_answer_is_asked_once_where_a_document_is_there() {
+fn a_service_is_only_compared_with_a_document_that_is_there() {
     let root = tempfile::tempdir().unwrap();
     let platforms = Platforms::observe(root.path(), Some(Platform::Gce)).unwrap();
     install_tls();
-    let compared = with_query(|query| {
-        let query = Query { platforms: &platforms, patience: Patience::Compare, ..*query };
-        (gce::SOURCE.find)(&query)
-    });
-    assert!(nothing(compared).starts_with("it gave no answer in 2 s"));
+    let compared = |services: Option<&Url>| {
+        with_query(|query| {
+            let services = services.unwrap_or(query.services);
+            (gce::SOURCE.find)(&Query { platforms: &platforms, patience: Patience::Compare, services, ..*query })
+        })
+    };
+    assert!(nothing(compared(None)).starts_with("it gave nothing in 2 s"), "no server is there");
+    let refusing = Server::start(|_| status(403));
+    assert!(nothing(compared(Some(&refusing.url))).starts_with("it refuses: "));
+    assert_eq!(refusing.lines().len(), 1);
 }
