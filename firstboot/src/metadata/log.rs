@@ -82,15 +82,49 @@ impl SourceLog {
         self.save();
     }
 
-    /// Writes the log, if it is kept. It only explains, so that firstboot goes on where it cannot be written.
+    /// Writes the log, if it is kept and says something new. It only explains, so that firstboot goes on where it cannot be
+    /// written.
     pub(super) fn save(&self) {
-        if self.is_kept && Path::new(paths::RUN).exists() {
-            let written = serde_json::to_vec(self)
-                .map_err(anyhow::Error::from)
-                .and_then(|json| DesiredFile::new(paths::SOURCES, json).mode(0o600, files::ROOT).write());
-            if let Err(error) = written {
-                eprintln!("firstboot: {error:#}");
-            }
+        if !self.is_kept || !Path::new(paths::RUN).exists() {
+            return;
+        }
+        // A later run of the same boot asks fewer sources: the first one's log says more.
+        if Self::load().is_ok_and(|before| before.is_some_and(|before| self.repeats(&before))) {
+            return;
+        }
+        let json = serde_json::to_vec(self).map_err(anyhow::Error::from);
+        let written = json.and_then(|json| DesiredFile::new(paths::SOURCES, json).mode(0o600, files::ROOT).write());
+        if let Err(error) = written {
+            eprintln!("firstboot: {error:#}");
+        }
+    }
+
+    /// Whether both searches ended with the same document.
+    fn repeats(&self, before: &Self) -> bool {
+        let ended = |log: &Self| log.taken.clone().filter(|_| log.refused.is_none());
+        ended(self).is_some() && ended(self) == ended(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_repeats_only_one_with_the_same_document_and_no_refusal() {
+        let log = |taken: Option<&str>, refused: Option<&str>| SourceLog {
+            taken: taken.map(str::to_owned),
+            refused: refused.map(str::to_owned),
+            ..SourceLog::default()
+        };
+        assert!(log(Some("a"), None).repeats(&log(Some("a"), None)));
+        for (now, before) in [
+            (log(Some("b"), None), log(Some("a"), None)),
+            (log(Some("a"), None), log(Some("a"), Some("no"))),
+            (log(Some("a"), Some("no")), log(Some("a"), None)),
+            (log(None, None), log(None, None)),
+        ] {
+            assert!(!now.repeats(&before), "{now:?} {before:?}");
         }
     }
 }
