@@ -19,7 +19,7 @@ use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
 use crate::release::{self, Binaries, Progress, Wanted};
 use crate::serve::record::Record;
 use crate::tree::Tree;
-use crate::{console, elf, newfile, nodes, render};
+use crate::{console, elf, image_release, newfile, nodes, render};
 
 /// What the command line says.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
@@ -69,6 +69,7 @@ impl Options {
 /// What was built, for people and programs.
 #[derive(Debug, Serialize)]
 struct Summary {
+    serial: u64,
     out: PathBuf,
     pki: PathBuf,
     etcd: String,
@@ -102,7 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut pki = open_pki(options, &recipe, &pki_folder)?;
     // Before the first certificate: a build that ends here begins the record again.
     let begun = if pki.is_new() { Some(begin_record(&recipe, &pki_folder)?) } else { None };
-    let documents = documents(&recipe, &mut pki)?;
+    let mut documents = documents(&recipe, &mut pki)?;
     for event in pki.events() {
         progress.say(&event.to_string());
     }
@@ -113,7 +114,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let output = Output::begin(&options.out, options.replaceable(Some(pki.trust())))?;
     let image = output.path().join("image");
     make_public(&image)?;
-    let tree = Tree::new(&recipe, user_files, &binaries, firstboot, pki.trust())?;
+    let base = image_release::base(&recipe, &render::kickstart(&recipe, Sha256::new([0; 32]))?, &user_files)?;
+    let tree = Tree::new(&recipe, user_files, &binaries, firstboot, pki.trust(), &base)?;
     let packed = overlay::pack(tree.entries, date, &cache, &image.join(manifest::OVERLAY))?;
     write(&image.join("centos7.ks"), &render::kickstart(&recipe, packed.sha256)?)?;
     let name = options.recipe.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -125,12 +127,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         packed: Some(FileDigest { name: manifest::OVERLAY.to_owned(), size: packed.size, sha256: packed.sha256 }),
         overlay: tree.listed,
     };
-    manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
-    for document in &documents {
+    let manifest = manifest::write(&image, manifest_inputs, Some(pki.signing()))?;
+    // Before the output is in its place: two images never have one serial.
+    let serial = pki.serial(manifest.image())?;
+    let release = image_release::document(&recipe.cluster.name, serial, &manifest, base)?;
+    image_release::write(output.path(), &release, pki.signing())?;
+    for document in &mut documents {
+        document.release = Some(serial);
         nodes::write(output.path(), document, pki.signing())?;
     }
     output.commit()?;
-    report(options, &recipe, &packed, &pki_folder, pki.trust())
+    report(options, &recipe, &packed, &pki_folder, (pki.trust(), serial))
 }
 
 /// SOURCE_DATE_EPOCH where it is set (reproducible-builds.org/specs/source-date-epoch), else the recipe's date.
@@ -227,7 +234,16 @@ fn documents(recipe: &Recipe, pki: &mut Pki) -> Result<Vec<NodeDocument>> {
         let (tls, before) = pki.node_tls(&Subject { cluster, domain, name: &node.name, address: node.address })?;
         let (name, machine) = (node.name.clone(), node.machine.clone());
         let store_keys = store_keys.clone();
-        Ok(NodeDocument { cluster: cluster.clone(), name, address: node.address, machine, tls, before, store_keys })
+        Ok(NodeDocument {
+            cluster: cluster.clone(),
+            name,
+            address: node.address,
+            machine,
+            tls,
+            before,
+            store_keys,
+            release: None,
+        })
     };
     recipe.nodes.iter().map(document).collect()
 }
@@ -252,8 +268,15 @@ fn write(path: &Path, text: &str) -> Result<()> {
     newfile::write(path, text.as_bytes(), newfile::PUBLIC).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn report(options: &Options, recipe: &Recipe, packed: &Packed, pki: &Path, trust: PublicKey) -> Result<()> {
+fn report(
+    options: &Options,
+    recipe: &Recipe,
+    packed: &Packed,
+    pki: &Path,
+    (trust, serial): (PublicKey, u64),
+) -> Result<()> {
     let summary = Summary {
+        serial,
         out: options.out.clone(),
         pki: pki.to_owned(),
         etcd: recipe.etcd.settings.version.to_string(),
@@ -276,6 +299,7 @@ impl fmt::Display for Summary {
         writeln!(f, "{out}/image/   etcd {}, public, the same for every node: serve it over http", self.etcd)?;
         writeln!(f, "{out}/nodes/   {nodes}: secret, one for each: hand it to that machine alone")?;
         writeln!(f, "{}   certificates and keys of the cluster: keep it, back it up", self.pki.display())?;
+        writeln!(f, "{out}/release.json   serial {}, public: by it running nodes find the image", self.serial)?;
         writeln!(f, "overlay.tar.gz {} bytes, sha256 {}", self.overlay_size, self.overlay_sha256)
     }
 }

@@ -1,7 +1,8 @@
 //! Reads one recipe, makes the image for every node of an etcd cluster.
 //!
 //! `build` is the flow: `check` the recipe and what it renders, `release` (what upstream made, verified), `render` (what the node gets,
-//! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `output` (in its place).
+//! from kickstart/), `overlay` (packed), `pki` and `nodes` (who each node is), `manifest`, `image_release` (the signed
+//! pointer by which running nodes find the image), `output` (in its place).
 
 mod allow;
 mod assign;
@@ -13,6 +14,7 @@ mod digest;
 mod elf;
 mod exit;
 mod files;
+mod image_release;
 mod init;
 mod inspect;
 mod manifest;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use recipes::{ImageStamp, PublicKey, Recipe, Sha256, StampedFile};
+use recipes::{ImageBase, ImageStamp, PublicKey, Recipe, Sha256, StampedFile};
 use serde::Serialize;
 
 use crate::files::UserFile;
@@ -34,6 +34,7 @@ impl Tree {
         binaries: &Binaries,
         firstboot: Content,
         trust: PublicKey,
+        base: &ImageBase,
     ) -> Result<Self> {
         let mut tree = Self::default();
         for file in render::overlay(recipe)? {
@@ -44,6 +45,7 @@ impl Tree {
         }
         tree.file("etc/firstboot/cluster.json", 0o644, Content::Bytes(json(&recipe.cluster_document())?))?;
         tree.file("etc/firstboot/trust.pub", 0o644, Content::Bytes(format!("{trust}\n").into_bytes()))?;
+        tree.file("etc/firstboot/base.json", 0o644, Content::Bytes(json(base)?))?;
         tree.file("usr/local/bin/firstboot", 0o755, firstboot)?;
         for binary in binaries.iter() {
             let source = Content::Verified { path: binary.path.clone(), sha256: binary.sha256, size: binary.size };

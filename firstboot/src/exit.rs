@@ -15,6 +15,10 @@ pub(crate) enum Exit {
     Degraded = 5,
     /// `status`: the cluster has no quorum, or none could be asked.
     NoQuorum = 6,
+    /// `update --check`: a newer image is there.
+    Newer = 7,
+    /// `update`: the new image did not prove itself, and the node has its previous image again.
+    TakenBack = 8,
 }
 
 impl From<Exit> for ExitCode {

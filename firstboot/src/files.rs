@@ -3,6 +3,7 @@
 
 mod about;
 mod dir;
+pub(crate) mod install;
 pub(crate) mod partial_file;
 mod tree;
 

@@ -8,7 +8,7 @@
 //! - `data` judges etcd's data, and `guard` does so each time etcd starts;
 //! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
 //!
-//! `restore`, `leave`, `rejoin`, `exclude` and `accept_data` are the operator's orders. `status` shows the cluster,
+//! `update` takes over a newer image. `restore`, `leave`, `rejoin`, `exclude` and `accept_data` are the operator's orders. `status` shows the cluster,
 //! `explain` the journal, and `snapshot` takes, checks and keeps snapshots. `exec` confines etcd to the system calls
 //! that it needs.
 //!
@@ -64,6 +64,7 @@ mod status;
 mod steps;
 mod system_command;
 mod systemd;
+mod update;
 
 use std::process::ExitCode;
 
@@ -93,6 +94,8 @@ enum Command {
     Image,
     /// Take, check and keep snapshots
     Snapshot(snapshot::Options),
+    /// Take over a newer image of the cluster, while the cluster serves; or return to the image before
+    Update(update::Options),
     /// Become a program that can make only the system calls of a server: how the units start etcd and the scheduled
     /// snapshot
     Exec(exec::Options),
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Image => image_integrity::prove().map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
+        Command::Update(options) => update::run(&options),
         Command::Exec(options) => exec::run(&options).map(|()| None),
         Command::Guard(options) => guard::run(&options).map(|()| None),
     };

@@ -23,11 +23,21 @@ impl Lock {
 
     /// Takes it, or says that another has it.
     pub(crate) fn take() -> Result<Self> {
+        Self::at(paths::LOCK, "another firstboot works on this node: `systemctl status firstboot` says what it does")
+    }
+
+    /// Takes that of updates, or says that another has it.
+    pub(crate) fn take_updates() -> Result<Self> {
+        Self::at(
+            paths::UPDATE_LOCK,
+            "an update of this node is under way: `systemctl status firstboot-update` says what it does [update-busy]",
+        )
+    }
+
+    fn at(path: &str, busy: &str) -> Result<Self> {
         DesiredDir::new(paths::RUN, 0o755, files::ROOT).make()?;
-        let file = File::options().create(true).append(true).open(paths::LOCK);
-        let file = file.with_context(|| format!("cannot open {}", paths::LOCK))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|_| {
-            not_ready("another firstboot works on this node: `systemctl status firstboot` says what it does")
-        })
+        let file = File::options().create(true).append(true).open(path);
+        let file = file.with_context(|| format!("cannot open {path}"))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|_| not_ready(busy))
     }
 }

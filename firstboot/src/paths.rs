@@ -6,6 +6,8 @@ pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
 pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
 /// Every file of the overlay with its digest.
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
+/// What only the installation of this node made, part by part.
+pub(crate) const BASE: &str = "/etc/firstboot/base.json";
 /// The last thing that the kickstart writes: the digest of the overlay it unpacked and checked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
 /// The server to report to, with what proves whose report it is: written by the installation, 0600.
@@ -24,6 +26,27 @@ pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
 pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
 /// The overlay's files as they were when their digests were last compared.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
+
+/// An update of the image: its state, and both images while it lasts.
+pub(crate) const UPDATE: &str = "/var/lib/firstboot/update";
+/// The new image, unpacked.
+pub(crate) const UPDATE_NEW: &str = "/var/lib/firstboot/update/new";
+/// The files of the previous image that differ.
+pub(crate) const UPDATE_BEFORE: &str = "/var/lib/firstboot/update/before";
+/// How far an update has come; the unit of updates starts only while it exists.
+pub(crate) const UPDATE_STATE: &str = "/var/lib/firstboot/update/state.json";
+/// The image that this node was updated to, and what leads back from it.
+pub(crate) const UPDATED: &str = "/var/lib/firstboot/update/updated.json";
+/// How the last update ended.
+pub(crate) const UPDATE_OUTCOME: &str = "/var/lib/firstboot/update/outcome.json";
+/// This program.
+pub(crate) const PROGRAM: &str = "/usr/local/bin/firstboot";
+/// The program that carries an update out: a copy of the firstboot that began it, since the image's own is exchanged.
+pub(crate) const UPDATER: &str = "/usr/local/bin/firstboot-updater";
+/// What the updater says, for the command that follows it.
+pub(crate) const UPDATE_LOG: &str = "/run/firstboot/update.log";
+/// Held by the one process that changes something below [`UPDATE`].
+pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
 
 /// While it exists etcd.service may start. It is in /run: each boot firstboot has to say so again.
 pub(crate) const READY: &str = "/run/firstboot/ready";

@@ -18,7 +18,9 @@ use crate::output::say;
 use crate::report::report;
 use crate::steps;
 use crate::steps::etcd_conf;
-use crate::{accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, release, restore, rotation};
+use crate::{
+    accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, release, restore, rotation, update,
+};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -121,7 +123,9 @@ fn converge(options: &Options) -> Result<()> {
         let_etcd_go(&identity, &mut journal, &expected)?;
     }
     health::wait(&identity, &mut journal, patience)?;
-    rotation::complete(&mut identity, &mut journal)
+    rotation::complete(&mut identity, &mut journal)?;
+    update::return_turn_of_previous_self(&identity);
+    Ok(())
 }
 
 /// A new member waits until the others would accept it. One that has data starts all the same: the others reach it.

@@ -53,18 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let credentials = Credentials::installed()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut rows, backup) = runtime.block_on(async {
-        let roster = Roster::ask(&cluster.members, &credentials).await;
-        let places = cluster.members.iter().map(|member| (member.name.to_string(), roster.place(member)));
-        let mut rows = ask_all(places.collect(), &credentials).await;
-        for row in &mut rows {
-            row.notes.extend(pace::advice(row.round_trip_ms, &cluster.etcd));
-        }
-        roster.compare(&mut rows, &cluster.members, &without());
-        let strangers = ask_all(roster.strangers(&rows), &credentials).await;
-        rows.extend(strangers.into_iter().map(|row| roster.note(row)));
-        agreement::check(&mut rows);
-        alarm::check(&mut rows, &cluster.etcd);
-        compare_data(&mut rows, &credentials, options.compare).await;
+        let rows = survey(&cluster, &credentials, options.compare).await;
         (rows, backup::Backup::ask(&cluster, &credentials).await)
     });
     diagnose(&mut rows, &cluster);
@@ -74,6 +63,34 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         show(&(table(&rows) + &backup.map_or_else(String::new, |backup| backup.line())))?;
     }
     Ok(verdict(&rows))
+}
+
+/// All members of the recipe and of the cluster's own list, as they are.
+async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: bool) -> Vec<Row> {
+    let roster = Roster::ask(&cluster.members, credentials).await;
+    let places = cluster.members.iter().map(|member| (member.name.to_string(), roster.place(member)));
+    let mut rows = ask_all(places.collect(), credentials).await;
+    for row in &mut rows {
+        row.notes.extend(pace::advice(row.round_trip_ms, &cluster.etcd));
+    }
+    roster.compare(&mut rows, &cluster.members, &without());
+    let strangers = ask_all(roster.strangers(&rows), credentials).await;
+    rows.extend(strangers.into_iter().map(|row| roster.note(row)));
+    agreement::check(&mut rows);
+    alarm::check(&mut rows, &cluster.etcd);
+    compare_data(&mut rows, credentials, any_size).await;
+    rows
+}
+
+/// The members that are not healthy voters with the same data as the others, each with the reason.
+pub(crate) async fn ailments(cluster: &ClusterDocument, credentials: &Credentials) -> Vec<(String, String)> {
+    let rows = survey(cluster, credentials, false).await;
+    let ill = rows.into_iter().filter(|row| !row.healthy || row.learner || !row.errors.is_empty());
+    ill.map(|row| match row.errors.join("; ") {
+        why if why.is_empty() && row.learner => (row.name, "it is a learner".to_owned()),
+        why => (row.name, why),
+    })
+    .collect()
 }
 
 /// Asks all at once: a member that does not answer costs its own time only.

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{Backup, Domain, EtcdVersion, Label};
+use crate::{Backup, Domain, EtcdVersion, Label, Update};
 
 /// User and group id of etcd on every node. Fixed, so that the overlay can name owners by number; below 1000, so that
 /// it is a system's user; away from 999, from which CentOS 7's packages count down (useradd -r, login.defs).
@@ -31,6 +31,9 @@ pub struct ClusterDocument {
     /// How it is backed up; by itself it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
+    /// How running nodes take over a newer image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Update>,
 }
 
 impl ClusterDocument {

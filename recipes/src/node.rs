@@ -31,6 +31,9 @@ pub struct NodeDocument {
     /// What opens the object store of `[backup]`; none where an operator puts the keys on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_keys: Option<StoreKeys>,
+    /// The serial of the newest release when the document was made: the node takes over no older one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<u64>,
 }
 
 /// A node's certificates and keys, PEM.

@@ -55,6 +55,7 @@ impl Provisioning {
         installer::write_tree(&www.join(TREE), &installer::PACKAGES)?;
         installer::write_repository(&www.join(UPDATES), &["kernel"])?;
         symlink("../out/image", www.join("image"))?;
+        symlink("../out/release.json", www.join("release.json"))?;
         let server = FileServer::start(network.world().listen(SERVER)?, &www)?;
         let mirror = etcd::mirror();
         fs::create_dir_all(&mirror)?;
@@ -189,7 +190,8 @@ impl Provisioning {
         Ok(serde_json::to_vec(&self.signing_key()?.sign(NODE_TYPE, &serde_json::to_vec(document)?))?)
     }
 
-    fn signing_key(&self) -> Result<SigningKey> {
+    /// The key that signs the cluster's documents and releases.
+    pub fn signing_key(&self) -> Result<SigningKey> {
         use base64::Engine as _;
         let pem = fs::read_to_string(self.pki().join("signing.key"))?;
         let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();

@@ -28,6 +28,7 @@ pub mod process;
 pub mod programs;
 pub mod progress;
 pub mod reference_setup;
+pub mod repack;
 pub mod requirement;
 pub mod run;
 pub mod s3;

@@ -12,6 +12,7 @@ mod files;
 mod format;
 mod open;
 mod overlay;
+mod release;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -112,6 +112,26 @@ fn an_image_as_it_was_built_is_verified() {
 }
 
 #[test]
+fn a_release_beside_the_image_must_be_signed_and_of_this_image() {
+    let image = Image::new();
+    let manifest: Manifest = serde_json::from_slice(&fs::read(image.file(MANIFEST)).unwrap()).unwrap();
+    let base = recipes::ImageBase::default();
+    let release = crate::image_release::document(&"etcd".parse().unwrap(), 7, &manifest, base.clone()).unwrap();
+    let said = |release: &recipes::ReleaseDocument, key: &SigningKey| {
+        let path = image.dir.path().join("release.json");
+        let _ = fs::remove_file(&path);
+        crate::image_release::write(image.dir.path(), release, key).unwrap();
+        image.verify().problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(said(&release, &image.key).is_empty());
+    let other = Manifest { etcd: "3.6.15".parse().unwrap(), ..manifest };
+    let other = crate::image_release::document(&"etcd".parse().unwrap(), 7, &other, base).unwrap();
+    assert_eq!(said(&other, &image.key), ["release.json: it is the release of another image, with the serial 7"]);
+    let unknown = said(&release, &key());
+    assert!(unknown.len() == 1 && unknown[0].contains("this image trusts"), "{unknown:?}");
+}
+
+#[test]
 fn sha256sum_agrees() {
     let image = Image::new();
     let command = Command::new("sha256sum").args(["-c", "--strict", SUMS]).current_dir(image.file("")).output();

@@ -13,6 +13,7 @@ use super::files::{self, Listing};
 use super::format::{FileDigest, MANIFEST, MANIFEST_TYPE, Manifest, OVERLAY, OverlayEntry, SIGNATURE, SUMS, json};
 use super::open;
 use super::overlay::{self, TRUST, TRUST_LIMIT};
+use super::release;
 use super::report::{Problem, Report, SignatureState};
 use crate::nodes;
 
@@ -85,6 +86,9 @@ pub(crate) fn verify(dir: &Path, key: Option<&PublicKey>) -> Result<Report, Mani
     problems.splice(0..0, from_sums);
     let trusted =
         if matches!(signature, SignatureState::OtherKey { .. }) { own.as_ref() } else { key.or(own.as_ref()) };
+    if let (Ok(manifest), true) = (&manifest, image != dir) {
+        problems.extend(release::check(dir, trusted, manifest)?);
+    }
     let nodes = if image == dir { 0 } else { documents(&dir.join("nodes"), trusted, &mut problems)? };
     dedup(&mut problems);
     Ok(Report { image, files: found.len(), overlay: entries, nodes, signature, problems })

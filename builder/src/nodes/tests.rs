@@ -21,6 +21,7 @@ fn document() -> NodeDocument {
         tls: NodeTls { ca: "ca\n".to_owned(), server: pair(), peer: pair(), client: pair() },
         before: None,
         store_keys: None,
+        release: None,
     }
 }
 

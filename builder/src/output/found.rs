@@ -5,13 +5,14 @@ use std::io;
 use std::path::Path;
 
 use recipes::EtcdVersion;
+use recipes::image_release::RELEASE_FILE;
 use serde::Deserialize;
 
 use super::error::{OutputError, io_error};
 
 /// What is at the top of an output. A folder with anything else in it is not replaced: what a person has
 /// put there, a PKI above all, would be gone.
-const OURS: [&str; 3] = ["image", "nodes", "pxe"];
+const OURS: [&str; 4] = ["image", "nodes", "pxe", RELEASE_FILE];
 
 /// Which earlier output may be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]

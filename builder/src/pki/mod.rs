@@ -8,6 +8,7 @@
 //!   ca.key            0600; not there where the authority is the user's
 //!   signing.key       0600; ed25519, signs node documents and the manifest
 //!   signing.pub       what the image trusts
+//!   serial.json       the serial and the digest of the newest image
 //!   nodes/NAME/{server,peer,client}.{crt,key}
 //!   nodes/NAME/before/{…}.{crt,key}   the same by the authority before, while it is replaced
 //!   next-ca.key       0600; only while `rotate` was cut short
@@ -24,6 +25,7 @@ mod lifetimes;
 mod plan;
 mod previous_ca;
 mod rotate;
+mod serial;
 mod show;
 mod signing;
 mod store;
@@ -35,7 +37,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::KeyPair as IssuedKey;
 use recipes::node::{KeyPair, NodeTls};
-use recipes::{PublicKey, SigningKey, StoreKeys};
+use recipes::{PublicKey, Sha256, SigningKey, StoreKeys};
 use time::OffsetDateTime;
 
 pub(crate) use authority::Authority;
@@ -121,6 +123,11 @@ impl Pki {
     /// What was made or replaced so far, and what is worth a warning.
     pub(crate) fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// The serial of an image, by its digest: one more than the last, if the image differs from it.
+    pub(crate) fn serial(&self, image: Sha256) -> Result<u64, PkiError> {
+        serial::of(&self.dir, image)
     }
 
     /// The object store's keys, which an operator put into the folder for all nodes; none where there is no file of them.

@@ -180,6 +180,7 @@ mod tests {
             tls,
             before: None,
             store_keys: None,
+            release: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use anyhow::Result;
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue};
+use recipes::image_release::RELEASE_FILE;
 
 use super::client_request::{ClientRequest, Verb, method_refused};
 use super::files;
@@ -38,7 +39,7 @@ pub(super) fn answer(state: &ServerState, request: &ClientRequest) -> Reply {
             }
             public(state, request, || files::open(&state.out, &request.path))
         }
-        ["image", ..] => public(state, request, || files::open(&state.out, &request.path)),
+        ["image", ..] | [RELEASE_FILE] => public(state, request, || files::open(&state.out, &request.path)),
         ["tree", ..] => public(state, request, || match &state.tree {
             Some(Tree::Folder(folder)) => files::open(folder, &request.path[1..]),
             _ => Ok(None),

@@ -10,7 +10,7 @@ use tonic_prost::ProstCodec;
 
 use super::client::{Client, PATIENCE};
 use super::wire::{
-    Compare, KeyValue, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
+    Compare, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
     LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
 };
 
@@ -28,10 +28,31 @@ impl Client {
 
     /// Puts a key if its last change is the one in this revision (0: if it is not there). Says whether it was so.
     pub(crate) async fn put_if(&self, key: &str, seen: i64, value: Vec<u8>, lease: Option<Lease>) -> Result<bool> {
-        let key = key.as_bytes().to_vec();
-        let compare = Compare { result: 0, target: 2, key: key.clone(), mod_revision: Some(seen) };
-        let put = PutRequest { key, value, lease: lease.map_or(0, |lease| lease.0) };
-        let request = TxnRequest { compare: vec![compare], success: vec![RequestOp { put: Some(put) }] };
+        let put = PutRequest { key: key.as_bytes().to_vec(), value, lease: lease.map_or(0, |lease| lease.0) };
+        self.commit(&[(key, seen)], vec![RequestOp { put: Some(put), delete: None }]).await
+    }
+
+    /// Puts these keys (without a value: removes them), all or none: if the last change of each key in `seen` is the one in its
+    /// revision (0: if it is not there). Says whether it was so.
+    pub(crate) async fn transact(&self, seen: &[(&str, i64)], changes: &[(&str, Option<Vec<u8>>)]) -> Result<bool> {
+        let operation = |(key, value): &(&str, Option<Vec<u8>>)| {
+            let key = key.as_bytes().to_vec();
+            match value.clone() {
+                Some(value) => RequestOp { put: Some(PutRequest { key, value, lease: 0 }), delete: None },
+                None => RequestOp { put: None, delete: Some(DeleteRangeRequest { key }) },
+            }
+        };
+        self.commit(seen, changes.iter().map(operation).collect()).await
+    }
+
+    async fn commit(&self, seen: &[(&str, i64)], success: Vec<RequestOp>) -> Result<bool> {
+        let compare = |(key, seen): &(&str, i64)| Compare {
+            result: 0,
+            target: 2,
+            key: key.as_bytes().to_vec(),
+            mod_revision: Some(*seen),
+        };
+        let request = TxnRequest { compare: seen.iter().map(compare).collect(), success };
         let answer: TxnResponse = self.call("/etcdserverpb.KV/Txn", request).await?;
         Ok(answer.succeeded)
     }

@@ -232,6 +232,15 @@ pub(crate) struct Compare {
 pub(crate) struct RequestOp {
     #[prost(message, optional, tag = "2")]
     pub(crate) put: Option<PutRequest>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) delete: Option<DeleteRangeRequest>,
+}
+
+/// Removes one key.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DeleteRangeRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) key: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

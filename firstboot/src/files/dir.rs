@@ -116,6 +116,14 @@ impl Dir {
         }
     }
 
+    /// Removes a directory if it is there and empty.
+    pub(crate) fn remove_empty(&self, name: &OsStr) -> io::Result<()> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// The names of all entries, in no order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let again = openat(&self.fd, ".", directory(), Mode::empty())?;

@@ -23,6 +23,7 @@ fn document() -> NodeDocument {
         tls,
         before: None,
         store_keys: None,
+        release: None,
     }
 }
 

@@ -19,6 +19,11 @@ pub(crate) fn one(path: &Path) -> Option<Change> {
     enforced().then(|| Change::Relabel(vec![path.to_owned()]))
 }
 
+/// The labels for these paths, and of nothing below them.
+pub(crate) fn all(paths: Vec<PathBuf>) -> Option<Change> {
+    (enforced() && !paths.is_empty()).then_some(Change::Relabel(paths))
+}
+
 /// Labels for the paths that the changes touch, where the kernel runs with SELinux. restorecon asks the
 /// policy: 7.9's own has no type of etcd's (selinux-policy 3.13.1, file_contexts), the recipe's `[selinux] module` adds them.
 pub(super) fn plan(changes: &[Change]) -> Option<Change> {

@@ -9,6 +9,7 @@ mod install;
 mod node;
 mod policy;
 mod ssh;
+mod update;
 mod values;
 
 use toml::de::DeTable;
@@ -27,6 +28,7 @@ use crate::backup::Backup;
 use crate::cluster::{ClusterDocument, Member, MetadataPolicy, Network};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::reader::{Findings, Table, explain};
+use crate::update::Update;
 
 /// A cluster as its operator describes it. A recipe that exists has no error in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub struct Recipe {
     pub metadata: MetadataPolicy,
     /// `[backup]`: how the cluster is backed up; without it nothing is done by itself.
     pub backup: Option<Backup>,
+    /// `[update]`: how running nodes take over a newer image; without it the operator begins each update.
+    pub update: Option<Update>,
     /// `[image] date`: the date of every file in the image, in seconds since 1970.
     pub date: u64,
 }
@@ -102,6 +106,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
     let (selinux, tls) = (policy::read_selinux(root), policy::read_tls(root));
     let metadata = policy::read_metadata(root);
     let backup = backup::read(root);
+    let update = update::read(root);
     let date = read_date(root);
     root.finish();
     // A key or a section that has an error may be what lets someone in.
@@ -122,6 +127,7 @@ fn read_sections(root: &Table<'_>) -> Option<Recipe> {
         tls,
         metadata,
         backup,
+        update,
         date,
     })
 }
@@ -174,6 +180,7 @@ impl Recipe {
             network: self.network.clone(),
             metadata: self.metadata.clone(),
             backup: self.backup.clone(),
+            update: self.update.clone(),
         }
     }
 }

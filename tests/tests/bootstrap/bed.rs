@@ -51,6 +51,22 @@ impl Bed {
         Ok(bed)
     }
 
+    /// A bed with no image and no nodes yet.
+    pub(crate) fn unbuilt() -> Result<Self> {
+        etcd::release(etcd::DEMO)?;
+        let version = etcd::DEMO.to_owned();
+        Ok(Self { hosts: Vec::new(), provisioning: Provisioning::new()?, version, snapshot_count: 1000 })
+    }
+
+    /// Installs new nodes from the image that was built, until there are so many.
+    pub(crate) fn install_up_to(&mut self, count: usize) -> Result<()> {
+        for number in self.hosts.len() + 1..=count {
+            self.hosts.push(self.provisioning.machine(&format!("etcd-{number}"))?);
+            self.reinstall(number - 1)?;
+        }
+        Ok(())
+    }
+
     /// Builds the image again, with so many nodes, and installs the new ones from it.
     pub(crate) fn grow(&mut self, count: usize) -> Result<()> {
         let mut text = fs::read_to_string(recipe("demo"))?;
@@ -66,11 +82,7 @@ impl Bed {
     /// Builds the image again from this recipe, and installs new nodes from it until there are so many.
     pub(crate) fn grow_from(&mut self, recipe: &str, count: usize) -> Result<()> {
         self.build(recipe)?;
-        for number in self.hosts.len() + 1..=count {
-            self.hosts.push(self.provisioning.machine(&format!("etcd-{number}"))?);
-            self.reinstall(number - 1)?;
-        }
-        Ok(())
+        self.install_up_to(count)
     }
 
     /// Builds the image again, from this recipe.

@@ -17,6 +17,7 @@ mod rejoin;
 mod rotation;
 mod stranger;
 mod twin;
+mod update;
 mod upgrade;
 mod versions;
 mod waiting;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             load::trials(),
             versions::trials(),
             upgrade::trials(),
+            update::trials(),
         ];
         subjects.into_iter().flatten().collect()
     })

@@ -59,6 +59,7 @@ fn identity(ca: &Ca, change: impl FnOnce(&mut NodeTls)) -> Identity {
         tls,
         before: None,
         store_keys: None,
+        release: None,
     };
     let key = SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap();
     let tls = node.tls.clone();

@@ -10,7 +10,7 @@ const PAGE: &str = include_str!("../../../../docs/recipe.md");
 const SHORT: &str = "AAAAC3NzaC1lZDI1NTE5AAAA";
 
 /// Every section.
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "[cluster]",
     "[[node]]",
     "[network]",
@@ -28,6 +28,7 @@ const SECTIONS: [&str; 19] = [
     "[backup]",
     "[backup.keep]",
     "[backup.s3]",
+    "[update]",
     "[metadata]",
     "[image]",
 ];

@@ -1,0 +1,62 @@
+//! The release beside an image: whether it is signed, and the one of this image.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use recipes::image_release::{RELEASE_FILE, RELEASE_TYPE};
+use recipes::{Envelope, PublicKey, ReleaseDocument, Sha256};
+
+use super::error::ManifestError;
+use super::files;
+use super::format::{FileDigest, Manifest, OVERLAY};
+use super::report::Problem;
+
+impl Manifest {
+    /// The digest of the image: of the names and digests of its files, without the manifest. The manifest names the recipe's text
+    /// and the builder, which may change without any file of a node.
+    pub(crate) fn image(&self) -> Sha256 {
+        Sha256::of(files::sums(&self.outputs).as_bytes())
+    }
+
+    /// The overlay of the image.
+    pub(crate) fn overlay_file(&self) -> Option<&FileDigest> {
+        self.outputs.iter().find(|file| file.name == OVERLAY)
+    }
+}
+
+/// What is wrong with the release in an output, if one is there.
+pub(super) fn check(
+    output: &Path,
+    key: Option<&PublicKey>,
+    manifest: &Manifest,
+) -> Result<Option<Problem>, ManifestError> {
+    let path = output.join(RELEASE_FILE);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ManifestError::io("read it", &path)(error)),
+    };
+    let Some(key) = key else { return Ok(None) };
+    Ok(objection(&text, key, manifest).map(|why| Problem::new(RELEASE_FILE, why)))
+}
+
+fn objection(text: &[u8], key: &PublicKey, manifest: &Manifest) -> Option<String> {
+    // Of which cluster the image is, the manifest does not say: the release is read as one of its own cluster.
+    let named = || {
+        let envelope: Envelope = serde_json::from_slice(text).map_err(|error| format!("it is not signed ({error})"))?;
+        let payload = envelope.open(RELEASE_TYPE, key).map_err(|error| error.to_string())?;
+        let release: ReleaseDocument =
+            serde_json::from_slice(&payload).map_err(|error| format!("it cannot be read ({error})"))?;
+        ReleaseDocument::open(text, key, &release.cluster).map_err(|error| error.to_string())
+    };
+    let release = match named() {
+        Ok(release) => release,
+        Err(why) => return Some(why),
+    };
+    let overlay = manifest.overlay_file().map(|file| (file.size, file.sha256));
+    let same = release.image == manifest.image()
+        && release.etcd == manifest.etcd
+        && overlay == Some((release.overlay.size, release.overlay.sha256));
+    (!same).then(|| format!("it is the release of another image, with the serial {}", release.serial))
+}

@@ -1,0 +1,77 @@
+//! The serial of the cluster's newest image. It counts up by one whenever an image differs from the last, so that a node can tell
+//! a newer image from an older one.
+
+use std::path::Path;
+
+use recipes::Sha256;
+use serde::{Deserialize, Serialize};
+
+use super::{PkiError, store};
+
+/// The record, within the folder.
+const FILE: &str = "serial.json";
+
+/// The image that was built last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Newest {
+    serial: u64,
+    /// The digest of the image.
+    image: Sha256,
+}
+
+/// The serial of this image: that of the last build if it made the same image, one more if not. It is on the disk when this
+/// returns. The caller holds the folder's lock.
+pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
+    let path = dir.join(FILE);
+    let wrong = |found: String| {
+        PkiError::wrong(
+            &path,
+            found,
+            "restore it from a backup. Without it the next images would have serials that the nodes have seen, and no node \
+             would take one over",
+        )
+    };
+    let newest = match store::read(&path)? {
+        None => None,
+        Some(text) => Some(
+            serde_json::from_str::<Newest>(&text)
+                .map_err(|error| wrong(format!("it is not the record of a serial ({error})")))?,
+        ),
+    };
+    let serial = match newest {
+        Some(newest) if newest.image == image => return Ok(newest.serial),
+        Some(newest) => {
+            newest.serial.checked_add(1).ok_or_else(|| wrong("no serial comes after its own".to_owned()))?
+        }
+        None => 1,
+    };
+    let text = serde_json::to_string(&Newest { serial, image }).map_err(|error| wrong(error.to_string()))?;
+    store::overwrite(&path, format!("{text}\n").as_bytes(), store::PUBLIC)?;
+    Ok(serial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_serial_counts_images_that_differ_from_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let serial = |image: &[u8]| of(dir.path(), Sha256::of(image)).unwrap();
+        assert_eq!([b"a", b"a", b"b", b"b", b"a"].map(|image| serial(image)), [1, 1, 2, 2, 3]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing half-written is left");
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_and_not_the_first_serial() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        for text in ["", "{}", "{\"serial\":-1,\"image\":\"\"}"] {
+            std::fs::write(&path, text).unwrap();
+            let error = of(dir.path(), Sha256::of(b"a")).unwrap_err().to_string();
+            assert!(error.contains("serial.json") && error.contains("restore it from a backup"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

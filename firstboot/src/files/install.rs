@@ -1,0 +1,116 @@
+//! Puts a file that lies elsewhere in the place of another, in one step.
+
+use std::ffi::OsStr;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+
+use super::dir::{self, Dir};
+use super::{absent_or, look, successor};
+
+/// Gives a file a second name, durably: on the same file system without a copy. Whatever had the name is replaced in one step, and
+/// the first name stays. Owner, mode and label are those of the file.
+pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
+    // A rename between two names of one file does nothing, and leaves both.
+    if let (Some(from), Some(there)) = (look(source)?, look(target)?)
+        && from.is_same(&there)
+    {
+        return Ok(());
+    }
+    let install = || -> io::Result<()> {
+        let ((from, name), (to, target_name)) = (dir::entry(source)?, dir::entry(target)?);
+        let temp = successor(&target_name);
+        to.remove(&temp)?;
+        match from.link(&name, &to, &temp) {
+            Err(error) if error.raw_os_error() == Some(Errno::EXDEV as i32) => copy(&from, &name, &to, &temp)?,
+            linked => linked?,
+        }
+        to.rename(&temp, &to, &target_name)?;
+        to.sync()
+    };
+    install().with_context(|| format!("cannot put {} in the place of {}", source.display(), target.display()))
+}
+
+/// Removes what a cut left of a file that was to take the place of this one.
+pub(crate) fn remove_unfinished(target: &Path) -> Result<()> {
+    let removed = dir::entry(target).and_then(|(folder, name)| folder.remove(&successor(&name)));
+    absent_or(removed).with_context(|| format!("cannot remove what is beside {}", target.display()))
+}
+
+/// Puts a copy of a file in the place of another, in one step. Later changes of one do not reach the other.
+pub(crate) fn install_copy(source: &Path, target: &Path) -> Result<()> {
+    let install = || -> io::Result<()> {
+        let ((from, name), (to, target_name)) = (dir::target(source)?, dir::entry(target)?);
+        let temp = successor(&target_name);
+        to.remove(&temp)?;
+        copy(&from, &name, &to, &temp)?;
+        to.rename(&temp, &to, &target_name)?;
+        to.sync()
+    };
+    install().with_context(|| format!("cannot copy {} to {}", source.display(), target.display()))
+}
+
+/// A durable copy, with the same owner and mode.
+fn copy(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> io::Result<()> {
+    let about = from.look(name)?.ok_or(io::ErrorKind::NotFound)?;
+    let mut copy = to.create(new)?;
+    io::copy(&mut from.file(name)?.take(about.size), &mut copy)?;
+    dir::own(&copy, about.owner, about.mode)?;
+    copy.sync_all()
+}
+
+/// Makes a regular file durable.
+pub(crate) fn sync_file(path: &Path) -> Result<()> {
+    super::open(path).and_then(|file| file.sync_all()).with_context(|| format!("cannot flush {}", path.display()))
+}
+
+/// Removes a folder, if it is there and empty.
+pub(crate) fn remove_if_empty(path: &Path) -> Result<()> {
+    let removed = dir::entry(path).and_then(|(folder, name)| folder.remove_empty(&name));
+    absent_or(removed).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+/// The names in a folder.
+pub(crate) fn names(path: &Path) -> Result<Vec<std::ffi::OsString>> {
+    dir::Dir::open(path).and_then(|folder| folder.names()).with_context(|| format!("cannot list {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_put_in_anothers_place_and_stays_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, target) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&source, "new").unwrap();
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::write(&target, "old").unwrap();
+        for _ in 0..2 {
+            install(&source, &target).unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+            assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o640);
+            assert_eq!(fs::metadata(&source).unwrap().ino(), fs::metadata(&target).unwrap().ino());
+            assert_eq!(names(folder.path()).unwrap().len(), 2, "nothing else is left");
+        }
+    }
+
+    #[test]
+    fn only_an_empty_folder_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        remove_if_empty(&inner).unwrap();
+        fs::create_dir(&inner).unwrap();
+        fs::write(inner.join("a"), "").unwrap();
+        remove_if_empty(&inner).unwrap();
+        assert!(inner.exists());
+        fs::remove_file(inner.join("a")).unwrap();
+        remove_if_empty(&inner).unwrap();
+        assert!(!inner.exists());
+    }
+}

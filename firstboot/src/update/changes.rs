@@ -1,0 +1,84 @@
+//! Which files differ between two images, as a pure function of their stamps.
+
+use std::collections::BTreeMap;
+
+use recipes::{ImageStamp, StampedFile};
+use serde::{Deserialize, Serialize};
+
+/// Files that every image has and no stamp lists: the stamp itself, in its two forms, and the mark of a whole installation, which
+/// names the overlay.
+pub(super) const UNLISTED: [&str; 3] =
+    ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS", "etc/firstboot/installed"];
+
+/// What happens to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Kind {
+    /// Only the new image has it.
+    Added,
+    /// Both have it, with another content, mode or owner.
+    Replaced,
+    /// Only the old image has it.
+    Removed,
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileChange {
+    /// Its path from the root, without the leading slash.
+    pub(super) path: String,
+    pub(super) kind: Kind,
+}
+
+/// All listed files that differ, in the order of their paths.
+pub(super) fn changes(old: &ImageStamp, new: &ImageStamp) -> Vec<FileChange> {
+    fn by_path(stamp: &ImageStamp) -> BTreeMap<&str, &StampedFile> {
+        stamp.files.iter().map(|file| (file.path.as_str(), file)).collect()
+    }
+    let (old, new) = (by_path(old), by_path(new));
+    let paths: std::collections::BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    let kind = |path| match (old.get(path), new.get(path)) {
+        (None, Some(_)) => Some(Kind::Added),
+        (Some(_), None) => Some(Kind::Removed),
+        (Some(old), Some(new)) if is_same(old, new) => None,
+        _ => Some(Kind::Replaced),
+    };
+    paths.into_iter().filter_map(|path| Some(FileChange { path: path.to_owned(), kind: kind(path)? })).collect()
+}
+
+fn is_same(one: &StampedFile, other: &StampedFile) -> bool {
+    (one.sha256, one.mode, one.uid, one.gid) == (other.sha256, other.mode, other.uid, other.gid)
+}
+
+#[cfg(test)]
+mod tests {
+    use recipes::Sha256;
+
+    use super::*;
+
+    fn stamp(files: &[(&str, &str, u32)]) -> ImageStamp {
+        let file = |(path, content, mode): &(&str, &str, u32)| StampedFile {
+            path: (*path).to_owned(),
+            mode: *mode,
+            uid: 0,
+            gid: 0,
+            size: content.len() as u64,
+            sha256: Sha256::of(content.as_bytes()),
+            mutable: false,
+        };
+        ImageStamp { files: files.iter().map(file).collect() }
+    }
+
+    #[test]
+    fn each_file_that_differs_is_named_with_what_happens_to_it() {
+        let old = stamp(&[("a", "1", 0o644), ("b", "1", 0o644), ("c", "1", 0o644), ("e", "1", 0o644)]);
+        let new = stamp(&[("b", "2", 0o644), ("c", "1", 0o600), ("d", "1", 0o644), ("e", "1", 0o644)]);
+        let found: Vec<_> = changes(&old, &new).into_iter().map(|change| (change.path, change.kind)).collect();
+        let expected = [("a", Kind::Removed), ("b", Kind::Replaced), ("c", Kind::Replaced), ("d", Kind::Added)];
+        assert_eq!(found, expected.map(|(path, kind)| (path.to_owned(), kind)));
+        assert_eq!(changes(&old, &old), []);
+        let back: Vec<_> = changes(&new, &old).into_iter().map(|change| change.kind).collect();
+        assert_eq!(back, [Kind::Added, Kind::Replaced, Kind::Replaced, Kind::Removed], "the way back is the reverse");
+    }
+}

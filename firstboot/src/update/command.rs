@@ -1,0 +1,226 @@
+//! The command line of `firstboot update`.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use recipes::{Label, ReleaseDocument};
+use serde::Serialize;
+
+use super::cluster::{self, Agreed, Halt};
+use super::follow::follow;
+use super::look::{Verdict, judge};
+use super::own::Own;
+use super::source::Source;
+use super::state::{Exchange, Order, Outcome, Phase, State, Updated};
+use super::{check, stage, worker};
+use crate::etcd::{Client, Credentials};
+use crate::exit::{Exit, not_ready, refused};
+use crate::lock::Lock;
+use crate::machine::host;
+use crate::output::{say, show};
+use crate::snapshot::list::now;
+use crate::steps::selinux;
+use crate::{files, paths, systemd};
+
+/// What the command line says.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Print what the newest image would change on this node, and change nothing
+    #[arg(long)]
+    check: bool,
+    /// Where `release.json` and `image/` are: a folder or a URL [default: `from` of the recipe's [update]]
+    #[arg(long, value_name = "FOLDER|URL")]
+    from: Option<String>,
+    /// Print the answer for programs
+    #[arg(long)]
+    json: bool,
+    /// For how many seconds to wait for the turn, and until the cluster can spare this member
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    deadline: u64,
+    /// Try an image again that failed on a node, for another cause than the image itself
+    #[arg(long, conflicts_with = "check")]
+    retry: bool,
+    /// Return to the image that this node had before its last update
+    #[arg(long, conflicts_with_all = ["check", "from", "retry"])]
+    rollback: bool,
+    /// Let no node begin an update from now on, and say why. One that exchanges its files already goes on
+    #[arg(long, value_name = "WHY", conflicts_with_all = ["check", "from", "rollback", "retry"])]
+    halt: Option<String>,
+    /// Let nodes begin updates again
+    #[arg(long, conflicts_with_all = ["check", "from", "rollback", "retry", "halt"])]
+    resume: bool,
+    /// Take the turn from a node that is gone for good, and will not come back with its disk
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume"])]
+    break_turn: Option<Label>,
+    /// Carry out the order that is on the disk: the unit of updates says this
+    #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn"])]
+    work: bool,
+}
+
+/// The answer for programs.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    /// Whether another image than this node's was found.
+    newer: bool,
+    serial: u64,
+    changes: Option<&'a check::Report>,
+    outcome: Option<&'a Outcome>,
+}
+
+/// Does what the command line says.
+pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
+    if options.work {
+        return worker::work().map(|()| None);
+    }
+    if let Some(why) = &options.halt {
+        let halt = Halt { why: why.clone(), node: host(), since: now() };
+        ask(async |client| cluster::halt(&client, &halt).await)?;
+        say("no node begins an update from now on. `firstboot update --resume` ends that");
+        return Ok(None);
+    }
+    if options.resume {
+        ask(async |client| cluster::resume(&client).await)?;
+        say("nodes may begin updates again");
+        return Ok(None);
+    }
+    if let Some(node) = &options.break_turn {
+        return ask(async |client| break_turn(&client, node).await).map(|()| None);
+    }
+    let own = Own::read()?;
+    let lock = Lock::take_updates()?;
+    if let Some(state) = State::read()? {
+        return Err(not_ready(format!(
+            "an update of this node is under way, to or from the image {}: `systemctl start firstboot-update` goes on with it \
+             [update-busy]",
+            state.order.serial
+        )));
+    }
+    let order = match if options.rollback { back(options, &own)? } else { look(options, &own)? } {
+        Next::Done(exit) => return Ok(exit),
+        Next::Order(order) => *order,
+    };
+    if options.retry {
+        ask(async |client| cluster::forgive(&client, order.serial).await)?;
+    }
+    let state = begin(&own, order)?;
+    // The unit takes it.
+    drop(lock);
+    systemd::start(worker::UNIT)?;
+    let outcome = follow(&state.id, options.json)?;
+    if options.json {
+        answer(&Answer { newer: true, serial: outcome.serial, changes: None, outcome: Some(&outcome) })?;
+    }
+    outcome.exit()
+}
+
+/// What follows from a look.
+enum Next {
+    /// The command ends so.
+    Done(Option<Exit>),
+    /// This is to be carried out.
+    Order(Box<Order>),
+}
+
+/// Looks for a release, and stages it if it is newer.
+fn look(options: &Options, own: &Own) -> Result<Next> {
+    let settings = own.cluster.update.clone().unwrap_or_default();
+    let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
+    let release = ReleaseDocument::open(&source.release()?, &own.trusted, &own.cluster.name)
+        .map_err(|error| refused(format!("the release from {source} is refused: {error} [update-release]")))?;
+    if judge(&release, &own.image)? == Verdict::Current {
+        if options.json {
+            answer(&Answer { newer: false, serial: release.serial, changes: None, outcome: None })?;
+        } else {
+            say(format!("this node has the image {} already", release.serial));
+        }
+        return Ok(Next::Done(None));
+    }
+    let staged = stage::stage(&source, &release, &own.node)?;
+    if options.check {
+        let report = check::report(&release, &staged)?;
+        if options.json {
+            answer(&Answer { newer: true, serial: release.serial, changes: Some(&report), outcome: None })?;
+        } else {
+            show(&report.text())?;
+        }
+        return Ok(Next::Done(Some(Exit::Newer)));
+    }
+    let (serial, soak) = (release.serial, settings.soak_seconds);
+    Ok(Next::Order(Box::new(Order { release: Some(release), serial, soak, until: now() + options.deadline })))
+}
+
+/// The order for the way back.
+fn back(options: &Options, own: &Own) -> Result<Next> {
+    let updated = Updated::read()?.filter(|updated| updated.exchange.is_some());
+    let updated = updated.ok_or_else(|| {
+        refused("this node has not been updated, or went back already: there is no image before [update-no-way-back]")
+    })?;
+    let soak = own.cluster.update.clone().unwrap_or_default().soak_seconds;
+    Ok(Next::Order(Box::new(Order { release: None, serial: updated.serial, soak, until: now() + options.deadline })))
+}
+
+/// Writes the order down, and starts the unit that carries it out.
+fn begin(own: &Own, order: Order) -> Result<State> {
+    let exchange = match (&order.release, Updated::read()?) {
+        (None, Some(Updated { exchange: Some(exchange), .. })) => exchange,
+        _ => Exchange::default(),
+    };
+    let mut state = State {
+        id: format!("{:032x}", u128::from_be_bytes(random()?)),
+        node: own.node.clone(),
+        order,
+        phase: Phase::Waiting,
+        exchange,
+        turn: false,
+        boot: String::new(),
+        boots: 0,
+        why: None,
+        blame: false,
+    };
+    // The program goes first: a unit that finds an order must find the program.
+    files::remove(paths::UPDATE_LOG)?;
+    files::install::install_copy(Path::new(paths::PROGRAM), Path::new(paths::UPDATER))?;
+    if let Some(label) = selinux::one(Path::new(paths::UPDATER)) {
+        label.apply()?;
+    }
+    state.enter(Phase::Waiting)?;
+    Ok(state)
+}
+
+fn random() -> Result<[u8; 16]> {
+    use ring::rand::SecureRandom as _;
+    let mut bytes = [0; 16];
+    let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+    Ok(bytes)
+}
+
+fn answer(answer: &Answer<'_>) -> Result<()> {
+    Ok(show(&(serde_json::to_string_pretty(answer)? + "\n"))?)
+}
+
+/// What etcd on this node is asked.
+fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await;
+        let client = client.context("etcd on this node does not answer")?;
+        work(client).await
+    })
+}
+
+async fn break_turn(client: &Client, node: &Label) -> Result<()> {
+    let agreed = Agreed::read(client, 0).await?;
+    match &agreed.turn.value {
+        Some(turn) if turn.node == *node => {
+            if !agreed.give_on(client, 0, None, true).await? {
+                return Err(not_ready("the turn has changed meanwhile; look again"));
+            }
+            say(format!("{node} had the turn since {}; now nobody has it", cluster::date(turn.since)));
+            Ok(())
+        }
+        Some(turn) => Err(refused(format!("{} has the turn, and not {node} [update-turn]", turn.node))),
+        None => Err(refused("no node has the turn [update-turn]")),
+    }
+}

@@ -1,0 +1,168 @@
+//! What has to be told to the system after files were exchanged, as a pure function of their paths. etcd and firstboot are
+//! restarted in any case.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::changes::{FileChange, Kind};
+
+/// What the running system must do to take files on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    /// Read the kernel's settings.
+    Sysctl,
+    /// Make what a file of tmpfiles.d names.
+    Tmpfiles(String),
+    /// Read the firewall's rules.
+    ReloadFirewall,
+    /// Start firewalld again: it reads its own settings at its start only.
+    RestartFirewall,
+    /// Start chronyd again.
+    Chrony,
+    /// Read sshd's settings. Sessions stay.
+    Sshd,
+    /// Start journald again. It keeps the connections of all services.
+    Journald,
+    /// Start a unit again, if it runs.
+    RestartUnit(String),
+    /// Enable a new unit as the presets say, and start it then.
+    AddUnit(String),
+    /// Stop and disable a unit, before its file goes.
+    RemoveUnit(String),
+    /// Only a boot takes this file on.
+    Reboot(String),
+}
+
+/// Units that an update restarts in any case, or must not touch.
+const OWN: [&str; 4] = ["etcd.service", "firstboot.service", "firstboot-update.service", "firstboot-snapshot.service"];
+/// Kinds of units that can be enabled and started.
+const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
+
+/// All effects of these changes, without repetition.
+pub(super) fn effects(changes: &[FileChange]) -> BTreeSet<Effect> {
+    let mut all: BTreeSet<Effect> = changes.iter().filter_map(effect).collect();
+    if all.contains(&Effect::RestartFirewall) {
+        all.remove(&Effect::ReloadFirewall);
+    }
+    all
+}
+
+fn effect(change: &FileChange) -> Option<Effect> {
+    let (path, gone) = (change.path.as_str(), change.kind == Kind::Removed);
+    let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+    if below(&["etc/systemd/system/", "usr/lib/systemd/system/"]) {
+        return unit(path, change.kind);
+    }
+    if below(&["etc/sysctl.d/", "usr/lib/sysctl.d/"]) || path == "etc/sysctl.conf" {
+        return Some(if gone { Effect::Reboot(path.to_owned()) } else { Effect::Sysctl });
+    }
+    if below(&["etc/tmpfiles.d/", "usr/lib/tmpfiles.d/"]) {
+        return (!gone).then(|| Effect::Tmpfiles(path.to_owned()));
+    }
+    if path == "etc/firewalld/firewalld.conf" {
+        return Some(Effect::RestartFirewall);
+    }
+    if below(&["etc/firewalld/"]) {
+        return Some(Effect::ReloadFirewall);
+    }
+    if below(&["etc/systemd/journald.conf.d/"]) || path == "etc/systemd/journald.conf" {
+        return Some(Effect::Journald);
+    }
+    let boots = below(&["etc/systemd/system.conf.d/", "etc/modules-load.d/", "etc/udev/", "etc/selinux/", "boot/"]);
+    if boots || path == "etc/fstab" {
+        return Some(Effect::Reboot(path.to_owned()));
+    }
+    match path {
+        "etc/chrony.conf" => Some(Effect::Chrony),
+        "etc/ssh/sshd_config" => Some(Effect::Sshd),
+        _ => None,
+    }
+}
+
+/// The effect of a unit's file or of a drop-in.
+fn unit(path: &str, kind: Kind) -> Option<Effect> {
+    let rest = path.strip_prefix("etc/systemd/system/").or_else(|| path.strip_prefix("usr/lib/systemd/system/"))?;
+    let (name, drop_in) = match rest.split_once('/') {
+        Some((folder, _)) => (folder.strip_suffix(".d")?, true),
+        None => (rest, false),
+    };
+    // A template is no unit by itself.
+    let known = KINDS.iter().any(|kind| name.ends_with(kind)) && !name.contains('@');
+    if !known || OWN.contains(&name) {
+        return None;
+    }
+    let name = name.to_owned();
+    Some(match kind {
+        Kind::Added if !drop_in => Effect::AddUnit(name),
+        Kind::Removed if !drop_in => Effect::RemoveUnit(name),
+        _ => Effect::RestartUnit(name),
+    })
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sysctl => f.write_str("applies the kernel settings"),
+            Self::Tmpfiles(path) => write!(f, "applies /{path}"),
+            Self::ReloadFirewall => f.write_str("reloads firewalld"),
+            Self::RestartFirewall => f.write_str("restarts firewalld"),
+            Self::Chrony => f.write_str("restarts chronyd"),
+            Self::Sshd => f.write_str("reloads sshd"),
+            Self::Journald => f.write_str("restarts journald"),
+            Self::RestartUnit(name) => write!(f, "restarts {name}, if it runs"),
+            Self::AddUnit(name) => write!(f, "enables and starts {name}, if the presets say so"),
+            Self::RemoveUnit(name) => write!(f, "stops and disables {name}"),
+            Self::Reboot(path) => write!(f, "needs a reboot for /{path}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(changes: &[(&str, Kind)]) -> Vec<String> {
+        let changes: Vec<_> =
+            changes.iter().map(|(path, kind)| FileChange { path: (*path).to_owned(), kind: *kind }).collect();
+        effects(&changes).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_kind_of_file_has_its_effect() {
+        for (path, kind, expected) in [
+            ("etc/sysctl.d/95-etcd.conf", Kind::Replaced, "applies the kernel settings"),
+            ("etc/sysctl.d/95-etcd.conf", Kind::Removed, "needs a reboot for /etc/sysctl.d/95-etcd.conf"),
+            ("usr/lib/tmpfiles.d/etcd.conf", Kind::Replaced, "applies /usr/lib/tmpfiles.d/etcd.conf"),
+            ("etc/firewalld/zones/etcd.xml", Kind::Replaced, "reloads firewalld"),
+            ("etc/chrony.conf", Kind::Replaced, "restarts chronyd"),
+            ("etc/ssh/sshd_config", Kind::Replaced, "reloads sshd"),
+            ("etc/systemd/journald.conf.d/95-etcd.conf", Kind::Replaced, "restarts journald"),
+            ("etc/fstab", Kind::Replaced, "needs a reboot for /etc/fstab"),
+            ("etc/systemd/system/own.service", Kind::Added, "enables and starts own.service, if the presets say so"),
+            ("etc/systemd/system/own.timer", Kind::Removed, "stops and disables own.timer"),
+            ("etc/systemd/system/own.service", Kind::Replaced, "restarts own.service, if it runs"),
+            ("etc/systemd/system/own.service.d/a.conf", Kind::Added, "restarts own.service, if it runs"),
+        ] {
+            assert_eq!(of(&[(path, kind)]), [expected], "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_restarted_in_any_case_and_what_nobody_reads_has_none() {
+        let paths = [
+            "usr/local/bin/etcd",
+            "etc/systemd/system/etcd.service",
+            "etc/systemd/system/etcd.service.d/a.conf",
+            "etc/systemd/system/firstboot-update.service",
+            "etc/systemd/system/own@.service",
+            "etc/motd",
+        ];
+        assert_eq!(of(&paths.map(|path| (path, Kind::Replaced))), [""; 0]);
+    }
+
+    #[test]
+    fn a_restart_of_the_firewall_takes_the_place_of_a_reload() {
+        let both = [("etc/firewalld/zones/etcd.xml", Kind::Replaced), ("etc/firewalld/firewalld.conf", Kind::Replaced)];
+        assert_eq!(of(&both), ["restarts firewalld"]);
+    }
+}

@@ -1,0 +1,257 @@
+//! Puts the files of one image in the place of another's, one by one, and back.
+//!
+//! Each file that differs is first kept, by a second name below the folder of the previous image. A file is exchanged by one rename,
+//! so at each moment it is whole, and the old one or the new one. Wherever the power fails, all kept files can be put back, as often
+//! as needed: taking back needs nothing but the list and the kept files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use recipes::ImageStamp;
+
+use super::changes::{FileChange, Kind, UNLISTED, changes};
+use super::state::Exchange;
+use crate::files::{self, DesiredDir, ROOT};
+use crate::paths;
+
+/// Where the files are.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Those in use.
+    root: PathBuf,
+    /// Those that are kept.
+    before: PathBuf,
+}
+
+impl Places {
+    /// Those of this node.
+    pub(super) fn of_node() -> Self {
+        Self { root: PathBuf::from("/"), before: PathBuf::from(paths::UPDATE_BEFORE) }
+    }
+
+    fn place(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    fn kept(&self, path: &str) -> PathBuf {
+        self.before.join(path)
+    }
+
+    /// The list of what is to be exchanged, by what the disk has: the base system may have a file that is new in the image.
+    pub(super) fn plan(&self, old: &ImageStamp, new: &ImageStamp) -> Result<Exchange> {
+        let mut list = Vec::new();
+        for FileChange { path, kind } in changes(old, new) {
+            let there = files::look(&self.place(&path))?;
+            if let Some(there) = there.filter(|there| there.kind != files::Kind::File) {
+                anyhow::bail!("/{path} is {}, and the image has a file there; move it away", there.kind);
+            }
+            match (kind, there.is_some()) {
+                (Kind::Removed, false) => {}
+                (Kind::Removed, true) => list.push(FileChange { path, kind: Kind::Removed }),
+                (_, true) => list.push(FileChange { path, kind: Kind::Replaced }),
+                (_, false) => list.push(FileChange { path, kind: Kind::Added }),
+            }
+        }
+        // The stamp after the files, and the mark of a whole image last.
+        list.extend(UNLISTED.map(|path| FileChange { path: path.to_owned(), kind: Kind::Replaced }));
+        let added = list.iter().filter(|change| change.kind == Kind::Added).map(|change| &*change.path);
+        let folders = self.new_folders(added)?;
+        Ok(Exchange { files: list, folders })
+    }
+
+    /// The folders that these files need and the disk does not have, outer ones first.
+    fn new_folders<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
+        let mut folders = Vec::new();
+        for path in paths {
+            let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+            for folder in above {
+                if !folders.iter().any(|known| known == folder) && !files::exists(&self.place(folder))? {
+                    folders.push(folder.to_owned());
+                }
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Keeps all files that will be exchanged, durably. Nothing of the system changes.
+    pub(super) fn keep(&self, exchange: &Exchange) -> Result<()> {
+        files::remove_all(&self.before)?;
+        DesiredDir::new(&self.before, 0o700, ROOT).make()?;
+        for change in exchange.files.iter().filter(|change| change.kind != Kind::Added) {
+            let kept = self.kept(&change.path);
+            let folder = kept.parent().context("a kept file has a folder")?;
+            DesiredDir::new(folder, 0o700, ROOT).make()?;
+            files::install::install(&self.place(&change.path), &kept)?;
+        }
+        Ok(())
+    }
+
+    /// Exchanges all files. May be cut short at any point, and then [`Places::take_back`] must follow.
+    pub(super) fn exchange(&self, exchange: &Exchange, new: &Path) -> Result<()> {
+        for folder in &exchange.folders {
+            let there = files::look(&new.join(folder))?.with_context(|| format!("the image has no folder {folder}"))?;
+            DesiredDir::new(self.place(folder), there.mode, there.owner).make()?;
+        }
+        for FileChange { path, kind } in &exchange.files {
+            let place = self.place(path);
+            match kind {
+                Kind::Removed => self.remove(path)?,
+                Kind::Added | Kind::Replaced => files::install::install(&new.join(path), &place)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts all kept files back, and removes what was new. May be repeated.
+    pub(super) fn take_back(&self, exchange: &Exchange) -> Result<()> {
+        for FileChange { path, kind } in exchange.files.iter().rev() {
+            files::install::remove_unfinished(&self.place(path))?;
+            if *kind == Kind::Added {
+                self.remove(path)?;
+            } else {
+                files::install::install(&self.kept(path), &self.place(path))?;
+            }
+        }
+        for folder in exchange.folders.iter().rev() {
+            files::install::remove_if_empty(&self.place(folder))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file, durably. Its folder may not be there either.
+    fn remove(&self, path: &str) -> Result<()> {
+        let place = self.place(path);
+        let folder = place.parent().unwrap_or(&self.root).to_owned();
+        if !files::exists(&folder)? {
+            return Ok(());
+        }
+        files::remove(&place)?;
+        files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
+    }
+
+    /// The files that exist after an exchange, or after it was taken back: what SELinux labels are set for.
+    pub(super) fn present(&self, exchange: &Exchange, back: bool) -> Vec<PathBuf> {
+        let gone = if back { Kind::Added } else { Kind::Removed };
+        let folders = exchange.folders.iter().filter(|_| !back).map(String::as_str);
+        let files = exchange.files.iter().filter(|change| change.kind != gone).map(|change| change.path.as_str());
+        folders.chain(files).map(|path| self.place(path)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use recipes::{Sha256, StampedFile};
+
+    use super::*;
+
+    type Files = BTreeMap<String, (Vec<u8>, u32)>;
+
+    fn write(root: &Path, files: &[(&str, &str)]) {
+        for (path, content) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+    }
+
+    fn all(root: &Path) -> Files {
+        fn walk(root: &Path, folder: &Path, found: &mut Files) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(root).unwrap().display().to_string();
+                let mode = fs::symlink_metadata(&path).unwrap().mode();
+                if path.is_dir() {
+                    found.insert(format!("{name}/"), (Vec::new(), mode));
+                    walk(root, &path, found);
+                } else {
+                    found.insert(name, (fs::read(&path).unwrap(), mode));
+                }
+            }
+        }
+        let mut found = Files::new();
+        walk(root, root, &mut found);
+        found
+    }
+
+    fn stamp(files: &[(&str, &str)]) -> ImageStamp {
+        let file = |(path, content): &(&str, &str)| StampedFile {
+            path: (*path).to_owned(),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: content.len() as u64,
+            sha256: Sha256::of(content.as_bytes()),
+            mutable: false,
+        };
+        ImageStamp { files: files.iter().map(file).collect() }
+    }
+
+    const OLD: [(&str, &str); 4] = [("etc/a", "old a"), ("etc/b", "b"), ("etc/gone", "gone"), ("usr/c", "old c")];
+    const NEW: [(&str, &str); 5] =
+        [("etc/a", "new a"), ("etc/b", "b"), ("etc/base", "ours"), ("etc/own/deep/d", "d"), ("usr/c", "new c")];
+
+    /// A node with the old image, on a base that has a file which is new in the next image.
+    fn node(folder: &Path) -> (Places, PathBuf) {
+        let places = Places { root: folder.join("root"), before: folder.join("state/before") };
+        let new = folder.join("state/new");
+        let unlisted = |word| UNLISTED.map(|path| (path, word));
+        write(&places.root, &OLD);
+        write(&places.root, &unlisted("old"));
+        write(&places.root, &[("etc/base", "the base system's")]);
+        write(&new, &NEW);
+        write(&new, &unlisted("new"));
+        (places, new)
+    }
+
+    #[test]
+    fn after_an_exchange_the_files_are_the_new_images_and_the_rest_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (places, new) = node(folder.path());
+        let exchange = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
+        places.keep(&exchange).unwrap();
+        places.exchange(&exchange, &new).unwrap();
+        assert_eq!(all(&places.root), all(&new));
+        for path in places.present(&exchange, false) {
+            assert!(path.exists(), "{}", path.display());
+        }
+    }
+
+    /// Power may fail after any number of steps, and while files are put back.
+    #[test]
+    fn wherever_an_exchange_is_cut_all_of_the_old_image_comes_back() {
+        let steps = {
+            let folder = tempfile::tempdir().unwrap();
+            let (places, _) = node(folder.path());
+            places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap().files.len()
+        };
+        for done in 0..=steps {
+            for undone in [0, 1, steps / 2, steps] {
+                let folder = tempfile::tempdir().unwrap();
+                let (places, new) = node(folder.path());
+                let before = all(&places.root);
+                let exchange = places.plan(&stamp(&OLD), &stamp(&NEW)).unwrap();
+                places.keep(&exchange).unwrap();
+                assert_eq!(all(&places.root), before, "keeping files changed them");
+                let first = Exchange { files: exchange.files[..done].to_vec(), ..exchange.clone() };
+                places.exchange(&first, &new).unwrap();
+                // The unfinished second name of the next file, as a cut leaves it.
+                if let Some(next) = exchange.files.get(done).filter(|next| next.kind != Kind::Removed) {
+                    let place = places.place(&next.path);
+                    let temp = place.with_file_name(format!(".{}.new", place.file_name().unwrap().display()));
+                    fs::write(temp, "half").unwrap();
+                }
+                let last = Exchange { files: exchange.files[steps - undone..].to_vec(), ..exchange.clone() };
+                places.take_back(&last).unwrap();
+                places.take_back(&exchange).unwrap();
+                assert_eq!(all(&places.root), before, "{done} of {steps} exchanged, {undone} taken back before");
+                for path in places.present(&exchange, true) {
+                    assert!(path.exists(), "{}", path.display());
+                }
+            }
+        }
+    }
+}

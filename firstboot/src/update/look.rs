@@ -1,0 +1,138 @@
+//! Whether this node takes a release over, as a pure function.
+
+use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
+
+use crate::exit::refused;
+
+/// What a node knows of its own image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OwnImage {
+    /// The digest of the overlay that it has.
+    pub(super) overlay: Sha256,
+    /// What its installation made. Images of earlier builders do not say it.
+    pub(super) base: Option<ImageBase>,
+    /// Its etcd.
+    pub(super) etcd: EtcdVersion,
+    /// The serial of the last update of this node.
+    pub(super) updated_to: Option<u64>,
+    /// The serial of the newest image when the node's document was made. The node's own image may be older.
+    pub(super) document: Option<u64>,
+}
+
+/// What a release is to this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It names the image that the node has.
+    Current,
+    /// It names a newer image.
+    Newer,
+}
+
+/// The rule.
+///
+/// # Errors
+/// Refused, where the release is older, has another base, or another minor of etcd.
+pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<Verdict> {
+    if release.overlay.sha256 == own.overlay {
+        return Ok(Verdict::Current);
+    }
+    let serial = release.serial;
+    if let Some(newest) = own.updated_to.filter(|newest| serial <= *newest) {
+        return Err(older(serial, &format!("this node was updated to the serial {newest}")));
+    }
+    if let Some(newest) = own.document.filter(|newest| serial < *newest) {
+        return Err(older(serial, &format!("this node's document is of the build with the serial {newest}")));
+    }
+    let Some(base) = &own.base else {
+        return Err(refused(
+            "the image of this node does not say what its installation made, since an earlier builder made it. Install the node \
+             again from the new image [update-base-unknown]",
+        ));
+    };
+    let differences = base.differences(&release.base_parts);
+    if !differences.is_empty() {
+        return Err(refused(format!(
+            "only an installation can bring the image {serial} to this node, because its base differs: {}. Install the nodes again, \
+             one after the other [update-base]",
+            differences.join("; ")
+        )));
+    }
+    if (release.etcd.major, release.etcd.minor) != (own.etcd.major, own.etcd.minor) {
+        return Err(refused(format!(
+            "the image {serial} has etcd {}, and this node has {}: an update takes over a new patch only. For a new minor install the \
+             nodes again, one after the other [update-minor]",
+            release.etcd, own.etcd
+        )));
+    }
+    Ok(Verdict::Newer)
+}
+
+fn older(serial: u64, why: &str) -> anyhow::Error {
+    refused(format!(
+        "the release has the serial {serial}, and {why}: an older image is never taken over. `builder build` gives a recipe of \
+         earlier days a new serial [update-older]"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use recipes::ReleasedFile;
+
+    use super::*;
+
+    fn base(packages: &str) -> ImageBase {
+        let mut base = ImageBase::default();
+        base.add("packages", [packages.to_owned()]);
+        base
+    }
+
+    fn own() -> OwnImage {
+        OwnImage {
+            overlay: Sha256::of(b"own"),
+            base: Some(base("tar")),
+            etcd: "3.5.30".parse().unwrap(),
+            updated_to: Some(5),
+            document: Some(4),
+        }
+    }
+
+    fn release(serial: u64, overlay: &[u8], etcd: &str, base: ImageBase) -> ReleaseDocument {
+        let overlay = ReleasedFile { size: 1, sha256: Sha256::of(overlay) };
+        ReleaseDocument::new("etcd".parse().unwrap(), serial, Sha256::of(b""), overlay, etcd.parse().unwrap(), base)
+    }
+
+    fn says(release: &ReleaseDocument, own: &OwnImage) -> String {
+        judge(release, own).map_or_else(|error| error.to_string(), |verdict| format!("{verdict:?}"))
+    }
+
+    #[test]
+    fn a_newer_image_is_taken_over_and_no_other() {
+        let new = |serial| release(serial, b"new", "3.5.33", base("tar"));
+        assert_eq!(says(&new(6), &own()), "Newer");
+        for old in [1, 4, 5] {
+            assert!(says(&new(old), &own()).ends_with("[update-older]"), "{old}");
+        }
+        // A node that was installed, and never updated: its document may be newer than its image.
+        let installed = OwnImage { updated_to: None, ..own() };
+        assert_eq!(says(&new(4), &installed), "Newer");
+        assert!(says(&new(3), &installed).ends_with("[update-older]"));
+        // Its own image is its own image, whatever the serial.
+        assert_eq!(says(&release(1, b"own", "3.5.30", base("tar")), &own()), "Current");
+    }
+
+    #[test]
+    fn what_needs_an_installation_is_said() {
+        let said = says(&release(6, b"new", "3.5.30", base("vim")), &own());
+        assert!(said.contains("packages: -`tar` +`vim`") && said.ends_with("[update-base]"), "{said}");
+        let unknown = OwnImage { base: None, ..own() };
+        assert!(says(&release(6, b"new", "3.5.30", base("tar")), &unknown).ends_with("[update-base-unknown]"));
+        for etcd in ["3.6.14", "3.4.35"] {
+            assert!(says(&release(6, b"new", etcd, base("tar")), &own()).ends_with("[update-minor]"), "{etcd}");
+        }
+        assert_eq!(
+            says(&release(6, b"new", "3.5.29", base("tar")), &own()),
+            "Newer",
+            "a patch may go back by a new image"
+        );
+    }
+}

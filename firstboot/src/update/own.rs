@@ -1,0 +1,66 @@
+//! What this node knows of its own image.
+
+use anyhow::{Context as _, Result};
+use recipes::node::NODE_TYPE;
+use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
+
+use super::look::OwnImage;
+use super::state::Updated;
+use crate::exit::refused;
+use crate::identity::Identity;
+use crate::journal::Journal;
+use crate::{files, identity, paths, rotation};
+
+/// The node by its own files, without asking anyone.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) node: recipes::Label,
+    pub(super) cluster: ClusterDocument,
+    pub(super) trusted: PublicKey,
+    pub(super) image: OwnImage,
+    document: NodeDocument,
+    envelope: Envelope,
+}
+
+impl Own {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Refused, where this node was never set up.
+    pub(super) fn read() -> Result<Self> {
+        let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
+        let never = || refused("this node has no document yet: `firstboot run` sets it up [update-not-set-up]");
+        let envelope: Envelope = serde_json::from_slice(&files::read_if_there(paths::ACCEPTED)?.ok_or_else(never)?)
+            .with_context(|| format!("{} is not a document", paths::ACCEPTED))?;
+        let payload = envelope.open(NODE_TYPE, &trusted);
+        let payload = payload.map_err(|error| refused(format!("{}: {error}", paths::ACCEPTED)))?;
+        let document: NodeDocument =
+            serde_json::from_slice(&payload).with_context(|| format!("{} cannot be read", paths::ACCEPTED))?;
+        let installed = String::from_utf8_lossy(&files::read(paths::INSTALLED)?).trim().to_owned();
+        let overlay = installed.parse().with_context(|| format!("{} names no image", paths::INSTALLED))?;
+        let base = files::read_if_there(paths::BASE)?;
+        let base = base.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        let base = base.with_context(|| format!("{} cannot be read", paths::BASE))?;
+        let image = OwnImage {
+            overlay,
+            base,
+            etcd: cluster.etcd.version,
+            updated_to: Updated::read()?.map(|updated| updated.serial),
+            document: document.release,
+        };
+        Ok(Self { node: document.name.clone(), cluster, trusted, image, document, envelope })
+    }
+
+    /// As other members know this node.
+    pub(super) fn identity(&self) -> Result<Identity> {
+        let mut identity = Identity {
+            node: self.document.clone(),
+            envelope: self.envelope.clone(),
+            place: paths::ACCEPTED.to_owned(),
+            cluster: self.cluster.clone(),
+            tls: self.document.tls.clone(),
+        };
+        rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
+        Ok(identity)
+    }
+}

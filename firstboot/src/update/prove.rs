@@ -1,0 +1,102 @@
+//! Whether this member has proved itself on its image: firstboot has run to its end, etcd of the right version answers through raft,
+//! and a write through it is acknowledged.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use recipes::{EtcdVersion, Label};
+
+use super::cluster;
+use crate::diagnosis;
+use crate::etcd::{Client, Credentials};
+use crate::operator::UNIT;
+use crate::{paths, systemd};
+
+/// How often etcd may be started before no more is expected of it.
+const STARTS: u32 = 4;
+const ETCD: &str = "etcd.service";
+/// How long one look may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// All is as it must be.
+    Good,
+    /// Not yet, and why.
+    NotYet(String),
+    /// It will not be.
+    Failed(String),
+}
+
+/// What has been seen of the member so far.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    node: &'a Label,
+    serial: u64,
+    /// The version that must run, where that is known.
+    etcd: Option<EtcdVersion>,
+    /// The process of etcd that was started last, whether it runs or not.
+    process: String,
+    /// How often another was started since.
+    starts: u32,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(node: &'a Label, serial: u64, etcd: Option<EtcdVersion>) -> Self {
+        Self { node, serial, etcd, process: String::new(), starts: 0 }
+    }
+
+    /// Looks at the member.
+    pub(super) async fn look(&mut self) -> Result<Proof> {
+        let unit = systemd::properties(UNIT, &["ActiveState", "SubState", "StatusText"])?;
+        let of = |name: &str| unit.get(name).map(String::as_str).unwrap_or_default();
+        match (of("ActiveState"), of("SubState")) {
+            ("failed", _) => return Ok(Proof::Failed(format!("firstboot: {}", of("StatusText")))),
+            ("active", "exited") => {}
+            _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
+        }
+        match tokio::time::timeout(PATIENCE, self.ask()).await {
+            // Another etcd than at the last look has proved nothing.
+            Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
+            Ok(Ok(None)) => Ok(Proof::Good),
+            Ok(Ok(Some(why))) => Ok(Proof::Failed(why)),
+            Ok(Err(error)) => self.not_yet(&format!("etcd: {error:#}")),
+            Err(_) => self.not_yet("etcd: no answer in time"),
+        }
+    }
+
+    fn not_yet(&mut self, why: &str) -> Result<Proof> {
+        self.has_started_again()?;
+        if self.starts < STARTS {
+            return Ok(Proof::NotYet(why.to_owned()));
+        }
+        let words = diagnosis::node(&crate::identity::cluster()?, self.node);
+        let words = words.unwrap_or_else(|| why.to_owned());
+        Ok(Proof::Failed(format!("etcd ended {} times: {words}", self.starts - 1)))
+    }
+
+    /// Whether another process of etcd was started since the last look.
+    fn has_started_again(&mut self) -> Result<bool> {
+        // Of a process that ended at once this still tells.
+        let name = "ExecMainPID";
+        let process = systemd::properties(ETCD, &[name])?.remove(name).unwrap_or_default();
+        let again = process != self.process;
+        self.starts += u32::from(again && process != "0");
+        self.process = process;
+        Ok(again)
+    }
+
+    /// Asks etcd on this node; says what will not become right by waiting.
+    async fn ask(&self) -> Result<Option<String>> {
+        let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
+        // A read through raft: the member has all that was acknowledged before it.
+        client.healthy().await?;
+        let running = client.status().await?.version;
+        if let Some(etcd) = self.etcd.filter(|etcd| etcd.to_string() != running) {
+            return Ok(Some(format!("etcd {running} runs, and the image has {etcd}")));
+        }
+        cluster::prove(&client, self.node, self.serial).await?;
+        Ok(None)
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether the cluster can spare this member for the time of an update.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use recipes::ClusterDocument;
+
+use super::own::Own;
+use crate::etcd::{Client, Credentials};
+use crate::exit::not_ready;
+use crate::membership::{PATIENCE, PeerClient, others};
+use crate::snapshot::list::now;
+use crate::snapshot::scheduled::Record;
+use crate::{paths, rotation, status};
+
+/// By how many seconds the clocks of two members may differ.
+const CLOCKS: i64 = 5;
+/// How old a good snapshot may be, in seconds.
+const SNAPSHOT: u64 = 3600;
+
+/// etcd on this node.
+pub(super) async fn own_member(credentials: &Credentials) -> Result<Client> {
+    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await;
+    client.context("etcd on this node does not answer")
+}
+
+/// The first member that has a quorum behind it.
+pub(super) async fn any_member(own: &Own, credentials: &Credentials) -> Result<Client> {
+    for member in &own.cluster.members {
+        if let Ok(client) = Client::connect(&member.client_url(), credentials).await
+            && client.healthy().await.is_ok()
+        {
+            return Ok(client);
+        }
+    }
+    Err(not_ready("no member has a quorum behind it"))
+}
+
+/// Why this member must not stop now; none where it may. `may_be_ill`: it may be unhealthy itself.
+pub(super) async fn objection(own: &Own, credentials: &Credentials, may_be_ill: bool) -> Result<Option<String>> {
+    let mut ill = status::ailments(&own.cluster, credentials).await;
+    if may_be_ill {
+        ill.retain(|(name, _)| name != own.node.as_str());
+    }
+    if !ill.is_empty() {
+        let ill: Vec<String> = ill.into_iter().map(|(name, why)| format!("{name}: {why}")).collect();
+        return Ok(Some(format!("not every member is a healthy voter: {} [update-not-healthy]", ill.join("; "))));
+    }
+    let identity = own.identity()?;
+    if !rotation::is_complete(&identity) {
+        return Ok(Some("a change of the CA is not at its end [update-rotation]".to_owned()));
+    }
+    let peers = others(&identity, &PeerClient::new(&identity.cluster, &identity.tls)?, credentials, PATIENCE).await.0;
+    let wrong = peers.iter().find(|peer| peer.ahead.abs() > CLOCKS);
+    Ok(wrong.map(|peer| {
+        format!(
+            "the clock of {} is {} s ahead of this node's: `chronyc tracking` [update-clock]",
+            peer.name, peer.ahead
+        )
+    }))
+}
+
+/// Whether a snapshot of the last hour is known to all members.
+pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
+    Ok(Record::newest(client).await?.is_some_and(|record| record.time + SNAPSHOT > now()))
+}
+
+/// Takes a snapshot, as `firstboot snapshot` does: it exists only if all of its pages were found good.
+pub(super) fn take_snapshot() -> Result<()> {
+    // What it says to systemd would be taken for the updater's.
+    let ran = Command::new(paths::PROGRAM).arg("snapshot").env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).output();
+    let ran = ran.context("cannot run `firstboot snapshot`")?;
+    anyhow::ensure!(
+        ran.status.success(),
+        "no snapshot could be taken before the update: {} [update-no-snapshot]",
+        String::from_utf8_lossy(&ran.stderr).trim()
+    );
+    Ok(())
+}
+
+/// Whether other members keep a quorum while this one is down.
+pub(super) fn keeps_quorum(cluster: &ClusterDocument) -> bool {
+    cluster.members.len() > 2
+}

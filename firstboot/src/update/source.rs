@@ -1,0 +1,221 @@
+//! Where a release and its overlay come from: a folder, or any http server. Neither is trusted: the release is signed, and names
+//! the overlay's digest.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use recipes::ReleasedFile;
+use recipes::image_release::{RELEASE_FILE, RELEASE_LIMIT, RELEASE_OVERLAY};
+use reqwest::header::RANGE;
+use reqwest::{Client, Response, StatusCode};
+use url::Url;
+
+use crate::exit::{not_ready, refused};
+use crate::files;
+
+/// For how long nothing may arrive.
+const STALL: Duration = Duration::from_secs(20);
+/// How often a download is continued after its connection broke, and the pause before.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// A place that holds `release.json` and `image/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A folder, such as a mounted USB stick.
+    Folder(PathBuf),
+    /// A folder of an http server, with a slash at its end.
+    Server(Url),
+}
+
+impl Source {
+    /// The place that the operator names, or else the recipe.
+    pub(super) fn of(named: Option<&str>, recipe: Option<&Url>) -> Result<Self> {
+        match (named, recipe) {
+            (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {
+                let slash = if text.ends_with('/') { "" } else { "/" };
+                let url = Url::parse(&format!("{text}{slash}"));
+                Ok(Self::Server(url.map_err(|error| refused(format!("{text} is not a URL: {error}")))?))
+            }
+            (Some(text), _) => Ok(Self::Folder(std::path::absolute(text)?)),
+            (None, Some(url)) => Ok(Self::Server(url.clone())),
+            (None, None) => Err(refused(
+                "the recipe does not say where releases are: set `from` in [update], or name a folder or a URL by --from \
+                 [update-no-source]",
+            )),
+        }
+    }
+
+    /// The text of the release.
+    pub(super) fn release(&self) -> Result<Vec<u8>> {
+        match self {
+            Self::Folder(folder) => files::read_bounded(&folder.join(RELEASE_FILE), RELEASE_LIMIT)
+                .map_err(|error| not_ready(format!("{error:#}. The folder must be an output of `builder build`"))),
+            Self::Server(url) => block_on(async {
+                let mut response = get(&client()?, &url.join(RELEASE_FILE)?, 0).await?;
+                let mut text = Vec::new();
+                while let Some(piece) = chunk(&mut response).await? {
+                    text.extend_from_slice(&piece);
+                    ensure!(text.len() as u64 <= RELEASE_LIMIT, "{self} sends more than {RELEASE_LIMIT} bytes");
+                }
+                Ok(text)
+            }),
+        }
+    }
+
+    /// Writes the overlay into a file. What the file holds already is not fetched again. The caller compares the digest.
+    pub(super) fn overlay(&self, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
+        let have = file.seek(SeekFrom::End(0))?;
+        if have > wanted.size {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+        }
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(RELEASE_OVERLAY);
+                let mut from = files::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let have = file.stream_position()?;
+                from.seek(SeekFrom::Start(have))?;
+                std::io::copy(&mut from.take(wanted.size - have), file)
+                    .with_context(|| format!("cannot copy {}", path.display()))
+                    .map(drop)
+            }
+            Self::Server(url) => block_on(download(&url.join(RELEASE_OVERLAY)?, wanted, file)),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.display().fmt(f),
+            Self::Server(url) => url.fmt(f),
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Another try may succeed, unless the work said otherwise.
+    runtime.block_on(work).map_err(|error| match error.downcast_ref::<crate::exit::ExitError>() {
+        Some(_) => error,
+        None => not_ready(format!("{error:#}")),
+    })
+}
+
+fn client() -> Result<Client> {
+    let client = Client::builder().no_proxy().connect_timeout(Duration::from_secs(5)).build();
+    client.context("cannot make an http client")
+}
+
+async fn download(url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
+    let client = client()?;
+    let mut failures = 0;
+    loop {
+        let have = file.stream_position()?;
+        if have == wanted.size {
+            return Ok(());
+        }
+        let Err(error) = continue_download(&client, url, wanted, file).await else { continue };
+        failures += 1;
+        if failures == TRIES {
+            return Err(error);
+        }
+        eprintln!("{error:#}; continuing from byte {}", file.stream_position()?);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn continue_download(client: &Client, url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
+    let mut response = get(client, url, file.stream_position()?).await?;
+    if response.status() == StatusCode::OK {
+        // The server does not know ranges: it sends the file from its beginning.
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+    }
+    while let Some(piece) = chunk(&mut response).await? {
+        if file.stream_position()? + piece.len() as u64 > wanted.size {
+            return Err(refused(format!(
+                "{url} is longer than the {} bytes that the release names [update-altered]",
+                wanted.size
+            )));
+        }
+        file.write_all(&piece).context("cannot keep the overlay")?;
+    }
+    ensure!(file.stream_position()? == wanted.size, "{url} ended too soon");
+    Ok(())
+}
+
+async fn get(client: &Client, url: &Url, from: u64) -> Result<Response> {
+    let mut request = client.get(url.clone());
+    if from > 0 {
+        request = request.header(RANGE, format!("bytes={from}-"));
+    }
+    let response = tokio::time::timeout(STALL, request.send());
+    let response = response.await.with_context(|| format!("{url} does not answer"))?;
+    let response = response.map_err(|error| anyhow::Error::from(error.without_url()).context(url.to_string()))?;
+    match response.status() {
+        StatusCode::OK => Ok(response),
+        StatusCode::PARTIAL_CONTENT if from > 0 => Ok(response),
+        status => bail!("{url} answers {status}"),
+    }
+}
+
+async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>> {
+    let chunk = tokio::time::timeout(STALL, response.chunk()).await.context("the download stalled")?;
+    chunk.map_err(|error| anyhow::Error::from(error.without_url()).context("the download broke off"))
+}
+
+/// Whether a file system has so many bytes free.
+pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
+    let space = nix::sys::statvfs::statvfs(folder);
+    let space = space.with_context(|| format!("cannot look at {}", folder.display()))?;
+    let free = space.blocks_available() as u64 * space.fragment_size() as u64;
+    if free < needed {
+        return Err(not_ready(format!(
+            "{} has {} MiB free, and an update needs {} MiB there for both images [update-no-room]",
+            folder.display(),
+            free >> 20,
+            needed >> 20
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_word_goes_before_the_recipes() {
+        let recipe = Url::parse("http://a.example/x/").unwrap();
+        let of = |named| Source::of(named, Some(&recipe)).unwrap().to_string();
+        assert_eq!(of(None), "http://a.example/x/");
+        assert_eq!(of(Some("https://b.example/y")), "https://b.example/y/");
+        assert_eq!(of(Some("/mnt/stick")), "/mnt/stick");
+        let error = Source::of(None, None).unwrap_err().to_string();
+        assert!(error.contains("[update]") && error.contains("--from"), "{error}");
+    }
+
+    #[test]
+    fn a_copy_from_a_folder_goes_on_where_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("image")).unwrap();
+        std::fs::write(folder.path().join(RELEASE_OVERLAY), "0123456789").unwrap();
+        let source = Source::Folder(folder.path().to_owned());
+        let wanted = ReleasedFile { size: 10, sha256: recipes::Sha256::of(b"0123456789") };
+        for (have, whole) in
+            [("", "0123456789"), ("01x", "01x3456789"), ("0123456789", "0123456789"), ("longer than it", "0123456789")]
+        {
+            let path = folder.path().join("part");
+            std::fs::write(&path, have).unwrap();
+            let mut file = File::options().read(true).write(true).open(&path).unwrap();
+            source.overlay(&wanted, &mut file).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), whole, "after {have:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! A release on this node's disk: fetched, unpacked beside the image that is in use, compared file by file, and flushed. Nothing of
+//! it is in use yet.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use recipes::{ClusterDocument, ImageBase, ImageStamp, Label, ReleaseDocument, StampedFile};
+
+use super::changes::UNLISTED;
+use super::source::{Source, check_room};
+use crate::exit::refused;
+use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
+use crate::{paths, system_command};
+
+/// The unit that takes an update back after a power cut. An image without it could not be left again.
+const UNIT: &str = "etc/systemd/system/firstboot-update.service";
+/// An unpacked overlay is about three times as large as the overlay, and the old image is kept.
+const ROOM: u64 = 4;
+
+/// An unpacked image that was compared with its stamp.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// Where its root is.
+    pub(super) root: PathBuf,
+    /// Its files.
+    pub(super) stamp: ImageStamp,
+}
+
+/// Fetches and unpacks a release.
+///
+/// # Errors
+/// Refused, where a byte of it is not what was signed, or it is not for this node.
+pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
+    DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
+    let overlay = release.overlay;
+    let archive = Path::new(paths::UPDATE).join(format!("overlay-{}.tar.gz", &overlay.sha256.to_string()[..16]));
+    remove_others(&archive)?;
+    let root = PathBuf::from(paths::UPDATE_NEW);
+    files::remove_all(&root)?;
+    check_room(Path::new(paths::UPDATE), overlay.size.saturating_mul(ROOM))?;
+
+    let mut file = open(&archive)?;
+    if files::stamp(&archive).is_ok() && file.metadata()?.len() < overlay.size {
+        eprintln!("fetching the image {} from {source}: {} MiB", release.serial, overlay.size >> 20);
+    }
+    source.overlay(&overlay, &mut file)?;
+    file.sync_all()?;
+    drop(file);
+    let found = files::digest(&archive)?;
+    if found != overlay.sha256 {
+        files::remove(&archive)?;
+        return Err(refused(format!(
+            "the overlay from {source} was altered: its sha256 is {found}, and the release names {}. Nothing of it was unpacked \
+             [update-altered]",
+            overlay.sha256
+        )));
+    }
+    DesiredDir::new(&root, 0o755, ROOT).make()?;
+    // The same words as in the kickstart. The archive is what the release names, by its digest.
+    let words =
+        ["--extract", "--gzip", "--numeric-owner", "--same-permissions", "--directory", paths::UPDATE_NEW, "--file"];
+    system_command::run("tar", &[&words[..], &[&archive.to_string_lossy()]].concat())?;
+    let staged = examine(root, release, node)?;
+    files::remove(&archive)?;
+    Ok(staged)
+}
+
+/// The unpacked image that an earlier command has staged, compared again.
+pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> {
+    examine(PathBuf::from(paths::UPDATE_NEW), release, node)
+}
+
+/// Downloads of other releases.
+fn remove_others(archive: &Path) -> Result<()> {
+    for name in files::install::names(Path::new(paths::UPDATE))? {
+        let path = Path::new(paths::UPDATE).join(&name);
+        if name.to_string_lossy().starts_with("overlay-") && path != archive {
+            files::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn open(archive: &Path) -> Result<File> {
+    if !files::exists(archive)? {
+        drop(files::create(archive).with_context(|| format!("cannot make {}", archive.display()))?);
+    }
+    // In a folder of root's, which nobody else can enter.
+    File::options().read(true).write(true).open(archive).with_context(|| format!("cannot open {}", archive.display()))
+}
+
+/// Compares an unpacked image with its own stamp and with the release, and flushes it.
+fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
+    let broken = |why: String| refused(format!("the image {} is not whole: {why} [update-altered]", release.serial));
+    let read = |path: &str| files::read(root.join(path)).map_err(|error| broken(format!("{error:#}")));
+    let stamp: ImageStamp = serde_json::from_slice(&read(UNLISTED[0])?)
+        .map_err(|error| broken(format!("{} is not a stamp: {error}", UNLISTED[0])))?;
+    for file in &stamp.files {
+        is_whole(&root, file).map_err(broken)?;
+    }
+    let listed: BTreeSet<&str> = stamp.files.iter().map(|file| file.path.as_str()).chain(UNLISTED).collect();
+    walk(&root, "", &listed).map_err(|error| broken(format!("{error:#}")))?;
+
+    let cluster: ClusterDocument = serde_json::from_slice(&read("etc/firstboot/cluster.json")?)
+        .map_err(|error| broken(format!("etc/firstboot/cluster.json cannot be read: {error}")))?;
+    let own: ClusterDocument = crate::identity::cluster()?;
+    let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
+        .map_err(|error| broken(format!("etc/firstboot/base.json cannot be read: {error}")))?;
+    let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
+        Some("it trusts another signing key, and would refuse this node's document [update-trust]".to_owned())
+    } else if cluster.name != own.name || cluster.member(node) != own.member(node) {
+        Some(format!("it is not for {node} of {} at its address [update-node]", own.name))
+    } else if base.digest() != release.base || cluster.etcd.version != release.etcd {
+        Some("it is not the image that the release describes [update-altered]".to_owned())
+    } else if !listed.contains(UNIT) {
+        Some(format!("it has no {UNIT}, so that it could not be taken back [update-no-way-back]"))
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        return Err(refused(format!("the image {} is refused: {why}", release.serial)));
+    }
+    DesiredFile::new(root.join(UNLISTED[2]), format!("{}\n", release.overlay.sha256)).write()?;
+    Ok(Staged { root, stamp })
+}
+
+/// Compares one file, and makes it durable.
+fn is_whole(root: &Path, file: &StampedFile) -> Result<(), String> {
+    let path = root.join(&file.path);
+    let there = files::look(&path).map_err(|error| format!("{error:#}"))?;
+    let there = there.ok_or_else(|| format!("{} is missing", file.path))?;
+    if there.kind != Kind::File {
+        return Err(format!("{} is {}", file.path, there.kind));
+    }
+    if (there.mode, there.owner, there.size) != (file.mode, (file.uid, file.gid), file.size) {
+        return Err(format!("{} has another mode, owner or size than its stamp", file.path));
+    }
+    if files::digest(&path).map_err(|error| format!("{error:#}"))? != file.sha256 {
+        return Err(format!("{} has another content than its stamp", file.path));
+    }
+    files::install::sync_file(&path).map_err(|error| format!("{error:#}"))
+}
+
+/// Finds what no stamp lists, and makes the folders durable.
+fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
+    for name in files::install::names(folder)? {
+        let name = name.to_str().context("a name in it is not text")?.to_owned();
+        let (path, listed_as) = (folder.join(&name), format!("{prefix}{name}"));
+        match files::look(&path)?.map(|there| there.kind) {
+            Some(Kind::Directory) => walk(&path, &format!("{listed_as}/"), listed)?,
+            Some(Kind::File) if listed.contains(listed_as.as_str()) => files::install::sync_file(&path)?,
+            _ => anyhow::bail!("{listed_as} is not in its stamp"),
+        }
+    }
+    files::sync(folder).with_context(|| format!("cannot flush {}", folder.display()))
+}

@@ -1,0 +1,187 @@
+//! What an update has on the disk: the order and how far it has come, what it led to, and how it ended.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use recipes::{Label, ReleaseDocument};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::changes::FileChange;
+use crate::files::{self, DesiredDir, DesiredFile, ROOT};
+use crate::paths;
+
+/// An order of the operator that is being carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// Drawn for this order only.
+    pub(super) id: String,
+    /// This node.
+    pub(super) node: Label,
+    /// What was ordered.
+    pub(super) order: Order,
+    /// How far it has come.
+    pub(super) phase: Phase,
+    /// The exchange of files, once it is planned.
+    pub(super) exchange: Exchange,
+    /// Whether the node may have the turn.
+    pub(super) turn: bool,
+    /// In which boot this was written.
+    pub(super) boot: String,
+    /// In how many boots the new image has been proving itself.
+    pub(super) boots: u32,
+    /// Why the previous image comes back.
+    pub(super) why: Option<String>,
+    /// Whether that is the release's fault, so that no other member tries it.
+    pub(super) blame: bool,
+}
+
+/// What the operator ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Order {
+    /// The image to take over; none: back to the image before.
+    pub(super) release: Option<ReleaseDocument>,
+    /// Its serial; for the way back, the serial of the image that is left.
+    pub(super) serial: u64,
+    /// For how many seconds the member must stay healthy.
+    pub(super) soak: u32,
+    /// Until when the turn is waited for, in seconds since 1970.
+    pub(super) until: u64,
+}
+
+/// How far an order has come. From `Exchanging` on the files may be a mixture of both images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Phase {
+    /// Nothing is changed yet: the member waits for its turn.
+    Waiting,
+    /// Files of the new image take the place of those of the old one.
+    Exchanging,
+    /// All files are the new image's, and the member must prove itself.
+    Proving,
+    /// Files of the old image take their place again.
+    TakingBack,
+    /// All files are the old image's again; the member must become healthy.
+    Recovering,
+}
+
+/// The files that an update exchanges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Exchange {
+    /// Files, in the order of the exchange. The kind is about what was on the disk.
+    pub(super) files: Vec<FileChange>,
+    /// Folders that the exchange makes, outer ones first.
+    pub(super) folders: Vec<String>,
+}
+
+/// The image that this node was updated to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Updated {
+    /// Its serial.
+    pub(super) serial: u64,
+    /// The serial of the image before, where that came by an update.
+    pub(super) serial_before: Option<u64>,
+    /// What leads back to the image before; none once the node went back.
+    pub(super) exchange: Option<Exchange>,
+}
+
+/// How an order ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Outcome {
+    /// The order.
+    pub(super) id: String,
+    pub(super) serial: u64,
+    pub(super) end: End,
+    /// Why; what only a reboot takes on.
+    pub(super) why: String,
+    /// In seconds since 1970.
+    pub(super) at: u64,
+}
+
+/// How an order ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum End {
+    /// The node has the new image, and proved itself.
+    Updated,
+    /// The node went back to the image before, as ordered.
+    RolledBack,
+    /// The new image failed, and the node has the image before.
+    TakenBack,
+    /// The node did not begin.
+    GivenUp,
+    /// The node must not take this release.
+    Refused,
+}
+
+/// Reads one of these files; none where there is none.
+fn read<T: DeserializeOwned>(path: &str) -> Result<Option<T>> {
+    let Some(bytes) = files::read_if_there(path)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).with_context(|| {
+        format!("{path} cannot be read. If no update is under way, remove it; otherwise install this node again")
+    })
+}
+
+fn write<T: Serialize>(path: &str, value: &T) -> Result<()> {
+    if !files::exists(Path::new(paths::UPDATE))? {
+        DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
+    }
+    DesiredFile::new(path, serde_json::to_vec(value)?).mode(0o600, ROOT).write()
+}
+
+impl State {
+    /// The order that is being carried out, if one is.
+    pub(super) fn read() -> Result<Option<Self>> {
+        read(paths::UPDATE_STATE)
+    }
+
+    /// Makes it durable.
+    pub(super) fn write(&self) -> Result<()> {
+        write(paths::UPDATE_STATE, self)
+    }
+
+    /// Writes that it has come so far.
+    pub(super) fn enter(&mut self, phase: Phase) -> Result<()> {
+        self.phase = phase;
+        self.boot = boot()?;
+        self.write()
+    }
+
+    /// Writes how the order ended, and ends it.
+    pub(super) fn end(&self, end: End, why: impl Into<String>) -> Result<Outcome> {
+        let (id, serial) = (self.id.clone(), self.order.serial);
+        let outcome = Outcome { id, serial, end, why: why.into(), at: crate::snapshot::list::now() };
+        write(paths::UPDATE_OUTCOME, &outcome)?;
+        files::remove(paths::UPDATE_STATE)?;
+        Ok(outcome)
+    }
+}
+
+impl Updated {
+    /// The last update of this node.
+    pub(super) fn read() -> Result<Option<Self>> {
+        read(paths::UPDATED)
+    }
+
+    /// Makes it durable.
+    pub(super) fn write(&self) -> Result<()> {
+        write(paths::UPDATED, self)
+    }
+}
+
+impl Outcome {
+    /// How the last order ended.
+    pub(super) fn read() -> Result<Option<Self>> {
+        read(paths::UPDATE_OUTCOME)
+    }
+}
+
+/// The kernel's name for this boot.
+pub(super) fn boot() -> Result<String> {
+    Ok(String::from_utf8_lossy(&files::read("/proc/sys/kernel/random/boot_id")?).trim().to_owned())
+}

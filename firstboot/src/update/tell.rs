@@ -1,0 +1,69 @@
+//! Tells the system that files were exchanged. What fails here is said and stops nothing: the member's proof decides.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::changes::{FileChange, Kind};
+use super::effects::{Effect, effects};
+use crate::change::Change;
+use crate::steps::selinux;
+use crate::system_command::run;
+
+/// Stops and disables the units whose files will go. Must come before the exchange.
+pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
+    for effect in effects(changes) {
+        if let Effect::RemoveUnit(name) = effect {
+            attempt(say, &["stop", &name]);
+            attempt(say, &["disable", &name]);
+        }
+    }
+}
+
+/// Sets the labels of the files, and has everything read that changed.
+pub(super) fn after(changes: &[FileChange], present: Vec<PathBuf>, say: &mut impl FnMut(String)) -> Result<()> {
+    // Without their labels the programs would not start under SELinux.
+    selinux::all(present).iter().try_for_each(Change::apply)?;
+    run("systemctl", &["daemon-reload"])?;
+    for effect in effects(changes) {
+        match effect {
+            // The program and not its unit, which systemd passes over where a part of /proc/sys cannot be written.
+            Effect::Sysctl => said(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
+            Effect::Tmpfiles(path) => said(say, run("systemd-tmpfiles", &["--create", &format!("/{path}")])),
+            Effect::ReloadFirewall => attempt(say, &["reload-or-try-restart", "firewalld.service"]),
+            Effect::RestartFirewall => attempt(say, &["try-restart", "firewalld.service"]),
+            Effect::Chrony => attempt(say, &["try-restart", "chronyd.service"]),
+            Effect::Sshd => attempt(say, &["reload-or-try-restart", "sshd.service"]),
+            Effect::Journald => attempt(say, &["restart", "systemd-journald.service"]),
+            Effect::RestartUnit(name) => attempt(say, &["try-restart", &name]),
+            Effect::AddUnit(name) => {
+                attempt(say, &["preset", &name]);
+                if run("systemctl", &["is-enabled", "--quiet", &name]).is_ok() {
+                    attempt(say, &["start", "--no-block", &name]);
+                }
+            }
+            Effect::Reboot(_) | Effect::RemoveUnit(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The same list for the way back.
+pub(super) fn reversed(changes: &[FileChange]) -> Vec<FileChange> {
+    let reverse = |kind| match kind {
+        Kind::Added => Kind::Removed,
+        Kind::Removed => Kind::Added,
+        Kind::Replaced => Kind::Replaced,
+    };
+    changes.iter().map(|change| FileChange { path: change.path.clone(), kind: reverse(change.kind) }).collect()
+}
+
+fn attempt(say: &mut impl FnMut(String), words: &[&str]) {
+    said(say, run("systemctl", words));
+}
+
+fn said(say: &mut impl FnMut(String), done: Result<()>) {
+    if let Err(error) = done {
+        say(format!("{error:#}"));
+    }
+}

@@ -1,0 +1,279 @@
+//! Carries an order out: the unit of updates. Wherever it is cut short, it goes on at its next start from what is on the disk.
+
+mod parts;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::runtime::Runtime;
+
+use super::cluster::{Agreed, Decision, Failed, Turn};
+use super::own::Own;
+use super::prove::{Proof, Watch};
+use super::ready;
+use super::state::{End, Phase, State, Updated, boot};
+use crate::etcd::{Client, Credentials};
+use crate::exit::{Exit, code_of};
+use crate::lock::Lock;
+use crate::snapshot::list::now;
+use crate::{files, image_integrity, paths, systemd};
+use parts::{hand_over, last_of, put_back, put_new, say};
+
+/// The unit.
+pub(super) const UNIT: &str = "firstboot-update.service";
+
+/// Between two looks at the cluster, and at this member.
+const WAIT: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the member may take to become healthy on a new image.
+const HEALTHY: Duration = Duration::from_secs(300);
+/// In so many boots the new image may fail to prove itself.
+const BOOTS: u32 = 2;
+
+/// Goes on with the order on the disk, to its end.
+pub(super) fn work() -> Result<()> {
+    let _lock = Lock::take_updates()?;
+    let Some(mut state) = State::read()? else {
+        systemd::ready();
+        return Ok(());
+    };
+    recover(&mut state)?;
+    // firstboot.service starts after this: whatever the files are now, they are those of one image.
+    systemd::ready();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    loop {
+        let ended = match state.phase {
+            Phase::Waiting => wait(&mut state, &runtime)?,
+            Phase::Exchanging | Phase::Proving => prove(&mut state, &runtime)?,
+            Phase::TakingBack | Phase::Recovering => recovered(&state, &runtime)?,
+        };
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Makes the files those of one image, after a start in the middle of an exchange.
+fn recover(state: &mut State) -> Result<()> {
+    match state.phase {
+        Phase::Waiting | Phase::Recovering => Ok(()),
+        Phase::Exchanging => {
+            state.why = Some(
+                "the exchange of files was cut short, as by a power cut; `firstboot update` begins again".to_owned(),
+            );
+            put_back(state)
+        }
+        Phase::TakingBack => put_back(state),
+        Phase::Proving if state.boot == boot()? => Ok(()),
+        Phase::Proving if state.boots + 1 < BOOTS => {
+            state.boots += 1;
+            state.enter(Phase::Proving)
+        }
+        Phase::Proving => {
+            (state.why, state.blame) =
+                (Some(format!("the node was started {BOOTS} times and did not become healthy")), true);
+            put_back(state)
+        }
+    }
+}
+
+/// Waits for the turn, and exchanges the files then. Says whether the order has ended.
+fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
+    // An earlier start of this unit may have stopped it, and was cut short before anything was exchanged.
+    systemd::start(crate::operator::UNIT)?;
+    let own = Own::read()?;
+    let (mut logged, mut snapshot) = (String::new(), false);
+    loop {
+        let decision = match runtime.block_on(may_begin(state, &own, &mut snapshot)) {
+            Ok(decision) => decision,
+            Err(error) if code_of(&error) == Exit::Refused => Decision::Refuse(format!("{error:#}")),
+            Err(error) => Decision::Wait(format!("{error:#}")),
+        };
+        match decision {
+            Decision::Take | Decision::Mine => break,
+            Decision::Refuse(why) => return end(state, runtime, End::Refused, why),
+            Decision::Wait(why) if now() >= state.order.until => return end(state, runtime, End::GivenUp, why),
+            Decision::Wait(why) => {
+                if why != logged {
+                    say(format!("waiting: {why}"));
+                    logged = why;
+                }
+                std::thread::sleep(WAIT);
+            }
+        }
+    }
+    if state.order.release.is_some() {
+        put_new(state, runtime)?;
+    } else {
+        (state.why, state.blame) = (Some(format!("the operator ordered it on {}", state.node)), true);
+        runtime.block_on(hand_over(&own));
+        put_back(state)?;
+    }
+    Ok(false)
+}
+
+/// Ends an order for which nothing was changed.
+fn end(state: &State, runtime: &Runtime, end: End, why: String) -> Result<bool> {
+    say(format!("nothing was changed: {why}"));
+    if state.turn {
+        patiently(state, runtime, None)?;
+    }
+    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    state.end(end, why).map(|_| true)
+}
+
+/// Takes the turn, if this member may begin, and says how it goes on.
+async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<Decision> {
+    let credentials = Credentials::installed()?;
+    // The way back is there also for a member whose etcd does not run.
+    let back = state.order.release.is_none();
+    let client =
+        if back { ready::any_member(own, &credentials).await? } else { ready::own_member(&credentials).await? };
+    let agreed = Agreed::read(&client, state.order.serial).await?;
+    let decision = agreed.decide(&state.node, state.order.serial, back);
+    if !matches!(decision, Decision::Take | Decision::Mine) {
+        return Ok(decision);
+    }
+    if let Some(why) = ready::objection(own, &credentials, back).await? {
+        return Ok(Decision::Wait(why));
+    }
+    if !back {
+        image_integrity::check()?;
+    }
+    if !*snapshot && !back && !ready::has_snapshot(&client).await? {
+        say("taking a snapshot first");
+        ready::take_snapshot()?;
+        *snapshot = true;
+    }
+    if decision == Decision::Take {
+        // Before it is taken: after a cut this node must know that it may have the turn.
+        state.turn = true;
+        state.write()?;
+        let turn = Turn { node: state.node.clone(), serial: state.order.serial, since: now() };
+        if !agreed.take(&client, &turn).await? {
+            return Ok(Decision::Wait("another node was faster".to_owned()));
+        }
+        if !ready::keeps_quorum(&own.cluster) {
+            say("the cluster has too few members to serve while this one restarts");
+        }
+    }
+    Ok(Decision::Mine)
+}
+
+/// Gives the turn on, and says where the release failed. Nobody else changes these keys while this node has the turn, but an operator.
+async fn tell_cluster(client: &Client, state: &State, failed: Option<&Failed>) -> Result<()> {
+    loop {
+        let agreed = Agreed::read(client, state.order.serial).await?;
+        let mine = agreed.turn.value.as_ref().is_some_and(|turn| turn.node == state.node);
+        if !mine && failed.is_none() {
+            return Ok(());
+        }
+        if agreed.give_on(client, state.order.serial, failed, mine).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Proves the member on the new image, or takes the old one back. Says whether the order has ended.
+fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
+    systemd::start(crate::operator::UNIT)?;
+    let etcd = state.order.release.as_ref().map(|release| release.etcd);
+    let soak = Duration::from_secs(state.order.soak.into());
+    let proved = Updated::read()?.is_some_and(|updated| updated.serial == state.order.serial);
+    let why = if proved { None } else { until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))? };
+    if let Some(why) = why {
+        say(format!("the image {} did not prove itself: {why}", state.order.serial));
+        (state.why, state.blame) = (Some(why), true);
+        put_back(state)?;
+        return Ok(false);
+    }
+    let serial_before = Updated::read()?.map(|updated| updated.serial).filter(|serial| *serial != state.order.serial);
+    if !proved {
+        Updated { serial: state.order.serial, serial_before, exchange: Some(state.exchange.clone()) }.write()?;
+    }
+    patiently(state, runtime, None)?;
+    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    let reboot = last_of(state);
+    let note = if reboot.is_empty() { String::new() } else { format!("; a reboot takes on {}", reboot.join(", ")) };
+    say(format!("{} has the image {}{note}", state.node, state.order.serial));
+    state.end(End::Updated, note.trim_start_matches("; ")).map(|_| true)
+}
+
+/// The old image is there again: waits until the member is healthy, and tells the cluster.
+fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
+    systemd::start(crate::operator::UNIT)?;
+    let rollback = state.order.release.is_none();
+    until_good(state, runtime, None, Duration::ZERO, None)?;
+    let why = state.why.clone().unwrap_or_default();
+    let failed = state.blame.then(|| Failed { node: state.node.clone(), why: why.clone(), at: now() });
+    if rollback {
+        match Updated::read()?.and_then(|updated| updated.serial_before) {
+            Some(serial) => Updated { serial, serial_before: None, exchange: None }.write()?,
+            None => files::remove(paths::UPDATED)?,
+        }
+    }
+    patiently(state, runtime, failed.as_ref())?;
+    files::remove_all(Path::new(paths::UPDATE_NEW))?;
+    say(format!("{} is a healthy member on the image that it had before", state.node));
+    state.end(if rollback { End::RolledBack } else { End::TakenBack }, why).map(|_| true)
+}
+
+/// Tells the cluster that this node is through, however long that takes: no other member may begin before.
+fn patiently(state: &State, runtime: &Runtime, failed: Option<&Failed>) -> Result<()> {
+    loop {
+        let told = runtime.block_on(async {
+            let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
+            tell_cluster(&client, state, failed).await
+        });
+        let Err(error) = told else { return Ok(()) };
+        say(format!("the turn cannot be given on yet: {error:#}"));
+        std::thread::sleep(WAIT);
+    }
+}
+
+/// Waits until the member is good for so long without a break; says why it will not be, or was not in time.
+fn until_good(
+    state: &State,
+    runtime: &Runtime,
+    etcd: Option<recipes::EtcdVersion>,
+    soak: Duration,
+    patience: Option<Duration>,
+) -> Result<Option<String>> {
+    let mut watch = Watch::new(&state.node, state.order.serial, etcd);
+    let (begun, mut good, mut logged) = (Instant::now(), None, String::new());
+    loop {
+        let why = match runtime.block_on(watch.look())? {
+            Proof::Good => {
+                let since = *good.get_or_insert_with(|| {
+                    if !soak.is_zero() {
+                        say(format!("healthy; it must stay so for {} s", soak.as_secs()));
+                    }
+                    Instant::now()
+                });
+                if since.elapsed() >= soak {
+                    return Ok(None);
+                }
+                String::new()
+            }
+            Proof::Failed(why) if patience.is_some() => return Ok(Some(why)),
+            Proof::NotYet(why) | Proof::Failed(why) => {
+                good = None;
+                why
+            }
+        };
+        if patience.is_some_and(|patience| begun.elapsed() >= patience) {
+            let why = if why.is_empty() { logged } else { why };
+            return Ok(Some(format!(
+                "it was not healthy for {} s within {} s: {why}",
+                soak.as_secs(),
+                begun.elapsed().as_secs()
+            )));
+        }
+        if !why.is_empty() && why != logged {
+            say(format!("not yet: {why}"));
+            logged = why;
+        }
+        std::thread::sleep(LOOK);
+    }
+}

@@ -1,0 +1,275 @@
+//! A release of the image: a small signed document that names one image, so that a node can tell whether it is newer than its
+//! own before it fetches it.
+//!
+//! The *base* is all that only an installation can change: partitions, packages, repositories, kernel words, users. A node
+//! compares the base of a release with its own, and takes over the rest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Envelope, EnvelopeError, EtcdVersion, Label, PublicKey, Sha256};
+
+/// The payload type of a signed release.
+pub const RELEASE_TYPE: &str = "application/vnd.etcd-image.release+json";
+
+/// The file of a release: in the builder's output, beside `image/`.
+pub const RELEASE_FILE: &str = "release.json";
+
+/// The overlay of a release, from the folder that holds the release.
+pub const RELEASE_OVERLAY: &str = "image/overlay.tar.gz";
+
+/// No release is longer than this, in bytes.
+pub const RELEASE_LIMIT: u64 = 256 << 10;
+
+/// The format that this program writes and reads.
+const FORMAT: u32 = 1;
+
+/// A release of a cluster's image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReleaseDocument {
+    format: u32,
+    /// The cluster that the image is for.
+    pub cluster: Label,
+    /// The number of the image. The builder counts up by one for each image that differs from the last. The first is 1.
+    pub serial: u64,
+    /// The digest of the image: of the names and digests of its files.
+    pub image: Sha256,
+    /// The overlay, which a node unpacks.
+    pub overlay: ReleasedFile,
+    /// The etcd in the image.
+    pub etcd: EtcdVersion,
+    /// The digest of the parts below.
+    pub base: Sha256,
+    /// What only an installation can change.
+    pub base_parts: ImageBase,
+}
+
+/// A file of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReleasedFile {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: Sha256,
+}
+
+/// Why a release is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseError {
+    /// It is not a signed document at all.
+    #[error("it is not a signed document ({0})")]
+    Syntax(String),
+    /// The trusted key did not sign it as a release.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// Another version of the builder wrote it.
+    #[error("its format is {0}, and this program reads {FORMAT}: install the node again from the new image")]
+    Format(u32),
+    /// The payload is signed, and cannot be read.
+    #[error("it cannot be read ({0})")]
+    Content(String),
+    /// The digest of the base is not that of its parts, or the serial is 0.
+    #[error("it contradicts itself: {0}")]
+    Contradiction(&'static str),
+    /// It is for another cluster.
+    #[error("it is for the cluster {found}, and this node is of {expected}")]
+    Cluster {
+        /// The cluster of the node.
+        expected: Label,
+        /// The cluster of the release.
+        found: Label,
+    },
+}
+
+impl ReleaseDocument {
+    /// The release of an image.
+    pub fn new(
+        cluster: Label,
+        serial: u64,
+        image: Sha256,
+        overlay: ReleasedFile,
+        etcd: EtcdVersion,
+        base_parts: ImageBase,
+    ) -> Self {
+        Self { format: FORMAT, cluster, serial, image, overlay, etcd, base: base_parts.digest(), base_parts }
+    }
+
+    /// Reads the text of a signed release. It must be signed by this key, and be for this cluster.
+    pub fn open(text: &[u8], key: &PublicKey, cluster: &Label) -> Result<Self, ReleaseError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let envelope: Envelope =
+            serde_json::from_slice(text).map_err(|error| ReleaseError::Syntax(error.to_string()))?;
+        let payload = envelope.open(RELEASE_TYPE, key)?;
+        let content = |error: serde_json::Error| ReleaseError::Content(error.to_string());
+        let Format { format } = serde_json::from_slice(&payload).map_err(content)?;
+        if format != FORMAT {
+            return Err(ReleaseError::Format(format));
+        }
+        let release: Self = serde_json::from_slice(&payload).map_err(content)?;
+        if release.base != release.base_parts.digest() {
+            return Err(ReleaseError::Contradiction("the digest of its base is not that of the base's parts"));
+        }
+        if release.serial == 0 {
+            return Err(ReleaseError::Contradiction("its serial is 0"));
+        }
+        if release.cluster != *cluster {
+            return Err(ReleaseError::Cluster { expected: cluster.clone(), found: release.cluster });
+        }
+        Ok(release)
+    }
+}
+
+/// All that only an installation can change: the lines of each part, by the part's name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ImageBase(BTreeMap<String, Vec<String>>);
+
+impl ImageBase {
+    /// Adds a part.
+    pub fn add(&mut self, part: &str, lines: impl IntoIterator<Item = String>) {
+        self.0.insert(part.to_owned(), lines.into_iter().collect());
+    }
+
+    /// The digest of all parts.
+    pub fn digest(&self) -> Sha256 {
+        // Each name and line with its length, so that no character can move from one to the next.
+        let mut text = String::new();
+        let mut add = |word: &str| {
+            text.push_str(&word.len().to_string());
+            text.push(' ');
+            text.push_str(word);
+        };
+        for (part, lines) in &self.0 {
+            add(part);
+            add(&lines.len().to_string());
+            for line in lines {
+                add(line);
+            }
+        }
+        Sha256::of(text.as_bytes())
+    }
+
+    /// What another base has in place of this one: a line for each part that differs.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let none = Vec::new();
+        let parts = self.0.keys().chain(other.0.keys().filter(|part| !self.0.contains_key(*part)));
+        let difference = |part: &String| {
+            let (old, new) = (self.0.get(part).unwrap_or(&none), other.0.get(part).unwrap_or(&none));
+            if old == new {
+                return None;
+            }
+            let gone = old.iter().filter(|line| !new.contains(line)).map(|line| format!("-`{line}`"));
+            let come = new.iter().filter(|line| !old.contains(line)).map(|line| format!("+`{line}`"));
+            let mut lines: Vec<String> = gone.chain(come).collect();
+            if lines.is_empty() {
+                lines.push("its lines have another order".to_owned());
+            }
+            Some(format!("{part}: {}", lines.join(" ")))
+        };
+        parts.filter_map(difference).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::SigningKey;
+
+    fn key() -> SigningKey {
+        SigningKey::from_pkcs8(&SigningKey::generate().unwrap()).unwrap()
+    }
+
+    fn base(parts: &[(&str, &[&str])]) -> ImageBase {
+        let mut base = ImageBase::default();
+        for (part, lines) in parts {
+            base.add(part, lines.iter().map(ToString::to_string));
+        }
+        base
+    }
+
+    fn release() -> ReleaseDocument {
+        let overlay = ReleasedFile { size: 7, sha256: Sha256::of(b"overlay") };
+        let base = base(&[("packages", &["@core", "tar"])]);
+        ReleaseDocument::new("etcd".parse().unwrap(), 3, Sha256::of(b"image"), overlay, "3.5.33".parse().unwrap(), base)
+    }
+
+    fn signed(key: &SigningKey, payload: &serde_json::Value) -> Vec<u8> {
+        serde_json::to_vec(&key.sign(RELEASE_TYPE, payload.to_string().as_bytes())).unwrap()
+    }
+
+    fn open(text: &[u8], key: &SigningKey) -> Result<ReleaseDocument, ReleaseError> {
+        ReleaseDocument::open(text, &key.public(), &"etcd".parse().unwrap())
+    }
+
+    #[test]
+    fn a_signed_release_is_read_back_and_each_fault_has_its_own_error() {
+        let (key, release) = (key(), release());
+        let good = serde_json::to_value(&release).unwrap();
+        assert_eq!(open(&signed(&key, &good), &key).unwrap(), release);
+
+        let with = |field: &str, value: serde_json::Value| {
+            let mut changed = good.clone();
+            changed[field] = value;
+            open(&signed(&key, &changed), &key).unwrap_err()
+        };
+        assert!(matches!(with("cluster", "other".into()), ReleaseError::Cluster { .. }));
+        assert!(matches!(with("serial", 0.into()), ReleaseError::Contradiction(_)));
+        assert!(matches!(with("base-parts", serde_json::json!({})), ReleaseError::Contradiction(_)));
+        assert_eq!(with("format", 2.into()), ReleaseError::Format(2));
+        assert!(matches!(with("strange", 1.into()), ReleaseError::Content(_)));
+        let other = self::key();
+        let untrusted = open(&signed(&other, &good), &key).unwrap_err();
+        assert!(matches!(untrusted, ReleaseError::Envelope(EnvelopeError::Untrusted { .. })), "{untrusted}");
+        let node = serde_json::to_vec(&key.sign(crate::node::NODE_TYPE, good.to_string().as_bytes())).unwrap();
+        assert!(matches!(open(&node, &key), Err(ReleaseError::Envelope(EnvelopeError::Type { .. }))));
+        assert!(matches!(open(b"<html>", &key), Err(ReleaseError::Syntax(_))));
+    }
+
+    #[test]
+    fn a_base_that_differs_is_named_part_by_part() {
+        let old = base(&[("packages", &["@core", "tar"]), ("users", &["a"]), ("kernel", &["x", "y"])]);
+        let new =
+            base(&[("packages", &["@core", "vim"]), ("users", &["a"]), ("kernel", &["y", "x"]), ("disk", &["sda"])]);
+        assert_eq!(
+            old.differences(&new),
+            ["kernel: its lines have another order", "packages: -`tar` +`vim`", "disk: +`sda`"]
+        );
+        assert!(old.differences(&old).is_empty());
+        assert_ne!(old.digest(), new.digest());
+    }
+
+    #[test]
+    fn lines_that_move_between_parts_change_the_digest() {
+        let one = base(&[("a", &["b", "c"])]);
+        for other in [base(&[("a", &["bc"])]), base(&[("a", &["b"]), ("c", &[])]), base(&[("ab", &["c"])])] {
+            assert_ne!(one.digest(), other.digest(), "{other:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = open(&bytes, &key());
+        }
+
+        /// Whatever is changed in the text, the reader gives the release that was signed, or none.
+        #[test]
+        fn a_changed_text_is_never_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+            let key = key();
+            let mut text = signed(&key, &serde_json::to_value(release()).unwrap());
+            let at = at.index(text.len());
+            if cut { text.truncate(at) } else { text[at] = byte }
+            if let Ok(read) = open(&text, &key) {
+                prop_assert_eq!(read, release());
+            }
+        }
+    }
+}

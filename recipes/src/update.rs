@@ -1,0 +1,34 @@
+//! How a node's image is updated: what the image tells every node of `[update]`.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// For how many seconds a member must stay healthy on a new image, by default.
+pub const SOAK: u32 = 60;
+
+/// `[update]`, as the image carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Update {
+    /// Who begins an update.
+    pub mode: UpdateMode,
+    /// The folder that holds `release.json` and `image/`, where the operator names no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Url>,
+    /// For how many seconds a member must stay healthy on a new image before the next member may take it.
+    pub soak_seconds: u32,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self { mode: UpdateMode::Manual, from: None, soak_seconds: SOAK }
+    }
+}
+
+/// Who begins an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpdateMode {
+    /// The operator, by `firstboot update` on each node.
+    Manual,
+}

@@ -1,0 +1,124 @@
+//! An image as another builder would have made it: the overlay of the last build, with files of it changed, and a release that is
+//! signed with the cluster's own key. So tests have releases that this builder does not make: with an etcd that was built here, with an
+//! etcd that dies, with any serial.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use recipes::image_release::{RELEASE_TYPE, ReleaseDocument};
+use recipes::{Envelope, ImageStamp, ReleasedFile, Sha256, SigningKey, StampedFile};
+
+use crate::etcd::{self, PROGRAMS};
+use crate::{process, run};
+
+/// The unpacked overlay of a build.
+#[derive(Debug)]
+pub struct Repack {
+    out: PathBuf,
+    root: PathBuf,
+    release: ReleaseDocument,
+    /// The etcd in it.
+    version: recipes::EtcdVersion,
+}
+
+const STAMP: &str = "etc/firstboot/image.json";
+const SUMS: &str = "etc/firstboot/SHA256SUMS";
+
+impl Repack {
+    /// Unpacks the overlay of an output.
+    pub fn of(out: &Path) -> Result<Self> {
+        let root = run::current()?.folder("repacked")?;
+        let overlay = out.join("image/overlay.tar.gz");
+        process::check(
+            "tar",
+            &["-xzpf", &overlay.to_string_lossy(), "-C", &root.to_string_lossy(), "--numeric-owner"],
+        )?;
+        let release = read(out)?;
+        Ok(Self { out: out.to_owned(), root, version: release.etcd, release })
+    }
+
+    /// A file of the overlay, to be changed.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Puts the programs of that release of etcd in it.
+    pub fn etcd(&mut self, version: &str) -> Result<()> {
+        for program in PROGRAMS {
+            let (from, to) = (etcd::binaries(version)?.join(program), self.path(&format!("usr/local/bin/{program}")));
+            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+        let path = self.path("etc/firstboot/cluster.json");
+        let mut cluster: serde_json::Value = serde_json::from_slice(&fs::read(&path)?)?;
+        cluster["etcd"]["version"] = version.into();
+        fs::write(&path, serde_json::to_vec(&cluster)?)?;
+        self.version = version.parse()?;
+        Ok(())
+    }
+
+    /// Packs it again, in the place of the build's overlay, as the release with this serial.
+    pub fn pack(self, serial: u64, key: &SigningKey) -> Result<()> {
+        self.stamp()?;
+        let overlay = self.out.join("image/overlay.tar.gz");
+        let root = self.root.to_string_lossy().into_owned();
+        fs::remove_file(&overlay)?;
+        process::check("tar", &["-czf", &overlay.to_string_lossy(), "-C", &root, "--numeric-owner", "etc", "usr"])?;
+        let bytes = fs::read(&overlay)?;
+        let file = ReleasedFile { size: bytes.len() as u64, sha256: Sha256::of(&bytes) };
+        let cluster = self.release.cluster.clone();
+        let base = self.release.base_parts.clone();
+        let release = ReleaseDocument::new(cluster, serial, file.sha256, file, self.version, base);
+        write(&self.out, &release, key)
+    }
+
+    /// Writes the stamp of what is there.
+    fn stamp(&self) -> Result<()> {
+        let mut files = Vec::new();
+        walk(&self.root, &self.root, &mut files)?;
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let sums: String =
+            files.iter().map(|file| format!("{}  {}\n", file.sha256, file.path)).collect::<Vec<_>>().concat();
+        fs::write(self.path(SUMS), sums)?;
+        fs::write(self.path(STAMP), serde_json::to_vec(&ImageStamp { files })?)?;
+        Ok(())
+    }
+}
+
+fn walk(root: &Path, folder: &Path, files: &mut Vec<StampedFile>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let about = fs::symlink_metadata(&path)?;
+        let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
+        if about.is_dir() {
+            walk(root, &path, files)?;
+        } else if name != STAMP && name != SUMS {
+            let bytes = fs::read(&path)?;
+            files.push(StampedFile {
+                mode: about.permissions().mode() & 0o7777,
+                uid: about.uid(),
+                gid: about.gid(),
+                size: bytes.len() as u64,
+                sha256: Sha256::of(&bytes),
+                mutable: name == "etc/hosts",
+                path: name,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The release of an output.
+pub fn read(out: &Path) -> Result<ReleaseDocument> {
+    let path = out.join("release.json");
+    let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let envelope: Envelope = serde_json::from_slice(&text)?;
+    Ok(serde_json::from_slice(&envelope.unverified()?)?)
+}
+
+/// Signs a release, and puts it in the place of an output's.
+pub fn write(out: &Path, release: &ReleaseDocument, key: &SigningKey) -> Result<()> {
+    let envelope = key.sign(RELEASE_TYPE, &serde_json::to_vec(release)?);
+    fs::write(out.join("release.json"), serde_json::to_vec(&envelope)?).context("cannot write the release")
+}
