@@ -4,6 +4,7 @@
 mod apart;
 mod bed;
 mod clock;
+mod damaged;
 mod disasters;
 mod emptied;
 mod flood;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             emptied::trials(),
             apart::trials(),
             growing::trials(),
+            damaged::trials(),
             hindered::trials(),
             moved::trials(),
             rotation::trials(),
