@@ -11,6 +11,7 @@ use crate::serve::record::{self, DocumentDelivery, Installation, Record};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["install", "document"]))]
 pub(crate) struct Options {
     /// The nodes
     #[arg(required_unless_present = "all", value_name = "NAME")]
@@ -19,7 +20,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
     /// Install the machine at its next boot from the network, which wipes its disk. Includes the document
-    #[arg(long, required_unless_present = "document")]
+    #[arg(long)]
     install: bool,
     /// The machine may fetch its document again
     #[arg(long)]
@@ -34,8 +35,13 @@ pub(crate) struct Options {
 
 /// Allows it. A server that runs takes it into account at once.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let out = options.out.canonicalize().with_context(|| format!("cannot find {}", options.out.display()))?;
-    let state = options.state.clone().unwrap_or_else(|| record::beside(&out));
+    let out = options.out.canonicalize().with_context(|| {
+        format!(
+            "cannot open `{}`, which must be a folder that `builder build --out` has written",
+            options.out.display()
+        )
+    })?;
+    let state = record::folder(options.state.as_deref(), &out)?;
     let cluster = Cluster::read(&out, &state)?;
     let known: Vec<Label> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let names = if options.all { &known } else { &options.nodes };

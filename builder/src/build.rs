@@ -19,7 +19,10 @@ use crate::pki::{self, Authority, Lifetimes, Pki, Subject};
 use crate::release::{self, Binaries, Progress, Wanted};
 use crate::serve::record::Record;
 use crate::tree::Tree;
-use crate::{console, elf, image_release, newfile, nodes, render};
+use crate::{console, elf, image_release, newfile, nodes, render, text_file};
+
+/// A firstboot with all its debug symbols is smaller.
+const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 
 /// What the command line says.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
@@ -101,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (release, binaries) = fetch(options, &recipe, &cache, &*progress)?;
 
     let mut pki = open_pki(options, &recipe, &pki_folder)?;
-    // Before the first certificate: a build that ends here begins the record again.
+    // Before the first document, which publishes the key: a build that ends here begins the record again.
     let begun = if pki.is_new() { Some(begin_record(&recipe, &pki_folder)?) } else { None };
     let mut documents = documents(&recipe, &mut pki)?;
     for event in pki.events() {
@@ -142,10 +145,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// SOURCE_DATE_EPOCH where it is set (reproducible-builds.org/specs/source-date-epoch), else the recipe's date.
 fn date(recipe: &Recipe) -> Result<u64> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is `{text}`, expected seconds since 1970")),
-        Err(_) => Ok(recipe.date),
-    }
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(recipe.date) };
+    let date = text.parse().ok().filter(|date| *date <= overlay::LATEST);
+    date.with_context(|| {
+        format!("SOURCE_DATE_EPOCH is `{text}`, expected seconds since 1970, at most {}", overlay::LATEST)
+    })
 }
 
 fn default_cache() -> Result<PathBuf> {
@@ -190,7 +194,7 @@ fn firstboot(options: &Options) -> Result<(Content, FileDigest)> {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("firstboot"),
     };
-    let bytes = fs::read(&path).with_context(|| {
+    let bytes = text_file::bytes(&path, LARGEST_FIRSTBOOT).with_context(|| {
         format!("cannot read firstboot at {}; `make build` makes it, --firstboot FILE names another", path.display())
     })?;
     elf::runs_on_centos7(&bytes).with_context(|| format!("{} would not run on a node", path.display()))?;

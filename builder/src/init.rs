@@ -89,7 +89,7 @@ fn ssh_keys(files: &[PathBuf]) -> Result<Vec<SshKey>> {
 
 /// The keys of a `.pub` file or an `authorized_keys` file: one on each line, with empty lines and comments between them.
 fn keys_in(file: &Path) -> Result<Vec<SshKey>> {
-    let text = text_file::read(file)?;
+    let text = text_file::read(file, "a public SSH key such as ~/.ssh/id_ed25519.pub")?;
     let shown = file.display();
     // A private key has many lines, and only its first names it.
     if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File-") {

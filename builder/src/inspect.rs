@@ -1,6 +1,5 @@
 //! The commands that only look: `builder verify` and `builder pki show`.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +9,7 @@ use time::OffsetDateTime;
 use crate::console::counted;
 use crate::exit::{Exit, exit_error};
 use crate::manifest::SignatureState;
-use crate::{console, manifest, pki};
+use crate::{console, manifest, pki, text_file};
 
 /// What the command line says.
 #[derive(Debug, clap::Args)]
@@ -29,7 +28,7 @@ pub(crate) struct VerifyOptions {
 pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
     let key: Option<PublicKey> = match &options.key {
         Some(path) => {
-            let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = text_file::read(path, "the signing.pub of a PKI folder")?;
             Some(text.parse().with_context(|| format!("{} holds no key", path.display()))?)
         }
         None => None,

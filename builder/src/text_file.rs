@@ -1,10 +1,12 @@
-//! A text from the disk that a person wrote.
+//! A file that a person named: a text that a person wrote, a certificate, a key.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::exit::{Exit, exit_error};
 
@@ -20,12 +22,35 @@ const OTHERS: [(&[u8], &str, &str); 5] = [
     (&[0xfd, b'7', b'z', b'X', b'Z'], "compressed by xz", "decompress it first"),
 ];
 
-/// The text of a recipe or another file to be checked.
-pub(crate) fn read(path: &Path) -> Result<String> {
+/// Opens a file for reading. A FIFO that no program writes to is empty: opened in the usual way it would be waited for
+/// indefinitely. A folder is refused.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let nonblock = OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(nonblock.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, expected a file"));
+    }
+    // A program that writes into the FIFO is waited for.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - nonblock)?;
+    Ok(file)
+}
+
+/// The content of a file that holds at most `limit` bytes.
+pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The text of a file that is `expected`: a recipe, or another file that people write.
+pub(crate) fn read(path: &Path, expected: &str) -> Result<String> {
     let shown = path.display();
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
-    read.with_context(|| format!("cannot read {shown}"))?;
+    let done = open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
+    done.with_context(|| format!("cannot read {shown}, which must be {expected}"))?;
     if bytes.len() as u64 > LIMIT {
         return Err(exit_error(
             Exit::Recipe,
@@ -56,13 +81,45 @@ mod tests {
             (b"name = \"\xff\"", "is not UTF-8 at byte 8; save it as UTF-8"),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            let error = read(&path).unwrap_err().to_string();
+            let error = read(&path, "a recipe").unwrap_err().to_string();
             assert!(error.contains("recipe.toml") && error.contains(words), "{error}");
         }
     }
 
     #[test]
+    fn a_folder_and_a_missing_file_are_named_with_what_was_expected() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, why) in [
+            (folder.path().to_owned(), "it is a folder, expected a file"),
+            (folder.path().join("none"), "No such file or directory"),
+        ] {
+            let error = format!("{:#}", read(&path, "a recipe").unwrap_err());
+            assert!(error.contains("which must be a recipe: ") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_without_a_writer_is_empty_and_one_with_a_writer_is_read_to_its_end() {
+        use std::io::Write as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        assert_eq!(read(&path, "a recipe").unwrap(), "");
+        let mut writer = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let slow = std::thread::spawn(move || {
+            for part in ["one ", "two"] {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                writer.write_all(part.as_bytes()).unwrap();
+            }
+        });
+        assert_eq!(read(&path, "a recipe").unwrap(), "one two");
+        slow.join().unwrap();
+    }
+
+    #[test]
     fn an_endless_file_is_refused() {
-        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("has more than 1048576 bytes"));
+        assert!(
+            read(Path::new("/dev/zero"), "a recipe").unwrap_err().to_string().contains("has more than 1048576 bytes")
+        );
     }
 }

@@ -264,9 +264,16 @@ pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// More than any file has that is read whole. Of a sparse file the length is a claim, which would fill the memory.
+const WHOLE: u64 = 64 << 20;
+
 fn whole(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    open(path)?.read_to_end(&mut content)?;
+    open(path)?.take(WHOLE + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > WHOLE {
+        let larger = format!("it is larger than {WHOLE} bytes, so it is not the file that it should be");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, larger));
+    }
     Ok(content)
 }
 

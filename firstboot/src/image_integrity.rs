@@ -92,13 +92,22 @@ fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
     Ok(now.len())
 }
 
+/// What to say of a unit that an operator masked by hand: `systemctl mask` makes such a link where no unit is yet.
+fn masked(path: &Path) -> Option<String> {
+    let target = std::fs::read_link(path).ok()?;
+    let path = path.display();
+    (target == Path::new("/dev/null")).then(|| {
+        format!("{path} is a link to /dev/null, so systemd takes the unit as masked: copy it from another node [unit-masked]")
+    })
+}
+
 fn look(file: &StampedFile, known: Option<&(Sha256, InodeState)>) -> Result<InodeState, String> {
     let path = PathBuf::from("/").join(&file.path);
     let seen = InodeState::at(&path).map_err(|error| format!("{error:#}"))?;
     if known.is_some_and(|(digest, before)| *digest == file.sha256 && *before == seen) {
         return Ok(seen);
     }
-    let found = files::digest(&path).map_err(|error| format!("{error:#}"))?;
+    let found = files::digest(&path).map_err(|error| masked(&path).unwrap_or_else(|| format!("{error:#}")))?;
     if found != file.sha256 {
         return Err(format!("{} was altered (expected sha256 {}, found {found})", path.display(), file.sha256));
     }

@@ -16,6 +16,9 @@ pub enum Severity {
     Error,
 }
 
+/// So many characters of a text are shown. A sentence of ours is shorter; what makes one longer is a value that it quotes.
+const LONGEST: usize = 600;
+
 /// One finding in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
@@ -34,7 +37,7 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at a place.
     pub fn error(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), span, label: String::new(), help: None }
+        Self { severity: Severity::Error, message: short(message.into()), span, label: String::new(), help: None }
     }
 
     /// A warning at a place.
@@ -45,14 +48,14 @@ impl Diagnostic {
     /// The same, with words behind the caret.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.label = short(label.into());
         self
     }
 
     /// The same, with a way to correct it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(short(help.into()));
         self
     }
 
@@ -87,6 +90,16 @@ impl Diagnostic {
     }
 }
 
+/// A text without its middle if it is too long for a person.
+fn short(text: String) -> String {
+    let count = text.chars().count();
+    if count <= LONGEST {
+        return text;
+    }
+    let part = |from: usize| text.chars().skip(from).take(LONGEST / 2).collect::<String>();
+    format!("{}…{}", part(0), part(count - LONGEST / 2))
+}
+
 /// The last boundary between characters at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
@@ -117,6 +130,17 @@ mod tests {
         {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
+    }
+
+    #[test]
+    fn a_value_of_any_length_makes_no_long_message() {
+        let value = "ä".repeat(100_000);
+        let text = format!("name = \"{value}\"\n");
+        let quoted = || format!("`{value}` is not a name");
+        let finding = Diagnostic::error(7..text.len(), quoted()).label(quoted()).help(quoted());
+        let shown = finding.render("a.toml", &text, false);
+        assert!(shown.chars().count() < 4000, "{} characters", shown.chars().count());
+        assert_eq!(shown.matches("ä` is not a name").count(), 3, "{shown}");
     }
 
     #[test]

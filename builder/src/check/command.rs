@@ -69,7 +69,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Files of a node, checked together.
 fn check_files(paths: &[&PathBuf], as_path: Option<&str>) -> Result<Vec<CheckedFile>> {
-    let texts: Vec<String> = paths.iter().map(|path| text_file::read(path)).collect::<Result<_>>()?;
+    let texts: Vec<String> =
+        paths.iter().map(|path| text_file::read(path, "a file of a node")).collect::<Result<_>>()?;
     let mut files = Vec::new();
     for (path, text) in paths.iter().zip(&texts) {
         let shown = path.display().to_string();

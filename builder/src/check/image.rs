@@ -35,7 +35,7 @@ pub(crate) fn checked_recipe(path: &Path, strict: bool) -> Result<CheckedRecipe>
 
 /// What there is to say of a recipe and of what it renders.
 pub(super) fn check_recipe(path: &Path) -> Result<(Report, Option<CheckedRecipe>)> {
-    let text = text_file::read(path)?;
+    let text = text_file::read(path, "a recipe; `builder init` writes one")?;
     let reading = recipes::recipe::read(&text);
     let mut own = reading.findings;
     let mut files = Vec::new();

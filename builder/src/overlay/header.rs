@@ -11,6 +11,8 @@ pub(super) const BLOCK: usize = 512;
 const MAX_ID: u64 = 0o7_777_777;
 /// Eleven, for sizes and times.
 const MAX_SIZE: u64 = 0o77_777_777_777;
+/// The latest date of a file, in seconds since 1970: a day in 2242.
+pub(crate) const LATEST: u64 = MAX_SIZE;
 
 /// The header of an entry whose content has `size` bytes. Plain ustar: what does not fit is refused rather than told
 /// in an extension (PAX records carry times and ids that would differ from machine to machine).

@@ -20,5 +20,6 @@ mod tests;
 
 pub(crate) use entry::{Content, Entry, Kind, Packed};
 pub(crate) use error::OverlayError;
+pub(crate) use header::LATEST;
 pub(crate) use pack::{cached_size, pack};
 pub(crate) use path::NodePath;

@@ -159,11 +159,7 @@ fn evidence(dir: &Path) -> Result<Vec<Evidence>, PkiError> {
 /// Records that a folder belongs to this cluster from now on, whatever it belonged to before.
 pub(crate) fn assign(dir: &Path, cluster: &Cluster, now: OffsetDateTime) -> Result<Event, PkiError> {
     let path = dir.join(FILE);
-    if !dir.join("ca.crt").exists() {
-        return Err(PkiError::wrong(dir, "it has no ca.crt", "name a folder that `builder build --pki` has made"));
-    }
-    let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
-    store::sweep(dir)?;
+    let _lock = store::existing(dir)?;
     let text = text(&path, cluster)?;
     if !path.exists() {
         store::put(&path, text.as_bytes(), store::PUBLIC)?;

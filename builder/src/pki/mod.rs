@@ -98,9 +98,8 @@ pub(crate) fn open(
         cluster::record(dir, &record)?;
     }
     let signer = plan.execute(dir, lifetimes, now, &mut events)?;
-    let signing = signing::complete(dir, signing, &mut events)?;
-    // The first certificate makes the folder: a build that ends before it leaves the PKI new.
-    let is_new = !dir.join(NODES).exists();
+    let signing = signing.map_or_else(|| signing::make(dir, &mut events), Ok)?;
+    let is_new = !signing::is_published(dir);
     Ok(Pki { dir: dir.to_owned(), signer, signing, lifetimes, now, events, is_new, _lock: lock })
 }
 
@@ -115,7 +114,8 @@ impl Pki {
         self.signing.public()
     }
 
-    /// Whether no node of the cluster had a certificate before.
+    /// Whether no build has published the signing key: no document that is signed with it left the builder. The nodes' folder
+    /// does not tell, because an operator may put ready certificates into it before the first build.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
@@ -142,6 +142,8 @@ impl Pki {
     /// A node's certificates: those that are there as long as they do, new ones otherwise; and, while an authority is
     /// replaced, those by the one before.
     pub(crate) fn node_tls(&mut self, subject: &Subject<'_>) -> Result<(NodeTls, Option<NodeTls>), PkiError> {
+        // The folder is not new from here on.
+        signing::publish(&self.dir, &self.signing)?;
         let nodes = self.dir.join(NODES);
         store::folder(&nodes)?;
         let folder = nodes.join(subject.name.as_str());

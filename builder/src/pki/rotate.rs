@@ -52,8 +52,7 @@ impl OwnAuthority {
 
 /// Makes the next authority, which signs from the next build on. The one before is trusted beside it.
 pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
-    let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
-    store::sweep(dir)?;
+    let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
     own.signer()?;
     let next = dir.join(NEXT);
@@ -84,8 +83,7 @@ pub(crate) fn rotate(dir: &Path, days: u32, now: OffsetDateTime) -> Result<Vec<E
 
 /// Leaves the authority that signs as the only one that is trusted.
 pub(crate) fn retire(dir: &Path, now: OffsetDateTime) -> Result<Vec<Event>, PkiError> {
-    let _lock = store::Lock::take(dir, store::LOCK_TIMEOUT)?;
-    store::sweep(dir)?;
+    let _lock = store::existing(dir)?;
     let own = OwnAuthority::of(dir)?;
     let signer = own.signer()?;
     let next = dir.join(NEXT);

@@ -43,26 +43,28 @@ pub(super) fn read(dir: &Path) -> Result<Option<SigningKey>, PkiError> {
     }
 }
 
-/// Makes the key if there is none, and its public half if a killed build has left it out.
-pub(super) fn complete(dir: &Path, found: Option<SigningKey>, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
-    let (key, public) = (dir.join(KEY), dir.join(PUBLIC));
-    let signing = match found {
-        Some(signing) => signing,
-        None => make(&key, events)?,
-    };
-    if !public.exists() {
-        store::put(&public, format!("{}\n", signing.public()).as_bytes(), store::PUBLIC)?;
-    }
-    Ok(signing)
+/// Whether a build has written the public half.
+pub(super) fn is_published(dir: &Path) -> bool {
+    dir.join(PUBLIC).exists()
 }
 
-fn make(key: &Path, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
+/// Writes the public half if it is missing.
+pub(super) fn publish(dir: &Path, signing: &SigningKey) -> Result<(), PkiError> {
+    if is_published(dir) {
+        return Ok(());
+    }
+    store::put(&dir.join(PUBLIC), format!("{}\n", signing.public()).as_bytes(), store::PUBLIC)
+}
+
+/// Makes the key.
+pub(super) fn make(dir: &Path, events: &mut Vec<Event>) -> Result<SigningKey, PkiError> {
+    let key = dir.join(KEY);
     let made = SigningKey::generate()
-        .map_err(|error| PkiError::wrong(key, error.to_string(), "build on a system with /dev/urandom"))?;
-    let pem = KeyPair::try_from(made.as_slice()).map_err(PkiError::make(key))?.serialize_pem();
-    store::put(key, pem.as_bytes(), store::SECRET)?;
-    events.push(Event::Made(key.to_owned()));
-    parse(key, &pem)
+        .map_err(|error| PkiError::wrong(&key, error.to_string(), "build on a system with /dev/urandom"))?;
+    let pem = KeyPair::try_from(made.as_slice()).map_err(PkiError::make(&key))?.serialize_pem();
+    store::put(&key, pem.as_bytes(), store::SECRET)?;
+    events.push(Event::Made(key.clone()));
+    parse(&key, &pem)
 }
 
 fn parse(key: &Path, pem: &str) -> Result<SigningKey, PkiError> {

@@ -1,7 +1,7 @@
 //! The folder on disk: files that are written durably, never wider than they must be, and never overwritten.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,9 +13,13 @@ use time::OffsetDateTime;
 
 use super::PkiError;
 use super::certificate::utc;
+use crate::text_file;
 
 /// How files begin that are still being written. A build that was killed leaves one; the next one sweeps it.
 const UNFINISHED: &str = ".unfinished-";
+
+/// No file of a PKI folder is larger.
+const LIMIT: u64 = 1 << 20;
 
 /// The mode of a private key.
 pub(super) const SECRET: u32 = 0o600;
@@ -153,7 +157,12 @@ fn archive_path(path: &Path, now: OffsetDateTime) -> PathBuf {
 
 /// A text file, or `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
-    match fs::read_to_string(path) {
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        text_file::open(path)?.take(LIMIT).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    match read() {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PkiError::io("read it", path)(error)),
@@ -186,6 +195,16 @@ fn sync_parent(path: &Path) -> Result<(), PkiError> {
         _ => Path::new("."),
     };
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(PkiError::io("write it to the disk", parent))
+}
+
+/// Locks a folder that a build has made, and sweeps it.
+pub(super) fn existing(dir: &Path) -> Result<Lock, PkiError> {
+    if !dir.join("ca.crt").exists() {
+        return Err(PkiError::wrong(dir, "it has no ca.crt", "name a folder that `builder build --pki` has made"));
+    }
+    let lock = Lock::take(dir, LOCK_TIMEOUT)?;
+    sweep(dir)?;
+    Ok(lock)
 }
 
 /// Keeps other builds out of the folder until it is dropped, or its process is gone.

@@ -80,7 +80,12 @@ pub(crate) struct Options {
 
 /// Serves until it is ended.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let out = options.out.canonicalize().with_context(|| format!("cannot find {}", options.out.display()))?;
+    let out = options.out.canonicalize().with_context(|| {
+        format!(
+            "cannot open `{}`, which must be a folder that `builder build --out` has written",
+            options.out.display()
+        )
+    })?;
     let report = manifest::verify(&out, None)?;
     if !report.is_good() {
         return Err(exit_error(
@@ -93,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         _ => None,
     };
     let state = ServerState {
-        record_dir: options.state.clone().unwrap_or_else(|| record::beside(&out)),
+        record_dir: record::folder(options.state.as_deref(), &out)?,
         open: Duration::from_secs(options.open.saturating_mul(60)),
         retries: options.retries,
         tree: options.tree.clone(),

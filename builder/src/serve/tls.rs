@@ -1,6 +1,5 @@
 //! The certificate that the server shows.
 
-use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -12,9 +11,14 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
+use crate::text_file;
+
+/// No chain of certificates is larger.
+const LIMIT: u64 = 1 << 20;
+
 /// With a certificate chain and its key, PEM.
 pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: &Path| text_file::bytes(path, LIMIT).with_context(|| format!("cannot read {}", path.display()));
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(cert)?)
         .collect::<Result<_, _>>()
         .with_context(|| format!("{} is not a certificate in PEM", cert.display()))?;
@@ -32,7 +36,7 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
 /// Reads a key, unless users other than its owner can read or replace it.
 fn private(key: &Path) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", key.display());
-    let mut file = File::open(key).with_context(context)?;
+    let mut file = text_file::open(key).with_context(context)?;
     let mode = file.metadata().with_context(context)?.permissions().mode() & 0o7777;
     let others = mode & 0o077;
     ensure!(
@@ -43,12 +47,14 @@ fn private(key: &Path) -> Result<Vec<u8>> {
         mode & 0o700
     );
     let mut pem = Vec::new();
-    file.read_to_end(&mut pem).with_context(context)?;
+    file.by_ref().take(LIMIT).read_to_end(&mut pem).with_context(context)?;
     Ok(pem)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -74,6 +74,10 @@ struct Snapshot {
     index: u64,
 }
 
+/// A longer record is none of etcd's: it holds one request, of 1.5 MiB by default, and etcd itself advises against more than 10 MiB
+/// (server/embed/config.go, recommendedMaxRequestBytes). A sparse file costs who plants it nothing, and its reader all its length.
+const LONGEST: u64 = 256 << 20;
+
 const METADATA: i64 = 1;
 const ENTRY: i64 = 2;
 const STATE: i64 = 3;
@@ -153,7 +157,7 @@ fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let filling = if head >> 63 == 1 { head >> 56 & 7 } else { 0 };
     *left -= 8;
     // The file is made longer than it is: zeros follow.
-    if head == 0 || bytes + filling > *left {
+    if head == 0 || bytes + filling > *left || bytes > LONGEST {
         return Ok(None);
     }
     let mut data = vec![0; usize::try_from(bytes + filling).unwrap_or(usize::MAX)];
@@ -229,6 +233,20 @@ pub(super) mod tests {
         let expected = Log { member: 7, cluster: 9, term: 3, vote: 8, commit: 2, last: 3, checksum: writer.checksum };
         assert_eq!(log, expected, "the entry 3 was written again, and 4 is gone with it");
         assert_eq!(read(&Writer::new(7, 9).file(64), 50).unwrap().last, 49, "a file just begun follows the one before");
+    }
+
+    /// A file whose length is a claim: nothing of it takes room on the disk.
+    #[test]
+    fn a_record_of_a_terabyte_takes_no_memory() {
+        let mut writer = Writer::new(7, 9);
+        writer.entry(1).state(2, 7, 1);
+        let mut bytes = writer.bytes.clone();
+        bytes.extend((1_u64 << 40).to_le_bytes());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        file.set_len(1 << 41).unwrap();
+        let log = Log::read(file, 0).unwrap();
+        assert_eq!((log.last, log.commit), (1, 1));
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Watch {
             return;
         }
         let found = node(&identity.cluster, &identity.node.name);
-        if found != self.told {
+        if !is_repeated(self.told.as_deref(), found.as_deref()) {
             say(found.as_deref().unwrap_or(otherwise));
         }
         (self.told, self.looked) = (found, Instant::now());
@@ -49,6 +49,14 @@ impl Watch {
     pub(crate) fn reason(&self) -> String {
         self.told.as_ref().map_or_else(String::new, |told| format!("{told}. "))
     }
+}
+
+/// Whether a reason is the one before. systemd starts etcd again every few seconds, and each time etcd ends for the same reason at
+/// another time, with other numbers.
+fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
+    let words =
+        |reason: &str| reason.replace(unit::AGAIN, "").replace(|character: char| character.is_ascii_digit(), "");
+    before.map(words) == now.map(words)
 }
 
 /// What keeps this node from being a healthy member; `None` where this machine shows nothing.
@@ -74,4 +82,20 @@ fn said(unit: &Unit) -> Option<LastWords> {
         _ => true,
     });
     read.ok().and_then(|()| search.found())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_end_at_another_time_is_told_once() {
+        let ended = |clock: &str, why: &str| format!("etcd ended at {clock} UTC: {why} [etcd-ended]");
+        let first = ended("11:43:03", "cannot write: No space left on device");
+        assert!(is_repeated(Some(&first), Some(&ended("11:43:08", "cannot write: No space left on device"))));
+        let again = first.replace(" UTC:", " UTC, and was started again:");
+        assert!(is_repeated(Some(&first), Some(&again)) && is_repeated(Some(&again), Some(&first)));
+        assert!(!is_repeated(Some(&first), Some(&ended("11:43:08", "walpb: crc mismatch"))));
+        assert!(!is_repeated(None, Some(&first)) && !is_repeated(Some(&first), None) && is_repeated(None, None));
+    }
 }

@@ -16,6 +16,9 @@ pub(super) const UNIT: &str = "etcd.service";
 /// some seconds until it ends for the same reason.
 const RECENT: u64 = 30_000_000;
 
+/// What is said of an etcd that ended and runs again.
+pub(super) const AGAIN: &str = ", and was started again";
+
 /// What systemd says of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unit {
@@ -70,7 +73,7 @@ impl Unit {
             newest || words.ends && now.saturating_sub(words.at) < RECENT
         };
         if let Some(words) = words.filter(counts) {
-            let again = if self.running.is_some() { ", and was started again" } else { "" };
+            let again = if self.running.is_some() { AGAIN } else { "" };
             return Some(format!("etcd ended at {}{again}: {} [etcd-ended]", clock(words.at), words.text));
         }
         if self.running.is_some() || !self.failed() {

@@ -66,7 +66,7 @@ impl Dir {
 
     /// Opens a regular file for reading. A FIFO or a device is refused before it is opened, so that nothing waits for it.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<File> {
-        let there = self.look(name)?.ok_or(io::ErrorKind::NotFound)?;
+        let there = self.look(name)?.ok_or(Errno::ENOENT)?;
         if there.kind != Kind::File {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

@@ -59,3 +59,15 @@ fn what_a_crash_left_of_a_write_is_removed_and_the_file_is_not() {
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
 }
+
+/// Who can write where firstboot reads makes a file of any length, and pays for none of it.
+#[test]
+fn a_file_that_is_far_too_large_is_refused_and_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("progress");
+    fs::File::create(&path).unwrap().set_len(1 << 41).unwrap();
+    for error in [read(&path).unwrap_err(), read_if_there(&path).unwrap_err()] {
+        let said = format!("{error:#}");
+        assert!(said.contains("progress: it is larger than 67108864 bytes"), "{said}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Gets the snapshot and verifies it, while etcd runs.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +37,16 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
     Ok(SnapshotFile { path, sha256: verified.sha256, revision, digest: verified.digest == Digest::Good, stamp })
 }
 
+/// Why what was named cannot be opened: another try changes nothing.
+fn unusable(path: &Path, stored: &Path, error: &io::Error) -> anyhow::Error {
+    let scheme = path.to_str().and_then(|text| text.split_once("://")).map(|(scheme, _)| scheme);
+    let why = scheme.map_or_else(
+        || format!("cannot open {}: {error}", stored.display()),
+        |scheme| format!("{}: no snapshot is fetched by {scheme}", path.display()),
+    );
+    refused(format!("{why}. Name a file, an https address or s3://bucket/prefix/NAME"))
+}
+
 /// The path of the plain snapshot: downloaded, decrypted and decompressed where needed.
 fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration) -> Result<PathBuf> {
     let backup = identity.cluster.backup.as_ref();
@@ -44,7 +55,7 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
         Some(remote) => download::fetch_remote(remote, patience)?,
         None => std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()))?,
     };
-    let file = files::open(&stored).with_context(|| format!("cannot open {}", stored.display()))?;
+    let file = files::open(&stored).map_err(|error| unusable(path, &stored, &error))?;
     if !is_encoded(&stored, &file)? {
         return Ok(stored);
     }

@@ -79,12 +79,17 @@ impl std::ops::Deref for VerifiedSnapshot {
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
     pub(crate) faults: Faults,
+    /// Whether all of it was read for its digest.
+    hashed: bool,
 }
 
 impl CheckResult {
     /// Holds it against the manifest beside the stored file, where there is one: whether a page is one that was there
     /// when the snapshot was taken no page tells.
     pub(super) fn compare(&mut self, path: &Path) {
+        if !self.hashed {
+            return;
+        }
         let beside = beside(path);
         let manifest = files::read_bounded(&beside, manifest::LIMIT).ok().and_then(|text| Manifest::parse(&text));
         let Some(manifest) = manifest.filter(|manifest| path.file_name().is_some_and(|name| name == &*manifest.file))
@@ -119,7 +124,7 @@ impl CheckResult {
 /// [`Exit::Refused`] where it is damaged, with the first fault; another where it cannot be read.
 pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut examined = examine(&file, hash, &mut |_| ()).with_context(|| format!("cannot read {}", path.display()))?;
     examined.compare(path);
     examined.good(path)
@@ -128,7 +133,7 @@ pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
 /// Refuses to look at the file of a running etcd, which holds a lock on it: a page that is read now does not fit to one
 /// that was read before.
 pub(super) fn at_rest(path: &Path) -> Result<()> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Err((_, Errno::EWOULDBLOCK)) => Err(failed(format!(
             "{} is open in a running etcd, which changes it: stop etcd first, or take a snapshot by `firstboot snapshot`",
@@ -146,11 +151,12 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
     let trailer = size % SECTOR == TRAILER;
     let pages = if trailer { size - TRAILER } else { size };
     let form = if trailer { FileKind::Snapshot } else { FileKind::Live };
+    let hashed = size <= WITHOUT_META || has_meta(file, size)?;
     let mut reader = Reader::new(progress);
     let (report, digests) = thread::scope(|scope| {
         let digests = || match hash {
-            Hash::Known(whole) => Ok(Digests { whole, right: true }),
-            _ => Digests::of(file, pages, size),
+            Hash::Known(whole) => Ok(Some(Digests { whole, right: true })),
+            _ => hashed.then(|| Digests::of(file, pages, size)).transpose(),
         };
         let digests = scope.spawn(digests);
         let report = bolt::check(file, pages, form, &mut reader)?;
@@ -159,12 +165,12 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
     })?;
     let mut faults = report.faults;
     let contents = if report.complete { reader.finish(&mut faults) } else { reader.finish(&mut Faults::default()) };
-    let digest = match (trailer, digests.right) {
-        (false, _) => Digest::Absent,
-        (true, true) => Digest::Good,
-        (true, false) => Digest::Wrong,
+    let digest = match (trailer, &digests) {
+        (false, _) | (true, None) => Digest::Absent,
+        (true, Some(Digests { right: true, .. })) => Digest::Good,
+        (true, Some(_)) => Digest::Wrong,
     };
-    if hash != Hash::Optional {
+    if hash != Hash::Optional && hashed {
         match digest {
             Digest::Good => {}
             Digest::Wrong => faults.add(None, pages, "the SHA-256 of all bytes before it", "another"),
@@ -177,7 +183,7 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
         }
     }
     let verified = VerifiedSnapshot {
-        sha256: digests.whole,
+        sha256: digests.map_or_else(|| Sha256::of(&[]), |digests| digests.whole),
         size,
         digest,
         pages: report.meta.as_ref().map_or(0, |meta| meta.pages),
@@ -185,7 +191,17 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
         page_size: report.meta.as_ref().map_or(0, |meta| meta.page_size),
         contents,
     };
-    Ok(CheckResult { verified, faults })
+    Ok(CheckResult { verified, faults, hashed })
+}
+
+/// A larger file is read to its end only if it begins as a database: of a sparse file the length is a claim.
+const WITHOUT_META: u64 = 64 << 20;
+
+/// Whether a meta page is valid.
+fn has_meta(file: &File, size: u64) -> io::Result<bool> {
+    let mut begin = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(bolt::META_PAGES)];
+    file.read_exact_at(&mut begin, 0)?;
+    Ok(bolt::stated_length(&begin).is_some())
 }
 
 /// The digests of a file, made in one go.
@@ -245,7 +261,7 @@ mod tests {
         let contents = Contents { revision, ..Contents::default() };
         let digest = Digest::Good;
         let verified = VerifiedSnapshot { sha256, size: 5, digest, pages: 3, used: 3, page_size: 4096, contents };
-        let mut examined = CheckResult { verified, faults: Faults::default() };
+        let mut examined = CheckResult { verified, faults: Faults::default(), hashed: true };
         examined.compare(path);
         examined.faults.first().iter().map(ToString::to_string).collect()
     }
@@ -270,6 +286,35 @@ mod tests {
         write(&manifest);
         assert_eq!(found(&path, plain, 7), Vec::<String>::new());
         assert_eq!(found(&path, stored, 7).len(), 1);
+    }
+
+    /// etcd's user can put anything in the place of etcd's database, which an operator then checks as root.
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        for path in [&fifo, folder.path(), Path::new("/dev/zero")] {
+            for error in [at_rest(path).unwrap_err(), verify(path, Hash::Required).unwrap_err()] {
+                let said = format!("{error:#}");
+                assert!(said.contains("cannot open") && said.contains("not a regular file"), "{said}");
+            }
+        }
+    }
+
+    /// To read its terabyte would take an hour.
+    #[test]
+    fn a_large_file_that_does_not_begin_as_a_database_is_not_read_to_its_end() {
+        let file = tempfile::tempfile().unwrap();
+        for length in [1 << 40, (1 << 40) + TRAILER] {
+            file.set_len(length).unwrap();
+            let examined = examine(&file, Hash::Required, &mut |_| ()).unwrap();
+            let said = format!("{:#}", examined.good(Path::new("huge")).unwrap_err());
+            assert!(
+                said.contains("huge is not a good snapshot: page 0, byte 16: expected bbolt's magic number"),
+                "{said}"
+            );
+        }
     }
 
     /// bbolt locks the file that it has open (flock(2)).

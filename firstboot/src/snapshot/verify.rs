@@ -1,6 +1,5 @@
 //! `firstboot snapshot verify`: is this file all that it was when etcd sent it, and can etcd live from it?
 
-use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use super::examine::{CheckResult, Digest, Hash, VerifiedSnapshot, at_rest, exami
 use super::schema::Contents;
 use super::trial_start::{self, TrialReport};
 use crate::exit::Exit;
-use crate::files::partial_file::PartialFile;
+use crate::files::{self, partial_file::PartialFile};
 use crate::output::show;
 
 /// What the command line says.
@@ -44,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let path = &options.path;
     let beside = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let room = options.dir.as_deref().unwrap_or(beside);
-    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
         // Nobody else sees it, and it is gone with this process.
@@ -99,7 +98,7 @@ impl<'a> Answer<'a> {
             Some(Err(error)) => (None, Some(format!("{error:#}"))),
             None => (None, None),
         };
-        let CheckResult { verified, faults } = examined;
+        let CheckResult { verified, faults, .. } = examined;
         Self {
             good: faults.count() == 0 && failed.is_none(),
             verified,

@@ -4,6 +4,7 @@
 mod apart;
 mod bed;
 mod clock;
+mod damaged;
 mod disasters;
 mod emptied;
 mod flood;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             emptied::trials(),
             apart::trials(),
             growing::trials(),
+            damaged::trials(),
             hindered::trials(),
             moved::trials(),
             rotation::trials(),

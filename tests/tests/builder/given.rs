@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("an_authority_given_in_the_recipe_signs", &[], authority),
         trial("ready_certificates_are_taken_as_they_are", &[], ready),
+        trial("ready_certificates_before_the_first_build_leave_it_the_first", &[], first),
         trial("a_lost_authority_is_never_made_anew", &[], lost),
         trial("two_clusters_in_one_folder_do_not_share_an_authority", &[], two_clusters),
     ]
@@ -99,6 +100,30 @@ fn ready() -> Result<()> {
     fs::write(workshop.pki().join("nodes/etcd-1/server.crt"), include_str!("expired.crt"))?;
     says(&workshop.build(&[])?, 1, &["nodes/etcd-1/server.crt", "it expired on 2021-01-01T00:00:00Z"])?;
     ensure!(snapshot(&workshop.out().join("nodes"))? == nodes, "a refused build changed the output");
+    Ok(())
+}
+
+/// The record of installations begins with the first build, whatever the operator has put into the PKI folder before.
+fn first() -> Result<()> {
+    let other = Workshop::warm()?;
+    other.built()?;
+    for brought in [&["ca.crt", "nodes"][..], &["ca.crt", "ca.key", "nodes"]] {
+        let workshop = Workshop::warm()?;
+        process::check("mkdir", &["-m", "0700", &workshop.pki().to_string_lossy()])?;
+        for name in brought {
+            let [from, to] = [other.pki().join(name), workshop.pki().join(name)];
+            process::check("cp", &["-a", &from.to_string_lossy(), &to.to_string_lossy()])?;
+        }
+        let record = workshop.path("pki/pki.state/demo/first-build");
+        says(&workshop.build(&[])?, 0, &["pki.state/demo: made; `builder serve` records there what was installed"])?;
+        ensure!(record.is_file(), "the first build with {brought:?} begins no record");
+        let begun = fs::read(&record)?;
+        fs::remove_dir_all(workshop.path("pki/pki.state"))?;
+        let again = workshop.build(&[])?;
+        ensure!(again.success(), "{again:?}");
+        ensure!(!record.exists() && !again.stderr.contains("pki.state"), "the second build begins a record: {again:?}");
+        ensure!(!begun.is_empty(), "the record does not say when it began");
+    }
     Ok(())
 }
 

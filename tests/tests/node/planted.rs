@@ -23,7 +23,7 @@ chmod 0640 /outside/file && chmod 0750 /outside/folder
 . /etc/profile.d/etcdctl.sh && etcdctl put answer 42 && etcdctl snapshot save /root/snapshot.db";
 
 /// Ways to plant something at $AT, done by etcd's user.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 10] = [
     ("a link to a file", "ln -s /outside/file $AT"),
     ("a link to a folder", "ln -s /outside/folder $AT"),
     ("a dangling link", "ln -s /outside/made $AT"),
@@ -35,10 +35,15 @@ const KINDS: [(&str, &str); 8] = [
     ),
     ("a folder", "mkdir $AT && echo own > $AT/inner && ln -s /outside/folder $AT/link"),
     ("a file", "echo own > $AT"),
+    ("a file of a terabyte, of which nothing takes room", "truncate -s 1T $AT"),
+    (DEVICE, "mknod -m 0666 $AT c 1 5 && chown 450:450 $AT"),
 ];
 
+/// An endless one, as a restored backup can have it. Only root can make it.
+const DEVICE: &str = "a device";
+
 /// Every path that firstboot touches where etcd can write, or could in earlier versions.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "/var/lib/etcd/aside",
     "/var/lib/etcd/restore",
     "/var/lib/etcd/data",
@@ -48,6 +53,7 @@ const PATHS: [&str; 11] = [
     "/var/lib/etcd/.firstboot-progress.new",
     "/var/lib/etcd/data/member",
     "/var/lib/etcd/data/member/wal",
+    "/var/lib/etcd/data/member/wal/0000000000000000-0000000000000000.wal",
     "/var/lib/etcd/data/member/snap",
     "/var/lib/etcd/data/member/snap/db",
 ];
@@ -57,7 +63,7 @@ const PATHS: [&str; 11] = [
 const ATTACK: &str = "systemctl stop firstboot etcd
 chown etcd:etcd /var/lib/etcd && chmod 0700 /var/lib/etcd
 [ ! -e $AT ] || mv $AT /root/kept
-setpriv --reuid=450 --regid=450 --clear-groups sh -c \"$PLANT\" || exit 99
+$PLANTER sh -c \"$PLANT\" || exit 99
 hung=0
 run() { timeout 40 \"$@\"; [ $? != 124 ] || hung=1; }
 run systemctl start firstboot
@@ -128,7 +134,9 @@ fn planted() -> Result<()> {
     let before = outside(host)?;
     for path in PATHS {
         for (kind, plant) in KINDS {
-            let script = format!("export AT={path} PLANT='{}'\n{ATTACK}", plant.replace('\'', "'\\''"));
+            let planter = if kind == DEVICE { "env" } else { "setpriv --reuid=450 --regid=450 --clear-groups" };
+            let plant = plant.replace('\'', "'\\''");
+            let script = format!("export AT={path} PLANTER='{planter}' PLANT='{plant}'\n{ATTACK}");
             let ran = host.sh(&script)?;
             let what = format!("{kind} at {path}");
             ensure!(ran.code() != 99, "{what} could not be planted: {ran:?}");

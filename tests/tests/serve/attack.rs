@@ -249,6 +249,7 @@ fn told() -> Result<()> {
         Ok(())
     };
     refused(&["--listen", "builder.example:80"], 2, "`builder.example` is not an address of this host")?;
+    refused(&["--state", "/etc/passwd"], 1, "/etc/passwd: it is not a folder; --state names")?;
     refused(&["--tree", "https://vault.centos.org/7.9.2009/os/x86_64/"], 2, "iPXE as it is distributed has no https")?;
     let own = ours.pki().join("nodes/etcd-1");
     let [cert, key] = ["server.crt", "server.key"].map(|name| own.join(name).to_string_lossy().into_owned());

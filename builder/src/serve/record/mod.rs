@@ -22,7 +22,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use recipes::Label;
 use rustix::fs::FlockOperation;
 use serde::Serialize;
@@ -45,8 +45,16 @@ pub(crate) struct Record {
     folder: PathBuf,
 }
 
+/// The folder of records: the one that is given, or the default one. It need not be there.
+pub(crate) fn folder(given: Option<&Path>, out: &Path) -> Result<PathBuf> {
+    let folder = given.map_or_else(|| beside(out), Path::to_owned);
+    let is_other = folder.exists() && !folder.is_dir();
+    ensure!(!is_other, "{}: it is not a folder; --state names the folder of the server's records", folder.display());
+    Ok(folder)
+}
+
 /// The default folder of records: `out` has `out.state` beside it, as its certificates have `out.pki`.
-pub(crate) fn beside(out: &Path) -> PathBuf {
+fn beside(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".state");
     out.with_file_name(name)

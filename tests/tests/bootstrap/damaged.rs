@@ -1,0 +1,174 @@
+//! etcd cannot run on what the node has: a damaged log or database, a full volume, a masked unit. firstboot says which it is in each
+//! place that an operator looks at, and the way out that docs/operating.md names loses no acknowledged write.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use libtest_mimic::Trial;
+use tests::client::{self, Client};
+use tests::cluster::{boot_all, wait_healthy};
+use tests::harness::trial;
+use tests::host::Host;
+
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, wait_refused, wait_said};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_damaged_log_or_database_is_named_and_given_up_without_loss", REQUIREMENTS, damaged),
+        trial("a_full_volume_is_named_and_etcd_returns_when_there_is_room", REQUIREMENTS, full),
+        trial("a_masked_unit_is_named", REQUIREMENTS, masked),
+    ]
+}
+
+/// As many acknowledged writes as must be there in the end.
+const KEYS: usize = 200;
+
+fn written(bed: &Bed) -> Result<Client> {
+    let client = Client::new(&bed.provisioning)?;
+    for key in 0..KEYS {
+        client::insist(|| client.put(bed.hosts[0].address(), &format!("kept/{key}"), "value"))?;
+    }
+    Ok(client)
+}
+
+/// The third is a healthy member, and has all that was acknowledged.
+fn nothing_lost(bed: &Bed, client: &Client) -> Result<()> {
+    let host = &bed.hosts[2];
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
+    let found = client::insist(|| client.all(host.address(), "kept/"))?;
+    ensure!(found.len() == KEYS, "of {KEYS} keys {} are there", found.len());
+    Ok(())
+}
+
+/// etcd does not come up on the third: firstboot.service, `firstboot status` and its exit code say so, and the reason once.
+fn named(host: &Host, words: &[&str]) -> Result<()> {
+    wait_said(host, words)?;
+    let ran = host.run(&["firstboot", "status"])?;
+    let row = ran.stdout.lines().find(|line| line.starts_with("etcd-3 ")).context("no row")?;
+    ensure!(ran.code() == 5 && words.iter().all(|word| row.contains(word)), "not {words:?}: {ran:?}");
+    // systemd starts etcd again every five seconds.
+    std::thread::sleep(std::time::Duration::from_secs(15));
+    let run = "journalctl _SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value firstboot)";
+    let said = host.sh(run)?.ok()?;
+    ensure!(said.matches("[etcd-ended]").count() == 1, "the reason is not told once:\n{said}");
+    Ok(())
+}
+
+fn change(path: &Path, how: impl FnOnce(&mut [u8])) -> Result<()> {
+    let mut bytes = fs::read(path)?;
+    how(&mut bytes);
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Damages a leaf page of keys and values, and not the pages that firstboot reads: they have how far the database is.
+fn damage_keys(page: &mut [u8]) {
+    const LEAF: u8 = 2;
+    let has = |words: &[u8]| page.windows(words.len()).any(|found| found == words);
+    if page[8] == LEAF && !has(b"consistent_index") && !has(b"members_removed") {
+        page[16..48].fill(0x55);
+    }
+}
+
+fn newest_log(member: &Path) -> Result<PathBuf> {
+    let files = fs::read_dir(member.join("wal"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let logs = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    logs.max().context("no log")
+}
+
+fn damaged() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let client = written(&bed)?;
+    let host = &bed.hosts[2];
+    let member = host.path("/var/lib/etcd/data/member");
+    let restart = "systemctl start --no-block etcd; systemctl restart --no-block firstboot";
+
+    // What firstboot itself finds it gives up by itself, since the other members have all of it, and keeps it.
+    for (id, log) in [("data-behind", true), ("data-incomplete", false)] {
+        let (old, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+        host.check(&["sh", "-c", "systemctl stop etcd; rm -rf /var/lib/etcd/aside"])?;
+        if log {
+            change(&newest_log(&member)?, |bytes| {
+                // In the middle of the records: zeros follow the last one.
+                let end = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+                bytes[end / 2..][..64].iter_mut().for_each(|byte| *byte ^= 0x55);
+            })?;
+        } else {
+            change(&member.join("snap/db"), |bytes| bytes[..8192].fill(0))?;
+        }
+        host.sh(restart)?;
+        host.wait_for(
+            &format!("journalctl -u firstboot | grep -F '[{id}]. etcd must not start on it'"),
+            CONVERGENCE_TIMEOUT,
+        )?;
+        nothing_lost(&bed, &client).with_context(|| id.to_owned())?;
+        let (new, _) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
+        ensure!(new != old, "{id}: etcd-3 goes on under its old id {old}");
+        host.check(&[
+            "sh",
+            "-c",
+            "ls /var/lib/etcd/aside/lost-*/member/wal/*.wal /var/lib/etcd/aside/lost-*/member/snap/db",
+        ])?;
+    }
+
+    // Damage that etcd alone finds.
+    host.check(&["systemctl", "stop", "etcd"])?;
+    change(&member.join("snap/db"), |bytes| bytes[8192..].chunks_mut(4096).for_each(damage_keys))?;
+    let found = host.sh("firstboot snapshot verify --skip-hash-check /var/lib/etcd/data/member/snap/db")?;
+    ensure!(found.code() == 3 && found.stderr.contains("is not a good snapshot"), "{found:?}");
+    host.sh(restart)?;
+    named(host, &["etcd ended at", "[etcd-ended]"])?;
+    // As docs/operating.md gives damaged data up.
+    host.check(&["sh", "-c", "systemctl stop etcd; mv /var/lib/etcd/data /root/damaged"])?;
+    host.sh("systemctl restart --no-block firstboot")?;
+    nothing_lost(&bed, &client)
+}
+
+fn full() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=400M,mode=0700");
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let client = written(&bed)?;
+    let host = &bed.hosts[2];
+    let (old, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+    let filled = host.sh("dd if=/dev/zero of=/var/lib/etcd/junk bs=1M")?;
+    ensure!(filled.stderr.contains("No space left on device"), "{filled:?}");
+    client.fill(&[bed.hosts[0].address()], 100, 500_000)?;
+    named(host, &["etcd ended at", "/var/lib/etcd/", "No space left on device", "[etcd-ended]"])?;
+    host.check(&["rm", "/var/lib/etcd/junk"])?;
+    nothing_lost(&bed, &client)?;
+    let (new, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
+    ensure!(new == old, "a full volume makes another member of etcd-3");
+    Ok(())
+}
+
+fn masked() -> Result<()> {
+    let mut bed = Bed::new(3)?;
+    boot_all(&mut bed.hosts)?;
+    bed.whole()?;
+    let host = &bed.hosts[2];
+    // The unit lies where `systemctl mask` would make its link, so that it refuses.
+    let refused = host.sh("systemctl mask etcd")?;
+    ensure!(refused.stderr.contains("already exists"), "{refused:?}");
+    host.check(&[
+        "sh",
+        "-c",
+        "mv /etc/systemd/system/etcd.service /root; ln -s /dev/null /etc/systemd/system/etcd.service
+         systemctl daemon-reload; systemctl stop etcd",
+    ])?;
+    let ran = host.run(&["firstboot", "status"])?;
+    ensure!(ran.code() == 5 && ran.stdout.contains("so nothing starts etcd [etcd-masked]"), "{ran:?}");
+    host.sh("systemctl restart --no-block firstboot")?;
+    wait_refused(host, &["etcd.service is a link to /dev/null", "[unit-masked]"])?;
+    let ran = host.run(&["firstboot", "run"])?;
+    ensure!(ran.code() == 3 && ran.stderr.contains("[unit-masked]"), "{ran:?}");
+    host.check(&[
+        "sh",
+        "-c",
+        "mv /root/etcd.service /etc/systemd/system/; systemctl daemon-reload; systemctl restart --no-block firstboot",
+    ])?;
+    wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)
+}
