@@ -76,7 +76,7 @@ fn bootstrap() -> Result<()> {
     let flood = Flood::begin(bed.provisioning.network.world(), to)?;
     let begun = Instant::now();
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let (took, opened) = (begun.elapsed(), flood.end()?);
     println!("power-on to a healthy cluster under {opened} silent connections: {took:.1?}");
     ensure!(opened > 3 * SILENT, "there was no flood: {opened} connections");

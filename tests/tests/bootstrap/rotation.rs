@@ -25,7 +25,7 @@ const STOPPED: Duration = Duration::from_secs(10);
 fn replaced() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let members = etcdctl(&bed.hosts[0], "member list")?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
 

@@ -27,15 +27,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             upgrade,
         ),
         trial("each_step_waits_for_the_patch_that_it_needs", &versions(&[FIRST, OLD, NEW, LAST]), steps),
-        trial("data_is_not_given_to_a_version_that_it_cannot_take", &versions(&[FIRST, NEW]), data),
-        trial("images_whose_versions_cannot_be_together_begin_no_cluster", &versions(&[FIRST, NEW]), together),
+        trial("data_is_not_given_to_a_version_that_cannot_read_it", &versions(&[FIRST, NEW]), data),
+        trial("images_with_incompatible_versions_form_no_cluster", &versions(&[FIRST, NEW]), together),
     ]
 }
 
 fn upgrade() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &addresses, "w/");
@@ -82,7 +82,7 @@ const BETWEEN: usize = 2000;
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     client.fill(&addresses, BETWEEN, 50)?;
@@ -125,7 +125,7 @@ fn steps() -> Result<()> {
 fn data() -> Result<()> {
     let mut bed = Bed::with_etcd(FIRST, 3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let with = |bed: &mut Bed, version: &str| {
         bed.hosts[2].shutdown()?;
         etcd::replace_etcd_binary(&bed.hosts[2], version)?;
@@ -149,5 +149,5 @@ fn together() -> Result<()> {
     bed.hosts[1].shutdown()?;
     etcd::replace_etcd_binary(&bed.hosts[1], FIRST)?;
     bed.hosts[1].boot()?;
-    bed.whole()
+    bed.wait_all_healthy()
 }

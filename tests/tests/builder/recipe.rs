@@ -9,7 +9,7 @@ use tests::harness::trial;
 use tests::process::{self, Output};
 use tests::programs;
 
-use crate::workshop::{Workshop, builder, names, says};
+use crate::fixtures::{Fixture, builder, names, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -17,8 +17,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("all_mistakes_of_a_recipe_come_at_once", &[], at_once),
         trial("check_says_the_same_for_programs", &[], as_json),
         trial("a_warning_is_an_error_only_where_asked_for", &[], warnings),
-        trial("what_is_no_recipe_at_all_is_refused", &[], no_recipe),
-        trial("init_writes_a_recipe_without_findings_and_never_half_of_one", &[], init),
+        trial("a_file_that_is_not_a_recipe_is_refused", &[], no_recipe),
+        trial("init_writes_a_whole_recipe_without_findings", &[], init),
     ]
 }
 
@@ -64,7 +64,7 @@ fn changed(from: &str, to: &str) -> Result<String> {
 }
 
 fn each_kind() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     for (from, to, place, words) in MISTAKES {
         let text = changed(from, to)?;
         fs::write(workshop.path("recipe.toml"), &text)?;
@@ -86,7 +86,7 @@ fn each_kind() -> Result<()> {
 }
 
 fn at_once() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let text = changed("domain", "domian")?.replace("\"etcd-2\"", "\"-x\"").replace("3.6.14", "x");
     fs::write(workshop.path("recipe.toml"), text)?;
     let ran = workshop.build(&[])?;
@@ -99,7 +99,7 @@ fn at_once() -> Result<()> {
 }
 
 fn as_json() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let path = workshop.path("recipe.toml");
     fs::write(&path, changed("domain", "domian")?)?;
     let ran = builder(&["check", "--format", "json"], &path)?;
@@ -120,7 +120,7 @@ fn as_json() -> Result<()> {
 }
 
 fn warnings() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let path = workshop.path("recipe.toml");
     let text = guide()? + "\n[[node]]\nname = \"etcd-4\"\naddress = \"10.101.15.104\"\n";
     fs::write(&path, text)?;
@@ -130,7 +130,7 @@ fn warnings() -> Result<()> {
 }
 
 fn no_recipe() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let path = workshop.path("recipe.toml");
     fs::write(&path, b"name = \"\xff\"")?;
     says(&workshop.build(&[])?, 3, &["not UTF-8 at byte 8"])?;
@@ -152,7 +152,7 @@ fn no_recipe() -> Result<()> {
 }
 
 fn init() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let (path, key) = (workshop.path("new.toml"), workshop.path("id"));
     let init = |more: &[&str]| -> Result<Output> {
         let mut command = Command::new(programs::builder()?);

@@ -43,7 +43,7 @@ fn rebuilds() -> Result<()> {
     let rounds = usize::try_from(setting("ROUNDS")?.unwrap_or(ROUNDS[usize::from(is_all())]))?;
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     for lap in 0.. {
         self::lap(&mut bed, rounds, seed + lap)?;
         if Instant::now() >= end {

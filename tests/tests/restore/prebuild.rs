@@ -15,14 +15,14 @@ use tests::host::Host;
 use tests::programs::demo;
 
 use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
-use crate::told::{SNAPSHOT, content};
+use crate::orders::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
 /// It may be through before it is caught; then it is tried again.
 const TRIES: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("etcd_outlives_what_becomes_of_the_data_made_ahead", REQUIREMENTS, all)]
+    vec![trial("etcd_survives_every_failure_of_the_prebuilt_data", REQUIREMENTS, all)]
 }
 
 fn begin(host: &Host) -> Result<Child> {
