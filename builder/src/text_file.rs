@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use crate::exit::{Exit, exit_error};
 
 /// A larger file was not written by hand.
-const LIMIT: u64 = 1 << 20;
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// What a file that is not UTF-8 begins with, what it is, and what to do.
 const OTHERS: [(&[u8], &str, &str); 5] = [
@@ -24,12 +24,12 @@ const OTHERS: [(&[u8], &str, &str); 5] = [
 pub(crate) fn read(path: &Path) -> Result<String> {
     let shown = path.display();
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes));
     read.with_context(|| format!("cannot read {shown}"))?;
-    if bytes.len() as u64 > LIMIT {
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
         return Err(exit_error(
             Exit::Recipe,
-            format!("{shown} has more than {LIMIT} bytes: expected a text written by hand"),
+            format!("{shown} has more than {MAX_TEXT_BYTES} bytes: expected a text written by hand"),
         ));
     }
     String::from_utf8(bytes).map_err(|error| {

@@ -75,7 +75,7 @@ fn upgrade() -> Result<()> {
 }
 
 /// Between two steps there is more than a log keeps, so that each new member begins with a snapshot.
-const BETWEEN: usize = 2000;
+const WRITES_BETWEEN_STEPS: usize = 2000;
 
 /// With the log compacted, nodes of 3.5.1 replaced by ones of 3.6.16 lose the quorum: the second one takes a member for a
 /// learner, and no third can be added (etcd-io/etcd#19557; seen in every run of etcd alone).
@@ -85,7 +85,7 @@ fn steps() -> Result<()> {
     bed.wait_all_healthy()?;
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    client.fill(&addresses, BETWEEN, 50)?;
+    client.fill(&addresses, WRITES_BETWEEN_STEPS, 50)?;
     let before = listed(&bed.hosts[0], "etcd-3")?;
     for (version, words) in [
         (
@@ -107,14 +107,14 @@ fn steps() -> Result<()> {
             for host in &bed.hosts {
                 wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
             }
-            client.fill(&addresses, BETWEEN, 50)?;
+            client.fill(&addresses, WRITES_BETWEEN_STEPS, 50)?;
         }
     }
     let written = writers.stop()?;
     for (host, address) in bed.hosts.iter().zip(&addresses) {
         written.kept_in(&client::insist(|| client.all(*address, "w/"))?)?;
         let filled = client::insist(|| client.all(*address, "filled/"))?.len();
-        ensure!(filled == BETWEEN, "{filled} of {BETWEEN} keys on {}", host.name());
+        ensure!(filled == WRITES_BETWEEN_STEPS, "{filled} of {WRITES_BETWEEN_STEPS} keys on {}", host.name());
         let seen = status(host)?;
         ensure!(seen.iter().all(|member| member.version == LAST && member.errors.is_empty()), "{seen:?}");
     }
