@@ -11,7 +11,7 @@ use recipes::{Diagnostic, Recipe};
 const POST: &str = "etc/firstboot/post";
 
 /// More belongs into a package, or onto a volume.
-const LIMIT: u64 = 16 << 20;
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// A file of the user's, read.
 #[derive(Debug, Clone)]
@@ -91,12 +91,12 @@ fn read_single(folder: &Path, file: &LocalFile) -> Result<Vec<u8>, String> {
         return Err(format!("{} is not a file; name each file of a folder", path.display()));
     }
     let mut bytes = Vec::new();
-    fs::File::open(&real).map_err(cannot)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > LIMIT {
+    fs::File::open(&real).map_err(cannot)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!(
             "{} has more than {} MiB; what is so large belongs into a package",
             path.display(),
-            LIMIT >> 20
+            MAX_FILE_BYTES >> 20
         ));
     }
     Ok(bytes)

@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use crate::exit::{Exit, exit_error};
 
 /// A larger file was not written by hand.
-const LIMIT: u64 = 1 << 20;
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// What a file that is not UTF-8 begins with, what it is, and what to do.
 const OTHERS: [(&[u8], &str, &str); 5] = [
@@ -49,12 +49,12 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 pub(crate) fn read(path: &Path, expected: &str) -> Result<String> {
     let shown = path.display();
     let mut bytes = Vec::new();
-    let done = open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
+    let done = open(path).and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes));
     done.with_context(|| format!("cannot read {shown}, which must be {expected}"))?;
-    if bytes.len() as u64 > LIMIT {
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
         return Err(exit_error(
             Exit::Recipe,
-            format!("{shown} has more than {LIMIT} bytes: expected a text written by hand"),
+            format!("{shown} has more than {MAX_TEXT_BYTES} bytes: expected a text written by hand"),
         ));
     }
     String::from_utf8(bytes).map_err(|error| {

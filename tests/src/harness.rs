@@ -22,7 +22,7 @@ const ALL: &str = "ETCD_IMAGE_ALL";
 const LONG: &str = "long";
 
 /// How much of a console a failure shows.
-const CONSOLE_TAIL: usize = 60;
+const CONSOLE_TAIL_LINES: usize = 60;
 
 /// A test with its needs. Where one is missing the test is listed as ignored and the reason is printed.
 pub fn trial(name: &str, requirements: &[Requirement], test: fn() -> Result<()>) -> Trial {
@@ -146,7 +146,7 @@ impl Drop for Consoles {
         written.sort();
         for path in written {
             let text = fs::read(&path).unwrap_or_default();
-            let end = tail(&String::from_utf8_lossy(&text), CONSOLE_TAIL);
+            let end = tail(&String::from_utf8_lossy(&text), CONSOLE_TAIL_LINES);
             eprintln!("--- {}: {}\n{end}", self.test, path.display());
         }
     }

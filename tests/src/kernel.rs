@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::libc::{self, sock_filter, sock_fprog};
 
 /// `finit_module`, the last call of Linux 3.10 (arch/x86/syscalls/syscall_64.tbl).
-pub const LAST: u32 = 313;
+pub const LAST_SYSTEM_CALL: u32 = 313;
 
 /// A call that is newer than 3.10 and that a host may have all the same: Red Hat ported it back. There are more of them;
 /// whatever gets by without those gets by with them. firstboot/src/exec/calls.txt has all, with the sources.
@@ -65,7 +65,7 @@ fn forget_newer_calls(left: &[u32]) -> Result<()> {
     let other = [load(4), jump(libc::BPF_JEQ, X86_64, 1, 0), give(libc::SECCOMP_RET_ALLOW), load(0)];
     let left = left.iter().flat_map(|call| [jump(libc::BPF_JEQ, *call, 0, 1), give(libc::SECCOMP_RET_ALLOW)]);
     let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    let rest = [jump(libc::BPF_JGT, LAST, 1, 0), give(libc::SECCOMP_RET_ALLOW), give(refused)];
+    let rest = [jump(libc::BPF_JGT, LAST_SYSTEM_CALL, 1, 0), give(libc::SECCOMP_RET_ALLOW), give(refused)];
     let mut program: Vec<sock_filter> = other.into_iter().chain(left).chain(rest).collect();
     install(&mut program).context("cannot take the newer system calls away")
 }

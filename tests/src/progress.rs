@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::process::{Output, describe};
 
 /// Where there is no terminal, this much time passes between two lines.
-const BETWEEN_LINES: Duration = Duration::from_secs(10);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a terminal line may take: a longer one would wrap, and could not be rewritten.
 const COLUMNS: usize = 78;
@@ -74,7 +74,7 @@ impl<'a> Shown<'a> {
         if self.terminal {
             return Some(format!("\r\x1b[2K{text}"));
         }
-        if self.last.is_some_and(|last| now < last + BETWEEN_LINES) {
+        if self.last.is_some_and(|last| now < last + LINE_INTERVAL) {
             return None;
         }
         self.last = Some(now);

@@ -19,7 +19,7 @@ const GLOBS: &str = "wxXreRmzZtTaA";
 const OWNERS: &str = "fFdeDvpLcbCwxXrR";
 
 /// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
-const LONGEST: usize = 2046;
+const MAX_LINE_BYTES: usize = 2046;
 
 /// The fields of a line. 219 knows no quotes here but around the argument.
 #[derive(Debug)]
@@ -59,8 +59,9 @@ pub(super) fn check(text: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     let mut seen: BTreeMap<(bool, String), Line<'_>> = BTreeMap::new();
     for text in TextSpan::whole(text).split('\n').map(strip) {
-        if text.text.len() > LONGEST {
-            let finding = Finding::error("tmpfiles/fields", text, format!("a line of more than {LONGEST} bytes"));
+        if text.text.len() > MAX_LINE_BYTES {
+            let finding =
+                Finding::error("tmpfiles/fields", text, format!("a line of more than {MAX_LINE_BYTES} bytes"));
             out.push(finding.effect("219 reads it in pieces, and takes each for a line").fix("write a shorter one"));
             continue;
         }

@@ -11,7 +11,7 @@ use super::format::{MANIFEST, Manifest, OVERLAY};
 use super::overlay;
 
 /// Files up to this size are texts, or are compared as bytes.
-const TEXT: u64 = 1 << 20;
+const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// An image, read.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) fn open(dir: &Path) -> Result<Image, ManifestError> {
         overlay.ok_or_else(|| ManifestError::wrong(&image.join(MANIFEST), format!("it names no {OVERLAY}")))?;
     Ok(Image {
         kickstart: String::from_utf8_lossy(&read("centos7.ks")?).into_owned(),
-        contents: overlay::read(&image.join(OVERLAY), |_, size| size <= TEXT)?.contents,
+        contents: overlay::read(&image.join(OVERLAY), |_, size| size <= MAX_TEXT_BYTES)?.contents,
         manifest,
         overlay,
     })

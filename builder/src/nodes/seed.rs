@@ -15,14 +15,14 @@ const OVERHEAD: usize = 64;
 
 /// In FAT12 there are fewer clusters than this (Microsoft's "FAT: General Overview of On-Disk Format"); with a
 /// sector for a cluster that is 2 MB, some hundred times a node's files.
-const LARGEST: usize = 4084;
+const MAX_CLUSTERS: usize = 4084;
 
 /// The image with these files in its root.
 pub(super) fn image(files: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
     let data: usize = files.iter().map(|(_, bytes)| bytes.len().div_ceil(SECTOR)).sum();
     // In steps, so that a certificate that is a byte longer does not make a disk of another size.
     let sectors = (OVERHEAD + data).next_multiple_of(64);
-    let total = u32::try_from(sectors).ok().filter(|_| sectors < LARGEST);
+    let total = u32::try_from(sectors).ok().filter(|_| sectors < MAX_CLUSTERS);
     let total = total.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "more than 2 MB of files"))?;
 
     let mut everything = Vec::new();

@@ -16,7 +16,7 @@ use super::OverlayError;
 use super::gzip::COMPRESSOR;
 
 /// An entry that no build used for so long goes: every changed firstboot leaves one of 3 MB.
-const KEEP: Duration = Duration::from_secs(60 * 24 * 3600);
+const MAX_UNUSED_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// The compressed files in a cache folder.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl CompressedCache {
             let Ok(files) = fs::read_dir(&folder) else { continue };
             for file in files.flatten() {
                 let used = file.metadata().and_then(|about| about.modified());
-                if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age > KEEP)) {
+                if used.is_ok_and(|used| now.duration_since(used).is_ok_and(|age| age > MAX_UNUSED_AGE)) {
                     let _ = fs::remove_file(file.path());
                 }
             }
@@ -131,7 +131,7 @@ mod tests {
         cache.put(content, 7, b"compressed").unwrap();
         cache.sweep(SystemTime::now());
         assert!(cache.get(content, 7).is_some());
-        cache.sweep(SystemTime::now() + KEEP + Duration::from_secs(60));
+        cache.sweep(SystemTime::now() + MAX_UNUSED_AGE + Duration::from_secs(60));
         assert!(!cache.folder(content).exists());
     }
 }

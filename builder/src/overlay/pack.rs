@@ -18,7 +18,7 @@ use crate::newfile;
 
 /// From this size on a file gets gzip members of its own and a place in the cache. Smaller ones compress better
 /// together, and fast enough each time.
-const LARGE: u64 = 256 << 10;
+const LARGE_FILE_BYTES: u64 = 256 << 10;
 
 /// A file's content as far as it is needed.
 enum LoadedBytes {
@@ -69,7 +69,7 @@ fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, Overla
     let (bytes, sha256) = match source {
         Content::Bytes(bytes) => (bytes.clone(), Sha256::of(bytes)),
         Content::Verified { path, sha256, size } => {
-            let compressed = if *size >= LARGE { cache.get(*sha256, *size) } else { None };
+            let compressed = if *size >= LARGE_FILE_BYTES { cache.get(*sha256, *size) } else { None };
             if let Some(compressed) = compressed {
                 return Ok(Some(Loaded { content: LoadedBytes::Compressed(compressed), sha256: *sha256, size: *size }));
             }
@@ -82,7 +82,7 @@ fn load(entry: &Entry, cache: &CompressedCache) -> Result<Option<Loaded>, Overla
         }
     };
     let size = bytes.len() as u64;
-    let compressed = if size >= LARGE { cache.get(sha256, size) } else { None };
+    let compressed = if size >= LARGE_FILE_BYTES { cache.get(sha256, size) } else { None };
     let content = compressed.map_or(LoadedBytes::Bytes(bytes), LoadedBytes::Compressed);
     Ok(Some(Loaded { content, sha256, size }))
 }
@@ -95,7 +95,9 @@ fn segments(entries: &[Entry], loaded: &[Option<Loaded>], mtime: u64) -> Result<
         let size = loaded.as_ref().map_or(0, |loaded| loaded.size);
         plain.extend(header(entry, size, mtime)?.as_bytes());
         match loaded {
-            Some(Loaded { content: LoadedBytes::Bytes(bytes), size, .. }) if *size < LARGE => plain.extend(bytes),
+            Some(Loaded { content: LoadedBytes::Bytes(bytes), size, .. }) if *size < LARGE_FILE_BYTES => {
+                plain.extend(bytes);
+            }
             Some(_) => {
                 out.push(Segment::Plain(std::mem::take(&mut plain)));
                 out.push(Segment::Large(nth));

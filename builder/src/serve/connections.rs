@@ -13,7 +13,7 @@ const MAX_CONNECTIONS: usize = 1024;
 /// The most of them from one source.
 const MAX_PER_SOURCE: usize = MAX_CONNECTIONS / 2;
 /// Files that are open for other reasons than a connection.
-const OTHER_FILES: u64 = 64;
+const RESERVED_FILES: u64 = 64;
 
 /// All open connections.
 #[derive(Debug, Clone)]
@@ -57,8 +57,9 @@ impl Connections {
     pub(super) fn new() -> Self {
         let files = raise_limit();
         // A connection needs its socket and the file that it sends.
-        let total =
-            usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(MAX_CONNECTIONS).clamp(2, MAX_CONNECTIONS);
+        let total = usize::try_from(files.saturating_sub(RESERVED_FILES) / 2)
+            .unwrap_or(MAX_CONNECTIONS)
+            .clamp(2, MAX_CONNECTIONS);
         Self::with(total, MAX_PER_SOURCE.min(total.div_ceil(2)))
     }
 
@@ -163,7 +164,7 @@ fn source(from: IpAddr) -> IpAddr {
 /// How many files this process may have open, after asking for as many as the system allows and all connections need.
 fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let needed = MAX_CONNECTIONS as u64 * 2 + OTHER_FILES;
+    let needed = MAX_CONNECTIONS as u64 * 2 + RESERVED_FILES;
     let current = limit.current.unwrap_or(u64::MAX);
     let wanted = limit.maximum.unwrap_or(u64::MAX).min(needed).max(current);
     if wanted > current && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).is_ok()

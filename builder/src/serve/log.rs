@@ -16,9 +16,9 @@ use crate::exit::with_causes;
 /// The longest text in a line.
 const MAX_LINE_CHARS: usize = 400;
 /// So many lines of one asker and of all are written in a period.
-const PERIOD: Duration = Duration::from_secs(10);
-const PER_SOURCE: u32 = 20;
-const PER_PERIOD: u32 = 400;
+const BUDGET_PERIOD: Duration = Duration::from_secs(10);
+const MAX_LINES_PER_SOURCE: u32 = 20;
+const MAX_LINES_PER_PERIOD: u32 = 400;
 /// The source of the server's own trouble.
 const OWN_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Lines that wait to be written.
@@ -79,9 +79,9 @@ impl Log {
 fn write_all(entries: &Receiver<Entry>, json: bool) {
     let mut budget = Budget::new(Instant::now());
     loop {
-        let received = entries.recv_timeout(PERIOD);
+        let received = entries.recv_timeout(BUDGET_PERIOD);
         if let Some(left_out) = budget.turn(Instant::now()) {
-            let text = format!("{left_out} more lines were left out in {} s", PERIOD.as_secs());
+            let text = format!("{left_out} more lines were left out in {} s", BUDGET_PERIOD.as_secs());
             let json_line = format!("{{\"left-out\":{left_out}}}");
             let _ = console::result(if json {
                 json_line + "\n"
@@ -145,7 +145,7 @@ impl Budget {
 
     /// Begins a new period where the old one is over, and says how many lines that left out.
     fn turn(&mut self, now: Instant) -> Option<u32> {
-        if now.duration_since(self.since) < PERIOD {
+        if now.duration_since(self.since) < BUDGET_PERIOD {
             return None;
         }
         let left_out = self.left_out;
@@ -157,7 +157,7 @@ impl Budget {
     fn allows(&mut self, from: IpAddr, to_a_node: bool) -> bool {
         // Only what is written enters the table, so that the table is bounded, too.
         let own = self.by_source.get(&from).copied().unwrap_or_default();
-        let allowed = own < PER_SOURCE && (to_a_node || self.written < PER_PERIOD);
+        let allowed = own < MAX_LINES_PER_SOURCE && (to_a_node || self.written < MAX_LINES_PER_PERIOD);
         if allowed {
             self.by_source.insert(from, own + 1);
             self.written += 1;
@@ -185,10 +185,10 @@ mod tests {
         let begun = Instant::now();
         let mut budget = Budget::new(begun);
         let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
-        assert_eq!((0..100).filter(|_| budget.allows(ip(1), false)).count(), PER_SOURCE as usize);
+        assert_eq!((0..100).filter(|_| budget.allows(ip(1), false)).count(), MAX_LINES_PER_SOURCE as usize);
         assert!(budget.allows(ip(2), false), "another asker has lines of its own");
         assert_eq!(budget.turn(begun + Duration::from_secs(9)), None);
-        assert_eq!(budget.turn(begun + PERIOD), Some(80));
+        assert_eq!(budget.turn(begun + BUDGET_PERIOD), Some(80));
         assert!(budget.allows(ip(1), false));
     }
 
@@ -196,8 +196,8 @@ mod tests {
     fn many_askers_do_not_fill_the_log() {
         let mut budget = Budget::new(Instant::now());
         let askers = (0..=255).flat_map(|a| (0..=255).map(move |b| IpAddr::from([10, 0, a, b])));
-        assert_eq!(askers.filter(|ip| budget.allows(*ip, false)).count(), PER_PERIOD as usize);
-        assert!(budget.by_source.len() <= PER_PERIOD as usize);
+        assert_eq!(askers.filter(|ip| budget.allows(*ip, false)).count(), MAX_LINES_PER_PERIOD as usize);
+        assert!(budget.by_source.len() <= MAX_LINES_PER_PERIOD as usize);
         assert!(budget.allows(IpAddr::from([10, 9, 9, 9]), true), "what a node was given is logged all the same");
     }
 

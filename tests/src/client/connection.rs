@@ -22,7 +22,7 @@ use crate::cluster::Provisioning;
 /// is dead loses more by that than by asking another.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many keys come with one answer.
-const PAGE: usize = 5000;
+const KEYS_PER_PAGE: usize = 5000;
 
 /// A client; cloning gives another handle to its connections.
 #[derive(Debug, Clone)]
@@ -122,7 +122,8 @@ impl Client {
         let text = |base64: &str| -> Result<String> { Ok(String::from_utf8(BASE64.decode(base64)?)?) };
         let (mut from, mut found) = (prefix.as_bytes().to_vec(), BTreeMap::new());
         loop {
-            let request = json!({ "key": BASE64.encode(&from), "range_end": end, "limit": PAGE, "serializable": true });
+            let request =
+                json!({ "key": BASE64.encode(&from), "range_end": end, "limit": KEYS_PER_PAGE, "serializable": true });
             let page: Page = self.call(member, "kv/range", &request)?;
             for pair in &page.kvs {
                 found.insert(text(&pair.key)?, text(&pair.value)?);

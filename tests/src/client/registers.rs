@@ -16,12 +16,12 @@ use super::Client;
 use crate::linearizability::{Action, Operation, check};
 
 /// Between two operations of one client.
-const BETWEEN: Duration = Duration::from_millis(10);
+const OPERATION_INTERVAL: Duration = Duration::from_millis(10);
 /// So many operations are done on one key before the next one's turn comes: what is not answered stays possible forever, and
 /// makes the search for an order longer.
-const EACH: u64 = 60;
+const OPERATIONS_PER_REGISTER: u64 = 60;
 /// Two clients for each member: one writes while another reads.
-const CLIENTS: usize = 2;
+const CLIENTS_PER_MEMBER: usize = 2;
 
 /// Running clients.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Registers {
             let (shared, members) = (shared.clone(), members.to_vec());
             thread::spawn(move || shared.work(number, &members))
         };
-        Self { stop, threads: (0..members.len() * CLIENTS).map(begin).collect() }
+        Self { stop, threads: (0..members.len() * CLIENTS_PER_MEMBER).map(begin).collect() }
     }
 
     /// Stops them.
@@ -85,7 +85,7 @@ impl Shared {
         let mut last = (0, None);
         let mut random = fastrand::Rng::new();
         while !self.stop.load(Ordering::Relaxed) {
-            let key = self.count.fetch_add(1, Ordering::Relaxed) / EACH;
+            let key = self.count.fetch_add(1, Ordering::Relaxed) / OPERATIONS_PER_REGISTER;
             if last.0 != key {
                 last = (key, None);
             }
@@ -110,7 +110,7 @@ impl Shared {
                     done.push((key, Operation { client: number, begun, ended: None, action: deed }));
                 }
             }
-            sleep(BETWEEN);
+            sleep(OPERATION_INTERVAL);
         }
         done
     }

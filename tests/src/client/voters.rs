@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use super::Client;
 
 /// Between two looks: how exact the windows are.
-const BETWEEN: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Looks at the member list until it is told to stop.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Voters {
                 if told {
                     return seen;
                 }
-                sleep(BETWEEN);
+                sleep(POLL_INTERVAL);
             }
         });
         Self { stop, seen }

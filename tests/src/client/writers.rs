@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow, ensure};
 use super::Client;
 
 /// Between two writes of one writer: the cores are needed for the cluster, too.
-const BETWEEN: Duration = Duration::from_millis(15);
+const WRITE_INTERVAL: Duration = Duration::from_millis(15);
 
 /// One writer for each member.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Writers {
                             at += 1;
                         }
                     }
-                    sleep(BETWEEN);
+                    sleep(WRITE_INTERVAL);
                 }
                 (acknowledged, failed)
             })

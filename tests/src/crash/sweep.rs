@@ -59,7 +59,7 @@ impl Report {
         ensure!(self.failed.is_empty(), "{self}\n{}", self.failed.join("\n"));
         let missed = self.missed.len();
         ensure!(
-            self.passed > 0 && missed * FEW <= self.all,
+            self.passed > 0 && missed * POINTS_PER_ALLOWED_MISS <= self.all,
             "{self}: too little was proved\n{}",
             self.missed.join("\n")
         );
@@ -106,11 +106,11 @@ pub enum Disturbance {
 }
 
 /// How often a point is looked for that a run did not come by.
-const TRIES: usize = 4;
+const MAX_ATTEMPTS_PER_POINT: usize = 4;
 /// So many failures in a row say that the bed is broken.
-const BROKEN: usize = 5;
+const MAX_FAILURES_IN_A_ROW: usize = 5;
 /// Of so many points one may be missed.
-const FEW: usize = 10;
+const POINTS_PER_ALLOWED_MISS: usize = 10;
 
 /// Runs a scenario once for each of these points.
 pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Disturbance)], wanted: &State) -> Report {
@@ -118,8 +118,10 @@ pub fn sweep(bed: &mut Bed, scenario: &Scenario, points: &[(Point, Disturbance)]
     let mut done = Vec::new();
     let mut in_a_row = 0;
     for (number, (point, blow)) in points.iter().enumerate() {
-        if in_a_row == BROKEN {
-            report.failed.push(format!("{}: {BROKEN} in a row failed; the others were not tried", scenario.name));
+        if in_a_row == MAX_FAILURES_IN_A_ROW {
+            report
+                .failed
+                .push(format!("{}: {MAX_FAILURES_IN_A_ROW} in a row failed; the others were not tried", scenario.name));
             break;
         }
         let name = format!("{}: {blow:?} before {point}", scenario.name);
@@ -173,7 +175,7 @@ fn reach(
     done: &[(Point, Disturbance)],
 ) -> Result<Reached> {
     let mut point = listed.clone();
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS_PER_POINT {
         let Some(times) = once(bed, scenario, &point, blow, wanted).with_context(|| format!("at #{}", point.nth))?
         else {
             return Ok(Reached::Point(point));

@@ -28,7 +28,7 @@ pub use machine::Off;
 use machine::Machine;
 
 /// How long a host may take to shut down.
-const SHUTDOWN: Duration = Duration::from_secs(30);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A host. It is off when made; on drop it is killed and its files are removed.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ impl Host {
     pub fn shutdown(&mut self) -> Result<()> {
         // The answer may be cut short: the host is going.
         self.run(&["systemctl", "--no-block", "poweroff"])?;
-        let off = self.wait_off(SHUTDOWN)?;
+        let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(off == Off::PoweredOff, "{} was told to power off, but: {off:?}", self.name());
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Host {
     /// Reboots the host in an orderly way, and waits until it is running again.
     pub fn reboot(&mut self) -> Result<()> {
         self.run(&["systemctl", "--no-block", "reboot"])?;
-        let off = self.wait_off(SHUTDOWN)?;
+        let off = self.wait_off(SHUTDOWN_TIMEOUT)?;
         ensure!(off == Off::Rebooted, "{} was told to reboot, but: {off:?}", self.name());
         self.start()
     }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::SystemTime;
 
 /// No more of a request's body is kept: a script's report is small.
-const BODY_LIMIT: u64 = 1 << 20;
+const MAX_BODY_BYTES: u64 = 1 << 20;
 
 /// A request that the server has seen.
 #[derive(Debug, Clone)]
@@ -72,7 +72,7 @@ impl Request {
             let mut connection = connection;
             connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        reader.take(BODY_LIMIT.min(length)).read_to_end(&mut request.body)?;
+        reader.take(MAX_BODY_BYTES.min(length)).read_to_end(&mut request.body)?;
         Ok(Some(request))
     }
 }

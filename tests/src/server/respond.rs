@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::{Fault, Request};
 
 /// The body goes out in pieces of this size, so that faults in its midst can be placed to the byte.
-const PIECE: usize = 16 * 1024;
+const CHUNK_BYTES: usize = 16 * 1024;
 
 pub(super) fn respond(connection: &TcpStream, request: &Request, faults: &[Fault], shared: &Shared) -> io::Result<()> {
     for fault in faults {
@@ -83,7 +83,7 @@ fn body(
         .collect();
     stops.sort_unstable();
     let mut stops = stops.into_iter().peekable();
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; CHUNK_BYTES];
     while at <= end {
         match stops.peek() {
             Some((place, None)) if *place == at => return connection.shutdown(Shutdown::Both),
@@ -95,7 +95,7 @@ fn body(
             _ => {}
         }
         let until = stops.peek().map_or(end, |(place, _)| end.min(*place));
-        let want = usize::try_from(until - at).unwrap_or(PIECE).min(piece(faults));
+        let want = usize::try_from(until - at).unwrap_or(CHUNK_BYTES).min(piece(faults));
         let got = file.read(&mut buffer[..want])?;
         if got == 0 {
             break;
@@ -124,7 +124,7 @@ fn piece(faults: &[Fault]) -> usize {
         Fault::Slow(rate) => usize::try_from((rate / 10).max(1)).ok(),
         _ => None,
     });
-    slow.map_or(PIECE, |slow| slow.min(PIECE))
+    slow.map_or(CHUNK_BYTES, |slow| slow.min(CHUNK_BYTES))
 }
 
 /// Sleeps, but no longer than the server lives.

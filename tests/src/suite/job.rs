@@ -14,33 +14,33 @@ use crate::process::{self, KillOnDrop};
 use crate::{harness, run};
 
 /// A job that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(20 * 60);
+const JOB_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 
 /// Programs whose tests share what the first of them made, or are short: all of their tests are one job.
-const WHOLE: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
+const SINGLE_JOB_PROGRAMS: [&str; 4] = ["builder", "dist", "kickstart", "verify"];
 
 /// The jobs that take longest, longest first.
-const LONGEST: [&str; 20] = [
-    "crash::power_lost_at_any_point_with_all_that_was_not_flushed",
+const LONGEST_JOBS: [&str; 20] = [
+    "crash::power_lost_at_any_point_with_all_unflushed_writes",
     "crash::firstboot_killed_at_any_point_finishes_the_same_job",
     "crash::data_removed_at_any_point_is_rebuilt",
     "builder",
     "firstboot",
     "bootstrap::rebuilds_under_load_lose_no_write",
-    "node::etcd_runs_in_a_domain_of_its_own_where_selinux_enforces",
-    "node::whatever_is_planted_on_etcds_volume_is_not_followed",
+    "node::etcd_runs_in_its_own_domain_where_selinux_enforces",
+    "node::hostile_files_on_etcds_volume_are_not_followed",
     "dist",
     "serve::bios_installs_once_and_boots_its_disk",
     "backup::an_object_exists_only_if_the_store_has_it_whole",
-    "backup::what_is_encrypted_opens_with_the_key_and_is_restored_from_where_it_lies",
+    "backup::an_encrypted_snapshot_opens_with_its_key_and_is_restored_in_place",
     "bootstrap::each_step_waits_for_the_patch_that_it_needs",
     "bootstrap::two_of_five_with_new_disks_queue_up_and_both_return",
     "verify",
     "kickstart",
     "restore::a_large_snapshot_is_restored_on_three_members_under_writes",
     "bootstrap::a_wiped_member_alone_in_a_partition_does_not_start_over",
-    "bootstrap::two_members_wiped_at_once_form_no_cluster_of_their_own",
-    "backup::a_run_of_the_schedule_is_made_once_whoever_is_down",
+    "bootstrap::two_members_wiped_at_once_form_no_second_cluster",
+    "backup::a_scheduled_snapshot_is_taken_once_whichever_member_is_down",
 ];
 
 /// One process that runs tests.
@@ -74,7 +74,7 @@ pub(super) struct Ended {
 pub(super) fn list(programs: &[Program], logs: &Path) -> Result<Vec<Job>> {
     let mut tests = Vec::new();
     for program in programs {
-        if program.is_unit || WHOLE.contains(&program.name.as_str()) {
+        if program.is_unit || SINGLE_JOB_PROGRAMS.contains(&program.name.as_str()) {
             tests.push((program, None));
         } else {
             tests.extend(names(program)?.into_iter().map(|name| (program, Some(name))));
@@ -115,8 +115,8 @@ impl Job {
     /// The higher, the earlier it runs: what is known to take long, then what is end to end, then the unit tests.
     fn rank(&self) -> usize {
         let name = self.name();
-        match LONGEST.iter().position(|long| *long == name) {
-            Some(at) => 2 + LONGEST.len() - at,
+        match LONGEST_JOBS.iter().position(|long| *long == name) {
+            Some(at) => 2 + LONGEST_JOBS.len() - at,
             None => usize::from(!self.program.is_unit),
         }
     }
@@ -130,7 +130,7 @@ impl Job {
             if let Some(status) = process.ended()? {
                 break Some(status);
             }
-            if started.elapsed() > LIMIT {
+            if started.elapsed() > JOB_TIMEOUT {
                 process.kill();
                 break None;
             }
@@ -139,7 +139,7 @@ impl Job {
         let output = fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
         let mut output = String::from_utf8_lossy(&output).into_owned();
         if status.is_none() {
-            let _ = writeln!(output, "\nit was killed after {LIMIT:?}");
+            let _ = writeln!(output, "\nit was killed after {JOB_TIMEOUT:?}");
         }
         let times = if self.program.is_unit { unit_times(&output) } else { self.end_to_end_times()? };
         let is_good = status.is_some_and(|status| status.success());

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::job::Ended;
 
 /// So many of the slowest tests are named at the end.
-const SLOWEST: usize = 10;
+const SHOWN_SLOWEST_TESTS: usize = 10;
 /// So many lines of what a failed job said are repeated at the end.
-const REPEATED: usize = 20;
+const REPEATED_LINES: usize = 20;
 
 /// What came of all jobs so far.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl Report {
         let mut slowest: Vec<_> = self.times.iter().collect();
         slowest.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
         let _ = writeln!(text, "the slowest of {} tests:", slowest.len());
-        for (name, time) in slowest.into_iter().take(SLOWEST) {
+        for (name, time) in slowest.into_iter().take(SHOWN_SLOWEST_TESTS) {
             let _ = writeln!(text, "{:7.1} s  {name}", time.as_secs_f64());
         }
         for (bad, reason) in &self.bad {
@@ -83,8 +83,8 @@ impl Report {
 /// The beginning of what a test program says of its failed tests; of one that died, its last lines.
 fn reason(output: &str) -> String {
     let lines: Vec<&str> = match output.split_once("\nfailures:\n") {
-        Some((_, failures)) => failures.lines().filter(|line| !line.is_empty()).take(REPEATED).collect(),
-        None => output.lines().skip(output.lines().count().saturating_sub(REPEATED)).collect(),
+        Some((_, failures)) => failures.lines().filter(|line| !line.is_empty()).take(REPEATED_LINES).collect(),
+        None => output.lines().skip(output.lines().count().saturating_sub(REPEATED_LINES)).collect(),
     };
     lines.iter().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n")
 }
@@ -140,6 +140,6 @@ mod tests {
         let output = "much\n\nfailures:\n\n---- a ----\nthe reason\n\nfailures:\n    a\n";
         let lines = "        ---- a ----\n        the reason\n        failures:\n            a";
         assert_eq!(reason(output), lines);
-        assert_eq!(reason(&"line\n".repeat(50)).lines().count(), REPEATED);
+        assert_eq!(reason(&"line\n".repeat(50)).lines().count(), REPEATED_LINES);
     }
 }

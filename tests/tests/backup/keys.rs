@@ -14,7 +14,7 @@ use tests::programs::demo;
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_node_that_is_installed_again_has_the_store_s_keys_from_its_document", REQUIREMENTS, travel)]
+    vec![trial("a_reinstalled_node_gets_the_store_keys_from_its_document", REQUIREMENTS, travel)]
 }
 
 /// Nothing has to answer there.

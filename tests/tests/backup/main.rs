@@ -2,12 +2,12 @@
 //! the schedule is kept whoever is down.
 
 mod bed;
+mod encrypted;
 mod keys;
 mod lost;
 mod schedule;
-mod sealed;
+mod snapshot;
 mod store;
-mod take;
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        [take::trials(), schedule::trials(), store::trials(), sealed::trials(), keys::trials()]
+        [snapshot::trials(), schedule::trials(), store::trials(), encrypted::trials(), keys::trials()]
             .into_iter()
             .flatten()
             .collect()

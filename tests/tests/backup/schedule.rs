@@ -16,7 +16,7 @@ const NEWEST: &str = "/etcd-image/backup/newest";
 const OWN: &str = "/var/backups/etcd";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_run_of_the_schedule_is_made_once_whoever_is_down", REQUIREMENTS, once)]
+    vec![trial("a_scheduled_snapshot_is_taken_once_whichever_member_is_down", REQUIREMENTS, once)]
 }
 
 /// The snapshots of all hosts that are on.

@@ -22,10 +22,10 @@ const HOSTS: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("three_hosts_become_a_cluster_and_survive_what_befalls_them", REQUIREMENTS, cluster),
-        trial("a_parted_pair_still_reaches_the_third", &REQUIREMENTS[..4], parted),
+        trial("three_hosts_form_a_cluster_and_survive_faults", REQUIREMENTS, cluster),
+        trial("two_partitioned_hosts_still_reach_the_third", &REQUIREMENTS[..4], parted),
         trial(
-            "a_host_mounts_a_disk_of_its_own",
+            "a_host_mounts_its_own_disk",
             &[Requirement::Root, Requirement::Nspawn, Requirement::Debootstrap, Requirement::Network, Requirement::Xfs],
             disk,
         ),

@@ -16,7 +16,7 @@ const CONTENT: &str = "0123456789";
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("the_server_serves_ranges_and_records_requests", &[Requirement::Curl], serves),
-        trial("the_server_misbehaves_as_told", &[Requirement::Curl], misbehaves),
+        trial("the_server_misbehaves_as_ordered", &[Requirement::Curl], misbehaves),
     ]
 }
 

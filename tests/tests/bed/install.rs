@@ -20,7 +20,7 @@ const HOST: &[Requirement] = &[Requirement::Root, Requirement::Debootstrap, Requ
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_kickstart_makes_a_host_that_boots", HOST, makes_a_host),
-        trial("the_installer_has_what_7_has_and_no_more", ROOT, environment),
+        trial("the_installer_has_only_what_centos_7_has", ROOT, environment),
         trial("a_failing_script_stops_the_installation", ROOT, failing),
         trial("a_script_that_powers_off_is_caught", ROOT, powers_off),
     ]

@@ -124,7 +124,7 @@ impl Bed {
     }
 
     /// A new disk in a machine that is off, with plain etcd on it: set up by hand, as one of a new cluster.
-    pub(crate) fn by_hand(&mut self, at: usize) -> Result<()> {
+    pub(crate) fn set_up_by_hand(&mut self, at: usize) -> Result<()> {
         self.hosts[at].revert()?;
         reference_setup::configure(&self.provisioning, &self.hosts[at], "new")
     }
@@ -137,7 +137,7 @@ impl Bed {
     }
 
     /// Pulls all plugs, also of machines that are off.
-    pub(crate) fn power_fails(&mut self) -> Result<()> {
+    pub(crate) fn cut_power(&mut self) -> Result<()> {
         for host in &mut self.hosts {
             if host.is_on()? {
                 host.cut_power()?;
@@ -161,7 +161,7 @@ impl Bed {
     }
 
     /// All three are members of one cluster, and firstboot on each has said so.
-    pub(crate) fn whole(&self) -> Result<()> {
+    pub(crate) fn wait_all_healthy(&self) -> Result<()> {
         for host in &self.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
@@ -174,12 +174,12 @@ impl Bed {
 
 /// Removes a member by hand.
 pub(crate) fn remove(host: &Host, member: &str) -> Result<()> {
-    insist(host, &format!("member remove {member}"))
+    retry_etcdctl(host, &format!("member remove {member}"))
 }
 
 /// Runs etcdctl until it succeeds: for five seconds after an election, or after a member has been away, etcd calls its cluster
 /// unhealthy (server.go, HealthInterval).
-pub(crate) fn insist(host: &Host, arguments: &str) -> Result<()> {
+pub(crate) fn retry_etcdctl(host: &Host, arguments: &str) -> Result<()> {
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
     while let Err(error) = etcdctl(host, arguments) {
         ensure!(Instant::now() < end, "{error:#}");

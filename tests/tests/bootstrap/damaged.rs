@@ -79,7 +79,7 @@ fn newest_log(member: &Path) -> Result<PathBuf> {
 fn damaged() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let client = written(&bed)?;
     let host = &bed.hosts[2];
     let member = host.path("/var/lib/etcd/data/member");
@@ -130,7 +130,7 @@ fn full() -> Result<()> {
     let mut bed = Bed::new(3)?;
     bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=400M,mode=0700");
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let client = written(&bed)?;
     let host = &bed.hosts[2];
     let (old, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
@@ -148,7 +148,7 @@ fn full() -> Result<()> {
 fn masked() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
     // The unit lies where `systemctl mask` would make its link, so that it refuses.
     let refused = host.sh("systemctl mask etcd")?;

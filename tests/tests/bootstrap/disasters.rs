@@ -13,7 +13,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said}
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("two_members_wiped_at_once_form_no_cluster_of_their_own", REQUIREMENTS, two_wiped),
+        trial("two_members_wiped_at_once_form_no_second_cluster", REQUIREMENTS, two_wiped),
         trial("a_wiped_member_alone_in_a_partition_does_not_start_over", REQUIREMENTS, wiped_and_parted),
         trial("a_restart_of_all_with_one_wiped_loses_no_write", REQUIREMENTS, all_restarted),
     ]
@@ -25,7 +25,7 @@ const ANSWER: (&str, &str) = ("answer", "42");
 /// Machines with plain etcd, once they are a cluster that has acknowledged a write.
 pub(crate) fn plain(bed: &mut Bed) -> Result<Client> {
     for at in 0..bed.hosts.len() {
-        bed.by_hand(at)?;
+        bed.set_up_by_hand(at)?;
     }
     boot_all(&mut bed.hosts)?;
     let client = Client::new(&bed.provisioning)?;
@@ -37,13 +37,13 @@ pub(crate) fn plain(bed: &mut Bed) -> Result<Client> {
 
 /// The same with firstboot.
 pub(crate) fn ours(bed: &mut Bed) -> Result<Client> {
-    bed.power_fails()?;
+    bed.cut_power()?;
     bed.provisioning.network.heal_all()?;
     for at in 0..bed.hosts.len() {
         bed.replace_disk(at)?;
     }
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     Client::new(&bed.provisioning)
 }
 
@@ -78,16 +78,16 @@ fn two_wiped() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
     write(&client, &bed, 0)?;
-    bed.power_fails()?;
-    bed.by_hand(0)?;
-    bed.by_hand(1)?;
+    bed.cut_power()?;
+    bed.set_up_by_hand(0)?;
+    bed.set_up_by_hand(1)?;
     boot_all(&mut bed.hosts[..2])?;
     let left = answer(&client, &bed, 0)?;
     ensure!(left.is_none(), "plain etcd was to lose the write");
 
     let client = ours(&mut bed)?;
     write(&client, &bed, 0)?;
-    bed.power_fails()?;
+    bed.cut_power()?;
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
 
@@ -124,7 +124,7 @@ fn wiped_and_parted() -> Result<()> {
     let name = bed.hosts[lost].name().to_owned();
     bed.provisioning.network.unplug(&name)?;
     bed.hosts[lost].cut_power()?;
-    bed.by_hand(lost)?;
+    bed.set_up_by_hand(lost)?;
     bed.hosts[lost].boot()?;
     bed.hosts[lost].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", CONVERGENCE_TIMEOUT)?;
     bed.provisioning.network.replug(&name)?;
@@ -152,7 +152,7 @@ fn all_restarted() -> Result<()> {
     let mut bed = Bed::new(3)?;
     let client = plain(&mut bed)?;
     write_behind(&client, &mut bed)?;
-    bed.by_hand(2)?;
+    bed.set_up_by_hand(2)?;
     // While one answers that knows it etcd refuses to start as new; it is the first here.
     bed.hosts[2].boot()?;
     bed.hosts[2].wait_for("ls /var/lib/etcd/data/member/wal/*.wal", CONVERGENCE_TIMEOUT)?;
@@ -182,6 +182,6 @@ fn all_restarted() -> Result<()> {
 fn write_behind(client: &Client, bed: &mut Bed) -> Result<()> {
     bed.provisioning.network.unplug("etcd-2")?;
     write(client, bed, 0).context("the first and the third are a quorum")?;
-    bed.power_fails()?;
+    bed.cut_power()?;
     bed.provisioning.network.replug("etcd-2")
 }

@@ -20,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// How many there are to each member.
-const SILENT: usize = 200;
+const CONNECTIONS_PER_MEMBER: usize = 200;
 
 /// A flood, until it is dropped.
 struct Flood {
@@ -60,7 +60,7 @@ fn flood(to: SocketAddr, over: &AtomicBool, opened: &AtomicUsize) {
     let mut all: Vec<TcpStream> = Vec::new();
     while !over.load(Ordering::Relaxed) {
         all.retain(silent);
-        while all.len() < SILENT
+        while all.len() < CONNECTIONS_PER_MEMBER
             && let Ok(stream) = TcpStream::connect_timeout(&to, Duration::from_millis(200))
         {
             opened.fetch_add(1, Ordering::Relaxed);
@@ -76,10 +76,10 @@ fn bootstrap() -> Result<()> {
     let flood = Flood::begin(bed.provisioning.network.world(), to)?;
     let begun = Instant::now();
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let (took, opened) = (begun.elapsed(), flood.end()?);
     println!("power-on to a healthy cluster under {opened} silent connections: {took:.1?}");
-    ensure!(opened > 3 * SILENT, "there was no flood: {opened} connections");
+    ensure!(opened > 3 * CONNECTIONS_PER_MEMBER, "there was no flood: {opened} connections");
     for host in &bed.hosts {
         let said = host.journal("firstboot")?;
         // A host that is not up yet drops what it is sent: only of a peer that has answered before this says something.

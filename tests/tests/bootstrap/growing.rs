@@ -14,7 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn grow() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     let before = bed.hosts[..3].iter().map(tests::cluster::fingerprint).collect::<Result<Vec<_>>>()?;
     let old = bed.provisioning.copy_output()?;

@@ -28,7 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn leave() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     let leads = status(&bed.hosts[0])?.iter().position(|member| member.leader).context("nobody leads")?;
     let [one, other] = [(leads + 1) % 3, (leads + 2) % 3];

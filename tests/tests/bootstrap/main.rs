@@ -1,28 +1,28 @@
 //! A cluster begins once, whatever happens meanwhile: the bootstrap barrier, and the way back, on real
 //! hosts.
 
-mod apart;
 mod bed;
 mod clock;
 mod damaged;
+mod data_removed;
 mod disasters;
-mod emptied;
+mod diverged;
+mod duplicate_machine;
+mod excluded_member;
 mod flood;
 mod growing;
-mod hindered;
 mod leave;
 mod load;
-mod moved;
+mod new_address;
+mod obstacles;
+mod other_responder;
 mod rebuild;
 mod rejoin;
 mod rotation;
-mod stranger;
-mod twin;
 mod update;
 mod upgrade;
 mod versions;
 mod waiting;
-mod without;
 
 use std::process::ExitCode;
 
@@ -35,18 +35,18 @@ fn main() -> ExitCode {
             clock::trials(),
             flood::trials(),
             disasters::trials(),
-            stranger::trials(),
-            twin::trials(),
-            without::trials(),
+            other_responder::trials(),
+            duplicate_machine::trials(),
+            excluded_member::trials(),
             rebuild::trials(),
             leave::trials(),
             rejoin::trials(),
-            emptied::trials(),
-            apart::trials(),
+            data_removed::trials(),
+            diverged::trials(),
             growing::trials(),
             damaged::trials(),
-            hindered::trials(),
-            moved::trials(),
+            obstacles::trials(),
+            new_address::trials(),
             rotation::trials(),
             load::trials(),
             versions::trials(),

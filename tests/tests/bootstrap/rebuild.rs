@@ -19,8 +19,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_node_with_a_new_disk_returns_while_others_write", REQUIREMENTS, one_of_three),
         trial("a_node_with_a_new_disk_waits_and_says_why", REQUIREMENTS, waits),
         trial("two_of_five_with_new_disks_queue_up_and_both_return", REQUIREMENTS, two_of_five),
-        trial("a_member_that_came_by_a_snapshot_holds_up_no_other", REQUIREMENTS, one_after_the_other),
-        trial("a_learner_gets_its_vote_once_its_etcd_runs_though_it_serves_no_clients_yet", REQUIREMENTS, vote),
+        trial("a_member_that_received_a_snapshot_holds_up_no_other", REQUIREMENTS, one_after_the_other),
+        trial("a_learner_is_promoted_once_its_etcd_runs_although_it_serves_no_clients_yet", REQUIREMENTS, vote),
     ]
 }
 
@@ -31,7 +31,7 @@ const WRITER: &str = ". /etc/profile.d/etcdctl.sh; i=0; while [ ! -e /root/stop 
 fn one_of_three() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let old = etcdctl(&bed.hosts[0], "member list")?;
     let mut writer = bed.hosts[0].command(&["sh", "-c", WRITER])?.spawn().context("cannot start the writer")?;
 
@@ -69,7 +69,7 @@ fn one_of_three() -> Result<()> {
 fn waits() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let old = listed(&bed.hosts[0], "etcd-3")?;
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
@@ -111,7 +111,7 @@ fn two_of_five() -> Result<()> {
 fn one_after_the_other() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     // More than the 5000 entries that etcd keeps of its log (SnapshotCatchUpEntries) and those between two snapshots.
     Client::new(&bed.provisioning)?.fill(&addresses, 7000, 10)?;
@@ -131,7 +131,7 @@ fn one_after_the_other() -> Result<()> {
 fn vote() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     bed.hosts[2].cut_power()?;
     bed.replace_disk(2)?;
     // It waits, until the ports are closed to it.

@@ -16,8 +16,8 @@ use crate::disasters::{ours, plain};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_removed_member_and_one_back_from_the_dead_stop_and_one_rejoins", REQUIREMENTS, removed),
-        trial("one_that_was_removed_is_told_so_though_one_of_the_others_hangs", REQUIREMENTS, beside_one_that_hangs),
+        trial("a_removed_member_and_one_with_old_data_stop_and_one_rejoins", REQUIREMENTS, removed),
+        trial("a_removed_member_learns_it_although_another_member_hangs", REQUIREMENTS, beside_one_that_hangs),
     ]
 }
 

@@ -48,7 +48,7 @@ fn bed() -> Result<Bed> {
     build(&bed, "", &[])?;
     bed.install_up_to(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     Ok(bed)
 }
 

@@ -27,15 +27,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             upgrade,
         ),
         trial("each_step_waits_for_the_patch_that_it_needs", &versions(&[FIRST, OLD, NEW, LAST]), steps),
-        trial("data_is_not_given_to_a_version_that_it_cannot_take", &versions(&[FIRST, NEW]), data),
-        trial("images_whose_versions_cannot_be_together_begin_no_cluster", &versions(&[FIRST, NEW]), together),
+        trial("data_is_not_given_to_a_version_that_cannot_read_it", &versions(&[FIRST, NEW]), data),
+        trial("images_with_incompatible_versions_form_no_cluster", &versions(&[FIRST, NEW]), together),
     ]
 }
 
 fn upgrade() -> Result<()> {
     let mut bed = Bed::with_etcd(OLD, 3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &addresses, "w/");
@@ -75,17 +75,17 @@ fn upgrade() -> Result<()> {
 }
 
 /// Between two steps there is more than a log keeps, so that each new member begins with a snapshot.
-const BETWEEN: usize = 2000;
+const WRITES_BETWEEN_STEPS: usize = 2000;
 
 /// With the log compacted, nodes of 3.5.1 replaced by ones of 3.6.16 lose the quorum: the second one takes a member for a
 /// learner, and no third can be added (etcd-io/etcd#19557; seen in every run of etcd alone).
 fn steps() -> Result<()> {
     let mut bed = Bed::compacting(FIRST, 3, 100)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let client = Client::new(&bed.provisioning)?;
     let addresses: Vec<_> = bed.hosts.iter().map(Host::address).collect();
-    client.fill(&addresses, BETWEEN, 50)?;
+    client.fill(&addresses, WRITES_BETWEEN_STEPS, 50)?;
     let before = listed(&bed.hosts[0], "etcd-3")?;
     for (version, words) in [
         (
@@ -107,14 +107,14 @@ fn steps() -> Result<()> {
             for host in &bed.hosts {
                 wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
             }
-            client.fill(&addresses, BETWEEN, 50)?;
+            client.fill(&addresses, WRITES_BETWEEN_STEPS, 50)?;
         }
     }
     let written = writers.stop()?;
     for (host, address) in bed.hosts.iter().zip(&addresses) {
         written.kept_in(&client::insist(|| client.all(*address, "w/"))?)?;
         let filled = client::insist(|| client.all(*address, "filled/"))?.len();
-        ensure!(filled == BETWEEN, "{filled} of {BETWEEN} keys on {}", host.name());
+        ensure!(filled == WRITES_BETWEEN_STEPS, "{filled} of {WRITES_BETWEEN_STEPS} keys on {}", host.name());
         let seen = status(host)?;
         ensure!(seen.iter().all(|member| member.version == LAST && member.errors.is_empty()), "{seen:?}");
     }
@@ -125,7 +125,7 @@ fn steps() -> Result<()> {
 fn data() -> Result<()> {
     let mut bed = Bed::with_etcd(FIRST, 3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let with = |bed: &mut Bed, version: &str| {
         bed.hosts[2].shutdown()?;
         etcd::replace_etcd_binary(&bed.hosts[2], version)?;
@@ -149,5 +149,5 @@ fn together() -> Result<()> {
     bed.hosts[1].shutdown()?;
     etcd::replace_etcd_binary(&bed.hosts[1], FIRST)?;
     bed.hosts[1].boot()?;
-    bed.whole()
+    bed.wait_all_healthy()
 }

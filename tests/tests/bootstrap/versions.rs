@@ -35,7 +35,7 @@ fn path(version: &str) -> Result<()> {
     let mut bed = Bed::with_etcd(version, 3)?;
     bed.hosts.iter_mut().for_each(Host::restrict_to_kernel_3_10);
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     for host in &bed.hosts {
         let seen = status(host)?;
         ensure!(seen.iter().all(|member| member.version == version), "not {version}: {seen:?}");

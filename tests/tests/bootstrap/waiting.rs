@@ -13,8 +13,12 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said}
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("two_wait_for_the_third_through_a_cut_a_stranger_and_a_new_disk", REQUIREMENTS, third_is_late),
-        trial("the_plug_may_be_pulled_at_any_moment_of_the_barrier", REQUIREMENTS, plug_pulled),
+        trial(
+            "two_wait_for_the_third_through_a_partition_a_wrong_responder_and_a_new_disk",
+            REQUIREMENTS,
+            third_is_late,
+        ),
+        trial("power_may_fail_at_any_moment_of_the_barrier", REQUIREMENTS, plug_pulled),
     ]
 }
 
@@ -65,7 +69,7 @@ fn third_is_late() -> Result<()> {
     frugal(&bed.hosts[1])?;
 
     bed.hosts[2].boot()?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     far_away(&bed)
 }
 
@@ -117,7 +121,7 @@ fn plug_pulled() -> Result<()> {
                 host.boot()?;
             }
         }
-        bed.whole()?;
+        bed.wait_all_healthy()?;
         for host in &mut bed.hosts {
             host.cut_power()?;
         }

@@ -7,14 +7,14 @@ use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::process;
 
-use crate::workshop::{Workshop, builder, says};
+use crate::fixtures::{Fixture, builder, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("two_images_are_compared_setting_by_setting", &[], compared)]
 }
 
 fn compared() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     let (old, new) = (workshop.path("old"), workshop.out());
     process::check("cp", &["-a", &new.to_string_lossy(), &old.to_string_lossy()])?;

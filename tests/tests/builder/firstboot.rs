@@ -8,15 +8,15 @@ use tests::harness::trial;
 use tests::process;
 use tests::programs;
 
-use crate::stand_in;
-use crate::workshop::{Workshop, names, says};
+use crate::fake_release;
+use crate::fixtures::{Fixture, names, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("a_firstboot_that_would_not_run_is_refused_with_the_cause", &[], refused)]
 }
 
 fn refused() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let path = workshop.path("firstboot");
     let try_with = |bytes: &[u8], words: &[&str]| -> Result<()> {
         fs::write(&path, bytes)?;
@@ -44,7 +44,7 @@ fn refused() -> Result<()> {
     // The real one, and one that only has the right headers, are taken.
     fs::write(&path, &real)?;
     workshop.built().context("the real firstboot")?;
-    fs::write(&path, stand_in::program(1, 4096))?;
+    fs::write(&path, fake_release::program(1, 4096))?;
     workshop.built()?;
 
     // By default it is the one beside the builder.

@@ -3,20 +3,20 @@
 //! Most tests give it a release made for tests (see `stand_in`): its programs are small and never run. What upstream
 //! ships is built once, in `same`.
 
-mod checked;
 mod diff;
+mod disk_full;
+mod fake_release;
 mod firstboot;
-mod full;
-mod given;
-mod kept;
+mod fixtures;
+mod old_output;
+mod provided_ca;
 mod recipe;
 mod release;
-mod same;
+mod reproducible;
 mod sarif;
-mod secret;
-mod stand_in;
+mod secrets;
+mod user_files;
 mod verify;
-mod workshop;
 
 use std::process::ExitCode;
 
@@ -28,16 +28,16 @@ fn main() -> ExitCode {
 
 fn trials() -> Vec<Trial> {
     let all = [
-        same::trials(),
-        secret::trials(),
+        reproducible::trials(),
+        secrets::trials(),
         recipe::trials(),
         release::trials(),
-        kept::trials(),
-        full::trials(),
+        old_output::trials(),
+        disk_full::trials(),
         firstboot::trials(),
         verify::trials(),
-        given::trials(),
-        checked::trials(),
+        provided_ca::trials(),
+        user_files::trials(),
         diff::trials(),
         sarif::trials(),
     ];

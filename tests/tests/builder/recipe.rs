@@ -9,7 +9,7 @@ use tests::harness::trial;
 use tests::process::{self, Output};
 use tests::programs;
 
-use crate::workshop::{Workshop, builder, names, says};
+use crate::fixtures::{Fixture, builder, names, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -17,9 +17,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("all_mistakes_of_a_recipe_come_at_once", &[], at_once),
         trial("check_says_the_same_for_programs", &[], as_json),
         trial("a_warning_is_an_error_only_where_asked_for", &[], warnings),
-        trial("what_is_no_recipe_at_all_is_refused", &[], no_recipe),
+        trial("a_file_that_is_not_a_recipe_is_refused", &[], no_recipe),
         trial("what_is_in_the_place_of_a_file_is_named_and_not_waited_for", &[], no_file),
-        trial("init_writes_a_recipe_without_findings_and_never_half_of_one", &[], init),
+        trial("init_writes_a_whole_recipe_without_findings", &[], init),
     ]
 }
 
@@ -66,7 +66,7 @@ fn changed(from: &str, to: &str) -> Result<String> {
 
 /// A folder, a FIFO that no program writes to, and nothing. 124 is what timeout says of a command that hangs.
 fn no_file() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     let path = |name: &str| workshop.path(name).to_string_lossy().into_owned();
     let (folder, fifo, none) = (path("folder"), path("fifo.toml"), path("none"));
@@ -106,7 +106,7 @@ fn no_file() -> Result<()> {
     }
     ensure!(names(&workshop.path("out"))? == ["out"], "left behind: {:?}", names(&workshop.path("out"))?);
     // A date that no archive can hold is refused before keys are made.
-    let other = Workshop::warm()?;
+    let other = Fixture::warm()?;
     let mut command = other.command()?;
     command.env("SOURCE_DATE_EPOCH", "99999999999");
     says(&process::run(&mut command)?, 1, &["SOURCE_DATE_EPOCH is `99999999999`", "at most 8589934591"])?;
@@ -115,7 +115,7 @@ fn no_file() -> Result<()> {
 }
 
 fn each_kind() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     for (from, to, place, words) in MISTAKES {
         let text = changed(from, to)?;
         fs::write(workshop.path("recipe.toml"), &text)?;
@@ -137,7 +137,7 @@ fn each_kind() -> Result<()> {
 }
 
 fn at_once() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let text = changed("domain", "domian")?.replace("\"etcd-2\"", "\"-x\"").replace("3.6.14", "x");
     fs::write(workshop.path("recipe.toml"), text)?;
     let ran = workshop.build(&[])?;
@@ -150,7 +150,7 @@ fn at_once() -> Result<()> {
 }
 
 fn as_json() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let path = workshop.path("recipe.toml");
     fs::write(&path, changed("domain", "domian")?)?;
     let ran = builder(&["check", "--format", "json"], &path)?;
@@ -171,7 +171,7 @@ fn as_json() -> Result<()> {
 }
 
 fn warnings() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let path = workshop.path("recipe.toml");
     let text = guide()? + "\n[[node]]\nname = \"etcd-4\"\naddress = \"10.101.15.104\"\n";
     fs::write(&path, text)?;
@@ -181,7 +181,7 @@ fn warnings() -> Result<()> {
 }
 
 fn no_recipe() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let path = workshop.path("recipe.toml");
     fs::write(&path, b"name = \"\xff\"")?;
     says(&workshop.build(&[])?, 3, &["not UTF-8 at byte 8"])?;
@@ -203,7 +203,7 @@ fn no_recipe() -> Result<()> {
 }
 
 fn init() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let (path, key) = (workshop.path("new.toml"), workshop.path("id"));
     let init = |more: &[&str]| -> Result<Output> {
         let mut command = Command::new(programs::builder()?);

@@ -10,25 +10,25 @@ use tar::EntryType;
 use tests::harness::trial;
 use tests::server::{Fault, FileServer};
 
-use crate::stand_in::{self, SIZE, SUMS, TARBALL};
-use crate::workshop::{Workshop, flip, names, says};
+use crate::fake_release::{self, SIZE, SUMS, TARBALL};
+use crate::fixtures::{Fixture, flip, names, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_release_with_one_flipped_byte_or_cut_short_is_refused", &[], damaged),
         trial("sums_that_disagree_stop_the_build_and_say_who", &[], sums_disagree),
-        trial("what_is_inside_a_release_is_looked_at", &[], inside),
-        trial("a_download_cut_in_its_midst_is_resumed", &[], resumed),
-        trial("the_next_mirror_and_the_next_try_help", &[], next),
+        trial("the_contents_of_a_release_are_checked", &[], inside),
+        trial("an_interrupted_download_is_resumed", &[], resumed),
+        trial("the_next_mirror_or_attempt_succeeds", &[], next),
         trial("no_network_says_what_was_tried_and_what_to_do", &[], no_network),
         trial("offline_takes_the_cache_or_nothing", &[], offline),
-        trial("a_release_brought_by_hand_is_verified_as_well", &[], by_hand),
-        trial("a_damaged_cache_is_mended", &[], damaged_cache),
+        trial("a_release_from_a_file_is_also_verified", &[], by_hand),
+        trial("a_damaged_cache_is_repaired", &[], damaged_cache),
     ]
 }
 
 fn damaged() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let size = fs::metadata(workshop.tarball())?.len();
     for at in [0, size / 2, size - 1] {
         workshop.server.fault(TARBALL, Fault::FlipByte(at));
@@ -46,8 +46,8 @@ fn damaged() -> Result<()> {
 }
 
 fn sums_disagree() -> Result<()> {
-    let workshop = Workshop::new()?;
-    stand_in::sums(&workshop.path("mirror"), &"0".repeat(64))?;
+    let workshop = Fixture::new()?;
+    fake_release::sums(&workshop.path("mirror"), &"0".repeat(64))?;
     let words = ["disagree", "the recipe and the mirror's SHA256SUMS differ", "nothing was used", "compare [etcd]"];
     let ran = workshop.refused(&[], &words)?;
     says(&ran, 1, &[&"0".repeat(64), &workshop.server.url(SUMS)])?;
@@ -69,14 +69,14 @@ fn sums_disagree() -> Result<()> {
 
 /// Releases whose digest is right and whose content is not: the recipe's author may have been misled.
 fn inside() -> Result<()> {
-    type Change = fn(&mut Vec<stand_in::Part>);
-    let extra = |parts: &mut Vec<stand_in::Part>, path: &str, kind| {
-        parts.push(stand_in::Part { path: path.to_owned(), kind, bytes: Vec::new() });
+    type Change = fn(&mut Vec<fake_release::Part>);
+    let extra = |parts: &mut Vec<fake_release::Part>, path: &str, kind| {
+        parts.push(fake_release::Part { path: path.to_owned(), kind, bytes: Vec::new() });
     };
     let cases: [(&str, Change, &[&str]); 7] = [
         (
             "leads out",
-            |parts| "etcd-v3.5.99-linux-amd64/../etcdctl".clone_into(&mut stand_in::part(parts, "etcdctl").path),
+            |parts| "etcd-v3.5.99-linux-amd64/../etcdctl".clone_into(&mut fake_release::part(parts, "etcdctl").path),
             &["../etcdctl", "holds `..`"],
         ),
         (
@@ -84,30 +84,38 @@ fn inside() -> Result<()> {
             |parts| parts.retain(|part| !part.path.ends_with("/etcd")),
             &["/etcd: missing", "another version's"],
         ),
-        ("arm64", |parts| stand_in::part(parts, "etcdctl").bytes[18] = 183, &["/etcdctl", "arm64 (AArch64)", "x86-64"]),
+        (
+            "arm64",
+            |parts| fake_release::part(parts, "etcdctl").bytes[18] = 183,
+            &["/etcdctl", "arm64 (AArch64)", "x86-64"],
+        ),
         (
             "a script",
-            |parts| stand_in::part(parts, "etcdutl").bytes[..2].copy_from_slice(b"#!"),
+            |parts| fake_release::part(parts, "etcdutl").bytes[..2].copy_from_slice(b"#!"),
             &["/etcdutl", "script"],
         ),
-        ("a link", |parts| stand_in::part(parts, "etcdutl").kind = EntryType::Symlink, &["/etcdutl", "symbolic link"]),
+        (
+            "a link",
+            |parts| fake_release::part(parts, "etcdutl").kind = EntryType::Symlink,
+            &["/etcdutl", "symbolic link"],
+        ),
         (
             "too small",
-            |parts| stand_in::part(parts, "etcd").bytes.truncate(4096),
+            |parts| fake_release::part(parts, "etcd").bytes.truncate(4096),
             &["/etcd", "a program of 4096 bytes"],
         ),
         (
             "twice",
             |parts| {
-                let again = stand_in::part(parts, "etcd").clone();
+                let again = fake_release::part(parts, "etcd").clone();
                 parts.push(again);
             },
             &["/etcd", "there twice"],
         ),
     ];
-    let workshop = Workshop::new()?;
-    let try_with = |parts: &[stand_in::Part], words: &[&str]| -> Result<()> {
-        let digest = stand_in::write(&workshop.path("mirror"), parts)?;
+    let workshop = Fixture::new()?;
+    let try_with = |parts: &[fake_release::Part], words: &[&str]| -> Result<()> {
+        let digest = fake_release::write(&workshop.path("mirror"), parts)?;
         workshop.write_recipe(&digest, "")?;
         let ran = workshop.refused(&[], words)?;
         says(&ran, 1, &["nothing of it was used"])?;
@@ -117,7 +125,7 @@ fn inside() -> Result<()> {
         Ok(())
     };
     for (what, change, words) in cases {
-        let mut parts = stand_in::parts(SIZE);
+        let mut parts = fake_release::parts(SIZE);
         change(&mut parts);
         try_with(&parts, words).context(what)?;
     }
@@ -126,7 +134,7 @@ fn inside() -> Result<()> {
         ("/etc/passwd", EntryType::Regular, &["/etc/passwd", "absolute"]),
         ("etcd-v3.5.1-linux-amd64/README", EntryType::Regular, &["not below etcd-v3.5.99-linux-amd64/"]),
     ] {
-        let mut parts = stand_in::parts(SIZE);
+        let mut parts = fake_release::parts(SIZE);
         extra(&mut parts, path, kind);
         try_with(&parts, words).context(path)?;
     }
@@ -134,7 +142,7 @@ fn inside() -> Result<()> {
 }
 
 fn resumed() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     workshop.server.fault(TARBALL, Fault::CutOnceAfter(1_000_000));
     says(&workshop.build(&[])?, 0, &["cut off after 1000000 bytes", "trying again"])?;
     let requests = workshop.server.requests_for(TARBALL);
@@ -148,25 +156,25 @@ fn resumed() -> Result<()> {
 }
 
 fn next() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let empty = tempfile::tempdir()?;
     let first = FileServer::on_loopback(empty.path())?;
     let mirrors = ["--mirror", &first.url(""), "--mirror", &workshop.server.url("")];
     says(&workshop.build(&mirrors)?, 0, &["HTTP status 404", &first.url(TARBALL), "its digest is the recipe's"])?;
     ensure!(first.requests_for(TARBALL).len() == 1, "a mirror without the file was asked twice");
 
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     workshop.server.fault(TARBALL, Fault::StatusTimes(500, 1));
     says(&workshop.build(&[])?, 0, &["HTTP status 500; trying again"])?;
     ensure!(workshop.server.requests_for(TARBALL).len() == 2);
     // A mirror without SHA256SUMS is told of, and no obstacle.
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     workshop.server.fault(SUMS, Fault::Status(404));
     says(&workshop.build(&[])?, 0, &["SHA256SUMS could not be had: HTTP status 404"])
 }
 
 fn no_network() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     // A port that was free a moment ago: nobody listens there.
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let url = format!("http://{nobody}/");
@@ -179,7 +187,7 @@ fn no_network() -> Result<()> {
 }
 
 fn offline() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     workshop.refused(&["--offline"], &["not in the cache", "--offline", "build once without", "--release FILE"])?;
     ensure!(names(&workshop.path("cache"))?.is_empty(), "an empty cache was made");
     workshop.built()?;
@@ -190,7 +198,7 @@ fn offline() -> Result<()> {
 }
 
 fn by_hand() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let file = workshop.path("brought.tar.gz");
     fs::copy(workshop.tarball(), &file)?;
     let name = file.to_string_lossy().into_owned();
@@ -212,9 +220,9 @@ fn by_hand() -> Result<()> {
 }
 
 fn damaged_cache() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     workshop.built()?;
-    let image = crate::workshop::snapshot(&workshop.out())?;
+    let image = crate::fixtures::snapshot(&workshop.out())?;
     let releases = workshop.cache().join("releases");
     let names = names(&releases)?;
     let digest = names.iter().find(|name| name.len() == 64).context("nothing is unpacked in the cache")?;
@@ -223,9 +231,9 @@ fn damaged_cache() -> Result<()> {
     let programs = releases.join(digest);
     let damage = |what: &str| -> Result<()> {
         if what.contains("gzip") {
-            for folder in crate::workshop::names(&shelf)? {
+            for folder in crate::fixtures::names(&shelf)? {
                 let folder = shelf.join(folder);
-                for name in crate::workshop::names(&folder)? {
+                for name in crate::fixtures::names(&folder)? {
                     flip(&folder.join(name), 100)?;
                 }
             }
@@ -244,7 +252,7 @@ fn damaged_cache() -> Result<()> {
         let first = workshop.build(&[])?;
         ensure!(first.success() || first.code() == 1, "{what}: {first:#?}");
         workshop.built().with_context(|| format!("{what}; before that:\n{}", first.stderr))?;
-        ensure!(crate::workshop::snapshot(&workshop.out())? == image, "{what}: another image came of it");
+        ensure!(crate::fixtures::snapshot(&workshop.out())? == image, "{what}: another image came of it");
     }
     // It is the cache that mended itself, not each build that fetches again.
     let before = workshop.server.requests_for(TARBALL).len();

@@ -13,7 +13,7 @@ use tests::requirement::Requirement;
 use tests::{cache, process, programs};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![long("a_sarif_log_of_the_whole_corpus_is_read_by_others", &[Requirement::Pip], read_by_others)]
+    vec![long("other_tools_read_a_sarif_log_of_the_whole_corpus", &[Requirement::Pip], read_by_others)]
 }
 
 const TOOLS: [&str; 2] = ["sarif-tools==3.0.5", "jsonschema==4.25.1"];

@@ -13,37 +13,37 @@ use tests::harness::trial;
 use tests::process::{self, Output};
 use tests::{etcd, programs};
 
-use crate::secret::unpacked;
-use crate::workshop::{Workshop, builder, flip, names, says, snapshot};
+use crate::fixtures::{Fixture, builder, flip, names, says, snapshot};
+use crate::secrets::unpacked;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("verify_names_each_file_that_differs", &[], files),
-        trial("verify_looks_into_the_overlay", &[], overlay),
-        trial("verify_asks_whose_signature_it_is", &[], signature),
+        trial("verify_checks_the_contents_of_the_overlay", &[], overlay),
+        trial("verify_checks_who_signed", &[], signature),
         trial("verify_names_a_nodes_file_that_differs", &[], nodes),
-        trial("a_reader_that_has_read_enough_changes_no_exit_code", &[], reader_gone),
-        trial("pki_show_names_what_is_the_matter", &[], pki),
+        trial("a_closed_pipe_does_not_change_the_exit_code", &[], reader_gone),
+        trial("pki_show_names_every_problem", &[], pki),
     ]
 }
 
-fn built() -> Result<Workshop> {
-    let workshop = Workshop::warm()?;
+fn built() -> Result<Fixture> {
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     good(&workshop)?;
     Ok(workshop)
 }
 
-fn verify(workshop: &Workshop) -> Result<Output> {
+fn verify(workshop: &Fixture) -> Result<Output> {
     builder(&["verify"], &workshop.out())
 }
 
-fn good(workshop: &Workshop) -> Result<()> {
+fn good(workshop: &Fixture) -> Result<()> {
     says(&verify(workshop)?, 0, &["verified: every digest is as the manifest says", "signature  good"])
 }
 
 /// Verifies what differs: the exit code, and a line that begins with the name.
-fn differs(workshop: &Workshop, name: &str) -> Result<()> {
+fn differs(workshop: &Fixture, name: &str) -> Result<()> {
     let ran = verify(workshop)?;
     says(&ran, 4, &["NOT verified", "is not what was built"]).with_context(|| name.to_owned())?;
     let line = ran.stdout.lines().any(|line| line.starts_with(&format!("{name}: ")));
@@ -145,14 +145,14 @@ fn overlay() -> Result<()> {
     differs(&workshop, "overlay.tar.gz")
 }
 
-fn with_key(workshop: &Workshop, key: &Path) -> Result<Output> {
+fn with_key(workshop: &Fixture, key: &Path) -> Result<Output> {
     let mut command = std::process::Command::new(programs::builder()?);
     process::run(command.arg("verify").arg(workshop.out()).arg("--key").arg(key))
 }
 
 fn signature() -> Result<()> {
     let workshop = built()?;
-    let other = Workshop::warm()?;
+    let other = Fixture::warm()?;
     other.built()?;
     says(&with_key(&workshop, &workshop.pki().join("signing.pub"))?, 0, &["good, by the given key"])?;
     // The image is as it was built: the report does not say that a file of it differs.

@@ -14,7 +14,7 @@ use crate::path::REQUIREMENTS;
 use crate::refusals::refused;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("data_that_the_journal_does_not_know_is_not_touched", REQUIREMENTS, foreign)]
+    vec![trial("data_unknown_to_the_journal_is_not_touched", REQUIREMENTS, foreign)]
 }
 
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);

@@ -19,7 +19,7 @@ pub(crate) const NAMES: [&str; 3] = ["etcd-1", "etcd-2", "etcd-3"];
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("one_recipe_becomes_a_healthy_cluster_and_stays_one", REQUIREMENTS, whole)]
+    vec![trial("one_recipe_makes_a_healthy_cluster_that_stays_healthy", REQUIREMENTS, whole)]
 }
 
 fn whole() -> Result<()> {

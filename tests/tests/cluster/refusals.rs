@@ -25,9 +25,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_seed_disk_is_read_and_garbage_on_it_is_refused", REQUIREMENTS, seed_disk),
         trial("a_cloned_disk_and_an_altered_file_are_refused", REQUIREMENTS, clone_and_altered),
         trial("a_member_refuses_strangers", REQUIREMENTS, strangers),
-        trial("an_overlay_that_is_not_the_kickstarts_is_not_unpacked", REQUIREMENTS, wrong_overlay),
-        trial("a_script_of_ones_own_that_alters_the_image_is_no_installation", REQUIREMENTS, altering_script),
-        trial("the_address_is_the_documents_or_none", REQUIREMENTS, addresses),
+        trial("an_overlay_with_another_digest_is_not_unpacked", REQUIREMENTS, wrong_overlay),
+        trial("a_user_script_that_alters_the_image_fails_the_installation", REQUIREMENTS, altering_script),
+        trial("a_host_uses_only_the_address_in_its_document", REQUIREMENTS, addresses),
     ]
 }
 

@@ -15,7 +15,7 @@ use crate::requirements::{REQUIREMENTS, tracer};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_half_born_data_directory_is_put_aside_and_never_deleted", REQUIREMENTS, half_born),
+        trial("a_partial_data_directory_is_archived_and_never_deleted", REQUIREMENTS, half_born),
         trial("an_interrupted_promotion_is_finished_at_the_next_boot", REQUIREMENTS, promotion),
     ]
 }

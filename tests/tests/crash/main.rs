@@ -1,15 +1,17 @@
 //! Power may fail at any instant.
 
+mod announced;
 mod disk;
 mod etcd;
 mod requirements;
 mod sweep;
-mod told;
 
 use std::process::ExitCode;
 
 use tests::harness;
 
 fn main() -> ExitCode {
-    harness::main(|| [disk::trials(), etcd::trials(), sweep::trials(), told::trials()].into_iter().flatten().collect())
+    harness::main(|| {
+        [disk::trials(), etcd::trials(), sweep::trials(), announced::trials()].into_iter().flatten().collect()
+    })
 }

@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let with_fuse: Vec<Requirement> = REQUIREMENTS.iter().copied().chain([Requirement::Fuse]).collect();
     vec![
         trial("firstboot_killed_at_any_point_finishes_the_same_job", REQUIREMENTS, killed),
-        trial("power_lost_at_any_point_with_all_that_was_not_flushed", &with_fuse, power_lost),
+        trial("power_lost_at_any_point_with_all_unflushed_writes", &with_fuse, power_lost),
         trial("data_removed_at_any_point_is_rebuilt", REQUIREMENTS, emptied),
     ]
 }

@@ -16,11 +16,7 @@ use crate::packages::package;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("every_crate_in_the_programs_has_its_licence_in_the_package", &[Requirement::Packaging], licences),
-        trial(
-            "every_command_has_a_manual_page_that_can_be_read",
-            &[Requirement::Packaging, Requirement::Mandoc],
-            manual,
-        ),
+        trial("every_command_has_a_readable_manual_page", &[Requirement::Packaging, Requirement::Mandoc], manual),
     ]
 }
 

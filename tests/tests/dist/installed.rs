@@ -19,8 +19,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     let bare = [Requirement::Root, Requirement::Packaging, Requirement::Mandoc, Requirement::Make];
     vec![
         trial("the_tarball_runs_in_an_empty_root", &bare, tarball),
-        trial("the_deb_installs_runs_and_goes_on_debian", &[&bare[..], &[Requirement::Debootstrap]].concat(), deb),
-        trial("the_rpm_installs_runs_and_goes_in_an_empty_root", &bare, rpm),
+        trial(
+            "the_deb_installs_runs_and_is_removed_on_debian",
+            &[&bare[..], &[Requirement::Debootstrap]].concat(),
+            deb,
+        ),
+        trial("the_rpm_installs_runs_and_is_removed_in_an_empty_root", &bare, rpm),
     ]
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_disk_is_chosen_that_anaconda_can_install_on_and_boot_from", REQUIREMENTS, disks),
         trial("without_a_disk_the_machine_is_switched_off_and_says_why", REQUIREMENTS, no_disk),
-        trial("what_yum_fetched_is_compared_and_not_what_curl_got", REQUIREMENTS, lying_mirror),
+        trial("the_digest_is_of_what_yum_fetched_and_not_of_what_curl_got", REQUIREMENTS, lying_mirror),
         trial("a_repository_that_anaconda_leaves_out_ends_the_installation", BUILT, left_out),
         trial("a_package_that_is_not_there_ends_the_installation_safely", REQUIREMENTS, missing_package),
         trial("updates_come_from_a_repository_made_by_createrepo", CREATEREPO, createrepo),

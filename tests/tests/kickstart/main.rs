@@ -5,14 +5,14 @@ mod installer;
 mod planned;
 mod post;
 mod property;
-mod ready;
+mod shipped_recipes;
 mod strings;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [ready::trials(), property::trials(), post::trials(), installer::trials(), guard::trials()]
+        [shipped_recipes::trials(), property::trials(), post::trials(), installer::trials(), guard::trials()]
             .into_iter()
             .flatten()
             .collect()

@@ -16,7 +16,7 @@ const REQUIREMENTS: &[Requirement] =
     &[Requirement::Root, Requirement::Debootstrap, Requirement::Network, Requirement::Pip];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_users_scripts_run_in_the_new_system_and_their_failure_ends_it", REQUIREMENTS, scripts)]
+    vec![trial("user_scripts_run_in_the_new_system_and_their_failure_ends_the_installation", REQUIREMENTS, scripts)]
 }
 
 fn scripts() -> Result<()> {

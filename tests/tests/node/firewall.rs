@@ -23,7 +23,7 @@ const RULES: &str = "\n[firewall]\npeers = [\"10.101.15.101/32\", \"10.101.15.10
 const CALLERS: [(&str, &[u16]); 4] =
     [("peer", &[2379, 2380]), ("client", &[2379]), ("admin", &[22]), ("stranger", &[])];
 /// How many ports are knocked at in one go: a socket each.
-const AT_ONCE: u16 = 4096;
+const PORTS_AT_ONCE: u16 = 4096;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("each_host_reaches_its_own_ports_and_no_other", REQUIREMENTS, callers)]
@@ -49,7 +49,7 @@ fn callers() -> Result<()> {
             reaches(&link, host.address(), *port).with_context(|| format!("the {name} at {}", link.address))?;
         }
         // A stranger knocks at every door there is, the others where somebody listens or might.
-        let ports = if open.is_empty() { 1..=u16::MAX } else { 1..=AT_ONCE };
+        let ports = if open.is_empty() { 1..=u16::MAX } else { 1..=PORTS_AT_ONCE };
         let answered = answering(&link, host.address(), ports.chain([8000]))?;
         ensure!(answered == open, "to the {name} at {} these ports answer: {answered:?}", link.address);
         let ping = link.namespace.command("ping").args(["-c", "1", "-W", "1", &host.address().to_string()]).output();
@@ -59,8 +59,8 @@ fn callers() -> Result<()> {
     // The same node without its firewall answers at once, and at the forgotten port: what was measured was the firewall.
     host.check(&["systemctl", "stop", "firewalld"])?;
     let stranger = network.link("stranger")?;
-    let answered = answering(&stranger, host.address(), 1..=AT_ONCE)?;
-    ensure!(answered.len() == usize::from(AT_ONCE), "{} ports answer without a firewall", answered.len());
+    let answered = answering(&stranger, host.address(), 1..=PORTS_AT_ONCE)?;
+    ensure!(answered.len() == usize::from(PORTS_AT_ONCE), "{} ports answer without a firewall", answered.len());
     reaches(&stranger, host.address(), 8000)
 }
 
@@ -73,10 +73,10 @@ fn reaches(link: &Link, node: Ipv4Addr, port: u16) -> Result<()> {
 /// Those of some TCP ports of a node that answer a host in any way: open and closed ones do, a dropped packet's does not.
 fn answering(link: &Link, node: Ipv4Addr, ports: impl Iterator<Item = u16>) -> Result<Vec<u16>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard.min(u64::from(2 * AT_ONCE)), hard)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(u64::from(2 * PORTS_AT_ONCE)), hard)?;
     let ports: Vec<u16> = ports.collect();
     let mut answered = Vec::new();
-    for some in ports.chunks(usize::from(AT_ONCE)) {
+    for some in ports.chunks(usize::from(PORTS_AT_ONCE)) {
         answered.extend(link.namespace.within(|| knock(node, some))??);
     }
     Ok(answered)

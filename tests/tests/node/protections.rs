@@ -9,8 +9,8 @@ use tests::harness::trial;
 use tests::host::Host;
 
 use crate::bed::{Bed, REQUIREMENTS};
-use crate::calls::{self, INTERNET_ONLY, SERVER_ONLY};
 use crate::sandbox::{EXEC, SECCOMP, Sandbox};
+use crate::system_calls::{self, INTERNET_ONLY, SERVER_ONLY};
 
 /// A directive and the attempts that show it.
 struct Case {
@@ -122,7 +122,7 @@ const SNAPSHOT: [Case; 10] = [
 const ELSEWHERE: [&str; 2] = ["LimitCORE", "LimitNOFILE"];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("each_protection_of_the_units_is_enforced_and_is_what_enforces", REQUIREMENTS, protections)]
+    vec![trial("each_protection_of_the_units_is_enforced_by_that_setting_alone", REQUIREMENTS, protections)]
 }
 
 fn protections() -> Result<()> {
@@ -141,7 +141,7 @@ fn protections() -> Result<()> {
             try_case(&bed.host, unit, &sandbox, case)?;
         }
         if sandbox.directives().contains(&EXEC) {
-            calls::check(&bed.host, &sandbox)?;
+            system_calls::check(&bed.host, &sandbox)?;
         }
         println!("{unit}.service: {} directives tried out", sandbox.directives().len());
     }

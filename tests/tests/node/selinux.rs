@@ -33,7 +33,7 @@ const VM_TIMEOUT: Duration = Duration::from_secs(900);
 const MODULE: &str = "/usr/share/selinux/packages/etcd.cil";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("etcd_runs_in_a_domain_of_its_own_where_selinux_enforces", REQUIREMENTS, confined)]
+    vec![trial("etcd_runs_in_its_own_domain_where_selinux_enforces", REQUIREMENTS, confined)]
 }
 
 /// Debian's policy, built, with the store it was built from.

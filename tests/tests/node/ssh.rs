@@ -11,7 +11,7 @@ use tests::process::{self, Output};
 use crate::bed::{Bed, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("root_logs_in_with_its_key_and_nobody_without", REQUIREMENTS, keys_only)]
+    vec![trial("root_logs_in_only_with_its_key", REQUIREMENTS, keys_only)]
 }
 
 fn keys_only() -> Result<()> {

@@ -12,7 +12,7 @@ use tests::host::Host;
 use tests::run;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
-use crate::told::all_restore;
+use crate::orders::all_restore;
 
 const VERSION: &str = "3.5.1";
 const SNAPSHOT: &str = "/snapshots/large.db";
@@ -47,7 +47,7 @@ fn large() -> Result<()> {
         host.bind(&folder, "/snapshots");
     }
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let client = Client::new(&bed.provisioning)?;
     let members: Vec<Ipv4Addr> = bed.hosts.iter().map(Host::address).collect();
     let writers = Writers::start(&client, &members, "meanwhile/");
@@ -61,7 +61,7 @@ fn large() -> Result<()> {
     // Who writes goes on by himself.
     writers.go_on(20, CONVERGENCE_TIMEOUT)?;
     writers.stop()?;
-    let revision = crate::told::revision(one)?;
+    let revision = crate::orders::revision(one)?;
     let (_, hash) = held(one, revision)?;
     for host in &bed.hosts {
         let found = held(host, revision)?;
@@ -70,5 +70,5 @@ fn large() -> Result<()> {
         ensure!(host.check(&["firstboot", "restore", "--list"])?.contains("--rollback returns"));
         ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
     }
-    bed.whole()
+    bed.wait_all_healthy()
 }

@@ -1,15 +1,15 @@
 //! A restore loses nothing that was there and mixes no snapshots: on real hosts, with snapshots by etcdctl.
 
-mod ahead;
 #[path = "../bootstrap/bed.rs"]
 #[expect(dead_code, reason = "shared with the tests of the bootstrap, and not all of it is needed here")]
 mod bed;
-mod called_off;
+mod cancelled;
 mod large;
+mod orders;
 mod power;
-mod round;
-mod solo;
-mod told;
+mod prebuild;
+mod round_trip;
+mod without_quorum;
 
 use std::process::ExitCode;
 
@@ -17,8 +17,14 @@ use tests::harness;
 
 fn main() -> ExitCode {
     harness::main(|| {
-        let all =
-            [round::trials(), called_off::trials(), power::trials(), solo::trials(), ahead::trials(), large::trials()];
+        let all = [
+            round_trip::trials(),
+            cancelled::trials(),
+            power::trials(),
+            without_quorum::trials(),
+            prebuild::trials(),
+            large::trials(),
+        ];
         all.into_iter().flatten().collect()
     })
 }

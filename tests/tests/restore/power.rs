@@ -11,10 +11,10 @@ use tests::harness::trial;
 use tests::host::Host;
 
 use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
-use crate::told::{SNAPSHOT, cluster, content, restore, snapshot};
+use crate::orders::{SNAPSHOT, cluster, content, restore, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_plug_may_be_pulled_at_any_step_of_a_restore", REQUIREMENTS, pulled)]
+    vec![trial("power_may_fail_at_any_step_of_a_restore", REQUIREMENTS, pulled)]
 }
 
 /// How often an event stands in a host's journal; on or off.
@@ -64,7 +64,7 @@ fn pulled() -> Result<()> {
         for host in &bed.hosts {
             wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
         }
-        bed.whole()?;
+        bed.wait_all_healthy()?;
         let restored = token(&bed.hosts[0])? != first;
         println!("cut at {step}: {}", if restored { "restored" } else { "rolled back" });
         for host in &bed.hosts {

@@ -21,9 +21,9 @@ const ADDRESS: &str = "10.101.15.101";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_machine_that_holds_its_arp_answers_back_gets_nothing", REQUIREMENTS, held_back),
-        trial("only_a_card_that_answered_is_a_machines", REQUIREMENTS, states),
-        trial("a_card_in_another_network_is_not_the_askers", REQUIREMENTS, networks),
+        trial("a_machine_that_withholds_arp_replies_gets_nothing", REQUIREMENTS, held_back),
+        trial("only_a_card_that_answered_identifies_a_machine", REQUIREMENTS, states),
+        trial("a_card_in_another_network_is_not_the_clients", REQUIREMENTS, networks),
         trial("a_machine_behind_a_router_is_known_by_its_address", REQUIREMENTS, routers),
         trial("ipv6_is_refused_with_a_reason_and_mapped_ipv4_is_ipv4", REQUIREMENTS, ipv6),
         trial("what_hides_the_machine_is_named", REQUIREMENTS, hidden),

@@ -21,13 +21,13 @@ const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, 
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_head_opens_no_window", REQUIREMENTS, head),
+        trial("a_head_request_opens_no_window", REQUIREMENTS, head),
         trial("a_file_is_found_under_one_path_only", REQUIREMENTS, paths),
         trial("links_are_not_followed", REQUIREMENTS, links),
         trial("a_request_is_one_request", REQUIREMENTS, smuggled),
         trial("no_client_can_fill_the_log", REQUIREMENTS, log),
-        trial("a_full_disk_refuses_nobody", REQUIREMENTS, full),
-        trial("the_server_ends_and_listens_as_it_is_told", REQUIREMENTS, told),
+        trial("a_full_disk_refuses_no_machine", REQUIREMENTS, full),
+        trial("the_server_stops_and_listens_as_ordered", REQUIREMENTS, told),
     ]
 }
 

@@ -19,8 +19,8 @@ const REQUIREMENTS: &[Requirement] = &[Requirement::Root, Requirement::Network, 
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_crowd_shuts_no_machine_out", REQUIREMENTS, crowd),
-        trial("a_client_that_waits_is_given_up", REQUIREMENTS, slow),
+        trial("many_connections_shut_no_machine_out", REQUIREMENTS, crowd),
+        trial("an_idle_client_is_disconnected", REQUIREMENTS, slow),
     ]
 }
 

@@ -4,15 +4,15 @@ mod arp;
 mod attack;
 mod bed;
 mod firmware;
-mod hand;
+mod handout;
+mod install_once;
 mod load;
-mod once;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tests::harness::main(|| {
-        [hand::trials(), once::trials(), arp::trials(), attack::trials(), load::trials(), firmware::trials()]
+        [handout::trials(), install_once::trials(), arp::trials(), attack::trials(), load::trials(), firmware::trials()]
             .into_iter()
             .flatten()
             .collect()

@@ -8,15 +8,15 @@ use libtest_mimic::Trial;
 use tests::etcd;
 use tests::harness::trial;
 
+use crate::fixtures::{ours, snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
-use crate::made::{ours, snapshot, theirs};
 use crate::random::Random;
 
 /// Flips of each region.
 const FLIPS: usize = 8;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("whatever_etcdutl_finds_in_a_damaged_snapshot_firstboot_finds", &[etcd::need("3.5.1")], corpus)]
+    vec![trial("firstboot_finds_all_damage_that_etcdutl_finds", &[etcd::need("3.5.1")], corpus)]
 }
 
 /// One damaged file: what was done to it, and its bytes.

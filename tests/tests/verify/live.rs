@@ -16,8 +16,8 @@ use tests::etcd::{self, StandaloneEtcd};
 use tests::harness::trial;
 use tests::{process, programs, run};
 
+use crate::fixtures::ours;
 use crate::image::{Image, PAGE};
-use crate::made::ours;
 
 /// Copies that are made while etcd writes.
 const COPIES: usize = 12;
@@ -25,8 +25,8 @@ const COPIES: usize = 12;
 pub(crate) fn trials() -> Vec<Trial> {
     let need = [etcd::need("3.5.1")];
     vec![
-        trial("the_file_of_a_running_etcd_is_not_looked_at", &need, running),
-        trial("a_copy_of_a_running_etcd_s_file_is_refused_or_has_all_that_it_says", &need, copies),
+        trial("the_file_of_a_running_etcd_is_not_read", &need, running),
+        trial("a_copy_of_a_running_etcds_file_is_refused_or_complete", &need, copies),
         trial("a_file_that_is_longer_than_its_contents_takes_little_memory", &[], sparse),
     ]
 }

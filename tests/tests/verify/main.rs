@@ -3,9 +3,9 @@
 mod contents;
 mod corpus;
 mod damage;
+mod fixtures;
 mod image;
 mod live;
-mod made;
 mod mutated;
 mod random;
 mod whole;

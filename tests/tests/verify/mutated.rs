@@ -12,8 +12,8 @@ use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::{etcd, process, programs};
 
+use crate::fixtures::{snapshot, theirs};
 use crate::image::{Image, PAGE, Used};
-use crate::made::{snapshot, theirs};
 use crate::random::Random;
 
 /// How many files, where nobody says.

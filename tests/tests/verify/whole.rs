@@ -9,7 +9,7 @@ use serde_json::Value;
 use tests::etcd;
 use tests::harness::trial;
 
-use crate::made::{ours, snapshot, theirs};
+use crate::fixtures::{ours, snapshot, theirs};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_snapshot_of_3_5_1_is_good_and_says_what_etcdutl_says", &[etcd::need("3.5.1")], || good("3.5.1")),
         trial("a_snapshot_of_3_6_16_is_good_and_says_what_etcdutl_says", &[etcd::need("3.6.16")], || good("3.6.16")),
         trial("a_snapshot_of_3_7_3_is_good_and_says_what_etcdutl_says", &[etcd::need("3.7.3")], || good("3.7.3")),
-        trial("a_database_without_its_digest_needs_to_be_allowed", &[etcd::need("3.5.1")], without_digest),
+        trial("a_database_without_a_digest_must_be_allowed", &[etcd::need("3.5.1")], without_digest),
     ]
 }
 

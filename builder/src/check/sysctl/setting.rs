@@ -13,14 +13,14 @@ pub(super) struct Setting<'a> {
 }
 
 /// The longest line that 219 reads in one piece (LINE_MAX of glibc, less its end).
-const LONGEST: usize = 2046;
+const MAX_LINE_BYTES: usize = 2046;
 
 pub(super) fn read<'a>(text: &'a str, out: &mut Vec<Finding>) -> Vec<Setting<'a>> {
     let mut settings = Vec::new();
     for line in TextSpan::whole(text).split('\n').map(strip) {
-        if line.text.len() > LONGEST {
+        if line.text.len() > MAX_LINE_BYTES {
             out.push(
-                Finding::error("sysctl/no-assignment", line, format!("a line of more than {LONGEST} bytes"))
+                Finding::error("sysctl/no-assignment", line, format!("a line of more than {MAX_LINE_BYTES} bytes"))
                     .effect("219 reads it in pieces, and takes each for a line")
                     .fix("write a shorter one"),
             );

@@ -8,9 +8,9 @@
 //! those with one of these words in their names, and writes the file with what they said as `target/verdicts.txt`.
 
 mod base;
-mod harm;
 mod judge;
-mod odd;
+mod mutations;
+mod semantic;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,11 +24,11 @@ use tests::harness::trial;
 use tests::{cache, run};
 
 use crate::contents::Contents;
+use crate::fixtures::ours;
 use crate::image::Image;
-use crate::made::ours;
 use base::base;
-use harm::{Case, cases};
 use judge::{Outcome, judge};
+use mutations::{Case, cases};
 
 /// The newest of each line that Go's module proxy had on 2026-11-28.
 const ETCDS: [&str; 3] = ["3.5.35", "3.6.16", "3.7.3"];
@@ -51,8 +51,8 @@ const WHOLE: [&str; 6] = [
 pub(crate) fn trials() -> Vec<Trial> {
     let needs: Vec<_> = ETCDS.iter().map(|version| etcd::need(version)).collect();
     vec![
-        trial("whatever_etcd_would_not_live_with_is_refused", &[], recorded),
-        trial("what_etcd_would_do_is_what_was_recorded", &needs, asked),
+        trial("every_database_that_etcd_would_fail_on_is_refused", &[], recorded),
+        trial("etcd_does_what_was_recorded", &needs, asked),
     ]
 }
 

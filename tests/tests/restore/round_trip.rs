@@ -13,7 +13,7 @@ use tests::harness::{Kind, long, trial};
 use tests::host::Host;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, listed, token};
-use crate::told::{SNAPSHOT, all_restore, cluster, content, give, revision};
+use crate::orders::{SNAPSHOT, all_restore, cluster, content, give, revision};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let way = |version: &str, run: Kind, test| {
@@ -169,7 +169,7 @@ fn there_and_back(version: &str) -> Result<()> {
         let found = (content(host)?, accounts(host)?);
         ensure!(found == wanted, "{} has {found:#?}, and the snapshot {wanted:#?}", host.name());
     }
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let second = token(one)?;
     ensure!(second.starts_with("demo-r-") && second != first, "{second}");
 

@@ -11,8 +11,8 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("etcd_can_write_nowhere_on_its_volume_but_in_its_data", REQUIREMENTS, layout),
-        trial("whatever_is_planted_on_etcds_volume_is_not_followed", REQUIREMENTS, planted),
+        trial("etcd_can_write_only_in_its_data_directory", REQUIREMENTS, layout),
+        trial("hostile_files_on_etcds_volume_are_not_followed", REQUIREMENTS, planted),
     ]
 }
 

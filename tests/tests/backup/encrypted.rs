@@ -27,7 +27,7 @@ const KEY: &str = "/root/key";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let needs = [REQUIREMENTS, &[Requirement::Age, Requirement::Zstd, Requirement::Curl]].concat();
-    vec![trial("what_is_encrypted_opens_with_the_key_and_is_restored_from_where_it_lies", &needs, all)]
+    vec![trial("an_encrypted_snapshot_opens_with_its_key_and_is_restored_in_place", &needs, all)]
 }
 
 /// A pair of keys: the secret one's file here, and the public one.

@@ -12,8 +12,8 @@ const POLICY: &str = include_str!("policy-el7.txt");
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("the_selinux_module_names_only_what_the_policy_of_el7_has", &[], module),
-        trial("a_name_that_the_policy_of_el7_has_not_is_found", &[], strange),
+        trial("the_selinux_module_uses_only_names_of_the_el7_policy", &[], module),
+        trial("a_name_missing_from_the_el7_policy_is_found", &[], strange),
     ]
 }
 

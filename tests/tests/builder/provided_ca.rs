@@ -11,20 +11,20 @@ use tests::etcd;
 use tests::harness::trial;
 use tests::{process, programs};
 
-use crate::workshop::{Workshop, builder, names, says, snapshot};
+use crate::fixtures::{Fixture, builder, names, says, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("an_authority_given_in_the_recipe_signs", &[], authority),
-        trial("ready_certificates_are_taken_as_they_are", &[], ready),
+        trial("provided_certificates_are_used_unchanged", &[], ready),
         trial("ready_certificates_before_the_first_build_leave_it_the_first", &[], first),
-        trial("a_lost_authority_is_never_made_anew", &[], lost),
+        trial("a_lost_authority_is_never_replaced_by_a_new_one", &[], lost),
         trial("two_clusters_in_one_folder_do_not_share_an_authority", &[], two_clusters),
     ]
 }
 
 /// The recipe pins what the mirror has.
-fn pinned(workshop: &Workshop, more: &str) -> Result<()> {
+fn pinned(workshop: &Fixture, more: &str) -> Result<()> {
     workshop.write_recipe(&etcd::sha256(&workshop.tarball())?, more)
 }
 
@@ -35,9 +35,9 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
 
 fn authority() -> Result<()> {
     // Another cluster's authority is as good as any.
-    let other = Workshop::warm()?;
+    let other = Fixture::warm()?;
     other.built()?;
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     let (cert, key) = (workshop.path("our-ca.crt"), workshop.path("our-ca.key"));
     pinned(&workshop, "\n[tls]\nca-cert = \"our-ca.crt\"\nca-key = \"our-ca.key\"\n")?;
     // `check` opens the files, too, and a build that is refused leaves no folder behind.
@@ -77,7 +77,7 @@ fn authority() -> Result<()> {
 }
 
 fn ready() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     fs::remove_file(workshop.pki().join("ca.key"))?;
     let before = snapshot(&workshop.path("pki"))?;
@@ -105,10 +105,10 @@ fn ready() -> Result<()> {
 
 /// The record of installations begins with the first build, whatever the operator has put into the PKI folder before.
 fn first() -> Result<()> {
-    let other = Workshop::warm()?;
+    let other = Fixture::warm()?;
     other.built()?;
     for brought in [&["ca.crt", "nodes"][..], &["ca.crt", "ca.key", "nodes"]] {
-        let workshop = Workshop::warm()?;
+        let workshop = Fixture::warm()?;
         process::check("mkdir", &["-m", "0700", &workshop.pki().to_string_lossy()])?;
         for name in brought {
             let [from, to] = [other.pki().join(name), workshop.pki().join(name)];
@@ -128,7 +128,7 @@ fn first() -> Result<()> {
 }
 
 fn lost() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     let out = snapshot(&workshop.out())?;
     for name in ["ca.crt", "ca.key"] {
@@ -156,7 +156,7 @@ fn lost() -> Result<()> {
 /// The client certificate of the one cluster would be root in the other. The output of the one is not lost to the other
 /// either.
 fn two_clusters() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     let before = [snapshot(&workshop.pki())?, snapshot(&workshop.out())?];
     let unchanged = || -> Result<()> {

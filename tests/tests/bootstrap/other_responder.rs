@@ -21,7 +21,7 @@ use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said}
 use crate::disasters::{answer, ours, plain, write};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("whatever_answers_on_a_peer_port_is_no_agreement", REQUIREMENTS, stranger)]
+    vec![trial("an_unknown_responder_on_a_peer_port_agrees_to_nothing", REQUIREMENTS, stranger)]
 }
 
 /// The peer port of etcd-3.
@@ -36,10 +36,10 @@ fn stranger() -> Result<()> {
 
     let client = plain(&mut bed)?;
     write(&client, &bed, 0)?;
-    bed.power_fails()?;
+    bed.cut_power()?;
     let other = Other::start(&bed, &third, &folder)?;
-    bed.by_hand(0)?;
-    bed.by_hand(1)?;
+    bed.set_up_by_hand(0)?;
+    bed.set_up_by_hand(1)?;
     boot_all(&mut bed.hosts[..2])?;
     let left = answer(&client, &bed, 0)?;
     ensure!(left.is_none(), "plain etcd was to lose the write");
@@ -47,7 +47,7 @@ fn stranger() -> Result<()> {
 
     let client = ours(&mut bed)?;
     write(&client, &bed, 0)?;
-    bed.power_fails()?;
+    bed.cut_power()?;
     bed.replace_disk(0)?;
     bed.replace_disk(1)?;
     let http = FileServer::start(third.listen(PORT)?, &folder)?;

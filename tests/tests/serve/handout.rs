@@ -30,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("an_installation_that_fails_says_why_and_is_tried_again", REQUIREMENTS, failed),
         trial("no_machine_gets_the_document_of_another", REQUIREMENTS, others),
         trial("files_arrive_whole_by_http_and_https", REQUIREMENTS, whole),
-        trial("documents_go_by_https_where_there_is_a_certificate", REQUIREMENTS, https),
+        trial("documents_are_served_by_https_with_a_certificate", REQUIREMENTS, https),
     ]
 }
 

@@ -11,7 +11,7 @@ use tests::requirement::Requirement;
 use tests::server::FileServer;
 use tests::{etcd, programs, run};
 
-use crate::workshop::{Snapshot, Workshop, builder, names, says, snapshot};
+use crate::fixtures::{Fixture, Snapshot, builder, names, says, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -68,7 +68,7 @@ fn upstream() -> Result<()> {
 }
 
 fn cold() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     elsewhere(&workshop.command()?, "077", &workshop.path("mirror"))?.ok()?;
     let first = snapshot(&workshop.out())?;
     workshop.built()?;
@@ -92,7 +92,7 @@ fn snapshot_of(all: &Snapshot, prefix: &str) -> Snapshot {
 }
 
 fn date() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     let at = |date: Option<&str>| -> Result<Snapshot> {
         let mut command = workshop.command()?;
         if let Some(date) = date {

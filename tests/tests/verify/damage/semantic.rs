@@ -1,7 +1,7 @@
 //! Contents that are whole as bytes go, and that etcd would find odd, or take for something else.
 
 use super::base::{base, bytes, number, record, revision};
-use super::harm::Cases;
+use super::mutations::Cases;
 use crate::contents::Contents;
 
 impl Cases {

@@ -10,7 +10,7 @@ use tests::harness::trial;
 use tests::process::Output;
 use tests::requirement::Requirement;
 
-use crate::workshop::{Workshop, builder, names, says, snapshot};
+use crate::fixtures::{Fixture, builder, names, says, snapshot};
 
 const REQUIREMENTS: &[Requirement] = &[Requirement::Root];
 
@@ -51,7 +51,7 @@ fn names_the_place(ran: &Output, folder: &Path) -> Result<()> {
 
 /// With room for one output and a part of a second, in steps from almost nothing to almost all of it.
 fn under_out() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     let folder = workshop.path("out");
     let small = Small::new(&folder, "size=64m,nr_inodes=1000")?;
     workshop.built()?;
@@ -82,7 +82,7 @@ fn used_kib(folder: &Path) -> Result<u64> {
 }
 
 fn under_cache() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let folder = workshop.path("cache");
     let small = Small::new(&folder, "size=64m")?;
     workshop.built()?;
@@ -118,7 +118,7 @@ fn under_cache() -> Result<()> {
 }
 
 fn under_pki() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     let files = snapshot(&workshop.path("pki"))?.len();
     fs::remove_dir_all(workshop.pki())?;

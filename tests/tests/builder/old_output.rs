@@ -10,22 +10,22 @@ use nix::unistd::Pid;
 use tests::harness::trial;
 use tests::server::Fault;
 
-use crate::stand_in::{self, TARBALL};
-use crate::workshop::{Workshop, is_a, names, says, snapshot, wait_for};
+use crate::fake_release::{self, TARBALL};
+use crate::fixtures::{Fixture, is_a, names, says, snapshot, wait_for};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_failed_build_leaves_the_old_output", &[], failed),
         trial("an_interrupt_during_the_download_leaves_the_old_output", &[], interrupted_download),
         trial("an_interrupt_during_the_packing_leaves_the_old_output", &[], interrupted_packing),
-        trial("a_killed_build_leaves_the_old_output_and_the_next_clears_up", &[], killed),
-        trial("a_folder_that_is_no_output_is_never_replaced", &[], not_ours),
-        trial("what_must_outlive_the_output_may_not_lie_in_it", &[], within),
+        trial("a_killed_build_leaves_the_old_output_and_the_next_cleans_up", &[], killed),
+        trial("a_folder_that_is_not_an_output_is_never_replaced", &[], not_ours),
+        trial("cache_and_pki_must_be_outside_the_output", &[], within),
     ]
 }
 
 fn failed() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     let before = snapshot(&workshop.path("out"))?;
     let recipe = std::fs::read(workshop.path("recipe.toml"))?;
@@ -51,7 +51,7 @@ fn end(mut child: Child, signal: Signal) -> Result<(i32, String)> {
 }
 
 fn interrupted_download() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     workshop.built()?;
     let before = snapshot(&workshop.path("out"))?;
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
@@ -74,7 +74,7 @@ fn interrupted_download() -> Result<()> {
 }
 
 /// The size of the incomplete download.
-fn part(workshop: &Workshop) -> Result<Option<u64>> {
+fn part(workshop: &Fixture) -> Result<Option<u64>> {
     let folder = workshop.cache().join("releases");
     let name = names(&folder)?.into_iter().find(|name| is_a(name, "part"));
     Ok(name.and_then(|name| folder.join(name).metadata().ok()).map(|about| about.len()))
@@ -84,16 +84,16 @@ fn part(workshop: &Workshop) -> Result<Option<u64>> {
 const LARGE: usize = 4 << 20;
 
 /// A workshop whose next build packs for long, with the output of a short one in it.
-fn about_to_pack() -> Result<Workshop> {
-    let workshop = Workshop::with(&stand_in::parts(LARGE))?;
-    let small = Workshop::new()?;
+fn about_to_pack() -> Result<Fixture> {
+    let workshop = Fixture::with(&fake_release::parts(LARGE))?;
+    let small = Fixture::new()?;
     small.built()?;
     std::fs::rename(small.out(), workshop.out())?;
     std::fs::rename(small.pki(), workshop.pki())?;
     Ok(workshop)
 }
 
-fn packing(workshop: &Workshop) -> Result<Child> {
+fn packing(workshop: &Fixture) -> Result<Child> {
     let mut child = workshop.start(&[])?;
     let begun = wait_for("the packing begins", || {
         ensure!(child.try_wait()?.is_none(), "the builder has ended before it began to pack");
@@ -127,7 +127,7 @@ fn killed() -> Result<()> {
     let left = names(&workshop.path("out"))?;
     ensure!(left.len() == 2 && left[0].starts_with(".out.new-"), "nothing is left to be cleared up: {left:?}");
     // A build that begins (and here is short) clears up; so it would if it failed after that.
-    let small = Workshop::new()?;
+    let small = Fixture::new()?;
     let recipe = small.path("recipe.toml");
     let mut command = std::process::Command::new(tests::programs::builder()?);
     command.arg("build").arg(recipe).arg("--out").arg(workshop.out()).arg("--pki").arg(workshop.pki());
@@ -138,7 +138,7 @@ fn killed() -> Result<()> {
 }
 
 fn not_ours() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     let out = workshop.out();
     let refused = |words: &[&str]| -> Result<()> {
         let before = snapshot(&workshop.path("out"))?;
@@ -164,7 +164,7 @@ fn not_ours() -> Result<()> {
 }
 
 fn within() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     let before = snapshot(&workshop.path("out"))?;
     for option in ["--pki", "--cache"] {

@@ -13,7 +13,7 @@ use tests::process::{self, Output};
 use tests::server::FileServer;
 use tests::{programs, run};
 
-use crate::stand_in;
+use crate::fake_release;
 
 /// Longer than anything here takes on a machine that is busy with something else.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,20 +26,20 @@ struct Good {
 
 /// The folders are each in a folder of their own, so that whatever is left beside one of them is seen.
 #[derive(Debug)]
-pub(crate) struct Workshop {
+pub(crate) struct Fixture {
     folder: PathBuf,
     firstboot: PathBuf,
     /// The mirror, with the stand-in release in it; it can be told to misbehave.
     pub(crate) server: FileServer,
 }
 
-impl Workshop {
+impl Fixture {
     /// A workshop with a recipe, a mirror with the stand-in release, and nothing built.
     pub(crate) fn new() -> Result<Self> {
         static GOOD: OnceLock<Good> = OnceLock::new();
         if GOOD.get().is_none() {
             let folder = run::current()?.folder("stand-in")?;
-            let sha256 = stand_in::write(&folder, &stand_in::parts(stand_in::SIZE))?;
+            let sha256 = fake_release::write(&folder, &fake_release::parts(fake_release::SIZE))?;
             // Only this thread comes here: the harness runs one test after the other.
             let _ = GOOD.set(Good { folder, sha256 });
         }
@@ -65,9 +65,9 @@ impl Workshop {
     }
 
     /// The same with another release.
-    pub(crate) fn with(parts: &[stand_in::Part]) -> Result<Self> {
+    pub(crate) fn with(parts: &[fake_release::Part]) -> Result<Self> {
         let made = tempfile::tempdir()?;
-        let sha256 = stand_in::write(made.path(), parts)?;
+        let sha256 = fake_release::write(made.path(), parts)?;
         Self::of(&sha256, |mirror| copy(made.path(), mirror))
     }
 
@@ -78,7 +78,7 @@ impl Workshop {
         }
         fill(&folder.join("mirror"))?;
         let server = FileServer::on_loopback(&folder.join("mirror"))?;
-        let firstboot = stand_in::firstboot(&folder)?;
+        let firstboot = fake_release::firstboot(&folder)?;
         let workshop = Self { folder, firstboot, server };
         workshop.write_recipe(sha256, "")?;
         Ok(workshop)
@@ -106,14 +106,14 @@ impl Workshop {
 
     /// The release's tarball in the mirror.
     pub(crate) fn tarball(&self) -> PathBuf {
-        self.path("mirror").join(stand_in::TARBALL)
+        self.path("mirror").join(fake_release::TARBALL)
     }
 
     /// Writes the demo's recipe with the stand-in release pinned to a digest, and more at its end.
     pub(crate) fn write_recipe(&self, sha256: &str, more: &str) -> Result<()> {
         let demo = fs::read_to_string(programs::recipe("demo"))?;
         let line = |line: &str| match line.split_once(" = ") {
-            Some(("version", _)) => format!("version = \"{}\"\n", stand_in::VERSION),
+            Some(("version", _)) => format!("version = \"{}\"\n", fake_release::VERSION),
             Some(("sha256", _)) => format!("sha256 = \"{sha256}\"\n"),
             Some(("mirrors", _)) => format!("mirrors = [\"{}\"]\n", self.server.url("")),
             _ => format!("{line}\n"),
@@ -158,7 +158,7 @@ impl Workshop {
     }
 }
 
-impl Drop for Workshop {
+impl Drop for Fixture {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }

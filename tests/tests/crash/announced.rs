@@ -12,7 +12,7 @@ use crate::requirements::{REQUIREMENTS, tracer};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let with_fuse: Vec<Requirement> = REQUIREMENTS.iter().copied().chain([Requirement::Fuse]).collect();
-    vec![trial("a_kill_and_then_a_power_cut_take_back_no_word_given_to_others", &with_fuse, ready)]
+    vec![trial("a_kill_and_then_a_power_cut_revoke_no_promise_to_other_members", &with_fuse, ready)]
 }
 
 /// firstboot is killed between writing down that it is ready and flushing that. Started again it reads so, tells so,

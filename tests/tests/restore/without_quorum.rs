@@ -6,12 +6,12 @@ use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
 use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, wait_said};
-use crate::told::cluster;
+use crate::orders::cluster;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("one_that_is_left_restores_its_own_database_and_two_new_disks_join_it", REQUIREMENTS, alone),
-        trial("where_two_restored_alone_a_new_disk_joins_neither_until_one_gives_way", REQUIREMENTS, two_clusters),
+        trial("the_last_member_restores_its_own_database_and_two_new_disks_join_it", REQUIREMENTS, alone),
+        trial("after_two_separate_restores_a_new_disk_joins_neither_until_one_gives_way", REQUIREMENTS, two_clusters),
     ]
 }
 

@@ -8,7 +8,7 @@ use tests::harness::trial;
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, token, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("the_operator_begins_without_a_member_that_will_not_come", REQUIREMENTS, without)]
+    vec![trial("the_operator_starts_the_cluster_without_a_missing_member", REQUIREMENTS, without)]
 }
 
 fn without() -> Result<()> {

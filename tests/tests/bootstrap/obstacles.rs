@@ -8,7 +8,7 @@ use tests::harness::trial;
 use tests::host::Host;
 use tests::process;
 
-use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, insist, listed, wait_said};
+use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, retry_etcdctl, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -36,7 +36,7 @@ fn network() -> Result<()> {
     wait_said(&bed.hosts[2], &[route, "[wrong-source-address]"])?;
     has_no_etcd(&bed.hosts[2])?;
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.15.103")?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let system = bed.hosts[0].check(&["systemctl", "show", "--property=Environment"])?;
     ensure!(system.contains("HTTPS_PROXY"), "systemd has no proxy to give: {system}");
 
@@ -54,7 +54,7 @@ fn network() -> Result<()> {
 fn stopped() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let host = &bed.hosts[2];
     let (member, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
 
@@ -110,7 +110,7 @@ const FULL: &str = "curl --silent --fail --cacert /etc/etcd/tls/ca.crt --cert /e
 fn listed_wrong() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let host = &bed.hosts[0];
     let (third, _) = listed(host, "etcd-3")?.context("no etcd-3")?;
 
@@ -131,7 +131,7 @@ fn listed_wrong() -> Result<()> {
     mend(host, &shown)?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT)?;
 
-    insist(host, "member add stray --peer-urls=https://10.101.15.109:2380")?;
+    retry_etcdctl(host, "member add stray --peer-urls=https://10.101.15.109:2380")?;
     let list = etcdctl(host, "member list")?;
     let stray = list.lines().find(|line| line.contains("10.101.15.109")).and_then(|line| line.split(',').next());
     let stray = stray.with_context(|| format!("no stray in {list}"))?;
@@ -154,5 +154,5 @@ fn degraded(host: &Host, name: &str, words: &[&str]) -> Result<String> {
 fn mend(host: &Host, shown: &str) -> Result<()> {
     let command = shown.split('`').find_map(|part| part.strip_prefix("etcdctl member "));
     let command = command.with_context(|| format!("no command in\n{shown}"))?;
-    insist(host, &format!("member {command}"))
+    retry_etcdctl(host, &format!("member {command}"))
 }

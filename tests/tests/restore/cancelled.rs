@@ -6,12 +6,12 @@ use tests::cluster::{boot_all, etcdctl, wait_healthy};
 use tests::harness::trial;
 
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
-use crate::told::{SNAPSHOT, cluster, content, restore, snapshot};
+use crate::orders::{SNAPSHOT, cluster, content, restore, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("another_snapshot_on_one_of_three_is_refused_by_name_and_digest", REQUIREMENTS, wrong_snapshot),
-        trial("a_disk_that_fills_up_puts_all_back_as_it_was", REQUIREMENTS, full_disk),
+        trial("a_full_disk_rolls_the_restore_back", REQUIREMENTS, full_disk),
     ]
 }
 
@@ -79,7 +79,7 @@ fn full_disk() -> Result<()> {
     let mut bed = Bed::with_etcd("3.5.1", 3)?;
     bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=700M,mode=0700");
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let [one, two, three] = &bed.hosts[..] else { anyhow::bail!("not three hosts") };
     etcdctl(one, "put answer 42")?;
     snapshot(&bed, 0)?;

@@ -15,14 +15,14 @@ use tests::host::Host;
 use tests::programs::demo;
 
 use crate::bed::{CONVERGENCE_TIMEOUT, REQUIREMENTS, token};
-use crate::told::{SNAPSHOT, content};
+use crate::orders::{SNAPSHOT, content};
 
 const IN_THE_MAKING: &str = "/var/lib/etcd/restore";
 /// It may be through before it is caught; then it is tried again.
-const TRIES: usize = 20;
+const MAX_ATTEMPTS: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("etcd_outlives_what_becomes_of_the_data_made_ahead", REQUIREMENTS, all)]
+    vec![trial("etcd_survives_every_failure_of_the_prebuilt_data", REQUIREMENTS, all)]
 }
 
 fn begin(host: &Host) -> Result<Child> {
@@ -48,7 +48,7 @@ impl Before {
 
 /// Sends a signal to etcdutl while it works for a restore. The image's etcdutl cannot be another: firstboot sees that.
 fn caught(host: &Host, signal: &str) -> Result<(Child, Before)> {
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let before = Before::of(host)?;
         host.sh("rm -f /root/there /root/enough")?.ok()?;
         let script = format!(

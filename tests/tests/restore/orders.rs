@@ -17,7 +17,7 @@ pub(crate) const SNAPSHOT: &str = "/root/snapshot.db";
 pub(crate) fn cluster(version: &str) -> Result<Bed> {
     let mut bed = Bed::with_etcd(version, 3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     Ok(bed)
 }
 

@@ -13,8 +13,8 @@ use crate::planned::{Planned, REQUIREMENTS, seen};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("pykickstart_reads_the_ready_recipes_as_they_are_meant", REQUIREMENTS, ready),
-        trial("shellcheck_has_nothing_to_say", &[Requirement::Shellcheck], shellcheck),
+        trial("pykickstart_reads_the_shipped_recipes_as_intended", REQUIREMENTS, ready),
+        trial("shellcheck_finds_nothing", &[Requirement::Shellcheck], shellcheck),
     ]
 }
 

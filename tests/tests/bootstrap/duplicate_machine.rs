@@ -13,10 +13,10 @@ use crate::disasters::plain;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_second_machine_with_a_members_identity_is_refused", REQUIREMENTS, twin),
-        trial("a_copy_of_a_machine_with_its_hardware_address_is_refused_by_what_the_others_hear", REQUIREMENTS, cloned),
-        trial("a_copy_that_starts_with_its_original_is_not_let_in_beside_it", REQUIREMENTS, together),
-        trial("a_machine_that_hears_itself_is_no_copy_of_itself", REQUIREMENTS, echo),
-        trial("a_second_machine_is_found_though_the_first_question_is_lost", REQUIREMENTS, question_lost),
+        trial("a_clone_with_the_same_hardware_address_is_refused_by_what_the_others_hear", REQUIREMENTS, cloned),
+        trial("a_clone_that_starts_with_its_original_does_not_join_beside_it", REQUIREMENTS, together),
+        trial("a_machine_that_receives_its_own_broadcasts_is_not_a_duplicate", REQUIREMENTS, echo),
+        trial("a_second_machine_is_found_although_the_first_arp_probe_is_lost", REQUIREMENTS, question_lost),
     ]
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn twin() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let before = listed(&bed.hosts[0], "etcd-3")?;
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
 
@@ -71,9 +71,9 @@ fn twin() -> Result<()> {
 /// Plain etcd with a copy of a member's disk: where the network is divided either half has one of the two, and both halves
 /// are a quorum of one cluster, in which each acknowledges another value of one key.
 fn two_quorums(bed: &mut Bed, twin: &mut Host) -> Result<()> {
-    bed.power_fails()?;
+    bed.cut_power()?;
     let client = plain(bed)?;
-    bed.power_fails()?;
+    bed.cut_power()?;
     for folder in ["/etc/etcd", "/var/lib/etcd", "/etc/systemd/system"] {
         copy(&bed.hosts[2].path(folder), &twin.path(folder))?;
     }
@@ -141,7 +141,7 @@ fn echo() -> Result<()> {
 fn cloned() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     let boots = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
@@ -150,7 +150,7 @@ fn cloned() -> Result<()> {
     etcd::replace_etcd_binary(&clone, &bed.version)?;
     for (empty, leader) in [(true, 0), (false, 0), (false, 2)] {
         bed.provisioning.network.unplug(clone.name())?;
-        bed.whole()?;
+        bed.wait_all_healthy()?;
         move_leadership(&bed.hosts, leader)?;
         if !empty {
             for folder in ["/var/lib/firstboot", "/var/lib/etcd"] {
@@ -166,7 +166,7 @@ fn cloned() -> Result<()> {
     }
     bed.provisioning.network.unplug(clone.name())?;
 
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
     let now = bed.hosts[2].check(&["systemctl", "show", "--property=MainPID", "etcd.service"])?;
     ensure!(now == boots, "etcd-3 was restarted");
@@ -178,7 +178,7 @@ fn cloned() -> Result<()> {
 fn together() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     let mut clone = bed.provisioning.clone_machine("etcd-3")?;
     etcd::replace_etcd_binary(&clone, &bed.version)?;
     bed.hosts[2].cut_power()?;
@@ -205,5 +205,5 @@ fn together() -> Result<()> {
     clone.cut_power()?;
     bed.provisioning.network.unplug(clone.name())?;
     bed.hosts[2].check(&["systemctl", "restart", "--no-block", "firstboot.service"])?;
-    bed.whole()
+    bed.wait_all_healthy()
 }

@@ -11,14 +11,14 @@ use tests::programs::recipe;
 use crate::bed::{Bed, CONVERGENCE_TIMEOUT, REQUIREMENTS, has_no_etcd, listed, wait_refused, wait_said};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_node_at_another_address_replaces_its_old_self_once_that_is_off", REQUIREMENTS, moved)]
+    vec![trial("a_node_with_a_new_address_replaces_its_old_member_once_that_is_off", REQUIREMENTS, moved)]
 }
 
 /// ARP finds nobody at the new address: that the old machine is alive is known from those who are connected to it.
 fn moved() -> Result<()> {
     let mut bed = Bed::new(3)?;
     boot_all(&mut bed.hosts)?;
-    bed.whole()?;
+    bed.wait_all_healthy()?;
     etcdctl(&bed.hosts[0], "put answer 42")?;
     let before = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
 

@@ -21,11 +21,11 @@ const TREE: &[&str] = &["--tree", "http://10.101.15.1:8081/none/"];
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("only_a_reported_installation_ends_installing", REQUIREMENTS, stages),
-        trial("what_does_not_finish_is_tried_three_times_more_and_then_held", REQUIREMENTS, held),
+        trial("an_unfinished_installation_is_retried_three_times_and_then_held", REQUIREMENTS, held),
         trial("a_machine_known_by_serial_or_uuid_is_installed_once", REQUIREMENTS, firmware),
         trial("an_expired_window_is_opened_without_reinstalling", REQUIREMENTS, window),
         trial("another_output_or_host_does_not_reinstall_a_cluster", REQUIREMENTS, elsewhere),
-        trial("no_build_installs_over_what_it_does_not_know", REQUIREMENTS, another_build),
+        trial("no_build_wipes_a_machine_without_a_record", REQUIREMENTS, another_build),
         trial("a_report_is_believed_for_its_token_and_its_card", REQUIREMENTS, forged),
     ]
 }

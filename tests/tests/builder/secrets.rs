@@ -10,12 +10,12 @@ use libtest_mimic::Trial;
 use tests::harness::trial;
 use tests::process;
 
-use crate::workshop::{Workshop, is_a, snapshot};
+use crate::fixtures::{Fixture, is_a, snapshot};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("no_key_and_no_pem_secret_is_in_an_image", &[], no_secret),
-        trial("keys_are_their_owners_under_any_umask", &[], modes),
+        trial("keys_are_for_their_owner_only_under_any_umask", &[], modes),
     ]
 }
 
@@ -31,7 +31,7 @@ fn has(text: &[u8], needle: &str) -> bool {
 }
 
 fn no_secret() -> Result<()> {
-    let workshop = Workshop::warm()?;
+    let workshop = Fixture::warm()?;
     workshop.built()?;
     // The first line of each key's base64 is already its own: the fixed head of PKCS #8 has 36 characters of it.
     let keys: Vec<PathBuf> = snapshot(&workshop.pki())?
@@ -70,7 +70,7 @@ fn text_of(tar: &[u8]) -> Vec<u8> {
 
 fn modes() -> Result<()> {
     for umask in ["000", "077"] {
-        let workshop = Workshop::warm()?;
+        let workshop = Fixture::warm()?;
         let command = workshop.command()?;
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\"")]);

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tests::harness::trial;
 
-use crate::workshop::{Workshop, builder, says};
+use crate::fixtures::{Fixture, builder, says};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -31,8 +31,8 @@ post = ["files/motd.sh"]
 "#;
 
 /// A workshop whose recipe has files of its user's.
-fn with_files(unit: &str) -> Result<Workshop> {
-    let workshop = Workshop::warm()?;
+fn with_files(unit: &str) -> Result<Fixture> {
+    let workshop = Fixture::warm()?;
     let recipe = fs::read_to_string(workshop.path("recipe.toml"))?;
     fs::write(workshop.path("recipe.toml"), recipe + FILES)?;
     fs::create_dir(workshop.path("files"))?;
@@ -93,7 +93,7 @@ fn wrong() -> Result<()> {
 }
 
 fn loose() -> Result<()> {
-    let workshop = Workshop::new()?;
+    let workshop = Fixture::new()?;
     let folder = workshop.path("etc/sysctl.d");
     fs::create_dir_all(&folder)?;
     let path = folder.join("00-own.conf");
