@@ -92,7 +92,7 @@ fn no_file() -> Result<()> {
         (&["verify", &out, "--key", &folder], 1, "which must be the signing.pub of a PKI folder"),
         (&["verify", &none], 1, "name the folder that `builder build --out` has written"),
         (&["serve", &none], 1, "which must be a folder that `builder build --out` has written"),
-        (&["serve", &out, "--tls-cert", &fifo, "--tls-key", &folder], 1, "is not a certificate in PEM"),
+        (&["serve", &out, "--tls-cert", &fifo, "--tls-key", &folder], 1, "folder: it is a folder, expected a file"),
         (&["allow", "--all", "--install", "--out", &none], 1, "which must be a folder that `builder build --out`"),
         (&["allow", "etcd-1", "--out", &out], 2, "<--install|--document>"),
         (&["allow", "etcd-1", "--document", "--out", &out, "--state", &recipe], 1, "it is not a folder"),
