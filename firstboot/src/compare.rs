@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::etcd::{Client, Credentials, HashKv};
+use crate::reason::{Reason, ReasonId};
 
 /// Up to this size of the database, in bytes, members are compared without being told to.
 const SMALL: i64 = 256 << 20;
@@ -43,7 +44,7 @@ pub(crate) enum Compared {
 
 impl Compared {
     /// Why this member's data cannot be relied on, if it is not the one that a majority has.
-    pub(crate) fn apart(&self, name: &str) -> Option<String> {
+    pub(crate) fn apart(&self, name: &str) -> Option<Reason> {
         let Self::Differ { revision, groups } = self else { return None };
         let all: usize = groups.iter().map(|(_, members)| members.len()).sum();
         let majority = groups.first().filter(|(_, members)| members.len() > all / 2);
@@ -57,15 +58,14 @@ impl Compared {
             .filter(|(other, _)| *other != hash)
             .map(|(hash, members)| format!("{hash:08x} of {}", members.join(", ")))
             .collect();
-        Some(format!(
-            "its data differs from the other members': at revision {revision} its hash is {hash:08x}, and not {} \
-             [members-differ]",
+        Some(ReasonId::MembersDiffer.because(format!(
+            "its data differs from the other members': at revision {revision} its hash is {hash:08x}, not {}",
             others.join(" or ")
-        ))
+        )))
     }
 }
 
-/// Compares them; `any_size`: also where that holds up writes for long.
+/// Compares the data of the voters. `any_size`: even where that blocks writes for a long time.
 pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;
@@ -73,16 +73,16 @@ pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_siz
     let largest = voters.iter().map(|voter| voter.size).max().unwrap_or_default();
     if largest > SMALL && !any_size {
         return Compared::Unknown(format!(
-            "the database has {} MiB; `--compare` compares it all the same",
+            "the database has {} MiB; `--compare` compares it regardless of its size",
             largest >> 20
         ));
     }
-    let mut last = Compared::Unknown("no member was asked".to_owned());
+    let mut last = Compared::Unknown("no member was queried".to_owned());
     for again in 0..TRIES {
         if again > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        // Nobody has less than the slowest had a moment ago.
+        // Every member has at least the lowest revision of a moment ago.
         let revision = voters.iter().map(|voter| voter.revision).min().unwrap_or_default();
         let revision = if again == 0 { revision } else { newest(voters, credentials).await.unwrap_or(revision) };
         last = match ask(voters, credentials, revision).await {
@@ -117,7 +117,7 @@ async fn ask(voters: &[Voter], credentials: &Credentials, revision: i64) -> Resu
     Ok(answers)
 }
 
-/// Hashes over different stretches of history say nothing about each other.
+/// Compares the hashes, unless the members have compacted at different revisions.
 fn judge(revision: i64, answers: &[(String, HashKv)]) -> Compared {
     let compacted = |answer: &HashKv| answer.compact_revision.max(0);
     let mut answered = answers.iter().map(|(_, answer)| compacted(answer));
@@ -147,20 +147,20 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_other_data_than_the_majority_is_apart() {
+    fn a_member_with_other_data_than_the_majority_is_reported() {
         assert_eq!(judge(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])), Compared::Same);
         let differ = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 1, 3)]));
         assert_eq!(differ.apart("a"), None);
-        let why = differ.apart("b").unwrap();
-        assert!(why.contains("at revision 9 its hash is 00000002, and not 00000001 of a, c"), "{why}");
+        let why = differ.apart("b").unwrap().text;
+        assert!(why.contains("at revision 9 its hash is 00000002, not 00000001 of a, c"), "{why}");
         let none = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3)]));
-        assert!(none.apart("a").is_some() && none.apart("b").is_some(), "nobody knows who of two is right");
+        assert!(none.apart("a").is_some() && none.apart("b").is_some(), "of two members neither is the majority");
         let three = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 3, 3)]));
-        assert!(three.apart("c").unwrap().contains("00000001 of a or 00000002 of b"));
+        assert!(three.apart("c").unwrap().text.contains("00000001 of a or 00000002 of b"));
     }
 
     #[test]
-    fn hashes_of_different_stretches_are_not_compared() {
+    fn hashes_after_different_compactions_are_not_compared() {
         assert!(matches!(judge(9, &answers(&[("a", 1, 3), ("b", 2, 4)])), Compared::Unknown(_)));
         assert_eq!(Compared::Unknown("x".into()).apart("a"), None);
     }

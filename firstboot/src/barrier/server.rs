@@ -29,6 +29,7 @@ use super::unproven::Unproven;
 use crate::exit::not_ready;
 use crate::membership::protocol;
 use crate::paths::PEER_PORT;
+use crate::reason::ReasonId;
 
 /// How long a TLS handshake may take: a peer gives up after the same time (`membership::peer_client`).
 const HANDSHAKE: Duration = Duration::from_millis(1500);
@@ -69,7 +70,9 @@ impl Listener {
     pub(crate) async fn open(address: Ipv4Addr, tls: Arc<rustls::ServerConfig>, first: Vec<u8>) -> Result<Self> {
         let address = SocketAddrV4::new(address, PEER_PORT);
         let socket = TcpListener::bind(address).await.map_err(|error| {
-            not_ready(format!("cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` says who has it"))
+            not_ready(ReasonId::PeerPortInUse.because(format!(
+                "cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` shows which process uses the port"
+            )))
         })?;
         let notifier = watch::Sender::new(ChangeNotifier { answers: 1, ..ChangeNotifier::default() });
         let state = Arc::new(ServerState { answer: Mutex::new(Bytes::from(first)), file: Mutex::default(), notifier });

@@ -42,5 +42,5 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .context("the kernel does not take the filter of system calls; it needs CONFIG_SECCOMP_FILTER")?;
     let variables = std::env::vars_os().filter(|(name, _)| environment::passes(name));
     let error = Command::new(program).args(arguments).env_clear().envs(variables).exec();
-    Err(failed(format!("cannot run {}: {error}", program.display())))
+    Err(failed(format!("cannot run {}: {error}. Check that the file exists and is executable", program.display())))
 }

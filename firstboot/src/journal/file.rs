@@ -15,6 +15,7 @@ use super::event::Event;
 use crate::exit::refused;
 use crate::files;
 use crate::output::say;
+use crate::reason::ReasonId;
 
 /// An event and when it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,11 +114,11 @@ impl Journal {
         let path = path.to_owned();
         let Some(bytes) = files::read_if_there(&path)? else { return Ok((Self { path, entries: Vec::new() }, None)) };
         let (entries, good) = read(&String::from_utf8_lossy(&bytes)).map_err(|line| {
-            refused(format!(
-                "{}:{line} is damaged, so nothing can be said of what this node did. Its data is not touched; \
-                 rebuild the node from the image",
+            refused(ReasonId::JournalDamaged.because(format!(
+                "{}:{line} is damaged, so firstboot does not know what this node has done. firstboot leaves its data \
+                 unchanged; reinstall the node from the image",
                 path.display()
-            ))
+            )))
         })?;
         Ok((Self { path, entries }, Some(good as u64)))
     }

@@ -103,14 +103,14 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             Plan::Wait(why) => Some(why),
             Plan::Restart => {
                 let authorities = observed.installed.clone();
-                let line = format!("etcd is to be started again, to trust {}", list(&authorities));
+                let line = format!("restarting etcd so that it trusts {}", list(&authorities));
                 journal.record_intent(Event::Trust { authorities }, &line)?;
                 runtime.block_on(restart::restart(identity, member(journal)?))
             }
             Plan::SwitchCertificates => {
                 journal.record_intent(
                     Event::Show { authorities: observed.issuers.clone() },
-                    &format!("all members trust {}: this node shows certificates by it", list(&observed.issuers)),
+                    &format!("all members trust {}: switching to certificates by it", list(&observed.issuers)),
                 )?;
                 defer_certificates(identity, journal)?;
                 apply_certificates(identity)?;
@@ -118,13 +118,13 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             }
             Plan::DropOldCa => {
                 let dropped = list(observed.installed.difference(&observed.wanted));
-                say(format!("nobody shows a certificate by {dropped} any more: this node is to trust it no longer"));
+                say(format!("no member presents a certificate by {dropped} any more: this node stops trusting it"));
                 identity.tls = identity.node.tls.clone();
                 apply_certificates(identity)?;
                 None
             }
         };
-        let Some(why) = why else {
+        let Some(why) = why.map(|why| why.to_string()) else {
             since = Instant::now();
             continue;
         };

@@ -24,7 +24,7 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
         wanted: TrustBundle::read(&identity.node.tls.ca)?.names(),
         installed: known.names(),
         issuers: interim::issuers(&identity.node.tls, &known)
-            .context("the document's certificates are by no CA in it")?,
+            .context("no CA in the node document signed its certificates")?,
         held: !interim::same_pairs(&identity.tls, &identity.node.tls),
         own: see(identity, &known, own.map(SocketAddr::from)).await,
         others: BTreeMap::new(),
@@ -98,7 +98,7 @@ pub(super) async fn alone(member: u64) -> Result<()> {
     client.healthy().await?;
     let members = client.members(true).await?;
     if members.iter().any(|other| other.id != member) {
-        bail!("no other member has a quorum behind it");
+        bail!("no other member has a quorum");
     }
     Ok(())
 }

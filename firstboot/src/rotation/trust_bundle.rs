@@ -15,6 +15,7 @@ use rustls::{CertificateError, RootCertStore};
 
 use crate::domain::CaSubject;
 use crate::exit::refused;
+use crate::reason::ReasonId;
 
 /// CAs by their subjects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,10 +86,10 @@ impl TrustBundle {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
             if own.public_key != root.public_key {
-                return Err(refused(format!(
-                    "two CAs are called `{name}`, and have different keys: who is trusted could not be told. Give the \
-                     new one a name of its own"
-                )));
+                return Err(refused(ReasonId::CaNameClash.because(format!(
+                    "two CAs with different keys have the same subject `{name}`, so firstboot cannot tell which one a \
+                     member trusts. Give the new CA another subject"
+                ))));
             }
         }
         Ok(self)

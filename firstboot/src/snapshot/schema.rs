@@ -38,6 +38,7 @@ const MEMBERS: usize = 1000;
 
 /// What a database holds, counted while it is walked.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Contents {
     /// The revision at which a member stands that starts from it.
     pub(crate) revision: i64,

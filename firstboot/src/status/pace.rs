@@ -8,6 +8,8 @@ use recipes::cluster::EtcdSettings;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::reason::{Reason, ReasonId};
+
 /// A connection is a round trip. Of a few the quickest: what else the machines do only adds to it.
 const CONNECTIONS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,17 +28,17 @@ pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
 }
 
 /// What to set where the round trip is too long for what is set.
-pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Option<String> {
+pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Option<Reason> {
     let trip = round_trip_ms?;
     let (heartbeat, election) = (settings.heartbeat_interval_ms, settings.election_timeout_ms);
     if f64::from(heartbeat) >= 0.5 * trip && f64::from(election) >= 10.0 * trip {
         return None;
     }
-    Some(format!(
-        "{trip:.0} ms away: for that etcd advises heartbeat-interval-ms = {trip:.0} and election-timeout-ms = {:.0} or more \
-         (the recipe has {heartbeat} and {election}), the same on all members",
+    Some(ReasonId::RoundTripLong.because(format!(
+        "its round trip takes {trip:.0} ms: set heartbeat-interval-ms = {trip:.0} and election-timeout-ms = {:.0} or more in \
+         the recipe (now {heartbeat} and {election}), the same on all members",
         10.0 * trip
-    ))
+    )))
 }
 
 #[cfg(test)]
@@ -51,16 +53,16 @@ mod tests {
     }
 
     #[test]
-    fn only_a_long_way_brings_advice() {
+    fn only_a_long_round_trip_is_reported() {
         for (trip, heartbeat, election) in [(0.3, 100, 1000), (99.0, 100, 1000), (200.0, 100, 2000)] {
             assert_eq!(advice(Some(trip), &settings(heartbeat, election)), None);
         }
         assert_eq!(advice(None, &settings(100, 1000)), None);
-        let text = advice(Some(240.4), &settings(100, 1000)).unwrap();
-        assert!(text.starts_with("240 ms away") && text.contains("election-timeout-ms = 2404"), "{text}");
+        let text = advice(Some(240.4), &settings(100, 1000)).unwrap().text;
+        assert!(text.contains("takes 240 ms") && text.contains("election-timeout-ms = 2404"), "{text}");
         assert!(
             advice(Some(150.0), &settings(100, 1000)).is_some(),
-            "ten round trips are more than the election's time"
+            "ten round trips are longer than the election timeout"
         );
     }
 

@@ -275,7 +275,7 @@ basicConstraints = critical, CA:FALSE
     let away = host.sh(&format!("{restore}/away/theirs.db.age --identity {KEY}"))?;
     ensure!(away.code() == 3 && away.stderr.contains("from https to plain http"), "{away:?}");
     let said = host.sh(&format!("{restore}/moved/theirs.db.age --identity {KEY}"))?.ok()?;
-    ensure!(said.contains("no manifest beside it"), "{said}");
+    ensure!(said.contains("which has no manifest"), "{said}");
     ensure!(etcdctl(host, "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }

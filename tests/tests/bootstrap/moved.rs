@@ -25,11 +25,11 @@ fn moved() -> Result<()> {
     bed.build(&fs::read_to_string(recipe("demo"))?.replace("10.101.15.103", "10.101.15.104"))?;
     let mut new = bed.moved("etcd-3")?;
     new.boot()?;
-    let rival = ["etcd-1 is still connected to the member", &before.0, "at https://10.101.15.103:2380"];
+    let rival = ["etcd-1 is still connected to this node's member", &before.0, "at https://10.101.15.103:2380"];
     wait_said(&new, &rival)?;
     // An answer that did not come in time begins the 60 s again.
     new.wait_for("systemctl is-failed --quiet firstboot.service", 2 * CONVERGENCE_TIMEOUT)?;
-    wait_refused(&new, &[&rival[..], &["for 60 s now", "Switch the wrong one off"]].concat())?;
+    wait_refused(&new, &[&rival[..], &["for 60 s now", "[duplicate-suspected]"]].concat())?;
     has_no_etcd(&new)?;
     ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
 
@@ -46,5 +46,5 @@ fn moved() -> Result<()> {
 
     // The machine at the old address comes back from the dead: it is the member that was removed.
     bed.hosts[2].boot()?;
-    wait_refused(&bed.hosts[2], &[&before.0, "somebody removed that from the cluster"])
+    wait_refused(&bed.hosts[2], &[&before.0, "[member-removed]"])
 }

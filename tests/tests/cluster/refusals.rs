@@ -151,7 +151,7 @@ fn clone_and_altered() -> Result<()> {
     // The second machine with the first one's disk.
     process::check("cp", &["-a", &path(&host, "/var/lib/firstboot/."), &path(&clone, "/var/lib/firstboot")])?;
     process::check("cp", &["-a", &path(&host, "/var/lib/cloud/."), &path(&clone, "/var/lib/cloud")])?;
-    refused(&mut clone, "this disk is a copy, or was moved")?;
+    refused(&mut clone, "[machine-copied]")?;
     ensure!(clone.read("/var/lib/firstboot/journal")? == journal, "a refused clone wrote to its journal");
 
     let conf = host.read("/etc/sysctl.d/95-etcd.conf")?;

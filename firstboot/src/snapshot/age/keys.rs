@@ -12,6 +12,7 @@ use x25519_dalek::x25519;
 
 use crate::exit::refused;
 use crate::files;
+use crate::reason::ReasonId;
 
 /// What a file begins with.
 pub(in crate::snapshot) const MAGIC: &[u8] = b"age-encryption.org/v1\n";
@@ -26,7 +27,7 @@ pub(super) type FileKey = [u8; 16];
 /// Secret keys that open what was encrypted for them.
 pub(crate) struct Identities(pub(super) Vec<[u8; 32]>);
 
-// They are printed nowhere.
+// Never prints the keys.
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} identities", self.0.len())
@@ -34,17 +35,18 @@ impl fmt::Debug for Identities {
 }
 
 impl Identities {
-    /// Those in a file as `age-keygen` makes it, which nobody but its owner may read.
+    /// Reads a file of `age-keygen`, which only its owner may be able to read.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let about = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+        let no = |why: String| refused(ReasonId::DecryptionKeys.because(why));
+        let about = path.metadata().with_context(|| format!("cannot read the attributes of {}", path.display()))?;
         if about.mode() & 0o077 != 0 {
-            return Err(refused(format!(
-                "others than its owner can get at {}, which holds secret keys: chmod 600 it",
+            return Err(no(format!(
+                "{0}, which holds secret keys, is accessible to users other than its owner. Run `chmod 600 {0}`",
                 path.display()
             )));
         }
         let text = String::from_utf8(files::read_bounded(path, LIMIT)?).unwrap_or_default();
-        Self::parse(&text).map_err(|why| refused(format!("{}: {why}", path.display())))
+        Self::parse(&text).map_err(|why| no(format!("{}: {why}", path.display())))
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -53,7 +55,7 @@ impl Identities {
             if !line.is_empty() && !line.starts_with('#') {
                 // The line itself is secret.
                 keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
-                    format!("line {number}: expected an identity as `age-keygen` makes it, AGE-SECRET-KEY-1…")
+                    format!("line {number}: expected an identity as `age-keygen` creates it, AGE-SECRET-KEY-1…")
                 })?);
             }
         }

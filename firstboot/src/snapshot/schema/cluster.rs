@@ -100,6 +100,7 @@ pub(super) fn removed_objection(key: &[u8], value: &[u8]) -> Option<&'static str
 
 /// A member as etcd stored it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) name: String,
