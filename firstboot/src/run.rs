@@ -131,7 +131,9 @@ fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
     match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
         Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),
         why => {
-            why.iter().for_each(|why| say(why.to_string()));
+            if let Some(why) = why {
+                say(why.to_string());
+            }
             Ok(())
         }
     }
