@@ -1,9 +1,9 @@
-//! Whether all members have the same data: etcd's own hash over all keys and their history, asked of every member at one
-//! revision. etcd compares it by itself only where it is told to, and says nothing where members differ.
+//! Compares the data of all members by etcd's own hash over all keys and their history, at one revision. etcd compares the
+//! hashes itself only with some settings, and reports differences only in its log.
 //!
-//! While a member hashes, it takes in nothing (3.5 and 3.6, mvcc/kvstore.go, hashByRev, holds the lock that a commit needs):
-//! 0.5 GiB took 1.3 s, of which a client's write waited 1.0 s. So members are asked one after the other, and large databases only
-//! where somebody wants that.
+//! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev holds the lock that a commit
+//! needs). For 0.5 GiB that took 1.3 s, of which a client's write waited 1.0 s. So firstboot queries the members one after the
+//! other, and compares large databases only on request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use anyhow::Result;
 use crate::etcd::{Client, Credentials, HashKv};
 use crate::reason::{Reason, ReasonId};
 
-/// Up to this size of the database, in bytes, members are compared without being told to.
+/// The size of the database in bytes up to which members are compared by default.
 const SMALL: i64 = 256 << 20;
-/// How long one member may take.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How often it is tried: between two answers a compaction may come.
+/// How long one member may take to compute its hash.
+const HASH_TIMEOUT: Duration = Duration::from_secs(120);
+/// The number of attempts: a compaction may happen between two answers.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -31,19 +31,19 @@ pub(crate) struct Voter {
     pub(crate) size: i64,
 }
 
-/// What came of it.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Compared {
-    /// All have the same.
+    /// All members have the same data.
     Same,
-    /// They differ. Each group has one hash; the largest comes first.
+    /// The members differ. Each group has one hash; the largest group comes first.
     Differ { revision: i64, groups: Vec<(u32, Vec<String>)> },
-    /// It is not known, and why.
+    /// The members could not be compared, for this reason.
     Unknown(String),
 }
 
 impl Compared {
-    /// Why this member's data cannot be relied on, if it is not the one that a majority has.
+    /// Why this member's data is not reliable: it is not the data of the majority. `None` where it is.
     pub(crate) fn apart(&self, name: &str) -> Option<Reason> {
         let Self::Differ { revision, groups } = self else { return None };
         let all: usize = groups.iter().map(|(_, members)| members.len()).sum();
@@ -96,7 +96,7 @@ pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_siz
     last
 }
 
-/// The newest revision that all of them have.
+/// The newest revision that all voters have.
 async fn newest(voters: &[Voter], credentials: &Credentials) -> Result<i64> {
     let mut newest = i64::MAX;
     for voter in voters {
@@ -110,7 +110,7 @@ async fn ask(voters: &[Voter], credentials: &Credentials, revision: i64) -> Resu
     let mut answers = Vec::new();
     for voter in voters {
         let asked =
-            async { Client::connect_bulk(&voter.endpoint, credentials).await?.hash_kv(revision, PATIENCE).await };
+            async { Client::connect_bulk(&voter.endpoint, credentials).await?.hash_kv(revision, HASH_TIMEOUT).await };
         let answer = asked.await.map_err(|error| anyhow::anyhow!("{}: {error:#}", voter.name))?;
         answers.push((voter.name.clone(), answer));
     }

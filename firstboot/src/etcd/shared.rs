@@ -1,5 +1,5 @@
-//! A few keys of firstboot's own in the cluster, for what its members must do once and not each: read, put on
-//! condition, and leases, which end by themselves when their holder is gone.
+//! Keys with which the firstboots of a cluster coordinate: reads, conditional writes, and leases, which expire when their
+//! holder dies.
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::stream;
@@ -26,7 +26,7 @@ impl Client {
         Ok(answer.kvs.into_iter().next())
     }
 
-    /// Puts a key if its last change is the one in this revision (0: if it is not there). Says whether it was so.
+    /// Writes a key if its last change was in this revision (0: if it does not exist). Returns whether it was written.
     pub(crate) async fn put_if(&self, key: &str, seen: i64, value: Vec<u8>, lease: Option<Lease>) -> Result<bool> {
         let key = key.as_bytes().to_vec();
         let compare = Compare { result: 0, target: 2, key: key.clone(), mod_revision: Some(seen) };
@@ -36,14 +36,14 @@ impl Client {
         Ok(answer.succeeded)
     }
 
-    /// A lease of so many seconds.
+    /// Requests a lease for this many seconds.
     pub(crate) async fn lease(&self, seconds: i64) -> Result<Lease> {
         let request = LeaseGrantRequest { ttl: seconds };
         let answer: LeaseGrantResponse = self.call("/etcdserverpb.Lease/LeaseGrant", request).await?;
         Ok(Lease(answer.id))
     }
 
-    /// Lets it start again.
+    /// Renews a lease.
     pub(crate) async fn keep_alive(&self, lease: Lease) -> Result<()> {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<LeaseRequest, LeaseKeepAliveResponse> = ProstCodec::default();
@@ -58,12 +58,12 @@ impl Client {
             Ok(answer) => answer,
             Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
         };
-        let answer = answer.map_err(|error| anyhow!("the lease cannot be kept: {error:#}"))?;
-        ensure!(answer.ttl > 0, "the lease has ended");
+        let answer = answer.map_err(|error| anyhow!("cannot renew the lease: {error:#}"))?;
+        ensure!(answer.ttl > 0, "the lease has expired");
         Ok(())
     }
 
-    /// Ends it, and with it the keys that were put under it.
+    /// Revokes a lease, which deletes its keys.
     pub(crate) async fn revoke(&self, lease: Lease) -> Result<()> {
         self.call::<_, LeaseRevokeResponse>("/etcdserverpb.Lease/LeaseRevoke", LeaseRequest { id: lease.0 })
             .await

@@ -1,6 +1,6 @@
-//! Whether the recipe's heartbeat and election timeout suit the network: etcd advises a heartbeat of about the longest
-//! round trip between members, 0.5 to 1.5 of it, and an election timeout of ten round trips at least (etcd.io, docs v3.6,
-//! "Tuning", time parameters). It is advice only: both must be the same on all members, and no node changes them alone.
+//! Checks whether the recipe's heartbeat interval and election timeout suit the network. etcd recommends a heartbeat of 0.5 to
+//! 1.5 of the longest round trip between members, and an election timeout of at least ten round trips (etcd.io, docs v3.6,
+//! "Tuning", time parameters). firstboot only recommends values, because all members must have the same.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,10 @@ use tokio::time::timeout;
 
 use crate::reason::{Reason, ReasonId};
 
-/// A connection is a round trip. Of a few the quickest: what else the machines do only adds to it.
+/// The number of connections, each of which takes one round trip. The shortest counts, because load only adds to the time.
 const CONNECTIONS: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit of one connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The round trip to an endpoint, in milliseconds; nothing, where no connection comes about.
 pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
@@ -20,14 +21,14 @@ pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     let mut quickest = None;
     for _ in 0..CONNECTIONS {
         let begun = Instant::now();
-        timeout(PATIENCE, TcpStream::connect(address)).await.ok()?.ok()?;
+        timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()?;
         let took = begun.elapsed();
         quickest = Some(quickest.map_or(took, |quickest: Duration| quickest.min(took)));
     }
     quickest.map(|quickest| quickest.as_secs_f64() * 1000.0)
 }
 
-/// What to set where the round trip is too long for what is set.
+/// The recommended settings, if the round trip is too long for the present ones.
 pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Option<Reason> {
     let trip = round_trip_ms?;
     let (heartbeat, election) = (settings.heartbeat_interval_ms, settings.election_timeout_ms);

@@ -219,7 +219,7 @@ fn silent(bed: &Bed) -> Result<()> {
     bed.provisioning.network.drop_between("etcd-1", "etcd-3")?;
     for child in [stalled, cut] {
         let (code, said) = end(child)?;
-        ensure!(code == Some(4) && said.contains("nothing came for 30 s"), "{code:?} {said}");
+        ensure!(code == Some(4) && said.contains("sent nothing for 30 s"), "{code:?} {said}");
     }
     bed.hosts[1].check(&["systemctl", "kill", "--signal=CONT", "etcd.service"])?;
     host.check(&["rmdir", "/root/slow/other"])?;

@@ -1,4 +1,4 @@
-//! What both directions share: the file's key and how further keys are derived from it.
+//! The keys for encryption and decryption: the file key, and the keys that are derived from it.
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind};
@@ -14,17 +14,17 @@ use crate::exit::refused;
 use crate::files;
 use crate::reason::ReasonId;
 
-/// What a file begins with.
+/// The first line of a file.
 pub(in crate::snapshot) const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
 const LABEL: &[u8] = b"age-encryption.org/v1/X25519";
 
-/// No file of identities is as large.
+/// The maximum size of an identity file in bytes.
 const LIMIT: u64 = 256 << 10;
 
 pub(super) type FileKey = [u8; 16];
 
-/// Secret keys that open what was encrypted for them.
+/// Secret keys of recipients.
 pub(crate) struct Identities(pub(super) Vec<[u8; 32]>);
 
 // Never prints the keys.
@@ -53,21 +53,21 @@ impl Identities {
         let mut keys = Vec::new();
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if !line.is_empty() && !line.starts_with('#') {
-                // The line itself is secret.
+                // The error must not contain the line, which is secret.
                 keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
                     format!("line {number}: expected an identity as `age-keygen` creates it, AGE-SECRET-KEY-1…")
                 })?);
             }
         }
-        if keys.is_empty() { Err("there is no identity in it".to_owned()) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err("the file contains no identity".to_owned()) } else { Ok(Self(keys)) }
     }
 }
 
-/// A key of 32 bytes that follows from another.
+/// Derives a key of 32 bytes from another one.
 pub(super) fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
-    // It fails for more than 255 digests' length only.
+    // HKDF fails only for more than 255 digest lengths.
     let _ = salt.extract(secret).expand(&[info], hkdf::HKDF_SHA256).and_then(|key| key.fill(&mut out));
     out
 }
@@ -76,7 +76,8 @@ pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
     UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| Error::other("no key of 32 bytes"))
 }
 
-/// What seals the key of one recipient; nothing where their keys make no secret, as no honest ones do.
+/// The key that encrypts the file key for one recipient; `None` where the two keys have no common secret, which only a
+/// malicious key causes.
 pub(super) fn wrapping(own: [u8; 32], theirs: [u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> Option<[u8; 32]> {
     let shared = x25519(own, theirs);
     (shared != [0; 32]).then(|| derived(&shared, &[*share, *recipient].concat(), LABEL))
