@@ -53,7 +53,6 @@ pub(crate) enum ReasonId {
 
     // The bootstrap barrier.
     MembersNotReady,
-    ClusterRunning,
     ExclusionTooLate,
     ExclusionRefused,
     OrdersDiffer,

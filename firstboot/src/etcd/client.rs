@@ -12,7 +12,7 @@ use super::wire::{self, AlarmMember, HashKv, Member, StatusResponse};
 use crate::{files, paths};
 
 /// How long one call may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The certificates with which firstboot connects to etcd.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to a member's client URL.
     pub(crate) async fn connect(url: &str, credentials: &Credentials) -> Result<Self> {
-        Self::open(url, credentials, |endpoint| endpoint.timeout(PATIENCE)).await
+        Self::open(url, credentials, |endpoint| endpoint.timeout(CALL_TIMEOUT)).await
     }
 
     pub(super) async fn open(
@@ -49,15 +49,15 @@ impl Client {
             .with_context(|| format!("{url} is not a URL"))?
             .tls_config(credentials.0.clone())
             .context("cannot use the installed certificates")?
-            .connect_timeout(PATIENCE);
+            .connect_timeout(CALL_TIMEOUT);
         let endpoint = set(endpoint);
         // tonic's own time limit covers only the TCP handshake. If a firewall starts after that, the connection never
         // receives data.
-        let connected = tokio::time::timeout(PATIENCE, endpoint.connect()).await;
+        let connected = tokio::time::timeout(CALL_TIMEOUT, endpoint.connect()).await;
         match connected {
             Ok(Ok(channel)) => Ok(Self { channel }),
             Ok(Err(error)) => bail!("{}", deepest(&error)),
-            Err(_) => bail!("no TLS handshake with {url} within {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("no TLS handshake with {url} within {} s", CALL_TIMEOUT.as_secs()),
         }
     }
 
@@ -66,7 +66,7 @@ impl Client {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
-        self.call_within(PATIENCE, path, request).await
+        self.call_within(CALL_TIMEOUT, path, request).await
     }
 
     async fn call_within<Q, A>(&self, patience: Duration, path: &'static str, request: Q) -> Result<A>

@@ -8,7 +8,7 @@ use tonic::Request;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
-use super::client::{Client, PATIENCE};
+use super::client::{CALL_TIMEOUT, Client};
 use super::wire::{
     Compare, KeyValue, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
     LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
@@ -54,9 +54,9 @@ impl Client {
             let mut answers = grpc.streaming(Request::new(once), path, codec).await?.into_inner();
             answers.message().await?.context("no answer")
         };
-        let answer: Result<LeaseKeepAliveResponse> = match tokio::time::timeout(PATIENCE, answer).await {
+        let answer: Result<LeaseKeepAliveResponse> = match tokio::time::timeout(CALL_TIMEOUT, answer).await {
             Ok(answer) => answer,
-            Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("no answer within {} s", CALL_TIMEOUT.as_secs()),
         };
         let answer = answer.map_err(|error| anyhow!("cannot renew the lease: {error:#}"))?;
         ensure!(answer.ttl > 0, "the lease has expired");

@@ -12,7 +12,7 @@ use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
-use crate::membership::{PATIENCE, PeerClient, is_listed, others, removed};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, is_listed, others, removed};
 use crate::node::identify;
 use crate::output::say;
 use crate::reason::{Reason, ReasonId};
@@ -154,7 +154,7 @@ fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
 async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
     let credentials = Credentials::installed()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = others(identity, &peer_client, &credentials, PATIENCE).await;
+    let (peers, _) = others(identity, &peer_client, &credentials, QUERY_TIMEOUT).await;
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;

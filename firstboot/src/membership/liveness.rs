@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_leads_all_count() {
+    fn without_a_leader_all_members_count() {
         assert_eq!(verdicts([&[("a", astray(0)), ("b", astray(0))]]), [Liveness::Silent]);
         let looks = verdicts([&[("a", astray(5))], &[("a", astray(5)), ("b", astray(0))]]);
         assert_eq!(looks, [Liveness::Unknown, Liveness::Silent]);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_answers_nothing_is_known() {
+    fn without_answers_the_liveness_is_unknown() {
         assert_eq!(verdicts([&[], &[]]), [Liveness::Unknown, Liveness::Unknown]);
     }
 }

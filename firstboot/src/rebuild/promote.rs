@@ -18,8 +18,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else { return Ok(None) };
-    journal
-        .record_intent(Event::Promote { member }, "etcd starts as a learner; it gets its vote when it is in sync")?;
+    journal.record_intent(
+        Event::Promote { member },
+        "etcd starts as a learner; firstboot promotes it when it is in sync",
+    )?;
     Ok(Some(member))
 }
 
@@ -54,7 +56,7 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
         });
         match asked.await {
             Ok(Ok(())) => {
-                say("in sync: this node has its vote");
+                say("in sync: this node is a voter now");
                 return Ok(());
             }
             // ErrMemberNotLearner: etcd did an earlier request whose answer was lost.

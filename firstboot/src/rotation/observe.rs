@@ -13,7 +13,7 @@ use crate::domain::CaSubject;
 use crate::etcd::{Client, Credentials, Member};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
-use crate::membership::{PATIENCE, Peer, PeerClient, others, unhealthy};
+use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, others, unhealthy};
 use crate::paths;
 
 /// Observes this node and the others.
@@ -88,7 +88,7 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
 /// The others that answer through raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    Ok(others(identity, &peer_client, &Credentials::installed()?, PATIENCE).await.0)
+    Ok(others(identity, &peer_client, &Credentials::installed()?, QUERY_TIMEOUT).await.0)
 }
 
 /// # Errors

@@ -81,7 +81,7 @@ impl TrustBundle {
     /// These, and those of the others that are not among them.
     ///
     /// # Errors
-    /// Refused, where two of one name have different keys: nobody could tell which of them is trusted.
+    /// Refused where two CAs with different keys have the same subject: firstboot could not tell which one a member trusts.
     pub(super) fn and(mut self, others: Self) -> Result<Self> {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
@@ -116,7 +116,7 @@ impl TrustBundle {
         self.0.iter().find(|(_, root)| signed(root)).map(|(name, _)| name.clone())
     }
 
-    /// Until when a certificate that one of them has signed is valid. The verifier says so when it is asked about the
+    /// The end of validity of a certificate that one of them has signed. The verifier reports it when it is asked about the
     /// end of time.
     pub(super) fn until(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<UnixTime> {
         // RFC 5280, 4.1.2.5: the last second that a certificate can name, and one more.

@@ -50,7 +50,7 @@ fn replaced() -> Result<()> {
     bed.replace_disk(2)?;
     bed.provisioning.give_document(&bed.hosts[2], "etcd-3")?;
     bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["are held back", "etcd-2 does not trust it yet"])?;
+    wait_said(&bed.hosts[2], &["etcd-2 does not trust", "[ca-not-trusted]"])?;
     wait_healthy(&bed.hosts[2], 3, CONVERGENCE_TIMEOUT)?;
     tell(&bed, &[1])?;
     for at in 0..3 {

@@ -44,7 +44,7 @@ fn third_is_late() -> Result<()> {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
             }
         });
-        wait_said(&bed.hosts[0], &["etcd-3's peer port is answered since", "not as it should be"])?;
+        wait_said(&bed.hosts[0], &["an unexpected program has answered on etcd-3's peer port since"])?;
         let ask = ["--max-time", "2", "--silent", "http://10.101.15.103:2380/stop"];
         let _ = tests::process::run(bed.provisioning.network.world().command("curl").args(ask));
         ensure!(stranger.join().is_ok(), "the stranger panicked");
@@ -55,7 +55,7 @@ fn third_is_late() -> Result<()> {
     bed.hosts[0].cut_power()?;
     bed.replace_disk(0)?;
     bed.hosts[0].boot()?;
-    wait_said(&bed.hosts[0], &["etcd-2 is empty", "etcd-3 does not answer"])?;
+    wait_said(&bed.hosts[0], &["etcd-2 is empty", "etcd-3 has not answered"])?;
     for host in &bed.hosts[..2] {
         has_no_etcd(host)?;
         let lines = host.journal("firstboot")?.lines().filter(|line| line.contains("waiting until")).count();
@@ -76,7 +76,7 @@ fn far_away(bed: &Bed) -> Result<()> {
     let table = bed.hosts[0].check(&["firstboot", "status"])?;
     let advised: Vec<&str> = table.lines().filter(|line| line.contains("set heartbeat-interval-ms = ")).collect();
     let [line] = advised.as_slice() else { bail!("one is far away, and status says\n{table}") };
-    ensure!(line.starts_with("etcd-3 ") && line.contains("(the recipe has 100 and 1000)"), "{table}");
+    ensure!(line.starts_with("etcd-3 ") && line.contains("(now 100 and 1000)"), "{table}");
     let away = line.split_once(" ms: set heartbeat").and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
     let away: u32 = away.with_context(|| format!("how far away?\n{table}"))?;
     ensure!(away >= 240, "{table}");

@@ -77,7 +77,7 @@ fn documents() -> Result<()> {
     ours.install(&mut host)?;
 
     give(&host, &own("etcd-2", "user-data")?)?;
-    refused(&mut host, "etcd-2 must have the address 10.101.15.102, and eth0 was given 10.101.15.101")?;
+    refused(&mut host, "etcd-2 must have the address 10.101.15.102, but eth0 has 10.101.15.101")?;
 
     give(&host, b"#cloud-config\n")?;
     refused(&mut host, "is not a node document")?;
@@ -115,7 +115,7 @@ fn documents() -> Result<()> {
     // From now on it is this node; another document does not make it another.
     host.cut_power()?;
     give(&host, &own("etcd-2", "user-data")?)?;
-    refused(&mut host, "this disk was set up as etcd-1, and the node document is for etcd-2")
+    refused(&mut host, "this disk was set up as etcd-1, but the node document is for etcd-2")
 }
 
 fn seed_disk() -> Result<()> {

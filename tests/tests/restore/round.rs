@@ -161,7 +161,7 @@ fn there_and_back(version: &str) -> Result<()> {
     let (left, passed) = (left(three, &lease)?, begun.elapsed().as_secs());
     ensure!(left + passed + 1 >= 86_400, "the lease has {left} s left, {passed} s after the restore began");
     for ran in &came {
-        ensure!(ran.stdout.contains("etcd-1, etcd-2, etcd-3 are ready"), "{}", ran.stdout);
+        ensure!(ran.stdout.contains("(etcd-1, etcd-2, etcd-3) are ready"), "{}", ran.stdout);
         ids_as_printed(&bed, &ran.stdout)?;
     }
     for host in &bed.hosts {
