@@ -81,6 +81,7 @@ pub(crate) enum ReasonId {
 
     // Replacing a CA.
     CaNotTrusted,
+    CertificatesOutdated,
     CaInUse,
 
     // etcd on this node.

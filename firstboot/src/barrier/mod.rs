@@ -47,7 +47,7 @@ use server::{ChangeNotifier, Listener};
 /// The pause between two probes of one member, unless one of the two has changed its state.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// How often a node that waits checks whether the others still trust its certificates.
+/// The interval at which a waiting node checks that the others still trust its certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Waits until etcd may start, without a limit, and returns its start parameters.
@@ -229,10 +229,10 @@ pub(crate) async fn negotiate(
             Action::Wait | Action::Alive => {
                 if trust_checked.elapsed() >= TRUST_CHECK_INTERVAL {
                     if rotation::is_left_behind(identity).await? {
-                        return Err(not_ready(
-                            "the other members no longer trust the CA of this node's certificates; firstboot starts \
-                             again, and installs those in the node document",
-                        ));
+                        return Err(not_ready(ReasonId::CertificatesOutdated.because(
+                            "the other members no longer trust the CA of this node's certificates; firstboot restarts \
+                             and installs the certificates in the node document",
+                        )));
                     }
                     trust_checked = Instant::now();
                 }

@@ -50,25 +50,26 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     Ok(())
 }
 
-/// Whether the other members no longer trust the certificates that this node still presents, and trust the document's. They
-/// complete a rotation without a node that is rebuilt meanwhile: it is no member between its removal and its return.
+/// Whether the other members no longer trust the certificates that this node still presents, but trust those in its document.
+/// This happens to a node that is rebuilt during a rotation: between its removal and its return it is not a member, so the
+/// others complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.node.tls) {
         return Ok(false);
     }
     let (known, next) = issuers(identity)?;
-    let shown = interim::issuers(&identity.tls, &known).context("the certificates on the disk are by no CA there")?;
+    let shown = interim::issuers(&identity.tls, &known).context("no known CA signed the certificates on the disk")?;
     Ok(plan::is_left_behind(&shown, &next, &observe::trusted_by_others(identity, &known).await))
 }
 
-/// Presents the document's certificates where `is_left_behind`.
+/// Installs the document's certificates if the other members no longer trust the current ones.
 pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if !runtime.block_on(is_left_behind(identity))? {
         return Ok(());
     }
     let (_, next) = issuers(identity)?;
-    let line = format!("the other members trust {} and no longer the CA before it", list(&next));
+    let line = format!("the other members trust {} and no longer trust the previous CA", list(&next));
     journal.record_intent(Event::Show { authorities: next }, &line)?;
     defer_certificates(identity, journal)
 }
@@ -76,8 +77,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
 /// The CAs that this node knows, and those that signed the document's certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
-    let next =
-        interim::issuers(&identity.node.tls, &known).context("the document's certificates are by no CA in it")?;
+    let next = interim::issuers(&identity.node.tls, &known).context("no CA in the document signed its certificates")?;
     Ok((known, next))
 }
 

@@ -85,14 +85,14 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
     NodeState::of(journal).member.context("a bug: a healthy member without an id")
 }
 
-/// The others that answer through raft.
+/// The other members that answer, from a member list that etcd confirmed through raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     Ok(others(identity, &peer_client, &Credentials::installed()?, QUERY_TIMEOUT).await.0)
 }
 
 /// # Errors
-/// Where etcd here does not say through raft that this node is the only member.
+/// If etcd on this node does not confirm through raft that this node is the only member.
 pub(super) async fn alone(member: u64) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
     client.healthy().await?;

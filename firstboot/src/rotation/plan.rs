@@ -100,9 +100,9 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     }
 }
 
-/// Whether the other members went on without this node: one of those that answer no longer trusts the CAs in `shown`, which
-/// signed the certificates that this node presents, and all of them trust those in `issuers`, which signed the document's. A
-/// member is not waited for between its removal and its return, so a node that is rebuilt meanwhile has to catch up.
+/// Whether the other members completed the rotation without this node. At least one of those that answer no longer trusts the
+/// CAs in `shown`, which signed the certificates that this node presents, and all of them trust the CAs in `issuers`, which
+/// signed the certificates in its document.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,

@@ -83,7 +83,8 @@ fn far_away(bed: &Bed) -> Result<()> {
     let asked = bed.hosts[2].check(&["firstboot", "status"])?;
     ensure!(asked.matches("[round-trip-long]").count() == 2, "seen from there the other two are far away\n{asked}");
     network.remove_latency("etcd-3")?;
-    bed.hosts[0].wait_for("firstboot status > /tmp/status && ! grep -q round-trip-long /tmp/status", CONVERGENCE_TIMEOUT)
+    bed.hosts[0]
+        .wait_for("firstboot status > /tmp/status && ! grep -q round-trip-long /tmp/status", CONVERGENCE_TIMEOUT)
 }
 
 /// What waiting costs, over all that happened to the node so far.

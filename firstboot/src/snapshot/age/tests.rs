@@ -151,7 +151,7 @@ fn its_own_stanza_must_be_one() {
     }
     // A share by which every identity has the same secret.
     let low = with("", |own| format!("-> X25519 {zeros}\n{}", own.split_once('\n').unwrap().1));
-    assert!(opened(&low, &SECRET).unwrap_err().to_string().contains("not a key's"));
+    assert!(opened(&low, &SECRET).unwrap_err().to_string().contains("invalid key share"));
 }
 
 /// The secret key is not the file's: that says nothing against the file.
