@@ -79,12 +79,12 @@ impl fmt::Display for Change {
     }
 }
 
-/// The change that corrects a file; none where it is correct.
+/// The change that corrects a file, or none if it is correct.
 pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? { None } else { Some(Change::File(wanted)) })
 }
 
-/// The change that corrects a folder; none where it is correct.
+/// The change that corrects a folder, or none if it is correct.
 pub(crate) fn folder(wanted: DesiredDir) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? { None } else { Some(Change::Folder(wanted)) })
 }

@@ -43,7 +43,7 @@ pub(crate) enum Compared {
 }
 
 impl Compared {
-    /// Why this member's data is not reliable: it is not the data of the majority. `None` where it is.
+    /// Why this member's data is not reliable: it is not the data of the majority. `None` if it is.
     pub(crate) fn apart(&self, name: &str) -> Option<Reason> {
         let Self::Differ { revision, groups } = self else { return None };
         let all: usize = groups.iter().map(|(_, members)| members.len()).sum();
@@ -65,7 +65,7 @@ impl Compared {
     }
 }
 
-/// Compares the data of the voters. `any_size`: even where that blocks writes for a long time.
+/// Compares the data of the voters. With `any_size` also a large database, although that blocks writes for a long time.
 pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;

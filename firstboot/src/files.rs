@@ -158,7 +158,7 @@ fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     dir::entry(path)
 }
 
-/// The attributes of an entry, without following a link at its end; `None` where there is no entry.
+/// The attributes of an entry, without following a link at its end, or `None` if there is no entry.
 pub(crate) fn look(path: &Path) -> Result<Option<About>> {
     let looked = dir::entry(path).and_then(|(folder, name)| folder.look(&name));
     match looked {
@@ -254,7 +254,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     whole(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Reads a whole file; `None` where it does not exist.
+/// Reads a whole file, or `None` if it does not exist.
 pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     let path = path.as_ref();
     match whole(path) {

@@ -27,7 +27,7 @@ const LOG_INTERVAL: Duration = Duration::from_millis(5);
 /// Waits until etcd on this node is a healthy member, promotes a learner to a voter, and writes it to the journal.
 ///
 /// # Errors
-/// Refused where the others report that this node's member was removed; not ready after `patience`.
+/// Refused if the others report that this node's member was removed; not ready after `patience`.
 pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     until_begun(identity, journal, patience)?;

@@ -70,7 +70,7 @@ fn a_journal_with_every_line_twice_means_the_same() {
                 let events = events[..end].iter().flat_map(|event| std::iter::repeat_n(event, times));
                 let entries: Vec<Entry> = events.map(|event| Entry { at: 0, event: event.clone() }).collect();
                 let mut past = NodeState::from(&entries);
-                // Who was ready with the same twice was ready with it.
+                // A repeated event does not change the state, so repetitions are removed before the comparison.
                 past.ready.dedup();
                 past.agreed.dedup();
                 past.ready_for_order.dedup();

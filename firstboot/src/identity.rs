@@ -47,7 +47,7 @@ pub(crate) fn trusted() -> Result<PublicKey> {
 /// Verifies a document.
 ///
 /// # Errors
-/// Refused where the signature, the cluster, the node or the machine does not match.
+/// Refused if the signature, the cluster, the node or the machine does not match.
 pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, machine: &Machine) -> Result<Identity> {
     let Found { place, envelope } = found;
     let remedy = "Give this machine its own nodes/NAME/ from the build that made this image";

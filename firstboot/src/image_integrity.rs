@@ -63,7 +63,7 @@ pub(crate) fn prove(options: &Options) -> Result<()> {
 /// Compares every file of the overlay with the image's stamp.
 ///
 /// # Errors
-/// Refused where the kickstart did not finish, or a file is missing or altered; each is named.
+/// Refused if the kickstart did not finish, or a file is missing or altered; each is named.
 pub(crate) fn check() -> Result<()> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Err(refused(ReasonId::ImageIncomplete.because(format!(

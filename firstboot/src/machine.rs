@@ -39,7 +39,7 @@ impl Machine {
         macs.chain(serial).chain(uuid).collect()
     }
 
-    /// Why this is not the machine of a document; `None` where it is.
+    /// Why this is not the machine of a document, or `None` if it is.
     pub(crate) fn differs_from(&self, wanted: &MachineMatch) -> Option<String> {
         let text = |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
         if let Some(mac) = wanted.mac
@@ -57,7 +57,7 @@ impl Machine {
         None
     }
 
-    /// Why a disk that was set up on the machine `before` is now in another machine; `None` where it is the same one. A card may
+    /// Why a disk that was set up on the machine `before` is now in another machine, or `None` if it is the same one. A card may
     /// be replaced or added. A machine with no card in common or with another UUID is another one.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)

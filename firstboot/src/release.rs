@@ -24,7 +24,7 @@ pub(crate) fn renew(expected: &Expected) -> Result<()> {
     if permit.is_current()? { Ok(()) } else { permit.write() }
 }
 
-/// The data on which etcd may start in this boot; `None` where it may not start.
+/// The data on which etcd may start in this boot, or `None` if it may not start.
 pub(crate) fn permit() -> Result<Option<Expected>> {
     let Some(bytes) = files::read_if_there(paths::READY)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} cannot be read", paths::READY))

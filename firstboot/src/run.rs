@@ -90,7 +90,7 @@ fn converge(options: &Options) -> Result<()> {
     // Only a machine that has the document's address accepts its identity.
     steps::network::wait_for_address(&identity)?;
     check_source(&identity, &journal)?;
-    // Not probed again once etcd was allowed to start in this boot.
+    // If etcd was already allowed to start in this boot, the address was probed before.
     let asked = (!release::is_given()).then(|| duplicate::ask(identity.node.address));
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
     adopt_identity(&identity, &machine, &mut journal)?;
@@ -140,7 +140,7 @@ fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
 }
 
 /// Allows etcd to start. Writes to the journal which version uses the data, because the allowed upgrades depend on it. If
-/// etcd was allowed to start earlier in this boot, the version has not changed since.
+/// etcd was allowed to start earlier in this boot, the version is still the same.
 fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
     if !release::is_given() && NodeState::of(journal).etcd != Some(etcd) {

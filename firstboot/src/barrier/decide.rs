@@ -52,7 +52,7 @@ pub(crate) struct LocalState {
 }
 
 impl LocalState {
-    /// What this node tells the others of itself.
+    /// The state that this node reports to the others.
     pub(crate) fn announcement(&self) -> Announcement<'_> {
         Announcement {
             name: &self.name,
@@ -125,7 +125,7 @@ fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
     matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// The action where etcd runs on another member, or another member has a different order; none where neither is so.
+/// The action where etcd runs on another member, or another member has a different order, or none if neither is so.
 fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
     let living: BTreeSet<u64> = views
         .values()

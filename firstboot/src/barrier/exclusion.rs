@@ -7,7 +7,7 @@ use recipes::{ClusterDocument, Label};
 use crate::journal::NodeState;
 use crate::reason::{Reason, ReasonId};
 
-/// Why it is too late to exclude members; none where it is not.
+/// Why it is too late to exclude members, or none if it is not.
 pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     let token = &state.begun.as_ref()?.token;
     Some(ReasonId::ExclusionTooLate.because(format!(
@@ -15,7 +15,7 @@ pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     )))
 }
 
-/// Why these members cannot be excluded; none where they can.
+/// Why these members cannot be excluded, or none if they can.
 pub(crate) fn objection(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,

@@ -53,7 +53,7 @@ const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Waits until etcd may start, without a limit, and returns its start parameters.
 ///
 /// # Errors
-/// Refused where the data directory holds data that the journal does not know.
+/// Refused if the data directory holds data that the journal does not know.
 pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let state = NodeState::of(journal);
     if state.intent == MembershipIntent::Rejoining {

@@ -132,7 +132,7 @@ impl Explorer {
                 mode: Self::mode(told),
             }),
         };
-        // Silence only ever holds a node back, so the model has none: a node may always believe it just heard.
+        // A member that does not answer can only make a node wait. The model therefore treats every observation as fresh.
         PeerObservation { state, fresh: true }
     }
 
@@ -153,7 +153,7 @@ impl Explorer {
         (self.rule)(&memory, &views)
     }
 
-    /// The state of a node after its decision; none where it waits. Equal nodes decide equally, so each decides once.
+    /// The state of a node after its decision, or none if it waits. Equal nodes decide equally, so each decides once.
     fn think(&mut self, at: usize, number: u32) -> Option<u32> {
         if let Some(known) = self.decided.get(&(at, number)) {
             return *known;
@@ -166,7 +166,7 @@ impl Explorer {
                 let epoch = self.real.iter().position(|epoch| epoch.id == id).unwrap();
                 assert_eq!(self.epochs.values[epoch].1, after.told, "another snapshot than in its order");
                 after.started = Some(u8::try_from(epoch).unwrap());
-                // What was there is set aside.
+                // The previous data is archived.
                 (after.told, after.data) = (0, None);
                 after.epochs.clear();
                 after.seen.fill(ModelMessage::Nothing);

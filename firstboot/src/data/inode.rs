@@ -52,7 +52,7 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    /// The path of the first directory that was replaced; `None` where all are the same.
+    /// The path of the first directory that was replaced, or `None` if all are the same.
     pub(crate) fn exchanged(&self, now: &Self) -> Option<&'static str> {
         let pairs = [
             ("data", self.data, now.data),

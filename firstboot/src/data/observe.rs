@@ -26,9 +26,9 @@ pub(crate) enum Contents {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) contents: Contents,
-    /// `data` itself; `None` where it does not exist.
+    /// `data` itself, or `None` if it does not exist.
     pub(crate) data: Option<Inode>,
-    /// All directories of a member; `None` where one is missing.
+    /// All directories of a member, or `None` if one is missing.
     pub(crate) directories: Option<Directories>,
     /// The end of the log, or why it cannot be read.
     pub(crate) log: Result<Log, String>,
@@ -74,7 +74,7 @@ pub(crate) fn flush_log(folder: &Path) -> Result<()> {
     flush().with_context(|| format!("cannot flush the log in {}", folder.display()))
 }
 
-/// The directories of the member, even while etcd runs; `None` where one is missing.
+/// The directories of the member, even while etcd runs, or `None` if one is missing.
 pub(crate) fn directories_of(folder: &Path) -> Result<Option<Directories>> {
     let look = || match open(folder)? {
         None => Ok(None),

@@ -34,7 +34,7 @@ impl Progress {
         (self.running && self.compare(&log).is_ok()).then_some(Self { running: false, log, ..*self })
     }
 
-    /// The record that was written with this disk id; `None` where there is none.
+    /// The record that was written with this disk id, or `None` if there is none.
     pub(crate) fn read(expected: &Expected) -> Result<Option<Self>> {
         let Some(bytes) = files::read_if_there(paths::PROGRESS)? else { return Ok(None) };
         // firstboot writes whole files only, so a damaged one is not from firstboot.

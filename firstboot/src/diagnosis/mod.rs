@@ -34,7 +34,7 @@ impl Watch {
         Self { looked: Instant::now(), logged: None }
     }
 
-    /// Diagnoses again after the interval. Logs a changed reason, or `otherwise` where there is no reason any more.
+    /// Diagnoses again after the interval. Logs a changed reason, or `otherwise` if there is no reason any more.
     pub(crate) fn look(&mut self, identity: &Identity, otherwise: &str) {
         if self.looked.elapsed() < INTERVAL {
             return;
@@ -46,7 +46,7 @@ impl Watch {
         (self.logged, self.looked) = (found, Instant::now());
     }
 
-    /// The newest reason, as a sentence; empty where there is none.
+    /// The newest reason, as a sentence, empty if there is none.
     pub(crate) fn reason(&self) -> String {
         self.logged.as_ref().map_or_else(String::new, |reason| format!("{reason}. "))
     }

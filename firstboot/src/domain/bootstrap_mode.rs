@@ -16,7 +16,7 @@ pub(crate) enum BootstrapMode {
     Restore {
         /// The digest of the whole file.
         snapshot: Sha256,
-        /// The newest revision that any member of the cluster reported before; none where the cluster continues from the
+        /// The newest revision that any member of the cluster reported before, or none if the cluster continues from the
         /// snapshot's own revision.
         seen: Option<u64>,
     },

@@ -1,5 +1,5 @@
 //! Probes by ARP (RFC 5227) for a second machine with this node's address. Such a machine answers, whatever runs on it, and
-//! its answer has its hardware address, by which an operator finds it.
+//! its answer contains its hardware address, with which an operator can find it.
 //!
 //! A copy of this machine may also have its hardware address. firstboot receives its answer because it asks for a broadcast.
 //! Such an answer is a suspicion and not a proof: a network that answers for its machines might send the same.
@@ -36,7 +36,7 @@ pub(crate) struct DuplicateProbe {
     heard: mpsc::Receiver<ArpEvent>,
 }
 
-/// Why there may be a second machine; none where nothing indicates one.
+/// Why there may be a second machine, or none if nothing indicates one.
 pub(crate) type SuspectedDuplicate = Option<Reason>;
 
 /// What the probe reports.
@@ -63,7 +63,7 @@ impl DuplicateProbe {
     /// Waits for an answer to the first packets. Returns the suspicion that they leave.
     ///
     /// # Errors
-    /// Refused where another machine has the address.
+    /// Refused if another machine has the address.
     pub(crate) fn first(&self) -> Result<SuspectedDuplicate> {
         match self.heard.recv() {
             Ok(ArpEvent::Answer(answer)) => answer,
@@ -74,7 +74,7 @@ impl DuplicateProbe {
     /// Waits for an answer to all packets.
     ///
     /// # Errors
-    /// Refused where another machine has the address.
+    /// Refused if another machine has the address.
     pub(crate) fn all(&self) -> Result<SuspectedDuplicate> {
         loop {
             match self.heard.recv() {
@@ -89,7 +89,7 @@ impl DuplicateProbe {
     /// The same; probes again if the answer is no longer valid.
     ///
     /// # Errors
-    /// Refused where another machine has the address.
+    /// Refused if another machine has the address.
     pub(crate) fn now(&mut self) -> Result<()> {
         if self.since.elapsed() > FRESH {
             *self = ask(self.address);

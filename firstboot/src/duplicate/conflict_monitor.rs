@@ -35,7 +35,7 @@ impl ConflictMonitor {
     /// Sends a probe and reads whether another machine sent one. A copy that starts later receives the next probe.
     ///
     /// # Errors
-    /// Refused where another machine did: only an operator knows which of the two is the right one.
+    /// Refused if another machine did: only an operator knows which of the two is the right one.
     pub(crate) fn look(&mut self) -> Result<()> {
         self.socket.send(&self.question).context("cannot send an ARP probe")?;
         for _ in 0..PACKETS {

@@ -19,7 +19,7 @@ pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// A probe that asks for a broadcast reply: a machine with the same hardware address would not send a unicast reply out.
-/// `mark` is in a field that receivers ignore, and tells this probe from that machine's.
+/// `mark` is in a field that receivers ignore, and distinguishes this probe from that of the other machine.
 pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
     request(own, BROADCAST, mark, address)
 }
@@ -43,7 +43,7 @@ pub(super) enum ArpMessage {
     Reply(Address),
 }
 
-/// What a packet says about an address; none where it says nothing.
+/// What a packet says about an address, or none if it says nothing.
 pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();

@@ -45,7 +45,7 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
 /// its data may be archived.
 ///
 /// # Errors
-/// Refused where this node is the only member, and where the others say that its member was removed.
+/// Refused if this node is the only member, and where the others say that its member was removed.
 pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -> Result<()> {
     if identity.cluster.members.len() == 1 {
         return Err(refused(why.reason().map(|why| {
@@ -87,11 +87,11 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
     }
 }
 
-/// Rules out that a copy of this machine runs as its member, where there is a suspicion. While etcd is stopped here,
+/// Rules out that a copy of this machine runs as its member, if there is a suspicion. While etcd is stopped here,
 /// the others receive traffic of its member in that case only. Allows time for a copy that is just starting.
 ///
 /// # Errors
-/// Refused where a copy runs or starts, and where there is no other member; not ready where no other member answers.
+/// Refused if a copy runs or starts, and if there is no other member; not ready if no other member answers.
 pub(crate) fn rule_out_duplicate(identity: &Identity, journal: &Journal, doubt: SuspectedDuplicate) -> Result<()> {
     let Some(doubt) = doubt else { return Ok(()) };
     if identity.cluster.members.len() == 1 {

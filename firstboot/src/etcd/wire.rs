@@ -271,7 +271,7 @@ pub(crate) struct LeaseRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseKeepAliveResponse {
-    /// The remaining seconds; 0 where it has expired.
+    /// The remaining seconds, or 0 if it has expired.
     #[prost(int64, tag = "3")]
     pub(crate) ttl: i64,
 }

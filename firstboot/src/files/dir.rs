@@ -33,7 +33,7 @@ impl Dir {
     /// Opens a directory.
     ///
     /// # Errors
-    /// `NotFound` where it does not exist; `PermissionDenied` where the path contains a link that another user can have
+    /// `NotFound` if it does not exist; `PermissionDenied` where the path contains a link that another user can have
     /// created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
@@ -46,7 +46,7 @@ impl Dir {
         Ok(About::of(&fstat(&self.fd)?))
     }
 
-    /// The attributes of an entry; `None` where there is no entry with this name.
+    /// The attributes of an entry, or `None` if there is no entry with this name.
     pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<About>> {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(About::of(&stat))),

@@ -1,4 +1,4 @@
-//! Whose document is believed, and what the others are told.
+//! Tests which documents a node accepts, and what it reports to the other members.
 
 use recipes::node::{KeyPair, NodeTls};
 use recipes::{MachineMatch, SigningKey};

@@ -109,7 +109,7 @@ impl Journal {
         Self::load(path.as_ref()).map(|(journal, _)| journal)
     }
 
-    /// The journal, and how many of its bytes are whole lines; none where there is no file.
+    /// The journal, and the number of its bytes that form complete lines, or `None` if the file does not exist.
     fn load(path: &Path) -> Result<(Self, Option<u64>)> {
         let path = path.to_owned();
         let Some(bytes) = files::read_if_there(&path)? else { return Ok((Self { path, entries: Vec::new() }, None)) };

@@ -176,7 +176,7 @@ async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Obs
 /// Whether the others report through raft that the member was removed.
 ///
 /// # Errors
-/// Not ready where no member can report it.
+/// Not ready if no member can report it.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let observed = runtime.block_on(look(identity, &NodeState::of(journal), member))?;

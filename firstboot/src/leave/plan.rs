@@ -14,7 +14,7 @@ pub(crate) struct Observed {
     pub(crate) member: u64,
     /// Its cluster, if it was ever healthy in one.
     pub(crate) cluster: Option<u64>,
-    /// The leader, as etcd on this node knows it; none where etcd does not run or knows no leader.
+    /// The leader, as etcd on this node knows it, or none if etcd does not run or knows no leader.
     pub(crate) leader: Option<u64>,
     /// Whether etcd on this node reports through raft that it is the only voter.
     pub(crate) alone: bool,

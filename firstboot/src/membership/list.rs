@@ -56,7 +56,7 @@ pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
     }
 }
 
-/// Finds a member that is connected to this one, or this member itself, and says so; none where no such member answers.
+/// Finds a member that is connected to this one, or this member itself, and says so, or none if no such member answers.
 pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
     let witness = peers.iter().find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
     let listed = witness.members.iter().find(|listed| listed.id == member);
@@ -85,7 +85,7 @@ pub(crate) fn removed(member: u64) -> Reason {
     ))
 }
 
-/// The message where no peer belongs to this node's cluster; none where one does.
+/// The message where no peer belongs to this node's cluster, or none if one does.
 pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {

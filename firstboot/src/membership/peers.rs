@@ -20,7 +20,7 @@ use crate::identity::Identity;
 /// The limit for etcd's page of metrics, which has some hundred kilobytes.
 pub(super) const LIMIT: usize = 4 << 20;
 
-/// How long one member may take where there is time.
+/// The time limit for the query of one member, for callers that need no quick answer.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The other members that answer through raft, and the clusters of all that run etcd. Queries the recipe's members

@@ -146,7 +146,7 @@ fn wait(id: ReasonId, why: impl Into<String>) -> Plan {
     Plan::Wait(id.because(why))
 }
 
-/// Why this node cannot run as a member; none where it can.
+/// Why this node cannot run as a member, or none if it can.
 fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
         return Some(ReasonId::EtcdVersion.because(why));
@@ -172,7 +172,7 @@ fn unfit(observed: &Observed) -> Option<Reason> {
     })
 }
 
-/// Why this node's etcd may not run with the versions of the others; none where it may. A step to another minor needs
+/// Why this node's etcd may not run with the versions of the others, or none if it may. A step to another minor needs
 /// the version of every member: one that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);

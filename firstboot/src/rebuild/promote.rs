@@ -28,8 +28,8 @@ pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
 /// Returns when this node is a voter.
 ///
 /// It does not wait until etcd here serves clients: etcd does so only once it has published itself, and 3.5 repeats a
-/// publication that failed during the leader's snapshot only after seven seconds. But etcd must run, which shows on its
-/// peer port: a voter that is down again would weaken the quorum.
+/// publication that failed during the leader's snapshot only after seven seconds. But etcd must run, because a voter that is
+/// down weakens the quorum. firstboot takes an answer on etcd's peer port as the proof.
 pub(crate) async fn vote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;

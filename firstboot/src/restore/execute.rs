@@ -26,7 +26,7 @@ const AFTER_A_BOOT: Duration = Duration::from_secs(120);
 pub(super) enum Outcome {
     /// etcd may start with the new data.
     Swapped(String),
-    /// etcd may start with its previous data, for this reason.
+    /// The restore was given up for this reason, and etcd may start with its previous data.
     GivenUp(anyhow::Error),
     /// firstboot.service continues.
     HandedOver,

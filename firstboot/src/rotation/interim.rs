@@ -17,7 +17,7 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     pairs(one) == pairs(other)
 }
 
-/// The CAs among these that signed the certificates; none where one certificate has another signer.
+/// The CAs among these that signed the certificates, or none if one certificate has another signer.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     pairs(tls).into_iter().map(|pair| authorities.issuer_of(&pair.cert)).collect()
 }

@@ -81,7 +81,7 @@ impl TrustBundle {
     /// These, and those of the others that are not among them.
     ///
     /// # Errors
-    /// Refused where two CAs with different keys have the same subject: firstboot could not tell which one a member trusts.
+    /// Refused if two CAs with different keys have the same subject: firstboot could not tell which one a member trusts.
     pub(super) fn and(mut self, others: Self) -> Result<Self> {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
@@ -110,7 +110,7 @@ impl TrustBundle {
         text
     }
 
-    /// Which of them has signed a certificate that is valid now; none where none has.
+    /// Which of them has signed a certificate that is valid now, or none if none has.
     pub(super) fn issuer(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<CaSubject> {
         let signed = |root: &Root| root.verify(leaf, intermediates, UnixTime::now()).is_ok();
         self.0.iter().find(|(_, root)| signed(root)).map(|(name, _)| name.clone())

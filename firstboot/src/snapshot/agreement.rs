@@ -37,7 +37,7 @@ impl Agreement {
         Self { compared: compare(&voters, credentials, any_size).await, members }
     }
 
-    /// Why this member's data differs from the other members'; `None` where it does not.
+    /// Why this member's data differs from the other members', or `None` if it does not.
     pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self.members.iter().find(|(id, _)| *id == own).map(|(_, name)| name)?;
@@ -54,7 +54,7 @@ impl Agreement {
         (self.compared == Compared::Same && self.members.len() > 1).then_some("members agree")
     }
 
-    /// Why the data was not compared; `None` where it was.
+    /// Why the data was not compared, or `None` if it was.
     pub(super) fn unknown(&self) -> Option<&str> {
         match &self.compared {
             Compared::Unknown(why) => Some(why),

@@ -76,7 +76,7 @@ impl<'a> Encoding<'a> {
     }
 }
 
-/// The name of a stored snapshot without its suffixes; `None` where it is not the name of a snapshot.
+/// The name of a stored snapshot without its suffixes, or `None` if it is not the name of a snapshot.
 pub(super) fn stem(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".age").unwrap_or(name);
     let stem = name.strip_suffix(".zst").unwrap_or(name).strip_suffix(".db")?;

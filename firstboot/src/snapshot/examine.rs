@@ -121,7 +121,7 @@ impl CheckResult {
 /// Checks a snapshot.
 ///
 /// # Errors
-/// Refused where the snapshot is damaged, with the first fault; failed where it cannot be read.
+/// Refused if the snapshot is damaged, with the first fault; failed if it cannot be read.
 pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;

@@ -8,7 +8,7 @@ use super::manifest::Manifest;
 pub(super) struct ListedSnapshot {
     pub(super) name: String,
     pub(super) size: u64,
-    /// `None` where there is no manifest, so firstboot did not take the snapshot.
+    /// `None` if there is no manifest, so firstboot did not take the snapshot.
     pub(super) manifest: Option<Manifest>,
 }
 

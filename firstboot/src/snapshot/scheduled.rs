@@ -68,7 +68,7 @@ impl Record {
     }
 }
 
-/// The record and the revision of its last change; 0 where there is no record.
+/// The record and the revision of its last change, or 0 if there is no record.
 async fn read(client: &Client) -> Result<(Option<Record>, i64)> {
     let Some(found) = client.get(NEWEST).await? else { return Ok((None, 0)) };
     Ok((serde_json::from_slice(&found.value).ok(), found.mod_revision))

@@ -48,9 +48,9 @@ pub(crate) struct Contents {
     pub(crate) keys: u64,
     /// CRC-32C over all buckets, names, keys and values, as in `etcdutl snapshot status`.
     pub(crate) hash: u32,
-    /// The index of the last applied raft entry; 0 where etcd has not written it yet.
+    /// The index of the last applied raft entry, or 0 if etcd has not written it yet.
     pub(crate) index: u64,
-    /// The term of that entry; 0 where etcd does not write it (3.4).
+    /// The term of that entry, or 0 if etcd does not write it (3.4).
     pub(crate) term: u64,
     /// Since 3.6.
     pub(crate) storage_version: Option<String>,
@@ -75,7 +75,7 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Why an etcd of this version does not start from these contents; `None` where it does.
+    /// Why an etcd of this version does not start from these contents, or `None` if it does.
     ///
     /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor. 3.5 refuses a cluster that is being downgraded to another
     /// minor. All other combinations start: each minor was tried with the data of each other one.
@@ -251,7 +251,7 @@ impl Visitor for Reader<'_> {
     }
 }
 
-/// A fault that the pages' own rules do not know. The contents may be secret: no more than their length is shown.
+/// Reports a record that etcd cannot decode. Its contents may be secret, so the report has only their length.
 fn note(entry: &Entry<'_>, expected: &str, faults: &mut Faults) {
     let Entry { bucket, key, value, place } = entry;
     let bucket = String::from_utf8_lossy(bucket.name);

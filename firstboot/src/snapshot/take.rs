@@ -28,7 +28,7 @@ use crate::reason::ReasonId;
 /// Warns if a member's data differs from the other members', or was not compared. Returns the exit code of the command.
 ///
 /// # Errors
-/// Refused where a majority of members has other data, unless the operator `named` this member.
+/// Refused if a majority of members has other data, unless the operator `named` this member.
 pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Result<Option<Exit>> {
     if let Some(why) = agreement.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");

@@ -77,7 +77,7 @@ impl UploadWriter {
     }
 }
 
-/// The upload has failed, and says why itself.
+/// The error of a write after the upload has failed. The upload itself reports the cause.
 fn stopped() -> io::Error {
     io::Error::other("the upload has failed")
 }

@@ -13,7 +13,7 @@ use crate::snapshot::scheduled::Record;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Backup {
     schedule: String,
-    /// `None` where there is none yet, or no member answered.
+    /// `None` if there is none yet, or no member answered.
     newest: Option<Record>,
     age_seconds: Option<u64>,
     /// Whether the newest run of the schedule has ended without a snapshot.
@@ -23,7 +23,7 @@ pub(super) struct Backup {
 }
 
 impl Backup {
-    /// Queries the members, one after the other; `None` where the recipe has no `[backup]`.
+    /// Queries the members, one after the other, or `None` if the recipe has no `[backup]`.
     pub(super) async fn ask(cluster: &ClusterDocument, credentials: &Credentials) -> Option<Self> {
         let backup = cluster.backup.as_ref()?;
         let mut answer = Err(anyhow::anyhow!("no member answers"));

@@ -10,7 +10,7 @@ const DAY: u64 = 86400;
 /// How many days before the end the warning appears. By default the builder renews certificates 90 days before their end.
 const WARNING_DAYS: u64 = 30;
 
-/// The end of validity of an endpoint's certificate; `None` where the handshake fails, which is reported elsewhere.
+/// The end of validity of an endpoint's certificate, or `None` if the handshake fails, which is reported elsewhere.
 pub(super) async fn until(endpoint: &str) -> Option<UnixTime> {
     let address = endpoint.strip_prefix("https://")?.parse().ok()?;
     rotation::shown_until(address).await.ok()

@@ -9,7 +9,7 @@ use super::row::Row;
 use crate::etcd::{self, Client, Credentials};
 use crate::reason::{Reason, ReasonId};
 
-/// The member list of the first member that answers; empty where none answers.
+/// The member list of the first member that answers, empty if none answers.
 #[derive(Debug)]
 pub(super) struct Roster(Vec<etcd::Member>);
 
@@ -59,7 +59,7 @@ impl Roster {
         }
     }
 
-    /// The members that are in none of the rows, with their client URLs, or peer URLs where they never started.
+    /// The members that are in none of the rows, with their client URLs, or peer URLs if they never started.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
         let strangers = self.0.iter().filter(|member| !rows.iter().any(|row| is_of(row, member)));
         let place = |member: &etcd::Member| member.client_urls.first().or(member.peer_urls.first()).cloned();

@@ -24,14 +24,14 @@ pub(super) struct Row {
     pub(super) round_trip_ms: Option<f64>,
     /// The end of validity of its certificate.
     pub(super) certificate_until: Option<String>,
-    /// Whether the cluster's member list contains it; true for the recipe's members where no member list is available.
+    /// Whether the cluster's member list contains it; true for the recipe's members if no member list is available.
     pub(super) member: bool,
-    /// Whether its data differs from that of the majority, or from the others' where there is no majority.
+    /// Whether its data differs from that of the majority, or from the others' if there is no majority.
     pub(super) apart: bool,
     /// Whether an operator excluded it from the bootstrap, by this node's journal.
     pub(super) without: bool,
     pub(super) errors: Vec<Reason>,
-    /// Its id; 0 where it did not answer.
+    /// Its id, or 0 if it did not answer.
     #[serde(skip)]
     pub(super) member_id: u64,
     /// Whether it is a voter that answers through raft.
@@ -40,7 +40,7 @@ pub(super) struct Row {
     /// The alarms of all members, as this one knows them.
     #[serde(skip)]
     pub(super) alarms: Vec<etcd::AlarmMember>,
-    /// The members as this one knows them; empty where it did not answer.
+    /// The members as this one knows them, empty if it did not answer.
     #[serde(skip)]
     pub(super) list: Vec<etcd::Member>,
     /// Facts that need no correction.

@@ -91,7 +91,7 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     keys.iter().filter(|(_, wanted)| *wanted).map(|(key, _)| (*key, "true".to_owned())).collect()
 }
 
-/// The change that corrects etcd's configuration; none where it is correct. Once etcd has its log (`has_log`), no etcd may
+/// The change that corrects etcd's configuration, or none if it is correct. Once etcd has its log (`has_log`), no etcd may
 /// bootstrap a cluster with the configuration.
 pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<Option<Change>> {
     let cluster = &identity.cluster;

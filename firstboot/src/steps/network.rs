@@ -36,7 +36,7 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
 /// Waits until an interface has the address.
 ///
 /// # Errors
-/// Refused where the machine has another address of the same network: the DHCP server has no reservation for it.
+/// Refused if the machine has another address of the same network: the DHCP server has no reservation for it.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();

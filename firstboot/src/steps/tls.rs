@@ -42,7 +42,7 @@ fn at(name: &str) -> String {
     format!("{}/{name}", paths::TLS)
 }
 
-/// The installed certificates and keys; `None` where one is missing.
+/// The installed certificates and keys, or `None` if one is missing.
 pub(crate) fn installed() -> Result<Option<NodeTls>> {
     let read = |name: String| -> Result<Option<String>> {
         let bytes = files::read_if_there(at(&name))?;

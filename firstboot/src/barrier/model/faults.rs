@@ -12,9 +12,9 @@ pub(super) struct Faults {
     pub(super) crashes: u8,
     /// How often an operator says `--without`, in all.
     pub(super) switches: u8,
-    /// How often one that was told to restore gives up, in all.
+    /// The total number of times that a node gives up an order to restore.
     pub(super) give_ups: u8,
-    /// How often one is told to restore out of turn, in all.
+    /// The total number of orders to restore that are given at an unexpected time.
     pub(super) tells: u8,
 }
 

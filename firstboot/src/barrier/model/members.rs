@@ -1,5 +1,5 @@
-//! A model checker for members whose data is emptied, exchanged for an older copy of itself, or for another's, at any moment and
-//! with any others down: no write that a client was told is kept may ever be missing where a leader is elected.
+//! A model checker for members whose data is emptied, or replaced by an older copy or by another member's data, at any moment and
+//! while any others are down. It proves that no acknowledged write is missing on an elected leader.
 //!
 //! Raft is reduced to what matters here. A log is a list of writes. A majority of the voters that run can elect the one with the
 //! newest log; that one adds a write, and the write is acknowledged once a majority has it. A member that is added takes the
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// The voters that run, each with its log. etcd knows itself by its log; what the node was before is no matter to it.
+    /// The voters that run, each with its log. etcd takes its own id only from the log.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }

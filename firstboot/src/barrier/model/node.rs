@@ -17,9 +17,9 @@ pub(super) struct Node {
     pub(super) without: u8,
     pub(super) epochs: Vec<u8>,
     pub(super) started: Option<u8>,
-    /// The snapshot that it was told to restore, by its number; 0 is none.
+    /// The number of the snapshot that it has an order to restore, or 0 without an order.
     pub(super) told: u8,
-    /// While it is told: the epoch of the data on its disk, and the life in which it began that.
+    /// While it has an order: the epoch of the data on its disk, and the life of the node in which that epoch began.
     pub(super) data: Option<(u8, u8)>,
     pub(super) seen: Vec<ModelMessage>,
 }
@@ -45,14 +45,14 @@ impl Node {
         self.seen.fill(ModelMessage::Nothing);
     }
 
-    /// An operator tells it to restore.
+    /// An operator orders it to restore.
     pub(super) fn tell(&mut self, snapshot: u8) {
         self.data = self.started.take().map(|epoch| (epoch, self.life));
         self.told = snapshot;
         self.init_disk_id();
     }
 
-    /// It goes on as before it was told.
+    /// It drops the order and continues as before.
     pub(super) fn give_up(&mut self) {
         self.init_disk_id();
         self.told = 0;

@@ -73,7 +73,7 @@ fn it_stays_while_another_member_is_unhealthy() {
 }
 
 proptest! {
-    /// Whatever is observed: a removal leaves a cluster whose voters are all healthy, and so a quorum.
+    /// For every observation, a removal leaves a cluster whose voters are all healthy, and so have a quorum.
     #[test]
     fn no_quorum_is_ever_broken(
         lists in prop::collection::vec((any::<bool>(), prop::collection::vec(0..3_u8, 7)), 0..7),

@@ -164,7 +164,7 @@ fn a_node_joins_only_with_a_version_that_all_members_support() {
 }
 
 proptest! {
-    /// Whatever is observed: nobody is removed or added unless the voters that are well are a quorum before and after,
+    /// For every observation, no member is removed or added unless the healthy voters are a quorum before and after,
     /// only what has this node's own name or address is removed, and only one learner is there at a time.
     #[test]
     fn no_step_puts_a_quorum_at_risk(

@@ -76,7 +76,7 @@ pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
     UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| Error::other("no key of 32 bytes"))
 }
 
-/// The key that encrypts the file key for one recipient; `None` where the two keys have no common secret, which only a
+/// The key that encrypts the file key for one recipient, or `None` if the two keys have no common secret, which only a
 /// malicious key causes.
 pub(super) fn wrapping(own: [u8; 32], theirs: [u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> Option<[u8; 32]> {
     let shared = x25519(own, theirs);

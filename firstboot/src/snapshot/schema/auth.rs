@@ -1,6 +1,6 @@
 //! The buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
-//! etcd reads `auth` only where it has exactly the bytes that it looks for: whatever else stands there leaves the cluster
+//! etcd reads `auth` only if it has exactly the bytes that it looks for: whatever else stands there leaves the cluster
 //! without authentication. So all that etcd keeps true of these buckets is held against what they contain.
 
 use std::collections::HashSet;
@@ -109,7 +109,7 @@ fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     Ok((name, ordered))
 }
 
-/// A permission's key. Before 3.5.2 etcd took any, the empty one too, and any end.
+/// The key of a permission. etcd before 3.5.2 accepted every key, even an empty one, and every end of a range.
 fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut key = &[][..];
     let mut fields = Fields::of(value.bytes()?, 0);

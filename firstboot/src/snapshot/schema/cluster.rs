@@ -12,7 +12,7 @@ pub(super) struct Cluster {
     pub(super) downgrade: Option<u64>,
 }
 
-/// The newest minor whose database is known here.
+/// The newest minor version whose database this program can check.
 const NEWEST: u64 = 7;
 
 impl Cluster {
