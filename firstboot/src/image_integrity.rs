@@ -47,7 +47,7 @@ pub(crate) struct Options {
 /// `firstboot image`: reads every file of the overlay, regardless of earlier results.
 ///
 /// # Errors
-/// Refused as by [`check`], except that the installation need not be complete: it runs this as its last step.
+/// The refusals of [`check`], except that the installation need not be complete: this runs as its last step.
 pub(crate) fn prove(options: &Options) -> Result<()> {
     let stamp = stamp()?;
     let count = compare(&stamp, &Known::new())?;

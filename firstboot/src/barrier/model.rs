@@ -54,7 +54,7 @@ pub(super) enum Look {
 /// The rule under test.
 pub(super) type Rule = fn(&LocalState, &PeerObservations) -> Action;
 
-/// The real one.
+/// The real rule.
 pub(super) const RULE: Rule = decide;
 
 struct Explorer {

@@ -1,11 +1,11 @@
-//! What a node begins with: a new cluster by default, or what an operator orders.
+//! How a node begins: with a new cluster by default, or with a restore that an operator ordered.
 
 use std::fmt;
 
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-/// What a node begins with.
+/// How a node begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BootstrapMode {

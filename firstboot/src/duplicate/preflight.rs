@@ -87,8 +87,8 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
     }
 }
 
-/// Rules out that a copy of this machine runs as its member, if there is a suspicion. While etcd is stopped here,
-/// the others receive traffic of its member in that case only. Allows time for a copy that is just starting.
+/// If there is a suspicion, checks that no copy of this machine runs as its member. etcd is stopped on this machine meanwhile, so
+/// any traffic of its member that the others receive comes from a copy. Allows time for a copy that is just starting.
 ///
 /// # Errors
 /// Refused if a copy runs or starts, and if there is no other member; not ready if no other member answers.

@@ -9,7 +9,8 @@ use crate::reason::{Reason, ReasonId};
 /// What the disk holds. It decides how etcd starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
-    /// Data exists: etcd uses it and ignores `initial-cluster` settings. `begun` is not in the journal yet.
+    /// Data exists: etcd uses it and ignores `initial-cluster` settings. `begun` is the data's identity if the journal does not
+    /// have it yet.
     Existing { start: Start, begun: Option<Known> },
     /// Power was lost before etcd had created its first data: etcd starts again with the same parameters. `aside`: there is
     /// partial data to archive.

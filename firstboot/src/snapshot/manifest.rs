@@ -108,7 +108,7 @@ pub(crate) fn stamp(time: u64) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    /// A manifest of some snapshot.
+    /// An example of a manifest.
     pub(crate) fn some(time: u64, size: u64) -> Manifest {
         let cluster: Label = "demo".parse().unwrap();
         let sha256 = Sha256::of(b"");

@@ -1,6 +1,6 @@
 //! One node of the model.
 
-/// What a node says, small: lives and epochs by their numbers.
+/// The state that a node reports, in a compact form with numbers for lives and epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ModelMessage {
     Nothing,
@@ -8,11 +8,11 @@ pub(super) enum ModelMessage {
     Etcd(u8),
 }
 
-/// One node: its disk, and what it has in memory.
+/// One node: its disk and its memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) life: u8,
-    /// The newest life it ever had; another is never the same.
+    /// The number of its newest life. Every life has another number.
     pub(super) newest: u8,
     pub(super) without: u8,
     pub(super) epochs: Vec<u8>,
@@ -37,7 +37,7 @@ impl Node {
         }
     }
 
-    /// Another life begins, in which nothing was seen.
+    /// Begins another life, without observations.
     pub(super) fn init_disk_id(&mut self) {
         self.newest += 1;
         self.life = self.newest;

@@ -1,4 +1,4 @@
-//! Against itself, and against the `age` program if it is installed (tests/tools.sh installs it).
+//! Tests encryption with decryption, and each of them with the `age` program if it is installed (tests/tools.sh installs it).
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};

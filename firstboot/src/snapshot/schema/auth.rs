@@ -30,7 +30,7 @@ pub(super) struct Auth {
 const TYPES: u64 = 3;
 
 impl Auth {
-    /// A key of `auth`; gives what is wrong with it.
+    /// A key of `auth`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match (key, value) {
             (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
@@ -45,7 +45,7 @@ impl Auth {
         None
     }
 
-    /// A key of `authRoles`; gives what is wrong with it.
+    /// A key of `authRoles`. Returns what is wrong with it.
     pub(super) fn role(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         if self.roles.len() < REMEMBERED {
             self.roles.insert(self.hasher.hash_one(key));
@@ -58,7 +58,7 @@ impl Auth {
         }
     }
 
-    /// A key of `authUsers`; gives what is wrong with it.
+    /// A key of `authUsers`. Returns what is wrong with it.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
         // One fault for one cause: a `root` that cannot be read is not missing too.

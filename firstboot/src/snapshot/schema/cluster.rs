@@ -16,7 +16,7 @@ pub(super) struct Cluster {
 const NEWEST: u64 = 7;
 
 impl Cluster {
-    /// A key of `cluster`; gives what is wrong with it.
+    /// A key of `cluster`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match key {
             b"clusterVersion" => {
