@@ -39,7 +39,7 @@ fn moved() -> Result<()> {
     // An old image's node knows where it is now.
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
-    ensure!(shown.contains("at 10.101.15.103 in the recipe of this node's image"), "{shown}");
+    ensure!(shown.contains("the recipe of this node's image has the address 10.101.15.103"), "{shown}");
     let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     ensure!(id != before.0 && line.contains("https://10.101.15.104:2380"), "etcd-3 is {line}");
     ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
