@@ -16,16 +16,16 @@ pub(crate) struct Options {
     /// The nodes
     #[arg(required_unless_present = "all", value_name = "NAME")]
     nodes: Vec<Label>,
-    /// All nodes of the output. --install then leaves out the nodes that have a record already
+    /// All nodes of the output. With --install, only those without a record
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
-    /// Install the machine at its next boot from the network, which wipes its disk. Includes the document
+    /// Install the machine at its next boot from the network, which wipes its disk. Includes --document
     #[arg(long)]
     install: bool,
-    /// The machine may fetch its document again
+    /// Allow the machine to fetch its document again
     #[arg(long)]
     document: bool,
-    /// The output that is served
+    /// The served output
     #[arg(long, default_value = "out")]
     out: PathBuf,
     /// The folder of the server's records [default: OUT.state]

@@ -30,34 +30,34 @@ const LARGEST_FIRSTBOOT: u64 = 1 << 30;
 pub(crate) struct Options {
     /// The recipe, a TOML file
     recipe: PathBuf,
-    /// The folder to write; an earlier output there is replaced as a whole
+    /// The folder to write. An earlier output in it is replaced as a whole
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Replace an output there that was built with another PKI folder, as that of another cluster is
+    /// Replace an output that was built with another PKI folder, for example that of another cluster
     #[arg(long)]
     replace: bool,
-    /// The folder of the cluster's certificates and keys; made and filled where missing [default: OUT.pki]
-    #[arg(long)]
+    /// The folder of the cluster's certificates and keys. Missing ones are created [default: OUT.pki]
+    #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
-    /// Where downloads and compressed files are kept [default: the user's cache folder]
-    #[arg(long)]
+    /// The folder for downloads and compressed files [default: the user's cache folder]
+    #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Use what is in the cache; no network
+    /// Use only the cache and no network
     #[arg(long)]
     offline: bool,
-    /// The release tarball, supplied by hand; it is verified like a download
+    /// Use this release tarball instead of a download. It is verified like a download
     #[arg(long, value_name = "FILE")]
     release: Option<PathBuf>,
-    /// Ask this mirror instead of the recipe's (may be given more than once)
+    /// Use this mirror instead of the recipe's. May be repeated
     #[arg(long, value_name = "URL")]
     mirror: Vec<recipes::recipe::Base>,
-    /// The static firstboot to pack [default: the one beside this program]
+    /// The static firstboot to pack [default: the one next to this program]
     #[arg(long, value_name = "FILE")]
     firstboot: Option<PathBuf>,
-    /// Take warnings about the recipe, and about what it renders, for errors
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
-    /// Print what was built for programs
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

@@ -17,11 +17,11 @@ use crate::manifest::{self, Image, Kind, OverlayEntry};
 /// What the command line says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The output of `builder build` that nodes have now, or its image/
+    /// The output of `builder build` that the nodes have now, or its image/
     old: PathBuf,
-    /// The other one
+    /// The new output, or its image/
     new: PathBuf,
-    /// Print the differences for programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

@@ -24,16 +24,16 @@ pub(crate) struct Options {
     /// The domain of the nodes' full names
     #[arg(long, default_value = "cluster.local")]
     domain: Domain,
-    /// The version of etcd [default: the newest whose digest is known here]
+    /// The version of etcd [default: the newest whose digest the builder knows]
     #[arg(long, value_name = "VERSION")]
     etcd: Option<EtcdVersion>,
-    /// The digest of its tarball for linux-amd64, where that is not known here
+    /// The SHA-256 of its tarball for linux-amd64, if the builder does not know it
     #[arg(long, value_name = "DIGEST")]
     sha256: Option<Sha256>,
     /// A file with public SSH keys, such as ~/.ssh/id_ed25519.pub, whose owners may log in as root. May be repeated
     #[arg(long = "ssh-key", value_name = "FILE")]
     ssh_keys: Vec<PathBuf>,
-    /// Each node: its name and address, and the MAC address of its card, as in etcd-1=10.0.0.11,52:54:00:00:00:11
+    /// The name, address and MAC of each node, such as etcd-1=10.0.0.11,52:54:00:00:00:11
     #[arg(required = true, value_name = "NAME=ADDRESS[,MAC]")]
     nodes: Vec<Node>,
 }

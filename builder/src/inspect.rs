@@ -16,10 +16,10 @@ use crate::{console, manifest, pki, text_file};
 pub(crate) struct VerifyOptions {
     /// The output of `builder build`, or its image/
     folder: PathBuf,
-    /// The signing.pub whose signature the manifest must bear; without it the image's own is taken
+    /// The signing.pub that must have signed the manifest [default: the image's own]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Print the report for programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -58,7 +58,7 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<()> {
 pub(crate) struct PkiOptions {
     /// The folder of the cluster's certificates and keys
     folder: PathBuf,
-    /// Print the list for programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

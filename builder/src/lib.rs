@@ -38,7 +38,14 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Makes the image for every node of an etcd cluster from one recipe
 #[derive(Debug, Parser)]
-#[command(version = recipes::program_version())]
+#[command(
+    version = recipes::program_version(),
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong command line; 3 errors in the recipe or in a checked file; 4 verify, \
+        serve, pki show or diff found faults or differences. docs/exit-codes.md has the details.\n\n\
+        Environment: SOURCE_DATE_EPOCH, the date of the files in the overlay, in seconds since 1970.\n\n\
+        Examples:\n  builder init --ssh-key ~/.ssh/id_ed25519.pub etcd-1=10.0.0.11 etcd-2=10.0.0.12 etcd-3=10.0.0.13\n  \
+        builder check recipe.toml\n  builder build recipe.toml --out out\n  builder serve out --tree /srv/centos/7.9.2009/os/x86_64"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -48,34 +55,34 @@ struct Cli {
 enum Command {
     /// Write a first recipe
     Init(init::Options),
-    /// Make the image and each node's documents
+    /// Build the image and each node's documents
     Build(build::Options),
-    /// Show what an image of a recipe would hold, with the guide's settings beside its own
+    /// Show the contents of a recipe's image, with the guide's settings next to its own
     Plan(plan::Options),
-    /// Say what is wrong with a recipe and all it renders, or with files of a node
+    /// Report errors in a recipe and all files rendered from it, or in files of a node
     Check(check::Options),
-    /// Serve an output over http: the image to all, each node's document to its machine, and iPXE what installs it
+    /// Serve an output over http: the image to every client, each node's document to its machine, and the installer to iPXE
     Serve(serve::Options),
-    /// Let `serve` install machines again, or hand out their documents again
+    /// Allow `serve` to install machines, or to hand out their documents again
     Allow(allow::Options),
-    /// Say what one image has otherwise than another
+    /// Show the differences between two images
     Diff(diff::Options),
-    /// Compare every digest of an output again
+    /// Re-verify every digest in a build output
     Verify(inspect::VerifyOptions),
-    /// Look at the cluster's certificates
+    /// List certificates, assign a PKI folder, and replace the CA
     #[command(subcommand)]
     Pki(PkiCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum PkiCommand {
-    /// List every certificate: whose, for which names, until when
+    /// List every certificate with its subject, names and end of validity
     Show(inspect::PkiOptions),
-    /// Record that a PKI folder belongs to a recipe's cluster, after the cluster got another name or other addresses
+    /// Assign a PKI folder to a recipe's cluster, after the cluster got another name or other addresses
     Assign(assign::Options),
-    /// Make the next CA, beside the one that the nodes trust. The next build issues their certificates again by it
+    /// Create the next CA alongside the trusted one. The next build reissues all node certificates from it
     Rotate(rotate::RotateOptions),
-    /// Have the CA before trusted no longer, once every node has a document of a build since `rotate`
+    /// Stop trusting the previous CA; run it once every node has a document built after `rotate`
     Retire(rotate::RetireOptions),
 }
 

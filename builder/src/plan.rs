@@ -22,14 +22,14 @@ use crate::{console, render};
 pub(crate) struct Options {
     /// The recipe, a TOML file
     recipe: PathBuf,
-    /// Take warnings for errors
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
-    /// Print the plan for programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Write the kickstart and the overlay's files into a new folder as well, to look at. The kickstart there installs
-    /// nothing: only a build knows the overlay's digest
+    /// Also write the kickstart and the overlay's files to a new folder, for inspection. That kickstart installs nothing,
+    /// because only a build knows the overlay's digest
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
 }

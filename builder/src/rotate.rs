@@ -14,8 +14,8 @@ use crate::{console, pki};
 pub(crate) struct RotateOptions {
     /// The folder of the cluster's certificates and keys
     folder: PathBuf,
-    /// For how many days the next CA is valid
-    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    /// The lifetime of the next CA in days
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
     days: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Certificates, checked as etcd and its peers will check them.
+//! Checks certificates by the rules of etcd and its peers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,24 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
-use crate::exit::{not_ready, refused};
+use crate::exit::not_ready;
+use crate::reason::ReasonId;
 
-/// Since when the newest of a node's certificates is valid.
+/// A certificate that cannot be used.
+fn refused(why: impl Into<String>) -> anyhow::Error {
+    crate::exit::refused(ReasonId::CertificateRefused.because(why))
+}
+
+/// The start of validity of the newest of a node's certificates.
 ///
 /// # Errors
-/// Where one of them is not by the node's authority, or cannot be read.
+/// Where the node's CA did not sign one of them, or one cannot be read.
 pub(crate) fn issued(tls: &NodeTls) -> Result<UnixTime> {
     let newest = [&tls.server, &tls.peer, &tls.client].map(|pair| valid_from(pair, &tls.ca));
     newest.into_iter().try_fold(UnixTime::since_unix_epoch(Duration::ZERO), |newest, from| Ok(newest.max(from?)))
 }
 
-/// Since when a certificate is valid. The verifier says so when it is asked about the beginning of time.
+/// The start of validity of a certificate: the verifier reports it when the certificate is checked for the year 1970.
 fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>()?;
     let (leaf, intermediates) = chain.split_first().context("there is no certificate")?;
@@ -39,7 +45,7 @@ fn valid_from(pair: &KeyPair, ca: &str) -> Result<UnixTime> {
     }
 }
 
-/// The CAs of which one must have signed.
+/// The CAs, of which one must have signed a certificate.
 pub(crate) struct Authority {
     roots: Arc<RootCertStore>,
 }
@@ -62,17 +68,16 @@ impl Authority {
         Ok(WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider).build()?)
     }
 
-    /// Whether a certificate fits its key, comes from this authority, is valid now, covers all names as a server (an
-    /// empty list: is not a server) and may act as a client too: etcd's servers and peers both do (etcd-io/etcd#9785).
+    /// Checks that a certificate matches its key, is signed by this authority, is valid now, covers all names as a server
+    /// (none where the list is empty), and may act as a client: etcd's servers and peers do both (etcd-io/etcd#9785).
     pub(crate) fn check(&self, pair: &KeyPair, names: &[String], now: UnixTime) -> Result<()> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect();
         let chain = chain.map_err(|error| refused(format!("it is not PEM: {error}")))?;
         let (leaf, intermediates) = chain.split_first().ok_or_else(|| refused("it is empty"))?;
 
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|_| refused("its key is not PEM"))?;
-        let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| {
-            refused("its key is of a kind that cannot be used; ECDSA P-256, P-384, Ed25519 and RSA can")
-        })?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&key)
+            .map_err(|_| refused("its key has an unsupported type. Use ECDSA P-256 or P-384, Ed25519 or RSA"))?;
         let fits = CertifiedKey::new(chain.clone(), key).keys_match();
         fits.map_err(|_| refused("its key does not match: it belongs to another certificate"))?;
 
@@ -84,7 +89,8 @@ impl Authority {
         let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider).build();
         let verifier = verifier.map_err(|error| refused(error.to_string()))?;
         for name in names {
-            let host = ServerName::try_from(name.clone()).map_err(|_| refused(format!("{name} is not a host")))?;
+            let host = ServerName::try_from(name.clone())
+                .map_err(|_| refused(format!("{name} is not a host name or address")))?;
             let as_server = verifier.verify_server_cert(leaf, intermediates, &host, &[], now);
             as_server.map_err(|error| explain(&error, name, now))?;
         }
@@ -92,10 +98,10 @@ impl Authority {
     }
 }
 
-/// The verifier's answer, in an operator's words. Time mends one of them: a machine whose clock stood still while it was
-/// off is set right soon after it starts.
+/// The verifier's error, for the operator. A certificate that is not valid yet is no refusal: the clock of a machine that
+/// was off may be behind until chrony corrects it.
 fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
-    let clock = || format!("this node's clock says {}; is it right (`chronyc tracking`)?", date(now));
+    let clock = || format!("this node's clock says {}. Check the clock with `chronyc tracking`", date(now));
     let rustls::Error::InvalidCertificate(reason) = error else { return refused(error.to_string()) };
     refused(match reason {
         CertificateError::ExpiredContext { not_after, .. } => {
@@ -103,13 +109,14 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
             let ahead = not_before.as_secs().saturating_sub(now.as_secs());
-            return not_ready(format!("it is valid from {} on, {ahead} s from now; {}", date(*not_before), clock()));
+            let text = format!("it is valid from {}, {ahead} s from now; {}", date(*not_before), clock());
+            return not_ready(ReasonId::CertificateNotYetValid.because(text));
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "it is not signed by the CA in the same document".to_owned()
+            "the CA in the same document did not sign it".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("it does not cover {role}: its subject alternative names lack it")
+            format!("{role} is not among its subject alternative names")
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             format!("its extended key usage does not allow it to act as {role}")
@@ -118,13 +125,14 @@ fn explain(error: &rustls::Error, role: &str, now: UnixTime) -> anyhow::Error {
     })
 }
 
-/// A time as people write it.
+/// A time in RFC 3339 format.
 pub(crate) fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let date = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
     date.and_then(|date| date.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
 }
 
-/// The name by which a peer's certificate is told from a client's of the same CA. 3.4 and 3.5 take one name only, which all
-/// peers must have in common (etcd-io/etcd#10614, client/pkg/transport/listener.go); ready certificates have no other.
+/// The name that distinguishes peer certificates from client certificates of the same CA. etcd 3.4 and 3.5 accept only one
+/// such name for all peers (etcd-io/etcd#10614, client/pkg/transport/listener.go), and `localhost` is the only name that all
+/// peer certificates of the recipe have in common.
 pub(crate) const PEER: &str = "localhost";

@@ -1,5 +1,5 @@
-//! What should be done to the node, as values: a step says what is missing, and only here it is done. What a plan
-//! shows and what a run does are therefore the same.
+//! Changes of the node, as values. A step returns the missing changes, and only this module makes them, so that a plan shows
+//! exactly what a run does.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,25 +11,25 @@ use crate::interface::Interface;
 use crate::output::say;
 use crate::system_command::run;
 
-/// One change. Each can be made twice.
+/// One change. Making it twice has the same effect as making it once.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A folder is made, or its mode or owner mended.
+    /// Create a folder, or correct its mode or owner.
     Folder(DesiredDir),
-    /// A file is written.
+    /// Write a file.
     File(DesiredFile),
-    /// The running kernel's host name; /etc/hostname is a file like others.
+    /// Set the host name of the running kernel.
     Hostname(String),
-    /// An interface gets the node's address.
+    /// Assign the node's address to an interface.
     Interface(Interface),
-    /// The SELinux labels of these paths are set to what the policy says, and of nothing below them.
+    /// Set the SELinux labels of these paths by the policy, without their content.
     Relabel(Vec<PathBuf>),
-    /// The same for all that is below it.
+    /// Set the SELinux labels of a folder and its whole content.
     RelabelAll(PathBuf),
 }
 
 impl Change {
-    /// Makes it.
+    /// Makes the change.
     pub(crate) fn apply(&self) -> Result<()> {
         match self {
             Self::Folder(folder) => folder.make(),
@@ -74,17 +74,17 @@ impl fmt::Display for Change {
                 let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
                 write!(f, "SELinux labels of {}", paths.join(", "))
             }
-            Self::RelabelAll(path) => write!(f, "SELinux labels of {} and all that is in it", path.display()),
+            Self::RelabelAll(path) => write!(f, "SELinux labels of {} and its content", path.display()),
         }
     }
 }
 
-/// The change that makes a file what it should be; none where it is.
+/// The change that corrects a file, or none if it is correct.
 pub(crate) fn file(wanted: DesiredFile) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? { None } else { Some(Change::File(wanted)) })
 }
 
-/// The change that makes a folder what it should be; none where it is.
+/// The change that corrects a folder, or none if it is correct.
 pub(crate) fn folder(wanted: DesiredDir) -> Result<Option<Change>> {
     Ok(if wanted.is_current()? { None } else { Some(Change::Folder(wanted)) })
 }

@@ -1,9 +1,9 @@
-//! Whether all members have the same data: etcd's own hash over all keys and their history, asked of every member at one
-//! revision. etcd compares it by itself only where it is told to, and says nothing where members differ.
+//! Compares the data of all members by etcd's own hash over all keys and their history, at one revision. etcd compares the
+//! hashes itself only with some settings, and reports differences only in its log.
 //!
-//! While a member hashes, it takes in nothing (3.5 and 3.6, mvcc/kvstore.go, hashByRev, holds the lock that a commit needs):
-//! 0.5 GiB took 1.3 s, of which a client's write waited 1.0 s. So members are asked one after the other, and large databases only
-//! where somebody wants that.
+//! While a member computes the hash, it blocks writes (3.5 and 3.6, mvcc/kvstore.go: hashByRev holds the lock that a commit
+//! needs). For 0.5 GiB that took 1.3 s, of which a client's write waited 1.0 s. So firstboot queries the members one after the
+//! other, and compares large databases only on request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::etcd::{Client, Credentials, HashKv};
+use crate::reason::{Reason, ReasonId};
 
-/// Up to this size of the database, in bytes, members are compared without being told to.
+/// The size of the database in bytes up to which members are compared by default.
 const SMALL: i64 = 256 << 20;
-/// How long one member may take.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How often it is tried: between two answers a compaction may come.
+/// How long one member may take to compute its hash.
+const HASH_TIMEOUT: Duration = Duration::from_secs(120);
+/// The number of attempts: a compaction may happen between two answers.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,20 +31,20 @@ pub(crate) struct Voter {
     pub(crate) size: i64,
 }
 
-/// What came of it.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Compared {
-    /// All have the same.
+    /// All members have the same data.
     Same,
-    /// They differ. Each group has one hash; the largest comes first.
+    /// The members differ. Each group has one hash; the largest group comes first.
     Differ { revision: i64, groups: Vec<(u32, Vec<String>)> },
-    /// It is not known, and why.
+    /// The members could not be compared, for this reason.
     Unknown(String),
 }
 
 impl Compared {
-    /// Why this member's data cannot be relied on, if it is not the one that a majority has.
-    pub(crate) fn apart(&self, name: &str) -> Option<String> {
+    /// Why this member's data is not reliable: it is not the data of the majority. `None` if it is.
+    pub(crate) fn apart(&self, name: &str) -> Option<Reason> {
         let Self::Differ { revision, groups } = self else { return None };
         let all: usize = groups.iter().map(|(_, members)| members.len()).sum();
         let majority = groups.first().filter(|(_, members)| members.len() > all / 2);
@@ -57,15 +58,14 @@ impl Compared {
             .filter(|(other, _)| *other != hash)
             .map(|(hash, members)| format!("{hash:08x} of {}", members.join(", ")))
             .collect();
-        Some(format!(
-            "its data differs from the other members': at revision {revision} its hash is {hash:08x}, and not {} \
-             [members-differ]",
+        Some(ReasonId::MembersDiffer.because(format!(
+            "its data differs from the other members': at revision {revision} its hash is {hash:08x}, not {}",
             others.join(" or ")
-        ))
+        )))
     }
 }
 
-/// Compares them; `any_size`: also where that holds up writes for long.
+/// Compares the data of the voters. With `any_size` also a large database, although that blocks writes for a long time.
 pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_size: bool) -> Compared {
     if voters.len() < 2 {
         return Compared::Same;
@@ -73,16 +73,16 @@ pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_siz
     let largest = voters.iter().map(|voter| voter.size).max().unwrap_or_default();
     if largest > SMALL && !any_size {
         return Compared::Unknown(format!(
-            "the database has {} MiB; `--compare` compares it all the same",
+            "the database has {} MiB; `--compare` compares it regardless of its size",
             largest >> 20
         ));
     }
-    let mut last = Compared::Unknown("no member was asked".to_owned());
+    let mut last = Compared::Unknown("no member was queried".to_owned());
     for again in 0..TRIES {
         if again > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        // Nobody has less than the slowest had a moment ago.
+        // Every member has at least the lowest revision of a moment ago.
         let revision = voters.iter().map(|voter| voter.revision).min().unwrap_or_default();
         let revision = if again == 0 { revision } else { newest(voters, credentials).await.unwrap_or(revision) };
         last = match ask(voters, credentials, revision).await {
@@ -96,7 +96,7 @@ pub(crate) async fn compare(voters: &[Voter], credentials: &Credentials, any_siz
     last
 }
 
-/// The newest revision that all of them have.
+/// The newest revision that all voters have.
 async fn newest(voters: &[Voter], credentials: &Credentials) -> Result<i64> {
     let mut newest = i64::MAX;
     for voter in voters {
@@ -110,14 +110,14 @@ async fn ask(voters: &[Voter], credentials: &Credentials, revision: i64) -> Resu
     let mut answers = Vec::new();
     for voter in voters {
         let asked =
-            async { Client::connect_bulk(&voter.endpoint, credentials).await?.hash_kv(revision, PATIENCE).await };
+            async { Client::connect_bulk(&voter.endpoint, credentials).await?.hash_kv(revision, HASH_TIMEOUT).await };
         let answer = asked.await.map_err(|error| anyhow::anyhow!("{}: {error:#}", voter.name))?;
         answers.push((voter.name.clone(), answer));
     }
     Ok(answers)
 }
 
-/// Hashes over different stretches of history say nothing about each other.
+/// Compares the hashes, unless the members have compacted at different revisions.
 fn judge(revision: i64, answers: &[(String, HashKv)]) -> Compared {
     let compacted = |answer: &HashKv| answer.compact_revision.max(0);
     let mut answered = answers.iter().map(|(_, answer)| compacted(answer));
@@ -147,20 +147,20 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_other_data_than_the_majority_is_apart() {
+    fn a_member_with_other_data_than_the_majority_is_reported() {
         assert_eq!(judge(9, &answers(&[("a", 1, -1), ("b", 1, 0), ("c", 1, 0)])), Compared::Same);
         let differ = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 1, 3)]));
         assert_eq!(differ.apart("a"), None);
-        let why = differ.apart("b").unwrap();
-        assert!(why.contains("at revision 9 its hash is 00000002, and not 00000001 of a, c"), "{why}");
+        let why = differ.apart("b").unwrap().text;
+        assert!(why.contains("at revision 9 its hash is 00000002, not 00000001 of a, c"), "{why}");
         let none = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3)]));
-        assert!(none.apart("a").is_some() && none.apart("b").is_some(), "nobody knows who of two is right");
+        assert!(none.apart("a").is_some() && none.apart("b").is_some(), "of two members neither is the majority");
         let three = judge(9, &answers(&[("a", 1, 3), ("b", 2, 3), ("c", 3, 3)]));
-        assert!(three.apart("c").unwrap().contains("00000001 of a or 00000002 of b"));
+        assert!(three.apart("c").unwrap().text.contains("00000001 of a or 00000002 of b"));
     }
 
     #[test]
-    fn hashes_of_different_stretches_are_not_compared() {
+    fn hashes_after_different_compactions_are_not_compared() {
         assert!(matches!(judge(9, &answers(&[("a", 1, 3), ("b", 2, 4)])), Compared::Unknown(_)));
         assert_eq!(Compared::Unknown("x".into()).apart("a"), None);
     }

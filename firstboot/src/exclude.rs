@@ -1,4 +1,4 @@
-//! `firstboot run --without NAME…`: the operator's way past members that will not come.
+//! `firstboot run --without NAME…`: bootstraps a cluster without members that are not available.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::journal::{Event, NodeState};
 use crate::operator::{self, UNIT};
 use crate::output::say;
 
-/// Writes down whom the cluster should begin without; firstboot.service then goes on with that.
+/// Writes the excluded members to the journal. firstboot.service then continues without them.
 pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     let cluster = identity::cluster()?;
     operator::with_journal(|journal| {
@@ -28,8 +28,8 @@ pub(crate) fn record(names: &BTreeSet<Label>) -> Result<()> {
     })?;
     let names: Vec<&str> = names.iter().map(Label::as_str).collect();
     say(format!(
-        "from now on this node waits for all but {}. Say the same on each of the others; `systemctl status {UNIT}` \
-         shows how it goes on",
+        "this node no longer waits for {}. Run the same command on each of the other members; `systemctl status \
+         {UNIT}` shows the progress",
         names.join(", ")
     ));
     Ok(())

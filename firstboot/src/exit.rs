@@ -1,19 +1,21 @@
-//! Why firstboot ends, as exit codes: each means one thing. docs/exit-codes.md has them for the operator.
+//! The exit codes of firstboot. Each has one meaning; docs/exit-codes.md explains them to the operator.
 
 use std::process::ExitCode;
 
-/// The reason an error ends the program with.
+use crate::reason::{Reason, ReasonId};
+
+/// An exit code other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Something failed that should not: a bug, or a machine that cannot write its own disk.
+    /// An unexpected failure: a bug, or a machine that cannot write its own disk.
     Failed = 1,
-    /// This machine, its image or its metadata is wrong; trying again changes nothing.
+    /// This machine, its image or its metadata is wrong. Another attempt changes nothing.
     Refused = 3,
-    /// Something outside is not there yet; trying again may help, and systemd does.
+    /// Something outside this machine is missing yet. Another attempt may succeed, and systemd makes one.
     NotReady = 4,
-    /// `status`: the cluster has its quorum, but not every member is well.
+    /// `status`: the cluster has its quorum, but not every member is healthy.
     Degraded = 5,
-    /// `status`: the cluster has no quorum, or none could be asked.
+    /// `status`: the cluster has no quorum, or no member answered.
     NoQuorum = 6,
     /// `update --check`: a newer image is there.
     Newer = 7,
@@ -27,37 +29,50 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that knows which exit code it ends with. The first one in an error's chain decides.
+/// An error with the exit code that the program ends with. The first one in an error's chain decides.
 #[derive(Debug)]
 pub(crate) struct ExitError {
     pub(crate) exit: Exit,
-    message: String,
+    pub(crate) reason: Reason,
 }
 
 impl std::fmt::Display for ExitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
+        self.reason.fmt(f)
     }
 }
 
 impl std::error::Error for ExitError {}
 
 /// An error that ends with [`Exit::Refused`].
-pub(crate) fn refused(message: impl Into<String>) -> anyhow::Error {
-    ExitError { exit: Exit::Refused, message: message.into() }.into()
+pub(crate) fn refused(reason: impl Into<Reason>) -> anyhow::Error {
+    ExitError { exit: Exit::Refused, reason: reason.into() }.into()
 }
 
 /// An error that ends with [`Exit::NotReady`].
-pub(crate) fn not_ready(message: impl Into<String>) -> anyhow::Error {
-    ExitError { exit: Exit::NotReady, message: message.into() }.into()
+pub(crate) fn not_ready(reason: impl Into<Reason>) -> anyhow::Error {
+    ExitError { exit: Exit::NotReady, reason: reason.into() }.into()
 }
 
 /// An error that ends with [`Exit::Failed`].
-pub(crate) fn failed(message: impl Into<String>) -> anyhow::Error {
-    ExitError { exit: Exit::Failed, message: message.into() }.into()
+pub(crate) fn failed(reason: impl Into<Reason>) -> anyhow::Error {
+    ExitError { exit: Exit::Failed, reason: reason.into() }.into()
 }
 
 /// The exit code of an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
-    error.downcast_ref::<ExitError>().map_or(Exit::Failed, |stop| stop.exit)
+    error.downcast_ref::<ExitError>().map_or(Exit::Failed, |error| error.exit)
+}
+
+/// The id of an error, if it has one.
+pub(crate) fn id_of(error: &anyhow::Error) -> Option<ReasonId> {
+    error.downcast_ref::<ExitError>()?.reason.id
+}
+
+/// The id and the text of an error, with its context.
+pub(crate) fn reason_of(error: &anyhow::Error) -> Reason {
+    let id = id_of(error);
+    let line = format!("{error:#}");
+    let suffix = id.map_or_else(String::new, |id| format!(" [{id}]"));
+    Reason { id, text: line.strip_suffix(&suffix).unwrap_or(&line).to_owned() }
 }

@@ -1,5 +1,5 @@
-//! The one door to the disk. What is written here is whole and durable, or not there at all; and what is where another
-//! user can write is never reached over a link of that user's (`dir`).
+//! The only access to the disk. A file is written completely and durably, or not at all. In a folder in which another user can
+//! write, no link of that user is followed (`dir`).
 
 mod about;
 mod dir;
@@ -23,7 +23,7 @@ pub(crate) const ETCD: (u32, u32) = (recipes::ETCD_ID, recipes::ETCD_ID);
 /// root.
 pub(crate) const ROOT: (u32, u32) = (0, 0);
 
-/// A file as it should be.
+/// The desired state of a file.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct DesiredFile {
     pub(crate) path: PathBuf,
@@ -32,7 +32,7 @@ pub(crate) struct DesiredFile {
     pub(crate) owner: (u32, u32),
 }
 
-// Contents may be private keys.
+// Does not print the content, which may be a private key.
 impl std::fmt::Debug for DesiredFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({} bytes, {:04o})", self.path.display(), self.content.len(), self.mode)
@@ -40,7 +40,7 @@ impl std::fmt::Debug for DesiredFile {
 }
 
 impl DesiredFile {
-    /// A file of root's that everybody may read.
+    /// A file of root that every user may read.
     pub(crate) fn new(path: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
         Self { path: path.into(), content: content.into(), mode: 0o644, owner: ROOT }
     }
@@ -50,7 +50,7 @@ impl DesiredFile {
         Self { mode, owner, ..self }
     }
 
-    /// Whether the disk holds it already, to the byte, the mode and the owner.
+    /// Whether the file exists with exactly this content, mode and owner.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else { return Ok(false) };
         if there.kind != Kind::File {
@@ -60,13 +60,13 @@ impl DesiredFile {
         Ok(same && there.size == self.content.len() as u64 && read(&self.path)? == self.content)
     }
 
-    /// Writes it: a file of another name in the same folder, narrow from its creation on, flushed, then renamed
-    /// over the old one, then the folder flushed. XFS would otherwise leave an empty file after a power cut.
+    /// Writes the file durably: creates a private file with another name in the same folder, flushes it, renames it over the
+    /// old one, and flushes the folder. Otherwise XFS could leave an empty file after a power cut.
     pub(crate) fn write(&self) -> Result<()> {
         let write = || -> io::Result<()> {
             let (folder, name) = dir::entry(&self.path)?;
             let temp = successor(&name);
-            // What a crash left. It is never written on: it may have a second name.
+            // A crash may have left this file. It is deleted and not written to, because it may have a second name.
             folder.remove(&temp)?;
             let mut file = folder.create(&temp)?;
             let mut written = || -> io::Result<()> {
@@ -84,17 +84,17 @@ impl DesiredFile {
     }
 }
 
-/// Removes what a crash left of an attempt to write this file. The next attempt does so as well; this is for a file that is not
-/// written again.
+/// Removes the temporary file that a crash left behind while it wrote this file. The next write does so as well, so this is
+/// only for a file that is not written again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
     let remove = || -> io::Result<()> {
         let (folder, name) = dir::entry(path)?;
         folder.remove(&successor(&name))
     };
-    remove().with_context(|| format!("cannot remove the unfinished successor of {}", path.display()))
+    remove().with_context(|| format!("cannot remove the temporary file of {}", path.display()))
 }
 
-/// The name of a file's unfinished successor. It is always the same, so that a crash leaves one at most.
+/// The temporary name of a file's new version. It is always the same, so that crashes leave at most one such file.
 fn successor(name: &OsStr) -> OsString {
     let mut temp = OsString::from(".");
     temp.push(name);
@@ -102,12 +102,12 @@ fn successor(name: &OsStr) -> OsString {
     temp
 }
 
-/// Makes what was done to a folder's entries durable.
+/// Makes changes of a folder's entries durable.
 pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     Dir::open(folder)?.sync()
 }
 
-/// A folder as it should be.
+/// The desired state of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DesiredDir {
     pub(crate) path: PathBuf,
@@ -121,7 +121,7 @@ impl DesiredDir {
         Self { path: path.into(), mode, owner }
     }
 
-    /// Whether it is there, with this mode and owner.
+    /// Whether the folder exists with this mode and owner.
     pub(crate) fn is_current(&self) -> Result<bool> {
         let Some(there) = look(&self.path)? else { return Ok(false) };
         if there.kind != Kind::Directory {
@@ -130,7 +130,7 @@ impl DesiredDir {
         Ok(there.mode == self.mode && there.owner == self.owner)
     }
 
-    /// Makes it, and those above it that are not there, or mends its mode and owner. What is in it is not touched.
+    /// Creates the folder and its missing parents, or corrects its mode and owner. Its content stays unchanged.
     pub(crate) fn make(&self) -> Result<()> {
         let make = || -> io::Result<()> {
             let (parent, name) = entry_in_new(&self.path)?;
@@ -142,11 +142,11 @@ impl DesiredDir {
             folder.sync()?;
             parent.sync()
         };
-        make().with_context(|| format!("cannot make the folder {}", self.path.display()))
+        make().with_context(|| format!("cannot create the folder {}", self.path.display()))
     }
 }
 
-/// The folder that a path's last name is in, made where it is not there, and that name.
+/// The folder of a path's last name, created if it is missing, and that name.
 fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     match dir::entry(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -159,40 +159,40 @@ fn entry_in_new(path: &Path) -> io::Result<(Dir, OsString)> {
     dir::entry(path)
 }
 
-/// What a path names, without following a link at its end; `None` where nothing is.
+/// The attributes of an entry, without following a link at its end, or `None` if there is no entry.
 pub(crate) fn look(path: &Path) -> Result<Option<About>> {
     let looked = dir::entry(path).and_then(|(folder, name)| folder.look(&name));
     match looked {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        looked => looked.with_context(|| format!("cannot look at {}", path.display())),
+        looked => looked.with_context(|| format!("cannot read the attributes of {}", path.display())),
     }
 }
 
-/// Opens a regular file for reading, and nothing else.
+/// Opens a regular file for reading; refuses everything else.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let (folder, name) = dir::target(path)?;
     folder.file(&name)
 }
 
-/// Makes a file for reading and writing, narrow. Nothing may have the name yet.
+/// Creates a private file for reading and writing. The name must be free.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let (folder, name) = dir::entry(path)?;
     folder.create(&name)
 }
 
-/// Of the file at a path, which changes when the file is replaced or rewritten.
+/// A fingerprint of the file at a path, which changes when the file is replaced or rewritten.
 pub(crate) fn stamp(path: &Path) -> Result<FileFingerprint> {
     let looked = dir::target(path).and_then(|(folder, name)| folder.look(&name));
     let there = looked.and_then(|there| there.ok_or_else(|| io::ErrorKind::NotFound.into()));
-    Ok(there.with_context(|| format!("cannot look at {}", path.display()))?.stamp())
+    Ok(there.with_context(|| format!("cannot read the attributes of {}", path.display()))?.stamp())
 }
 
-/// Whether anything is at a path.
+/// Whether there is an entry at a path.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some())
 }
 
-/// Gives a folder or file another name, durably: both folders that hold the names are flushed.
+/// Renames a folder or file durably: flushes the folders of both names.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     let rename = || -> io::Result<()> {
         let ((old, name), (new, new_name)) = (dir::entry(from)?, dir::entry(to)?);
@@ -203,19 +203,20 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     rename().with_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
-/// Gives a folder and all that is in it to an owner, narrow, and makes all of it durable. Only root may be able to reach it.
+/// Sets the owner and private modes of a folder and its whole content, and makes them durable. Only root may be able to reach
+/// the folder.
 pub(crate) fn chown_and_sync(folder: &Path, owner: (u32, u32)) -> Result<()> {
     let settled = Dir::open(folder).and_then(|folder| folder.chown_and_sync(owner));
-    settled.with_context(|| format!("cannot settle {}", folder.display()))
+    settled.with_context(|| format!("cannot set the owner of {}", folder.display()))
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Deletes a folder with its content, if it exists.
 pub(crate) fn remove_all(folder: &Path) -> Result<()> {
     let removed = dir::entry(folder).and_then(|(parent, name)| parent.remove_all(&name));
     absent_or(removed).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
-/// Removes a file, if it is there.
+/// Deletes a file, if it exists.
 pub(crate) fn remove(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&name));
@@ -248,13 +249,13 @@ pub(crate) fn digest(path: &Path) -> Result<Sha256> {
     hash().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A whole file.
+/// Reads a whole file.
 pub(crate) fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     whole(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A whole file, or `None` where there is none.
+/// Reads a whole file, or `None` if it does not exist.
 pub(crate) fn read_if_there(path: impl AsRef<Path>) -> Result<Option<Vec<u8>>> {
     let path = path.as_ref();
     match whole(path) {
@@ -277,13 +278,13 @@ fn whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A file from outside that must not fill the memory: at most `limit` bytes.
+/// Reads a foreign file of at most `limit` bytes, so that it cannot fill the memory.
 pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     let read = open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));
     read.with_context(|| format!("cannot read {}", path.display()))?;
     if content.len() as u64 > limit {
-        bail!("{} is larger than {limit} bytes; it is not what it should be", path.display());
+        bail!("{} is larger than the limit of {limit} bytes", path.display());
     }
     Ok(content)
 }

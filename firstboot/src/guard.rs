@@ -1,9 +1,9 @@
-//! `firstboot guard`: what etcd.service runs before etcd, each time etcd is about to start, whoever starts it: an operator, a
-//! boot, or systemd after etcd has died. It lets etcd start on the data that firstboot has judged in this boot, and on no
-//! other. It decides nothing else: where the data is lost it calls firstboot, which rebuilds the member if that is safe.
+//! `firstboot guard`: etcd.service runs it before each start of etcd, by an operator, at boot or after a crash. It allows
+//! the start only on the data that firstboot has judged in this boot. Otherwise it restarts firstboot.service, which rebuilds
+//! the member if that is safe.
 //!
-//! systemd 219 runs it as root and outside of etcd's sandbox but for its mounts (PermissionsStartOnly=; execute.c, exec_child).
-//! The journal of firstboot cannot be seen from there, so all that it needs is in /run and on etcd's volume.
+//! systemd 219 runs it as root, with the mounts of etcd's sandbox but without its other limits (PermissionsStartOnly=;
+//! execute.c, exec_child). firstboot's journal is not visible there, so the guard uses only /run and etcd's volume.
 
 use std::path::Path;
 
@@ -15,23 +15,24 @@ use crate::files::{Dir, ETCD, ROOT};
 use crate::journal::{DiskIdFile, disk_id_file};
 use crate::lock::Lock;
 use crate::operator::UNIT;
+use crate::reason::ReasonId;
 use crate::{paths, release, systemd};
 
-/// What the command line says.
+/// The command line of `firstboot guard`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// etcd has stopped: write down how far its log went
+    /// Record the end of etcd's log after etcd has stopped
     #[arg(long)]
     stopped: bool,
 }
 
-/// Lets etcd start, or says why not and calls firstboot.
+/// Runs the command: allows etcd to start, or restarts firstboot.service.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.stopped {
         return stopped();
     }
     check().inspect_err(|_| {
-        // One that is at work sees for itself, and would lose what it has done so far.
+        // A firstboot that is at work notices by itself, and a restart would lose its progress.
         if !Lock::is_held()
             && let Err(error) = systemd::restart(UNIT)
         {
@@ -42,19 +43,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn check() -> Result<()> {
     let path = Path::new(paths::DATA);
-    // The guard has the same environment as etcd after it, and as the unit's drop-ins have it.
+    // The guard has the same environment as etcd, including the settings of drop-ins.
     if let Some(moved) = std::env::var_os("ETCD_DATA_DIR").filter(|folder| Path::new(folder) != path) {
-        return Err(refused(format!(
-            "a drop-in moves etcd's data to {}, and firstboot keeps it in {}. Remove the drop-in: `systemctl cat etcd` shows \
-             it [data-moved]",
+        return Err(refused(ReasonId::DataMoved.because(format!(
+            "a drop-in moves etcd's data to {}, but firstboot keeps it in {}. Remove the drop-in, which `systemctl cat \
+             etcd` shows",
             moved.display(),
             paths::DATA
-        )));
+        ))));
     }
-    let expected = release::permit()?.context("firstboot has not let etcd start in this boot")?;
-    let life = expected.life.context("firstboot let etcd start without a life of its disk")?;
+    let expected = release::permit()?.context("firstboot has not allowed etcd to start in this boot")?;
+    let life = expected.life.context("firstboot allowed etcd to start without a disk id")?;
     if disk_id_file(Some(life))? != DiskIdFile::Matches {
-        return Err(refused(format!("{} is not on the volume that firstboot let etcd start on", paths::DATA)));
+        return Err(refused(
+            ReasonId::DataOtherVolume
+                .because(format!("{} is not on the volume on which firstboot allowed etcd to start", paths::DATA)),
+        ));
     }
     let seen = Seen::at(path)?;
     let why = match judge(&expected, &seen, Progress::read(&expected)?.as_ref()) {
@@ -65,19 +69,18 @@ fn check() -> Result<()> {
             return Progress::starting(life, log).write();
         }
         Verdict::Fresh if expected.made.is_some() => return give_to_etcd(),
-        Verdict::Lost(why) => why.to_string(),
+        Verdict::Lost(why) => why.reason(),
         Verdict::Fresh | Verdict::CutShort | Verdict::Begun(_) => {
-            "firstboot has yet to see how far etcd came".to_owned()
+            ReasonId::DataNotJudged.because("firstboot has not judged this data yet")
         }
     };
-    Err(refused(format!(
-        "etcd must not start on {}: {why}. `systemctl status {UNIT}` shows how it goes on",
-        paths::DATA
-    )))
+    Err(refused(why.map(|why| {
+        format!("etcd must not start on {}: {why}. `systemctl status {UNIT}` shows the progress", paths::DATA)
+    })))
 }
 
-/// Puts right the owner of etcd's data, as after a copy or a repair by root. etcd takes a log that it cannot read for none
-/// (server/storage/wal/util.go, Exist), and would begin another (etcd-io/etcd#14851).
+/// Corrects the owner of etcd's data, for example after a copy or repair by root. etcd treats a log that it cannot read as
+/// missing (server/storage/wal/util.go, Exist), and would create a new one (etcd-io/etcd#14851).
 fn give_to_etcd() -> Result<()> {
     let give = || -> std::io::Result<usize> {
         let volume = Dir::open(Path::new(paths::VOLUME))?;
@@ -88,16 +91,16 @@ fn give_to_etcd() -> Result<()> {
         Dir::open(Path::new(paths::DATA))?.give(ETCD)
     };
     let given = give().with_context(|| {
-        format!("the owner of etcd's data is wrong and cannot be put right: run `chown -R etcd:etcd {}`", paths::DATA)
+        format!("cannot correct the owner of etcd's data: run `chown -R etcd:etcd {}`", paths::DATA)
     })?;
     if given > 0 {
-        println!("gave {given} files and folders of {} to their owner, etcd", paths::DATA);
+        println!("changed the owner of {given} files and folders in {} to etcd", paths::DATA);
     }
     Ok(())
 }
 
-/// Writes down how far the log went. Where the data is not what etcd ran on, nothing is written: the next start is judged by
-/// what was known before.
+/// Records the end of the log. If the data is not the data that etcd ran on, the previous record remains, and the next start
+/// is judged by it.
 fn stopped() -> Result<()> {
     let Some(expected) = release::permit()? else { return Ok(()) };
     let Some(progress) = Progress::read(&expected)? else { return Ok(()) };

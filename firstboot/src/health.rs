@@ -13,20 +13,21 @@ use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
 use crate::output::say;
+use crate::reason::ReasonId;
 use crate::steps::etcd_conf::configure;
 use crate::{duplicate, paths, rebuild, release};
 
-/// While it is not: how often the others are asked whether this node is a member at all.
-const BETWEEN_ROLL_CALLS: Duration = Duration::from_secs(3);
-/// What is told as long as nothing is known to be wrong.
+/// The pause between two queries of the other members whether this node is still listed, while etcd is not healthy.
+const MEMBERSHIP_INTERVAL: Duration = Duration::from_secs(3);
+/// The status as long as no fault is known.
 const WAITING: &str = "etcd is started; waiting until it has a quorum";
-/// Between two looks for etcd's first log: from then on etcd may soon vote.
-const LOOK: Duration = Duration::from_millis(5);
+/// The pause between two checks for etcd's first log: etcd may vote soon after it has created one.
+const LOG_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Waits until etcd on this node is a healthy member, a learner with its vote, and writes it down.
+/// Waits until etcd on this node is a healthy member, promotes a learner to a voter, and writes it to the journal.
 ///
 /// # Errors
-/// Refused, where the others say that it is no member any more; not ready, after so long.
+/// Refused if the others report that this node's member was removed; not ready after `patience`.
 pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     until_begun(identity, journal, patience)?;
@@ -37,7 +38,7 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
         if let Some(member) = learner {
             rebuild::vote(identity, &credentials, member).await?;
         }
-        // With a vote, too, it is to become healthy first.
+        // A voter must become healthy as well.
         std::future::pending().await
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -55,8 +56,8 @@ pub(crate) fn wait(identity: &Identity, journal: &mut Journal, patience: Duratio
     Ok(())
 }
 
-/// Waits until etcd has made its log, where it has none yet, and writes down which data is the member's. A learner gets its
-/// vote after that: whatever a voter acknowledges, its data is known by then.
+/// Waits until etcd has created its log, and writes to the journal which data is the member's. A learner is promoted only
+/// after that, so the data of every voter is known.
 fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut watch = Watch::new();
@@ -66,32 +67,34 @@ fn until_begun(identity: &Identity, journal: &mut Journal, patience: Duration) -
             let seen = Seen::at(Path::new(paths::DATA))?;
             match judge(&past.expected(&identity.node.name), &seen, None) {
                 Verdict::Begun(known) => {
-                    // Before the journal says that it was: a run that is cut short here does it again.
+                    // Before the journal has the event: a run that is interrupted here repeats this step.
                     if let (Some(life), Ok(log)) = (past.disk_id, seen.log) {
                         Progress::starting(life, log).write()?;
                     }
                     journal.add(Event::DataBegun(known))?;
                 }
-                Verdict::Lost(why) => return Err(not_ready(format!("{}: {why}", paths::DATA))),
+                Verdict::Lost(why) => {
+                    return Err(not_ready(why.reason().map(|why| format!("{}: {why}", paths::DATA))));
+                }
                 _ => {}
             }
         }
         if begun.elapsed() >= patience {
-            return Err(not_ready(format!(
-                "etcd on this node has not begun after {} s. {}See `journalctl -u etcd`",
+            return Err(not_ready(ReasonId::EtcdNotStarted.because(format!(
+                "etcd on this node has not created its log after {} s. {}See `journalctl -u etcd`",
                 patience.as_secs(),
                 watch.reason()
-            )));
+            ))));
         }
-        watch.look(identity, "etcd is started; waiting until it has begun its log");
-        std::thread::sleep(LOOK);
+        watch.look(identity, "etcd is started; waiting until it has created its log");
+        std::thread::sleep(LOG_INTERVAL);
     }
     let past = NodeState::of(journal);
     release::renew(&past.expected(&identity.node.name))?;
     past.begun.iter().try_for_each(|start| configure(identity, start, past.data.is_some()))
 }
 
-/// Looks at etcd on this node until it has a quorum behind it, and gives the ids of its cluster and member.
+/// Probes etcd on this node until it has a quorum. Returns the ids of its cluster and member.
 async fn become_healthy(
     identity: &Identity,
     journal: &Journal,
@@ -111,22 +114,24 @@ async fn become_healthy(
             say(WAITING);
             said = true;
         }
-        if asked.elapsed() > BETWEEN_ROLL_CALLS {
+        if asked.elapsed() > MEMBERSHIP_INTERVAL {
             if !data::is_in_place(&NodeState::of(journal).expected(&identity.node.name))? {
-                return Err(not_ready(format!("{} is not the data that etcd had when it started", paths::DATA)));
+                return Err(not_ready(
+                    ReasonId::DataExchanged.because(format!("{} was replaced after etcd started", paths::DATA)),
+                ));
             }
-            if let Some(why) = duplicate::removed(identity, journal, credentials, BETWEEN_ROLL_CALLS).await? {
+            if let Some(why) = duplicate::removed(identity, journal, credentials, MEMBERSHIP_INTERVAL).await? {
                 return Err(refused(why));
             }
             asked = Instant::now();
         }
         if begun.elapsed() >= patience {
-            return Err(not_ready(format!(
-                "etcd on this node is not healthy after {} s: {error:#}. {}See `journalctl -u etcd`, and whether \
-                 the other members run: `firstboot status`",
+            return Err(not_ready(ReasonId::EtcdUnhealthy.because(format!(
+                "etcd on this node is not healthy after {} s: {error:#}. {}See `journalctl -u etcd`, and check the other \
+                 members with `firstboot status`",
                 patience.as_secs(),
                 watch.reason()
-            )));
+            ))));
         }
         watch.look(identity, WAITING);
         pause(begun).await;

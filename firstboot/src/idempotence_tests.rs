@@ -1,6 +1,6 @@
-//! Each effect can be applied twice: whoever is killed between an effect and its line in the journal applies it again.
+//! Each effect can be applied twice: a firstboot that is killed between an effect and its line in the journal applies it again.
 //!
-//! The effects are the real ones, at their real paths, on a root and a network that one thread has for itself.
+//! The tests run the real effects at their real paths, in a private root and network of one thread.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,9 +37,9 @@ fn each_effect_applied_twice_is_as_applied_once() {
     std::thread::scope(|scope| scope.spawn(|| on_own_root(root.path(), all)).join().unwrap()).unwrap();
 }
 
-/// Who is killed before it knows that its line is on the disk writes the line once more.
+/// A firstboot that is killed before it knows that its line is durable writes the line again.
 #[test]
-fn a_journal_that_says_everything_twice_says_the_same() {
+fn a_journal_with_every_line_twice_means_the_same() {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let disk_ids = DiskIds::from([("a".parse().unwrap(), DiskId::of(1))]);
     let history = vec![
@@ -70,7 +70,7 @@ fn a_journal_that_says_everything_twice_says_the_same() {
                 let events = events[..end].iter().flat_map(|event| std::iter::repeat_n(event, times));
                 let entries: Vec<Entry> = events.map(|event| Entry { at: 0, event: event.clone() }).collect();
                 let mut past = NodeState::from(&entries);
-                // Who was ready with the same twice was ready with it.
+                // A repeated event does not change the state, so repetitions are removed before the comparison.
                 past.ready.dedup();
                 past.agreed.dedup();
                 past.ready_for_order.dedup();

@@ -1,4 +1,4 @@
-//! Who this node is: the one place where a document becomes believed.
+//! Verifies the node document: the only place where firstboot accepts one.
 
 use anyhow::{Context as _, Result};
 use recipes::node::{NODE_TYPE, NodeTls};
@@ -7,20 +7,21 @@ use recipes::{ClusterDocument, Envelope, NodeDocument, PublicKey};
 use crate::exit::refused;
 use crate::machine::Machine;
 use crate::metadata::Found;
+use crate::reason::ReasonId;
 use crate::{certificates, files, paths};
 
-/// A node that may exist: the document is signed by whom the image trusts, is for this machine and this cluster.
+/// A verified identity: the image trusts the document's signature, and the document is for this machine and this cluster.
 #[derive(Debug)]
 pub(crate) struct Identity {
     /// The document.
     pub(crate) node: NodeDocument,
-    /// As it came, to be kept for the next boot.
+    /// The signed document as received, to be stored for the next boot.
     pub(crate) envelope: Envelope,
-    /// Where from, for messages.
+    /// The source of the document, for messages.
     pub(crate) place: String,
     /// The cluster in the image.
     pub(crate) cluster: ClusterDocument,
-    /// The certificates it lives by: the document's, as far as none of them is held back (`rotation`).
+    /// The certificates in use: the document's, unless `rotation` defers them.
     pub(crate) tls: NodeTls,
 }
 
@@ -34,20 +35,26 @@ impl Identity {
 /// The cluster that the image was built for.
 pub(crate) fn cluster() -> Result<ClusterDocument> {
     serde_json::from_slice(&files::read(paths::CLUSTER)?)
-        .with_context(|| format!("{} is not a cluster document; this image is broken", paths::CLUSTER))
+        .with_context(|| format!("{} is not a cluster document. The image is broken: build it again", paths::CLUSTER))
 }
 
 /// The key that the image trusts.
 pub(crate) fn trusted() -> Result<PublicKey> {
     let text = String::from_utf8_lossy(&files::read(paths::TRUST)?).into_owned();
-    text.parse().with_context(|| format!("{} holds no key; this image is broken", paths::TRUST))
+    text.parse().with_context(|| format!("{} is not a public key. The image is broken: build it again", paths::TRUST))
 }
 
-/// Believes a document, or says why not.
+/// Verifies a document.
+///
+/// # Errors
+/// Refused if the signature, the cluster, the node or the machine does not match.
 pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, machine: &Machine) -> Result<Identity> {
     let Found { place, envelope } = found;
-    let remedy = "Give this machine its own nodes/NAME/ of the build that made this image";
-    let no = |why: String| refused(format!("the node document from {place} is refused: {why}. {remedy}"));
+    let remedy = "Give this machine its own nodes/NAME/ from the build that made this image";
+    let no = |why: String| {
+        let text = format!("the node document from {place} cannot be used: {why}. {remedy}");
+        refused(ReasonId::DocumentRefused.because(text))
+    };
 
     let payload = envelope.open(NODE_TYPE, key).map_err(|error| no(error.to_string()))?;
     let node: NodeDocument =
@@ -57,7 +64,7 @@ pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, ma
     }
     let Some(member) = cluster.member(&node.name) else {
         let names: Vec<&str> = cluster.members.iter().map(|member| member.name.as_str()).collect();
-        return Err(no(format!("it is for {}, and this image knows {}", node.name, names.join(", "))));
+        return Err(no(format!("it is for {}, and the members in this image are {}", node.name, names.join(", "))));
     };
     if member.address != node.address {
         let (name, here, there) = (&node.name, member.address, node.address);
@@ -70,12 +77,11 @@ pub(crate) fn verify(found: Found, key: &PublicKey, cluster: ClusterDocument, ma
     Ok(Identity { node, envelope, place, cluster, tls })
 }
 
-/// Refuses a document that is older than the one this node lives by: what was replaced was so for a reason, and whoever
-/// has it may not be who should. The builder issues a certificate again for each change of keys or names, and a document
-/// has no other date.
+/// Refuses a document that is older than the accepted one: an old document may have been replaced because it leaked. The
+/// date of a document is that of its newest certificate, which the builder issues again for each change of keys or names.
 pub(crate) fn check_age(identity: &Identity) -> Result<()> {
     let Some(bytes) = files::read_if_there(paths::ACCEPTED)? else { return Ok(()) };
-    // What this image does not trust, or cannot read, makes no other document old.
+    // A stored document that this image cannot read or does not trust is not compared.
     let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else { return Ok(()) };
     let Ok(payload) = envelope.open(NODE_TYPE, &trusted()?) else { return Ok(()) };
     let Ok(accepted) = serde_json::from_slice::<NodeDocument>(&payload) else { return Ok(()) };
@@ -89,26 +95,26 @@ fn not_older(identity: &Identity, accepted: &NodeDocument) -> Result<()> {
     if new >= old {
         return Ok(());
     }
-    Err(refused(format!(
-        "the node document from {} is older than the one that this node lives by: its newest certificate is valid from \
-         {} on, the other's from {}. Put nodes/{}/ of the newest build there, or take the old one away: the node keeps a \
-         copy of the newer. To return to the old one all the same, remove {}",
+    Err(refused(ReasonId::DocumentOutdated.because(format!(
+        "the node document from {} is older than the accepted one: its newest certificate is valid from {}, that of the \
+         accepted one from {}. Replace it by nodes/{}/ of the newest build, or remove it, so that the node uses its stored \
+         copy. To accept the older document, delete {}",
         identity.place,
         certificates::date(new),
         certificates::date(old),
         identity.node.name,
         paths::ACCEPTED
-    )))
+    ))))
 }
 
 /// Refuses a disk that was set up on another machine.
 pub(crate) fn check_clone(machine: &Machine, before: Option<&Machine>) -> Result<()> {
     match before.and_then(|before| machine.cloned_from(before)) {
         None => Ok(()),
-        Some(why) => Err(refused(format!(
-            "this disk is a copy, or was moved: {why}. Two machines with one identity would corrupt the cluster. \
-             If the other machine is gone for good, install this one again from the image",
-        ))),
+        Some(why) => Err(refused(ReasonId::MachineCopied.because(format!(
+            "this disk was copied or moved: {why}. Two machines with one identity would corrupt the cluster. If the other \
+             machine is gone for good, reinstall this one from the image",
+        )))),
     }
 }
 

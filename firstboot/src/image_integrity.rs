@@ -1,4 +1,4 @@
-//! Is this node what the image made of it? Checked before anything of the image is believed or run.
+//! Checks that the files of the image on this machine are unchanged, before firstboot trusts or runs any of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,9 +13,10 @@ use crate::exit::refused;
 use crate::files::{self, DesiredFile};
 use crate::output::show;
 use crate::paths;
+use crate::reason::ReasonId;
 
-/// What the disk said of a file when its digest was compared: if all of it is the same, so is the content, unless
-/// somebody with root's rights set out to deceive. Reading 75 MB at every boot would cost more than all the rest.
+/// The inode of a file when its digest was compared. An unchanged inode means unchanged content, unless an attacker with
+/// root's rights forges it. Reading 75 MB at every boot would take longer than all other checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct InodeState {
     inode: u64,
@@ -28,33 +29,47 @@ type Known = BTreeMap<String, (Sha256, InodeState)>;
 
 impl InodeState {
     fn at(path: &Path) -> Result<Self> {
-        let meta = fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
-        // The time of the last change to the inode, since unlike the time of writing it cannot be set at will.
+        let meta =
+            fs::symlink_metadata(path).with_context(|| format!("cannot read the attributes of {}", path.display()))?;
+        // The change time: unlike the modification time, no program can set it.
         Ok(Self { inode: meta.ino(), size: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
     }
 }
 
-/// `firstboot image`: reads every file of the overlay, whatever was found before, and says so.
+/// The command line of `firstboot image`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `firstboot image`: reads every file of the overlay, regardless of earlier results.
 ///
 /// # Errors
-/// Refused as by [`check`], but for an installation that is still under way: it calls this as its last act.
-pub(crate) fn prove() -> Result<()> {
+/// The refusals of [`check`], except that the installation need not be complete: this runs as its last step.
+pub(crate) fn prove(options: &Options) -> Result<()> {
     let stamp = stamp()?;
     let count = compare(&stamp, &Known::new())?;
-    show(&format!("all {count} files of the image are as they were packed\n"))?;
+    let line = if options.json {
+        format!("{:#}", serde_json::json!({ "unchanged": count }))
+    } else {
+        format!("all {count} files of the image are unchanged")
+    };
+    show(&(line + "\n"))?;
     Ok(())
 }
 
 /// Compares every file of the overlay with the image's stamp.
 ///
 /// # Errors
-/// Refused where the kickstart did not finish, or a file is missing or altered; each is named.
+/// Refused if the kickstart did not finish, or a file is missing or altered; each is named.
 pub(crate) fn check() -> Result<()> {
     if files::read_if_there(paths::INSTALLED)?.is_none() {
-        return Err(refused(format!(
-            "{} is missing: the installation of this node did not finish. Install it again",
+        return Err(refused(ReasonId::ImageIncomplete.because(format!(
+            "{} is missing: the installation of this node did not finish. Reinstall the node",
             paths::INSTALLED
-        )));
+        ))));
     }
     let stamp = stamp()?;
     let known = files::read_if_there(paths::VERIFIED)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -62,12 +77,13 @@ pub(crate) fn check() -> Result<()> {
 }
 
 fn stamp() -> Result<ImageStamp> {
-    let bytes = files::read(paths::IMAGE).map_err(|error| refused(format!("{error:#}. Install this node again")))?;
+    let no = |why: String| refused(ReasonId::ImageIncomplete.because(format!("{why}. Reinstall this node")));
+    let bytes = files::read(paths::IMAGE).map_err(|error| no(format!("{error:#}")))?;
     serde_json::from_slice(&bytes)
-        .map_err(|error| refused(format!("{} is not a stamp of an image: {error}", paths::IMAGE)))
+        .map_err(|error| no(format!("{} is not a list of an image's files: {error}", paths::IMAGE)))
 }
 
-/// Compares all that is not known, keeps what is known then, and gives how many files there are.
+/// Compares all files whose inodes have changed, stores the inodes, and returns the number of files.
 fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
     let mut now = Known::new();
     let mut wrong = Vec::new();
@@ -80,10 +96,10 @@ fn compare(stamp: &ImageStamp, known: &Known) -> Result<usize> {
         }
     }
     if !wrong.is_empty() {
-        return Err(refused(format!(
-            "this node is not what its image made of it: {}. Rebuild it, or put the files back",
+        return Err(refused(ReasonId::ImageAltered.because(format!(
+            "files of the image were changed on this node: {}. Reinstall the node, or restore the files",
             wrong.join("; ")
-        )));
+        ))));
     }
     if now != *known {
         files::DesiredDir::new(paths::STATE, 0o700, files::ROOT).make()?;

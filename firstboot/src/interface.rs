@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::files::DesiredFile;
 use crate::system_command::run;
 
-/// An interface as it should be.
+/// The desired state of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) name: String,
@@ -19,7 +19,7 @@ pub(crate) struct Interface {
 }
 
 impl Interface {
-    /// As initscripts and NetworkManager's ifcfg-rh plugin read it.
+    /// The ifcfg file, in the format of initscripts and NetworkManager's ifcfg-rh plugin.
     fn ifcfg(&self) -> String {
         let mut lines = vec![
             "# Written by firstboot from the node document.".to_owned(),
@@ -37,7 +37,7 @@ impl Interface {
         lines.join("\n") + "\n"
     }
 
-    /// Writes it for the next boots, and sets it for this one.
+    /// Writes the ifcfg file for later boots, and activates the address now.
     pub(crate) fn bring_up(&self) -> Result<()> {
         let folder = Path::new("/etc/sysconfig/network-scripts");
         crate::files::DesiredDir::new(folder, 0o755, crate::files::ROOT).make()?;

@@ -2,21 +2,21 @@
 //!
 //! `run` is the flow, from top to bottom:
 //! - `node` finds out which node this machine is, with `image_integrity`, `machine`, `metadata` and `identity`;
-//! - `steps` say what is missing on the host, and `change` makes it;
+//! - `steps` determine what is missing on the host, and `change` makes the changes;
 //! - `duplicate` looks for a second machine with the same identity;
 //! - `barrier` makes sure that a cluster begins only once, and `rebuild` returns a node with a new disk to its cluster;
 //! - `data` judges etcd's data, and `guard` does so each time etcd starts;
 //! - `health` waits until etcd is a healthy member, and `rotation` replaces a CA.
 //!
-//! `update` takes over a newer image. `restore`, `leave`, `rejoin`, `exclude` and `accept_data` are the operator's orders. `status` shows the cluster,
-//! `explain` the journal, and `snapshot` takes, checks and keeps snapshots. `exec` confines etcd to the system calls
-//! that it needs.
+//! `update` installs a newer image on a running node. `restore`, `leave`, `rejoin`, `exclude` and `accept_data` are the operator's
+//! orders. `status` shows the cluster, `explain` shows the journal, and `snapshot` takes, checks and manages snapshots. `exec`
+//! confines etcd to the system calls that it needs. `reason` has the stable ids of all refusals.
 //!
 //! Below them, `journal` records every decision before firstboot acts on it, `membership` queries the other members,
 //! and `domain` has the terms that all of these share. `files`, `systemd` and `etcd` are the only doors to the disk, to
 //! systemd and to etcd.
 
-// Tests put damaged files there on purpose.
+// Tests write damaged files on purpose.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod accept_data;
@@ -52,6 +52,7 @@ mod node;
 mod operator;
 mod output;
 mod paths;
+mod reason;
 mod rebuild;
 mod rejoin;
 mod release;
@@ -72,7 +73,14 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Turns a machine installed from the image into an etcd member
 #[derive(Debug, Parser)]
-#[command(version = recipes::program_version())]
+#[command(
+    version = recipes::program_version(),
+    after_help = "The reason for a refusal or a wait is the last line on standard error. It ends with an id in brackets, \
+        which docs/exit-codes.md explains.\n\n\
+        Exit codes: 0 done; 1 failed; 2 wrong command line; 3 refused, another attempt changes nothing; 4 not ready, \
+        another attempt may succeed.\n\n\
+        Examples:\n  firstboot status\n  firstboot explain\n  firstboot snapshot --from-any /root/"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -80,28 +88,40 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make this machine the member that its node document says; on a member that is set up, prove it
+    /// Turn this machine into the member named in its node document; on an existing member, verify that it still is
     Run(run::Options),
-    /// Start again from a snapshot, on every member, or return to what was there before
+    /// Restore every member from one snapshot, or roll a restore back
     Restore(restore::Options),
-    /// Take this member out of its cluster safely, and keep it out
+    /// Remove this member from its cluster safely, and keep it out
     Leave(leave::Options),
-    /// Show every member of the cluster
+    /// Show the state of every member of the cluster
     Status(status::Options),
-    /// Tell from the journal what was found, decided and done on this machine, and when
+    /// Show what firstboot observed, decided and did on this machine, and when
     Explain(explain::Options),
-    /// Prove that every file of the image on this machine is as it was packed
-    Image,
-    /// Take, check and keep snapshots
+    /// Verify that every file of the image on this machine is unchanged
+    Image(image_integrity::Options),
+    /// Take, check and manage snapshots
     Snapshot(snapshot::Options),
-    /// Take over a newer image of the cluster, while the cluster serves; or return to the image before
+    /// Install a newer image on this node while the cluster serves, or return to the image before
     Update(update::Options),
-    /// Become a program that can make only the system calls of a server: how the units start etcd and the scheduled
-    /// snapshot
+    /// Run a program with only the system calls that a server needs, as the units do for etcd and the scheduled snapshot
     Exec(exec::Options),
-    /// Judge etcd's data before etcd starts: etcd.service runs this
+    /// Judge etcd's data before etcd starts; etcd.service runs this command
     #[command(hide = true)]
     Guard(guard::Options),
+}
+
+impl Command {
+    /// Whether a failure is to be printed as JSON.
+    fn prints_json(&self) -> bool {
+        match self {
+            Self::Status(options) => options.json,
+            Self::Explain(options) => options.json,
+            Self::Image(options) => options.json,
+            Self::Snapshot(options) => options.prints_json(),
+            _ => false,
+        }
+    }
 }
 
 /// The command line of the program, for its manual pages and shell completions.
@@ -111,18 +131,20 @@ pub fn command() -> clap::Command {
 
 /// Runs the program with the arguments of this process, and returns its exit code.
 pub fn main() -> ExitCode {
-    // What is written here is never meant for others; the files that are say so themselves.
+    // Files are private by default; those that others may read get their mode explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        eprintln!("firstboot: another TLS provider was there first");
+        eprintln!("firstboot: a TLS provider is already installed");
     }
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let json = command.prints_json();
+    let outcome = match command {
         Command::Run(options) => run::run(&options).map(|()| None),
         Command::Restore(options) => restore::run(&options).map(|()| None),
         Command::Leave(options) => leave::command(&options).map(|()| None),
         Command::Status(options) => status::run(&options),
         Command::Explain(options) => explain::run(&options),
-        Command::Image => image_integrity::prove().map(|()| None),
+        Command::Image(options) => image_integrity::prove(&options).map(|()| None),
         Command::Snapshot(options) => snapshot::run(&options),
         Command::Update(options) => update::run(&options),
         Command::Exec(options) => exec::run(&options).map(|()| None),
@@ -133,6 +155,9 @@ pub fn main() -> ExitCode {
         Ok(Some(exit)) => exit.into(),
         Err(error) => {
             let line = format!("{error:#}");
+            if json {
+                output::show_error(&error);
+            }
             eprintln!("firstboot: {line}");
             systemd::status(&line);
             exit::code_of(&error).into()

@@ -1,4 +1,4 @@
-//! One firstboot at a time works on a node.
+//! The lock that lets only one firstboot at a time change the node.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,28 +9,35 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::exit::not_ready;
 use crate::files::{self, DesiredDir};
 use crate::paths;
+use crate::reason::ReasonId;
 
-/// Held while firstboot works; the kernel releases it with the process.
+/// The lock. The kernel releases it when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 
 impl Lock {
-    /// Whether a firstboot works on the node at this moment.
+    /// Whether a firstboot is at work on the node.
     pub(crate) fn is_held() -> bool {
         let Ok(file) = files::open(Path::new(paths::LOCK)) else { return false };
         Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
     }
 
-    /// Takes it, or says that another has it.
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// Not ready where another firstboot holds it.
     pub(crate) fn take() -> Result<Self> {
-        Self::at(paths::LOCK, "another firstboot works on this node: `systemctl status firstboot` says what it does")
+        Self::at(
+            paths::LOCK,
+            "another firstboot is at work on this node: `systemctl status firstboot` shows what it does",
+        )
     }
 
     /// Takes that of updates, or says that another has it.
     pub(crate) fn take_updates() -> Result<Self> {
         Self::at(
             paths::UPDATE_LOCK,
-            "an update of this node is under way: `systemctl status firstboot-update` says what it does [update-busy]",
+            "an update of this node is under way: `systemctl status firstboot-update` shows what it does",
         )
     }
 
@@ -38,6 +45,8 @@ impl Lock {
         DesiredDir::new(paths::RUN, 0o755, files::ROOT).make()?;
         let file = File::options().create(true).append(true).open(path);
         let file = file.with_context(|| format!("cannot open {path}"))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|_| not_ready(busy))
+        Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map(Self)
+            .map_err(|_| not_ready(ReasonId::FirstbootBusy.because(busy)))
     }
 }

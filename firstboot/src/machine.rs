@@ -1,4 +1,4 @@
-//! What this machine is: read from its firmware and its network cards, and compared with what a document says.
+//! Identifies this machine by its firmware and its network interfaces, and compares it with a document.
 
 use std::fmt;
 use std::fs;
@@ -9,29 +9,29 @@ use nix::sys::socket::LinkAddr;
 use recipes::{FirmwareId, Mac, MachineMatch};
 use serde::{Deserialize, Serialize};
 
-/// A machine, as far as it can be recognised.
+/// The identifiers of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The addresses of its network cards, sorted.
+    /// The MACs of its Ethernet interfaces, sorted.
     pub(crate) macs: Vec<Mac>,
-    /// SMBIOS's serial number.
+    /// The SMBIOS serial number.
     pub(crate) serial: Option<FirmwareId>,
-    /// SMBIOS's UUID.
+    /// The SMBIOS UUID.
     pub(crate) uuid: Option<FirmwareId>,
 }
 
 impl Machine {
-    /// This machine.
+    /// Reads the identifiers of this machine.
     pub(crate) fn observe() -> Result<Self> {
         let mut macs: Vec<Mac> = cards()?.into_iter().map(|card| card.mac).collect();
         macs.sort_unstable();
         macs.dedup();
-        // An SMBIOS field that is empty or a placeholder recognises nothing, and so counts as absent.
+        // An empty SMBIOS field or a placeholder does not identify a machine, and counts as absent.
         let firmware = |field: &str| fs::read_to_string(format!("/sys/class/dmi/id/{field}")).ok()?.parse().ok();
         Ok(Self { macs, serial: firmware("product_serial"), uuid: firmware("product_uuid") })
     }
 
-    /// What it says of itself to a server: pairs of a key and a value.
+    /// The identifiers for a metadata server, as pairs of key and value.
     pub(crate) fn describe(&self) -> Vec<(&'static str, String)> {
         let macs = self.macs.iter().map(|mac| ("mac", mac.to_string()));
         let serial = self.serial.iter().map(|serial| ("serial", serial.to_string()));
@@ -39,7 +39,7 @@ impl Machine {
         macs.chain(serial).chain(uuid).collect()
     }
 
-    /// Why this is not the machine that a recipe means; `None` where it is.
+    /// Why this is not the machine of a document, or `None` if it is.
     pub(crate) fn differs_from(&self, wanted: &MachineMatch) -> Option<String> {
         let text = |id: Option<&FirmwareId>| id.map_or_else(|| "none".to_owned(), ToString::to_string);
         if let Some(mac) = wanted.mac
@@ -57,8 +57,8 @@ impl Machine {
         None
     }
 
-    /// Why the disk that was set up on `before` is now in another machine; `None` where it is the same one. A card
-    /// may be exchanged or added; with no card in common, or another UUID, it is a clone.
+    /// Why a disk that was set up on the machine `before` is now in another machine, or `None` if it is the same one. A card may
+    /// be replaced or added. A machine with no card in common or with another UUID is another one.
     pub(crate) fn cloned_from(&self, before: &Self) -> Option<String> {
         if let (Some(was), Some(is)) = (&before.uuid, &self.uuid)
             && was != is
@@ -84,16 +84,16 @@ impl fmt::Display for Machine {
     }
 }
 
-/// A network card.
+/// An Ethernet interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Card {
-    /// The name of its interface.
+    /// Its name.
     pub(crate) name: String,
-    /// Its address.
+    /// Its MAC.
     pub(crate) mac: Mac,
 }
 
-/// The Ethernet cards of this machine, by name.
+/// The Ethernet interfaces of this machine, sorted by name.
 pub(crate) fn cards() -> Result<Vec<Card>> {
     let card = |(name, link): (String, LinkAddr)| Some(Card { name, mac: Mac::try_from(link.addr()?).ok()? });
     let mut cards: Vec<Card> = links()?.into_iter().filter_map(card).collect();
@@ -101,13 +101,13 @@ pub(crate) fn cards() -> Result<Vec<Card>> {
     Ok(cards)
 }
 
-/// The Ethernet interfaces of this machine, each with its place in the kernel. Asked of the kernel and not of /sys,
-/// which in a container may be another network namespace's.
+/// The Ethernet interfaces of this machine with their link-layer addresses, from the kernel and not from /sys, which in a
+/// container may show another network namespace.
 pub(crate) fn links() -> Result<Vec<(String, LinkAddr)>> {
-    let all = nix::ifaddrs::getifaddrs().context("cannot list the network cards of this machine")?;
+    let all = nix::ifaddrs::getifaddrs().context("cannot list the network interfaces of this machine")?;
     let link = |entry: nix::ifaddrs::InterfaceAddress| {
         let link = *entry.address?.as_link_addr()?;
-        // linux/if_arp.h: loopback and tunnels have types of their own.
+        // Loopback and tunnels have other types (linux/if_arp.h).
         (link.hatype() == nix::libc::ARPHRD_ETHER).then_some((entry.interface_name, link))
     };
     Ok(all.filter_map(link).collect())
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_is_told_from_a_repaired_machine() {
+    fn a_clone_is_distinguished_from_a_repaired_machine() {
         let before = machine(ONE, "u-1");
         assert_eq!(machine(ONE, "u-1").cloned_from(&before), None);
         assert!(machine(ONE, "u-2").cloned_from(&before).unwrap().contains("UUID u-1"));

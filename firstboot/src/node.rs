@@ -1,30 +1,40 @@
-//! Which node this machine is: found, verified, and taken on once and for all.
+//! Finds out which node this machine is, and accepts that identity once.
 
 use anyhow::Result;
 use recipes::Label;
 
-use crate::exit::refused;
+use crate::exit::{Exit, code_of, not_ready, reason_of, refused};
 use crate::files::{self, DesiredFile};
 use crate::identity::{self, Identity};
 use crate::journal::{Event, Journal};
 use crate::machine::Machine;
 use crate::metadata::SourceLog;
 use crate::output::say;
+use crate::reason::{Reason, ReasonId};
 use crate::{image_integrity, metadata, paths, rotation};
 
-/// What this node is, and who. The sources' answers go to `log`.
+/// Finds and verifies the identity of this machine. The sources' answers go to `log`.
 pub(crate) fn identify(log: &mut SourceLog) -> Result<(Identity, Machine)> {
     image_integrity::check()?;
     let machine = Machine::observe()?;
     let cluster = identity::cluster()?;
-    let found = metadata::find(&cluster.metadata, &machine, log)?;
+    let found = metadata::find(&cluster.metadata, &machine, log).map_err(with_id)?;
     let verified = identity::verify(found, &identity::trusted()?, cluster, &machine);
     let mut identity = verified.inspect_err(|error| log.refuse(error))?;
     rotation::defer_certificates(&mut identity, &Journal::look(paths::JOURNAL)?)?;
     Ok((identity, machine))
 }
 
-/// As whom, and on which machine, this disk was set up.
+/// Gives an error of a metadata source its id, unless it has one.
+fn with_id(error: anyhow::Error) -> anyhow::Error {
+    match (code_of(&error), reason_of(&error)) {
+        (Exit::NotReady, Reason { id: None, text }) => not_ready(ReasonId::DocumentMissing.because(text)),
+        (Exit::Refused, Reason { id: None, text }) => refused(ReasonId::DocumentRefused.because(text)),
+        _ => error,
+    }
+}
+
+/// The name and the machine with which this disk was set up.
 fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     journal.last(|event| match event {
         Event::Accepted { name, machine } => Some((name, machine)),
@@ -32,22 +42,22 @@ fn accepted(journal: &Journal) -> Option<(&Label, &Machine)> {
     })
 }
 
-/// Refuses a disk that belongs to another node or machine, and a document that another one has replaced.
+/// Refuses a disk that belongs to another node or machine, and an outdated document.
 pub(crate) fn check_before(identity: &Identity, machine: &Machine, journal: &Journal) -> Result<()> {
     let before = accepted(journal);
     if let Some((name, _)) = before
         && *name != identity.node.name
     {
-        return Err(refused(format!(
-            "this disk was set up as {name}, and the node document is for {}. Install the machine again to make it {}",
-            identity.node.name, identity.node.name
-        )));
+        return Err(refused(ReasonId::DiskOfAnotherNode.because(format!(
+            "this disk was set up as {name}, but the node document is for {0}. To turn the machine into {0}, reinstall it",
+            identity.node.name
+        ))));
     }
     identity::check_clone(machine, before.map(|(_, machine)| machine))?;
     identity::check_age(identity)
 }
 
-/// Takes the identity on, once and for all.
+/// Accepts the identity: writes it to the journal, and stores the document for the next boot.
 pub(crate) fn adopt_identity(identity: &Identity, machine: &Machine, journal: &mut Journal) -> Result<()> {
     if accepted(journal).is_none() {
         let node = &identity.node;

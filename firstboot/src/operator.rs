@@ -1,4 +1,4 @@
-//! What an operator's command does to the journal that firstboot.service works by.
+//! Executes an operator's order while firstboot.service is stopped.
 
 use anyhow::Result;
 
@@ -6,14 +6,14 @@ use crate::journal::Journal;
 use crate::lock::Lock;
 use crate::{paths, systemd};
 
-/// The unit that waits, and must not while its journal is written to.
+/// The unit that must be stopped while another process writes to its journal.
 pub(crate) const UNIT: &str = "firstboot.service";
 
-/// Acts on the journal while nobody else does; firstboot.service then goes on with what is written there.
+/// Stops firstboot.service, changes the journal, and starts the unit again, which continues with the changed journal.
 pub(crate) fn with_journal<T>(act: impl FnOnce(&mut Journal) -> Result<T>) -> Result<T> {
     systemd::stop(UNIT)?;
     let acted = Lock::take().and_then(|_lock| act(&mut Journal::open(paths::JOURNAL)?));
-    // Whatever came of it; but why it failed says more than why the unit did not start.
+    // The unit starts even after an error, and that error is reported rather than one of the unit.
     let started = systemd::start(UNIT);
     acted.and_then(|value| started.map(|()| value))
 }

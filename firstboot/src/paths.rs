@@ -1,30 +1,30 @@
-//! Where everything is on the node. docs/guide.md says which step of the guide put it there.
+//! The paths and ports on the node. docs/guide.md lists the step of the guide for each.
 
-/// The cluster, the same on every node.
+/// The cluster document, the same on every node.
 pub(crate) const CLUSTER: &str = "/etc/firstboot/cluster.json";
-/// The public key whose signature a node document must bear.
+/// The public key that must have signed a node document.
 pub(crate) const TRUST: &str = "/etc/firstboot/trust.pub";
-/// Every file of the overlay with its digest.
+/// The list of the overlay's files with their digests.
 pub(crate) const IMAGE: &str = "/etc/firstboot/image.json";
 /// What only the installation of this node made, part by part.
 pub(crate) const BASE: &str = "/etc/firstboot/base.json";
-/// The last thing that the kickstart writes: the digest of the overlay it unpacked and checked.
+/// The last file that the kickstart writes: the digest of the overlay that it unpacked and checked.
 pub(crate) const INSTALLED: &str = "/etc/firstboot/installed";
-/// The server to report to, with what proves whose report it is: written by the installation, 0600.
+/// The URL for reports, with the token of the machine. The installation writes it with mode 0600.
 pub(crate) const REPORT: &str = "/etc/firstboot/report";
-/// A node document put on the disk by whoever made it.
+/// A node document that an operator put on the disk.
 pub(crate) const NODE_FILE: &str = "/etc/firstboot/node.json";
 
-/// One that QEMU hands to the machine (drivers/firmware/qemu_fw_cfg.c).
+/// A node document from QEMU (drivers/firmware/qemu_fw_cfg.c).
 pub(crate) const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/etcd-image/node.json/raw";
 
-/// What firstboot knows across boots.
+/// firstboot's persistent state.
 pub(crate) const STATE: &str = "/var/lib/firstboot";
-/// What it did, in order.
+/// firstboot's journal.
 pub(crate) const JOURNAL: &str = "/var/lib/firstboot/journal";
 /// The accepted node document, so that a second boot needs no metadata source.
 pub(crate) const ACCEPTED: &str = "/var/lib/firstboot/node.json";
-/// The overlay's files as they were when their digests were last compared.
+/// The inodes of the overlay's files at the last comparison of their digests.
 pub(crate) const VERIFIED: &str = "/var/lib/firstboot/verified.json";
 
 /// An update of the image: its state, and both images while it lasts.
@@ -48,7 +48,7 @@ pub(crate) const UPDATE_LOG: &str = "/run/firstboot/update.log";
 /// Held by the one process that changes something below [`UPDATE`].
 pub(crate) const UPDATE_LOCK: &str = "/run/firstboot/update.lock";
 
-/// While it exists etcd.service may start. It is in /run: each boot firstboot has to say so again.
+/// The file without which etcd.service does not start. It is in /run, so firstboot creates it at each boot.
 pub(crate) const READY: &str = "/run/firstboot/ready";
 
 /// What firstboot says of this boot.
@@ -56,7 +56,7 @@ pub(crate) const RUN: &str = "/run/firstboot";
 /// What each metadata source answered in this boot.
 pub(crate) const SOURCES: &str = "/run/firstboot/sources.json";
 
-/// Held by the one firstboot that works on the node.
+/// The lock of the firstboot that is at work.
 pub(crate) const LOCK: &str = "/run/firstboot/lock";
 
 /// etcd's configuration.
@@ -67,25 +67,26 @@ pub(crate) const TLS: &str = "/etc/etcd/tls";
 pub(crate) const PEER_PORT: u16 = 2380;
 /// The port on which etcd serves clients.
 pub(crate) const CLIENT_PORT: u16 = 2379;
-/// Where etcd on this node serves this node.
+/// The client URL of etcd on this node.
 pub(crate) const OWN_CLIENT_URL: &str = "https://127.0.0.1:2379";
-/// The volume of etcd. Its root is root's: only the data directory in it is etcd's.
+/// etcd's volume. Its root directory belongs to root; only the data directory belongs to etcd.
 pub(crate) const VOLUME: &str = "/var/lib/etcd";
-/// etcd's data: below the volume, whose root may hold a lost+found and what was set aside.
+/// etcd's data directory. The volume may also contain lost+found and archived data.
 pub(crate) const DATA: &str = "/var/lib/etcd/data";
-/// Which life of the disk this is, on etcd's volume and not beside the journal: so that it is lost with the data.
+/// The disk id, on etcd's volume and not next to the journal, so that it is lost with the data.
 pub(crate) const LIFE: &str = "/var/lib/etcd/firstboot-life";
-/// How far etcd's log went when etcd last started and stopped.
+/// The end of etcd's log at etcd's last start and stop.
 pub(crate) const PROGRESS: &str = "/var/lib/etcd/firstboot-progress";
-/// What was put aside; nothing of it is ever deleted.
+/// The archive of old data, which firstboot never deletes by itself.
 pub(crate) const ASIDE: &str = "/var/lib/etcd/aside";
-/// Where snapshots lie by default, and where one that goes to an object store is held until every page was walked.
+/// The default folder for snapshots, and for the temporary file of an upload to an object store.
 pub(crate) const BACKUPS: &str = recipes::backup::FOLDER;
-/// The object store's keys, put there by the operator; 0600.
+/// The keys of the object store, mode 0600.
 pub(crate) const S3_KEYS: &str = "/etc/firstboot/s3-keys";
-/// Where a restore makes etcd's new data, and keeps the snapshot that it fetched: beside the old data, to be renamed.
+/// The folder in which a restore builds etcd's new data and stores a downloaded snapshot, on the volume of the old data, so that
+/// a rename can replace it.
 pub(crate) const RESTORE: &str = "/var/lib/etcd/restore";
-/// etcd's own programs, by whose name an error can be searched for.
+/// etcd's program for snapshots.
 pub(crate) const ETCDUTL: &str = "/usr/local/bin/etcdutl";
-/// The same for 3.4, which has no etcdutl.
+/// The same for etcd 3.4, which does not have etcdutl.
 pub(crate) const ETCDCTL: &str = "/usr/local/bin/etcdctl";

@@ -1,4 +1,4 @@
-//! `firstboot run --rejoin`: a member that was removed, or left, is to be taken in again, as a new one.
+//! `firstboot run --rejoin`: a node that left, or whose member was removed, joins its cluster again as a new member.
 
 use anyhow::Result;
 
@@ -9,21 +9,22 @@ use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::operator::{self, UNIT};
 use crate::output::say;
+use crate::reason::ReasonId;
 
-/// Writes that down, if it is so; firstboot.service puts the old data aside and goes the way of a node with a new disk.
+/// Writes the order to the journal. firstboot.service then archives the old data and joins like a node with a new disk.
 pub(crate) fn record() -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     operator::with_journal(|journal| {
         let member = match NodeState::of(journal).intent {
             MembershipIntent::Rejoining => return Ok(()),
-            // Who left was removed, whether anybody can be asked or not.
+            // A node that left was removed, so the other members need not be queried.
             MembershipIntent::Left(member) => member,
             MembershipIntent::None | MembershipIntent::Leaving(_) => {
                 let member = leave::own(journal)?;
                 if !leave::is_removed(&identity, journal, member)? {
-                    return Err(refused(format!(
-                        "this node is still the member {member:x} of its cluster. `firstboot leave` would take it out"
-                    )));
+                    return Err(refused(ReasonId::StillAMember.because(format!(
+                        "this node is still the member {member:x} of its cluster. To remove it, run `firstboot leave`"
+                    ))));
                 }
                 member
             }
@@ -31,8 +32,8 @@ pub(crate) fn record() -> Result<()> {
         journal.add(Event::Rejoin { member })
     })?;
     say(format!(
-        "this node puts its old data aside and joins its cluster as a new member; `systemctl status {UNIT}` shows how it \
-         goes on"
+        "this node archives its old data and joins its cluster as a new member; `systemctl status {UNIT}` shows the \
+         progress"
     ));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whether etcd may run: the file that etcd.service starts by, and the unit itself.
+//! Allows etcd to run: manages the file without which etcd.service does not start, and the unit itself.
 
 use std::path::Path;
 
@@ -10,8 +10,7 @@ use crate::{paths, systemd};
 
 const UNIT: &str = "etcd.service";
 
-/// Says that etcd may start on data like this. It is started by hand too, for the case that systemd passed it over in an
-/// earlier try.
+/// Allows etcd to start on data like this, and starts it: systemd may have skipped etcd.service in an earlier attempt.
 pub(crate) fn release(expected: &Expected) -> Result<()> {
     DesiredDir::new("/run/firstboot", 0o755, files::ROOT).make()?;
     renew(expected)?;
@@ -19,13 +18,13 @@ pub(crate) fn release(expected: &Expected) -> Result<()> {
     systemd::start(UNIT)
 }
 
-/// Says on what data etcd may start from now on.
+/// Replaces the description of the data on which etcd may start.
 pub(crate) fn renew(expected: &Expected) -> Result<()> {
     let permit = DesiredFile::new(paths::READY, serde_json::to_vec(expected)?);
     if permit.is_current()? { Ok(()) } else { permit.write() }
 }
 
-/// On what data etcd may start in this boot; `None` where it may not.
+/// The data on which etcd may start in this boot, or `None` if it may not start.
 pub(crate) fn permit() -> Result<Option<Expected>> {
     let Some(bytes) = files::read_if_there(paths::READY)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} cannot be read", paths::READY))
@@ -36,24 +35,24 @@ pub(crate) fn runs() -> Result<bool> {
     Ok(is_given() && systemd::main_process(UNIT)?.is_some())
 }
 
-/// Whether it was said in this boot that etcd may start.
+/// Whether firstboot has allowed etcd to start in this boot.
 pub(crate) fn is_given() -> bool {
     Path::new(paths::READY).exists()
 }
 
-/// From now on etcd does not start in this boot; one that runs goes on.
+/// Forbids the start of etcd in this boot. A running etcd keeps running.
 pub(crate) fn forbid() -> Result<()> {
     files::remove(paths::READY)
 }
 
-/// etcd is down and stays down in this boot.
+/// Stops etcd, and forbids its start in this boot.
 pub(crate) fn halt() -> Result<()> {
     forbid()?;
     systemd::stop(UNIT)
 }
 
-/// Takes that back: an etcd that was let go earlier in this boot, and has made no data since, may be starting over and
-/// over. It must not do so while firstboot finds out what it is to begin as.
+/// Revokes the permission. An etcd that was allowed to start earlier in this boot and has created no data may be restarting
+/// repeatedly. It must not do so while firstboot decides how etcd starts.
 pub(crate) fn withdraw() -> Result<()> {
     if !is_given() {
         return Ok(());

@@ -1,7 +1,7 @@
-//! Tells the server that installed this machine how far it is: `healthy`, or `refused` and why. The installation wrote the
-//! server's address; a machine that was installed some other way tells no one.
+//! Reports `healthy`, or `refused` with the reason, to the server that installed this machine. The installation wrote the URL of
+//! the server; a machine that was installed in another way reports nothing.
 //!
-//! A report is a help for the operator and changes nothing on the node: a server that does not answer costs a few seconds.
+//! A report only informs the operator. If the server does not answer, firstboot continues after a few seconds.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use reqwest::header::CONTENT_TYPE;
 
 use crate::{files, metadata, paths};
 
-/// So long a report may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// So much of a reason is told.
+/// The time limit of a report.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum length of a reason in characters.
 const REASON: usize = 400;
 
-/// Reports a stage, where the installation named a server.
+/// Reports a stage, if the installation named a server.
 pub(crate) fn report(stage: Stage, why: Option<&str>) {
     match file().and_then(|url| url.map(|url| send(&url, stage, why).with_context(|| place(&url))).transpose()) {
         Ok(_) => {}
-        // Not `say`: the newest line of `systemctl status` is what became of the node.
-        Err(error) => println!("{stage} was not reported: {error:#}"),
+        // Not `say`: the newest line of `systemctl status` is the state of the node.
+        Err(error) => println!("cannot report `{stage}` to the server: {error:#}"),
     }
 }
 
-/// The address that the installation wrote.
+/// The URL that the installation wrote.
 fn file() -> Result<Option<Url>> {
-    // A half-made system is not what it would be taken for: whoever reports from here is installed.
+    // Only a finished installation reports: the server takes a report as a proof of that.
     if files::read_if_there(paths::INSTALLED)?.is_none() {
         return Ok(None);
     }
@@ -43,10 +43,10 @@ fn send(url: &Url, stage: Stage, why: Option<&str>) -> Result<()> {
     let body = body(stage, why);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let request = metadata::http_client()?.post(url.clone()).timeout(PATIENCE);
+        let request = metadata::http_client()?.post(url.clone()).timeout(REPORT_TIMEOUT);
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
         let answer = request.send().await.map_err(reqwest::Error::without_url)?;
-        ensure!(answer.status().is_success(), "the server answers {}", answer.status());
+        ensure!(answer.status().is_success(), "the server answered {}", answer.status());
         Ok(())
     })
 }
@@ -60,7 +60,7 @@ fn body(stage: Stage, why: Option<&str>) -> String {
     form.finish()
 }
 
-/// The address for messages: without its query, which proves whose report it is.
+/// The URL for messages, without its query, which contains the token of the machine.
 fn place(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

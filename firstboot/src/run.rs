@@ -1,4 +1,4 @@
-//! `firstboot run`: what a node does in its first minute, and proves again at every later boot.
+//! `firstboot run`: turns a machine into a member in its first minute, and verifies that it is one at every later boot.
 
 use std::time::Duration;
 
@@ -22,28 +22,31 @@ use crate::{
     accept_data, barrier, data, diagnosis, exclude, health, leave, paths, rejoin, release, restore, rotation, update,
 };
 
-/// What the command line says.
+/// The command line of `firstboot run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 healthy; 1 failed; 3 refused; 4 not ready, worth another attempt. \
+    docs/exit-codes.md explains each id that stands in brackets at the end of a message.\n\n\
+    Examples:\n  firstboot run --dry-run\n  firstboot run --without etcd-4,etcd-5")]
 pub(crate) struct Options {
-    /// Print what would be done, and do nothing
+    /// Print the planned changes without making them
     #[arg(long)]
     dry_run: bool,
-    /// For how many seconds to wait for a healthy member once etcd runs
-    #[arg(long, default_value_t = 300)]
+    /// Wait this many seconds for a healthy member once etcd runs
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     deadline: u64,
-    /// Begin a new cluster without these members, which will not come. Say the same on each of the others
+    /// Bootstrap without these members. Pass the same list on every other member
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     without: Vec<Label>,
-    /// Join the cluster again, as a new member, after this node left or was removed. Its old data is put aside
+    /// Join the cluster again as a new member after this node left or was removed; archives its old data
     #[arg(long, conflicts_with_all = ["dry_run", "without"])]
     rejoin: bool,
-    /// Take etcd's data directory as it is for this member's newest, as after moving it to another disk. Older data may lose
-    /// what clients were told is kept
+    /// Confirm that etcd's data directory holds this member's newest data, for example after a move to another disk. Older
+    /// data may lose acknowledged writes
     #[arg(long, conflicts_with_all = ["dry_run", "without", "rejoin"])]
     accept_data: bool,
 }
 
-/// Runs the whole way: image, identity, host, bootstrap barrier, etcd, health.
+/// Runs the command: image, identity, host, bootstrap barrier, etcd, health.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without.is_empty() {
         return exclude::record(&options.without.iter().cloned().collect());
@@ -87,10 +90,10 @@ fn converge(options: &Options) -> Result<()> {
     if let Some(change) = steps::network::plan(&identity)? {
         change.carry_out()?;
     }
-    // Only a machine that has the document's address takes its identity on.
+    // Only a machine that has the document's address accepts its identity.
     steps::network::wait_for_address(&identity)?;
     check_source(&identity, &journal)?;
-    // Once etcd was let go in this boot that is known.
+    // If etcd was already allowed to start in this boot, the address was probed before.
     let asked = (!release::is_given()).then(|| duplicate::ask(identity.node.address));
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::first)?;
     adopt_identity(&identity, &machine, &mut journal)?;
@@ -100,7 +103,7 @@ fn converge(options: &Options) -> Result<()> {
 
     restore::resume(&identity, &mut journal)?;
     let start = barrier::run_barrier(&identity, &mut journal);
-    // Whatever else is wrong, a second machine is what the operator has to know.
+    // A second machine is reported first, whatever other error there is.
     let doubt = asked.as_ref().map_or(Ok(None), DuplicateProbe::all)?;
     let start = start?;
     duplicate::rule_out_duplicate(&identity, &journal, doubt)?;
@@ -109,8 +112,8 @@ fn converge(options: &Options) -> Result<()> {
     let expected = NodeState::of(&journal).expected(&identity.node.name);
     let patience = Duration::from_secs(options.deadline);
     if let MembershipIntent::Leaving(member) = NodeState::of(&journal).intent {
-        // Power was lost while it was being removed. Until it is, the others may need it for their quorum.
-        let_etcd_go(&identity, &mut journal, &expected)?;
+        // Power was lost during the removal. Until the member is removed, the others may need it for their quorum.
+        allow_etcd(&identity, &mut journal, &expected)?;
         match leave::leave(&identity, &mut journal, patience) {
             Ok(()) => return Err(refused(leave::left(member))),
             Err(error) if NodeState::of(&journal).intent == MembershipIntent::None => say(format!("{error:#}")),
@@ -120,7 +123,7 @@ fn converge(options: &Options) -> Result<()> {
         if !release::is_given() {
             duplicate::check_still_member(&identity, &journal)?;
         }
-        let_etcd_go(&identity, &mut journal, &expected)?;
+        allow_etcd(&identity, &mut journal, &expected)?;
     }
     health::wait(&identity, &mut journal, patience)?;
     rotation::complete(&mut identity, &mut journal)?;
@@ -128,20 +131,22 @@ fn converge(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A new member waits until the others would accept it. One that has data starts all the same: the others reach it.
+/// A new member waits until its source address is correct. A member with data starts anyway: the others can reach it.
 fn check_source(identity: &Identity, journal: &Journal) -> Result<()> {
     match diagnosis::wrong_source(&identity.cluster, &identity.node.name) {
         Some(why) if NodeState::of(journal).data.is_none() => Err(not_ready(why)),
         why => {
-            why.into_iter().for_each(say);
+            if let Some(why) = why {
+                say(why.to_string());
+            }
             Ok(())
         }
     }
 }
 
-/// Lets etcd start. Which version uses the data is written down first: what the next one may be depends on it. One that was
-/// let go earlier in this boot is what it was then.
-fn let_etcd_go(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
+/// Allows etcd to start. Writes to the journal which version uses the data, because the allowed upgrades depend on it. If
+/// etcd was allowed to start earlier in this boot, the version is still the same.
+fn allow_etcd(identity: &Identity, journal: &mut Journal, expected: &data::Expected) -> Result<()> {
     let etcd = identity.cluster.etcd.version;
     if !release::is_given() && NodeState::of(journal).etcd != Some(etcd) {
         journal.add(Event::Uses { etcd })?;
@@ -149,7 +154,7 @@ fn let_etcd_go(identity: &Identity, journal: &mut Journal, expected: &data::Expe
     release::release(expected)
 }
 
-/// Prints what a run would change.
+/// Prints the planned changes.
 fn plan(identity: &Identity) -> Result<()> {
     let node = &identity.node;
     println!("{} of cluster {} at {}", node.name, node.cluster, node.address);
@@ -165,13 +170,11 @@ fn plan(identity: &Identity) -> Result<()> {
         println!("would do: {change}");
     }
     if begun.is_none() {
-        println!(
-            "would then agree with the other members on a new cluster, or join the one that lives, and start etcd"
-        );
+        println!("would then bootstrap a cluster with the other members, or join the running one, and start etcd");
     } else if !rotation::is_complete(identity) {
-        println!("would then trust and show the document's CAs and certificates, as far as all other members are");
+        println!("would then switch to the document's CAs and certificates, when all other members are ready for them");
     } else if changes.is_empty() {
-        println!("nothing to do");
+        println!("no changes");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `firstboot status`: every member of the cluster, asked one by one (the guide's steps 4.1.1 and 4.1.2).
+//! `firstboot status`: the state of every member of the cluster (the guide's steps 4.1.1 and 4.1.2).
 
 mod agreement;
 mod alarm;
@@ -23,23 +23,28 @@ use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::Exit;
 use crate::journal::{Entry, Event, Line, lines};
 use crate::output::show;
+use crate::reason::Reason;
 use crate::{diagnosis, files, identity, paths};
 use roster::Roster;
 use row::Row;
 use table::table;
 
-/// What the command line says.
+/// The command line of `firstboot status`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 every member is healthy; 1 cannot query the cluster; 5 degraded; 6 no quorum.\n\n\
+    Example: firstboot status --json | jq '.members[] | select(.healthy | not) | {name, errors}'"
+)]
 pub(crate) struct Options {
-    /// For programs
+    /// Print JSON
     #[arg(long)]
-    json: bool,
-    /// Compare the members' data whatever its size. Each member takes in no write meanwhile, for about 2 s for each GiB
+    pub(crate) json: bool,
+    /// Compare the members' data regardless of its size. This blocks writes on each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
 }
 
-/// The answer for programs.
+/// The result as JSON.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     members: &'a [Row],
@@ -47,7 +52,7 @@ struct Answer<'a> {
     backup: Option<&'a backup::Backup>,
 }
 
-/// Prints the table; says how the cluster is by the exit code.
+/// Prints the table. The exit code is the state of the cluster.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let credentials = Credentials::installed()?;
@@ -86,14 +91,14 @@ async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: 
 pub(crate) async fn ailments(cluster: &ClusterDocument, credentials: &Credentials) -> Vec<(String, String)> {
     let rows = survey(cluster, credentials, false).await;
     let ill = rows.into_iter().filter(|row| !row.healthy || row.learner || !row.errors.is_empty());
-    ill.map(|row| match row.errors.join("; ") {
+    ill.map(|row| match row.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ") {
         why if why.is_empty() && row.learner => (row.name, "it is a learner".to_owned()),
         why => (row.name, why),
     })
     .collect()
 }
 
-/// Asks all at once: a member that does not answer costs its own time only.
+/// Queries all members at the same time, so that one that does not answer delays no other.
 async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> Vec<Row> {
     let mut asked = JoinSet::new();
     for (at, (name, endpoint)) in members.into_iter().enumerate() {
@@ -105,9 +110,9 @@ async fn ask_all(members: Vec<(String, String)>, credentials: &Credentials) -> V
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-/// Says at the row of this node what this machine shows.
+/// Adds the diagnosis of this machine to the row of this node.
 fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
-    let name = told(|event| match event {
+    let name = newest(|event| match event {
         Event::Accepted { name, .. } => Some(name),
         _ => None,
     });
@@ -120,18 +125,18 @@ fn diagnose(rows: &mut [Row], cluster: &ClusterDocument) {
     }
 }
 
-/// Whom the operator gave up, as this node's journal has it.
+/// The members that the operator excluded, by this node's journal.
 fn without() -> BTreeSet<Label> {
-    let names = told(|event| match event {
+    let names = newest(|event| match event {
         Event::Without { names } => Some(names),
         _ => None,
     });
     names.unwrap_or_default()
 }
 
-/// The newest of these events in this node's journal. A journal that cannot be read has nothing to do with how the cluster is;
-/// `firstboot explain` says what is wrong with it.
-fn told<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
+/// The newest such event in this node's journal. A damaged journal does not affect the cluster, so it is not reported here;
+/// `firstboot explain` reports it.
+fn newest<T>(pick: impl Fn(Event) -> Option<T>) -> Option<T> {
     let bytes = files::read_if_there(paths::JOURNAL).ok().flatten().unwrap_or_default();
     let mut found = lines(&String::from_utf8_lossy(&bytes)).into_iter().filter_map(|line| match line {
         Line::Entry(Entry { event, .. }) => pick(event),
@@ -146,7 +151,7 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
         let status = client.status().await?;
         let health = if status.is_learner { Ok(()) } else { client.healthy().await };
         let alarms = client.alarms().await.unwrap_or_default();
-        // As it knows them itself: read through raft, every member would say what the leader does.
+        // The member's own list: read through raft, every member would return the leader's.
         let list = client.members(false).await.unwrap_or_default();
         Ok::<_, anyhow::Error>((status, health, alarms, list))
     };
@@ -161,11 +166,11 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     match answers {
         Ok((said, health, all, members)) => {
             votes = health.is_ok() && !said.is_learner;
-            errors.extend(said.errors.iter().filter(|error| !alarm::is_one(error)).cloned());
-            errors.extend(health.err().map(|error| format!("{error:#}")));
+            errors.extend(said.errors.iter().filter(|error| !alarm::is_one(error)).cloned().map(Reason::from));
+            errors.extend(health.err().map(|error| Reason::from(format!("{error:#}"))));
             (status, alarms, list) = (Some(said), all, members);
         }
-        Err(error) => errors.push(format!("{error:#}")),
+        Err(error) => errors.push(format!("{error:#}").into()),
     }
     errors.dedup();
     let answered = status.is_some();
@@ -196,7 +201,7 @@ async fn ask(name: String, endpoint: String, credentials: &Credentials) -> Row {
     }
 }
 
-/// Holds the data of all voters that are well against each other.
+/// Compares the data of all healthy voters.
 async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: bool) {
     let voter = |row: &&Row| row.healthy && row.member && !row.learner;
     let voters: Vec<Voter> = rows
@@ -216,15 +221,15 @@ async fn compare_data(rows: &mut [Row], credentials: &Credentials, any_size: boo
             row.errors.push(why);
         }
         if let Compared::Unknown(why) = &compared {
-            row.notes.push(format!("its data was not compared: {why}"));
+            row.notes.push(format!("its data was not compared: {why}").into());
         }
     }
 }
 
 fn verdict(rows: &[Row]) -> Option<Exit> {
-    // A learner has no vote; it counts among those that are to be well, and not for the quorum.
+    // A learner must be healthy, but does not count for the quorum.
     let voters = rows.iter().filter(|row| row.member && !row.learner);
-    // One whose data differs, or that has raised an alarm, still votes.
+    // A member whose data differs, or that has raised an alarm, still votes.
     let (voters, well) = (voters.clone().count(), voters.filter(|row| row.votes).count());
     if rows.iter().all(|row| row.healthy && row.errors.is_empty() && !row.learner) {
         None
@@ -268,13 +273,17 @@ mod tests {
         assert_eq!(verdict(&[row("a", true), learner]), Some(Exit::Degraded));
         let apart = |name| Row { apart: true, votes: true, ..row(name, false) };
         assert_eq!(verdict(&[row("a", true), row("b", true), apart("c")]), Some(Exit::Degraded));
-        assert_eq!(verdict(&[apart("a"), apart("b")]), Some(Exit::Degraded), "they have a quorum, and different data");
+        assert_eq!(verdict(&[apart("a"), apart("b")]), Some(Exit::Degraded), "they have a quorum, but different data");
         let full = |name| Row { healthy: false, ..row(name, true) };
-        assert_eq!(verdict(&[full("a"), full("b"), full("c")]), Some(Exit::Degraded), "an alarm takes no votes");
+        assert_eq!(
+            verdict(&[full("a"), full("b"), full("c")]),
+            Some(Exit::Degraded),
+            "a member with an alarm still votes"
+        );
     }
 
     #[test]
-    fn who_is_no_member_has_no_vote_in_the_verdict() {
+    fn only_members_count_for_the_quorum() {
         let left_out = |name| Row { member: false, ..row(name, false) };
         let three_of_five = [row("a", true), row("b", true), row("c", false), left_out("d"), left_out("e")];
         assert_eq!(verdict(&three_of_five), Some(Exit::Degraded), "two of the three voters are a quorum");
@@ -282,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_who_leads_and_who_is_silent() {
+    fn the_table_shows_the_leader_and_unreachable_members() {
         let shown = table(&[row("a", true), row("b", false)]);
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[1].contains("leader") && lines[1].contains("1.5 MiB"), "{shown}");

@@ -1,10 +1,10 @@
-//! Runs a program of the operating system.
+//! Runs programs of the operating system.
 
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Runs a program of the system's own.
+/// Runs a program of the operating system, and returns an error with its output if it fails.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let words = || format!("{program} {}", arguments.join(" "));
     let output = Command::new(program)

@@ -1,4 +1,4 @@
-//! The one door to systemd: what firstboot says to it, and what it asks of it.
+//! The only access to systemd: notifications, units and the journal.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -9,11 +9,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// How many entries of a journal are read at most, and how many bytes.
+/// The maximum number of journal entries to read.
 const ENTRIES: u32 = 2000;
+/// The maximum number of bytes to read from the journal.
 const JOURNAL: u64 = 8 << 20;
 
-/// Tells systemd something (sd_notify(3)). Where nobody listens, as on an operator's command line, nothing happens.
+/// Sends a notification to systemd (sd_notify(3)). Does nothing without a notify socket, as on an operator's command line.
 fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let send = || -> std::io::Result<()> {
@@ -24,18 +25,18 @@ fn notify(state: &str) {
         UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
         Ok(())
     };
-    // A status line that does not arrive is no reason to stop.
+    // A lost status line is not an error of the command.
     if let Err(error) = send() {
-        eprintln!("firstboot: systemd was not told `{state}`: {error}");
+        eprintln!("firstboot: cannot notify systemd of `{state}`: {error}");
     }
 }
 
-/// From now on units ordered after firstboot.service may start.
+/// Lets the units that are ordered after firstboot.service start.
 pub(crate) fn ready() {
     notify("READY=1");
 }
 
-/// What `systemctl status firstboot` shows.
+/// Sets the status line of `systemctl status firstboot`.
 pub(crate) fn status(line: &str) {
     notify(&format!("STATUS={}", line.replace('\n', " ")));
 }
@@ -45,12 +46,12 @@ pub(crate) fn start(unit: &str) -> Result<()> {
     run(&["start", "--no-block", unit]).map(|_| ())
 }
 
-/// Stops a unit, and starts it again without waiting for it.
+/// Restarts a unit without waiting for it.
 pub(crate) fn restart(unit: &str) -> Result<()> {
     run(&["restart", "--no-block", unit]).map(|_| ())
 }
 
-/// The process of a unit; `None` where it has none.
+/// The main process of a unit, if it runs.
 pub(crate) fn main_process(unit: &str) -> Result<Option<u32>> {
     // `show --value` came with systemd 230.
     let said = run(&["show", "--property=MainPID", unit])?;
@@ -62,17 +63,17 @@ pub(crate) fn stop(unit: &str) -> Result<()> {
     run(&["stop", unit]).map(|_| ())
 }
 
-/// What systemd says of a unit: these properties, by name. One that this version does not know is missing.
+/// The values of these properties of a unit, by name. Properties that this version of systemd does not know are missing.
 pub(crate) fn properties(unit: &str, names: &[&str]) -> Result<BTreeMap<String, String>> {
     let said = run(&["show", &format!("--property={}", names.join(",")), unit])?;
     let pairs = said.lines().filter_map(|line| line.split_once('='));
     Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
-/// Gives the newest entries of a unit's journal in this boot to a reader, the newest first, a line of JSON each, until it says
-/// that it has seen enough.
+/// Passes the entries of a unit's journal in this boot to a reader, newest first and as one line of JSON each, until the reader
+/// returns false.
 pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<()> {
-    // --all: without it a text of more than 4 KiB is left out.
+    // Without --all journalctl omits texts of more than 4 KiB.
     let mut child = Command::new("journalctl")
         .args(["--boot", "--reverse", "--all", "--quiet", "--no-pager", "--output=json"])
         .arg(format!("--lines={ENTRIES}"))
@@ -90,7 +91,7 @@ pub(crate) fn journal(unit: &str, mut read: impl FnMut(&str) -> bool) -> Result<
             }
         }
     }
-    // It may have more to say; nobody listens any more.
+    // journalctl may have more output, which is not needed.
     child.kill().ok();
     child.wait().context("`journalctl` did not end").map(drop)
 }

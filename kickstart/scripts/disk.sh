@@ -1,18 +1,18 @@
-# The disk: the one that the recipe names, or the first that is fixed, writable, not in use and large enough.
+# Chooses the disk: the one in the recipe, or the first that is fixed, writable, unused and large enough.
 wanted={{ install.disk }}
 boot_mb={{ install.boot_mb }} root_mb={{ install.root_mb }} etcd_mb={{ install.etcd_mb }}
 # 4096: etcd's own quota of 2 GiB, and as much again for its WAL, a snapshot and a defragmentation.
 need_mb=$((boot_mb + root_mb + (etcd_mb > 0 ? etcd_mb : 4096) + 256))
 
-# Why the installation cannot use a disk of /sys/block; nothing where it can.
+# Prints why the installation cannot use a disk of /sys/block; nothing if it can.
 objection() {
     local sys=/sys/block/$1 number holder
-    # loop, zram, md and device-mapper devices have no device of their own.
+    # loop, zram, md and device-mapper devices have no device folder.
     if [ ! -e "$sys/device" ]; then echo 'is not a disk' && return; fi
     if [ "$(cat "$sys/device/type" 2> /dev/null)" = 5 ]; then echo 'is an optical drive' && return; fi
     if [ "$(cat "$sys/ro")" != 0 ]; then echo 'can only be read' && return; fi
     if [ -z "$wanted" ] && [ "$(cat "$sys/removable")" != 0 ]; then echo 'is removable' && return; fi
-    # multipathd runs in the installer and has put these together (lorax, runtime-postinstall.tmpl: multipath.conf).
+    # multipathd in the installer has assembled these (lorax, runtime-postinstall.tmpl: multipath.conf).
     for holder in "$sys"/holders/*; do
         case $(cat "$holder/dm/uuid" 2> /dev/null) in mpath-*) echo 'is one path to a multipath disk' && return ;; esac
     done
@@ -31,7 +31,7 @@ objection() {
     if [ "$(($(cat "$sys/size") / 2048))" -lt "$need_mb" ]; then echo "has $(($(cat "$sys/size") / 2048)) MiB, $need_mb are needed"; fi
 }
 
-# A name below /dev may be one of udev's links; in /sys a slash is written as an exclamation mark (cciss!c0d0).
+# A name in /dev may be a link of udev; in /sys an exclamation mark replaces a slash (cciss!c0d0).
 if [ -n "$wanted" ]; then
     device=$(readlink -f "/dev/$wanted") || device=/dev/$wanted
     device=${device#/dev/}
@@ -74,8 +74,8 @@ append=
 append+=' transparent_hugepage={{ tuning.thp }}'
 {% endif %}
 {% if "allocsize" in tuning.root_mount_options %}
-# / is mounted by the initramfs, and XFS silently ignores an allocsize that comes later, with fstab's remount (kernel 3.10,
-# xfs_fs_remount). noatime alone would need no flag here.
+# The initramfs mounts /, and XFS silently ignores an allocsize in the later remount by fstab (kernel 3.10, xfs_fs_remount).
+# noatime alone would need no flag here.
 append+=' rootflags={{ tuning.root_mount_options }}'
 {% endif %}
 {% if install.console %}
@@ -92,5 +92,5 @@ append+=' console=tty0 console={{ install.console }}'
     echo "part / --fstype=xfs --size=$root_mb --label=root --ondisk=$disk"
     if [ "$etcd_mb" -gt 0 ]; then size="--size=$etcd_mb"; else size="--size=4096 --grow"; fi
     echo "part /var/lib/etcd --fstype=xfs $size --label=etcd --fsoptions={{ tuning.mount_options }} --ondisk=$disk"
-    # No swap: a member whose pages are out on disk misses heartbeats and loses its leadership; better killed and restarted.
+    # No swap: a member whose pages are on the disk misses heartbeats and loses its leadership. A killed and restarted member is better.
 } > /tmp/disk.ks

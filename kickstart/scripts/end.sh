@@ -1,6 +1,6 @@
 # The unit etcd-image-guard runs this in the installer's own systemd.
 #   wait PID   returns when anaconda, which has this PID, has ended: the unit then stops
-#   end        decides how the machine ends. systemd runs it whenever the unit stops, so before every shutdown and reboot
+#   end        restarts the machine or switches it off. systemd runs it whenever the unit stops, so before every shutdown and reboot
 # A stand-in installer sets ETCD_IMAGE_PAUSE to 0, seconds; systemd does not.
 if [ "$1" = wait ]; then
     while [ -d "/proc/$2" ]; do sleep 1; done
@@ -23,7 +23,7 @@ say "INSTALLATION FAILED. ${why:-anaconda ended before the installation was fini
 if [ -z "$why" ]; then
     {
         tmux capture-pane -p -t anaconda:main 2> /dev/null | grep . | tail -n 15
-        # anaconda writes the levels so (anaconda_log.py).
+        # The format of the levels in anaconda's logs (anaconda_log.py).
         grep -hE ' (ERR|CRIT) ' /tmp/anaconda.log /tmp/packaging.log /tmp/storage.log 2> /dev/null | tail -n 5
     } | while read -r line; do say "$line"; done
 fi
@@ -33,7 +33,7 @@ if [ -d "$root/etc" ]; then
 fi
 sync
 report failed "${why:-anaconda ended before the installation was finished}"
-# Repeated, because whatever else ends now writes to the same consoles.
+# Repeated, because other ending programs write to the same consoles.
 for _ in 1 2 3; do
     say "This machine is not an etcd node, and is switched off in a minute. Correct the cause and install it again."
     sleep "${ETCD_IMAGE_PAUSE:-20}"

@@ -1,4 +1,4 @@
-# Source this with: what the script is, where its output goes, and "chroot" inside the new system. From then on any failure
+# Source this file with the name of the script, the path of its log, and "chroot" inside the new system. From then on any failure
 # ends the installation.
 set -Eeuo pipefail
 part=$1 log=$2 place=${3-}
@@ -19,12 +19,12 @@ leave() {
     set +e
     if [ "$code" = 0 ]; then return; fi
     echo "etcd-image: $part failed: $why"
-    # The first failure is the cause of the others.
+    # The first failure causes the later ones.
     if [ ! -s /run/etcd-image/why ]; then echo "$part failed: $why. Its log is $log." > /run/etcd-image/why; fi
     # Inside a chroot systemctl does nothing and reports success (systemd 219, systemctl.c), so the next script does it.
     if [ "$place" = chroot ]; then exit "$code"; fi
     systemctl stop etcd-image-guard.service
-    # The guard switches the machine off. Do not return: anaconda would go on, or print its own error over the guard's.
+    # The guard switches the machine off. Do not return: anaconda would continue, or print its own error over the guard's.
     while sleep 60; do :; done
 }
 

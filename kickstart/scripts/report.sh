@@ -1,4 +1,4 @@
-# Where the server that sent this machine the installer wants to hear how far it is; nothing, where no server does.
+# Prints the URL for reports to the server that sent the installer; nothing without such a server.
 report_to() {
     local word words
     read -r -a words < /proc/cmdline
@@ -7,7 +7,7 @@ report_to() {
     done
 }
 
-# Reports a stage, and why. A server that does not answer does not stop an installation.
+# Reports a stage with its reason. The installation continues if the server does not answer.
 report() {
     local url try
     url=$(report_to)

@@ -1,11 +1,11 @@
-# Of the tree and of each repository the first mirror that answers. No mirror is worth a wait while another lives, so all
-# are asked in turn.
+# Chooses the first mirror that answers, for the tree and for each repository. Tries all mirrors in turn instead of waiting for
+# one.
 answers() { # NAME DIGEST URL...: sets `mirror`
     local name=$1 digest=$2 round candidate found
     shift 2
     for round in 1 2 3 4 5; do
         for candidate; do
-            # anaconda and dracut put a slash of their own before what they ask for, and not every server takes two.
+            # anaconda and dracut add a slash before the path, and not every server accepts two.
             candidate=${candidate%/}
             curl --silent --show-error --fail --location --connect-timeout 10 --max-time 60 \
                 --output /tmp/repomd.xml "$candidate/repodata/repomd.xml" || continue

@@ -1,4 +1,4 @@
-# Tells the log and every console.
+# Writes to the log and to every console.
 say() {
     local console
     echo "etcd-image: $*"

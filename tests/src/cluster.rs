@@ -253,8 +253,17 @@ pub struct MemberStatus {
     pub version: String,
     /// The newest revision it knows.
     pub revision: i64,
-    /// What it or its connection complains of.
-    pub errors: Vec<String>,
+    /// Its errors.
+    pub errors: Vec<MemberError>,
+}
+
+/// An error of a member, as `firstboot status --json` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MemberError {
+    /// Its id, if it has one.
+    pub id: Option<String>,
+    /// The message.
+    pub text: String,
 }
 
 /// The whole of it.

@@ -15,26 +15,29 @@ use crate::{console, text_file};
 /// What the command line says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A recipe (.toml), which is checked with all that it renders; or files of a node, each by its kind
+    /// A recipe (.toml), which is checked with all files rendered from it, or files of a node
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Where on the node the one file is, if its name does not say what it is
+    /// The path on the node of a single file, if its name does not show its kind
     #[arg(long = "as", value_name = "PATH_ON_NODE")]
     as_path: Option<String>,
-    /// How to say what was found
+    /// The format of the findings
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Take warnings for errors
+    /// Print JSON; the same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Treat warnings as errors
     #[arg(long)]
     strict: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum Format {
-    /// For people, on standard error
+    /// Text on standard error
     #[default]
     Text,
-    /// A list of findings
+    /// A list of findings as JSON
     Json,
     /// SARIF 2.1.0, for code hosts and editors
     Sarif,
@@ -54,13 +57,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         report.0.extend(image::check_recipe(path)?.0.0);
     }
     report.0.extend(self::check_files(&loose, options.as_path.as_deref())?);
-    match options.format {
+    let format = if options.json { Format::Json } else { options.format };
+    match format {
         Format::Text => report.show(),
         Format::Json => console::result(report.json()?)?,
         Format::Sarif => console::result(serde_json::to_string_pretty(&sarif::log(&report))? + "\n")?,
     }
     report.verdict(options.strict, "see above")?;
-    if matches!(options.format, Format::Text) {
+    if matches!(format, Format::Text) {
         let names: Vec<_> = options.files.iter().map(|path| path.display().to_string()).collect();
         console::result(format_args!("{}: no errors\n", names.join(", ")))?;
     }

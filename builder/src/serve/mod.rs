@@ -48,29 +48,29 @@ pub(crate) struct Options {
     /// The output of `builder build`
     #[arg(default_value = "out")]
     out: PathBuf,
-    /// The address and port to serve at
+    /// The address and port to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     listen: Listen,
-    /// The folder in which it is recorded which machines were installed and which documents were handed out
-    /// [default: OUT.state, which the cluster's first build makes]
+    /// The folder with the record of installed machines and handed-out documents [default: OUT.state, which the cluster's
+    /// first build creates]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Minutes after the first download during which a node may fetch its document again
     #[arg(long, default_value_t = 15, value_name = "MINUTES")]
     open: u64,
-    /// How often an installation that does not finish is tried again, before the machine is held
+    /// How often an unfinished installation is repeated before the machine is held
     #[arg(long, default_value_t = 3, value_name = "TIMES")]
     retries: u32,
-    /// The tree of CentOS 7.9 that iPXE installs from: a folder, which is served, or a URL
+    /// The tree of CentOS 7.9 from which iPXE installs: a folder, which is then served, or a URL
     #[arg(long, value_name = "FOLDER|URL")]
     tree: Option<Tree>,
-    /// More words on the installer's kernel line
+    /// Additional words for the installer's kernel line
     #[arg(long, value_name = "WORDS", default_value = "")]
     append: String,
-    /// Serve by https with this certificate (chain, PEM)
+    /// Serve over https with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Its private key, PEM
+    /// The private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// Log requests as JSON, one object per line

@@ -52,7 +52,7 @@ pub(crate) struct LocalState {
 }
 
 impl LocalState {
-    /// What this node tells the others of itself.
+    /// The state that this node reports to the others.
     pub(crate) fn announcement(&self) -> Announcement<'_> {
         Announcement {
             name: &self.name,
@@ -125,7 +125,7 @@ fn already_rolled_back(memory: &LocalState, state: &PeerState) -> bool {
     matches!((memory.mode, state), (BootstrapMode::Rollback { cluster }, PeerState::Etcd { cluster_id }) if *cluster_id == cluster)
 }
 
-/// The action where etcd runs on another member, or another member has a different order; none where neither is so.
+/// The action where etcd runs on another member, or another member has a different order, or none if neither is so.
 fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Option<Action> {
     let living: BTreeSet<u64> = views
         .values()
@@ -152,12 +152,13 @@ fn decide_with_live_cluster(memory: &LocalState, views: &PeerObservations) -> Op
     for (name, PeerObservation { state, fresh }) in views {
         let takes_part = memory.initial.contains(name);
         match state {
-            // It was told once, or this node had not been ready; somebody may have started, but then it was seen above.
+            // That member withdrew its agreement, or this node was never ready. A member that started with the new data
+            // was found above.
             Some(state @ PeerState::Etcd { .. }) if *fresh && !already_rolled_back(memory, state) => {
                 let gave_up = takes_part && was_ready;
                 return Some(if gave_up { Action::GiveUp(name.clone()) } else { Action::Wait });
             }
-            // Once ready another may have started, so that this node had better wait for what it sees.
+            // Once this node was ready, another member may have started with the new data, so this node must wait.
             Some(PeerState::Firstboot { mode, .. }) if *fresh && takes_part && !was_ready => {
                 let other = !mode.is_new() && memory.mode.with(*mode).is_none();
                 if other {

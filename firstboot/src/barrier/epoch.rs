@@ -16,7 +16,7 @@ pub(crate) struct Epoch {
     pub(crate) id: Sha256,
     /// The disk ids.
     pub(crate) disk_ids: DiskIds,
-    /// What the members begin with.
+    /// Whether the members start a new cluster or restore a snapshot.
     pub(crate) mode: BootstrapMode,
     /// etcd's `initial-cluster-token` for it. No other epoch has the same.
     pub(crate) token: String,

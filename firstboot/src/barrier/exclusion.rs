@@ -5,32 +5,39 @@ use std::collections::BTreeSet;
 use recipes::{ClusterDocument, Label};
 
 use crate::journal::NodeState;
+use crate::reason::{Reason, ReasonId};
 
-/// Why it is too late to exclude members; none where it is not.
-pub(crate) fn too_late(state: &NodeState) -> Option<String> {
+/// Why it is too late to exclude members, or none if it is not.
+pub(crate) fn too_late(state: &NodeState) -> Option<Reason> {
     let token = &state.begun.as_ref()?.token;
-    Some(format!("this node has agreed on its cluster already (token {token}), and no longer waits"))
+    Some(ReasonId::ExclusionTooLate.because(format!(
+        "members cannot be excluded any more: this node has already agreed on its cluster (token {token})"
+    )))
 }
 
-/// Why these members cannot be excluded; none where they can.
+/// Why these members cannot be excluded, or none if they can.
 pub(crate) fn objection(
     names: &BTreeSet<Label>,
     cluster: &ClusterDocument,
     own: Option<&Label>,
     state: &NodeState,
-) -> Option<String> {
+) -> Option<Reason> {
+    text(names, cluster, own, state).map(|why| ReasonId::ExclusionRefused.because(why))
+}
+
+fn text(names: &BTreeSet<Label>, cluster: &ClusterDocument, own: Option<&Label>, state: &NodeState) -> Option<String> {
     let all: BTreeSet<Label> = cluster.members.iter().map(|member| member.name.clone()).collect();
     if let Some(stranger) = names.difference(&all).next() {
         let all: Vec<&str> = all.iter().map(Label::as_str).collect();
-        return Some(format!("{stranger} is no member of this cluster; its members are {}", all.join(", ")));
+        return Some(format!("{stranger} is not a member of this cluster; its members are {}", all.join(", ")));
     }
     if own.is_some_and(|own| names.contains(own)) {
-        return Some("this node cannot go without itself".to_owned());
+        return Some("this node cannot exclude itself".to_owned());
     }
     let left = &all - names;
     if left.len() <= all.len() / 2 {
         return Some(format!(
-            "{} of {} members are no majority. A cluster that begins with so few could begin twice",
+            "{} of {} members are not a majority, so two clusters could be bootstrapped. Exclude fewer members",
             left.len(),
             all.len()
         ));
@@ -45,8 +52,8 @@ pub(crate) fn objection(
     could.map(|_| {
         let before: Vec<&str> = before.into_iter().map(Label::as_str).collect();
         format!(
-            "this node was ready to begin with {}, and those that now should be left out may have done so and have a \
-             quorum. Start them, or install them again, first",
+            "this node was ready to bootstrap with {}; the members to exclude may have done so and may have a quorum. \
+             Start them or reinstall them first",
             before.join(", ")
         )
     })
@@ -71,7 +78,7 @@ mod tests {
     }
 
     fn said(names: &[&str], count: usize, state: &NodeState) -> Option<String> {
-        objection(&labels(names), &cluster(count), labels(&["etcd-1"]).first(), state)
+        objection(&labels(names), &cluster(count), labels(&["etcd-1"]).first(), state).map(|why| why.text)
     }
 
     #[test]
@@ -79,21 +86,21 @@ mod tests {
         let state = NodeState::default();
         assert_eq!(said(&["etcd-3"], 3, &state), None);
         assert_eq!(said(&["etcd-4", "etcd-5"], 5, &state), None);
-        assert!(said(&["etcd-2", "etcd-3"], 3, &state).unwrap().contains("1 of 3 members are no majority"));
-        assert!(said(&["etcd-2"], 2, &state).unwrap().contains("no majority"));
-        assert!(said(&["etcd-1"], 3, &state).unwrap().contains("without itself"));
+        assert!(said(&["etcd-2", "etcd-3"], 3, &state).unwrap().contains("1 of 3 members are not a majority"));
+        assert!(said(&["etcd-2"], 2, &state).unwrap().contains("not a majority"));
+        assert!(said(&["etcd-1"], 3, &state).unwrap().contains("exclude itself"));
         assert!(said(&["x"], 3, &state).unwrap().contains("its members are etcd-1, etcd-2, etcd-3"));
     }
 
     #[test]
-    fn who_has_begun_waits_no_longer() {
+    fn members_cannot_be_excluded_after_the_bootstrap() {
         let begun = Some(Start { state: "new", token: "demo-1".into(), members: vec![] });
         let state = NodeState { begun, ..NodeState::default() };
-        assert!(too_late(&state).unwrap().contains("agreed on its cluster already"));
+        assert_eq!(too_late(&state).unwrap().id, Some(ReasonId::ExclusionTooLate));
     }
 
     #[test]
-    fn those_left_out_must_have_no_quorum_among_themselves() {
+    fn excluded_members_must_not_be_able_to_form_a_quorum() {
         let ready = |names: &[&str]| -> NodeState {
             let disk_ids: DiskIds = labels(names).into_iter().map(|name| (name, DiskId::of(1))).collect();
             NodeState { agreed: vec![disk_ids], ..NodeState::default() }
@@ -101,6 +108,6 @@ mod tests {
         let all = ["etcd-1", "etcd-2", "etcd-3", "etcd-4", "etcd-5"];
         assert_eq!(said(&["etcd-4", "etcd-5"], 5, &ready(&all)), None);
         let some = ready(&["etcd-1", "etcd-2", "etcd-3"]);
-        assert!(said(&["etcd-2", "etcd-3"], 5, &some).unwrap().contains("was ready to begin"));
+        assert!(said(&["etcd-2", "etcd-3"], 5, &some).unwrap().contains("was ready to bootstrap"));
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct FileRange {
 }
 
 impl FileRange {
-    /// Opens the file at a path; none where the offset is behind its end.
+    /// Opens the file at a path, or none if the offset is behind its end.
     pub(crate) fn of(path: &Path, from: u64) -> io::Result<Option<Self>> {
         let mut file = files::open(path)?;
         let length = file.metadata()?.len();

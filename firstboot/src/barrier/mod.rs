@@ -36,6 +36,7 @@ use crate::identity::Identity;
 use crate::journal::{self, DiskState, Event, Journal, MembershipIntent, NodeState, archive_data, classify_disk};
 use crate::membership::{PeerClient, ProbeResult, peer_tls, protocol};
 use crate::output::say;
+use crate::reason::ReasonId;
 use crate::rebuild::{JoinProgress, Rebuild};
 use crate::{data, duplicate, paths, release, rotation};
 use decide::{Action, decide};
@@ -46,13 +47,13 @@ use server::{ChangeNotifier, Listener};
 /// The pause between two probes of one member, unless one of the two has changed its state.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// How often a node that waits checks whether the others still trust its certificates.
+/// The interval at which a waiting node checks that the others still trust its certificates.
 const TRUST_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Waits until etcd may start, without a limit, and returns its start parameters.
 ///
 /// # Errors
-/// Refused where the data directory holds data that the journal does not know.
+/// Refused if the data directory holds data that the journal does not know.
 pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<Start> {
     let state = NodeState::of(journal);
     if state.intent == MembershipIntent::Rejoining {
@@ -87,7 +88,7 @@ pub(crate) fn run_barrier(identity: &Identity, journal: &mut Journal) -> Result<
             disk_id
         }
         DiskState::Foreign(why) => {
-            return Err(refused(format!("{}: {why}", paths::DATA)));
+            return Err(refused(why.reason().map(|why| format!("{}: {why}", paths::DATA))));
         }
     };
     begin_or_join(identity, journal, disk_id)
@@ -98,7 +99,7 @@ fn stand(identity: &Identity, state: &NodeState) -> Result<DiskState> {
     let expected = state.expected(&identity.node.name);
     // The guard judged the data of a running etcd when it started. While etcd writes, its data cannot be judged.
     if release::runs()? && data::is_in_place(&expected)? {
-        let start = state.begun.clone().context("a bug: etcd's data is known, and it was never to begin")?;
+        let start = state.begun.clone().context("a bug: etcd's data is known, but the journal has no start of etcd")?;
         return Ok(DiskState::Existing { start, begun: None });
     }
     let judge = || -> Result<DiskState> {
@@ -133,12 +134,12 @@ fn begin_or_join(identity: &Identity, journal: &mut Journal, disk_id: Option<Dis
             Ok(start)
         }
         BarrierOutcome::Abandoned(why) => Err(why),
-        BarrierOutcome::HandedOver => bail!("a bug: nobody may leave the bootstrap barrier"),
+        BarrierOutcome::HandedOver => bail!("a bug: the bootstrap barrier was handed over without a restore"),
     }
 }
 
 fn archive_partial_data(journal: &mut Journal) -> Result<()> {
-    say("etcd's first start was cut short, and it would refuse what that left");
+    say("etcd's first start was interrupted; archiving the partial data, which etcd would refuse");
     archive_data("half-born", journal)
 }
 
@@ -153,7 +154,7 @@ fn init_disk_id(journal: &mut Journal) -> Result<DiskId> {
 fn begin(identity: &Identity, journal: &mut Journal, epoch: &Epoch) -> Result<Start> {
     let start = Start::new_cluster(&identity.cluster, &epoch.token, epoch.disk_ids.keys());
     let count = start.members.len();
-    say(format!("all {count} initial members agree: a new cluster, token {}", epoch.token));
+    say(format!("all {count} initial members agree on a new cluster with the token {}", epoch.token));
     let Start { token, members, .. } = start.clone();
     journal.add(Event::Bootstrap { token, members })?;
     Ok(start)
@@ -198,7 +199,8 @@ pub(crate) async fn negotiate(
             None => {}
             Some(Cancellation::HandOver) => return Ok(BarrierOutcome::HandedOver),
             Some(Cancellation::GiveUp(why)) => {
-                return Ok(BarrierOutcome::Abandoned(not_ready(format!("{why}. Last: {logged}"))));
+                let why = ReasonId::RestoreCancelled.because(format!("{why}. Last status: {logged}"));
+                return Ok(BarrierOutcome::Abandoned(not_ready(why)));
             }
         }
         let action = decide(&memory, &tracker.views());
@@ -227,10 +229,10 @@ pub(crate) async fn negotiate(
             Action::Wait | Action::Alive => {
                 if trust_checked.elapsed() >= TRUST_CHECK_INTERVAL {
                     if rotation::is_left_behind(identity).await? {
-                        return Err(not_ready(
-                            "the other members no longer trust the CA of this node's certificates; firstboot starts \
-                             again, and installs those in the node document",
-                        ));
+                        return Err(not_ready(ReasonId::CertificatesOutdated.because(
+                            "the other members no longer trust the CA of this node's certificates; firstboot restarts \
+                             and installs the certificates in the node document",
+                        )));
                     }
                     trust_checked = Instant::now();
                 }
@@ -238,13 +240,18 @@ pub(crate) async fn negotiate(
                 if action == Action::Alive {
                     match rebuild.round(identity, journal, &tracker.live_clusters()).await? {
                         JoinProgress::Join(start) => return Ok(BarrierOutcome::Join(start)),
-                        JoinProgress::Wait(why) => now = format!("{now}. It is to join that one: {why}"),
+                        JoinProgress::Wait(why) => {
+                            now = why.map(|why| {
+                                format!("this node cannot join the running cluster yet: {why} ({})", now.text)
+                            });
+                        }
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
-                if now != logged {
-                    say(&now);
-                    logged = now;
+                let line = now.to_string();
+                if line != logged {
+                    say(&line);
+                    logged = line;
                 }
             }
         }

@@ -1,10 +1,10 @@
-//! A model checker for the barrier: it takes every order of events that a few nodes can go through, with the real rule
-//! (`decide`) in each of them, and looks at every state on the way.
+//! A model checker for the barrier: it explores every order of events of a few nodes with the real rule (`decide`), and checks
+//! every state.
 //!
-//! A node asks in turn and takes an answer before it decides, so an answer that is long under way is the same as a
-//! decision that comes late, and both are here: to look at one peer and to decide are events of their own, between
-//! which anything may happen to the others. A lost message, a cut network, a slow node are a look that does not come.
-//! A crash forgets what was seen and keeps the journal; a wipe loses both.
+//! A node probes its peers in turn and decides after an answer, so a delayed answer has the same effect as a late decision. Both
+//! are in the model: a probe of one peer and a decision are separate events, between which any event may happen on other nodes. A
+//! lost message, a partition and a slow node are probes that do not happen. A crash loses the observations and keeps the
+//! journal; a wipe loses both.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ use faults::Faults;
 use node::{ModelMessage, Node};
 use table::Table;
 
-/// All nodes, by number, and what may still go wrong.
+/// All nodes by number, and the faults that may still happen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<u32>,
@@ -27,22 +27,22 @@ struct World {
     switches: u8,
     give_ups: u8,
     tells: u8,
-    /// What each node is still to be told, by an operator who takes his time.
+    /// The orders that a slow operator has not yet given to each node.
     orders: Vec<u8>,
-    /// For the proof alone: who was ever ready in which epoch, by its number in a table.
+    /// For the checks only: the nodes that were ever ready in each epoch, as a number in a table.
     ever_ready: u32,
 }
 
-/// How it begins.
+/// The initial state.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Begin<'a> {
     /// All disks are empty.
     Empty,
-    /// All are members of one cluster, and the operator will tell each to restore the snapshot of this number.
+    /// All are members of one cluster, and the operator will order each to restore the snapshot with this number.
     Told(&'a [u8]),
 }
 
-/// How much one look takes in.
+/// The peers that one probe reaches.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Look {
     /// One peer.
@@ -54,7 +54,7 @@ pub(super) enum Look {
 /// The rule under test.
 pub(super) type Rule = fn(&LocalState, &PeerObservations) -> Action;
 
-/// The real one.
+/// The real rule.
 pub(super) const RULE: Rule = decide;
 
 struct Explorer {
@@ -62,7 +62,7 @@ struct Explorer {
     names: Vec<Label>,
     rule: Rule,
     nodes: Table<Node>,
-    /// Epochs by the lives of all nodes, with the snapshot; 255 is a node that does not take part.
+    /// Epochs by the disk ids of all nodes and the snapshot; 255 is a node that does not take part.
     epochs: Table<(Vec<u8>, u8)>,
     real: Vec<Epoch>,
     /// Sets of an epoch and a node that was ready in it.
@@ -132,11 +132,11 @@ impl Explorer {
                 mode: Self::mode(told),
             }),
         };
-        // Silence only ever holds a node back, so the model has none: a node may always believe it just heard.
+        // A member that does not answer can only make a node wait. The model therefore treats every observation as fresh.
         PeerObservation { state, fresh: true }
     }
 
-    /// What the rule says to a node.
+    /// The decision of the rule for a node.
     fn step(&self, at: usize, number: u32) -> Action {
         let node = &self.nodes.values[number as usize];
         let without = self.labels(node.without);
@@ -153,7 +153,7 @@ impl Explorer {
         (self.rule)(&memory, &views)
     }
 
-    /// What a node becomes when it decides; none where it waits. Equal nodes decide equally, so each decides once.
+    /// The state of a node after its decision, or none if it waits. Equal nodes decide equally, so each decides once.
     fn think(&mut self, at: usize, number: u32) -> Option<u32> {
         if let Some(known) = self.decided.get(&(at, number)) {
             return *known;
@@ -164,9 +164,9 @@ impl Explorer {
             Action::BeReady(disk_ids, _) => after.epochs.push(self.epoch(&disk_ids, after.told)),
             Action::Start(id) => {
                 let epoch = self.real.iter().position(|epoch| epoch.id == id).unwrap();
-                assert_eq!(self.epochs.values[epoch].1, after.told, "another snapshot than it was told");
+                assert_eq!(self.epochs.values[epoch].1, after.told, "another snapshot than in its order");
                 after.started = Some(u8::try_from(epoch).unwrap());
-                // What was there is set aside.
+                // The previous data is archived.
                 (after.told, after.data) = (0, None);
                 after.epochs.clear();
                 after.seen.fill(ModelMessage::Nothing);
@@ -217,7 +217,7 @@ impl Explorer {
         after
     }
 
-    /// All that the nodes themselves can do next.
+    /// All next events of the nodes themselves.
     fn steps(&mut self, world: &World, look: Look) -> Vec<World> {
         let count = self.names.len();
         let mut next = Vec::new();

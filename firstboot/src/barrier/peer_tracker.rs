@@ -11,6 +11,7 @@ use time::macros::format_description;
 use super::decide::{Action, LocalState, PeerObservation, PeerObservations};
 use crate::domain::BootstrapMode;
 use crate::membership::{PeerState, Phase, ProbeResult};
+use crate::reason::{Reason, ReasonId};
 
 /// What is known of one member, and since when.
 #[derive(Debug, Clone)]
@@ -58,33 +59,36 @@ impl PeerTracker {
     }
 
     /// Why the node waits. The text is the same as long as nothing has changed.
-    pub(crate) fn describe(&self, memory: &LocalState, action: &Action) -> String {
+    pub(crate) fn describe(&self, memory: &LocalState, action: &Action) -> Reason {
         let mut parts = Vec::new();
         for (name, account) in &self.0 {
             parts.extend(account.describe(name, memory));
         }
+        let parts = parts.join("; ");
         if *action == Action::Alive {
-            return format!(
-                "this disk is empty, but a cluster lives, or lived when it was last heard of, so this node must not \
-                 start as new ({})",
-                parts.join("; ")
-            );
+            // `rebuild` gives the reason with its id.
+            return Reason::from(format!(
+                "this disk is empty, but the cluster runs or ran when last observed, so this node must not bootstrap a \
+                 new one: {parts}"
+            ));
         }
-        if memory.mode.is_new() {
-            return format!("waiting until all initial members agree. {}", parts.join("; "));
-        }
-        format!("told to {}; waiting until all others are. {}", memory.mode, parts.join("; "))
+        ReasonId::MembersNotReady.because(if memory.mode.is_new() {
+            format!("waiting until all initial members agree: {parts}")
+        } else {
+            format!("ordered to {}; waiting for the other members to get the same order: {parts}", memory.mode)
+        })
     }
 
     /// Why this node abandons its order, because of that member.
-    pub(crate) fn objection(&self, memory: &LocalState, name: &Label) -> String {
+    pub(crate) fn objection(&self, memory: &LocalState, name: &Label) -> Reason {
         match self.0.get(name).map(|account| &account.now) {
-            Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => {
-                format!("this node was told to {}, and {name} to {mode}. Both give up; tell them the same", memory.mode)
-            }
-            _ => {
-                format!("{name} had agreed to {}, and does not want it any more: its etcd runs as before", memory.mode)
-            }
+            Some(ProbeResult::State(PeerState::Firstboot { mode, .. })) => ReasonId::OrdersDiffer.because(format!(
+                "this node was ordered to {}, but {name} was ordered to {mode}. Both cancel; give all members the same \
+                 order",
+                memory.mode
+            )),
+            _ => ReasonId::OrderWithdrawn
+                .because(format!("{name} withdrew its agreement to {}; its etcd keeps running unchanged", memory.mode)),
         }
     }
 }
@@ -104,19 +108,21 @@ impl TrackedPeer {
                 return None;
             }
             ProbeResult::Unreachable(why) => {
-                format!("{name} does not answer since {since} ({why}; {})", self.last_heard())
+                format!("{name} has not answered since {since} ({why}; {})", self.last_heard())
             }
             ProbeResult::UnexpectedResponder(why) => {
-                format!("{name}'s peer port is answered since {since}, but not as it should be: {why}")
+                format!("an unexpected program has answered on {name}'s peer port since {since}: {why}")
             }
             ProbeResult::State(PeerState::Etcd { cluster_id }) => {
-                format!("{name} runs etcd in the cluster {cluster_id:x} since {since}")
+                format!("{name} has run etcd in the cluster {cluster_id:x} since {since}")
             }
             ProbeResult::State(PeerState::Firstboot { .. }) if given_up => {
-                format!("{name} waits since {since}, though this node was told to go without it")
+                format!("{name} has waited since {since}, but this node was ordered to exclude it")
             }
             ProbeResult::State(PeerState::Firstboot { mode, .. }) if !mode.is_new() => {
-                format!("{name} was told to {mode} since {since}: run `firstboot restore --from {name}` here, too")
+                format!(
+                    "{name} has been ordered since {since} to {mode}: run `firstboot restore --from {name}` here as well"
+                )
             }
             ProbeResult::State(PeerState::Firstboot { without, .. }) if *without != memory.without => {
                 let set: Vec<&str> = without.iter().map(Label::as_str).collect();
@@ -125,9 +131,12 @@ impl TrackedPeer {
                 } else {
                     format!("all but {}", set.join(", "))
                 };
-                format!("{name} waits for {set} since {since}: run `firstboot run --without` the same on each")
+                format!(
+                    "{name} has waited for {set} since {since}: run `firstboot run --without` with the same names on each \
+                     member"
+                )
             }
-            ProbeResult::State(PeerState::Firstboot { phase: Phase::Empty, .. }) => format!("{name} is empty, too"),
+            ProbeResult::State(PeerState::Firstboot { phase: Phase::Empty, .. }) => format!("{name} is empty as well"),
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
         })
     }
@@ -142,45 +151,47 @@ impl TrackedPeer {
                 format!("{name} runs etcd in that cluster")
             }
             ProbeResult::State(PeerState::Etcd { .. }) if left_out => {
-                format!("{name} was left out, but runs etcd: stop it, or tell it, too")
+                format!("{name} was excluded, but runs etcd: stop it, or give it the same order")
             }
             _ if left_out => return None,
             ProbeResult::State(PeerState::Etcd { cluster_id }) => {
-                format!("{name} runs etcd in the cluster {cluster_id:x} and was not told yet")
+                format!("{name} runs etcd in the cluster {cluster_id:x} and has no order yet")
             }
             ProbeResult::Unreachable(why) => {
-                format!("{name} does not answer since {since} ({why}; {})", self.last_heard())
+                format!("{name} has not answered since {since} ({why}; {})", self.last_heard())
             }
             ProbeResult::UnexpectedResponder(why) => {
-                format!("{name}'s peer port is answered since {since}, but not as it should be: {why}")
+                format!("an unexpected program has answered on {name}'s peer port since {since}: {why}")
             }
             ProbeResult::State(PeerState::Firstboot { mode: BootstrapMode::New, .. }) => format!(
-                "{name} has no data and was not told yet{}",
+                "{name} has no data and no order yet{}",
                 match memory.mode {
                     BootstrapMode::Restore { .. } => format!(": run `firstboot restore --from {}` there", memory.name),
                     _ => String::new(),
                 }
             ),
             ProbeResult::State(PeerState::Firstboot { mode, .. }) if memory.mode.with(*mode).is_none() => {
-                format!("{name} was told to {mode} since {since}")
+                format!("{name} has been ordered since {since} to {mode}")
             }
             ProbeResult::State(PeerState::Firstboot { without, .. }) if *without != memory.without => {
-                format!("{name} was told another --without since {since}: tell all the same")
+                format!("{name} has had another --without since {since}: give all members the same order")
             }
-            ProbeResult::State(PeerState::Firstboot { phase: Phase::Empty, .. }) => format!("{name} was told, too"),
+            ProbeResult::State(PeerState::Firstboot { phase: Phase::Empty, .. }) => {
+                format!("{name} has the same order")
+            }
             ProbeResult::State(PeerState::Firstboot { .. }) => format!("{name} is ready"),
         })
     }
 
     fn last_heard(&self) -> String {
         let what = match &self.view.state {
-            None => return "never heard from".to_owned(),
+            None => return "it never answered".to_owned(),
             Some(PeerState::Etcd { cluster_id }) => format!("as etcd in the cluster {cluster_id:x}"),
             Some(PeerState::Firstboot { phase: Phase::Empty, .. }) => "as empty".to_owned(),
             Some(PeerState::Firstboot { .. }) => "as ready".to_owned(),
         };
         let at = self.spoke.map(clock).unwrap_or_default();
-        format!("last heard from at {at}, {what}")
+        format!("it last answered at {at}, {what}")
     }
 }
 
@@ -228,34 +239,37 @@ mod tests {
     }
 
     #[test]
-    fn it_says_for_whom_since_when_and_what_was_heard() {
+    fn the_message_names_each_missing_member_and_its_last_answer() {
         let mut tracker = PeerTracker::default();
         let silence = || ProbeResult::Unreachable("connection refused".into());
         tracker.record(&label("b"), empty(&[]), at(60));
         tracker.record(&label("b"), silence(), at(61));
         tracker.record(&label("c"), silence(), at(61));
-        let text = tracker.describe(&memory(&[]), &Action::Wait);
+        let reason = tracker.describe(&memory(&[]), &Action::Wait);
         assert_eq!(
-            text,
-            "waiting until all initial members agree. b does not answer since 00:01:01 UTC (connection refused; last \
-             heard from at 00:01:00 UTC, as empty); c does not answer since 00:01:01 UTC (connection refused; never \
-             heard from)"
+            reason.to_string(),
+            "waiting until all initial members agree: b has not answered since 00:01:01 UTC (connection refused; it \
+             last answered at 00:01:00 UTC, as empty); c has not answered since 00:01:01 UTC (connection refused; it \
+             never answered) [members-not-ready]"
         );
         tracker.record(&label("c"), silence(), at(99));
-        assert_eq!(tracker.describe(&memory(&[]), &Action::Wait), text, "the same is not told twice");
+        assert_eq!(tracker.describe(&memory(&[]), &Action::Wait), reason, "an unchanged state gives the same message");
         assert!(!tracker.views()[&label("b")].fresh);
     }
 
     #[test]
-    fn different_sets_strangers_and_living_clusters_are_named() {
+    fn the_message_names_other_sets_unexpected_programs_and_running_clusters() {
         let mut tracker = PeerTracker::default();
         tracker.record(&label("b"), empty(&["c"]), at(0));
         tracker.record(&label("c"), ProbeResult::UnexpectedResponder("it speaks HTTP".into()), at(0));
-        let text = tracker.describe(&memory(&[]), &Action::Wait);
-        assert!(text.contains("b waits for all but c") && text.contains("not as it should be: it speaks"), "{text}");
-        assert!(!tracker.describe(&memory(&["c"]), &Action::Wait).contains("HTTP"), "nobody waits for c");
+        let text = tracker.describe(&memory(&[]), &Action::Wait).text;
+        assert!(text.contains("b has waited for all but c") && text.contains("00:00:00 UTC: it speaks"), "{text}");
+        let excluded = tracker.describe(&memory(&["c"]), &Action::Wait).text;
+        assert!(!excluded.contains("HTTP"), "this node does not wait for c: {excluded}");
         tracker.record(&label("c"), ProbeResult::State(PeerState::Etcd { cluster_id: 0xab }), at(0));
-        let text = tracker.describe(&memory(&["c"]), &Action::Alive);
-        assert!(text.contains("must not start as new") && text.contains("c runs etcd in the cluster ab"), "{text}");
+        let reason = tracker.describe(&memory(&["c"]), &Action::Alive);
+        assert!(
+            reason.text.contains("must not bootstrap a") && reason.text.contains("c has run etcd in the cluster ab")
+        );
     }
 }

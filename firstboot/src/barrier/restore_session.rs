@@ -40,7 +40,7 @@ pub(crate) struct RestoreSession {
 
 impl fmt::Debug for RestoreSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Errand").field("file", &self.file).field("until", &self.until).finish_non_exhaustive()
+        f.debug_struct("RestoreSession").field("file", &self.file).field("until", &self.until).finish_non_exhaustive()
     }
 }
 
@@ -84,14 +84,18 @@ impl RestoreSession {
     /// Prepares the data. The server answers the others meanwhile.
     pub(crate) async fn prepare(&self, epoch: &Epoch) -> Result<()> {
         let (prepare, epoch) = (self.prepare.clone(), epoch.clone());
-        tokio::task::spawn_blocking(move || prepare(&epoch)).await.context("a bug: making ready was cut short")?
+        tokio::task::spawn_blocking(move || prepare(&epoch))
+            .await
+            .context("a bug: the preparation of the data was aborted")?
     }
 
     /// Resolves when the restore is cancelled or times out.
     pub(crate) async fn cancelled(&mut self) -> Cancellation {
-        let by = |what: &str| Cancellation::GiveUp(format!("given up by {what}"));
+        let by = |what: &str| Cancellation::GiveUp(format!("the restore was cancelled by {what}"));
         let too_late = tokio::time::sleep_until(self.until.into());
-        let late = || Cancellation::GiveUp("given up, since not all were ready in time (--deadline)".to_owned());
+        let late = || {
+            Cancellation::GiveUp("the restore was cancelled: not all members were ready within --deadline".to_owned())
+        };
         match &mut self.signals {
             None => {
                 too_late.await;

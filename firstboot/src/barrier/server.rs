@@ -29,11 +29,12 @@ use super::unproven::Unproven;
 use crate::exit::not_ready;
 use crate::membership::protocol;
 use crate::paths::PEER_PORT;
+use crate::reason::ReasonId;
 
 /// How long a TLS handshake may take: a peer gives up after the same time (`membership::peer_client`).
 const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// How long a peer may take to send its request.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many peers may be connected at a time. Each needs one or two connections.
 const PEERS: usize = 64;
 
@@ -51,7 +52,7 @@ struct ServerState {
 pub(crate) struct ChangeNotifier {
     /// How often the answer has changed.
     pub(crate) answers: u64,
-    /// How often a peer with news of its own has asked.
+    /// How often a peer with a changed state has probed.
     pub(crate) news: u64,
     /// The peers that have received the present answer.
     acked_by: BTreeSet<IpAddr>,
@@ -69,7 +70,9 @@ impl Listener {
     pub(crate) async fn open(address: Ipv4Addr, tls: Arc<rustls::ServerConfig>, first: Vec<u8>) -> Result<Self> {
         let address = SocketAddrV4::new(address, PEER_PORT);
         let socket = TcpListener::bind(address).await.map_err(|error| {
-            not_ready(format!("cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` says who has it"))
+            not_ready(ReasonId::PeerPortInUse.because(format!(
+                "cannot listen on {address}, etcd's peer port: {error}. `ss -tlnp` shows which process uses the port"
+            )))
         })?;
         let notifier = watch::Sender::new(ChangeNotifier { answers: 1, ..ChangeNotifier::default() });
         let state = Arc::new(ServerState { answer: Mutex::new(Bytes::from(first)), file: Mutex::default(), notifier });
@@ -77,7 +80,7 @@ impl Listener {
         Ok(Self { state, task })
     }
 
-    /// Sets the answer. What it says must be on the disk before.
+    /// Sets the answer. Its content must be durable before.
     pub(crate) fn say(&self, words: Vec<u8>) {
         *self.state.answer.lock().unwrap_or_else(PoisonError::into_inner) = Bytes::from(words);
         self.state.notifier.send_modify(|notifier| {
@@ -110,7 +113,7 @@ impl Drop for Listener {
     }
 }
 
-/// Accepts every connection at once: one that waited in the kernel's queue would delay the peers behind it.
+/// Accepts every connection at once: a connection that waits in the kernel's queue would delay later peers.
 async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) {
     let (unproven, peers) = (Unproven::default(), Arc::new(Semaphore::new(PEERS)));
     loop {
@@ -133,15 +136,15 @@ async fn accept(socket: TcpListener, tls: TlsAcceptor, state: Arc<ServerState>) 
     }
 }
 
-/// Serves one peer. A client that breaks the connection off, or has no certificate of the cluster, does not get here. The log
-/// does not mention such clients: a port scanner would fill it.
+/// Serves one peer. A client that closes the connection early, or has no certificate of the cluster, does not get this far. Such
+/// clients are not logged, because a port scanner would fill the log.
 async fn serve(stream: TlsStream<TcpStream>, from: IpAddr, state: &ServerState) {
     let service = service_fn(move |request| {
         let response = respond(&request, from, state);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    server.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -196,10 +199,10 @@ mod tests {
     use super::*;
     use crate::membership::peer_tls;
 
-    /// The loopback network is large: nobody else's port 2380 is there.
+    /// An address of the large loopback network on which no other program uses port 2380.
     const OWN: Ipv4Addr = Ipv4Addr::new(127, 93, 80, 1);
 
-    /// Keeps 400 connections open that say nothing, all from one address. One that is cut off is opened again.
+    /// Keeps 400 silent connections open from one address. Replaces each that is closed.
     fn flood(over: &AtomicBool) {
         let open = || Silent::connect_timeout(&SocketAddrV4::new(OWN, PEER_PORT).into(), Duration::from_secs(1)).ok();
         let mut silent: Vec<Option<Silent>> = Vec::new();
@@ -214,7 +217,7 @@ mod tests {
         }
     }
 
-    /// A peer that asks again each time, from this address.
+    /// A peer that probes repeatedly from this address.
     fn peer(identity: &crate::identity::Identity, from: Ipv4Addr) -> reqwest::Client {
         reqwest::Client::builder()
             .tls_backend_preconfigured(peer_tls::client(&identity.tls).unwrap())
@@ -238,7 +241,7 @@ mod tests {
         });
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut slowest = Duration::ZERO;
-        // From an address of its own, and from the one that the flood comes from.
+        // From another address, and from the address of the flood.
         for from in [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST] {
             let peer = peer(&identity, from);
             for _ in 0..20 {

@@ -1,24 +1,24 @@
-//! What firstboot knows of this member's data, and by which `judge` and `progress` go.
+//! What firstboot knows about this member's data, for `judge` and `progress`.
 
 use serde::{Deserialize, Serialize};
 
 use super::inode::{Directories, Inode};
 use crate::domain::DiskId;
 
-/// What firstboot knows of the data of this member: from its journal, and for the guard from /run.
+/// What firstboot knows about this member's data. firstboot reads it from its journal, and the guard from /run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Expected {
-    /// The life of the disk.
+    /// The id of the disk.
     pub(crate) life: Option<DiskId>,
-    /// The empty directory that firstboot made for etcd's first start.
+    /// The empty directory that firstboot created for etcd's first start.
     pub(crate) made: Option<Inode>,
-    /// The data, once etcd has made its log in it.
+    /// The data, once etcd has created its log in it.
     pub(crate) known: Option<Known>,
-    /// The ids that the log must have, as far as they are known.
+    /// The known ids that the log must have.
     pub(crate) ids: Ids,
 }
 
-/// The data of a member, as firstboot last saw it.
+/// The identity of a member's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub(crate) directories: Directories,
@@ -35,7 +35,7 @@ impl Known {
     }
 }
 
-/// Ids of a member and its cluster.
+/// The ids of a member and its cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ids {
     pub(crate) member: Option<u64>,

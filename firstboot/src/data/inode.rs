@@ -1,4 +1,4 @@
-//! Which directory a directory is. A copy has the same content and another inode.
+//! Identifies directories: a copy has the same content but another inode.
 
 use std::io;
 
@@ -6,20 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::Dir;
 
-/// A directory, as its file system numbers it.
+/// The identity of a directory in its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inode {
     number: u64,
-    /// Tells it from an earlier directory of the same number, which XFS soon gives to another. Not every file system says it.
+    /// Distinguishes it from an earlier directory with the same number, which XFS soon reuses. Not every file system has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     generation: Option<u32>,
-    /// When it was made. CentOS 7's kernel does not say it.
+    /// The creation time. CentOS 7's kernel does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     born: Option<u64>,
 }
 
 impl Inode {
-    /// Of an open directory.
+    /// Reads the identity of an open directory.
     pub(crate) fn of(dir: &Dir) -> io::Result<Self> {
         Ok(Self { number: dir.about()?.inode, generation: dir.generation(), born: dir.born() })
     }
@@ -29,7 +29,7 @@ impl Inode {
         Self { number, generation: Some(1), born: None }
     }
 
-    /// Whether both are one directory, by all that is known of both: a newer kernel may say more than an older one did.
+    /// Whether both are the same directory, by all values that both have: a newer kernel may report more than an older one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
@@ -38,10 +38,10 @@ impl Inode {
     }
 }
 
-/// The directories that etcd makes once for a member, and keeps. Files in them come and go.
+/// The directories that etcd creates once for a member. The files in them change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Directories {
-    /// `data`, which firstboot makes.
+    /// `data`, which firstboot creates.
     pub(crate) data: Inode,
     /// `data/member`.
     pub(crate) member: Inode,
@@ -52,7 +52,7 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    /// The first of them that is another one now, by its path.
+    /// The path of the first directory that was replaced, or `None` if all are the same.
     pub(crate) fn exchanged(&self, now: &Self) -> Option<&'static str> {
         let pairs = [
             ("data", self.data, now.data),
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_made_again_or_copied_is_another_one() {
+    fn a_recreated_or_copied_directory_is_another_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
         let of = || Inode::of(&Dir::open(&path).unwrap()).unwrap();
@@ -80,17 +80,17 @@ mod tests {
         fs::write(path.join("file"), "content").unwrap();
         fs::rename(&path, folder.path().join("moved")).unwrap();
         fs::rename(folder.path().join("moved"), &path).unwrap();
-        assert!(first.is_same(&of()), "it is the same, whatever was done in it and to its name");
+        assert!(first.is_same(&of()), "changes of its content and name do not matter");
         for _ in 0..50 {
             fs::remove_dir_all(&path).unwrap();
             fs::create_dir(&path).unwrap();
-            assert!(!first.is_same(&of()), "it is taken for the one that was removed: {first:?}, {:?}", of());
+            assert!(!first.is_same(&of()), "it was mistaken for the deleted one: {first:?}, {:?}", of());
         }
-        assert!(of().generation.is_some() || of().born.is_some(), "nothing but a number tells it from another");
+        assert!(of().generation.is_some() || of().born.is_some(), "only its number identifies it");
     }
 
     #[test]
-    fn what_only_one_of_two_kernels_says_is_no_difference() {
+    fn a_value_that_only_one_kernel_reports_is_ignored() {
         let (old, new) = (Inode { number: 7, generation: Some(1), born: None }, Inode::numbered(7));
         assert!(old.is_same(&Inode { born: Some(5), ..new }) && Inode { generation: None, ..old }.is_same(&new));
         assert!(!old.is_same(&Inode { generation: Some(2), ..new }) && !old.is_same(&Inode::numbered(8)));

@@ -1,72 +1,66 @@
-//! Whether etcd may run on what is in its data directory, as a pure function.
+//! Decides whether etcd may run on the content of its data directory, as a pure function.
 //!
-//! A raft member must never forget what it has acknowledged or voted for. Where it does, entries that a client was told are
-//! kept can be overwritten (etcd-io/etcd#10817). So from the moment that etcd's log exists, only the data that etcd left
-//! behind may be that member again, and all else is as a new disk: the member is removed from its cluster, and another joins.
+//! A raft member must never forget what it has acknowledged or voted for. If it does, entries that were acknowledged to a
+//! client can be overwritten (etcd-io/etcd#10817). So once etcd has created its log, only the data that etcd itself left
+//! may be used for that member. Any other data counts as a new disk: firstboot removes the member from its cluster and
+//! adds a new one.
 
 use std::fmt;
 
 use super::expected::{Expected, Ids, Known};
 use super::observe::{Contents, Seen};
 use super::progress::Progress;
+use crate::reason::{Reason, ReasonId};
 
-/// What follows.
+/// The judgement of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is the member's data, as etcd left it.
+    /// The member's data, as etcd left it.
     Intact,
-    /// etcd has made its log in it, and it is the member's; firstboot has yet to write down which directories these are.
+    /// The member's data, in which etcd has created its log. The journal does not have these directories yet.
     Begun(Known),
-    /// It is empty, and etcd has never made a log in it.
+    /// Empty; etcd has never created a log in it.
     Fresh,
-    /// etcd's first start was cut short before there was a log: etcd would refuse what it left.
+    /// etcd's first start was interrupted before it had created a log. etcd refuses such data.
     CutShort,
-    /// It must not begin as this member.
+    /// etcd must not start as this member on this data.
     Lost(Lost),
 }
 
-/// Why data must not begin as this member.
+/// Why etcd must not start as this member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lost {
-    /// Nothing is there any more.
+    /// The data was deleted.
     Emptied,
-    /// A part is missing.
+    /// A part of the data is missing.
     Part(String),
-    /// A directory is another than the one that etcd made.
+    /// This directory is not the one that etcd created.
     Exchanged(&'static str),
-    /// The log is another member's.
+    /// The log belongs to another member.
     Foreign { member: u64, cluster: u64 },
-    /// The log ends before what this member is known to have had.
+    /// The log ends before an entry that this member has acknowledged.
     Behind(String),
 }
 
 impl Lost {
-    /// A name for programs and documentation.
-    pub(crate) fn id(&self) -> &'static str {
+    /// The reason to show to the operator.
+    pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::Emptied => "data-emptied",
-            Self::Part(_) => "data-incomplete",
-            Self::Exchanged(_) => "data-exchanged",
-            Self::Foreign { .. } => "data-foreign",
-            Self::Behind(_) => "data-behind",
+            Self::Emptied => ReasonId::DataEmptied.because("etcd's data was deleted"),
+            Self::Part(what) => ReasonId::DataIncomplete.because(format!("etcd's data is incomplete: {what}")),
+            Self::Exchanged(path) => ReasonId::DataExchanged
+                .because(format!("{path} is not the directory that etcd created: the data was replaced or copied")),
+            Self::Foreign { member, cluster } => ReasonId::DataForeign
+                .because(format!("the data belongs to another member, {member:x} of the cluster {cluster:x}")),
+            Self::Behind(what) => ReasonId::DataBehind
+                .because(format!("the data is older than what this member has acknowledged: {what}")),
         }
     }
 }
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Emptied => f.write_str("etcd's data was removed")?,
-            Self::Part(what) => write!(f, "a part of etcd's data is missing: {what}")?,
-            Self::Exchanged(path) => {
-                write!(f, "{path} is not the directory that etcd made: the data was exchanged or copied")?;
-            }
-            Self::Foreign { member, cluster } => {
-                write!(f, "the data is that of another member, {member:x} of the cluster {cluster:x}")?;
-            }
-            Self::Behind(what) => write!(f, "the data is older than this member was: {what}")?,
-        }
-        write!(f, " [{}]", self.id())
+        self.reason().fmt(f)
     }
 }
 
@@ -79,12 +73,12 @@ pub(crate) fn judge(expected: &Expected, seen: &Seen, progress: Option<&Progress
     }
 }
 
-/// Before etcd is known to have made its log.
+/// The rule as long as the journal does not say that etcd has created its log.
 fn first(expected: &Expected, seen: &Seen) -> Verdict {
     let same = match (&expected.made, &seen.data) {
         (Some(made), Some(data)) => made.is_same(data),
         (Some(_), None) => false,
-        // firstboot had no time to make one; or this journal is of a version that made none.
+        // firstboot was interrupted before it created one, or an older version, which created none, wrote this journal.
         (None, _) => true,
     };
     if !same {
@@ -103,7 +97,7 @@ fn first(expected: &Expected, seen: &Seen) -> Verdict {
             }
             Verdict::Begun(Known { directories, member: log.member, cluster: log.cluster })
         }
-        (Contents::Log, None, _) => Verdict::Lost(Lost::Part("member/snap is not there".to_owned())),
+        (Contents::Log, None, _) => Verdict::Lost(Lost::Part("member/snap is missing".to_owned())),
         (Contents::Log, _, Err(why)) => Verdict::Lost(Lost::Part(why.clone())),
     }
 }
@@ -114,7 +108,7 @@ fn intact(known: &Known, seen: &Seen, progress: Option<&Progress>) -> Result<(),
     }
     let part = |what: &str| Lost::Part(what.to_owned());
     let log = seen.log.as_ref().map_err(|why| part(why))?;
-    let directories = seen.directories.as_ref().ok_or_else(|| part("member/snap is not there"))?;
+    let directories = seen.directories.as_ref().ok_or_else(|| part("member/snap is missing"))?;
     if (log.member, log.cluster) != (known.member, known.cluster) {
         return Err(Lost::Foreign { member: log.member, cluster: log.cluster });
     }
@@ -122,12 +116,10 @@ fn intact(known: &Known, seen: &Seen, progress: Option<&Progress>) -> Result<(),
         return Err(Lost::Exchanged(path));
     }
     let applied = *seen.applied.as_ref().map_err(|why| part(why))?;
-    // The log is always written before the database.
+    // etcd always writes the log before the database.
     if log.last < applied {
         let last = log.last;
-        return Err(Lost::Behind(format!(
-            "its log ends with the entry {last}, and its database has the entry {applied}"
-        )));
+        return Err(Lost::Behind(format!("its log ends at entry {last}, but its database contains entry {applied}")));
     }
     progress.map_or(Ok(()), |progress| progress.compare(log).map_err(Lost::Behind))
 }

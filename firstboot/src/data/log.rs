@@ -1,8 +1,8 @@
-//! etcd's write-ahead log, as far as it says whose it is and how far the member came. Only its last file is read: each
-//! begins with the ids and the hard state (server/storage/wal/wal.go, cut), and etcd itself reads all of them anyway.
+//! Reads the owner and the end of etcd's write-ahead log. firstboot reads only the last file: each file begins with the ids and
+//! the hard state (server/storage/wal/wal.go, cut), and etcd itself reads all of them.
 //!
-//! A record is a length of 8 bytes, whose highest byte tells how much fills it up to a multiple of 8, and a protocol buffer
-//! with a checksum over all records since the file's beginning (encoder.go, decoder.go; the same from 3.4 to 3.7).
+//! A record is a length of 8 bytes, whose highest byte has the size of the padding to a multiple of 8, and a protocol buffer
+//! with a checksum over all records since the beginning of the file (encoder.go, decoder.go; the same from 3.4 to 3.7).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
@@ -10,22 +10,22 @@ use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-/// What the log says at its end.
+/// The state at the end of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Log {
     /// The member's id.
     pub(crate) member: u64,
     /// The cluster's id.
     pub(crate) cluster: u64,
-    /// The newest term it knew. It never goes back.
+    /// The newest term, which never decreases.
     pub(crate) term: u64,
-    /// For whom it voted in that term.
+    /// The member for which it voted in that term.
     pub(crate) vote: u64,
-    /// Up to where it knew entries to be committed. It never goes back.
+    /// The index of the last committed entry, which never decreases.
     pub(crate) commit: u64,
-    /// The last entry.
+    /// The index of the last entry.
     pub(crate) last: u64,
-    /// The checksum over the last file's records.
+    /// The checksum over the records of the last file.
     pub(crate) checksum: u32,
 }
 
@@ -84,7 +84,7 @@ const STATE: i64 = 3;
 const CHECKSUM: i64 = 4;
 const SNAPSHOT: i64 = 5;
 
-/// The number of a file of the log and the index of its first entry, by its name (`walName`).
+/// The number of a log file and the index of its first entry, from its name (`walName`).
 pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
     let (number, index) = name.strip_suffix(".wal")?.split_once('-')?;
     let hex = |digits: &str| (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten();
@@ -92,11 +92,11 @@ pub(super) fn parse_name(name: &str) -> Option<(u64, u64)> {
 }
 
 impl Log {
-    /// Reads the last file of a log, whose first entry has this index. What follows a record that is cut short or damaged does
-    /// not count, as for etcd.
+    /// Reads the last file of a log, whose first entry has this index. Like etcd it ignores everything after a truncated or
+    /// damaged record.
     ///
     /// # Errors
-    /// Where the file cannot be read, or does not begin as etcd's do.
+    /// Where the file cannot be read, or does not begin like a log of etcd.
     pub(super) fn read(file: File, first: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut file = BufReader::with_capacity(256 << 10, file);
@@ -121,7 +121,7 @@ impl Log {
         if begun {
             Ok(log)
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "it does not begin as etcd's log does"))
+            Err(io::Error::new(io::ErrorKind::InvalidData, "it does not begin like a log of etcd"))
         }
     }
 
@@ -132,7 +132,7 @@ impl Log {
                 let Metadata { member, cluster } = Metadata::decode(data).ok()?;
                 (self.member, self.cluster) = (member, cluster);
             }
-            // An entry replaces all from its index on that were there before.
+            // An entry replaces all earlier entries with the same or a higher index.
             ENTRY => self.last = Entry::decode(data).ok()?.index,
             STATE => {
                 let HardState { term, vote, commit } = HardState::decode(data).ok()?;
@@ -145,7 +145,7 @@ impl Log {
     }
 }
 
-/// The next record; `None` at the end of what is whole.
+/// The next record; `None` after the last complete one.
 fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let mut head = [0; 8];
     if *left < 8 {
@@ -156,7 +156,7 @@ fn next(file: &mut impl Read, left: &mut u64) -> io::Result<Option<Record>> {
     let bytes = head & !(0xff << 56);
     let filling = if head >> 63 == 1 { head >> 56 & 7 } else { 0 };
     *left -= 8;
-    // The file is made longer than it is: zeros follow.
+    // The file is preallocated: zeros follow the last record.
     if head == 0 || bytes + filling > *left || bytes > LONGEST {
         return Ok(None);
     }
@@ -211,7 +211,7 @@ pub(super) mod tests {
             self
         }
 
-        /// With what etcd allocates ahead.
+        /// The file with this many preallocated bytes.
         pub(crate) fn file(&self, ahead: usize) -> Vec<u8> {
             let mut bytes = self.bytes.clone();
             bytes.resize(bytes.len() + ahead, 0);
@@ -231,8 +231,8 @@ pub(super) mod tests {
         writer.entry(1).entry(2).state(2, 7, 1).entry(3).entry(4).entry(3).state(3, 8, 2);
         let log = read(&writer.file(1000), 0).unwrap();
         let expected = Log { member: 7, cluster: 9, term: 3, vote: 8, commit: 2, last: 3, checksum: writer.checksum };
-        assert_eq!(log, expected, "the entry 3 was written again, and 4 is gone with it");
-        assert_eq!(read(&Writer::new(7, 9).file(64), 50).unwrap().last, 49, "a file just begun follows the one before");
+        assert_eq!(log, expected, "entry 3 was written again, which removed entry 4");
+        assert_eq!(read(&Writer::new(7, 9).file(64), 50).unwrap().last, 49, "a new file continues the previous one");
     }
 
     /// A file whose length is a claim: nothing of it takes room on the disk.
@@ -250,7 +250,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn wherever_it_is_cut_or_damaged_what_was_whole_before_counts() {
+    fn records_before_a_cut_or_damage_count() {
         let mut writer = Writer::new(7, 9);
         let begun = writer.bytes.len();
         let mut ends = vec![(begun, 0)];
@@ -260,7 +260,7 @@ pub(super) mod tests {
         }
         for cut in 0..=writer.bytes.len() {
             let commit = ends.iter().rev().find(|(end, _)| *end <= cut).map_or(0, |(_, commit)| *commit);
-            // Where the file was made longer than it was, zeros follow, and may be all that a record lacked.
+            // In a preallocated file zeros follow, which may complete a record.
             let torn = [&writer.bytes[..cut], &[0; 512]].concat();
             for (bytes, most) in [(&torn[..cut], commit), (&torn, commit + 1)] {
                 match read(bytes, 0) {
@@ -278,8 +278,8 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
-        for bytes in [&[][..], &[0xff; 64], &[1, 0, 0, 0, 0, 0, 0, 0x87], b"nothing of etcd's"] {
+    fn no_bytes_cause_a_panic() {
+        for bytes in [&[][..], &[0xff; 64], &[1, 0, 0, 0, 0, 0, 0, 0x87], b"another file"] {
             assert!(read(bytes, 0).is_err());
         }
         assert_eq!(parse_name("0000000000000001-00000000000000ff.wal"), Some((1, 255)));

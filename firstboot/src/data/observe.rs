@@ -1,4 +1,4 @@
-//! What is at the data directory. etcd must not run meanwhile, or what is read may be half of what it writes.
+//! Reads the data directory. etcd must not run meanwhile, because a partial write could be read.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,34 +10,34 @@ use super::inode::{Directories, Inode};
 use super::log::{self, Log};
 use crate::files::{Dir, Kind};
 
-/// How much there is.
+/// How complete the content of a data directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contents {
-    /// Nothing.
+    /// The directory is empty or missing.
     Empty,
-    /// Something, but no write-ahead log: etcd never took part in anything with it. It makes the log in a folder of
-    /// another name, which it renames when the log is whole (server/storage/wal/wal.go, Create).
+    /// There is no write-ahead log, so etcd never voted with this data. etcd creates the log in a folder with a temporary name,
+    /// which it renames when the log is complete (server/storage/wal/wal.go, Create).
     NoLog,
     /// A write-ahead log.
     Log,
 }
 
-/// All that the judgement needs.
+/// The facts on which the judgement depends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) contents: Contents,
-    /// `data` itself; `None` where it is not there.
+    /// `data` itself, or `None` if it does not exist.
     pub(crate) data: Option<Inode>,
-    /// All directories of a member; `None` where one is missing.
+    /// All directories of a member, or `None` if one is missing.
     pub(crate) directories: Option<Directories>,
-    /// The end of the log, or why there is none.
+    /// The end of the log, or why it cannot be read.
     pub(crate) log: Result<Log, String>,
-    /// The index of the last entry that the database has taken in, or why that is not known.
+    /// The index of the last entry that the database contains, or why it cannot be read.
     pub(crate) applied: Result<u64, String>,
 }
 
 impl Seen {
-    /// Looks at a data directory.
+    /// Reads a data directory.
     pub(crate) fn at(folder: &Path) -> Result<Self> {
         let look = || -> io::Result<Self> {
             let Some(data) = open(folder)? else { return Ok(Self::nothing()) };
@@ -50,22 +50,22 @@ impl Seen {
                 applied: applied(&data).map_err(|error| error.to_string()),
             })
         };
-        look().with_context(|| format!("cannot look into {}", folder.display()))
+        look().with_context(|| format!("cannot read {}", folder.display()))
     }
 
     fn nothing() -> Self {
-        let missing = || "it is not there".to_owned();
+        let missing = || "it is missing".to_owned();
         Self { contents: Contents::Empty, data: None, directories: None, log: Err(missing()), applied: Err(missing()) }
     }
 }
 
-/// How much is in a data directory.
+/// How complete the content of a data directory is.
 pub(crate) fn contents(folder: &Path) -> Result<Contents> {
     let look = || open(folder)?.map_or(Ok(Contents::Empty), |data| contents_of(&data));
-    look().with_context(|| format!("cannot look into {}", folder.display()))
+    look().with_context(|| format!("cannot read {}", folder.display()))
 }
 
-/// Flushes the newest file of the log: etcd may have been killed before it had.
+/// Flushes the newest file of the log, because etcd may have been killed before it did.
 pub(crate) fn flush_log(folder: &Path) -> Result<()> {
     let flush = || -> io::Result<()> {
         let (wal, name, _) = newest(&Dir::open(folder)?)?;
@@ -74,20 +74,20 @@ pub(crate) fn flush_log(folder: &Path) -> Result<()> {
     flush().with_context(|| format!("cannot flush the log in {}", folder.display()))
 }
 
-/// The directories of the member in a data directory, while etcd may run on it; `None` where one is missing.
+/// The directories of the member, even while etcd runs, or `None` if one is missing.
 pub(crate) fn directories_of(folder: &Path) -> Result<Option<Directories>> {
     let look = || match open(folder)? {
         None => Ok(None),
         Some(data) => directories(&data, Inode::of(&data)?),
     };
-    look().with_context(|| format!("cannot look into {}", folder.display()))
+    look().with_context(|| format!("cannot read {}", folder.display()))
 }
 
 fn open(folder: &Path) -> io::Result<Option<Dir>> {
     some(Dir::open(folder))
 }
 
-/// A part of the member that is missing, or is not a directory, is not there.
+/// Turns a directory that is missing, or is not a directory, into `None`.
 fn some(dir: io::Result<Dir>) -> io::Result<Option<Dir>> {
     match dir {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
@@ -109,7 +109,7 @@ fn contents_of(data: &Dir) -> io::Result<Contents> {
     if wal.iter().any(|name| Path::new(name).extension().is_some_and(|extension| extension == "wal")) {
         return Ok(Contents::Log);
     }
-    // Where the directory is a volume's root it has this from the start.
+    // The root of a volume has this directory from the start.
     let something = data.names()?.iter().any(|name| name != "lost+found");
     Ok(if something { Contents::NoLog } else { Contents::Empty })
 }
@@ -133,7 +133,7 @@ fn log(data: &Dir) -> io::Result<Log> {
 /// The newest file of the log, with its directory and the index of its first entry. Files are numbered without a gap
 /// (server/storage/wal/util.go, isValidSeq).
 fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
-    let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is not there"))?;
+    let wal = below(data, &["member", "wal"])?.ok_or_else(|| other("member/wal is missing"))?;
     let mut files: Vec<(u64, u64, OsString)> = Vec::new();
     for name in wal.names()? {
         if let Some((number, first)) = name.to_str().and_then(log::parse_name) {
@@ -148,14 +148,14 @@ fn newest(data: &Dir) -> io::Result<(Dir, OsString, u64)> {
     Ok((wal, name, first))
 }
 
-/// How far the database is: its bucket `meta` has the key `consistent_index` (server/storage/schema/schema.go).
+/// The last entry in the database: the key `consistent_index` in the bucket `meta` (server/storage/schema/schema.go).
 fn applied(data: &Dir) -> io::Result<u64> {
-    let snap = below(data, &["member", "snap"])?.ok_or_else(|| other("member/snap is not there"))?;
+    let snap = below(data, &["member", "snap"])?.ok_or_else(|| other("member/snap is missing"))?;
     let found = snap.look(OsStr::new("db"))?.filter(|there| there.kind == Kind::File);
-    let Some(about) = found else { return Err(other("member/snap/db is not there")) };
+    let Some(about) = found else { return Err(other("member/snap/db is missing")) };
     let value = snap.file(OsStr::new("db")).and_then(|file| bolt::get(&file, about.size, b"meta", b"consistent_index"));
     let value = value.map_err(|error| other(&format!("member/snap/db: {error}")))?;
-    // Before the first entry there is none.
+    // The key does not exist before the first entry.
     let index = value.and_then(|value| value.as_slice().try_into().ok()).map(u64::from_be_bytes);
     Ok(index.unwrap_or_default())
 }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_whole_log_makes_a_member() {
+    fn only_a_complete_log_makes_a_member() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
         assert_eq!(contents(&path).unwrap(), Contents::Empty);
@@ -200,7 +200,7 @@ mod tests {
         let seen = Seen::at(&path).unwrap();
         assert!(seen.directories.is_some());
         assert_eq!(seen.log.map(|log| (log.member, log.last, log.commit)), Ok((7, 41, 40)));
-        assert_eq!(seen.applied, Err("member/snap/db is not there".to_owned()));
+        assert_eq!(seen.applied, Err("member/snap/db is missing".to_owned()));
         fs::write(file(2, 3), "").unwrap();
         assert_eq!(Seen::at(&path).unwrap().log, Err("a file of member/wal is missing".to_owned()));
         fs::remove_dir_all(path.join("member/snap")).unwrap();

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// No more of a line goes into a status: etcd's longest have a stack trace of a kilobyte.
 const LONGEST: usize = 300;
 
-/// How many more entries are read for a line of the same process that tells more.
+/// The number of further entries that are searched for a more informative line of the same process.
 const CONTEXT: usize = 50;
 
 /// An entry of the journal.
@@ -35,7 +35,7 @@ pub(super) struct LastWords {
     pub(super) text: String,
 }
 
-/// How much a line tells of the end.
+/// How well a line explains the end of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
     /// A warning or error that has a reason: it may be why etcd ended.
@@ -47,7 +47,7 @@ enum Weight {
 }
 
 impl Entry {
-    /// An entry as `journalctl --output=json` has it; `None` where it has no text.
+    /// An entry as `journalctl --output=json` has it, or `None` if it has no text.
     pub(super) fn parse(line: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Raw {
@@ -82,7 +82,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Takes an entry in. Says whether an older one may tell more.
+    /// Adds an entry. Returns whether an older one may be more informative.
     pub(super) fn take(&mut self, entry: &Entry) -> bool {
         self.since += usize::from(self.best.is_some());
         let before = self.best.as_ref().map(|(weight, _)| *weight);

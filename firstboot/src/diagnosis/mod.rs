@@ -1,5 +1,5 @@
-//! What keeps etcd on this node from being a healthy member, as far as this machine shows it: how its unit is, what etcd
-//! said last, and from which address it reaches the other members.
+//! Finds out on this machine why etcd is not a healthy member: from the state of its unit, from etcd's last log line, and from
+//! the source address with which this node reaches the other members.
 
 mod last_words;
 mod source;
@@ -14,40 +14,41 @@ use unit::{UNIT, Unit};
 
 use crate::identity::Identity;
 use crate::output::say;
+use crate::reason::Reason;
 use crate::systemd;
 pub(crate) use source::wrong_source;
 
-/// Between two looks while firstboot waits.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+/// The pause between two diagnoses while firstboot waits.
+const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What firstboot tells while it waits for etcd: each reason once, when it is new.
+/// Logs the reason while firstboot waits for etcd, once for each change.
 #[derive(Debug)]
 pub(crate) struct Watch {
     looked: Instant,
-    told: Option<String>,
+    logged: Option<String>,
 }
 
 impl Watch {
-    /// It looks for the first time after a while: most etcds have no trouble.
+    /// Starts the interval until the first diagnosis: most starts of etcd succeed within it.
     pub(crate) fn new() -> Self {
-        Self { looked: Instant::now(), told: None }
+        Self { looked: Instant::now(), logged: None }
     }
 
-    /// Looks again if it is time to, and says what is new: the reason, or `otherwise` where there is none any more.
+    /// Diagnoses again after the interval. Logs a changed reason, or `otherwise` if there is no reason any more.
     pub(crate) fn look(&mut self, identity: &Identity, otherwise: &str) {
-        if self.looked.elapsed() < BETWEEN_LOOKS {
+        if self.looked.elapsed() < INTERVAL {
             return;
         }
-        let found = node(&identity.cluster, &identity.node.name);
-        if !is_repeated(self.told.as_deref(), found.as_deref()) {
+        let found = text(&node(&identity.cluster, &identity.node.name));
+        if !is_repeated(self.logged.as_deref(), found.as_deref()) {
             say(found.as_deref().unwrap_or(otherwise));
         }
-        (self.told, self.looked) = (found, Instant::now());
+        (self.logged, self.looked) = (found, Instant::now());
     }
 
-    /// The newest reason, as a sentence; empty where there is none.
+    /// The newest reason, as a sentence, empty if there is none.
     pub(crate) fn reason(&self) -> String {
-        self.told.as_ref().map_or_else(String::new, |told| format!("{told}. "))
+        self.logged.as_ref().map_or_else(String::new, |reason| format!("{reason}. "))
     }
 }
 
@@ -59,22 +60,27 @@ fn is_repeated(before: Option<&str>, now: Option<&str>) -> bool {
     before.map(words) == now.map(words)
 }
 
-/// What keeps this node from being a healthy member; `None` where this machine shows nothing.
-pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Option<String> {
-    let parts: Vec<String> = etcd().into_iter().chain(wrong_source(cluster, name)).collect();
+/// All reasons why this node is not a healthy member, as far as this machine shows them.
+pub(crate) fn node(cluster: &ClusterDocument, name: &Label) -> Vec<Reason> {
+    etcd().into_iter().chain(wrong_source(cluster, name)).collect()
+}
+
+/// All of these reasons in one line; `None` if there are none.
+pub(crate) fn text(reasons: &[Reason]) -> Option<String> {
+    let parts: Vec<String> = reasons.iter().map(ToString::to_string).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// Why etcd does not run, or what else is special about its unit; `None` where nothing is. It is asked where etcd is not healthy.
-fn etcd() -> Option<String> {
+/// Why etcd does not run, and what else is unusual about its unit.
+fn etcd() -> Vec<Reason> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    // What cannot be found out is left out: it is more about an error that is told anyway.
-    let unit = Unit::show().ok()?;
+    // The diagnosis only adds detail to another error, so its own failures are ignored.
+    let Ok(unit) = Unit::show() else { return Vec::new() };
     unit.diagnose(said(&unit).as_ref(), now)
 }
 
-/// What the processes of etcd that have ended said last.
+/// The last log line of the etcd processes that have ended.
 fn said(unit: &Unit) -> Option<LastWords> {
     let mut search = Search::default();
     let read = systemd::journal(UNIT, |line| match Entry::parse(line) {

@@ -1,24 +1,25 @@
-//! From which address the kernel would reach the other members. etcd cannot choose it, and a peer refuses a connection from
-//! an address that the certificate does not have (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268). The
-//! peer closes it without an answer, so nothing but this tells why.
+//! The source address with which the kernel reaches the other members. etcd cannot choose it, and a peer refuses a connection
+//! from an address that is not in the certificate (client/pkg/transport/listener_tls.go, checkCertSAN; etcd-io/etcd#8268).
+//! The peer closes such a connection without an answer, so etcd's log does not give this reason.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use recipes::{ClusterDocument, Label};
 
 use crate::paths::PEER_PORT;
+use crate::reason::{Reason, ReasonId};
 
-/// Why other members refuse this node, where its route to them has another source address than its own.
-pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<String> {
+/// Why other members refuse this node: its route to them has a source address that is not its own.
+pub(crate) fn wrong_source(cluster: &ClusterDocument, name: &Label) -> Option<Reason> {
     let own = cluster.member(name)?.address;
     let others = cluster.members.iter().filter(|member| member.name != *name);
     let used: Vec<(&str, Ipv4Addr)> =
         others.filter_map(|member| Some((member.name.as_str(), towards(member.address)?))).collect();
-    tell(own, &used)
+    judge(own, &used)
 }
 
-/// The address that the kernel takes for a connection to another. Connecting a UDP socket sends nothing. `None`: there is no
-/// route, which every connection says itself.
+/// The source address that the kernel uses towards another address. Connecting a UDP socket sends nothing. `None` where there
+/// is no route; every connection attempt reports that.
 fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((other, PEER_PORT)).ok()?;
@@ -28,14 +29,14 @@ fn towards(other: Ipv4Addr) -> Option<Ipv4Addr> {
     }
 }
 
-fn tell(own: Ipv4Addr, used: &[(&str, Ipv4Addr)]) -> Option<String> {
+fn judge(own: Ipv4Addr, used: &[(&str, Ipv4Addr)]) -> Option<Reason> {
     let (_, wrong) = used.iter().find(|(_, used)| *used != own)?;
     let names: Vec<&str> = used.iter().filter(|(_, used)| used == wrong).map(|(name, _)| *name).collect();
-    Some(format!(
-        "this node reaches {} from the address {wrong} and not from its own, {own}, so they refuse the connections of its etcd. Correct the route: \
-         `ip route get ADDRESS` must show `src {own}` [wrong-source-address]",
+    Some(ReasonId::WrongSourceAddress.because(format!(
+        "this node reaches {} from the address {wrong} instead of its own, {own}, so they refuse the connections of its \
+         etcd. Correct the route: `ip route get ADDRESS` must show `src {own}`",
         names.join(", ")
-    ))
+    )))
 }
 
 #[cfg(test)]
@@ -43,17 +44,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_from_another_address_is_told() {
+    fn a_route_with_another_source_address_is_reported() {
         let own = Ipv4Addr::new(10, 0, 0, 1);
         let other = Ipv4Addr::new(192, 168, 1, 9);
-        assert_eq!(tell(own, &[("b", own), ("c", own)]), None);
-        let told = tell(own, &[("b", other), ("c", other), ("d", own)]).unwrap();
-        assert!(told.starts_with("this node reaches b, c from the address 192.168.1.9"), "{told}");
-        assert!(told.contains("`src 10.0.0.1`"), "{told}");
+        assert_eq!(judge(own, &[("b", own), ("c", own)]), None);
+        let why = judge(own, &[("b", other), ("c", other), ("d", own)]).unwrap().text;
+        assert!(why.starts_with("this node reaches b, c from the address 192.168.1.9"), "{why}");
+        assert!(why.contains("`src 10.0.0.1`"), "{why}");
     }
 
     #[test]
-    fn the_kernel_says_which_address_it_takes() {
+    fn the_kernel_reports_the_source_address() {
         assert_eq!(towards(Ipv4Addr::LOCALHOST), Some(Ipv4Addr::LOCALHOST));
     }
 }

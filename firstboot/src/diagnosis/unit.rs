@@ -1,4 +1,4 @@
-//! How etcd's unit is, and what follows from it, as a pure function.
+//! Diagnoses etcd's unit, as a pure function.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,32 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::last_words::LastWords;
+use crate::reason::{Reason, ReasonId};
 use crate::systemd;
 
 /// etcd's unit.
 pub(super) const UNIT: &str = "etcd.service";
 
-/// For how many microseconds an end counts although etcd runs again: systemd starts it again after 5 s, and it may take
-/// some seconds until it ends for the same reason.
+/// For how many microseconds the end of an etcd process is reported although etcd runs again. systemd restarts etcd after
+/// 5 s, and the new process may take some seconds until it ends for the same reason.
 const RECENT: u64 = 30_000_000;
 
-/// What is said of an etcd that ended and runs again.
-pub(super) const AGAIN: &str = ", and was started again";
+/// What the text says of an etcd that ended and runs again.
+pub(super) const AGAIN: &str = " and was restarted";
 
-/// What systemd says of it.
+/// The properties of etcd's unit in systemd.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unit {
     load: String,
-    /// etcd's process, where it runs.
+    /// etcd's process, if it runs.
     pub(super) running: Option<u32>,
-    /// The last one that was started, running or not.
+    /// The process that was started last, whether it runs or not.
     last: Option<u32>,
-    /// How that one ended, as waitid(2) has it: 1 by itself, 2 and 3 by a signal.
+    /// How that process ended, as in waitid(2): 1 it exited, 2 and 3 a signal killed it.
     code: u32,
-    /// With which status, or by which signal.
+    /// Its exit status or the signal.
     status: u32,
-    /// Files that change the unit.
+    /// The drop-ins of the unit.
     drop_ins: Vec<String>,
 }
 
@@ -55,18 +56,20 @@ impl Unit {
         }
     }
 
-    /// Why etcd does not run, by this and by what ended processes said last.
-    pub(super) fn diagnose(&self, words: Option<&LastWords>, now: u64) -> Option<String> {
-        let mut parts: Vec<String> = self.end(words, now).into_iter().collect();
+    /// Why etcd does not run, from the unit and from the last log line of an ended process.
+    pub(super) fn diagnose(&self, words: Option<&LastWords>, now: u64) -> Vec<Reason> {
+        let mut reasons: Vec<Reason> = self.end(words, now).into_iter().collect();
         if !self.drop_ins.is_empty() {
-            parts.push(format!("drop-ins change {UNIT}: {} [etcd-drop-in]", self.drop_ins.join(", ")));
+            let text = format!("drop-ins change {UNIT}: {}", self.drop_ins.join(", "));
+            reasons.push(ReasonId::EtcdDropIn.because(text));
         }
-        (!parts.is_empty()).then(|| parts.join("; "))
+        reasons
     }
 
-    fn end(&self, words: Option<&LastWords>, now: u64) -> Option<String> {
+    fn end(&self, words: Option<&LastWords>, now: u64) -> Option<Reason> {
         if self.load == "masked" {
-            return Some(format!("{UNIT} is masked, so nothing starts etcd [etcd-masked]"));
+            let text = format!("{UNIT} is masked, so systemd does not start etcd. Run `systemctl unmask {UNIT}`");
+            return Some(ReasonId::EtcdMasked.because(text));
         }
         let counts = |words: &&LastWords| {
             let newest = self.running.is_none() && self.last == Some(words.pid) && self.failed();
@@ -74,16 +77,18 @@ impl Unit {
         };
         if let Some(words) = words.filter(counts) {
             let again = if self.running.is_some() { AGAIN } else { "" };
-            return Some(format!("etcd ended at {}{again}: {} [etcd-ended]", clock(words.at), words.text));
+            let text = format!("etcd ended at {}{again}: {}", clock(words.at), words.text);
+            return Some(ReasonId::EtcdEnded.because(text));
         }
         if self.running.is_some() || !self.failed() {
             return None;
         }
-        let how = if self.code == 1 { "with the exit code" } else { "by the signal" };
-        Some(format!("etcd ended {how} {}, and its journal has no reason [etcd-ended]", self.status))
+        let how = if self.code == 1 { "with exit code" } else { "by signal" };
+        let text = format!("etcd ended {how} {}, and logged no reason", self.status);
+        Some(ReasonId::EtcdEnded.because(text))
     }
 
-    /// Whether the last process did not end with success.
+    /// Whether the last process failed.
     fn failed(&self) -> bool {
         self.code > 1 || self.code == 1 && self.status != 0
     }
@@ -109,41 +114,42 @@ mod tests {
         LastWords { at, pid, ends: true, text: "discovery failed: walpb: crc mismatch".to_owned() }
     }
 
+    fn diagnose(unit: &Unit, words: Option<&LastWords>, now: u64) -> String {
+        unit.diagnose(words, now).iter().map(ToString::to_string).collect()
+    }
+
     #[test]
-    fn an_etcd_that_ended_is_told_with_its_last_words() {
+    fn an_end_is_reported_with_the_last_log_line() {
         let down = unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=1\nDropInPaths=");
-        let told = down.diagnose(Some(&fatal(7, 60 * SECOND)), 9000 * SECOND).unwrap();
-        assert_eq!(told, "etcd ended at 00:01:00 UTC: discovery failed: walpb: crc mismatch [etcd-ended]");
-        let told = down.diagnose(Some(&fatal(6, 60 * SECOND)), 9000 * SECOND).unwrap();
-        assert_eq!(told, "etcd ended with the exit code 1, and its journal has no reason [etcd-ended]");
+        let said = diagnose(&down, Some(&fatal(7, 60 * SECOND)), 9000 * SECOND);
+        assert_eq!(said, "etcd ended at 00:01:00 UTC: discovery failed: walpb: crc mismatch [etcd-ended]");
+        let said = diagnose(&down, Some(&fatal(6, 60 * SECOND)), 9000 * SECOND);
+        assert_eq!(said, "etcd ended with exit code 1, and logged no reason [etcd-ended]");
     }
 
     #[test]
-    fn an_end_counts_for_a_while_where_etcd_was_started_again() {
+    fn an_end_is_reported_for_a_while_after_etcd_was_restarted() {
         let up = unit("LoadState=loaded\nMainPID=8\nExecMainPID=8\nExecMainCode=0\nExecMainStatus=0");
-        let told = up.diagnose(Some(&fatal(7, 60 * SECOND)), 65 * SECOND).unwrap();
-        assert!(told.starts_with("etcd ended at 00:01:00 UTC, and was started again: discovery"), "{told}");
-        assert_eq!(up.diagnose(Some(&fatal(7, 60 * SECOND)), 95 * SECOND), None);
-        assert_eq!(up.diagnose(None, 95 * SECOND), None);
-        // A warning of one that an operator restarted is no end.
+        let said = diagnose(&up, Some(&fatal(7, 60 * SECOND)), 65 * SECOND);
+        assert!(said.starts_with("etcd ended at 00:01:00 UTC and was restarted: discovery"), "{said}");
+        assert_eq!(diagnose(&up, Some(&fatal(7, 60 * SECOND)), 95 * SECOND), "");
+        assert_eq!(diagnose(&up, None, 95 * SECOND), "");
+        // A warning of a process that an operator restarted does not mean that etcd failed.
         let warned = LastWords { ends: false, ..fatal(7, 60 * SECOND) };
-        assert_eq!(up.diagnose(Some(&warned), 61 * SECOND), None);
+        assert_eq!(diagnose(&up, Some(&warned), 61 * SECOND), "");
     }
 
     #[test]
-    fn a_signal_a_mask_and_a_drop_in_are_told() {
+    fn a_signal_a_mask_and_a_drop_in_are_reported() {
         let killed = unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=2\nExecMainStatus=9");
-        assert_eq!(
-            killed.diagnose(None, 0).unwrap(),
-            "etcd ended by the signal 9, and its journal has no reason [etcd-ended]"
-        );
+        assert_eq!(diagnose(&killed, None, 0), "etcd ended by signal 9, and logged no reason [etcd-ended]");
         let stopped = unit("LoadState=loaded\nMainPID=0\nExecMainPID=7\nExecMainCode=1\nExecMainStatus=0");
-        assert_eq!(stopped.diagnose(Some(&LastWords { ends: false, ..fatal(7, 0) }), 9), None, "it was stopped");
-        assert!(unit("LoadState=masked\nMainPID=0").diagnose(None, 0).unwrap().contains("[etcd-masked]"));
+        assert_eq!(diagnose(&stopped, Some(&LastWords { ends: false, ..fatal(7, 0) }), 9), "", "it was stopped");
+        assert!(diagnose(&unit("LoadState=masked\nMainPID=0"), None, 0).contains("[etcd-masked]"));
         let moved = unit(
             "LoadState=loaded\nMainPID=7\nDropInPaths=/usr/lib/systemd/system/service.d/a.conf /etc/systemd/system/etcd.service.d/b.conf",
         );
-        let told = moved.diagnose(None, 0).unwrap();
-        assert_eq!(told, "drop-ins change etcd.service: /etc/systemd/system/etcd.service.d/b.conf [etcd-drop-in]");
+        let said = diagnose(&moved, None, 0);
+        assert_eq!(said, "drop-ins change etcd.service: /etc/systemd/system/etcd.service.d/b.conf [etcd-drop-in]");
     }
 }

@@ -1,11 +1,11 @@
-//! What a node begins with: a new cluster by default, or what an operator orders.
+//! How a node begins: with a new cluster by default, or with a restore that an operator ordered.
 
 use std::fmt;
 
 use recipes::Sha256;
 use serde::{Deserialize, Serialize};
 
-/// What a node begins with.
+/// How a node begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BootstrapMode {
@@ -16,7 +16,7 @@ pub(crate) enum BootstrapMode {
     Restore {
         /// The digest of the whole file.
         snapshot: Sha256,
-        /// The newest revision that any member of the cluster reported before; none where the cluster continues from the
+        /// The newest revision that any member of the cluster reported before, or none if the cluster continues from the
         /// snapshot's own revision.
         seen: Option<u64>,
     },

@@ -1,5 +1,5 @@
 //! Probes by ARP (RFC 5227) for a second machine with this node's address. Such a machine answers, whatever runs on it, and
-//! its answer has its hardware address, by which an operator finds it.
+//! its answer contains its hardware address, with which an operator can find it.
 //!
 //! A copy of this machine may also have its hardware address. firstboot receives its answer because it asks for a broadcast.
 //! Such an answer is a suspicion and not a proof: a network that answers for its machines might send the same.
@@ -17,12 +17,13 @@ use super::packet::{self, ArpMessage, broadcast_reply_probe, question};
 use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
 use crate::machine;
+use crate::reason::{Reason, ReasonId};
 
 /// How often the probe is sent: a packet may be lost.
 const TIMES: u32 = 3;
 /// How long firstboot waits for an answer to each probe. A neighbour answers in well under a millisecond; behind a switch that
 /// must learn the port first it takes some milliseconds.
-const PATIENCE: Duration = Duration::from_millis(40);
+const REPLY_TIMEOUT: Duration = Duration::from_millis(40);
 
 /// How long an answer is valid.
 const FRESH: Duration = Duration::from_secs(5);
@@ -35,8 +36,8 @@ pub(crate) struct DuplicateProbe {
     heard: mpsc::Receiver<ArpEvent>,
 }
 
-/// Why there may be a second machine; none where nothing indicates one.
-pub(crate) type SuspectedDuplicate = Option<String>;
+/// Why there may be a second machine, or none if nothing indicates one.
+pub(crate) type SuspectedDuplicate = Option<Reason>;
 
 /// What the probe reports.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl DuplicateProbe {
     /// Waits for an answer to the first packets. Returns the suspicion that they leave.
     ///
     /// # Errors
-    /// Refused where another machine has the address.
+    /// Refused if another machine has the address.
     pub(crate) fn first(&self) -> Result<SuspectedDuplicate> {
         match self.heard.recv() {
             Ok(ArpEvent::Answer(answer)) => answer,
@@ -73,7 +74,7 @@ impl DuplicateProbe {
     /// Waits for an answer to all packets.
     ///
     /// # Errors
-    /// Refused where another machine has the address.
+    /// Refused if another machine has the address.
     pub(crate) fn all(&self) -> Result<SuspectedDuplicate> {
         loop {
             match self.heard.recv() {
@@ -88,7 +89,7 @@ impl DuplicateProbe {
     /// The same; probes again if the answer is no longer valid.
     ///
     /// # Errors
-    /// Refused where another machine has the address.
+    /// Refused if another machine has the address.
     pub(crate) fn now(&mut self) -> Result<()> {
         if self.since.elapsed() > FRESH {
             *self = ask(self.address);
@@ -102,17 +103,17 @@ impl DuplicateProbe {
 fn check(address: Ipv4Addr, on_silence: impl FnMut()) -> Result<SuspectedDuplicate> {
     match second_machine(address, on_silence) {
         Ok(AddressOwner::None) => Ok(None),
-        Ok(AddressOwner::OtherMac(mac)) => Err(refused(format!(
-            "another machine, with the hardware address {mac}, has this node's address {address}, too. Two machines with \
-             one identity would corrupt the cluster: switch the wrong one off, then `systemctl restart firstboot`"
-        ))),
-        Ok(AddressOwner::SameMac(mac)) => Ok(Some(format!(
-            "another machine with this node's address {address} has its hardware address {mac}, too, as a copy of this \
-             machine would. Switch the wrong one off"
-        ))),
+        Ok(AddressOwner::OtherMac(mac)) => Err(refused(ReasonId::AddressInUse.because(format!(
+            "another machine, with the MAC {mac}, uses this node's address {address}. Two machines with one identity \
+             would corrupt the cluster: switch the wrong machine off, then `systemctl restart firstboot`"
+        )))),
+        Ok(AddressOwner::SameMac(mac)) => Ok(Some(ReasonId::DuplicateSuspected.because(format!(
+            "another machine uses this node's address {address} and its MAC {mac}: it may be a copy of this machine. \
+             Switch the wrong machine off, then `systemctl restart firstboot`"
+        )))),
         // A failure of ARP must not keep a member down. The check with the other members follows.
         Err(error) => {
-            eprintln!("firstboot: whether another machine has {address} cannot be told: {error:#}");
+            eprintln!("firstboot: cannot check whether another machine uses {address}: {error:#}");
             Ok(None)
         }
     }
@@ -132,7 +133,7 @@ enum AddressOwner {
 fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<AddressOwner> {
     let Some(link) = link_of(address)? else { return Ok(AddressOwner::None) };
     let Some(own) = link.addr() else { return Ok(AddressOwner::None) };
-    // Two cards of one machine in one network answer for each other.
+    // Two interfaces of one machine in one network answer for each other.
     let cards: Vec<[u8; 6]> = machine::links()?.iter().filter_map(|(_, link)| link.addr()).collect();
     let mark = draw()?;
     let questions = [question(own, address), broadcast_reply_probe(own, address, mark)];
@@ -140,9 +141,9 @@ fn second_machine(address: Ipv4Addr, mut on_silence: impl FnMut()) -> Result<Add
     let (mut copy, mut looped) = (None, false);
     for _ in 0..TIMES {
         for question in &questions {
-            socket.send(question).context("cannot ask by ARP")?;
+            socket.send(question).context("cannot send an ARP probe")?;
         }
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + REPLY_TIMEOUT;
         for _ in 0..PACKETS {
             // A packet that arrived while this process was not scheduled counts as well.
             let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));

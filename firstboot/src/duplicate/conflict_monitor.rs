@@ -10,6 +10,7 @@ use socket2::Socket;
 use super::packet::{self, Address, ArpMessage, broadcast_reply_probe};
 use super::socket::{PACKETS, draw, link_of, open, silence};
 use crate::exit::refused;
+use crate::reason::ReasonId;
 
 /// Sends a probe repeatedly and listens for the same probe from another machine.
 #[derive(Debug)]
@@ -34,9 +35,9 @@ impl ConflictMonitor {
     /// Sends a probe and reads whether another machine sent one. A copy that starts later receives the next probe.
     ///
     /// # Errors
-    /// Refused where another machine did: only an operator knows which of the two is the right one.
+    /// Refused if another machine did: only an operator knows which of the two is the right one.
     pub(crate) fn look(&mut self) -> Result<()> {
-        self.socket.send(&self.question).context("cannot ask by ARP")?;
+        self.socket.send(&self.question).context("cannot send an ARP probe")?;
         for _ in 0..PACKETS {
             let mut packet = [0; 64];
             let length = match self.socket.read(&mut packet) {
@@ -48,11 +49,11 @@ impl ConflictMonitor {
                 && mark != self.mark
                 && mark != Address::default()
             {
-                return Err(refused(format!(
-                    "a copy of this machine, with its address {} and its hardware address, starts at this moment, too. \
-                     Switch the wrong one off, then `systemctl restart firstboot` on the other",
+                return Err(refused(ReasonId::DuplicateRunning.because(format!(
+                    "a copy of this machine, with the same address {} and the same MAC, is starting at the same time. \
+                     Switch the wrong machine off, then `systemctl restart firstboot` on the other",
                     self.address
-                )));
+                ))));
             }
         }
         Ok(())

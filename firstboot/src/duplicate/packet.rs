@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 /// A hardware address.
 pub(super) type Address = [u8; 6];
 
-/// The broadcast address.
-const EVERYBODY: Address = [0xff; 6];
+/// The Ethernet broadcast address.
+const BROADCAST: Address = [0xff; 6];
 
 const LENGTH: usize = 14 + 28;
 const ETHERNET_IPV4: [u8; 6] = [0, 1, 8, 0, 6, 4];
@@ -19,16 +19,16 @@ pub(super) fn question(own: Address, address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// A probe that asks for a broadcast reply: a machine with the same hardware address would not send a unicast reply out.
-/// `mark` is in a field that receivers ignore, and tells this probe from that machine's.
+/// `mark` is in a field that receivers ignore, and distinguishes this probe from that of the other machine.
 pub(super) fn broadcast_reply_probe(own: Address, address: Ipv4Addr, mark: Address) -> Vec<u8> {
-    request(own, EVERYBODY, mark, address)
+    request(own, BROADCAST, mark, address)
 }
 
 fn request(from: Address, answer_to: Address, target: Address, address: Ipv4Addr) -> Vec<u8> {
     let ethertype = [8, 6];
-    let nobody = Ipv4Addr::UNSPECIFIED.octets();
+    let unspecified = Ipv4Addr::UNSPECIFIED.octets();
     let parts: [&[u8]; 9] =
-        [&EVERYBODY, &from, &ethertype, &ETHERNET_IPV4, &REQUEST, &answer_to, &nobody, &target, &address.octets()];
+        [&BROADCAST, &from, &ethertype, &ETHERNET_IPV4, &REQUEST, &answer_to, &unspecified, &target, &address.octets()];
     parts.concat()
 }
 
@@ -43,7 +43,7 @@ pub(super) enum ArpMessage {
     Reply(Address),
 }
 
-/// What a packet says about an address; none where it says nothing.
+/// What a packet says about an address, or none if it says nothing.
 pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
     let arp = packet.get(14..LENGTH)?;
     let field = |at: usize| arp.get(at..at + 6)?.try_into().ok();
@@ -53,11 +53,11 @@ pub(super) fn read(packet: &[u8], address: Ipv4Addr) -> Option<ArpMessage> {
         return None;
     }
     if owner == address.octets() {
-        let aloud = operation == REPLY && target == EVERYBODY;
-        return Some(if aloud { ArpMessage::BroadcastReply(sender) } else { ArpMessage::Reply(sender) });
+        let broadcast = operation == REPLY && target == BROADCAST;
+        return Some(if broadcast { ArpMessage::BroadcastReply(sender) } else { ArpMessage::Reply(sender) });
     }
-    let nobody = owner == Ipv4Addr::UNSPECIFIED.octets();
-    (operation == REQUEST && nobody && wanted == address.octets()).then_some(ArpMessage::Probe(target))
+    let anonymous = owner == Ipv4Addr::UNSPECIFIED.octets();
+    (operation == REQUEST && anonymous && wanted == address.octets()).then_some(ArpMessage::Probe(target))
 }
 
 #[cfg(test)]
@@ -68,39 +68,39 @@ mod tests {
 
     const NODE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
-    /// What Linux answers (net/ipv4/arp.c, arp_process): to the hardware address that the question gives as its sender's.
+    /// The reply of Linux (net/ipv4/arp.c, arp_process): it goes to the sender hardware address of the probe.
     fn answer(question: &[u8], own: Address) -> Vec<u8> {
-        let (peer_client, nobody) = (&question[22..28], &question[28..32]);
-        [peer_client, &own, &question[12..20], &REPLY, &own, &question[38..42], peer_client, nobody].concat()
+        let (sender, unspecified) = (&question[22..28], &question[28..32]);
+        [sender, &own, &question[12..20], &REPLY, &own, &question[38..42], sender, unspecified].concat()
     }
 
     #[test]
-    fn an_answer_names_its_speaker_and_the_question_names_nobody() {
+    fn a_reply_names_its_sender_and_a_probe_names_none() {
         let asked = question([2; 6], NODE);
         assert_eq!(asked.len(), LENGTH);
         assert_eq!(read(&asked, NODE), Some(ArpMessage::Probe([0; 6])));
         let mut answer = answer(&asked, [9; 6]);
         assert_eq!(answer[..6], [2; 6]);
         assert_eq!(read(&answer, NODE), Some(ArpMessage::Reply([9; 6])));
-        // Ethernet fills short packets up.
+        // Ethernet pads short packets.
         answer.resize(60, 0);
         assert_eq!(read(&answer, NODE), Some(ArpMessage::Reply([9; 6])));
         assert_eq!(read(&answer, Ipv4Addr::new(10, 0, 0, 4)), None);
     }
 
     #[test]
-    fn a_question_aloud_is_answered_to_everybody_and_known_by_its_mark() {
+    fn the_reply_to_a_broadcast_reply_probe_is_a_broadcast() {
         let asked = broadcast_reply_probe([2; 6], NODE, [5; 6]);
-        assert_eq!(asked[6..12], [2; 6], "the switch learns nothing wrong from it");
+        assert_eq!(asked[6..12], [2; 6], "the switch must not learn a wrong port");
         assert_eq!(read(&asked, NODE), Some(ArpMessage::Probe([5; 6])));
         let answer = answer(&asked, [2; 6]);
-        assert_eq!(answer[..6], EVERYBODY);
+        assert_eq!(answer[..6], BROADCAST);
         assert_eq!(read(&answer, NODE), Some(ArpMessage::BroadcastReply([2; 6])));
     }
 
     proptest! {
         #[test]
-        fn no_packet_makes_it_panic(packet in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn no_packet_causes_a_panic(packet in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = read(&packet, NODE);
         }
     }

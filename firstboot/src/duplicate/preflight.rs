@@ -20,9 +20,10 @@ use crate::journal::{Journal, NodeState};
 use crate::membership::{self, ActiveStreams, BETWEEN_LOOKS, Liveness, LivenessDetector, Peer, PeerClient};
 use crate::output::say;
 use crate::paths;
+use crate::reason::{Reason, ReasonId};
 
 /// How long each of the others may take to answer before etcd starts.
-const ANSWER: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often the query is repeated where no one answers in time. A machine without a running etcd refuses at once.
 const SILENCES: u32 = 5;
@@ -33,7 +34,9 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
     let state = NodeState::of(journal);
     let version = identity.cluster.etcd.version;
     if let Some(obstacle) = upgrade::obstacle(version, Entry::Data(state.etcd), &ClusterVersions::default()) {
-        return Err(refused(format!("{obstacle}. etcd does not start, and the data is left as it is")));
+        return Err(refused(
+            ReasonId::EtcdVersion.because(format!("{obstacle}. etcd does not start; its data is unchanged")),
+        ));
     }
     if state.member.is_some() { wait_until_unique(identity, &state, None, None) } else { Ok(()) }
 }
@@ -42,24 +45,26 @@ pub(crate) fn check_still_member(identity: &Identity, journal: &Journal) -> Resu
 /// its data may be archived.
 ///
 /// # Errors
-/// Refused where this node is the only member, and where the others say that its member was removed.
+/// Refused if this node is the only member, and where the others say that its member was removed.
 pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -> Result<()> {
     if identity.cluster.members.len() == 1 {
-        return Err(refused(format!(
-            "{why}. This node is its cluster's only member, so no other can give it the data. Put the data back, or restore a \
-             snapshot (`firstboot restore`). If what is in {} is this member's newest data, say so: `firstboot run \
-             --accept-data`",
-            paths::DATA
-        )));
+        return Err(refused(why.reason().map(|why| {
+            format!(
+                "{why}. This node is the only member of its cluster, so no other member has the data. Put the data back, \
+                 or restore a snapshot with `firstboot restore`. If {} holds this member's newest data, run `firstboot run \
+                 --accept-data`",
+                paths::DATA
+            )
+        })));
     }
-    say(format!("{why}. etcd must not start on it"));
+    say(why.reason().map(|why| format!("etcd must not start: {why}")).to_string());
     wait_until_unique(identity, state, None, None)?;
     let credentials = Credentials::installed()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut logged = false;
     loop {
-        let (peers, _) = runtime.block_on(membership::others(identity, &peer_client, &credentials, ANSWER));
+        let (peers, _) = runtime.block_on(membership::others(identity, &peer_client, &credentials, ANSWER_TIMEOUT));
         if let Some(why) = not_of_them(&peers, state) {
             return Err(refused(why));
         }
@@ -67,27 +72,30 @@ pub(crate) fn until_missed(identity: &Identity, state: &NodeState, why: &Lost) -
             return Ok(());
         }
         if !logged {
-            say(format!(
-                "{why}. Waiting until the other members have a quorum: then this node joins them as a new member, and its \
-                 data is kept in {}. If what is in {} is this member's newest data, say so: `firstboot run --accept-data`",
-                paths::ASIDE,
-                paths::DATA
-            ));
+            let line = why.reason().map(|why| {
+                format!(
+                    "{why}. Waiting until the other members have a quorum; then this node moves its data to {} and joins \
+                     as a new member. If {} holds this member's newest data, run `firstboot run --accept-data`",
+                    paths::ASIDE,
+                    paths::DATA
+                )
+            });
+            say(line.to_string());
             logged = true;
         }
-        sleep(ANSWER);
+        sleep(ANSWER_TIMEOUT);
     }
 }
 
-/// Rules out that a copy of this machine runs as its member, where there is a suspicion. While etcd is stopped here,
-/// the others receive traffic of its member in that case only. Allows time for a copy that is just starting.
+/// If there is a suspicion, checks that no copy of this machine runs as its member. etcd is stopped on this machine meanwhile, so
+/// any traffic of its member that the others receive comes from a copy. Allows time for a copy that is just starting.
 ///
 /// # Errors
-/// Refused where a copy runs or starts, and where there is no other member; not ready where no other member answers.
+/// Refused if a copy runs or starts, and if there is no other member; not ready if no other member answers.
 pub(crate) fn rule_out_duplicate(identity: &Identity, journal: &Journal, doubt: SuspectedDuplicate) -> Result<()> {
     let Some(doubt) = doubt else { return Ok(()) };
     if identity.cluster.members.len() == 1 {
-        return Err(refused(format!("{doubt}, then `systemctl restart firstboot`")));
+        return Err(refused(doubt));
     }
     let watch = ConflictMonitor::begin(identity.node.address)?;
     wait_until_unique(identity, &NodeState::of(journal), Some(doubt), watch)
@@ -113,7 +121,8 @@ fn wait_until_unique(
     loop {
         watch.as_mut().map_or(Ok(()), ConflictMonitor::look)?;
         let begun = Instant::now();
-        let (mut peers, clusters) = runtime.block_on(membership::others(identity, &peer_client, &credentials, ANSWER));
+        let (mut peers, clusters) =
+            runtime.block_on(membership::others(identity, &peer_client, &credentials, ANSWER_TIMEOUT));
         if let Some(why) = not_of_them(&peers, state) {
             return Err(refused(why));
         }
@@ -121,7 +130,7 @@ fn wait_until_unique(
             && let Some(obstacle) =
                 upgrade::obstacle(identity.cluster.etcd.version, Entry::Data(None), &membership::versions(&peers))
         {
-            return Err(not_ready(format!("{obstacle}. etcd does not start")));
+            return Err(not_ready(ReasonId::EtcdVersion.because(format!("{obstacle}. etcd does not start"))));
         }
         member = member.or_else(|| membership::listed(&peers, own.name.as_str(), &own.peer_url()));
         streams.judge(&mut peers, Instant::now());
@@ -130,14 +139,16 @@ fn wait_until_unique(
             doubt.clone_from(&connected);
         }
         let Some(why) = &doubt else {
-            if !clusters.is_empty() || begun.elapsed() < ANSWER || silences == SILENCES {
+            if !clusters.is_empty() || begun.elapsed() < ANSWER_TIMEOUT || silences == SILENCES {
                 return Ok(());
             }
             silences += 1;
             continue;
         };
         if !logged {
-            say(format!("{why}. Listening whether this node's member runs there"));
+            let line =
+                why.clone().map(|why| format!("{why}. Checking whether a second machine runs this node's member"));
+            say(line.to_string());
             logged = true;
         }
         let verdict = match member {
@@ -152,12 +163,12 @@ fn wait_until_unique(
         if let Liveness::Alive(witness) = verdict {
             return Err(alive(&witness));
         }
-        let over = patience.try_again(why).err();
+        let over = patience.still_suspected(why).err();
         if (over.is_some() || watch.is_none()) && (verdict == Liveness::Silent || cannot_live(identity)) {
             return Ok(());
         }
         if let Some(error) = over {
-            return Err(if connected.is_some() { error } else { unheard(why) });
+            return Err(if connected.is_some() { error } else { unconfirmed(why) });
         }
         sleep(quiet);
     }
@@ -168,7 +179,7 @@ fn cannot_live(identity: &Identity) -> bool {
     let members = &identity.cluster.members;
     let runs = |url: &str| {
         let address = url.trim_start_matches("https://").parse();
-        let tried = address.map(|address| TcpStream::connect_timeout(&address, ANSWER));
+        let tried = address.map(|address| TcpStream::connect_timeout(&address, ANSWER_TIMEOUT));
         !matches!(tried, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused)
     };
     let others = members.iter().filter(|member| member.name != identity.node.name);
@@ -177,14 +188,18 @@ fn cannot_live(identity: &Identity) -> bool {
 }
 
 fn alive(witness: &str) -> anyhow::Error {
-    refused(format!(
-        "{witness} hears from this node's member, and etcd on this machine is off: a second machine runs as that, with this \
-         node's disk or a copy of it. Switch the wrong one off, then `systemctl restart firstboot`"
-    ))
+    refused(ReasonId::DuplicateRunning.because(format!(
+        "{witness} receives raft traffic from this node's member although etcd is stopped here: another machine runs as \
+         this member, with this node's disk or a copy of it. Switch the wrong machine off, then `systemctl restart \
+         firstboot`"
+    )))
 }
 
-fn unheard(why: &str) -> anyhow::Error {
-    not_ready(format!("{why}. The others do not answer, or not their leader, who would hear this node's member"))
+fn unconfirmed(why: &Reason) -> anyhow::Error {
+    not_ready(ReasonId::DuplicateUnconfirmed.because(format!(
+        "{}. No other member answered, or the leader did not, which is the one that would see this member's traffic",
+        why.text
+    )))
 }
 
 /// The message where the others say through raft that this node was removed. etcd then exits with success, and only its
@@ -194,7 +209,7 @@ pub(crate) async fn removed(
     journal: &Journal,
     credentials: &Credentials,
     patience: Duration,
-) -> Result<Option<String>> {
+) -> Result<Option<Reason>> {
     let state = NodeState::of(journal);
     if state.member.is_none() {
         return Ok(None);
@@ -204,7 +219,7 @@ pub(crate) async fn removed(
     Ok(not_of_them(&peers, &state))
 }
 
-fn not_of_them(peers: &[Peer], state: &NodeState) -> Option<String> {
+fn not_of_them(peers: &[Peer], state: &NodeState) -> Option<Reason> {
     let own = state.member?;
     if peers.is_empty() {
         return None;

@@ -1,10 +1,11 @@
-//! How long a member may seem to be alive on another machine.
+//! The limit for how long a member may seem to run on another machine.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::exit::refused;
+use crate::reason::Reason;
 
 /// How long this node's member has seemed to run on another machine.
 ///
@@ -15,17 +16,17 @@ use crate::exit::refused;
 pub(crate) struct RivalTimeout(Option<Instant>);
 
 impl RivalTimeout {
-    const LONG: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_secs(60);
 
-    /// Records that it still seems so.
+    /// Records that a duplicate is still suspected.
     ///
     /// # Errors
-    /// Refused when it has seemed so for a minute.
-    pub(crate) fn try_again(&mut self, why: &str) -> Result<()> {
+    /// Refused when it has been suspected for a minute.
+    pub(crate) fn still_suspected(&mut self, why: &Reason) -> Result<()> {
         let since = *self.0.get_or_insert_with(Instant::now);
-        if since.elapsed() < Self::LONG {
+        if since.elapsed() < Self::LIMIT {
             return Ok(());
         }
-        Err(refused(format!("for {} s now {why}, and then `systemctl restart firstboot`", Self::LONG.as_secs())))
+        Err(refused(why.clone().map(|why| format!("for {} s now, {why}", Self::LIMIT.as_secs()))))
     }
 }

@@ -19,7 +19,7 @@ pub(super) const PACKETS: u32 = 1000;
 /// A random mark that no other probe has.
 pub(super) fn draw() -> Result<packet::Address> {
     let mut mark = [0; 6];
-    SystemRandom::new().fill(&mut mark).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    SystemRandom::new().fill(&mut mark).map_err(|_| anyhow!("the operating system returned no random bytes"))?;
     Ok(mark)
 }
 

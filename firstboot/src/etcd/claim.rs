@@ -1,4 +1,4 @@
-//! The right to do what one member does at a time. It is a key under a lease: who dies loses it.
+//! A lock that one member of the cluster holds at a time: a key under a lease, which expires if its holder dies.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result};
 use super::client::Client;
 use super::shared::Lease;
 
-/// A member that died loses its claim after so many seconds.
+/// The seconds after which the lock of a dead member expires.
 const LEASE: i64 = 60;
-/// How often a claim is renewed.
+/// The pause between two renewals.
 const RENEW: Duration = Duration::from_secs(15);
 
-/// A right that this member has.
+/// A lock that this member holds.
 #[derive(Debug)]
 pub(crate) struct LeaseLock<'a> {
     client: &'a Client,
@@ -20,7 +20,7 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Gets what the key stands for, in this name, unless another has it.
+    /// Takes the lock with this key in this name, unless another member holds it.
     pub(crate) async fn get(client: &'a Client, key: &str, name: impl Into<Vec<u8>>) -> Result<Option<Self>> {
         if client.get(key).await?.is_some() {
             return Ok(None);
@@ -33,8 +33,8 @@ impl<'a> LeaseLock<'a> {
         Ok(None)
     }
 
-    /// Does some work while the claim is renewed. Where it cannot be renewed the work goes on: to be cut short in the
-    /// middle is worse than to be done twice.
+    /// Renews the lock while the work runs. The work continues even if a renewal fails: to interrupt it would be worse than to
+    /// do it twice.
     pub(crate) async fn hold<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::pin!(work);
         loop {
@@ -49,9 +49,9 @@ impl<'a> LeaseLock<'a> {
         }
     }
 
-    /// Gives it back.
+    /// Releases the lock.
     pub(crate) async fn end(self) {
-        let ended = self.client.revoke(self.lease).await.context("the claim ends by itself in a minute");
+        let ended = self.client.revoke(self.lease).await.context("cannot release the lock, which expires in a minute");
         if let Err(error) = ended {
             eprintln!("firstboot: {error:#}");
         }

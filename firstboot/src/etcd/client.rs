@@ -12,14 +12,14 @@ use super::wire::{self, AlarmMember, HashKv, Member, StatusResponse};
 use crate::{files, paths};
 
 /// How long one call may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The certificates that firstboot shows to etcd.
+/// The certificates with which firstboot connects to etcd.
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials(ClientTlsConfig);
 
 impl Credentials {
-    /// Those that the tls step installed.
+    /// Reads the installed certificates.
     pub(crate) fn installed() -> Result<Self> {
         let read = |name: &str| files::read(format!("{}/{name}", paths::TLS));
         let identity = Identity::from_pem(read("client.crt")?, read("client.key")?);
@@ -28,7 +28,7 @@ impl Credentials {
     }
 }
 
-/// One member, connected to.
+/// A connection to one member.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(super) channel: Channel,
@@ -37,7 +37,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to a member's client URL.
     pub(crate) async fn connect(url: &str, credentials: &Credentials) -> Result<Self> {
-        Self::open(url, credentials, |endpoint| endpoint.timeout(PATIENCE)).await
+        Self::open(url, credentials, |endpoint| endpoint.timeout(CALL_TIMEOUT)).await
     }
 
     pub(super) async fn open(
@@ -48,16 +48,16 @@ impl Client {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .with_context(|| format!("{url} is not a URL"))?
             .tls_config(credentials.0.clone())
-            .context("the installed certificates cannot be used")?
-            .connect_timeout(PATIENCE);
+            .context("cannot use the installed certificates")?
+            .connect_timeout(CALL_TIMEOUT);
         let endpoint = set(endpoint);
-        // tonic's own limit ends with TCP's handshake. A firewall that comes up in between leaves a connection on which
-        // nothing ever arrives.
-        let connected = tokio::time::timeout(PATIENCE, endpoint.connect()).await;
+        // tonic's own time limit covers only the TCP handshake. If a firewall starts after that, the connection never
+        // receives data.
+        let connected = tokio::time::timeout(CALL_TIMEOUT, endpoint.connect()).await;
         match connected {
             Ok(Ok(channel)) => Ok(Self { channel }),
             Ok(Err(error)) => bail!("{}", deepest(&error)),
-            Err(_) => bail!("no TLS handshake with {url} within {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("no TLS handshake with {url} within {} s", CALL_TIMEOUT.as_secs()),
         }
     }
 
@@ -66,7 +66,7 @@ impl Client {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
-        self.call_within(PATIENCE, path, request).await
+        self.call_within(CALL_TIMEOUT, path, request).await
     }
 
     async fn call_within<Q, A>(&self, patience: Duration, path: &'static str, request: Q) -> Result<A>
@@ -88,43 +88,43 @@ impl Client {
         }
     }
 
-    /// What the member says of itself.
+    /// The status of the member.
     pub(crate) async fn status(&self) -> Result<StatusResponse> {
         self.call("/etcdserverpb.Maintenance/Status", wire::StatusRequest {}).await
     }
 
-    /// The hash over all that the member has up to a revision. It takes in nothing meanwhile.
+    /// The hash over all data of the member up to a revision. The member blocks writes meanwhile.
     pub(crate) async fn hash_kv(&self, revision: i64, patience: Duration) -> Result<HashKv> {
         self.call_within(patience, "/etcdserverpb.Maintenance/HashKV", wire::HashKvRequest { revision }).await
     }
 
-    /// The members, as this one knows them; where `linearizable`, as a quorum does (3.5 and later).
+    /// The member list of this member, or with `linearizable` that of a quorum (3.5 and later).
     pub(crate) async fn members(&self, linearizable: bool) -> Result<Vec<Member>> {
         let request = wire::MemberListRequest { linearizable };
         let answer: wire::MemberListResponse = self.call("/etcdserverpb.Cluster/MemberList", request).await?;
         Ok(answer.members)
     }
 
-    /// Adds a learner, and gives its id. After an error it may have been added all the same.
+    /// Adds a learner, and returns its id. Even after an error etcd may have added it.
     pub(crate) async fn add_learner(&self, peer_url: &str) -> Result<u64> {
         let request = wire::MemberAddRequest { peer_urls: vec![peer_url.to_owned()], is_learner: true };
         let answer: wire::MemberAddResponse = self.call("/etcdserverpb.Cluster/MemberAdd", request).await?;
-        Ok(answer.member.context("etcd added a member and did not say which")?.id)
+        Ok(answer.member.context("etcd added a member but did not return its id")?.id)
     }
 
-    /// Removes a member. After an error it may have been removed all the same.
+    /// Removes a member. Even after an error etcd may have removed it.
     pub(crate) async fn remove(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberRemove", request).await.map(drop)
     }
 
-    /// Makes a learner a voter. The leader refuses it until the learner is in sync.
+    /// Promotes a learner to a voter. The leader refuses that until the learner is in sync.
     pub(crate) async fn promote(&self, id: u64) -> Result<()> {
         let request = wire::MemberIdRequest { id };
         self.call::<_, wire::MembersResponse>("/etcdserverpb.Cluster/MemberPromote", request).await.map(drop)
     }
 
-    /// Hands the leadership to another voter. Only the leader itself can.
+    /// Transfers the leadership to another voter. Only the leader can do that.
     pub(crate) async fn move_leader(&self, to: u64) -> Result<()> {
         let request = wire::MoveLeaderRequest { target: to };
         self.call::<_, wire::MoveLeaderResponse>("/etcdserverpb.Maintenance/MoveLeader", request).await.map(drop)
@@ -137,30 +137,30 @@ impl Client {
         Ok(answer.alarms)
     }
 
-    /// Reads through raft, as `etcdctl endpoint health` does: only a member with a quorum behind it answers.
+    /// Reads through raft, as `etcdctl endpoint health` does: only a member with a quorum answers.
     pub(crate) async fn healthy(&self) -> Result<()> {
         let request = wire::RangeRequest { key: b"health".to_vec(), ..wire::RangeRequest::default() };
         match self.call::<_, wire::RangeResponse>("/etcdserverpb.KV/Range", request).await {
             Ok(_) => Ok(()),
-            // With authentication on the refusal itself has gone through raft.
+            // With authentication enabled, the refusal itself has gone through raft.
             Err(error) if error.to_string().contains("permission denied") => Ok(()),
             Err(error) => Err(error),
         }
     }
 }
 
-/// tonic wraps what went wrong twice; only the innermost says it.
+/// tonic wraps an error twice; only the innermost has the reason.
 pub(super) fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
 }
 
-/// The ids of the cluster and of the member that etcd on this node has.
+/// The cluster id and the member id of etcd on this node.
 ///
 /// # Errors
-/// Where etcd does not serve, or has no quorum behind it.
+/// Where etcd does not answer, or has no quorum.
 pub(crate) async fn probe_local(credentials: &Credentials) -> Result<(u64, u64)> {
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    // Read through raft: a learner says that it must not answer.
+    // Read through raft: a learner answers that it must not serve reads.
     client.healthy().await?;
     let header = client.status().await?.header.unwrap_or_default();
     Ok((header.cluster_id, header.member_id))

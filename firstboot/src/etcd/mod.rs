@@ -1,4 +1,4 @@
-//! The one door to etcd: gRPC with the node's client certificate. firstboot runs no etcdctl.
+//! The only access to etcd: gRPC with the node's client certificate. firstboot does not run etcdctl.
 
 mod claim;
 mod client;

@@ -1,5 +1,5 @@
-//! A few keys of firstboot's own in the cluster, for what its members must do once and not each: read, put on
-//! condition, and leases, which end by themselves when their holder is gone.
+//! Keys with which the firstboots of a cluster coordinate: reads, conditional writes, and leases, which expire when their
+//! holder dies.
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use futures_util::stream;
@@ -8,7 +8,7 @@ use tonic::Request;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
-use super::client::{Client, PATIENCE};
+use super::client::{CALL_TIMEOUT, Client};
 use super::wire::{
     Compare, DeleteRangeRequest, KeyValue, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
     LeaseRevokeResponse, PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
@@ -26,7 +26,7 @@ impl Client {
         Ok(answer.kvs.into_iter().next())
     }
 
-    /// Puts a key if its last change is the one in this revision (0: if it is not there). Says whether it was so.
+    /// Writes a key if its last change was in this revision (0: if it does not exist). Returns whether it was written.
     pub(crate) async fn put_if(&self, key: &str, seen: i64, value: Vec<u8>, lease: Option<Lease>) -> Result<bool> {
         let put = PutRequest { key: key.as_bytes().to_vec(), value, lease: lease.map_or(0, |lease| lease.0) };
         self.commit(&[(key, seen)], vec![RequestOp { put: Some(put), delete: None }]).await
@@ -57,14 +57,14 @@ impl Client {
         Ok(answer.succeeded)
     }
 
-    /// A lease of so many seconds.
+    /// Requests a lease for this many seconds.
     pub(crate) async fn lease(&self, seconds: i64) -> Result<Lease> {
         let request = LeaseGrantRequest { ttl: seconds };
         let answer: LeaseGrantResponse = self.call("/etcdserverpb.Lease/LeaseGrant", request).await?;
         Ok(Lease(answer.id))
     }
 
-    /// Lets it start again.
+    /// Renews a lease.
     pub(crate) async fn keep_alive(&self, lease: Lease) -> Result<()> {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<LeaseRequest, LeaseKeepAliveResponse> = ProstCodec::default();
@@ -75,16 +75,16 @@ impl Client {
             let mut answers = grpc.streaming(Request::new(once), path, codec).await?.into_inner();
             answers.message().await?.context("no answer")
         };
-        let answer: Result<LeaseKeepAliveResponse> = match tokio::time::timeout(PATIENCE, answer).await {
+        let answer: Result<LeaseKeepAliveResponse> = match tokio::time::timeout(CALL_TIMEOUT, answer).await {
             Ok(answer) => answer,
-            Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
+            Err(_) => bail!("no answer within {} s", CALL_TIMEOUT.as_secs()),
         };
-        let answer = answer.map_err(|error| anyhow!("the lease cannot be kept: {error:#}"))?;
-        ensure!(answer.ttl > 0, "the lease has ended");
+        let answer = answer.map_err(|error| anyhow!("cannot renew the lease: {error:#}"))?;
+        ensure!(answer.ttl > 0, "the lease has expired");
         Ok(())
     }
 
-    /// Ends it, and with it the keys that were put under it.
+    /// Revokes a lease, which deletes its keys.
     pub(crate) async fn revoke(&self, lease: Lease) -> Result<()> {
         self.call::<_, LeaseRevokeResponse>("/etcdserverpb.Lease/LeaseRevoke", LeaseRequest { id: lease.0 })
             .await

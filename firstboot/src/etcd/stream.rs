@@ -1,4 +1,4 @@
-//! The Maintenance API's snapshot, as a stream of pieces.
+//! The snapshot of the Maintenance API, as a stream of pieces.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use tonic_prost::ProstCodec;
 use super::client::{Client, Credentials, deepest};
 use super::wire::{SnapshotRequest, SnapshotResponse};
 
-/// How much may be on its way unread. HTTP/2's own 64 KiB would stop the sender after every second piece.
+/// The window for unread bytes. HTTP/2's default of 64 KiB would stop the sender after every second piece.
 const WINDOW: u32 = 2 << 20;
 
-/// A database on its way.
+/// A database that is being received.
 #[derive(Debug)]
 pub(crate) struct Pieces(Streaming<SnapshotResponse>);
 
 impl Client {
-    /// Connects for a snapshot: no limit for the whole, which may be of any size.
+    /// Connects without a time limit for the whole call, because a snapshot may have any size.
     pub(crate) async fn connect_bulk(url: &str, credentials: &Credentials) -> Result<Self> {
         let wide = |endpoint: tonic::transport::Endpoint| {
             endpoint.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW)
@@ -27,7 +27,7 @@ impl Client {
         Self::open(url, credentials, wide).await
     }
 
-    /// The member's database, as it is at this moment.
+    /// Requests the member's present database.
     pub(crate) async fn snapshot(&self, patience: Duration) -> Result<Pieces> {
         let mut grpc = Grpc::new(self.channel.clone());
         let codec: ProstCodec<SnapshotRequest, SnapshotResponse> = ProstCodec::default();
@@ -39,18 +39,18 @@ impl Client {
         };
         match tokio::time::timeout(patience, answer).await {
             Ok(answer) => answer,
-            Err(_) => bail!("it has not begun to send after {} s", patience.as_secs()),
+            Err(_) => bail!("the member has not started to send after {} s", patience.as_secs()),
         }
     }
 }
 
 impl Pieces {
-    /// The next piece; `None` at the end. A sender that is silent for longer than `patience` is given up.
+    /// The next piece; `None` at the end. An error where the sender sends nothing for longer than `patience`.
     pub(crate) async fn next(&mut self, patience: Duration) -> Result<Option<SnapshotResponse>> {
         match tokio::time::timeout(patience, self.0.message()).await {
             Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(status)) => bail!("the stream broke off: {}", status.message()),
-            Err(_) => bail!("nothing came for {} s", patience.as_secs()),
+            Ok(Err(status)) => bail!("the stream was interrupted: {}", status.message()),
+            Err(_) => bail!("the member sent nothing for {} s", patience.as_secs()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The messages of etcd's API that firstboot speaks, with the field numbers of upstream's api/etcdserverpb/rpc.proto
-//! (v3.4 to v3.7). Fields that are not needed are left out: protobuf passes over them.
+//! The messages of etcd's API that firstboot uses, with the field numbers of upstream's api/etcdserverpb/rpc.proto (v3.4 to
+//! v3.7). Fields that firstboot does not need are omitted, and protobuf ignores them.
 
 use bytes::Bytes;
 use prost::Message;
@@ -39,7 +39,7 @@ pub(crate) struct StatusResponse {
     pub(crate) errors: Vec<String>,
     #[prost(bool, tag = "10")]
     pub(crate) is_learner: bool,
-    /// From 3.6 on.
+    /// Since 3.6.
     #[prost(message, optional, tag = "13")]
     pub(crate) downgrade_info: Option<DowngradeInfo>,
 }
@@ -56,14 +56,14 @@ pub(crate) struct HashKvRequest {
     pub(crate) revision: i64,
 }
 
-/// etcd's hash over all keys with their history, from the compacted revision up to the one that was asked for.
+/// etcd's hash over all keys with their history, from the compacted to the requested revision.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct HashKv {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<ResponseHeader>,
     #[prost(uint32, tag = "2")]
     pub(crate) hash: u32,
-    /// -1 where nothing was compacted.
+    /// -1 without a compaction.
     #[prost(int64, tag = "3")]
     pub(crate) compact_revision: i64,
 }
@@ -84,7 +84,7 @@ pub(crate) struct MemberListResponse {
 pub(crate) struct Member {
     #[prost(uint64, tag = "1")]
     pub(crate) id: u64,
-    /// Empty until the member has started once.
+    /// Empty until the member first starts.
     #[prost(string, tag = "2")]
     pub(crate) name: String,
     #[prost(string, repeated, tag = "3")]
@@ -96,7 +96,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Its name, or its id while it has none.
+    /// Its name, or its id if it has no name yet.
     pub(crate) fn title(&self) -> String {
         if self.name.is_empty() { format!("{:x}", self.id) } else { self.name.clone() }
     }
@@ -116,7 +116,7 @@ pub(crate) struct MemberAddResponse {
     pub(crate) member: Option<Member>,
 }
 
-/// `MemberRemove` and `MemberPromote` take the same.
+/// The request of `MemberRemove` and `MemberPromote`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MemberIdRequest {
     #[prost(uint64, tag = "1")]
@@ -132,14 +132,14 @@ pub(crate) struct MoveLeaderRequest {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MoveLeaderResponse {}
 
-/// Both answer with the members that there are now.
+/// The answer of both: the new member list.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MembersResponse {
     #[prost(message, repeated, tag = "2")]
     pub(crate) members: Vec<Member>,
 }
 
-/// Without an action it asks for all alarms.
+/// Without an action it requests all alarms.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AlarmRequest {
     #[prost(int32, tag = "1")]
@@ -183,12 +183,12 @@ pub(crate) struct SnapshotRequest {}
 /// One piece of the stream.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct SnapshotResponse {
-    /// What is still to come after this piece, without the digest.
+    /// The number of bytes after this piece, without the digest.
     #[prost(uint64, tag = "2")]
     pub(crate) remaining_bytes: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub(crate) blob: Bytes,
-    /// The storage's version, from 3.6 on.
+    /// The storage version, since 3.6.
     #[prost(string, tag = "4")]
     pub(crate) version: String,
 }
@@ -207,12 +207,12 @@ pub(crate) struct PutRequest {
     pub(crate) key: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) value: Vec<u8>,
-    /// The key goes when this lease ends.
+    /// The key is deleted when this lease expires.
     #[prost(int64, tag = "3")]
     pub(crate) lease: i64,
 }
 
-/// A condition: the key's last change was in this revision; 0: there is no such key.
+/// A condition: the key's last change was in this revision; 0: the key does not exist.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Compare {
     /// 0: equal.
@@ -223,7 +223,7 @@ pub(crate) struct Compare {
     pub(crate) target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub(crate) key: Vec<u8>,
-    // One of several in upstream's file; as `optional` it is written also where it is 0, as there.
+    // A `oneof` in upstream's file; `optional` also encodes the value 0, as upstream does.
     #[prost(int64, optional, tag = "6")]
     pub(crate) mod_revision: Option<i64>,
 }
@@ -257,7 +257,7 @@ pub(crate) struct TxnResponse {
     pub(crate) succeeded: bool,
 }
 
-/// Asks for a lease; the server chooses its id.
+/// Requests a lease with an id that the server chooses.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseGrantRequest {
     /// In seconds.
@@ -271,7 +271,7 @@ pub(crate) struct LeaseGrantResponse {
     pub(crate) id: i64,
 }
 
-/// `LeaseKeepAlive` and `LeaseRevoke` take the same.
+/// The request of `LeaseKeepAlive` and `LeaseRevoke`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseRequest {
     #[prost(int64, tag = "1")]
@@ -280,7 +280,7 @@ pub(crate) struct LeaseRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LeaseKeepAliveResponse {
-    /// What is left of it, in seconds; 0: it is gone.
+    /// The remaining seconds, or 0 if it has expired.
     #[prost(int64, tag = "3")]
     pub(crate) ttl: i64,
 }

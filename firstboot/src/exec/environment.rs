@@ -1,16 +1,17 @@
-//! What of its environment `firstboot exec` hands on.
+//! The environment variables that `firstboot exec` passes on.
 //!
-//! systemd gives each unit the variables of `DefaultEnvironment=` (system.conf), and systemd 219 cannot take one away from a unit:
-//! `UnsetEnvironment=` came with 235 (NEWS). A proxy there would take etcd's connections to its peers (etcd-io/etcd#9763), and
-//! SSL_CERT_FILE another CA. So the variables that pass are named.
+//! systemd gives each unit the variables of `DefaultEnvironment=` (system.conf), and systemd 219 cannot remove one from a unit:
+//! `UnsetEnvironment=` came with 235 (NEWS). A proxy there would redirect etcd's connections to its peers (etcd-io/etcd#9763), and
+//! SSL_CERT_FILE would replace the CAs. So only listed variables pass.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Beginnings of names: etcd's own settings; the object store's keys; languages.
+/// Prefixes of allowed names: etcd's settings, the object store's keys, and locales.
 const PREFIXES: [&str; 3] = ["ETCD_", "AWS_", "LC_"];
 
-/// Names: what systemd tells a service (systemd.exec(5), sd_notify(3)), the user, and how Go's runtime is tuned.
+/// Allowed names: the variables that systemd sets for a service (systemd.exec(5), sd_notify(3)), the user, and the settings of
+/// Go's runtime.
 const NAMES: [&str; 20] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
@@ -34,7 +35,7 @@ const NAMES: [&str; 20] = [
     "GOTRACEBACK",
 ];
 
-/// Whether the program gets the variable of this name.
+/// Whether a variable with this name is passed on.
 pub(super) fn passes(name: &OsStr) -> bool {
     let name = name.as_bytes();
     PREFIXES.iter().any(|prefix| name.starts_with(prefix.as_bytes()))

@@ -1,4 +1,4 @@
-//! The filter of system calls, made from the table calls.txt.
+//! Compiles the filter of system calls from the table calls.txt.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-/// Every system call of the kernel, with what becomes of it.
+/// All system calls of the kernel with their verdicts.
 const CALLS: &str = include_str!("calls.txt");
 
 /// A kind of sockets.
@@ -22,7 +22,7 @@ pub(crate) enum Sockets {
     Netlink,
 }
 
-/// What calls.txt says of a call.
+/// The verdict on a system call in calls.txt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Allow,
@@ -30,17 +30,17 @@ enum Verdict {
     Refuse,
 }
 
-/// What a program may do that may open these kinds of sockets.
+/// The filter for a program that may open these kinds of sockets.
 ///
-/// The filter names what is allowed. It can, since the answer to all else is ENOSYS: Go and Rust take it for a kernel that is
-/// older than the call and use an older one. The kernel kills a program that makes a call of another architecture.
+/// The filter lists the allowed calls. All others fail with ENOSYS, as on an older kernel, and Go and Rust fall back to an older
+/// call. The kernel kills a program that makes a call of another architecture.
 pub(super) fn compile(sockets: &[Sockets]) -> Result<BpfProgram> {
     let mut rules = BTreeMap::new();
     for (number, name, verdict) in calls()? {
         match verdict {
             Verdict::Allow => rules.insert(number, Vec::new()),
             Verdict::Match => match matches(name, sockets)? {
-                // A call without rules would be allowed whatever its arguments are.
+                // A call without rules would be allowed with any arguments.
                 none if none.is_empty() => None,
                 some => rules.insert(number, some),
             },
@@ -70,13 +70,13 @@ fn calls() -> Result<Vec<(i64, &'static str, Verdict)>> {
     Ok(calls)
 }
 
-/// With which arguments a call is allowed: the conditions of one rule must all hold, and one rule is enough.
+/// The rules for the arguments of a call. A call is allowed if all conditions of one rule hold.
 fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
     let prot = |flag: i32| bits(2, flag, 0);
     match name {
-        // Not both written and executed.
+        // Memory must not be writable and executable.
         "mmap" => vec![rule([prot(libc::PROT_WRITE)]), rule([prot(libc::PROT_EXEC)])],
-        // The kernel maps a static program's code itself, and a dynamic linker's maps it as it is to be.
+        // The kernel itself maps the code of a static program, and a dynamic linker maps it with the final permissions.
         "mprotect" => vec![rule([prot(libc::PROT_EXEC)])],
         "ioctl" => {
             let requests =
@@ -95,7 +95,7 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
         }
         "socket" => sockets.iter().flat_map(|kind| openable(*kind)).collect(),
         "socketpair" => vec![rule([is(0, libc::AF_UNIX)])],
-        _ => bail!("calls.txt: {name} is to match, and nothing says which arguments"),
+        _ => bail!("calls.txt: {name} has the verdict match, but there are no rules for its arguments"),
     }
     .into_iter()
     .collect()
@@ -103,7 +103,7 @@ fn matches(name: &str, sockets: &[Sockets]) -> Result<Vec<SeccompRule>> {
 
 /// The sockets of a kind, by domain, type and protocol.
 fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
-    // The kernel takes flags together with the type (include/linux/net.h, SOCK_TYPE_MASK).
+    // The kernel accepts flags in the type (include/linux/net.h, SOCK_TYPE_MASK).
     let of_type = |number: i32| bits(1, 0xf, number);
     match kind {
         Sockets::Unix => vec![rule([is(0, libc::AF_UNIX)])],
@@ -114,7 +114,7 @@ fn openable(kind: Sockets) -> Vec<Result<SeccompRule>> {
             domains
                 .flat_map(|domain| {
                     protocols.into_iter().flat_map(move |(kind, protocol)| {
-                        // 0 is the type's own protocol.
+                        // 0 is the default protocol of the type.
                         [0, protocol].map(|protocol| rule([is(0, domain), of_type(kind), is(2, protocol)]))
                     })
                 })
@@ -127,17 +127,17 @@ fn rule<const N: usize>(conditions: [Result<SeccompCondition>; N]) -> Result<Sec
     Ok(SeccompRule::new(conditions.into_iter().collect::<Result<_>>()?)?)
 }
 
-/// An argument is this number.
+/// The condition that an argument is this number.
 fn is<T: TryInto<u64>>(argument: u8, number: T) -> Result<SeccompCondition> {
     condition(argument, SeccompCmpOp::Eq, number)
 }
 
-/// Of these bits of an argument those are set that are set in `value`.
+/// The condition that these bits of an argument are those of `value`.
 fn bits(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition> {
     condition(argument, SeccompCmpOp::MaskedEq(mask.try_into().context("a mask")?), value)
 }
 
-/// All arguments that are looked at are ints, or flags of which no higher bits are defined.
+/// A condition on the lower 32 bits: all compared arguments are ints, or flags without higher bits.
 fn condition<T: TryInto<u64>>(argument: u8, operator: SeccompCmpOp, value: T) -> Result<SeccompCondition> {
     let value = value.try_into().ok().context("a negative number")?;
     ensure!(u32::try_from(value).is_ok(), "{value:#x} has more than 32 bits");

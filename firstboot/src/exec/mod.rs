@@ -1,4 +1,4 @@
-//! `firstboot exec`: becomes a program that can make only the system calls of a server, and gets only known variables.
+//! `firstboot exec`: executes a program with only the system calls of a server, and only known environment variables.
 //!
 //! systemd 219 of CentOS 7 is built without seccomp: `SystemCallFilter=`, `SystemCallArchitectures=` and
 //! `RestrictAddressFamilies=` do nothing there (its configure: `-SECCOMP`; load-fragment-gperf.gperf.m4). The kernel has seccomp
@@ -19,28 +19,31 @@ pub(crate) use filter::Sockets;
 
 use crate::exit::failed;
 
-/// What the command line says.
+/// The command line of `firstboot exec`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: firstboot exec --sockets inet,unix,netlink -- /usr/local/bin/etcd --config-file /etc/etcd/etcd.conf"
+)]
 pub(crate) struct Options {
     /// The kinds of sockets that the program may open
     #[arg(long, value_delimiter = ',', value_name = "KINDS")]
     sockets: Vec<Sockets>,
-    /// The program, by its absolute path
+    /// The absolute path of the program
     program: PathBuf,
-    /// Its arguments
+    /// The arguments of the program
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
 
-/// Loads the filter and becomes the program. It returns only if one of the two fails: then no program runs at all.
+/// Loads the filter and executes the program. Returns only if one of the two fails; then the program does not run.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Options { sockets, program, arguments } = options;
     ensure!(program.is_absolute(), "{} is a relative path; give the program's absolute path", program.display());
-    let filter = filter::compile(sockets).context("the filter of system calls cannot be made")?;
-    // It also sets no_new_privs. Every thread that this one starts inherits both, and so does the program.
+    let filter = filter::compile(sockets).context("cannot compile the filter of system calls")?;
+    // This also sets no_new_privs. New threads and the program inherit both.
     seccompiler::apply_filter(&filter)
-        .context("the kernel does not take the filter of system calls; it needs CONFIG_SECCOMP_FILTER")?;
+        .context("cannot load the filter of system calls: the kernel needs CONFIG_SECCOMP_FILTER")?;
     let variables = std::env::vars_os().filter(|(name, _)| environment::passes(name));
     let error = Command::new(program).args(arguments).env_clear().envs(variables).exec();
-    Err(failed(format!("cannot run {}: {error}", program.display())))
+    Err(failed(format!("cannot run {}: {error}. Check that the file exists and is executable", program.display())))
 }

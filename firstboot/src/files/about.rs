@@ -1,4 +1,4 @@
-//! What the file system says of one file or directory.
+//! The attributes of a file or directory.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd as _};
 use nix::sys::stat::{FileStat, SFlag};
 use serde::{Deserialize, Serialize};
 
-/// What something is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A regular file.
@@ -30,7 +30,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What is known of it.
+/// The attributes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct About {
     pub(crate) kind: Kind,
@@ -38,7 +38,7 @@ pub(crate) struct About {
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
     pub(crate) size: u64,
-    /// How many names it has.
+    /// The number of its hard links.
     pub(crate) links: u64,
     pub(crate) inode: u64,
     device: u64,
@@ -67,29 +67,29 @@ impl About {
         }
     }
 
-    /// Whether both are of one file.
+    /// Whether both describe the same file.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         (self.device, self.inode, self.kind) == (other.device, other.inode, other.kind)
     }
 
-    /// Whether root, or who runs this, alone can make entries in the directory.
+    /// Whether only root or the present user can create entries in the directory.
     pub(super) fn only_we_write(&self) -> bool {
         self.is_ours() && self.mode & 0o022 == 0
     }
 
-    /// Whether it is root's, or of who runs this.
+    /// Whether it belongs to root or to the present user.
     pub(super) fn is_ours(&self) -> bool {
         let (user, _) = self.owner;
         user == 0 || user == nix::unistd::geteuid().as_raw()
     }
 
-    /// What changes when the file is replaced or rewritten.
+    /// A fingerprint that changes when the file is replaced or rewritten.
     pub(super) fn stamp(&self) -> FileFingerprint {
         FileFingerprint { inode: self.inode, size: self.size, modified: self.modified, changed: self.changed }
     }
 }
 
-/// Which file something is: anything that replaces or rewrites it changes this.
+/// The fingerprint of a file, which changes when the file is replaced or rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileFingerprint {
     inode: u64,
@@ -98,8 +98,8 @@ pub(crate) struct FileFingerprint {
     changed: (i64, i64),
 }
 
-/// The generation of an inode, which tells it from an earlier one of the same number: XFS gives a new directory the number of
-/// one that was just removed. `None` where the file system does not tell.
+/// The generation of an inode, which distinguishes it from an earlier one with the same number: XFS reuses the number of a
+/// deleted directory at once. `None` where the file system has no generation.
 pub(super) fn generation(fd: impl AsFd) -> Option<u32> {
     let mut generation: nix::libc::c_long = 0;
     // XFS and ext4 fill an int; the rest of the long stays 0 (kernel 3.10, xfs_file_ioctl and ext4_ioctl).

@@ -1,8 +1,8 @@
-//! A directory held open. What is in it is reached by its name in that directory, and no link is followed there. Another
-//! user who can write in the directory can exchange any entry at any moment for a link, a FIFO or another directory.
+//! An open directory. Its entries are accessed by name relative to it, without following links: another user who can write in
+//! the directory can replace any entry at any time by a link, a FIFO or another directory.
 //!
-//! The path to the directory itself may lead over links, but only over links that root alone can have made. CentOS 7's
-//! kernel, 3.10, has no openat2(2), which could say this in one call.
+//! The path to the directory itself may contain links, but only links that only root can have created. CentOS 7's kernel,
+//! 3.10, does not have openat2(2), which could check that in one call.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,14 +18,14 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, linkat, unlinkat};
 
 use super::about::{About, Kind};
 
-/// How many links a path may lead over: the kernel's own limit (linux/namei.h, MAXSYMLINKS).
+/// The maximum number of links in a path: the kernel's own limit (linux/namei.h, MAXSYMLINKS).
 const MOST_LINKS: usize = 40;
 
 /// An open directory.
 #[derive(Debug)]
 pub(crate) struct Dir {
     pub(super) fd: OwnedFd,
-    /// Where it was opened, for messages.
+    /// Its path, for messages.
     pub(super) path: PathBuf,
 }
 
@@ -33,19 +33,20 @@ impl Dir {
     /// Opens a directory.
     ///
     /// # Errors
-    /// `NotFound` where nothing is; `PermissionDenied` where the path leads over a link that another user can have made.
+    /// `NotFound` if it does not exist; `PermissionDenied` where the path contains a link that another user can have
+    /// created.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let (at, last) = walk(path, Last::Directory)?;
         debug_assert!(last.is_none(), "a directory was asked for");
         Ok(Self { fd: openat(&at, ".", directory(), Mode::empty())?, path: path.to_owned() })
     }
 
-    /// What the directory itself is.
+    /// The attributes of the directory itself.
     pub(crate) fn about(&self) -> io::Result<About> {
         Ok(About::of(&fstat(&self.fd)?))
     }
 
-    /// What an entry is; `None` where nothing has the name.
+    /// The attributes of an entry, or `None` if there is no entry with this name.
     pub(crate) fn look(&self, name: &OsStr) -> io::Result<Option<About>> {
         match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(About::of(&stat))),
@@ -57,14 +58,14 @@ impl Dir {
     /// Opens a directory in this one.
     pub(crate) fn sub(&self, name: &OsStr) -> io::Result<Self> {
         let fd = openat(&self.fd, name, directory(), Mode::empty()).map_err(|errno| match errno {
-            // A link is ELOOP or ENOTDIR, by the kernel's version.
+            // A link gives ELOOP or ENOTDIR, depending on the version of the kernel.
             Errno::ELOOP | Errno::ENOTDIR => io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"),
             errno => errno.into(),
         })?;
         Ok(Self { fd, path: self.path.join(name) })
     }
 
-    /// Opens a regular file for reading. A FIFO or a device is refused before it is opened, so that nothing waits for it.
+    /// Opens a regular file for reading. Refuses a FIFO or a device without opening it, because that could block.
     pub(crate) fn file(&self, name: &OsStr) -> io::Result<File> {
         let there = self.look(name)?.ok_or(Errno::ENOENT)?;
         if there.kind != Kind::File {
@@ -76,18 +77,18 @@ impl Dir {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.fd, name, flags, Mode::empty())?);
         if !About::of(&fstat(&file)?).is_same(&there) {
-            return Err(io::Error::other("it was exchanged while it was opened"));
+            return Err(io::Error::other("it was replaced while it was opened"));
         }
         Ok(file)
     }
 
-    /// Makes a file for reading and writing, narrow. Nothing may have the name yet.
+    /// Creates a private file for reading and writing. The name must be free.
     pub(crate) fn create(&self, name: &OsStr) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(File::from(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600))?))
     }
 
-    /// Makes a directory, narrow. Nothing may have the name yet.
+    /// Creates a private directory. The name must be free.
     pub(crate) fn make(&self, name: &OsStr) -> io::Result<Self> {
         mkdirat(&self.fd, name, Mode::from_bits_truncate(0o700))?;
         self.sub(name)
@@ -98,17 +99,17 @@ impl Dir {
         own(&self.fd, owner, mode)
     }
 
-    /// Gives an entry another name, in this directory or in another on the same volume.
+    /// Renames an entry, within this directory or to another one on the same volume.
     pub(crate) fn rename(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(renameat(&self.fd, name, &to.fd, new)?)
     }
 
-    /// Gives a file a second name, which nothing may have yet.
+    /// Gives a file a second name, which must be free.
     pub(crate) fn link(&self, name: &OsStr, to: &Self, new: &OsStr) -> io::Result<()> {
         Ok(linkat(&self.fd, name, &to.fd, new, AtFlags::empty())?)
     }
 
-    /// Removes a name that is not a directory's, if it is there.
+    /// Deletes an entry that is not a directory, if it exists.
     pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -138,17 +139,17 @@ impl Dir {
         Ok(names)
     }
 
-    /// Makes what was done to its entries durable.
+    /// Makes changes of its entries durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(nix::unistd::fsync(&self.fd)?)
     }
 
-    /// The generation of the directory's inode, where the file system tells it.
+    /// The generation of the directory's inode, if the file system has it.
     pub(crate) fn generation(&self) -> Option<u32> {
         super::about::generation(&self.fd)
     }
 
-    /// When the directory was made, in nanoseconds since 1970, where kernel and file system tell it.
+    /// The creation time of the directory in nanoseconds since 1970, if kernel and file system have it.
     pub(crate) fn born(&self) -> Option<u64> {
         let file = File::from(self.fd.try_clone().ok()?);
         let born = file.metadata().ok()?.created().ok()?;
@@ -168,23 +169,23 @@ fn directory() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
-/// What the last name of a path is to be.
+/// How to treat the last name of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// A directory, which is opened.
     Directory,
     /// Any entry of a directory. A link stays a link.
     Entry,
-    /// The file that a link leads to, in the end.
+    /// The final target of a link.
     Target,
 }
 
-/// The directory in which a path's last name is, and that name. A link at the end is not followed.
+/// The directory of a path's last name, and that name. Does not follow a link at the end.
 pub(super) fn entry(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Entry)
 }
 
-/// The same for the file that is read by this path: a link at the end is followed, if only root can have made it.
+/// The same for reading a file: follows a link at the end, if only root can have created it.
 pub(super) fn target(path: &Path) -> io::Result<(Dir, OsString)> {
     located(path, Last::Target)
 }
@@ -196,7 +197,7 @@ fn located(path: &Path, last: Last) -> io::Result<(Dir, OsString)> {
     Ok((Dir { fd, path: path.parent().unwrap_or(path).to_owned() }, name))
 }
 
-/// Goes along a path, from one open directory to the next.
+/// Follows a path from one open directory to the next.
 fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
     let pass = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let root = || open("/", pass | OFlag::O_DIRECTORY, Mode::empty());
@@ -211,11 +212,14 @@ fn walk(path: &Path, last: Last) -> io::Result<(OwnedFd, Option<OsString>)> {
         let there = About::of(&fstat(&next)?);
         match there.kind {
             Kind::Link if !is_last || last == Last::Target => {
-                // The directory may have become root's after another user had made a link in it.
+                // The directory may belong to root only since another user created a link in it.
                 if !there.is_ours() || !About::of(&fstat(&at)?).only_we_write() {
                     return Err(io::Error::new(
                         io::ErrorKind::PermissionDenied,
-                        format!("{} is a link that another user can have made, and is not followed", name.display()),
+                        format!(
+                            "{} is a link that another user can have created; firstboot does not follow it",
+                            name.display()
+                        ),
                     ));
                 }
                 links += 1;

@@ -1,4 +1,4 @@
-//! A file that takes long to write: it grows under a temporary name and gets its real one when it is whole.
+//! A file that takes long to write. It grows under a temporary name and gets its final name when it is complete.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,51 +11,52 @@ use nix::fcntl::{Flock, FlockArg};
 use super::about::About;
 use super::dir::{self, Dir};
 use crate::exit::not_ready;
+use crate::reason::ReasonId;
 
-/// The unfinished file. It is gone when this is dropped; what a crash left behind, the next one here removes.
+/// The unfinished file. Dropping it deletes the file; the next one in the same folder deletes what a crash left behind.
 #[derive(Debug)]
 pub(crate) struct PartialFile {
     folder: Dir,
     name: OsString,
     path: PathBuf,
-    /// From then on another may use the name.
+    /// Whether the temporary name is free again.
     gone: bool,
-    /// Locked, so that a second one can tell a file that grows from one that was left behind.
+    /// Locked, so that another process can tell a growing file from one that a crash left behind.
     file: Flock<File>,
 }
 
 impl PartialFile {
-    /// Begins one in a folder, as `.NAME.part`.
+    /// Creates `.NAME.part` in a folder.
     pub(crate) fn begin(folder: &Path, name: &str) -> Result<Self> {
         let name = OsString::from(format!(".{name}.part"));
         let path = folder.join(&name);
         let begin = || -> Result<(Dir, Flock<File>)> {
             let folder = Dir::open(folder)?;
-            // Bounded: each turn that does not end here saw another process come or go.
+            // Bounded: each further attempt means that another process created or deleted the file.
             for _ in 0..10 {
                 if let Some(file) = attempt(&folder, &name)? {
                     return Ok((folder, file));
                 }
             }
-            bail!("it comes and goes: who else writes there?")
+            bail!("another process keeps creating and deleting it")
         };
         let (folder, file) = begin().with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { folder, name, path, gone: false, file })
     }
 
-    /// The file, to be written and read.
+    /// The file, for writing and reading.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Where it grows. For messages only.
+    /// Its temporary path, for messages only.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives it its name, durably, if nothing has that name. Its content must have been flushed before.
+    /// Gives the file its final name, durably, unless a file has that name. The caller must have flushed the content.
     pub(crate) fn commit(mut self, target: &Path) -> Result<()> {
-        // A link and not a rename: it never replaces, on any kernel (renameat2 is not whole in 3.10).
+        // A link and not a rename: a link never replaces a file, on any kernel (renameat2 is incomplete in 3.10).
         let mut link = || -> io::Result<()> {
             let (folder, name) = dir::entry(target)?;
             self.folder.link(&self.name, &folder, &name)?;
@@ -63,15 +64,15 @@ impl PartialFile {
             self.gone = true;
             folder.sync()
         };
-        link().with_context(|| format!("cannot name it {}", target.display()))
+        link().with_context(|| format!("cannot create {}", target.display()))
     }
 }
 
-/// One try to make the file, or to remove one that was left behind.
+/// One attempt to create the file, or to delete one that was left behind.
 fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
     let (file, fresh) = match folder.create(name) {
         Ok(file) => (file, true),
-        // It is never written on: where a crash came between two names of one file it is a snapshot by now.
+        // It is never written to: after a crash between link and unlink it is also a finished snapshot.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file(name) {
             Ok(file) => (file, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -80,7 +81,7 @@ fn attempt(folder: &Dir, name: &OsString) -> Result<Option<Flock<File>>> {
         Err(error) => return Err(error.into()),
     };
     let Ok(file) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-        return Err(not_ready("another firstboot is writing it"));
+        return Err(not_ready(ReasonId::FirstbootBusy.because("another firstboot is writing this file")));
     };
     let own = About::of(&nix::sys::stat::fstat(&*file)?);
     let still_there = folder.look(name)?.is_some_and(|there| there.is_same(&own));
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gets_its_name_when_it_is_whole_and_replaces_nothing() {
+    fn a_complete_file_gets_its_name_and_replaces_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.db");
         let part = PartialFile::begin(folder.path(), "x").unwrap();
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_and_nothing_stays() {
+    fn only_one_process_writes_a_file_and_no_part_remains() {
         let folder = tempfile::tempdir().unwrap();
         let part = PartialFile::begin(folder.path(), "x").unwrap();
         let error = format!("{:#}", PartialFile::begin(folder.path(), "x").unwrap_err());
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_left_is_removed_and_never_written_on() {
+    fn a_part_that_a_crash_left_is_deleted_and_never_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let (stale, good) = (folder.path().join(".x.part"), folder.path().join("good.db"));
         fs::write(&good, "a snapshot").unwrap();

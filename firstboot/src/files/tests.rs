@@ -44,7 +44,7 @@ fn a_link_in_the_way_is_refused_and_not_followed() {
 fn a_flood_is_cut_off() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(1 << 40).unwrap();
-    assert!(read_bounded(file.path(), 1000).unwrap_err().to_string().contains("larger than 1000"));
+    assert!(read_bounded(file.path(), 1000).unwrap_err().to_string().contains("larger than the limit of 1000"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is done to a directory with all that is in it.
+//! Operations on a directory and its whole content.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,11 +10,11 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::about::{About, Kind};
 use super::dir::{Dir, own};
 
-/// How many directories may lie in each other. etcd's data has three.
+/// The maximum depth of nested directories. etcd's data has three.
 pub(super) const DEEPEST: usize = 64;
 
 impl Dir {
-    /// Removes an entry, if it is there, with all that is in it. Of a link only the link goes.
+    /// Deletes an entry with its whole content, if it exists. Deletes a link and not its target.
     pub(crate) fn remove_all(&self, name: &OsStr) -> io::Result<()> {
         self.remove_below(name, DEEPEST)
     }
@@ -33,7 +33,7 @@ impl Dir {
         Ok(unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir)?)
     }
 
-    /// How many bytes the files in it have, with all that is below.
+    /// The total size of its files in bytes, including all nested directories.
     pub(crate) fn size(&self) -> io::Result<u64> {
         self.size_below(DEEPEST)
     }
@@ -51,8 +51,8 @@ impl Dir {
         Ok(total)
     }
 
-    /// Gives what belongs to another, here and below, to an owner, and lets that one read and write all of it. Gives the number
-    /// of entries that it changed. A file with a second name is left: it would be given away under that name too.
+    /// Gives all entries that belong to another user to an owner, with the right to read and write them. Returns the number of
+    /// changed entries. Skips a file with a second name, because the change would also affect that name.
     pub(crate) fn give(&self, owner: (u32, u32)) -> io::Result<usize> {
         self.give_below(owner, DEEPEST)
     }
@@ -74,8 +74,8 @@ impl Dir {
         Ok(changed)
     }
 
-    /// Gives the directory and all that is in it to an owner, narrow, and flushes all of it. It must lie where only root
-    /// can go: a file with a second name would be given away under that name too.
+    /// Sets the owner and private modes of the directory and its content, and flushes them. Only root may be able to reach the
+    /// directory, because the change of a file with a second name would also affect that name.
     pub(crate) fn chown_and_sync(&self, owner: (u32, u32)) -> io::Result<()> {
         for name in self.names()? {
             match self.look(&name)? {
@@ -96,7 +96,7 @@ impl Dir {
     }
 }
 
-/// Gives an open file to an owner, with these permissions at least. 1: it was another's, or had fewer.
+/// Gives an open file to an owner, with at least these permissions. Returns 1 where that changed anything.
 fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Result<usize> {
     if there.owner == owner && there.mode & least == least {
         return Ok(0);
@@ -106,5 +106,5 @@ fn give(fd: impl AsFd, there: &About, owner: (u32, u32), least: u32) -> io::Resu
 }
 
 fn too_deep(path: &Path) -> io::Error {
-    io::Error::other(format!("{}: more than {DEEPEST} directories lie in each other", path.display()))
+    io::Error::other(format!("{}: more than {DEEPEST} nested directories", path.display()))
 }

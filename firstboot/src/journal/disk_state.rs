@@ -1,23 +1,23 @@
-//! Classifies the disk by the journal and by what is on etcd's volume.
-
-use std::fmt;
+//! Classifies the disk by the journal and by the content of etcd's volume.
 
 use super::disk_id_file::DiskIdFile;
 use super::state::{MembershipIntent, NodeState};
 use crate::data::{Contents, Known, Lost, Verdict};
 use crate::domain::{DiskId, Start};
+use crate::reason::{Reason, ReasonId};
 
-/// What the disk holds, and so how etcd goes on.
+/// What the disk holds. It decides how etcd starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DiskState {
-    /// Data exists: etcd uses it and ignores `initial-cluster` settings. `begun` is not in the journal yet.
+    /// Data exists: etcd uses it and ignores `initial-cluster` settings. `begun` is the data's identity if the journal does not
+    /// have it yet.
     Existing { start: Start, begun: Option<Known> },
     /// Power was lost before etcd had created its first data: etcd starts again with the same parameters. `aside`: there is
     /// partial data to archive.
     RetryFirstStart { start: Start, aside: bool },
     /// There is no data that etcd can use. `disk_id` is the id to keep; none: draw a new one.
     Fresh { disk_id: Option<DiskId>, aside: bool },
-    /// etcd ran here as a member, and what is there now must not start as that member.
+    /// etcd ran here as a member, and must not start as that member on the present data.
     Lost(Lost),
     /// Data that the journal does not know. firstboot never touches it.
     Foreign(Unknown),
@@ -35,24 +35,17 @@ pub(crate) enum Unknown {
 }
 
 impl Unknown {
-    /// A name for programs and documentation.
-    fn id(self) -> &'static str {
-        match self {
-            Self::Foreign => "data-unknown",
-            Self::OtherVolume => "data-other-volume",
-            Self::Unmarked => "data-unmarked",
-        }
-    }
-}
-
-impl fmt::Display for Unknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self {
-            Self::Foreign => "firstboot did not put the data there",
-            Self::OtherVolume => "the data is on the volume of another disk",
-            Self::Unmarked => "the data has no write-ahead log, and its volume has no mark of this disk",
+    /// The reason to show to the operator.
+    pub(crate) fn reason(self) -> Reason {
+        let (id, what) = match self {
+            Self::Foreign => (ReasonId::DataUnknown, "the journal has no record of this data"),
+            Self::OtherVolume => (ReasonId::DataOtherVolume, "the data is on the volume of another disk"),
+            Self::Unmarked => (
+                ReasonId::DataUnmarked,
+                "the data has no write-ahead log, and its volume does not have the id of this disk",
+            ),
         };
-        write!(f, "{what}, so firstboot leaves it alone. If it is not needed, move it away [{}]", self.id())
+        id.because(format!("{what}, so firstboot does not touch it. If it is not needed, move it away"))
     }
 }
 
@@ -78,7 +71,7 @@ pub(crate) fn classify_disk(state: &NodeState, contents: Contents, verdict: Verd
         Verdict::Fresh | Verdict::Lost(Lost::Emptied) => DiskState::Fresh { disk_id: None, aside: false },
         _ if volume == DiskIdFile::Differs => DiskState::Foreign(Unknown::OtherVolume),
         Verdict::CutShort if !state.healthy => DiskState::Foreign(Unknown::Unmarked),
-        Verdict::CutShort => DiskState::Lost(Lost::Part("member/wal is not there".to_owned())),
+        Verdict::CutShort => DiskState::Lost(Lost::Part("member/wal is missing".to_owned())),
         Verdict::Lost(why) => DiskState::Lost(why),
     }
 }
@@ -108,14 +101,6 @@ mod tests {
     fn known() -> Known {
         let [data, member, snap, wal] = [1, 2, 3, 4].map(Inode::numbered);
         Known { directories: Directories { data, member, snap, wal }, member: 7, cluster: 9 }
-    }
-
-    #[test]
-    fn each_reason_is_in_the_manual() {
-        let manual = include_str!("../../../docs/operating.md");
-        for unknown in [Unknown::Foreign, Unknown::OtherVolume, Unknown::Unmarked] {
-            assert!(manual.contains(&format!("[{}]", unknown.id())), "{unknown}");
-        }
     }
 
     /// The verdicts that there can be on such contents.

@@ -189,7 +189,7 @@ pub(crate) struct DataSwap {
     pub(crate) members: Vec<(String, String)>,
     /// The id of that cluster.
     pub(crate) cluster: u64,
-    /// The member id of this node in that cluster, where it is known.
+    /// The member id of this node in that cluster, if it is known.
     pub(crate) member: Option<u64>,
     /// The revision that the cluster continues from.
     pub(crate) revision: u64,

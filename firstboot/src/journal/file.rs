@@ -15,6 +15,7 @@ use super::event::Event;
 use crate::exit::refused;
 use crate::files;
 use crate::output::say;
+use crate::reason::ReasonId;
 
 /// An event and when it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,16 +109,16 @@ impl Journal {
         Self::load(path.as_ref()).map(|(journal, _)| journal)
     }
 
-    /// The journal, and how many of its bytes are whole lines; none where there is no file.
+    /// The journal, and the number of its bytes that form complete lines, or `None` if the file does not exist.
     fn load(path: &Path) -> Result<(Self, Option<u64>)> {
         let path = path.to_owned();
         let Some(bytes) = files::read_if_there(&path)? else { return Ok((Self { path, entries: Vec::new() }, None)) };
         let (entries, good) = read(&String::from_utf8_lossy(&bytes)).map_err(|line| {
-            refused(format!(
-                "{}:{line} is damaged, so nothing can be said of what this node did. Its data is not touched; \
-                 rebuild the node from the image",
+            refused(ReasonId::JournalDamaged.because(format!(
+                "{}:{line} is damaged, so firstboot does not know what this node has done. firstboot leaves its data \
+                 unchanged; reinstall the node from the image",
                 path.display()
-            ))
+            )))
         })?;
         Ok((Self { path, entries }, Some(good as u64)))
     }

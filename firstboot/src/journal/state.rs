@@ -39,7 +39,7 @@ pub(crate) struct NodeState {
     pub(crate) etcd: Option<EtcdVersion>,
     /// Whether etcd was ever a healthy member since then.
     pub(crate) healthy: bool,
-    /// The revision that restored data began from; 0 where the data was not restored.
+    /// The revision that restored data began from, or 0 if the data was not restored.
     pub(crate) revision: u64,
     /// The operator's order that is still open.
     pub(crate) order: Option<RestoreOrder>,

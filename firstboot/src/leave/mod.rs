@@ -1,5 +1,5 @@
-//! `firstboot leave`: takes this member out of its cluster and keeps it out. `plan` says what is next; here it is
-//! observed, written down and done.
+//! `firstboot leave`: removes this member from its cluster and keeps it out. `plan` decides on the next step. This module
+//! observes the cluster, writes the step to the journal and takes it.
 
 mod plan;
 
@@ -12,28 +12,31 @@ use crate::etcd::{Client, Credentials};
 use crate::exit::{not_ready, refused};
 use crate::identity::Identity;
 use crate::journal::{Event, Journal, MembershipIntent, NodeState, archive_data};
-use crate::membership::{PATIENCE, PeerClient, is_listed, others, removed};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, is_listed, others, removed};
 use crate::metadata::SourceLog;
 use crate::node::identify;
 use crate::output::say;
+use crate::reason::{Reason, ReasonId};
 use crate::{files, operator, paths, release};
 use plan::{Observed, Plan, plan};
 
-/// Between two rounds.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// What the command line says.
+/// The command line of `firstboot leave`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 left; 3 refused; 4 not left within the deadline, still a member.\n\n\
+    Example: firstboot leave --dry-run && firstboot leave")]
 pub(crate) struct Options {
-    /// Print what would be done, and do nothing
+    /// Print the planned changes without making them
     #[arg(long)]
     dry_run: bool,
-    /// For how many seconds to try
-    #[arg(long, default_value_t = 60)]
+    /// Give up after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     deadline: u64,
 }
 
-/// Leaves, or says why it cannot.
+/// Runs the command.
 pub(crate) fn command(options: &Options) -> Result<()> {
     let (identity, _) = identify(&mut SourceLog::default())?;
     if options.dry_run {
@@ -42,35 +45,35 @@ pub(crate) fn command(options: &Options) -> Result<()> {
     operator::with_journal(|journal| {
         if let MembershipIntent::Left(member) = NodeState::of(journal).intent {
             enforce_left(journal)?;
-            say(left(member));
+            say(left(member).to_string());
             return Ok(());
         }
         leave(&identity, journal, Duration::from_secs(options.deadline))
     })
 }
 
-/// What a node that left says of itself.
-pub(crate) fn left(member: u64) -> String {
-    format!(
-        "this node was the member {member:x} and has left its cluster; etcd stays down. `firstboot run --rejoin` brings \
-         it back"
-    )
+/// The message of a node that has left its cluster.
+pub(crate) fn left(member: u64) -> Reason {
+    ReasonId::MemberLeft.because(format!(
+        "this node, formerly the member {member:x}, has left its cluster, and etcd stays stopped. To join again, run \
+         `firstboot run --rejoin`"
+    ))
 }
 
-/// Takes the member out, within this time or not at all.
+/// Removes the member within this time, or not at all.
 ///
 /// # Errors
-/// Refused or not ready, and the node goes on as a member.
+/// Refused or not ready. The node then remains a member.
 pub(crate) fn leave(identity: &Identity, journal: &mut Journal, patience: Duration) -> Result<()> {
     let member = own(journal)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(remove_member(identity, journal, member, patience))?;
     enforce_left(journal)?;
-    say(left(member));
+    say(left(member).to_string());
     Ok(())
 }
 
-/// Sees to it that a member that was taken out stays out.
+/// Stops etcd and archives its data, so that the removed member never starts again.
 pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     release::halt()?;
     // etcd's guard writes the progress when etcd stops, and does not run again on a node that left.
@@ -78,11 +81,11 @@ pub(crate) fn enforce_left(journal: &mut Journal) -> Result<()> {
     archive_data("left", journal)
 }
 
-/// The member that this node is.
+/// The member id of this node.
 pub(crate) fn own(journal: &Journal) -> Result<u64> {
-    NodeState::of(journal)
-        .member
-        .ok_or_else(|| refused("this node is no member of its cluster yet; `firstboot status`"))
+    NodeState::of(journal).member.ok_or_else(|| {
+        refused(ReasonId::NotAMember.because("this node is not a member of its cluster yet: see `firstboot status`"))
+    })
 }
 
 async fn remove_member(identity: &Identity, journal: &mut Journal, member: u64, patience: Duration) -> Result<()> {
@@ -91,7 +94,7 @@ async fn remove_member(identity: &Identity, journal: &mut Journal, member: u64, 
     loop {
         let observed = look(identity, &NodeState::of(journal), member).await?;
         let step = plan(&observed);
-        // Looked at once more after the last try: it may have been done.
+        // Observed once more after the last attempt, which may have succeeded.
         let over = Instant::now() >= end;
         let done = match step {
             Plan::AlreadyRemoved => {
@@ -107,23 +110,24 @@ async fn remove_member(identity: &Identity, journal: &mut Journal, member: u64, 
             }
             Plan::Wait(why) if over => {
                 cancel(journal, member)?;
-                return Err(not_ready(format!("this node did not leave, and goes on as a member: {why}")));
+                return Err(not_ready(why.map(|why| format!("this node could not leave and remains a member: {why}"))));
             }
             _ if over => {
                 cancel(journal, member)?;
-                return Err(not_ready(format!(
-                    "this node did not leave in time, and goes on as a member. The last word was: {logged}"
-                )));
+                return Err(not_ready(
+                    ReasonId::LeaveTimeout.because(format!(
+                        "this node did not leave in time and remains a member. Last status: {logged}"
+                    )),
+                ));
             }
             Plan::Wait(why) => Err(anyhow::anyhow!(why)),
             Plan::TransferLeadership(to) => {
-                say(format!("this node leads; handing the leadership to {to:x}"));
+                say(format!("this node is the leader; transferring the leadership to {to:x}"));
                 let credentials = Credentials::installed()?;
                 async { Client::connect(paths::OWN_CLIENT_URL, &credentials).await?.move_leader(to).await }.await
             }
             Plan::Remove(through) => {
-                journal
-                    .record_intent(Event::Leave { member }, &format!("removing this node, the member {member:x}"))?;
+                journal.record_intent(Event::Leave { member }, &format!("removing this node's member {member:x}"))?;
                 let credentials = Credentials::installed()?;
                 async { Client::connect(&through, &credentials).await?.remove(member).await }.await
             }
@@ -131,7 +135,7 @@ async fn remove_member(identity: &Identity, journal: &mut Journal, member: u64, 
         if let Err(error) = done {
             let why = format!("{error:#}");
             if why != logged {
-                say(format!("not yet: {why}"));
+                say(format!("this node cannot leave yet: {why}"));
                 logged = why;
             }
         }
@@ -139,7 +143,7 @@ async fn remove_member(identity: &Identity, journal: &mut Journal, member: u64, 
     }
 }
 
-/// What was intended is given up: it is never taken up at a later boot, when nobody thinks of it any more.
+/// Cancels the intent to leave, so that no later boot resumes it unexpectedly.
 fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     if NodeState::of(journal).intent == MembershipIntent::Leaving(member) {
         journal.add(Event::Stay { member })?;
@@ -147,15 +151,15 @@ fn cancel(journal: &mut Journal, member: u64) -> Result<()> {
     Ok(())
 }
 
-/// What etcd on this node and the others say.
+/// Observes etcd on this node and on the others.
 async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Observed> {
     let credentials = Credentials::installed()?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    let (peers, _) = others(identity, &peer_client, &credentials, PATIENCE).await;
+    let (peers, _) = others(identity, &peer_client, &credentials, QUERY_TIMEOUT).await;
     let own = async {
         let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
         let leader = client.status().await?.leader;
-        // A list that no quorum stands behind may be old; where there is no other voter, this one is the quorum.
+        // A member list without a quorum may be old. If there is no other voter, this member is the quorum.
         client.healthy().await?;
         let voters = client.members(true).await?.into_iter().filter(|member| !member.is_learner);
         Ok::<_, anyhow::Error>((leader, voters.map(|member| member.id).collect::<Vec<_>>()))
@@ -170,10 +174,10 @@ async fn look(identity: &Identity, state: &NodeState, member: u64) -> Result<Obs
     })
 }
 
-/// Whether the others say, with a quorum behind them, that the member is none any more.
+/// Whether the others report through raft that the member was removed.
 ///
 /// # Errors
-/// Not ready, where nobody can say.
+/// Not ready if no member can report it.
 pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let observed = runtime.block_on(look(identity, &NodeState::of(journal), member))?;
@@ -183,7 +187,9 @@ pub(crate) fn is_removed(identity: &Identity, journal: &Journal, member: u64) ->
     match plan(&observed) {
         Plan::AlreadyRemoved => Ok(true),
         Plan::Refuse(why) => Err(refused(why)),
-        Plan::Wait(why) => Err(not_ready(format!("whether this node was removed cannot be told: {why}"))),
+        Plan::Wait(why) => {
+            Err(not_ready(why.map(|why| format!("cannot find out whether this node's member was removed: {why}"))))
+        }
         Plan::TransferLeadership(_) | Plan::Remove(_) => Ok(false),
     }
 }
@@ -202,11 +208,11 @@ fn show(identity: &Identity) -> Result<()> {
         Plan::Wait(why) => return Err(not_ready(why)),
         step => {
             if let Plan::TransferLeadership(to) = step {
-                println!("would hand the leadership to {to:x}");
+                println!("would transfer the leadership to {to:x}");
             }
-            println!("would remove this node, the member {member:x}");
-            println!("would stop etcd, for this boot and all later ones");
-            println!("would put {} aside below {}", paths::DATA, paths::ASIDE);
+            println!("would remove this node's member {member:x} from the cluster");
+            println!("would stop etcd in this boot and all later ones");
+            println!("would move {} to {}", paths::DATA, paths::ASIDE);
         }
     }
     Ok(())

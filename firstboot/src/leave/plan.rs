@@ -1,39 +1,39 @@
-//! Whether a member may leave, as a pure function: from what was observed to the next step. After each step all is
-//! observed again.
+//! Decides whether a member may leave, as a pure function from the observation to the next step. firstboot observes
+//! everything again after each step.
 //!
-//! etcd's own guard counts only whom it has a connection to, and lets a member go that leaves the others with no
-//! tolerance left because one of them is down. Here all others must be well: who wants a cluster to shrink wants it to
-//! be whole afterwards.
+//! etcd's own check counts only the members that it is connected to, and allows a removal that leaves the others without
+//! any tolerance because one of them is down. This rule requires that all other members are healthy.
 
 use crate::membership::{Peer, another_cluster, is_listed, same_member_list, unhealthy};
+use crate::reason::{Reason, ReasonId};
 
-/// All that is known.
+/// What firstboot observed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observed {
-    /// The member that this node is.
+    /// The member id of this node.
     pub(crate) member: u64,
-    /// Its cluster, where it ever was well in one.
+    /// Its cluster, if it was ever healthy in one.
     pub(crate) cluster: Option<u64>,
-    /// The leader, as etcd on this node knows it; none where it does not run or knows of none.
+    /// The leader, as etcd on this node knows it, or none if etcd does not run or knows no leader.
     pub(crate) leader: Option<u64>,
-    /// Whether etcd on this node says, with a quorum behind it, that it is the only voter.
+    /// Whether etcd on this node reports through raft that it is the only voter.
     pub(crate) alone: bool,
-    /// The others that answered with a quorum behind them.
+    /// The other members that answered through raft.
     pub(crate) peers: Vec<Peer>,
 }
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// It is no member any more.
+    /// This node's member is not in the member list any more.
     AlreadyRemoved,
-    /// It must not leave, whatever the time.
-    Refuse(String),
-    /// It cannot leave yet, and why.
-    Wait(String),
-    /// Hand the leadership to this voter.
+    /// The member must not leave, for this reason.
+    Refuse(Reason),
+    /// The member cannot leave yet, for this reason.
+    Wait(Reason),
+    /// Transfer the leadership to this voter.
     TransferLeadership(u64),
-    /// Have it removed by the voter at this URL.
+    /// Remove the member through the voter at this URL.
     Remove(String),
 }
 
@@ -41,47 +41,49 @@ pub(crate) enum Plan {
 pub(crate) fn plan(observed: &Observed) -> Plan {
     let Observed { member, peers, .. } = observed;
     if observed.alone {
-        return Plan::Refuse(
-            "this node is the only voter left: with it the cluster and its data would be gone. To end the cluster, \
-             switch the machine off"
-                .to_owned(),
-        );
+        return Plan::Refuse(ReasonId::LastVoter.because(
+            "this node is the only voter: if it left, the cluster and its data would be lost. To end the cluster, switch \
+             the machine off",
+        ));
     }
     let Some(first) = peers.first() else {
-        return wait("no other member has a quorum behind it");
+        return wait(ReasonId::NoQuorum, "no other member has a quorum");
     };
     if let Some(why) = another_cluster(peers, observed.cluster) {
         return Plan::Refuse(why);
     }
     if !same_member_list(peers) {
-        return wait("the members do not agree on the member list yet");
+        return wait(ReasonId::MemberListsDiffer, "the members do not agree on the member list yet");
     }
     if !is_listed(peers, *member) {
         return Plan::AlreadyRemoved;
     }
     if let Some(learner) = first.members.iter().find(|other| other.is_learner && other.id != *member) {
-        return wait(format!("{} is being added", learner.title()));
+        return wait(ReasonId::LearnerPending, format!("{} is still a learner", learner.title()));
     }
     let ill = unhealthy(peers, *member);
     if !ill.is_empty() {
-        return wait(format!(
-            "of those that stay {} is not well, and without this node the cluster could lose its quorum. Bring it back \
-             first, or remove it with `etcdctl member remove`",
-            ill.join(", ")
-        ));
+        return wait(
+            ReasonId::MembersUnhealthy,
+            format!(
+                "{} is not healthy, so the cluster could lose its quorum without this node. Repair that member first, or \
+                 remove it with `etcdctl member remove`",
+                ill.join(", ")
+            ),
+        );
     }
     if observed.leader == Some(*member) {
-        // The one that has applied most is in sync; etcd itself lets the new leader catch up before it leads.
+        // The member that has applied most entries is in sync. etcd lets the new leader catch up before it leads.
         return match peers.iter().max_by_key(|peer| peer.index) {
             Some(next) => Plan::TransferLeadership(next.member_id),
-            None => wait("no other voter can lead"),
+            None => wait(ReasonId::NoQuorum, "no other voter can become the leader"),
         };
     }
     Plan::Remove(first.url.clone())
 }
 
-fn wait(why: impl Into<String>) -> Plan {
-    Plan::Wait(why.into())
+fn wait(id: ReasonId, why: impl Into<String>) -> Plan {
+    Plan::Wait(id.because(why))
 }
 
 #[cfg(test)]

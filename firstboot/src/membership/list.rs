@@ -6,6 +6,7 @@ use recipes::EtcdVersion;
 use recipes::upgrade::{ClusterVersions, RunningMember};
 
 use crate::etcd::Member;
+use crate::reason::{Reason, ReasonId};
 
 /// What one member of a running cluster reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,16 +56,16 @@ pub(crate) fn listed(peers: &[Peer], name: &str, url: &str) -> Option<u64> {
     }
 }
 
-/// Finds a member that is connected to this one, or this member itself, and says so; none where no such member answers.
-pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<String> {
+/// Finds a member that is connected to this one, or this member itself, and says so, or none if no such member answers.
+pub(crate) fn find_duplicate(peers: &[Peer], member: u64) -> Option<Reason> {
     let witness = peers.iter().find(|peer| peer.connected.contains_key(&member) || peer.member_id == member)?;
     let listed = witness.members.iter().find(|listed| listed.id == member);
-    Some(format!(
-        "{} is still connected to the member {member:x} at {}, as which this node would start or which it would \
-         replace: is there a second machine with this identity? Switch the wrong one off",
+    Some(ReasonId::DuplicateSuspected.because(format!(
+        "{} is still connected to this node's member {member:x} at {}, but etcd is stopped here: a second machine with \
+         this identity may be running. Switch the wrong machine off, then `systemctl restart firstboot`",
         witness.name,
         listed.map_or("", place)
-    ))
+    )))
 }
 
 pub(crate) fn place(member: &Member) -> &str {
@@ -77,21 +78,21 @@ pub(crate) fn is_listed(peers: &[Peer], member: u64) -> bool {
 }
 
 /// The message for a member that was removed.
-pub(crate) fn removed(member: u64) -> String {
-    format!(
-        "this node is the member {member:x}, and somebody removed that from the cluster. `firstboot run --rejoin` puts \
-         its data aside and joins again, as a new member; so does a machine that is installed again"
-    )
+pub(crate) fn removed(member: u64) -> Reason {
+    ReasonId::MemberRemoved.because(format!(
+        "this node's member {member:x} was removed from the cluster. To join again as a new member, run `firstboot run \
+         --rejoin`, which archives the old data, or reinstall the machine"
+    ))
 }
 
-/// The message where no peer belongs to this node's cluster; none where one does.
-pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<String> {
+/// The message where no peer belongs to this node's cluster, or none if one does.
+pub(crate) fn another_cluster(peers: &[Peer], cluster: Option<u64>) -> Option<Reason> {
     let (own, theirs) = (cluster?, peers.first()?.cluster_id);
     (!peers.iter().any(|peer| peer.cluster_id == own)).then(|| {
-        format!(
-            "the others are members of the cluster {theirs:x}, and this node of {own:x}, whose data it holds. Nothing is \
-             done to it. If it is not needed, install the machine again"
-        )
+        ReasonId::AnotherCluster.because(format!(
+            "the other members belong to the cluster {theirs:x}, but this node belongs to {own:x} and has its data, which \
+             firstboot does not touch. If that data is not needed, reinstall the machine"
+        ))
     })
 }
 

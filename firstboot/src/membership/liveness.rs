@@ -16,9 +16,8 @@ use super::active_streams::labelled;
 use super::peer_client::PeerClient;
 use super::peers::LIMIT;
 
-/// The pause between two observations, in addition to two heartbeats. An observation may cut the other machine's
-/// connections; etcd there sends on them again after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout /
-/// 3).
+/// The pause between two observations, in addition to two heartbeats. An observation can interrupt the other machine's
+/// connections, and etcd uses them again only after 1.7 s (server/etcdserver/api/rafthttp/stream.go, ConnReadTimeout / 3).
 pub(crate) const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
 
 /// How long a member may take for each attempt of one observation. An answer is lost if the other machine sends a
@@ -102,7 +101,7 @@ impl LivenessDetector {
             self.before.extend(now);
             return if self.beats < PROOF { Liveness::Unknown } else { Liveness::Alive(name) };
         }
-        // Only the leader counts; all count where no member knows a leader.
+        // Only the leader counts; all count if no member knows a leader.
         let led = ears.values().any(|ear| ear.led);
         let counts = ears.iter().filter(|(_, ear)| ear.leads || !led).map(|(name, _)| name);
         // A member that never received anything needs no second observation.
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_leads_all_count() {
+    fn without_a_leader_all_members_count() {
         assert_eq!(verdicts([&[("a", astray(0)), ("b", astray(0))]]), [Liveness::Silent]);
         let looks = verdicts([&[("a", astray(5))], &[("a", astray(5)), ("b", astray(0))]]);
         assert_eq!(looks, [Liveness::Unknown, Liveness::Silent]);
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_answers_nothing_is_known() {
+    fn without_answers_the_liveness_is_unknown() {
         assert_eq!(verdicts([&[], &[]]), [Liveness::Unknown, Liveness::Unknown]);
     }
 }

@@ -19,5 +19,5 @@ pub(crate) use list::{
 };
 pub(crate) use liveness::{BETWEEN_LOOKS, Liveness, LivenessDetector, listen};
 pub(crate) use peer_client::{PeerClient, ProbeResult};
-pub(crate) use peers::{PATIENCE, known, others, unknown};
+pub(crate) use peers::{QUERY_TIMEOUT, known, others, unknown};
 pub(crate) use protocol::{Announcement, PeerState, Phase};

@@ -17,7 +17,7 @@ use super::protocol::PeerState;
 use super::{peer_tls, protocol};
 
 /// How long a whole answer may take: a TLS handshake and a page, on a local network.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How long TCP may take to connect.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -63,7 +63,7 @@ impl PeerClient {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .timeout(PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
             .pool_max_idle_per_host(1);
         let client = client.build().context("cannot make an http client with the peer certificate")?;
         Ok(Self { client, cluster: cluster.name.clone(), etcd: cluster.etcd.version })

@@ -20,8 +20,8 @@ use crate::identity::Identity;
 /// The limit for etcd's page of metrics, which has some hundred kilobytes.
 pub(super) const LIMIT: usize = 4 << 20;
 
-/// How long one member may take where there is time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+/// The time limit for the query of one member, for callers that need no quick answer.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The other members that answer through raft, and the clusters of all that run etcd. Queries the recipe's members
 /// first, then any others that they list: a cluster may have grown since this image was built. A member that takes
@@ -120,7 +120,7 @@ async fn one(
     Ok((header.cluster_id, peer))
 }
 
-/// The minor of the version that a cluster has agreed on; none before it has, and where it is not said.
+/// The minor of the cluster version; none before the members have agreed on it, or where a member does not report it.
 async fn agreed(peer_client: &PeerClient, url: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versions {

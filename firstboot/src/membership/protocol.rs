@@ -50,7 +50,7 @@ pub(crate) struct Announcement<'a> {
     pub(crate) phase: Phase,
     /// The members that its operator excluded.
     pub(crate) without: &'a BTreeSet<Label>,
-    /// What it begins with.
+    /// Whether it starts a new cluster or restores a snapshot.
     pub(crate) mode: BootstrapMode,
 }
 
@@ -115,7 +115,7 @@ pub(crate) enum PeerState {
         phase: Phase,
         /// The members that its operator excluded.
         without: BTreeSet<Label>,
-        /// What it begins with.
+        /// Whether it starts a new cluster or restores a snapshot.
         mode: BootstrapMode,
     },
     /// etcd runs there.

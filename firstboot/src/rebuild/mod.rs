@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::journal::{Event, Journal, NodeState};
 use crate::membership::{ActiveStreams, PeerClient};
 use crate::output::say;
+use crate::reason::{Reason, ReasonId};
 use observe::observe;
 use plan::{Plan, plan};
 pub(crate) use promote::{learner, vote};
@@ -26,7 +27,7 @@ pub(crate) use promote::{learner, vote};
 #[derive(Debug)]
 pub(crate) enum JoinProgress {
     /// etcd may not start yet, for this reason.
-    Wait(String),
+    Wait(Reason),
     /// etcd may start with these parameters.
     Join(Start),
 }
@@ -83,7 +84,7 @@ impl Rebuild {
             (Plan::DuplicateMember(why), _) => {
                 // A machine in the same network is found by its hardware address, without a wait.
                 self.alone.now()?;
-                self.rival.try_again(&why)?;
+                self.rival.still_suspected(&why)?;
                 return Ok(Some(JoinProgress::Wait(why)));
             }
             (Plan::Join(members), _) => {
@@ -97,7 +98,7 @@ impl Rebuild {
             (Plan::Remove(member), Some(helper)) => {
                 // This node may have waited for days, and of the other machine only a closed connection is known.
                 self.alone.now()?;
-                let line = format!("removing the member {member:x}, which this node was before its disk was new");
+                let line = format!("removing the member {member:x}, which this node was before it lost its data");
                 journal.record_intent(Event::Remove { member }, &line)?;
                 async { Client::connect(helper, &credentials).await?.remove(member).await }.await
             }
@@ -113,6 +114,8 @@ impl Rebuild {
             }
             (_, None) => Ok(()),
         };
-        Ok(done.err().map(|error| JoinProgress::Wait(format!("etcd did not do it yet: {error:#}"))))
+        Ok(done.err().map(|error| {
+            JoinProgress::Wait(ReasonId::EtcdCallFailed.because(format!("etcd has not made the change: {error:#}")))
+        }))
     }
 }

@@ -13,6 +13,7 @@ use recipes::{EtcdVersion, Label};
 
 use crate::etcd::Member;
 use crate::membership::{Peer, find_duplicate, own, own_names, place, same_member_list, versions};
+use crate::reason::{Reason, ReasonId};
 
 /// What firstboot observed.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,9 +38,9 @@ pub(crate) struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Wait, for this reason.
-    Wait(String),
+    Wait(Reason),
     /// Another machine seems to run this node's member, or did a moment ago; the text names the witness.
-    DuplicateMember(String),
+    DuplicateMember(Reason),
     /// Remove the member that this node was.
     Remove(u64),
     /// Add this node as a learner to this cluster.
@@ -60,18 +61,25 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     let Observed { peers, clusters, .. } = observed;
     if clusters.len() > 1 {
         let ids: Vec<String> = clusters.iter().map(|id| format!("{id:x}")).collect();
-        return wait(format!("the others are members of different clusters: {}", ids.join(", ")));
+        return wait(
+            ReasonId::ClustersDiffer,
+            format!(
+                "the other members belong to different clusters: {}. Stop the ones that do not belong to this cluster",
+                ids.join(", ")
+            ),
+        );
     }
     let Some(first) = peers.first() else {
         return wait(
-            "none of its members has a quorum behind it. If that does not change by itself, the way back is `firstboot restore`",
+            ReasonId::NoQuorum,
+            "no member of the cluster has a quorum. Start the missing members; if they are lost, use `firstboot restore`",
         );
     };
     if let Some(why) = wrong_responder(peers) {
-        return wait(why);
+        return wait(ReasonId::WrongResponder, why);
     }
     if !same_member_list(peers) {
-        return wait("its members do not agree on the member list yet");
+        return wait(ReasonId::MemberListsDiffer, "the members do not agree on the member list yet");
     }
     let voters: BTreeSet<u64> =
         first.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect();
@@ -84,24 +92,35 @@ pub(crate) fn plan(observed: &Observed) -> Plan {
     let well = peers.iter().filter(|peer| voters.contains(&peer.member_id)).count();
     let quorum = voters.len() / 2 + 1;
     if well < quorum {
-        return wait(format!("only {well} of its {} voters are well, and {quorum} must be", voters.len()));
+        return wait(
+            ReasonId::NoQuorum,
+            format!("only {well} of {} voters are healthy; {quorum} are required", voters.len()),
+        );
     }
     if let Some(why) = unfit(observed) {
-        return wait(why);
+        return Plan::Wait(why);
     }
     if let Some(learner) = first.members.iter().find(|member| member.is_learner && !own.contains(member)) {
-        return wait(format!("{} is being added, and etcd adds one at a time", learner.title()));
+        let learner = learner.title();
+        return wait(
+            ReasonId::LearnerPending,
+            format!("{learner} is still a learner, and etcd adds one member at a time"),
+        );
     }
     match own.as_slice() {
         [] => Plan::Add(first.cluster_id),
         [old] => find_duplicate(peers, old.id).map_or(Plan::Remove(old.id), Plan::DuplicateMember),
         _ => {
             let ids: Vec<String> = own.iter().map(|member| format!("{:x} at {}", member.id, place(member))).collect();
-            wait(format!(
-                "several of its members have this node's name or its address {}: {}; remove all but one with etcdctl",
-                observed.peer_url,
-                ids.join(", ")
-            ))
+            wait(
+                ReasonId::MemberAmbiguous,
+                format!(
+                    "several members have this node's name or its address {}: {}. Remove all but one with `etcdctl member \
+                     remove`",
+                    observed.peer_url,
+                    ids.join(", ")
+                ),
+            )
         }
     }
 }
@@ -113,46 +132,47 @@ fn wrong_responder(peers: &[Peer]) -> Option<String> {
         let own = peer.members.iter().find(|member| member.id == peer.member_id)?;
         (own.title() != peer.name).then(|| {
             format!(
-                "at {}, which is {}, answers {} of the cluster {:x}. Is that another cluster at this one's address?",
-                peer.url,
-                peer.name,
+                "{} of the cluster {:x} answers at {}, the address of {}: another cluster may use this cluster's address",
                 own.title(),
-                peer.cluster_id
+                peer.cluster_id,
+                peer.url,
+                peer.name
             )
         })
     })
 }
 
-fn wait(why: impl Into<String>) -> Plan {
-    Plan::Wait(why.into())
+fn wait(id: ReasonId, why: impl Into<String>) -> Plan {
+    Plan::Wait(id.because(why))
 }
 
-/// Why this node cannot run as a member; none where it can.
-fn unfit(observed: &Observed) -> Option<String> {
+/// Why this node cannot run as a member, or none if it can.
+fn unfit(observed: &Observed) -> Option<Reason> {
     if let Some(why) = other_versions(observed) {
-        return Some(why);
+        return Some(ReasonId::EtcdVersion.because(why));
     }
     // If a single clock differs, that member is wrong; if all differ, this node is.
     let off = observed.peers.iter().map(|peer| peer.ahead).min_by_key(|ahead| ahead.abs()).unwrap_or_default();
     if off.abs() > CLOCK {
-        return Some(format!(
-            "all its members' clocks differ from this node's, the nearest by {off} s: `chronyc tracking`"
-        ));
+        return Some(ReasonId::ClockOff.because(format!(
+            "the clocks of all other members differ from this node's, the nearest by {off} s. Correct this node's clock: \
+             `chronyc tracking`"
+        )));
     }
     let database = observed.peers.iter().map(|peer| peer.database).max().unwrap_or_default();
     let needed = database + ROOM;
     (observed.free < needed).then(|| {
         let mib = |bytes: u64| bytes >> 20;
-        format!(
-            "its database takes {} MiB; {} MiB must be free here, and {} are",
-            mib(database),
+        ReasonId::DiskFull.because(format!(
+            "this node has {} MiB free for etcd, but joining needs {} MiB: the cluster's database takes {} MiB",
+            mib(observed.free),
             mib(needed),
-            mib(observed.free)
-        )
+            mib(database)
+        ))
     })
 }
 
-/// Why this node's etcd may not run with the versions of the others; none where it may. A step to another minor needs
+/// Why this node's etcd may not run with the versions of the others, or none if it may. A step to another minor needs
 /// the version of every member: one that is down may be too old.
 fn other_versions(observed: &Observed) -> Option<String> {
     let (own, peers) = (observed.version, &observed.peers);
@@ -164,8 +184,8 @@ fn other_versions(observed: &Observed) -> Option<String> {
     let replaced = |member: &Member| own_names(member, observed.name.as_str(), &observed.peer_url);
     let silent = other.members.iter().find(|member| !heard.contains(&member.id) && !replaced(member))?;
     Some(format!(
-        "{} runs etcd {}, this node is to run {own}, and {} does not answer: every member's version must be known before a \
-         step to another minor",
+        "{} runs etcd {}, this node runs {own}, and {} does not answer: a change of the minor version needs the version of \
+         every member. Start that member",
         other.name,
         other.version,
         silent.title()

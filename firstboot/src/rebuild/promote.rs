@@ -18,16 +18,18 @@ const ANSWER: Duration = Duration::from_secs(2);
 pub(crate) fn learner(journal: &mut Journal) -> Result<Option<u64>> {
     let state = NodeState::of(journal);
     let Some(member) = state.added.filter(|_| !state.healthy) else { return Ok(None) };
-    journal
-        .record_intent(Event::Promote { member }, "etcd starts as a learner; it gets its vote when it is in sync")?;
+    journal.record_intent(
+        Event::Promote { member },
+        "etcd starts as a learner; firstboot promotes it when it is in sync",
+    )?;
     Ok(Some(member))
 }
 
 /// Returns when this node is a voter.
 ///
 /// It does not wait until etcd here serves clients: etcd does so only once it has published itself, and 3.5 repeats a
-/// publication that failed during the leader's snapshot only after seven seconds. But etcd must run, which shows on its
-/// peer port: a voter that is down again would weaken the quorum.
+/// publication that failed during the leader's snapshot only after seven seconds. But etcd must run, because a voter that is
+/// down weakens the quorum. firstboot takes an answer on etcd's peer port as the proof.
 pub(crate) async fn vote(identity: &Identity, credentials: &Credentials, member: u64) -> Result<()> {
     let own = identity.cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
@@ -54,7 +56,7 @@ async fn promote(identity: &Identity, credentials: &Credentials, member: u64) ->
         });
         match asked.await {
             Ok(Ok(())) => {
-                say("in sync: this node has its vote");
+                say("in sync: this node is a voter now");
                 return Ok(());
             }
             // ErrMemberNotLearner: etcd did an earlier request whose answer was lost.

@@ -13,6 +13,7 @@ use crate::journal::{ArchivedData, Event, Journal, NodeState};
 use crate::lock::Lock;
 use crate::output::say;
 use crate::paths;
+use crate::reason::ReasonId;
 
 /// One folder of the archive.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,21 +27,22 @@ struct Aside {
 pub(super) fn check(archived: &ArchivedData) -> Result<()> {
     let path = &archived.path;
     let Ok(now) = data::known(path) else {
-        return Err(refused(format!(
-            "{} holds no data of etcd's any more, so there is nothing to return to",
-            path.display()
-        )));
+        return Err(unusable(path, "does not contain complete data of etcd any more, so a rollback is impossible"));
     };
     match &archived.data {
         Some(then) if (then.member, then.cluster) != (now.member, now.cluster) => {
-            Err(refused(format!("{} holds the data of another member", path.display())))
+            Err(unusable(path, "contains the data of another member"))
         }
         Some(then) => match then.directories.exchanged(&now.directories) {
-            Some(what) => Err(refused(format!("{}: {what} is not the one that was set aside", path.display()))),
+            Some(what) => Err(unusable(path, &format!("was replaced: {what} is not the directory that was archived"))),
             None => Ok(()),
         },
         None => Ok(()),
     }
+}
+
+fn unusable(path: &Path, why: &str) -> anyhow::Error {
+    refused(ReasonId::ArchiveUnusable.because(format!("{} {why}", path.display())))
 }
 
 /// Lists the archive, oldest first.
@@ -58,10 +60,10 @@ pub(super) fn list(journal: &Journal) -> Result<String> {
             _ => None,
         });
         let of = cluster.map(|cluster| format!(", of the cluster {cluster:x}")).unwrap_or_default();
-        let note = if back.as_ref() == Some(&aside.path) { "; --rollback returns to it" } else { "" };
+        let note = if back.as_ref() == Some(&aside.path) { "; --rollback restores it" } else { "" };
         lines.push(format!("{at}  {mib} MiB  {}{of}{note}\n", aside.path.display()));
     }
-    Ok(if lines.is_empty() { "nothing was set aside\n".to_owned() } else { lines.concat() })
+    Ok(if lines.is_empty() { "no data is archived\n".to_owned() } else { lines.concat() })
 }
 
 /// Deletes folders that are older than this many days.

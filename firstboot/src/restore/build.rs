@@ -1,5 +1,5 @@
-//! etcd's new data, made from the snapshot by etcd's own program of the version that will run, beside the data that is
-//! there. It has its name only when all of it is on the disk.
+//! Builds etcd's new data from the snapshot, with the etcdutl of the version that will run, next to the present data. The new
+//! data gets its final name only when all of it is durable.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,18 +17,18 @@ use crate::output::say;
 use crate::paths;
 use crate::steps::selinux;
 
-/// By how much the restored revision is above every one that was seen: writes that nobody told us of are that many at
-/// most. etcd's own guide to disaster recovery takes as many.
+/// How far the restored revision is above every revision that was observed: the limit for the number of writes that no member
+/// reported. etcd's guide to disaster recovery recommends this number.
 pub(super) const MARGIN: u64 = 1_000_000_000;
 
-/// What etcd's program writes beside the database: two segments of its log, and what it rounds up.
+/// The bytes that etcdutl writes in addition to the database: two segments of the log, and rounding.
 ///
-/// A restore by hand may peak at 61 MiB less: it stops etcd first, and etcd then removes the segment of 64 MB that it holds
-/// ready for its log. Where the new data is made while etcd still runs that one is still there. No file of a running etcd
-/// is ours to remove, and to stop it first would cost its clients the time that making the data takes.
+/// A manual restore may need 61 MiB less: it stops etcd first, and etcd then deletes its preallocated log segment of 64 MB.
+/// firstboot builds the data while etcd still runs, so that clients do not wait for the build, and never deletes a file of a
+/// running etcd.
 const ROOM: u64 = 160 << 20;
 
-/// All that a build needs but what all agree on.
+/// The inputs of a build, without those on which the members agree.
 #[derive(Debug, Clone)]
 pub(super) struct DataDirBuilder {
     pub(super) cluster: ClusterDocument,
@@ -36,7 +36,7 @@ pub(super) struct DataDirBuilder {
     pub(super) source: SnapshotFile,
 }
 
-/// Whether etcd's program can raise the revision (`--bump-revision`, in upstream's changelogs of 3.4.27 and 3.5.10).
+/// Whether etcdutl can raise the revision (`--bump-revision`, in upstream's changelogs of 3.4.27 and 3.5.10).
 pub(super) fn can_raise(version: EtcdVersion) -> bool {
     match version.minor {
         4 => version.patch >= 27,
@@ -45,7 +45,7 @@ pub(super) fn can_raise(version: EtcdVersion) -> bool {
     }
 }
 
-/// The revision that a restored cluster goes on from.
+/// The revision with which a restored cluster continues.
 pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     match mode {
         BootstrapMode::Restore { seen: Some(seen), .. } => seen.max(source.revision) + MARGIN,
@@ -53,20 +53,20 @@ pub(super) fn revision(mode: BootstrapMode, source: &SnapshotFile) -> u64 {
     }
 }
 
-/// Where the data of the cluster with this token is made.
+/// The folder in which the data of the cluster with this token is built.
 pub(super) fn folder(token: &str) -> PathBuf {
     Path::new(paths::RESTORE).join(token)
 }
 
-/// Whether the disk has room for the data of a snapshot of this size.
+/// Checks that the disk has room for the data of a snapshot of this size.
 pub(super) fn check_room(size: u64) -> Result<()> {
     let space = statvfs(paths::VOLUME).with_context(|| format!("cannot look at {}", paths::VOLUME))?;
     let free = space.blocks_available() * space.fragment_size();
     let needed = size + ROOM;
     ensure!(
         free >= needed,
-        "{} has {} MiB free, and the restored data needs {} MiB beside the old, which is kept. `firstboot restore \
-         --list` shows what older restores set aside",
+        "{} has {} MiB free, but the restored data needs {} MiB in addition to the old data, which is kept. `firstboot \
+         restore --list` shows the data that older restores archived",
         paths::VOLUME,
         free >> 20,
         needed >> 20
@@ -75,7 +75,7 @@ pub(super) fn check_room(size: u64) -> Result<()> {
 }
 
 impl DataDirBuilder {
-    /// Makes the data for an epoch; nothing where it stands.
+    /// Builds the data for an epoch, unless it exists.
     pub(super) fn make(&self, epoch: &Epoch) -> Result<()> {
         let folder = folder(&epoch.token);
         if files::exists(&folder)? {
@@ -102,19 +102,19 @@ impl DataDirBuilder {
         files::rename(&part, &folder)
     }
 
-    /// What etcd will call the cluster and its members: it follows from what all have drawn, so it is known now.
+    /// The ids of the cluster and its members, which follow from the epoch.
     fn ids(&self, epoch: &Epoch) -> String {
         let id = |name| self.cluster.member(name).map(|member| member_id(&member.peer_url(), &epoch.token));
         let members = epoch.disk_ids.keys().map(|name| format!("{name} {:x}", id(name).unwrap_or_default()));
         format!(
-            "the cluster will be {:x}, its token {}, its members {}",
+            "the new cluster has the id {:x}, the token {} and the members {}",
             epoch.cluster_id,
             epoch.token,
             members.collect::<Vec<_>>().join(", ")
         )
     }
 
-    /// That the snapshot is still the one that was verified.
+    /// Checks that the snapshot is still the file that was verified.
     fn same_file(&self) -> Result<()> {
         let SnapshotFile { path, sha256, stamp, .. } = &self.source;
         if files::stamp(path)? == *stamp {
@@ -123,7 +123,7 @@ impl DataDirBuilder {
         let now = files::digest(path)?;
         ensure!(
             now == *sha256,
-            "{} is another file than the one that was verified: its digest was {} and is {}",
+            "{} was replaced after it was verified: its digest was {} and is now {}",
             path.display(),
             short(sha256),
             short(&now)
@@ -137,7 +137,7 @@ impl DataDirBuilder {
         let members: Vec<String> = start.members.iter().map(|(name, url)| format!("{name}={url}")).collect();
         let program = if cluster.etcd.version.has_etcdutl() { paths::ETCDUTL } else { paths::ETCDCTL };
         let mut command = Command::new(program);
-        // Each checks its own work where it can (server/verify, from 3.5 on).
+        // Turns on the self-checks of etcd's programs (server/verify, since 3.5).
         command.env("ETCDCTL_API", "3").env("ETCD_VERIFY", "all");
         command.args(["snapshot", "restore"]).arg(&source.path).arg("--data-dir").arg(to);
         command.args(["--name", own.name.as_str(), "--initial-advertise-peer-urls", &own.peer_url()]);
@@ -153,7 +153,7 @@ impl DataDirBuilder {
     }
 }
 
-/// Removes what was made and never used: it is all ours. A fetched snapshot stays.
+/// Deletes data that was built and never used. A downloaded snapshot stays.
 pub(super) fn clear() -> Result<()> {
     let folder = Path::new(paths::RESTORE);
     if !files::exists(folder)? {
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_versions_that_can_raise_the_revision_are_asked_to() {
+    fn only_some_versions_can_raise_the_revision() {
         let can = |version: &str| can_raise(version.parse().unwrap());
         for version in ["3.4.27", "3.4.45", "3.5.10", "3.5.33", "3.6.0", "3.7.1"] {
             assert!(can(version), "{version}");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_revision_is_above_all_that_was_seen() {
+    fn the_revision_is_above_every_observed_one() {
         let source = SnapshotFile {
             path: "/s".into(),
             sha256: Sha256::of(b"s"),

@@ -1,5 +1,5 @@
-//! The snapshot from where it is: a member that has it and waits at the barrier (`--from PEER`), over the barrier's own
-//! TLS; an object store; a server. What came before a connection broke is not fetched again.
+//! Downloads the snapshot from a member that waits at the barrier (`--from PEER`), over the barrier's TLS, from an object
+//! store or from a web server. Resumes an interrupted download.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -17,26 +17,30 @@ use crate::exit::{Exit, ExitError, not_ready, refused};
 use crate::identity::Identity;
 use crate::membership::{PeerClient, PeerState, ProbeResult};
 use crate::output::say;
+use crate::reason::ReasonId;
 use crate::snapshot::remote::Remote;
 
-/// For how long nothing may arrive.
-const STALL: Duration = Duration::from_secs(20);
+/// How long a download may receive no data.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Fetches it from a member, and gives its path.
+/// Downloads the snapshot from a member, and returns its path.
 pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Result<PathBuf> {
     let names = || identity.cluster.members.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ");
     let member = identity.cluster.member(peer).filter(|member| member.name != identity.node.name);
-    let member = member.ok_or_else(|| refused(format!("{peer} is no other member; the members are {}", names())))?;
+    let member = member.ok_or_else(|| {
+        let text = format!("{peer} is not another member of this cluster; the members are {}", names());
+        refused(ReasonId::RestoreSource.because(text))
+    })?;
     let end = Instant::now() + patience;
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let snapshot = told(&peer_client, member, end).await?;
+        let snapshot = ordered(&peer_client, member, end).await?;
         let mut file = Spool::begin("fetched")?;
-        say(format!("fetching the snapshot {snapshot} from {peer}"));
+        say(format!("downloading the snapshot {snapshot} from {peer}"));
         loop {
             let went_on = async {
                 let answer = peer_client.snapshot(member, &snapshot, file.length).await?;
@@ -44,8 +48,13 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
             };
             match went_on.await {
                 Ok(()) => break,
-                Err(error) if Instant::now() < end => say(format!("{peer}: {error:#}; again from {}", file.length)),
-                Err(error) => return Err(not_ready(format!("the snapshot could not be had from {peer}: {error:#}"))),
+                Err(error) if Instant::now() < end => {
+                    say(format!("{peer}: {error:#}; resuming the download at byte {}", file.length));
+                }
+                Err(error) => {
+                    let text = format!("cannot download the snapshot from {peer}: {error:#}");
+                    return Err(not_ready(ReasonId::SnapshotInterrupted.because(text)));
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -53,15 +62,15 @@ pub(super) fn from(identity: &Identity, peer: &Label, patience: Duration) -> Res
     })
 }
 
-/// Fetches what is stored elsewhere, and holds it against the manifest beside it.
+/// Downloads a snapshot from a store or web server, and compares it with its manifest.
 pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBuf> {
     let end = Instant::now() + patience;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let manifest = remote.manifest().await?;
         match &manifest {
-            Some(manifest) => say(format!("fetching {remote}: {} bytes, sha256 {}", manifest.size, manifest.sha256)),
-            None => say(format!("fetching {remote}; no manifest beside it says what it is to be")),
+            Some(manifest) => say(format!("downloading {remote}: {} bytes, sha256 {}", manifest.size, manifest.sha256)),
+            None => say(format!("downloading {remote}, which has no manifest to compare it with")),
         }
         let mut file = Spool::begin("fetched")?;
         loop {
@@ -70,7 +79,13 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
                 let size = answer.content_length().map(|left| file.length + left);
                 if let (Some(size), Some(manifest)) = (size, &manifest) {
                     let wanted = manifest.size;
-                    ensure!(size == wanted, refused(format!("{remote} has {size} bytes, and its manifest {wanted}")));
+                    ensure!(
+                        size == wanted,
+                        refused(
+                            ReasonId::SnapshotInvalid
+                                .because(format!("{remote} has {size} bytes, but its manifest says {wanted}"))
+                        )
+                    );
                 }
                 go_on(&mut file, answer).await
             };
@@ -79,8 +94,13 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
                 Err(error) if error.downcast_ref::<ExitError>().is_some_and(|stop| stop.exit == Exit::Refused) => {
                     return Err(error);
                 }
-                Err(error) if Instant::now() < end => say(format!("{error:#}; again from {}", file.length)),
-                Err(error) => return Err(not_ready(format!("the snapshot could not be had: {error:#}"))),
+                Err(error) if Instant::now() < end => {
+                    say(format!("{error:#}; resuming the download at byte {}", file.length));
+                }
+                Err(error) => {
+                    let text = format!("cannot download the snapshot: {error:#}");
+                    return Err(not_ready(ReasonId::SnapshotInterrupted.because(text)));
+                }
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -88,9 +108,9 @@ pub(super) fn fetch_remote(remote: &Remote, patience: Duration) -> Result<PathBu
     })
 }
 
-/// Which snapshot the member was told to restore; waits until it is.
-async fn told(peer_client: &PeerClient, member: &Member, end: Instant) -> Result<Sha256> {
-    let mut said = false;
+/// Waits until the member has an order to restore, and returns the digest of its snapshot.
+async fn ordered(peer_client: &PeerClient, member: &Member, end: Instant) -> Result<Sha256> {
+    let mut logged = false;
     loop {
         let why = match peer_client.ask(member, false).await {
             ProbeResult::State(PeerState::Firstboot { mode: BootstrapMode::Restore { snapshot, .. }, .. }) => {
@@ -100,30 +120,35 @@ async fn told(peer_client: &PeerClient, member: &Member, end: Instant) -> Result
         };
         let name = &member.name;
         if Instant::now() >= end {
-            return Err(not_ready(format!("{name} was not told to restore in time: {why}")));
+            let text = format!("{name} got no order to restore within the deadline: {why}");
+            return Err(not_ready(ReasonId::OrderMissing.because(text)));
         }
-        if !said {
-            say(format!("waiting until {name} is told to restore ({why}): run `firstboot restore SNAPSHOT` there"));
-            said = true;
+        if !logged {
+            say(format!(
+                "waiting until {name} gets an order to restore ({why}): run `firstboot restore SNAPSHOT` there"
+            ));
+            logged = true;
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// From where it stands to its end, in one answer, which says how much of it is left.
+/// Receives the rest of the snapshot from one answer, whose length is the number of missing bytes.
 async fn go_on(file: &mut Spool, mut answer: Response) -> Result<()> {
-    let left = answer.content_length().context("its answer does not say how long it is")?;
+    let left = answer.content_length().context("the answer has no Content-Length")?;
     if file.length == 0 {
-        // It, and the data that is made of it.
+        // Room for the snapshot, and for the data that is built from it.
         build::check_room(2 * left)?;
     }
     let end = file.length + left;
-    while let Some(chunk) = tokio::time::timeout(STALL, answer.chunk()).await.context("it stalled")?? {
-        ensure!(file.length + chunk.len() as u64 <= end, "its answer is longer than it said");
-        file.write_all(&chunk).context("the snapshot cannot be kept")?;
+    while let Some(chunk) =
+        tokio::time::timeout(STALL_TIMEOUT, answer.chunk()).await.context("the download stalled")??
+    {
+        ensure!(file.length + chunk.len() as u64 <= end, "the answer is longer than its Content-Length");
+        file.write_all(&chunk).context("cannot store the snapshot")?;
     }
     if file.length < end {
-        bail!("its answer ended {} bytes too soon", end - file.length);
+        bail!("the answer ended {} bytes too early", end - file.length);
     }
     Ok(())
 }

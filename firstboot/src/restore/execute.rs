@@ -26,7 +26,7 @@ const AFTER_A_BOOT: Duration = Duration::from_secs(120);
 pub(super) enum Outcome {
     /// etcd may start with the new data.
     Swapped(String),
-    /// etcd may start with its previous data; why.
+    /// The restore was given up for this reason, and etcd may start with its previous data.
     GivenUp(anyhow::Error),
     /// firstboot.service continues.
     HandedOver,
@@ -45,7 +45,9 @@ pub(crate) fn resume(identity: &Identity, journal: &mut Journal) -> Result<()> {
     }
     match execute(identity, journal, false)? {
         Outcome::Swapped(line) => say(line),
-        Outcome::GivenUp(why) => say(format!("the restore is given up, and etcd starts as it was: {why:#}")),
+        Outcome::GivenUp(why) => {
+            say(format!("the restore was abandoned, and etcd starts with its previous data: {why:#}"));
+        }
         Outcome::HandedOver => {}
     }
     Ok(())
@@ -75,7 +77,7 @@ fn build_of(identity: &Identity, order: &RestoreOrder) -> Result<Option<DataDirB
 /// Executes the order from any point to its end.
 pub(super) fn execute(identity: &Identity, journal: &mut Journal, at_terminal: bool) -> Result<Outcome> {
     let state = NodeState::of(journal);
-    let order = state.order.clone().context("a bug: nobody told this node to restore")?;
+    let order = state.order.clone().context("a bug: this node has no order to restore")?;
     release::halt()?;
     let exchange = match &state.exchange {
         Some(begun) => begun.clone(),
@@ -89,13 +91,13 @@ pub(super) fn execute(identity: &Identity, journal: &mut Journal, at_terminal: b
         },
     };
     if let Err(error) = swap::finish(&exchange) {
-        swap::undo(&exchange).with_context(|| format!("{error:#}; and the old data could not be put back"))?;
+        swap::undo(&exchange).with_context(|| format!("{error:#}; and cannot move the old data back"))?;
         return give_up(journal, error);
     }
     journal.add(Event::Exchanged)?;
     clean();
-    let aside = exchange.aside.map(|path| format!("; what was there is in {}", path.display())).unwrap_or_default();
-    Ok(Outcome::Swapped(format!("this node's data is that of the cluster {:x} now{aside}", exchange.cluster)))
+    let aside = exchange.aside.map(|path| format!("; the old data is in {}", path.display())).unwrap_or_default();
+    Ok(Outcome::Swapped(format!("this node now has the data of the cluster {:x}{aside}", exchange.cluster)))
 }
 
 fn give_up(journal: &mut Journal, why: anyhow::Error) -> Result<Outcome> {
@@ -152,7 +154,7 @@ fn negotiate(
         BarrierOutcome::Agreed(epoch) => epoch,
         BarrierOutcome::Abandoned(why) => return Ok(Err(Outcome::GivenUp(why))),
         BarrierOutcome::HandedOver => return Ok(Err(Outcome::HandedOver)),
-        BarrierOutcome::Join(_) => return Err(anyhow!("a bug: who was told to restore is to join nothing")),
+        BarrierOutcome::Join(_) => return Err(anyhow!("a bug: a node with an order to restore cannot join a cluster")),
     };
     // The others may have begun an earlier epoch than the last one that was prepared.
     prepare(&epoch)?;
@@ -171,10 +173,10 @@ fn negotiate(
             let data = Some(data::known(&path)?);
             DataSwap { from: path, aside, token, members, cluster, member, revision, data }
         }
-        (mode, ..) => return Err(anyhow!("a bug: told to {mode}, without what that takes")),
+        (mode, ..) => return Err(anyhow!("a bug: the order to {mode} has no source")),
     };
     let who: Vec<&str> = epoch.disk_ids.keys().map(recipes::Label::as_str).collect();
-    say(format!("{} are ready: {}, the cluster {:x}", who.join(", "), order.mode, exchange.cluster));
+    say(format!("all members ({}) are ready to {}: the cluster {:x}", who.join(", "), order.mode, exchange.cluster));
     Ok(Ok(exchange))
 }
 
@@ -183,6 +185,6 @@ fn prepare(build: Option<&DataDirBuilder>, archived: Option<&ArchivedData>, epoc
     match (build, archived) {
         (Some(build), _) => build.make(epoch),
         (None, Some(archived)) => archive::check(archived),
-        (None, None) => Err(anyhow!("a bug: neither a snapshot nor data that was set aside")),
+        (None, None) => Err(anyhow!("a bug: the order has neither a snapshot nor archived data")),
     }
 }

@@ -32,6 +32,7 @@ use crate::node::{check_before, identify};
 use crate::operator::{self, UNIT};
 use crate::output::{say, show};
 use crate::paths;
+use crate::reason::ReasonId;
 pub(crate) use execute::resume;
 use execute::{Outcome, execute};
 pub(crate) use options::Options;
@@ -50,7 +51,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let state = NodeState::of(&journal);
     drop(journal);
     if state.exchange.is_some() {
-        return Err(refused(format!("an earlier restore is not finished; `systemctl restart {UNIT}` finishes it")));
+        return Err(refused(
+            ReasonId::RestoreUnfinished
+                .because(format!("an earlier restore is not finished. Finish it with `systemctl restart {UNIT}`")),
+        ));
     }
     if !options.dry_run {
         execute::clear(&state);
@@ -59,7 +63,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let patience = Duration::from_secs(options.deadline);
     let (mode, source) = if options.rollback {
         let aside = state.archived.as_ref();
-        let aside = aside.ok_or_else(|| refused("no restore has set data of this node aside"))?;
+        let aside = aside.ok_or_else(|| {
+            refused(
+                ReasonId::ArchiveUnusable.because("no restore has archived data of this node: no rollback is possible"),
+            )
+        })?;
         archive::check(aside)?;
         (BootstrapMode::Rollback { cluster: aside.cluster }, None)
     } else {
@@ -72,7 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let mut order = RestoreOrder { disk_id: DiskId::draw()?, mode, without, source, until: 0 };
-    execute::prebuild(&identity, &state, &order).context("nothing was restored, and etcd was not stopped")?;
+    execute::prebuild(&identity, &state, &order).context("nothing was restored, and etcd keeps running")?;
     order.until = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()) + options.deadline;
     // The unit starts etcd in the end, with the old data or the new, and continues where this process stops.
     let outcome = operator::with_journal(|journal| {
@@ -85,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             wait::until_healthy(&identity, patience)
         }
         Outcome::HandedOver => Ok(()),
-        Outcome::GivenUp(why) => Err(why.context("nothing was restored, and etcd starts as it was")),
+        Outcome::GivenUp(why) => Err(why.context("nothing was restored, and etcd starts with its previous data")),
     }
 }
 

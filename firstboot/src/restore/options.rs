@@ -4,45 +4,53 @@ use std::path::PathBuf;
 
 use recipes::Label;
 
-/// What the command line says.
+/// The command line of `firstboot restore`.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a word of the command line")]
-#[command(group = clap::ArgGroup::new("what").required(true))]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+#[command(
+    group = clap::ArgGroup::new("what").required(true),
+    after_help = "Run the command with the same snapshot on every member, in any order. etcd stops only after the snapshot \
+        was verified; after a failure it starts with its previous data.\n\n\
+        Exit codes: 0 restored; 1 failed; 3 refused; 4 abandoned or no quorum within the deadline.\n\n\
+        Environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3:// (default: /etc/firstboot/s3-keys).\n\n\
+        Examples:\n  firstboot restore --dry-run /root/etcd.db\n  firstboot restore /root/etcd.db\n  \
+        firstboot restore --from etcd-1\n  firstboot restore --rollback"
+)]
 pub(crate) struct Options {
-    /// The snapshot: a file, s3://bucket/prefix/NAME or an https address. Say the same on every member, in any order
+    /// The snapshot: a file, s3://BUCKET/PREFIX/NAME or an https URL
     #[arg(group = "what")]
     pub(super) snapshot: Option<PathBuf>,
-    /// Fetch the snapshot from this member, on which `firstboot restore` waits
+    /// Download the snapshot from this member, on which `firstboot restore` waits
     #[arg(long, value_name = "PEER", group = "what")]
     pub(super) from: Option<Label>,
-    /// The secret key (a file of age's) for a snapshot that is encrypted
+    /// Decrypt the snapshot with the secret key in this age identity file
     #[arg(long, value_name = "FILE", requires = "snapshot")]
     pub(super) identity: Option<PathBuf>,
-    /// Return to the data that the last restore set aside, on every member
+    /// Return every member to the data that the last restore archived
     #[arg(long, group = "what")]
     pub(super) rollback: bool,
-    /// List what was set aside
+    /// List the archived data
     #[arg(long, group = "what")]
     pub(super) list: bool,
-    /// Delete what was set aside more than so many days ago
+    /// Delete data that was archived more than this many days ago
     #[arg(long, value_name = "DAYS", group = "what")]
     pub(super) prune: Option<u64>,
-    /// Go without these members. More than half must be left
+    /// Restore without these members. More than half of the members must remain
     #[arg(long, num_args = 1.., value_name = "NAME", value_delimiter = ',')]
     pub(super) without: Vec<Label>,
-    /// This machine alone: the others are gone, and join it again when they are installed again
+    /// Restore this machine alone. The other machines join it when they are reinstalled
     #[arg(long, conflicts_with = "without")]
     pub(super) solo: bool,
-    /// Take a file that does not end with etcd's digest, as a copy of member/snap/db. Its pages are checked all the same
+    /// Accept a file without etcd's digest at its end, such as a copy of member/snap/db. Its pages are still checked
     #[arg(long)]
     pub(super) skip_hash_check: bool,
-    /// Go on from the snapshot's revision, though clients may have seen later ones
+    /// Continue with the snapshot's revision, although clients may have seen later ones
     #[arg(long)]
     pub(super) keep_revision: bool,
-    /// Print what would be done, and do nothing
+    /// Print the planned changes without making them
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// For how many seconds to wait for the others before all is given up, and for the cluster when it starts
-    #[arg(long, default_value_t = 900)]
+    /// Wait this many seconds for the other members before the restore is abandoned, and for a quorum afterwards
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     pub(super) deadline: u64,
 }

@@ -1,4 +1,4 @@
-//! What a restore will do, for the operator to read in advance.
+//! The plan of a restore, for the operator.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,8 +25,8 @@ pub(super) fn mode(
     let raise = !keep_revision && build::can_raise(version);
     if !raise && !keep_revision {
         say(format!(
-            "etcd {version} cannot raise the revision at a restore (3.4.27, 3.5.10 and later can): a client that has \
-             seen a later revision than {} is not told so by its watch. Start such clients again",
+            "etcd {version} cannot raise the revision at a restore (3.4.27, 3.5.10 and later can), so the watch of a \
+             client that has seen a later revision than {} reports no error. Restart such clients",
             source.revision
         ));
     }
@@ -62,23 +62,22 @@ pub(super) fn print_plan(
     without: &BTreeSet<Label>,
 ) -> Result<()> {
     let cluster = &identity.cluster;
-    let mut lines = vec![format!("{} of cluster {} is to {mode}", identity.node.name, cluster.name)];
+    let mut lines = vec![format!("{} of cluster {} will {mode}", identity.node.name, cluster.name)];
     if let Some(source) = source {
         build::check_room(std::fs::metadata(&source.path).context("the snapshot is gone")?.len())?;
         lines.push(format!("  snapshot   {}", source.path.display()));
         lines.push(format!("  sha256     {}", source.sha256));
         let revision = match mode {
             BootstrapMode::Restore { seen: Some(seen), .. } => format!(
-                "{}, to be raised above {} (the newest seen is {seen}); watches from before are told that it is \
-                 compacted",
+                "{}, will be raised above {} (the newest observed is {seen}); older watches fail as compacted",
                 source.revision,
                 seen + MARGIN - 1
             ),
-            _ => format!("{}, and the cluster goes on from there", source.revision),
+            _ => format!("{}, with which the cluster continues", source.revision),
         };
         lines.push(format!("  revision   {revision}"));
     }
-    let now = state.cluster.map_or_else(|| "none known".to_owned(), |id| format!("{id:x}"));
+    let now = state.cluster.map_or_else(|| "unknown".to_owned(), |id| format!("{id:x}"));
     let then = match (mode, state.archived.as_ref()) {
         (BootstrapMode::Rollback { cluster }, Some(aside)) => {
             let member = aside.member.map(|id| format!(" as its member {id:x}")).unwrap_or_default();
@@ -86,14 +85,14 @@ pub(super) fn print_plan(
         }
         // If the ids were known before, two restores of one file would make one cluster with two histories.
         (BootstrapMode::Restore { snapshot, .. }, _) => format!(
-            "a new one, token {}-r-{}-…; the rest of it is drawn by all members when they are told. The ids follow \
-             from the token, and are printed then, before any data is replaced",
+            "a new one, token {}-r-{}-…; the members draw the rest of the token when all have the order. firstboot \
+             prints the ids, which follow from the token, before it replaces any data",
             cluster.name,
             &short(&snapshot)[..8]
         ),
         _ => "new".to_owned(),
     };
-    lines.push(format!("  cluster    {now} until now; then {then}"));
+    lines.push(format!("  cluster    {now} now; then {then}"));
     let names = |mut names: Vec<&str>| {
         names.sort_unstable();
         if names.is_empty() { "-".to_owned() } else { names.join(", ") }

@@ -14,6 +14,7 @@ use crate::files;
 use crate::identity::Identity;
 use crate::journal::SnapshotFile;
 use crate::output::say;
+use crate::reason::ReasonId;
 use crate::snapshot::decode::{Locked, decode, is_encoded};
 use crate::snapshot::examine::{self, Digest, Hash};
 use crate::snapshot::remote::Remote;
@@ -23,14 +24,17 @@ pub(super) fn get(options: &Options, identity: &Identity, patience: Duration) ->
     let path = match (&options.snapshot, &options.from) {
         (Some(path), _) => plain(path, options, identity, patience)?,
         (None, Some(peer)) => download::from(identity, peer, patience)?,
-        (None, None) => return Err(refused("neither a snapshot nor a member to fetch it from was given")),
+        (None, None) => {
+            let why = "give a snapshot, or a member to download it from (--from)";
+            return Err(refused(ReasonId::RestoreSource.because(why)));
+        }
     };
     let stamp = files::stamp(&path)?;
     let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
     say(format!("verifying {}", path.display()));
     let verified = examine::verify(&path, hash)?;
     if let Some(why) = verified.objection_of(identity.cluster.etcd.version) {
-        return Err(refused(format!("{}: {why}", path.display())));
+        return Err(refused(ReasonId::EtcdVersion.because(format!("{}: {why}", path.display()))));
     }
     let revision = u64::try_from(verified.revision).context("the snapshot has a negative revision")?;
     say(format!("{} is good: revision {revision}", path.display()));
@@ -59,10 +63,10 @@ fn plain(path: &Path, options: &Options, identity: &Identity, patience: Duration
     if !is_encoded(&stored, &file)? {
         return Ok(stored);
     }
-    say(format!("reading the snapshot out of {}", path.display()));
+    say(format!("decoding {}", path.display()));
     let mut spool = Spool::begin("decoded")?;
     decode(&stored, options.identity.as_deref(), &mut spool).map_err(|error| match error.downcast::<Locked>() {
-        Ok(locked) => refused(locked.to_string()),
+        Ok(locked) => refused(locked.0),
         Err(error) => error,
     })?;
     let plain = spool.finish(None)?;

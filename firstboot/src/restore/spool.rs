@@ -1,4 +1,4 @@
-//! The snapshot that a restore keeps for itself while it runs: fetched, or out of a stored file.
+//! The file in which a restore stores a downloaded or decoded snapshot while it runs.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,11 +12,12 @@ use super::build;
 use crate::exit::refused;
 use crate::files::{self, DesiredDir, Dir, ROOT};
 use crate::paths;
+use crate::reason::ReasonId;
 
-/// How often it is asked whether there is room for what comes: etcd still runs, on the same volume.
+/// The number of bytes after which the free space is checked again: etcd still runs on the same volume.
 const STEP: u64 = 16 << 20;
 
-/// A file in the making. It is gone when this is dropped.
+/// The unfinished file. Dropping it deletes the file.
 pub(super) struct Spool {
     unfinished: PathBuf,
     file: File,
@@ -32,7 +33,7 @@ impl Spool {
         let begin = || -> io::Result<File> {
             let folder = Dir::open(Path::new(paths::RESTORE))?;
             let name = unfinished.file_name().unwrap_or_default();
-            // What a crash left.
+            // A crash may have left one.
             folder.remove(name)?;
             folder.create(name)
         };
@@ -40,13 +41,16 @@ impl Spool {
         Ok(Self { unfinished, file, hasher: Hasher::new(&SHA256), length: 0, checked: 0 })
     }
 
-    /// Gives it its name, which is its digest, if it is what it was to be.
+    /// Checks the digest, and names the file by it.
     pub(super) fn finish(self, wanted: Option<&Sha256>) -> Result<PathBuf> {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.hasher.clone().finish().as_ref());
         let found = Sha256::new(bytes);
         if let Some(wanted) = wanted.filter(|wanted| **wanted != found) {
-            return Err(refused(format!("the snapshot that came has the digest {found}, and was to have {wanted}")));
+            return Err(refused(
+                ReasonId::SnapshotInvalid
+                    .because(format!("the downloaded snapshot has the digest {found}, but {wanted} was expected")),
+            ));
         }
         self.file.sync_all().with_context(|| format!("cannot write {}", self.unfinished.display()))?;
         let path = Path::new(paths::RESTORE).join(format!("{found}.db"));
@@ -58,7 +62,7 @@ impl Spool {
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.length >= self.checked {
-            // For the next step of it, and for the data that is made of all of it.
+            // Room for the next bytes, and for the data that is built from the snapshot.
             build::check_room(self.length + STEP).map_err(|error| io::Error::other(format!("{error:#}")))?;
             self.checked = self.length + STEP;
         }

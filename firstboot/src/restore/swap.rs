@@ -24,10 +24,10 @@ fn remaining_renames(from: bool, data: bool, aside: Option<bool>) -> Result<Rema
         (true, true, Some(false)) => Ok(RemainingRenames::Both),
         (true, false, _) => Ok(RemainingRenames::Second),
         (false, true, None | Some(true)) => Ok(RemainingRenames::Nothing),
-        (true, true, None) => Err("there is data now, and there was none"),
-        (true, true, Some(true)) => Err("the old data was set aside, and there is other data in its place"),
-        (false, true, Some(false)) => Err("the new data is gone, and the old is where it was"),
-        (false, false, _) => Err("the new data is gone"),
+        (true, true, None) => Err("data was created there in the meantime"),
+        (true, true, Some(true)) => Err("the old data is archived, but other data is in its place"),
+        (false, true, Some(false)) => Err("the new data is missing, and the old data is still in its place"),
+        (false, false, _) => Err("the new data is missing"),
     }
 }
 
@@ -41,7 +41,7 @@ fn finish_at(exchange: &DataSwap, data: &Path, asides: &Path, owner: (u32, u32))
     let aside_there = aside.as_deref().map(files::exists).transpose()?;
     let remaining_renames = match remaining_renames(files::exists(from)?, files::exists(data)?, aside_there) {
         Ok(remaining_renames) => remaining_renames,
-        Err(why) => bail!("cannot put {} in the place of {}: {why}", from.display(), data.display()),
+        Err(why) => bail!("cannot replace {} by {}: {why}", data.display(), from.display()),
     };
     if remaining_renames == RemainingRenames::Both {
         DesiredDir::new(asides, 0o700, owner).make()?;
@@ -92,9 +92,9 @@ mod tests {
         }
     }
 
-    /// The power may be cut before, between and after the renames; from each state the end is the same.
+    /// Power may fail before, between and after the renames. Each state leads to the same result.
     #[test]
-    fn from_every_moment_it_is_finished_or_undone() {
+    fn an_interrupted_swap_can_be_finished_or_undone() {
         let owner = (nix::unistd::Uid::current().as_raw(), nix::unistd::Gid::current().as_raw());
         for had_data in [true, false] {
             for renames in 0..=2 {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_renamed_over_anything() {
+    fn no_rename_replaces_a_folder() {
         for from in [true, false] {
             for data in [true, false] {
                 for aside in [None, Some(true), Some(false)] {

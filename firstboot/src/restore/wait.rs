@@ -12,6 +12,7 @@ use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
 use crate::output::say;
 use crate::paths;
+use crate::reason::ReasonId;
 
 /// Waits for a quorum.
 pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<()> {
@@ -39,16 +40,17 @@ pub(super) fn until_healthy(identity: &Identity, patience: Duration) -> Result<(
             if asked.elapsed() > Duration::from_secs(2) {
                 let missing = missing(&identity.cluster.members, cluster, &credentials).await.join(", ");
                 if missing != logged {
-                    say(format!("etcd starts; waiting until it has a quorum. Not there yet: {missing}"));
+                    say(format!("etcd is started; waiting until it has a quorum. Missing members: {missing}"));
                     logged = missing;
                 }
                 asked = Instant::now();
             }
             if Instant::now() >= end {
-                return Err(not_ready(format!(
-                    "the data is exchanged, but etcd has no quorum after {} s. Not there: {logged}. `journalctl -u etcd`",
+                return Err(not_ready(ReasonId::NoQuorum.because(format!(
+                    "the data was replaced, but etcd has no quorum after {} s. Missing members: {logged}. See `journalctl \
+                     -u etcd`",
                     patience.as_secs()
-                )));
+                ))));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -1,4 +1,4 @@
-//! Which of a document's certificates a member may install at once, and which have to wait for the others.
+//! Decides which certificates of a document a member may install at once, and which wait for the other members.
 
 use std::collections::BTreeSet;
 
@@ -17,14 +17,14 @@ pub(super) fn same_pairs(one: &NodeTls, other: &NodeTls) -> bool {
     pairs(one) == pairs(other)
 }
 
-/// The CAs among these that signed the certificates; none where one certificate has another signer.
+/// The CAs among these that signed the certificates, or none if one certificate has another signer.
 pub(super) fn issuers(tls: &NodeTls, authorities: &TrustBundle) -> Option<BTreeSet<CaSubject>> {
     pairs(tls).into_iter().map(|pair| authorities.issuer_of(&pair.cert)).collect()
 }
 
-/// What may lie on the disk of a member that has `installed`, and works with it, and should have what is in the
-/// `document`: every CA of both is trusted, and certificates by another CA than before are held back until all others
-/// trust that, as they do those that were `cleared`.
+/// The certificates and CAs for the disk of a member that works with the `installed` ones and has a new `document`. It trusts
+/// the CAs of both. Certificates by a new CA are deferred until all other members trust that CA; they trust those that were
+/// `cleared`.
 pub(super) fn interim_certificates(
     document: &NodeTls,
     installed: &NodeTls,
@@ -53,19 +53,19 @@ mod tests {
     }
 
     #[test]
-    fn certificates_of_another_ca_wait_until_that_is_cleared() {
+    fn certificates_by_another_ca_wait_until_it_is_cleared() {
         let (old, new) = (issued().tls, issued().tls);
-        let nobody = BTreeSet::new();
+        let none = BTreeSet::new();
         for document in [new.clone(), with_ca(&new, format!("{}{}", new.ca, old.ca))] {
-            let held = interim_certificates(&document, &old, &nobody).unwrap();
+            let held = interim_certificates(&document, &old, &none).unwrap();
             assert!(same_pairs(&held, &old));
             assert_eq!(names(&held), &names(&old) | &names(&new));
-            assert_eq!(interim_certificates(&document, &held, &nobody).unwrap(), held, "said twice it is the same");
+            assert_eq!(interim_certificates(&document, &held, &none).unwrap(), held, "a second time changes nothing");
 
             let shown = interim_certificates(&document, &held, &names(&new)).unwrap();
             assert!(same_pairs(&shown, &new));
-            assert_eq!(names(&shown), names(&held), "nobody is distrusted yet");
-            // Half of them may lie there already.
+            assert_eq!(names(&shown), names(&held), "every CA is still trusted");
+            // Half of them may be installed already.
             let half = NodeTls { server: new.server.clone(), ..held.clone() };
             assert_eq!(interim_certificates(&document, &half, &names(&new)).unwrap(), shown);
         }
@@ -74,9 +74,9 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_by_the_same_ca_waits_for_nobody() {
+    fn a_renewal_by_the_same_ca_does_not_wait() {
         let old = issued_in(2020).tls;
-        // The same CA, and the pairs in each other's place: others than before.
+        // The same CA with the two pairs swapped, so that both change.
         let renewed = NodeTls { server: old.peer.clone(), peer: old.server.clone(), ..old.clone() };
         assert_eq!(interim_certificates(&renewed, &old, &BTreeSet::new()).unwrap(), renewed);
         assert_eq!(interim_certificates(&old, &old, &BTreeSet::new()).unwrap(), old);

@@ -50,25 +50,26 @@ pub(crate) fn defer_certificates(identity: &mut Identity, journal: &Journal) -> 
     Ok(())
 }
 
-/// Whether the other members no longer trust the certificates that this node still presents, and trust the document's. They
-/// complete a rotation without a node that is rebuilt meanwhile: it is no member between its removal and its return.
+/// Whether the other members no longer trust the certificates that this node still presents, but trust those in its document.
+/// This happens to a node that is rebuilt during a rotation: between its removal and its return it is not a member, so the
+/// others complete the rotation without it.
 pub(crate) async fn is_left_behind(identity: &Identity) -> Result<bool> {
     if interim::same_pairs(&identity.tls, &identity.node.tls) {
         return Ok(false);
     }
     let (known, next) = issuers(identity)?;
-    let shown = interim::issuers(&identity.tls, &known).context("the certificates on the disk are by no CA there")?;
+    let shown = interim::issuers(&identity.tls, &known).context("no known CA signed the certificates on the disk")?;
     Ok(plan::is_left_behind(&shown, &next, &observe::trusted_by_others(identity, &known).await))
 }
 
-/// Presents the document's certificates where `is_left_behind`.
+/// Installs the document's certificates if the other members no longer trust the current ones.
 pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if !runtime.block_on(is_left_behind(identity))? {
         return Ok(());
     }
     let (_, next) = issuers(identity)?;
-    let line = format!("the other members trust {} and no longer the CA before it", list(&next));
+    let line = format!("the other members trust {} and no longer trust the previous CA", list(&next));
     journal.record_intent(Event::Show { authorities: next }, &line)?;
     defer_certificates(identity, journal)
 }
@@ -76,8 +77,7 @@ pub(crate) fn catch_up(identity: &mut Identity, journal: &mut Journal) -> Result
 /// The CAs that this node knows, and those that signed the document's certificates.
 fn issuers(identity: &Identity) -> Result<(TrustBundle, BTreeSet<CaSubject>)> {
     let known = TrustBundle::read(&identity.tls.ca)?;
-    let next =
-        interim::issuers(&identity.node.tls, &known).context("the document's certificates are by no CA in it")?;
+    let next = interim::issuers(&identity.node.tls, &known).context("no CA in the document signed its certificates")?;
     Ok((known, next))
 }
 
@@ -103,14 +103,14 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             Plan::Wait(why) => Some(why),
             Plan::Restart => {
                 let authorities = observed.installed.clone();
-                let line = format!("etcd is to be started again, to trust {}", list(&authorities));
+                let line = format!("restarting etcd so that it trusts {}", list(&authorities));
                 journal.record_intent(Event::Trust { authorities }, &line)?;
                 runtime.block_on(restart::restart(identity, member(journal)?))
             }
             Plan::SwitchCertificates => {
                 journal.record_intent(
                     Event::Show { authorities: observed.issuers.clone() },
-                    &format!("all members trust {}: this node shows certificates by it", list(&observed.issuers)),
+                    &format!("all members trust {}: switching to certificates by it", list(&observed.issuers)),
                 )?;
                 defer_certificates(identity, journal)?;
                 apply_certificates(identity)?;
@@ -118,13 +118,13 @@ pub(crate) fn complete(identity: &mut Identity, journal: &mut Journal) -> Result
             }
             Plan::DropOldCa => {
                 let dropped = list(observed.installed.difference(&observed.wanted));
-                say(format!("nobody shows a certificate by {dropped} any more: this node is to trust it no longer"));
+                say(format!("no member presents a certificate by {dropped} any more: this node stops trusting it"));
                 identity.tls = identity.node.tls.clone();
                 apply_certificates(identity)?;
                 None
             }
         };
-        let Some(why) = why else {
+        let Some(why) = why.map(|why| why.to_string()) else {
             since = Instant::now();
             continue;
         };

@@ -13,7 +13,7 @@ use crate::domain::CaSubject;
 use crate::etcd::{Client, Credentials, Member};
 use crate::identity::Identity;
 use crate::journal::{Journal, NodeState};
-use crate::membership::{PATIENCE, Peer, PeerClient, others, unhealthy};
+use crate::membership::{Peer, PeerClient, QUERY_TIMEOUT, others, unhealthy};
 use crate::paths;
 
 /// Observes this node and the others.
@@ -24,7 +24,7 @@ pub(super) async fn observe(identity: &Identity, journal: &Journal) -> Result<Ob
         wanted: TrustBundle::read(&identity.node.tls.ca)?.names(),
         installed: known.names(),
         issuers: interim::issuers(&identity.node.tls, &known)
-            .context("the document's certificates are by no CA in it")?,
+            .context("no CA in the node document signed its certificates")?,
         held: !interim::same_pairs(&identity.tls, &identity.node.tls),
         own: see(identity, &known, own.map(SocketAddr::from)).await,
         others: BTreeMap::new(),
@@ -85,20 +85,20 @@ pub(super) fn member(journal: &Journal) -> Result<u64> {
     NodeState::of(journal).member.context("a bug: a healthy member without an id")
 }
 
-/// The others that answer through raft.
+/// The other members that answer, from a member list that etcd confirmed through raft.
 pub(super) async fn peers(identity: &Identity) -> Result<Vec<Peer>> {
     let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
-    Ok(others(identity, &peer_client, &Credentials::installed()?, PATIENCE).await.0)
+    Ok(others(identity, &peer_client, &Credentials::installed()?, QUERY_TIMEOUT).await.0)
 }
 
 /// # Errors
-/// Where etcd here does not say through raft that this node is the only member.
+/// If etcd on this node does not confirm through raft that this node is the only member.
 pub(super) async fn alone(member: u64) -> Result<()> {
     let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
     client.healthy().await?;
     let members = client.members(true).await?;
     if members.iter().any(|other| other.id != member) {
-        bail!("no other member has a quorum behind it");
+        bail!("no other member has a quorum");
     }
     Ok(())
 }

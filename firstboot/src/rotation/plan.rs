@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::tls_probe::ServedCertificate;
 use super::trust_bundle::list;
 use crate::domain::CaSubject;
+use crate::reason::{Reason, ReasonId};
 
 /// What one member's ports trust and present, or why they cannot be probed.
 pub(super) type Observation = Result<Vec<ServedCertificate>, String>;
@@ -38,7 +39,7 @@ pub(super) enum Plan {
     /// The rotation is complete.
     Done,
     /// Wait, for this reason.
-    Wait(String),
+    Wait(Reason),
     /// Restart etcd, so that it trusts the installed CAs.
     Restart,
     /// Install the document's certificates.
@@ -52,26 +53,30 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     let Observed { wanted, installed, issuers, others, .. } = observed;
     let own = match &observed.own {
         Ok(own) => own,
-        Err(why) => return Plan::Wait(format!("etcd on this node: {why}")),
+        Err(why) => {
+            return Plan::Wait(ReasonId::EtcdUnhealthy.because(format!("cannot probe etcd on this node: {why}")));
+        }
     };
     if own.iter().any(|port| port.trusts != *installed) {
         return match observed.ill.as_slice() {
             [] => Plan::Restart,
-            ill => Plan::Wait(format!(
-                "etcd is to be started again, to trust {}, and is not while {} is not well",
+            ill => Plan::Wait(ReasonId::MembersUnhealthy.because(format!(
+                "etcd must restart to trust {}, but does not restart while {} is not healthy",
                 list(installed),
                 ill.join(", ")
-            )),
+            ))),
         };
     }
     if observed.held {
         let lacks = |seen: &Observation| match seen {
             Ok(ports) if ports.iter().all(|port| port.trusts.is_superset(issuers)) => None,
-            Ok(_) => Some("does not trust it yet: has it its new document?".to_owned()),
-            Err(why) => Some(format!("cannot be asked: {why}")),
+            Ok(_) => Some(format!("does not trust {} yet", list(issuers))),
+            Err(why) => Some(format!("cannot be probed ({why})")),
         };
         return match missing(others, lacks) {
-            Some(who) => Plan::Wait(format!("the certificates by {} are held back: {who}", list(issuers))),
+            Some(who) => Plan::Wait(ReasonId::CaNotTrusted.because(format!(
+                "waiting with the new certificates: {who}. Give each of these members its new node document"
+            ))),
             None => Plan::SwitchCertificates,
         };
     }
@@ -82,19 +87,22 @@ pub(super) fn plan(observed: &Observed) -> Plan {
     let shows = |seen: &Observation| match seen {
         Ok(ports) => {
             let old = ports.iter().find(|port| !wanted.contains(&port.issuer))?;
-            Some(format!("shows a certificate by {}: has it its new document?", old.issuer))
+            Some(format!("presents a certificate by {}", old.issuer))
         }
-        Err(why) => Some(format!("cannot be asked: {why}")),
+        Err(why) => Some(format!("cannot be probed ({why})")),
     };
     match missing(others, shows) {
-        Some(who) => Plan::Wait(format!("{} is trusted until nobody needs it: {who}", dropped())),
+        Some(who) => Plan::Wait(ReasonId::CaInUse.because(format!(
+            "this node trusts {} until no member needs it: {who}. Give each of these members its new node document",
+            dropped()
+        ))),
         None => Plan::DropOldCa,
     }
 }
 
-/// Whether the other members went on without this node: one of those that answer no longer trusts the CAs in `shown`, which
-/// signed the certificates that this node presents, and all of them trust those in `issuers`, which signed the document's. A
-/// member is not waited for between its removal and its return, so a node that is rebuilt meanwhile has to catch up.
+/// Whether the other members completed the rotation without this node. At least one of those that answer no longer trusts the
+/// CAs in `shown`, which signed the certificates that this node presents, and all of them trust the CAs in `issuers`, which
+/// signed the certificates in its document.
 pub(super) fn is_left_behind(
     shown: &BTreeSet<CaSubject>,
     issuers: &BTreeSet<CaSubject>,
@@ -128,13 +136,13 @@ mod tests {
         ServedCertificate { trusts: names(trusts), issuer: name(issuer), until }
     }
 
-    /// One who trusts these and shows a certificate by that, at both ports.
-    #[expect(clippy::unnecessary_wraps, reason = "it stands where others cannot be asked")]
+    /// A member that trusts these CAs and presents a certificate of that one, on both ports.
+    #[expect(clippy::unnecessary_wraps, reason = "other observations are errors")]
     fn seen(trusts: &str, issuer: &str) -> Observation {
         Ok(vec![port(trusts, issuer); 2])
     }
 
-    /// `o` is the old one, `n` the new.
+    /// `o` is the old CA, `n` the new one.
     fn observed(wanted: &str, installed: &str, held: bool, own: Observation, others: [Observation; 2]) -> Observed {
         let [two, three] = others;
         Observed {
@@ -150,6 +158,7 @@ mod tests {
 
     fn waits(observed: &Observed, words: &[&str]) {
         let Plan::Wait(why) = plan(observed) else { panic!("{observed:?}: {:?}", plan(observed)) };
+        let why = why.to_string();
         assert!(words.iter().all(|word| why.contains(word)), "{why}");
     }
 
@@ -161,7 +170,7 @@ mod tests {
             let step = observed(wanted, "no", true, old.clone(), [old.clone(), old.clone()]);
             assert_eq!(plan(&step), Plan::Restart);
             let step = observed(wanted, "no", true, both.clone(), [both.clone(), old.clone()]);
-            waits(&step, &["held back", "etcd-3 does not trust it yet"]);
+            waits(&step, &["etcd-3 does not trust", "[ca-not-trusted]"]);
             let step = observed(wanted, "no", true, both.clone(), [both.clone(), both.clone()]);
             assert_eq!(plan(&step), Plan::SwitchCertificates);
         }
@@ -169,7 +178,7 @@ mod tests {
         let step = observed("no", "no", false, shown.clone(), [both.clone(), both.clone()]);
         assert_eq!(plan(&step), Plan::Done, "the document has both");
         let step = observed("n", "no", false, shown.clone(), [both.clone(), shown.clone()]);
-        waits(&step, &["etcd-2 shows a certificate by"]);
+        waits(&step, &["etcd-2 presents a certificate by", "[ca-in-use]"]);
         let step = observed("n", "no", false, shown.clone(), [shown.clone(), seen("n", "n")]);
         assert_eq!(plan(&step), Plan::DropOldCa);
         let step = observed("n", "n", false, shown.clone(), [shown.clone(), shown.clone()]);
@@ -179,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn etcd_is_not_started_anew_while_another_voter_is_not_well() {
+    fn etcd_does_not_restart_while_another_voter_is_unhealthy() {
         let old = seen("o", "o");
         let step = observed("no", "no", true, old.clone(), [old.clone(), old]);
-        waits(&Observed { ill: vec!["etcd-2".to_owned()], ..step }, &["etcd-2 is not well"]);
+        waits(&Observed { ill: vec!["etcd-2".to_owned()], ..step }, &["etcd-2 is not healthy", "[members-unhealthy]"]);
     }
 
     #[test]
-    fn who_cannot_be_asked_is_waited_for() {
+    fn a_member_that_cannot_be_probed_is_waited_for() {
         let (both, down) = (seen("no", "o"), Err("connection refused".to_owned()));
         waits(&observed("no", "no", true, both.clone(), [both.clone(), down.clone()]), &["etcd-3", "refused"]);
         let shown = seen("no", "n");
@@ -195,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn one_port_that_is_behind_counts_for_its_member() {
+    fn a_member_is_ready_only_when_both_ports_are() {
         let half = Ok(vec![port("no", "o"), port("o", "o")]);
         let both = seen("no", "o");
         waits(&observed("no", "no", true, both.clone(), [both.clone(), half.clone()]), &["etcd-3"]);
@@ -203,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn node_catches_up_only_where_all_that_answer_trust_the_new_ca() {
+    fn node_catches_up_only_if_all_that_answer_trust_the_new_ca() {
         let is_behind = |others: &[&str]| {
             let others: Vec<_> = others.iter().map(|trusted| names(trusted)).collect();
             is_left_behind(&names("o"), &names("n"), &others)
@@ -214,10 +223,10 @@ mod tests {
         }
     }
 
-    /// Three nodes that get a document in any order, one step at a time, by this rule: nobody ever shows another what
-    /// that does not trust, no two are down at a time, and in the end all is as the document says.
+    /// Three nodes get their documents in any order and take one step at a time by this rule. No member ever presents a
+    /// certificate that another does not trust, at most one restarts at a time, and in the end all follow the document.
     #[test]
-    fn in_every_order_nobody_is_locked_out() {
+    fn no_order_of_steps_locks_a_member_out() {
         explore::all("no");
         explore::all("n");
     }
@@ -287,7 +296,7 @@ mod tests {
                 if successors.is_empty() {
                     let done =
                         |node: &Node| node.issuer == "n" && node.runs == sorted(wanted) && node.trusts == node.runs;
-                    assert!(nodes.iter().all(done), "nobody goes on: {nodes:?}");
+                    assert!(nodes.iter().all(done), "no member makes progress: {nodes:?}");
                 }
                 open.extend(successors.into_iter().filter(|nodes| known.insert(nodes.clone())));
             }

@@ -10,6 +10,7 @@ use crate::etcd::{Client, Credentials, LeaseLock, probe_local};
 use crate::identity::Identity;
 use crate::membership::unhealthy;
 use crate::output::say;
+use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
 /// The key of the lock: its holder may restart.
@@ -17,33 +18,35 @@ const CLAIM: &str = "/etcd-image/restart";
 const UNIT: &str = "etcd.service";
 
 /// How long etcd may take to become healthy again.
-const PATIENCE: Duration = Duration::from_secs(120);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Restarts etcd, or says why it cannot yet.
-pub(super) async fn restart(identity: &Identity, member: u64) -> Option<String> {
+pub(super) async fn restart(identity: &Identity, member: u64) -> Option<Reason> {
     // Every failure is worth another attempt.
-    try_restart(identity, member).await.unwrap_or_else(|error| Some(format!("etcd is not started again: {error:#}")))
+    try_restart(identity, member)
+        .await
+        .unwrap_or_else(|error| Some(ReasonId::EtcdUnhealthy.because(format!("cannot restart etcd: {error:#}"))))
 }
 
-async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>> {
+async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>> {
     let credentials = Credentials::installed()?;
     let others = peers(identity).await?;
     let Some(helper) = others.first() else {
         // A cluster of one: to wait for another voter would take forever.
         alone(member).await?;
-        return start_anew(&credentials).await.map(|()| None);
+        return restart_unit(&credentials).await.map(|()| None);
     };
     // Through another member: a lock through this one would be lost when etcd stops.
     let client = Client::connect(&helper.url, &credentials).await?;
     let Some(claim) = LeaseLock::get(&client, CLAIM, identity.node.name.as_str()).await? else {
-        return Ok(Some("another member is just being started again".to_owned()));
+        return Ok(Some(ReasonId::MembersUnhealthy.because("another member is restarting at the moment")));
     };
     let done = claim.hold(async {
         // The previous holder of the lock may have restarted since the first query.
         if let Some(why) = hand_over(identity, &credentials, member).await? {
             return Ok(Some(why));
         }
-        start_anew(&credentials).await.map(|()| None)
+        restart_unit(&credentials).await.map(|()| None)
     });
     let done = done.await;
     claim.end().await;
@@ -51,22 +54,25 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<String>>
 }
 
 /// Makes sure that the cluster can do without this member for a moment, or says why it cannot.
-async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) -> Result<Option<String>> {
+async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) -> Result<Option<Reason>> {
     let others = peers(identity).await?;
     let ill = unhealthy(&others, member);
     let Some(next) = others.iter().max_by_key(|peer| peer.index).filter(|_| ill.is_empty()) else {
-        return Ok(Some(format!("etcd is to be started again, and is not while {} is not well", ill.join(", "))));
+        return Ok(Some(
+            ReasonId::MembersUnhealthy
+                .because(format!("etcd must restart, but does not restart while {} is not healthy", ill.join(", "))),
+        ));
     };
     let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
     if client.status().await?.leader == member {
-        say(format!("this node leads; handing the leadership to {}", next.name));
+        say(format!("this node is the leader; transferring the leadership to {}", next.name));
         client.move_leader(next.member_id).await?;
     }
     Ok(None)
 }
 
-async fn start_anew(credentials: &Credentials) -> Result<()> {
-    say("etcd is started again");
+async fn restart_unit(credentials: &Credentials) -> Result<()> {
+    say("restarting etcd");
     let (before, begun) = (systemd::main_process(UNIT)?, Instant::now());
     systemd::restart(UNIT)?;
     loop {
@@ -74,11 +80,11 @@ async fn start_anew(credentials: &Credentials) -> Result<()> {
         let new = systemd::main_process(UNIT)? != before;
         let well = match probe_local(credentials).await {
             Ok(_) if new => return Ok(()),
-            Ok(_) => "the old one still runs".to_owned(),
+            Ok(_) => "the old process still runs".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        if begun.elapsed() > PATIENCE {
-            return Err(anyhow!("it was, and is not well after {} s: {well}", PATIENCE.as_secs()));
+        if begun.elapsed() > RESTART_TIMEOUT {
+            return Err(anyhow!("etcd is not healthy {} s after its restart: {well}", RESTART_TIMEOUT.as_secs()));
         }
         pause(begun).await;
     }

@@ -60,17 +60,18 @@ impl ResolvesClientCert for CaHintRecorder {
 pub(super) async fn look(address: SocketAddr, tls: &NodeTls, authorities: &TrustBundle) -> Result<ServedCertificate> {
     let (trusts, connected) = connect(address, tls, authorities).await?;
     let stream = connected.with_context(|| format!("no TLS handshake with {address}"))?;
-    ensure!(!trusts.is_empty(), "{address} does not say whom it trusts");
+    ensure!(!trusts.is_empty(), "{address} did not send the names of the CAs that it trusts");
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let known = chain.split_first().and_then(|(leaf, intermediates)| {
         Some((authorities.issuer(leaf, intermediates)?, authorities.until(leaf, intermediates)?))
     });
-    let (issuer, until) = known.with_context(|| format!("{address} shows a certificate of no CA known here"))?;
+    let (issuer, until) = known.with_context(|| format!("{address} presents a certificate that no known CA signed"))?;
     Ok(ServedCertificate { trusts, issuer, until })
 }
 
-/// The CAs whose certificates the server at this address accepts. Unlike `look` it gets an answer from a server that rejects the
-/// certificate of `tls`: with TLS 1.2, to which etcd keeps where it is given cipher suites, that ends the handshake.
+/// The CAs whose certificates the server at this address accepts. Unlike `look`, this also works with a server that rejects the
+/// certificate of `tls`. With TLS 1.2 such a rejection ends the handshake, and etcd uses only TLS 1.2 if cipher suites are
+/// configured.
 pub(super) async fn trusted(
     address: SocketAddr,
     tls: &NodeTls,
@@ -81,11 +82,11 @@ pub(super) async fn trusted(
         let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
         ensure!(matches!(cause, Some(rustls::Error::AlertReceived(_))), "no TLS handshake with {address}: {error}");
     }
-    ensure!(!trusts.is_empty(), "{address} does not say whom it trusts");
+    ensure!(!trusts.is_empty(), "{address} did not send the names of the CAs that it trusts");
     Ok(trusts)
 }
 
-/// The CAs that a server names, and how the handshake with it ended.
+/// The CAs that a server names in its handshake, and the result of the handshake.
 async fn connect(
     address: SocketAddr,
     tls: &NodeTls,
@@ -121,7 +122,7 @@ mod tests {
     use crate::steps::issued;
 
     #[test]
-    fn a_server_says_whom_it_trusts_and_whose_certificate_it_has() {
+    fn a_server_names_the_cas_it_trusts_and_presents_a_certificate_of_a_known_ca() {
         let (tls, other) = (issued().tls, issued().tls);
         let served = NodeTls { ca: format!("{}{}", tls.ca, other.ca), ..tls.clone() };
         let known = TrustBundle::read(&tls.ca).unwrap();

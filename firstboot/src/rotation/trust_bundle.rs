@@ -15,6 +15,7 @@ use rustls::{CertificateError, RootCertStore};
 
 use crate::domain::CaSubject;
 use crate::exit::refused;
+use crate::reason::ReasonId;
 
 /// CAs by their subjects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,15 +81,15 @@ impl TrustBundle {
     /// These, and those of the others that are not among them.
     ///
     /// # Errors
-    /// Refused, where two of one name have different keys: nobody could tell which of them is trusted.
+    /// Refused if two CAs with different keys have the same subject: firstboot could not tell which one a member trusts.
     pub(super) fn and(mut self, others: Self) -> Result<Self> {
         for (name, root) in others.0 {
             let own = self.0.entry(name.clone()).or_insert_with(|| root.clone());
             if own.public_key != root.public_key {
-                return Err(refused(format!(
-                    "two CAs are called `{name}`, and have different keys: who is trusted could not be told. Give the \
-                     new one a name of its own"
-                )));
+                return Err(refused(ReasonId::CaNameClash.because(format!(
+                    "two CAs with different keys have the same subject `{name}`, so firstboot cannot tell which one a \
+                     member trusts. Give the new CA another subject"
+                ))));
             }
         }
         Ok(self)
@@ -109,13 +110,13 @@ impl TrustBundle {
         text
     }
 
-    /// Which of them has signed a certificate that is valid now; none where none has.
+    /// Which of them has signed a certificate that is valid now, or none if none has.
     pub(super) fn issuer(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<CaSubject> {
         let signed = |root: &Root| root.verify(leaf, intermediates, UnixTime::now()).is_ok();
         self.0.iter().find(|(_, root)| signed(root)).map(|(name, _)| name.clone())
     }
 
-    /// Until when a certificate that one of them has signed is valid. The verifier says so when it is asked about the
+    /// The end of validity of a certificate that one of them has signed. The verifier reports it when it is asked about the
     /// end of time.
     pub(super) fn until(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<UnixTime> {
         // RFC 5280, 4.1.2.5: the last second that a certificate can name, and one more.

@@ -1,9 +1,8 @@
-//! Encryption for recipients: the file format of age-encryption.org/v1, with X25519 keys. The `age` program reads what
-//! is written here, and the other way round. (The crate of this name brings translations and post-quantum keys, and
-//! weighs more than all the rest of firstboot's own.)
+//! Encryption for recipients in the file format age-encryption.org/v1, with X25519 keys, compatible with the `age` program.
+//! (The crate `age` contains translations and post-quantum keys, and is larger than all code of firstboot.)
 //!
-//! A header gives each recipient the file's key; a MAC by that key binds the header. Then come chunks of 64 KiB, each
-//! sealed with its number and with whether it is the last, so that none can be changed, moved, left out or added.
+//! The header has the file key, encrypted for each recipient, and a MAC by that key. After it come chunks of 64 KiB, each
+//! encrypted with its number and whether it is the last one, so that no chunk can be changed, moved, removed or added.
 
 mod header;
 mod keys;
@@ -21,7 +20,7 @@ use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use keys::{FileKey, aead, derived, wrapping, wrong, zero};
 pub(super) use keys::{Identities, MAGIC};
 
-/// What a recipient takes of the header; the MAC takes less.
+/// The size of a recipient in the header; the MAC is smaller.
 const STANZA: u64 = 99;
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
@@ -34,7 +33,7 @@ fn payload(file_key: &FileKey, nonce: &[u8]) -> io::Result<Chunks> {
     Ok(Chunks { key: aead(&derived(file_key, nonce, b"payload"))?, count: 0 })
 }
 
-/// The key of the chunks, and how many there were.
+/// The key of the chunks, and their number.
 struct Chunks {
     key: LessSafeKey,
     count: u64,
@@ -50,7 +49,7 @@ impl Chunks {
     }
 }
 
-/// Encrypts what is written.
+/// Encrypts written bytes.
 pub(super) struct Encryptor<W> {
     to: W,
     chunks: Chunks,
@@ -60,10 +59,12 @@ pub(super) struct Encryptor<W> {
 impl<W: Write> Encryptor<W> {
     pub(super) fn begin(recipients: &[Recipient], mut to: W) -> io::Result<Self> {
         if recipients.len() as u64 > header::LIMIT / STANZA - 1 {
-            return Err(Error::other(format!("{} recipients are more than a header has room for", recipients.len())));
+            return Err(Error::other(format!("a header has no room for {} recipients", recipients.len())));
         }
         let random = SystemRandom::new();
-        let draw = |out: &mut [u8]| random.fill(out).map_err(|_| Error::other("the kernel gives no random bytes"));
+        let draw = |out: &mut [u8]| {
+            random.fill(out).map_err(|_| Error::other("the operating system returned no random bytes"))
+        };
         let (mut file_key, mut nonce) = ([0; 16], [0; 16]);
         draw(&mut file_key)?;
         draw(&mut nonce)?;
@@ -73,10 +74,10 @@ impl<W: Write> Encryptor<W> {
             draw(&mut own)?;
             let share = x25519(own, X25519_BASEPOINT_BYTES);
             let key = wrapping(own, *recipient.key(), &share, recipient.key());
-            let key = key.ok_or_else(|| Error::other(format!("{recipient} is not a key of anybody's")))?;
+            let key = key.ok_or_else(|| Error::other(format!("{recipient} is not a valid X25519 key")))?;
             let mut body = file_key.to_vec();
             let sealed = aead(&key)?.seal_in_place_append_tag(zero(), Aad::empty(), &mut body);
-            sealed.map_err(|_| Error::other("the file's key cannot be sealed"))?;
+            sealed.map_err(|_| Error::other("cannot encrypt the file key"))?;
             writeln!(header, "-> X25519 {}\n{}", BASE64.encode(share), BASE64.encode(body))?;
         }
         header.extend_from_slice(b"---");
@@ -90,13 +91,13 @@ impl<W: Write> Encryptor<W> {
     fn seal(&mut self, last: bool) -> io::Result<()> {
         let nonce = self.chunks.nonce(last);
         let sealed = self.chunks.key.seal_in_place_append_tag(nonce, Aad::empty(), &mut self.filling);
-        sealed.map_err(|_| Error::other("a chunk cannot be sealed"))?;
+        sealed.map_err(|_| Error::other("cannot encrypt a chunk"))?;
         self.to.write_all(&self.filling)?;
         self.filling.clear();
         Ok(())
     }
 
-    /// After the last byte. Without it what was written opens nowhere.
+    /// Ends the stream. Without it the written bytes cannot be decrypted.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.seal(true)?;
         Ok(self.to)
@@ -105,7 +106,7 @@ impl<W: Write> Encryptor<W> {
 
 impl<W: Write> Write for Encryptor<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Only what follows shows that a full chunk is not the last.
+        // Only following bytes show that a full chunk is not the last one.
         if self.filling.len() == CHUNK && !bytes.is_empty() {
             self.seal(false)?;
         }
@@ -119,11 +120,11 @@ impl<W: Write> Write for Encryptor<W> {
     }
 }
 
-/// Decrypts what is read. All of it is what was written only where the end was reached without an error.
+/// Decrypts read bytes. The content is authentic and complete only if the end was reached without an error.
 pub(super) struct Decryptor<R> {
     from: R,
     chunks: Chunks,
-    /// The next chunk, still sealed: whether there is one shows whether this is the last.
+    /// The next encrypted chunk, which shows whether the present one is the last.
     next: Vec<u8>,
     open: Vec<u8>,
     given: usize,
@@ -138,7 +139,7 @@ impl<R: BufRead> Decryptor<R> {
         let mut opener = Self { from, chunks, next: Vec::with_capacity(CHUNK + TAG), open: Vec::new(), given: 0 };
         opener.fetch()?;
         if opener.next.is_empty() {
-            return Err(wrong("it ends after its header"));
+            return Err(wrong("it is truncated after its header"));
         }
         Ok(opener)
     }

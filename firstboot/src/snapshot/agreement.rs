@@ -1,22 +1,23 @@
-//! Whether the member that a snapshot is taken from has the data that the others have. A snapshot of one that differs is whole
-//! and good in itself, and what it restores is not what the cluster's clients were told.
+//! Whether the member from which a snapshot is taken has the same data as the others. A snapshot of a member that differs is
+//! consistent in itself, but a restore from it loses writes that were acknowledged to clients.
 
 use recipes::ClusterDocument;
 
 use super::source::Endpoint;
 use crate::compare::{Compared, Voter, compare};
 use crate::etcd::Credentials;
+use crate::reason::Reason;
 
-/// What the members' hashes say.
+/// The comparison of the members' hashes.
 #[derive(Debug)]
 pub(super) struct Agreement {
     compared: Compared,
-    /// Ids and names of those that were compared.
+    /// Ids and names of the compared members.
     members: Vec<(u64, String)>,
 }
 
 impl Agreement {
-    /// Asks all voters that answer.
+    /// Compares all voters that answer.
     pub(super) async fn ask(cluster: &ClusterDocument, credentials: &Credentials, any_size: bool) -> Self {
         let (mut voters, mut members) = (Vec::new(), Vec::new());
         for member in &cluster.members {
@@ -36,24 +37,24 @@ impl Agreement {
         Self { compared: compare(&voters, credentials, any_size).await, members }
     }
 
-    /// Why this member's data is not what the others have, if so.
-    pub(super) fn apart(&self, source: &Endpoint) -> Option<String> {
+    /// Why this member's data differs from the other members', or `None` if it does not.
+    pub(super) fn apart(&self, source: &Endpoint) -> Option<Reason> {
         let own = source.status.header.unwrap_or_default().member_id;
         let name = self.members.iter().find(|(id, _)| *id == own).map(|(_, name)| name)?;
-        Some(format!("{name}: {}", self.compared.apart(name)?))
+        Some(self.compared.apart(name)?.map(|why| format!("{name}: {why}")))
     }
 
-    /// Whether there is a majority of members with the same data to take it from instead.
+    /// Whether a majority of members has the same data, so that the snapshot can be taken from one of them.
     pub(super) fn has_majority(&self) -> bool {
         self.members.iter().any(|(_, name)| self.compared.apart(name).is_none())
     }
 
-    /// What a manifest says of it, where all agree.
+    /// The entry for the manifest, where all members agree.
     pub(super) fn checked(&self) -> Option<&'static str> {
         (self.compared == Compared::Same && self.members.len() > 1).then_some("members agree")
     }
 
-    /// Why it is not known, if so.
+    /// Why the data was not compared, or `None` if it was.
     pub(super) fn unknown(&self) -> Option<&str> {
         match &self.compared {
             Compared::Unknown(why) => Some(why),

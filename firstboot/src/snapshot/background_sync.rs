@@ -1,4 +1,4 @@
-//! A file that is flushed while it grows: all at once at the end would keep etcd's own flushes waiting.
+//! A file that is flushed while it grows: one flush at the end would block etcd's own flushes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use super::encode::{Sink, Stored};
 
-/// So much is written before the disk is told to begin.
+/// The number of bytes after which a flush starts.
 const FLUSH: usize = 64 << 20;
 
 /// The file.
@@ -46,7 +46,7 @@ impl Sink for SyncedWriter {
     }
 }
 
-/// Flushes a file beside its writer.
+/// Flushes a file in another thread than its writer's.
 struct Flusher {
     orders: SyncSender<()>,
     thread: JoinHandle<io::Result<()>>,
@@ -59,14 +59,14 @@ impl Flusher {
         Self { orders, thread }
     }
 
-    /// Flushes what is there, unless that is just being done.
+    /// Starts a flush, unless one is running.
     fn begin(&self) {
         let _ = self.orders.try_send(());
     }
 
-    /// The kernel tells of an error once: a later flush would know nothing of it.
+    /// The kernel reports an error only once; a later flush would not return it.
     fn end(self) -> io::Result<()> {
         drop(self.orders);
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that flushes died")))
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a bug: the thread that flushes panicked")))
     }
 }

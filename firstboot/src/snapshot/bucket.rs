@@ -24,10 +24,11 @@ use super::credentials;
 use super::listed::{ListedSnapshot, is_snapshot};
 use super::manifest::{self, Manifest};
 use crate::exit::{not_ready, refused};
+use crate::reason::ReasonId;
 
-/// A store that is silent for so long is asked again.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often one request is tried again, and for how long, with growing pauses.
+/// How long a store may send nothing before the request is repeated.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often and for how long one request is repeated, with growing pauses.
 const RETRIES: RetryConfig = RetryConfig {
     backoff: object_store::BackoffConfig {
         init_backoff: Duration::from_millis(200),
@@ -37,10 +38,10 @@ const RETRIES: RetryConfig = RetryConfig {
     max_retries: 8,
     retry_timeout: Duration::from_secs(180),
 };
-/// For how long the one signed address is good.
+/// How long a signed URL is valid.
 const SIGNED: Duration = Duration::from_secs(300);
 
-/// The prefix.
+/// A prefix in a bucket.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     pub(super) store: Arc<AmazonS3>,
@@ -49,7 +50,7 @@ pub(crate) struct Bucket {
     prefix: String,
 }
 
-/// firstboot's own client: it resolves names without NSS, and asks no proxy.
+/// firstboot's own HTTP client, which resolves names without NSS and uses no proxy.
 #[derive(Debug)]
 struct Connector(reqwest::Client);
 
@@ -59,22 +60,23 @@ impl HttpConnector for Connector {
     }
 }
 
-/// The client for all that snapshots come from and go to.
+/// The HTTP client for downloads and uploads of snapshots.
 pub(super) fn client() -> Result<reqwest::Client> {
-    let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(PATIENCE);
-    http.redirect(Policy::custom(redirected)).build().context("no https client can be made")
+    let http =
+        reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).read_timeout(STALL_TIMEOUT);
+    http.redirect(Policy::custom(redirected)).build().context("cannot create an https client")
 }
 
-/// Follows a server to another address, but never from https to what anyone on the way can read and change.
+/// Follows redirects, but never from https to plain http, which anyone on the path can read and change.
 fn redirected(attempt: Attempt<'_>) -> Action {
     const MOST: usize = 10;
     let secured = attempt.previous().iter().any(|url| url.scheme() == "https");
     match attempt.url().scheme() {
         "http" if secured => {
             let to = attempt.url().host_str().unwrap_or_default().to_owned();
-            attempt.error(format!("it redirects from https to plain http at {to}, which firstboot does not follow"))
+            attempt.error(format!("the server redirects to plain http at {to}, which firstboot does not follow"))
         }
-        _ if attempt.previous().len() > MOST => attempt.error("it redirects again and again"),
+        _ if attempt.previous().len() > MOST => attempt.error("the server redirects more than 10 times"),
         _ => attempt.follow(),
     }
 }
@@ -96,7 +98,7 @@ impl Bucket {
             builder = builder.with_token(token);
         }
         if let Some(endpoint) = &s3.endpoint {
-            // With the bucket in the host name the crate wants it there already.
+            // For virtual-hosted requests the crate expects the bucket in the endpoint's host name.
             let mut endpoint = endpoint.clone();
             if let (false, Some(host)) = (s3.path_style, endpoint.host_str()) {
                 let host = format!("{name}.{host}");
@@ -106,11 +108,11 @@ impl Bucket {
                 .with_allow_http(endpoint.scheme() == "http")
                 .with_endpoint(endpoint.as_str().trim_end_matches('/'));
         }
-        let store = Arc::new(builder.build().context("the object store cannot be used")?);
+        let store = Arc::new(builder.build().context("invalid settings of the object store")?);
         Ok(Self { store, http, name: name.to_owned(), prefix: prefix.to_owned() })
     }
 
-    /// Where an object of this name is.
+    /// The path of the object with this name.
     pub(super) fn path(&self, name: &str) -> Path {
         Path::from(format!("{}{name}", self.prefix))
     }
@@ -155,17 +157,21 @@ impl Bucket {
         Ok(())
     }
 
-    /// An address that gives an object to anyone who has it, for a while.
+    /// A signed URL, with which anyone can read the object for a limited time.
     pub(super) async fn signed(&self, name: &str) -> Result<Url> {
         Ok(self.store.signed_url(Method::GET, &self.path(name), SIGNED).await?)
     }
 
-    /// Refuses a name that is taken.
+    /// Refuses the name of an object that exists.
     pub(super) async fn vacant(&self, name: &str) -> Result<()> {
         match self.store.head(&self.path(name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Ok(_) => Err(refused(format!("{self}{name} exists; a snapshot never replaces another"))),
-            Err(error) => Err(self.trouble("look into", &error)),
+            Ok(_) => {
+                Err(refused(ReasonId::SnapshotExists.because(format!(
+                    "{self}{name} exists, and a snapshot never replaces another. Choose another name"
+                ))))
+            }
+            Err(error) => Err(self.trouble("access", &error)),
         }
     }
 
@@ -176,24 +182,24 @@ impl Bucket {
         put.map_err(|error| self.trouble("write to", &error))?;
         let back = async { self.store.get(&path).await?.bytes().await }.await;
         let back = back.map_err(|error| self.trouble("read back from", &error))?;
-        ensure!(back == content, "{self}{name} reads back as something else than was written");
+        ensure!(back == content, "{self}{name} differs from the written content when it is read back");
         Ok(())
     }
 
-    /// Asks the store for the digest of what it has stored, and compares. A store that keeps none has to give the
-    /// object back, every byte. Says how it was done.
+    /// Compares the digest that the store has for an object, or reads the object back if the store has no digest. Returns
+    /// which of the two was done.
     pub(super) async fn check(&self, name: &str, size: u64, sha256: Sha256, parts: &Parts) -> Result<&'static str> {
         let (length, digest) = self.stored(name).await?;
-        ensure!(length == size, "{self}{name} has {length} bytes, and {size} were sent");
+        ensure!(length == size, "{self}{name} has {length} bytes, but {size} were sent");
         if let Some(digest) = digest {
-            // Amazon gives the digest of the parts' digests and their number, others leave out the number or give the
-            // digest of the whole. Any of them can only be made from the same bytes.
+            // Amazon returns the digest of the parts' digests with their number. Other stores leave out the number, or
+            // return the digest of the whole object. Each of these digests identifies the content.
             let composite = parts.composite();
             let known = [format!("{composite}-{}", parts.count), composite, STANDARD.encode(sha256.as_bytes())];
             if known.contains(&digest) {
                 return Ok("stored digest");
             }
-            bail!("{self}{name}: the store says its digest is {digest}, and what was sent has {}", known[0]);
+            bail!("{self}{name}: the store reports the digest {digest}, but the sent bytes have {}", known[0]);
         }
         let mut hash = digest::Context::new(&digest::SHA256);
         let got = self.store.get(&self.path(name)).await.map_err(|error| self.trouble("read back from", &error))?;
@@ -202,11 +208,11 @@ impl Bucket {
             hash.update(&piece.map_err(|error| self.trouble("read back from", &error))?);
         }
         let right = hash.finish().as_ref() == sha256.as_bytes();
-        ensure!(right, "{self}{name} reads back as something else than was sent");
+        ensure!(right, "{self}{name} differs from the sent bytes when it is read back");
         Ok("read back")
     }
 
-    /// The length and, where the store has one, the digest of an object. The crate does not ask for it.
+    /// The length of an object and, if the store has it, the digest, which the crate does not request.
     async fn stored(&self, name: &str) -> Result<(u64, Option<String>)> {
         const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
         let enabled = HeaderValue::from_static("ENABLED");
@@ -228,17 +234,20 @@ impl Bucket {
             };
             let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
             let length = header("content-length").and_then(|value| value.parse().ok());
-            let length = length.with_context(|| format!("{self}{name}: the store does not say its length"))?;
+            let length = length.with_context(|| format!("{self}{name}: the store does not report its length"))?;
             return Ok((length, header("x-amz-checksum-sha256").map(str::to_owned)));
         }
-        Err(not_ready(format!("{self}{name} was written, and cannot be looked at: {}", last.unwrap_or_default())))
+        Err(not_ready(
+            ReasonId::StoreUnreachable
+                .because(format!("{self}{name} was written, but cannot be checked: {}", last.unwrap_or_default())),
+        ))
     }
 
-    /// An error of the store's, in words. What the store says may be long; its first line says it.
+    /// An error of the store, reduced to its first line.
     pub(super) fn trouble(&self, what: &str, error: &object_store::Error) -> anyhow::Error {
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
-        not_ready(format!("cannot {what} {self}: {line}"))
+        not_ready(ReasonId::StoreUnreachable.because(format!("cannot {what} {self}: {line}")))
     }
 }
 

@@ -1,21 +1,22 @@
-//! Which of all members a snapshot is taken from, where the operator leaves the choice to firstboot.
+//! Chooses the member from which a snapshot is taken, for `--from-any`.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use recipes::ClusterDocument;
 
 use super::agreement::Agreement;
 use super::source::Endpoint;
 use crate::etcd::{Credentials, StatusResponse};
 use crate::exit::not_ready;
+use crate::reason::ReasonId;
 
-/// The best of all members that have what the majority has.
+/// The best of the members whose data is that of the majority.
 pub(super) async fn best_member(
     cluster: &ClusterDocument,
     credentials: &Credentials,
     agreement: &Agreement,
 ) -> Result<Endpoint> {
     let mut found = Vec::new();
-    let mut silent = Vec::new();
+    let mut unfit = Vec::new();
     for member in &cluster.members {
         let asked = async {
             let source = Endpoint::at(Some(&member.client_url()), credentials).await?;
@@ -24,19 +25,20 @@ pub(super) async fn best_member(
         };
         match asked.await {
             Ok(source) if agreement.has_majority() && agreement.apart(&source).is_some() => {
-                silent.extend(agreement.apart(&source));
+                unfit.extend(agreement.apart(&source).map(|why| why.text));
             }
             Ok(source) => found.push(source),
-            Err(error) => silent.push(format!("{}: {error:#}", member.name)),
+            Err(error) => unfit.push(format!("{}: {error:#}", member.name)),
         }
     }
     let ranks: Vec<MemberRank> = found.iter().map(|source| MemberRank::of(&source.status)).collect();
-    let best = choose(&ranks).with_context(|| silent.join("; "));
-    let best = best.map_err(|error| not_ready(format!("no member is healthy: {error:#}")))?;
+    let best = choose(&ranks).ok_or_else(|| {
+        not_ready(ReasonId::MembersUnhealthy.because(format!("no member is healthy: {}", unfit.join("; "))))
+    })?;
     Ok(found.swap_remove(best))
 }
 
-/// What makes one member better than another.
+/// The criteria of the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MemberRank {
     leader: bool,
@@ -51,7 +53,7 @@ impl MemberRank {
     }
 }
 
-/// A voter; rather not the leader, which has work enough; of those the one with the newest revision.
+/// The voter with the newest revision, preferring followers to the leader, which has more work.
 fn choose(members: &[MemberRank]) -> Option<usize> {
     let voters = members.iter().enumerate().filter(|(_, member)| !member.learner);
     voters.max_by_key(|(_, member)| (!member.leader, member.revision)).map(|(at, _)| at)

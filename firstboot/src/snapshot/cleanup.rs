@@ -1,4 +1,4 @@
-//! What has to be undone elsewhere, in whatever way the work ends that began it. A value that is dropped cannot wait.
+//! Asynchronous cleanup in a store after work that was interrupted in any way: `Drop` cannot wait for it.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-/// For how long the program waits for it in the end.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the program waits for the cleanup before it exits.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(15);
 
 static BEGUN: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
@@ -15,21 +15,21 @@ fn begun() -> Vec<JoinHandle<()>> {
     std::mem::take(&mut *BEGUN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Begins it.
+/// Starts a cleanup.
 pub(super) fn begin(undo: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         BEGUN.lock().unwrap_or_else(PoisonError::into_inner).push(runtime.spawn(undo));
     }
 }
 
-/// Waits for all that was begun.
+/// Waits for all cleanups.
 pub(super) async fn done() {
     let all = async {
         for one in begun() {
             let _ = one.await;
         }
     };
-    if tokio::time::timeout(PATIENCE, all).await.is_err() {
-        eprintln!("firstboot: what is left in the store could not be removed in {} s", PATIENCE.as_secs());
+    if tokio::time::timeout(CLEANUP_TIMEOUT, all).await.is_err() {
+        eprintln!("firstboot: cannot delete the rest of an upload in the store within {} s", CLEANUP_TIMEOUT.as_secs());
     }
 }

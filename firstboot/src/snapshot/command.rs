@@ -1,4 +1,4 @@
-//! `firstboot snapshot` without a subcommand: takes one snapshot, by hand or for the schedule.
+//! `firstboot snapshot` without a subcommand: takes one snapshot, for an operator or for the schedule.
 
 use std::time::Duration;
 
@@ -15,34 +15,35 @@ use crate::exit::Exit;
 use crate::identity;
 use crate::output::{say, show};
 
-/// What the command line says.
+/// The command line of `firstboot snapshot`.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a word of the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 #[group(skip)]
 pub(crate) struct Options {
-    /// The file or s3://bucket/object to make, or a folder for it [default: the recipe's destination]
+    /// The file or s3://BUCKET/OBJECT to create, or a folder for it [default: the recipe's destination]
     target: Option<String>,
-    /// The member to take it from [default: this node's]
+    /// Take the snapshot from the member at this client URL [default: this node's member]
     #[arg(long, value_name = "URL", conflicts_with = "from_any")]
     endpoint: Option<String>,
-    /// Take it from a healthy member, rather not the leader, with the newest revision
+    /// Take the snapshot from the healthy member with the newest revision, preferring followers
     #[arg(long)]
     from_any: bool,
-    /// Print the manifest
+    /// Print the manifest as JSON
     #[arg(long)]
-    json: bool,
-    /// Compare the members' data first, whatever its size. Each member takes in no write meanwhile, for about 2 s for each GiB
+    pub(super) json: bool,
+    /// Compare the members' data first, regardless of its size. This blocks writes on each member for about 2 s per GiB
     #[arg(long)]
     compare: bool,
-    /// Take it only if no other member has taken it for this run of the schedule; then prune. The timer says this
+    /// Take the snapshot only if no other member has taken the one of this slot of the schedule, then prune. The timer uses
+    /// this option
     #[arg(long, conflicts_with_all = ["target", "endpoint", "from_any", "json"])]
     scheduled: bool,
-    /// For how many seconds each member waits for the one before it
+    /// Wait this many seconds for each member that comes earlier in the order of the slot
     #[arg(long, requires = "scheduled", default_value_t = 30, value_name = "SECONDS")]
     spread: u64,
 }
 
-/// Takes a snapshot, and says what it is.
+/// Takes a snapshot, and describes it.
 pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     if options.scheduled {
         return scheduled::run(Duration::from_secs(options.spread), options.compare).await;
@@ -56,7 +57,7 @@ pub(crate) async fn run(options: &Options) -> Result<Option<Exit>> {
     } else {
         Endpoint::at(options.endpoint.as_deref(), &credentials).await?
     };
-    // Who names a member wants that one, as to find out what is wrong with it.
+    // An operator who names a member wants a snapshot of exactly that one, for example to examine it.
     let exit = judge(&agreement, &source, options.endpoint.is_some())?;
     let manifest = take(&cluster, &target, &source, &agreement).await?;
     scheduled::tell(&cluster, &source, &target.place, &manifest).await;

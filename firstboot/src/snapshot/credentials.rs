@@ -1,5 +1,5 @@
-//! The object store's keys: from the environment or from a file that root alone can read. Never from arguments, and
-//! never from the image.
+//! The keys of the object store, from the environment or from a file that only root can read. They are never arguments, and
+//! never part of the image.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -8,32 +8,33 @@ use anyhow::{Context as _, Result};
 use recipes::StoreKeys;
 
 use crate::exit::refused;
+use crate::reason::ReasonId;
 use crate::{files, paths};
 
-/// No file of keys is as large.
+/// The maximum size of a key file in bytes.
 const LIMIT: u64 = 64 << 10;
 
-/// The environment's, else the file's.
+/// The keys from the environment, or else from the file.
 pub(super) fn find() -> Result<StoreKeys> {
+    let no = |why: String| refused(ReasonId::StoreKeys.because(why));
     if let Some(keys) = StoreKeys::of(|name| std::env::var(name).ok()) {
         return Ok(keys);
     }
     let path = Path::new(paths::S3_KEYS);
     let Ok(about) = path.metadata() else {
-        return Err(refused(format!(
-            "no keys for the object store: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment \
-             nor {}",
+        return Err(no(format!(
+            "no keys for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or create {}",
             path.display()
         )));
     };
     if about.mode() & 0o077 != 0 {
-        return Err(refused(format!(
-            "others than its owner can get at {}, which holds the object store's keys: chmod 600 it, and exchange \
-             the keys if others may have read them",
+        return Err(no(format!(
+            "{0}, which holds the object store's keys, is accessible to users other than its owner. Run `chmod 600 {0}`, \
+             and replace the keys if others may have read them",
             path.display()
         )));
     }
     let text = files::read_bounded(path, LIMIT)?;
     let text = String::from_utf8(text).ok().with_context(|| format!("{} is not text", path.display()))?;
-    text.parse().map_err(|expected| refused(format!("{}: {expected}", path.display())))
+    text.parse().map_err(|expected| no(format!("{}: {expected}", path.display())))
 }

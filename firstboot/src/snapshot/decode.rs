@@ -1,4 +1,4 @@
-//! The snapshot in a stored file, whatever was done to it when it was stored.
+//! Decodes a stored file: decrypts and decompresses the snapshot in it.
 
 use std::fmt;
 use std::fs::File;
@@ -9,20 +9,21 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::age::{self, Decryptor, Identities};
-use crate::exit::refused;
+use crate::exit::{reason_of, refused};
 use crate::files;
+use crate::reason::{Reason, ReasonId};
 
-/// How zstd's frames begin, and those that it skips but for their first byte's lower half (RFC 8878).
+/// The magic number of a zstd frame, and that of a skippable frame without its first byte (RFC 8878).
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const SKIPPED: &[u8] = &[0x2a, 0x4d, 0x18];
-/// The window that a decompressor makes room for, as a power of two: what `zstd -d` takes unless it is told otherwise. A
-/// file from elsewhere must not fill the memory.
+/// The maximum window of the decompressor, as a power of two: the default of `zstd -d`. A foreign file must not fill the
+/// memory.
 const WINDOW: u32 = 27;
 const PIECE: usize = 128 << 10;
-/// How far a file says what it is.
+/// The number of bytes that identify the format of a file.
 const BEGIN: usize = 64;
 
-/// Formats that firstboot does not read: how they begin, what they are called, what gives the snapshot.
+/// Formats that firstboot does not read: the magic number, the name, and the remedy.
 const FOREIGN: [(&[u8], &str, &str); 9] = [
     (&[0x1f, 0x8b], "compressed by gzip", "gunzip it"),
     (b"PK\x03\x04", "a zip archive", "unzip it"),
@@ -32,16 +33,16 @@ const FOREIGN: [(&[u8], &str, &str); 9] = [
     (b"-----BEGIN AGE ENCRYPTED FILE-----", "encrypted by age, in armor", "decrypt it by `age -d -i KEY`"),
     (b"-----BEGIN PGP MESSAGE-----", "encrypted by gpg", "decrypt it by `gpg -d`"),
     (b"Salted__", "encrypted by openssl", "decrypt it by `openssl enc -d`"),
-    (b"{", "JSON, as the manifest beside a snapshot", "name the snapshot"),
+    (b"{", "JSON, such as the manifest of a snapshot", "give the path of the snapshot"),
 ];
 
-/// What a file is, by how it begins; its name may be another.
+/// The format of a file, by its first bytes and not by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Zstd,
     Age,
-    /// What it is, and what to do.
+    /// The name of the format, and the remedy.
     Foreign(&'static str, &'static str),
 }
 
@@ -58,37 +59,39 @@ impl Kind {
         foreign.map_or(Self::Plain, |(_, what, remedy)| Self::Foreign(what, remedy))
     }
 
-    /// Refuses what firstboot does not read.
+    /// Refuses a format that firstboot does not read.
     fn known(self, path: &Path) -> Result<Self> {
         let Self::Foreign(what, remedy) = self else { return Ok(self) };
         let path = path.display();
-        Err(refused(format!("{path} is {what}, and firstboot reads zstd and age's binary format: {remedy} first")))
+        Err(refused(ReasonId::SnapshotFormat.because(format!(
+            "{path} is {what}, but firstboot reads only zstd and the binary format of age: {remedy} first"
+        ))))
     }
 }
 
-/// The file is encrypted, and no key was given that opens it. That says nothing against the file.
+/// The file is encrypted, and none of the given keys decrypts it. The file may be undamaged.
 #[derive(Debug)]
-pub(crate) struct Locked(String);
+pub(crate) struct Locked(pub(crate) Reason);
 
 impl fmt::Display for Locked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 
 impl std::error::Error for Locked {}
 
-/// Whether the file is something else than the snapshot itself, and [`decode`] reads it.
+/// Whether the file is encoded, so that [`decode`] must decode it.
 pub(crate) fn is_encoded(path: &Path, file: &File) -> Result<bool> {
     let mut begin = [0; BEGIN];
     let read = file.read_at(&mut begin, 0).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Kind::of(&begin[..read]).known(path)? != Kind::Plain)
 }
 
-/// Writes the snapshot that a stored file holds. What was written is good for nothing unless this went well.
+/// Writes the decoded snapshot of a stored file. After an error the written bytes must not be used.
 ///
 /// # Errors
-/// [`Locked`] where another key, or any, is needed.
+/// [`Locked`] where a key is missing or wrong.
 pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut plain = open(path, BufReader::with_capacity(PIECE, file), identity)?;
@@ -96,7 +99,7 @@ pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -
     let mut piece = vec![0; PIECE];
     loop {
         let count = plain.read(&mut piece).map_err(|error| damaged(path, error))?;
-        stated.next(&piece[..count]).map_err(|why| refused(format!("{} {why}", path.display())))?;
+        stated.next(&piece[..count]).map_err(|why| invalid(path, &why))?;
         if count == 0 {
             return Ok(());
         }
@@ -104,7 +107,7 @@ pub(crate) fn decode(path: &Path, identity: Option<&Path>, mut to: impl Write) -
     }
 }
 
-/// Undoes what was done to it.
+/// Opens a stored file for reading the decoded snapshot.
 fn open(path: &Path, mut stored: BufReader<File>, identity: Option<&Path>) -> Result<Box<dyn Read>> {
     let opened: Box<dyn Read> = match Kind::of(stored.fill_buf().map_err(|error| damaged(path, error))?).known(path)? {
         Kind::Age => Box::new(unlocked(path, stored, identity)?),
@@ -124,14 +127,15 @@ fn open(path: &Path, mut stored: BufReader<File>, identity: Option<&Path>) -> Re
 fn unlocked<R: BufRead>(path: &Path, stored: R, identity: Option<&Path>) -> Result<Decryptor<R>> {
     let shown = path.display();
     let Some(identity) = identity else {
-        let why = format!("{shown} is encrypted: name the file with the secret key by --identity");
-        return Err(Locked(why).into());
+        let why = format!("{shown} is encrypted: give the file with the secret key as --identity");
+        return Err(Locked(ReasonId::SnapshotLocked.because(why)).into());
     };
-    let identities = Identities::read(identity).map_err(|error| Locked(format!("{error:#}")))?;
+    let identities = Identities::read(identity).map_err(|error| Locked(reason_of(&error)))?;
     Decryptor::begin(stored, &identities).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => {
-            Locked(format!("{} does not open {shown}: {error}. Name another file by --identity", identity.display()))
-                .into()
+            let why =
+                format!("{} does not decrypt {shown}: {error}. Give another file as --identity", identity.display());
+            Locked(ReasonId::SnapshotLocked.because(why)).into()
         }
         _ => damaged(path, error),
     })
@@ -141,19 +145,22 @@ fn damaged(path: &Path, error: io::Error) -> anyhow::Error {
     let text = error.to_string();
     match error.raw_os_error() {
         Some(_) => anyhow::Error::from(error).context(format!("cannot read {}", path.display())),
-        None if error.kind() == ErrorKind::UnexpectedEof => {
-            refused(format!("{} is not a good snapshot: it ends too soon", path.display()))
-        }
-        // As libzstd names it (ZSTD_error_frameParameter_windowTooLarge).
-        None if text.contains("too much memory") => refused(format!(
-            "{} was compressed with a window of more than 128 MiB: decompress it by `zstd -d --long=31` first",
+        None if error.kind() == ErrorKind::UnexpectedEof => invalid(path, "it is truncated"),
+        // The text of libzstd for ZSTD_error_frameParameter_windowTooLarge.
+        None if text.contains("too much memory") => refused(ReasonId::SnapshotFormat.because(format!(
+            "{} was compressed with a window of more than 128 MiB: decompress it with `zstd -d --long=31` first",
             path.display()
-        )),
-        None => refused(format!("{} is not a good snapshot: {text}", path.display())),
+        ))),
+        None => invalid(path, &text),
     }
 }
 
-/// Holds what comes out of a stored file against what its first pages state: a few bytes may hold more than any disk.
+fn invalid(path: &Path, why: &str) -> anyhow::Error {
+    refused(ReasonId::SnapshotInvalid.because(format!("{} is not a good snapshot: {why}", path.display())))
+}
+
+/// Compares the decoded length with the length that the first pages state: a few compressed bytes may expand beyond the size
+/// of any disk.
 #[derive(Debug, Default)]
 struct Stated {
     begin: Vec<u8>,
@@ -162,22 +169,23 @@ struct Stated {
 }
 
 impl Stated {
-    /// Takes note of the next bytes; none are the end.
+    /// Counts the next bytes; an empty slice is the end.
     fn next(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.length += bytes.len() as u64;
         let Some(limit) = self.limit else {
             self.begin.extend_from_slice(bytes);
             if self.begin.len() >= bolt::META_PAGES || bytes.is_empty() {
                 let stated = bolt::stated_length(&std::mem::take(&mut self.begin));
-                let stated =
-                    stated.ok_or("holds no snapshot: neither of its first two pages is a meta page of bbolt's")?;
-                // The file of a database that lived is longer than its pages: bbolt makes it grow in large steps.
+                let stated = stated.ok_or("neither of its first two pages is a meta page of bbolt")?;
+                // The file of a used database is longer than its pages: bbolt grows it in large steps.
                 self.limit = Some(stated.saturating_mul(2).saturating_add(64 << 20));
             }
             return Ok(());
         };
         if self.length > limit {
-            return Err(format!("holds more than {limit} bytes, and its first pages state less than half of that"));
+            return Err(format!(
+                "it expands to more than {limit} bytes, but its first pages state less than half of that"
+            ));
         }
         Ok(())
     }

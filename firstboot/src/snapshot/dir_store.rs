@@ -1,4 +1,4 @@
-//! A folder with snapshots.
+//! A folder as a store for snapshots.
 
 use std::ffi::OsString;
 use std::io;
@@ -20,7 +20,7 @@ impl DirStore {
             let folder = Dir::open(&self.0)?;
             let mut listed = Vec::new();
             for name in folder.names()? {
-                // One that is pruned at this moment by another is not there any more.
+                // Another process may delete the file at this moment.
                 listed.extend(folder.look(&name)?.map(|about| (name, about)));
             }
             Ok(listed)
@@ -35,7 +35,7 @@ impl DirStore {
             if is_snapshot(&name) && about.kind == Kind::File {
                 let manifest = files::read_bounded(&beside(&self.0.join(&name)), manifest::LIMIT).ok();
                 let manifest = manifest.and_then(|content| Manifest::parse(&content));
-                // A copy under another name is not the one that the manifest is about.
+                // A manifest does not describe a copy under another name.
                 let manifest = manifest.filter(|manifest| manifest.file == name);
                 found.push(ListedSnapshot { name, size: about.size, manifest });
             }
@@ -45,14 +45,14 @@ impl DirStore {
 
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         let path = self.0.join(name);
-        // The manifest goes last: what is left by a power cut in between is not a snapshot that looks whole.
+        // The manifest is deleted last: a power cut in between must not leave a snapshot without a manifest.
         files::remove(&path)?;
         files::remove(beside(&path))?;
         files::sync(&self.0).with_context(|| format!("cannot write {}", self.0.display()))
     }
 }
 
-/// The manifest of a snapshot.
+/// The path of a snapshot's manifest.
 pub(super) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(manifest::SUFFIX);

@@ -1,4 +1,4 @@
-//! How snapshots are stored, as `[backup]` says: as they are, made smaller, encrypted, or both. Names tell which.
+//! Encodes snapshots as `[backup]` says: unchanged, compressed, encrypted, or both. The suffix of the name shows the encoding.
 
 use std::io::{self, Write};
 
@@ -8,23 +8,23 @@ use ring::digest;
 
 use super::age::Encryptor;
 
-/// zstd's fastest, which needs the least memory, too.
+/// The fastest level of zstd, which also needs the least memory.
 const LEVEL: i32 = 1;
 
-/// What is in the folder or the store, where that is not the snapshot itself.
+/// The stored file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) sha256: Sha256,
     pub(super) size: u64,
 }
 
-/// Where bytes go.
+/// A destination of bytes.
 pub(super) trait Sink: Write + Send {
-    /// After the last byte. Says what was stored, if it is something else than was written.
+    /// Ends the stream. Returns the stored file, if it differs from the written bytes.
     fn finish(self: Box<Self>) -> io::Result<Option<Stored>>;
 }
 
-/// What is done to a snapshot on its way.
+/// The encoding of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Encoding<'a> {
     compress: bool,
@@ -37,17 +37,17 @@ impl<'a> Encoding<'a> {
         Self { compress, age }
     }
 
-    /// Nothing.
+    /// Whether the snapshot is stored unchanged.
     pub(super) fn is_none(self) -> bool {
         self.suffix().is_empty()
     }
 
-    /// Whether what is stored is smaller.
+    /// Whether the snapshot is compressed.
     pub(super) fn compresses(self) -> bool {
         self.compress
     }
 
-    /// How a name ends, after `.db`.
+    /// The suffix of a name after `.db`.
     pub(super) fn suffix(self) -> &'static str {
         match (self.compress, self.age.is_empty()) {
             (false, true) => "",
@@ -57,7 +57,7 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// Does it to all that is written from now on.
+    /// Wraps a destination, so that all bytes are encoded.
     pub(super) fn before(self, sink: Box<dyn Sink>) -> io::Result<Box<dyn Sink>> {
         if self.is_none() {
             return Ok(sink);
@@ -76,7 +76,7 @@ impl<'a> Encoding<'a> {
     }
 }
 
-/// What a stored file is called that holds a snapshot; `None` where the name is none of a snapshot's.
+/// The name of a stored snapshot without its suffixes, or `None` if it is not the name of a snapshot.
 pub(super) fn stem(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".age").unwrap_or(name);
     let stem = name.strip_suffix(".zst").unwrap_or(name).strip_suffix(".db")?;
@@ -95,7 +95,7 @@ impl Sink for zstd::Encoder<'static, Box<dyn Sink>> {
     }
 }
 
-/// Digests what passes.
+/// Computes the digest of all bytes that pass.
 struct Digested {
     to: Box<dyn Sink>,
     hash: digest::Context,
@@ -122,7 +122,7 @@ impl Sink for Digested {
     }
 }
 
-/// The digest of all that was hashed.
+/// The digest of all hashed bytes.
 pub(super) fn finished(hash: digest::Context) -> Sha256 {
     let mut out = [0; 32];
     out.copy_from_slice(hash.finish().as_ref());

@@ -1,4 +1,4 @@
-//! What a snapshot is, and what is wrong with it: its digest, its pages, its contents, its manifest.
+//! Examines a snapshot: its digest, its pages, its contents and its manifest.
 
 use std::fs::File;
 use std::io;
@@ -21,45 +21,48 @@ use super::manifest::{self, Manifest};
 use super::schema::{Contents, Reader};
 use crate::exit::{failed, refused};
 use crate::files;
+use crate::reason::ReasonId;
 
 /// The SHA-256 that etcd sends after the last page.
 pub(super) const TRAILER: u64 = 32;
-/// Pages are multiples of this, so a length that is 32 more has the digest at its end.
+/// The size of a page is a multiple of this. A file with a remainder of 32 bytes ends with the digest.
 const SECTOR: u64 = 512;
 
-/// What to make of the digest at the file's end.
+/// How to treat the digest at the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hash {
-    /// It must be there and be right.
+    /// It must be present and correct.
     Required,
     /// It may be missing or wrong; the result says which.
     Optional,
-    /// It was checked while the file was written, and this is the whole file's digest. Saves reading it twice.
+    /// It was checked while the file was written, and this is the digest of the whole file, which is not read again.
     Known(Sha256),
 }
 
-/// What was found at the file's end.
+/// The digest at the end of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Digest {
-    /// The digest of all that goes before.
+    /// It is correct.
     Good,
-    /// Another digest.
+    /// It is wrong.
     Wrong,
-    /// None.
+    /// It is missing.
     Absent,
 }
 
-/// A snapshot that is good.
+/// The facts about a good snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct VerifiedSnapshot {
-    /// Of the whole file.
+    /// The digest of the whole file.
     pub(crate) sha256: Sha256,
-    /// Of the whole file, in bytes.
+    /// The size of the whole file in bytes.
     pub(crate) size: u64,
     pub(crate) digest: Digest,
-    /// Pages of the database, and those of them that hold something.
+    /// The number of pages of the database.
     pub(crate) pages: u64,
+    /// The number of pages in use.
     pub(crate) used: u64,
     pub(crate) page_size: u32,
     #[serde(flatten)]
@@ -74,7 +77,7 @@ impl std::ops::Deref for VerifiedSnapshot {
     }
 }
 
-/// What is known of a file after it was looked at: what it is as far as it can be told, and what is wrong with it.
+/// The result of the examination: the facts, as far as they could be read, and the faults.
 #[derive(Debug)]
 pub(crate) struct CheckResult {
     pub(crate) verified: VerifiedSnapshot,
@@ -84,8 +87,8 @@ pub(crate) struct CheckResult {
 }
 
 impl CheckResult {
-    /// Holds it against the manifest beside the stored file, where there is one: whether a page is one that was there
-    /// when the snapshot was taken no page tells.
+    /// Compares the file with its manifest, if there is one: the pages alone do not show whether they were there when the
+    /// snapshot was taken.
     pub(super) fn compare(&mut self, path: &Path) {
         if !self.hashed {
             return;
@@ -112,16 +115,18 @@ impl CheckResult {
         let Some(first) = self.faults.first().first() else { return Ok(self.verified) };
         let more = match self.faults.count() - 1 {
             0 => String::new(),
-            more => format!("; and {more} more: firstboot snapshot verify {} shows them", path.display()),
+            more => format!("; `firstboot snapshot verify {}` shows {more} more faults", path.display()),
         };
-        Err(refused(format!("{} is not a good snapshot: {first}{more}", path.display())))
+        Err(refused(
+            ReasonId::SnapshotInvalid.because(format!("{} is not a good snapshot: {first}{more}", path.display())),
+        ))
     }
 }
 
 /// Checks a snapshot.
 ///
 /// # Errors
-/// [`Exit::Refused`] where it is damaged, with the first fault; another where it cannot be read.
+/// Refused if the snapshot is damaged, with the first fault; failed if it cannot be read.
 pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     at_rest(path)?;
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -130,22 +135,21 @@ pub(crate) fn verify(path: &Path, hash: Hash) -> Result<VerifiedSnapshot> {
     examined.good(path)
 }
 
-/// Refuses to look at the file of a running etcd, which holds a lock on it: a page that is read now does not fit to one
-/// that was read before.
+/// Refuses the file of a running etcd, which holds a lock on it: pages that are read at different times do not match.
 pub(super) fn at_rest(path: &Path) -> Result<()> {
     let file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Err((_, Errno::EWOULDBLOCK)) => Err(failed(format!(
-            "{} is open in a running etcd, which changes it: stop etcd first, or take a snapshot by `firstboot snapshot`",
+        Err((_, Errno::EWOULDBLOCK)) => Err(failed(ReasonId::SnapshotInUse.because(format!(
+            "a running etcd uses {} and changes it. Stop etcd first, or take a snapshot with `firstboot snapshot`",
             path.display()
-        ))),
-        // A file system without locks has none of etcd's.
+        )))),
+        // On a file system without locks etcd cannot hold one.
         _ => Ok(()),
     }
 }
 
-/// Looks at an open file, and tells `progress` how many bytes of its pages it has behind it. The digest is made beside
-/// the walk, by a thread of its own.
+/// Examines an open file. Calls `progress` with the number of bytes whose pages are checked. Another thread computes the
+/// digest meanwhile.
 pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) -> Result<CheckResult> {
     let size = file.metadata()?.len();
     let trailer = size % SECTOR == TRAILER;
@@ -160,7 +164,7 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
         };
         let digests = scope.spawn(digests);
         let report = bolt::check(file, pages, form, &mut reader)?;
-        let digests = digests.join().map_err(|_| anyhow!("the thread that makes the digest died"))??;
+        let digests = digests.join().map_err(|_| anyhow!("a bug: the thread that computes the digest panicked"))??;
         anyhow::Ok((report, digests))
     })?;
     let mut faults = report.faults;
@@ -173,12 +177,12 @@ pub(crate) fn examine(file: &File, hash: Hash, progress: &mut dyn FnMut(u64)) ->
     if hash != Hash::Optional && hashed {
         match digest {
             Digest::Good => {}
-            Digest::Wrong => faults.add(None, pages, "the SHA-256 of all bytes before it", "another"),
+            Digest::Wrong => faults.add(None, pages, "the SHA-256 of all bytes before it", "another digest"),
             Digest::Absent => faults.add(
                 None,
                 size,
                 "a SHA-256 after the last page (--skip-hash-check, if the file was copied from member/snap/db)",
-                format!("no room for it in {size} bytes"),
+                format!("no digest in {size} bytes"),
             ),
         }
     }
@@ -204,21 +208,22 @@ fn has_meta(file: &File, size: u64) -> io::Result<bool> {
     Ok(bolt::stated_length(&begin).is_some())
 }
 
-/// The digests of a file, made in one go.
+/// The digests of a file, computed in one pass.
 struct Digests {
     whole: Sha256,
-    /// Whether the digest of what goes before the trailer is the trailer.
+    /// Whether the trailer is the digest of all bytes before it.
     right: bool,
 }
 
-/// So much is read at a time, and so many of them are between the disk and the digest.
+/// The bytes that are read at a time.
 const PIECE: usize = 256 << 10;
+/// The number of pieces between the reader and the digest.
 const PIECES: usize = 4;
 
 impl Digests {
-    /// Reads in one thread and digests in another: the digest takes the longest of all, and waits for nothing else.
+    /// Reads in one thread and computes the digest in another, because the digest takes longest.
     fn of(file: &File, pages: u64, size: u64) -> io::Result<Self> {
-        let lost = || io::Error::other("the thread that makes the digest died");
+        let lost = || io::Error::other("a bug: the thread that computes the digest panicked");
         let mut context = thread::scope(|scope| {
             let (full, filled) = mpsc::sync_channel::<Vec<u8>>(PIECES);
             let (back, empty) = mpsc::channel();
@@ -227,7 +232,7 @@ impl Digests {
                 let mut context = digest::Context::new(&digest::SHA256);
                 for piece in filled {
                     context.update(&piece);
-                    // Nobody takes it back when all is read.
+                    // The reader ends before the digest, and then takes no piece back.
                     let _ = back.send(piece);
                 }
                 context
@@ -317,13 +322,13 @@ mod tests {
         }
     }
 
-    /// bbolt locks the file that it has open (flock(2)).
+    /// bbolt locks its open file (flock(2)).
     #[test]
-    fn a_file_that_etcd_has_open_is_not_looked_at() {
+    fn the_file_of_a_running_etcd_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         at_rest(file.path()).unwrap();
         let lock = Flock::lock(file.reopen().unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-        assert!(at_rest(file.path()).unwrap_err().to_string().contains("open in a running etcd"));
+        assert!(at_rest(file.path()).unwrap_err().to_string().contains("[snapshot-in-use]"));
         drop(lock);
         at_rest(file.path()).unwrap();
     }

@@ -11,18 +11,19 @@ use super::store::Store;
 use crate::identity;
 use crate::output::show;
 
-/// What the command line says.
+/// The command line of `firstboot snapshot list`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The folder or s3://bucket/prefix/ [default: the recipe's]
+    /// The folder or s3://BUCKET/PREFIX/ [default: the recipe's destination]
     place: Option<String>,
-    /// For programs
+    /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
-/// One snapshot for programs.
+/// One snapshot as JSON.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Row<'a> {
     name: &'a str,
     size: u64,
@@ -31,7 +32,7 @@ struct Row<'a> {
     manifest: Option<&'a Manifest>,
 }
 
-/// Prints what is there.
+/// Prints the snapshots.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let cluster = identity::cluster();
     let backup = cluster.as_ref().ok().and_then(|cluster| cluster.backup.as_ref());
@@ -58,7 +59,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// A time span as a person says it, to the two digits that matter.
+/// A time span with at most three digits and a unit.
 pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -73,8 +74,8 @@ fn table(found: &[ListedSnapshot], now: u64) -> String {
     for found in found {
         let manifest = found.manifest.as_ref();
         let state = match manifest {
-            None => "unknown: no manifest of firstboot's".to_owned(),
-            Some(manifest) if !found.good() => format!("DAMAGED: it had {} bytes", manifest.size),
+            None => "unknown: it has no manifest".to_owned(),
+            Some(manifest) if !found.good() => format!("DAMAGED: its manifest says {} bytes", manifest.size),
             Some(manifest) => format!("good when taken: {}", manifest.checked.join(", ")),
         };
         lines.push([
@@ -99,13 +100,16 @@ mod tests {
     use crate::snapshot::manifest::tests::some;
 
     #[test]
-    fn the_table_says_what_is_good_and_what_is_not() {
+    fn the_table_shows_the_state_of_each_snapshot() {
         let manifest = some(1_795_312_800, 5);
         let found = |size, manifest| ListedSnapshot { name: "a.db".into(), size, manifest };
         let all = [found(5, Some(manifest.clone())), found(4, Some(manifest)), found(9, None)];
         let shown = table(&all, 1_795_312_800 + 7_200);
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[1].contains("2 h") && lines[1].ends_with("good when taken: pages"), "{shown}");
-        assert!(lines[2].ends_with("DAMAGED: it had 5 bytes") && lines[3].contains("no manifest"), "{shown}");
+        assert!(
+            lines[2].ends_with("DAMAGED: its manifest says 5 bytes") && lines[3].contains("no manifest"),
+            "{shown}"
+        );
     }
 }

@@ -1,25 +1,25 @@
-//! A snapshot as a store lists it.
+//! A snapshot in the listing of a store.
 
 use super::encode::stem;
 use super::manifest::Manifest;
 
-/// What is there under one name.
+/// A listed snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ListedSnapshot {
     pub(super) name: String,
     pub(super) size: u64,
-    /// `None`: it has none of firstboot's, so firstboot did not make it.
+    /// `None` if there is no manifest, so firstboot did not take the snapshot.
     pub(super) manifest: Option<Manifest>,
 }
 
 impl ListedSnapshot {
-    /// Whether it is whole, as far as can be told without reading it. `snapshot verify` reads it.
+    /// Whether it has the size in its manifest. `snapshot verify` checks its content.
     pub(super) fn good(&self) -> bool {
         self.manifest.as_ref().is_some_and(|manifest| manifest.size == self.size)
     }
 }
 
-/// Whether a name is one that a snapshot has.
+/// Whether this is the name of a snapshot.
 pub(super) fn is_snapshot(name: &str) -> bool {
     stem(name).is_some()
 }

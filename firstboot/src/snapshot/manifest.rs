@@ -1,52 +1,58 @@
-//! What stands beside each snapshot: what it is, where it came from, and how it was checked.
+//! The manifest of a snapshot: a JSON file with its contents, its origin and how it was checked.
 
 use recipes::{Label, Sha256};
 use serde::{Deserialize, Serialize};
 
-/// The name's end: a snapshot `x.db` has the manifest `x.db.json`.
+/// The suffix of a manifest's name: a snapshot `x.db` has the manifest `x.db.json`.
 pub(crate) const SUFFIX: &str = ".json";
-/// By this a manifest is known as firstboot's own.
+/// The format that identifies a manifest of firstboot.
 const FORMAT: &str = "etcd-image snapshot 1";
-/// No manifest is as large; what is read from outside has a limit.
+/// The maximum size of a manifest in bytes.
 pub(crate) const LIMIT: u64 = 64 << 10;
 
-/// The manifest of a snapshot that is whole, and whose every page was walked.
+/// The manifest of a complete snapshot, all pages of which were checked. Manifests of earlier versions have keys with
+/// underscores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Manifest {
-    /// That it is one of firstboot's.
+    /// The format of the manifest.
     pub(crate) format: String,
-    /// The file or object beside it.
+    /// The name of the file or object.
     pub(crate) file: String,
-    /// Of the whole file as it is stored.
+    /// The digest of the stored file.
     pub(crate) sha256: Sha256,
     pub(crate) size: u64,
-    /// Of the snapshot, the database and the digest at its end, where it is stored compressed or encrypted.
+    /// The snapshot in the stored file, if it is compressed or encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) plain: Option<Plain>,
-    /// What is in it.
+    /// The contents of the snapshot.
     pub(crate) snapshot: Snapshot,
     /// The cluster's name.
     pub(crate) cluster: Label,
-    /// Hexadecimal, as etcdctl shows them.
+    /// The ids in hexadecimal, as in etcdctl's output.
+    #[serde(alias = "cluster_id")]
     pub(crate) cluster_id: String,
+    #[serde(alias = "member_id")]
     pub(crate) member_id: String,
-    /// Where it was taken from.
+    /// The client URL of the member from which the snapshot was taken.
     pub(crate) endpoint: String,
+    #[serde(alias = "etcd_version")]
     pub(crate) etcd_version: String,
-    /// From 3.6 on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Since etcd 3.6.
+    #[serde(alias = "storage_version", default, skip_serializing_if = "Option::is_none")]
     pub(crate) storage_version: Option<String>,
-    /// When it was begun: RFC 3339, UTC.
+    /// The start of the snapshot (RFC 3339, UTC).
+    #[serde(alias = "taken_at")]
     pub(crate) taken_at: String,
     /// The same in seconds since 1970.
     pub(crate) time: u64,
     /// The host that took it.
     pub(crate) host: String,
-    /// What was checked before the snapshot got its name.
+    /// The checks before the snapshot got its name.
     pub(crate) checked: Vec<String>,
 }
 
-/// A snapshot before anything was done to it.
+/// A snapshot before compression and encryption.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plain {
     pub(crate) sha256: Sha256,
@@ -55,21 +61,24 @@ pub(crate) struct Plain {
 
 /// The database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Snapshot {
     pub(crate) revision: i64,
-    /// With their history, as `etcdutl snapshot status` counts them.
+    /// The number of keys with their history, as in `etcdutl snapshot status`.
     pub(crate) keys: u64,
+    #[serde(alias = "raft_term")]
     pub(crate) raft_term: u64,
+    #[serde(alias = "raft_index")]
     pub(crate) raft_index: u64,
 }
 
 impl Manifest {
-    /// The mark of firstboot's own.
+    /// The format that this version writes.
     pub(crate) fn format() -> String {
         FORMAT.to_owned()
     }
 
-    /// The manifest in a file's content; `None` where it is something else.
+    /// Parses a manifest; `None` for other content.
     pub(crate) fn parse(content: &[u8]) -> Option<Self> {
         serde_json::from_slice::<Self>(content).ok().filter(|manifest| manifest.format == FORMAT)
     }
@@ -99,7 +108,7 @@ pub(crate) fn stamp(time: u64) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    /// A manifest of some snapshot.
+    /// An example of a manifest.
     pub(crate) fn some(time: u64, size: u64) -> Manifest {
         let cluster: Label = "demo".parse().unwrap();
         let sha256 = Sha256::of(b"");
@@ -137,5 +146,16 @@ pub(crate) mod tests {
         let other = String::from_utf8(own.text().unwrap()).unwrap().replace(FORMAT, "other");
         assert_eq!(Manifest::parse(other.as_bytes()), None);
         assert_eq!(Manifest::parse(b"{}"), None);
+    }
+
+    #[test]
+    fn a_manifest_of_an_earlier_version_is_read() {
+        let own = some(1_795_312_800, 5);
+        let new = String::from_utf8(own.text().unwrap()).unwrap();
+        assert!(new.contains("\"taken-at\"") && new.contains("\"raft-index\""), "{new}");
+        let keys = ["cluster-id", "member-id", "etcd-version", "taken-at", "raft-term", "raft-index"];
+        let old = keys.iter().fold(new, |text, key| text.replace(key, &key.replace('-', "_")));
+        assert!(!old.contains("raft-index") && old.contains("raft_index"), "{old}");
+        assert_eq!(Manifest::parse(old.as_bytes()), Some(own));
     }
 }

@@ -1,4 +1,4 @@
-//! Snapshots: files that hold all that a cluster holds. One that exists is good.
+//! Snapshots: each file holds all data of a cluster. A file under its final name is complete and checked.
 //!
 //! `command` chooses a member (`source`, `choose`) and compares it with the others (`agreement`). `take` receives the
 //! snapshot (`receive`), walks its pages (`examine`), and only then gives it its name (`target`) and its `manifest`. A
@@ -42,9 +42,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Exit;
 
-/// What the command line says.
+/// The command line of `firstboot snapshot`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit codes: 0 taken and checked; 1 failed; 3 refused; 4 not ready, try again; 5 taken, but the members' \
+        data differs.\n\n\
+        Environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN for s3:// (default: \
+        /etc/firstboot/s3-keys).\n\n\
+        Examples:\n  firstboot snapshot\n  firstboot snapshot --from-any /root/\n  \
+        firstboot snapshot --json s3://backups/etcd/"
+)]
 pub(crate) struct Options {
     #[command(flatten)]
     take: command::Options,
@@ -54,15 +62,26 @@ pub(crate) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Check a snapshot, byte by byte and page by page; needs no cluster
+    /// Check every byte and every page of a snapshot; needs no cluster
     Verify(verify::Options),
-    /// Show the snapshots that lie at a place
+    /// List the snapshots in a folder or bucket
     List(list::Options),
-    /// Remove the snapshots that the recipe does not keep
+    /// Delete snapshots that the retention policy of the recipe no longer keeps
     Prune(prune::Options),
 }
 
-/// Does what the command line says.
+impl Options {
+    /// Whether a failure is to be printed as JSON. `verify` prints its own, as a part of its report.
+    pub(crate) fn prints_json(&self) -> bool {
+        match &self.command {
+            None => self.take.json,
+            Some(Command::List(options)) => options.json,
+            Some(Command::Verify(_) | Command::Prune(_)) => false,
+        }
+    }
+}
+
+/// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     match &options.command {
         None => interruptible(command::run(&options.take)),
@@ -72,8 +91,8 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     }
 }
 
-/// Does some work until it is done, or until a signal says to stop: then what was half-made is gone, and the program
-/// ends with the signal's code.
+/// Runs the work to its end, or until a signal interrupts it. Then partial files are deleted, and the program exits with the
+/// signal's code.
 fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Option<Exit>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -89,12 +108,12 @@ fn interruptible(work: impl Future<Output = Result<Option<Exit>>>) -> Result<Opt
         cleanup::done().await;
         ended
     });
-    // Work of other threads ends with the program; its files are gone with the future that was dropped.
+    // Other threads end with the program. Dropping the future has deleted their files.
     runtime.shutdown_background();
     match outcome? {
         Ok(exit) => Ok(exit),
         Err(code) => {
-            eprintln!("firstboot: stopped; what was half-made is removed");
+            eprintln!("firstboot: interrupted; partial files removed");
             std::process::exit(code)
         }
     }

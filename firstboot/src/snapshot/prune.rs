@@ -1,4 +1,4 @@
-//! Which snapshots go: `[backup] keep`.
+//! Deletes snapshots by the retention policy of the recipe, `[backup] keep`.
 
 use std::collections::BTreeSet;
 
@@ -12,32 +12,32 @@ use super::store::Store;
 use crate::identity;
 use crate::output::say;
 
-/// What the command line says.
+/// The command line of `firstboot snapshot prune`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The folder or s3://bucket/prefix/ [default: the recipe's]
+    /// The folder or s3://BUCKET/PREFIX/ [default: the recipe's destination]
     place: Option<String>,
-    /// Say what would go, and remove nothing
+    /// Print the snapshots that would be deleted, without deleting them
     #[arg(long)]
     dry_run: bool,
 }
 
-/// A snapshot as the decision needs it.
+/// The facts about a snapshot on which the decision depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
     /// When it was taken, in seconds since 1970.
     time: u64,
-    /// Whether firstboot made it, of this cluster.
+    /// Whether firstboot took it, from this cluster.
     ours: bool,
-    /// Whether it is whole.
+    /// Whether it is complete.
     good: bool,
 }
 
-/// Which of these go, by their places in the list.
+/// The indices of the snapshots to delete.
 ///
-/// Of each hour, day, week and month that has any the newest stays, for as many as `keep` says. What firstboot did not
-/// make stays. The newest good one stays whatever `keep` says. One that is not good fills no place, and goes as soon as a
-/// newer good one is there.
+/// For each of the last N hours, days, weeks and months that have a snapshot, the newest is kept; `keep` gives the numbers.
+/// The newest good snapshot is always kept, and so is every file that firstboot did not create. A damaged snapshot does not
+/// count, and is deleted as soon as there is a newer good one.
 fn doomed(snapshots: &[Candidate], keep: Keep) -> Vec<usize> {
     let mut newest_first: Vec<usize> =
         (0..snapshots.len()).filter(|at| snapshots[*at].ours && snapshots[*at].good).collect();
@@ -72,7 +72,7 @@ fn day(time: u64) -> i64 {
     (time / 86_400).cast_signed()
 }
 
-/// From Monday on; 1970-01-01 was a Thursday.
+/// The number of the week, which begins on Monday; 1970-01-01 was a Thursday.
 fn week(time: u64) -> i64 {
     ((time / 86_400 + 3) / 7).cast_signed()
 }
@@ -82,7 +82,7 @@ fn month(time: u64) -> i64 {
     moment.map_or(0, |moment| i64::from(moment.year()) * 12 + i64::from(u8::from(moment.month())))
 }
 
-/// Removes what `keep` does not keep, and says so.
+/// Deletes the snapshots that `keep` does not keep, and logs each.
 pub(super) async fn prune(place: &Store, cluster: &Label, keep: Keep, dry_run: bool) -> Result<()> {
     let found = place.list().await?;
     let seen: Vec<Candidate> = found.iter().map(|found| seen(found, cluster)).collect();

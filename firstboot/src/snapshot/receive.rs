@@ -1,4 +1,4 @@
-//! Receives a snapshot: counts what comes, digests it, writes it. What is wrong with the stream ends it at once.
+//! Receives a snapshot: counts the bytes, computes the digest and writes them. An invalid stream is aborted at once.
 
 use std::iter;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,35 +14,37 @@ use tokio::sync::mpsc;
 use super::encode::{Sink, Stored, finished};
 use crate::etcd::{Client, SnapshotResponse};
 use crate::exit::{ExitError, failed, not_ready};
+use crate::reason::ReasonId;
 
-/// A member that sends nothing for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Pieces of 32 KiB that go from the network to the disk together: to wake the writer for each costs more than to digest it.
-const TOGETHER: usize = 32;
-/// So many times that lie between them: what one does not wait for the other.
-const BETWEEN: usize = 1;
-/// How many empty pieces in a row are borne: where its disk cannot be read etcd sends them forever.
-const EMPTY: u32 = 16;
+/// How long a member may send nothing.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The number of pieces of 32 KiB that are passed to the writer together: waking the writer for each piece costs more than
+/// the digest of the piece.
+const BATCH: usize = 32;
+/// The number of batches in the queue to the writer.
+const QUEUE: usize = 1;
+/// The number of empty pieces in a row that end the transfer: if etcd cannot read its disk, it sends them indefinitely.
+const MAX_EMPTY: u32 = 16;
 /// Pages of the database are multiples of this.
 const SECTOR: u64 = 512;
 
-/// What came.
+/// A received snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Received {
-    /// Of all of it, the digest at its end too.
+    /// The digest of all bytes, including etcd's digest at the end.
     pub(super) sha256: Sha256,
     pub(super) size: u64,
     pub(super) storage_version: Option<String>,
 }
 
 impl Received {
-    /// What is stored, where nothing is done to it.
+    /// The stored file, if it is neither compressed nor encrypted.
     pub(super) fn as_it_came(&self) -> Stored {
         Stored { sha256: self.sha256, size: self.size }
     }
 }
 
-/// One piece, once it is known what it is.
+/// One classified piece.
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Data(Bytes),
@@ -50,7 +52,7 @@ enum Piece {
     Nothing,
 }
 
-/// Counts the stream.
+/// Counts the bytes of the stream.
 #[derive(Debug, Default)]
 struct Count {
     total: Option<u64>,
@@ -65,24 +67,27 @@ impl Count {
         let first = self.total.is_none();
         let total = *self.total.get_or_insert(length.saturating_add(remaining));
         if first {
-            ensure!(total > 0 && total.is_multiple_of(SECTOR), "it announces {total} bytes, which is not a database");
+            ensure!(
+                total > 0 && total.is_multiple_of(SECTOR),
+                "the member announced {total} bytes, which is not the size of a database"
+            );
         }
         if length == 0 {
             self.empty += 1;
-            ensure!(self.empty < EMPTY, "it sends empty pieces and says that {remaining} bytes are still to come");
+            ensure!(self.empty < MAX_EMPTY, "the member sends empty pieces although {remaining} bytes are missing");
             return Ok(Piece::Nothing);
         }
         self.empty = 0;
-        ensure!(!self.digest, "it goes on after its end");
+        ensure!(!self.digest, "the member sent data after the digest");
         if self.received == total {
-            ensure!(length == 32 && remaining == 0, "it ends with {length} bytes where its digest of 32 should be");
+            ensure!(length == 32 && remaining == 0, "the member sent {length} bytes instead of a digest of 32 bytes");
             self.digest = true;
             return Ok(Piece::Digest(piece.blob.clone()));
         }
         let expected = (total - self.received).checked_sub(length);
         ensure!(
             expected == Some(remaining),
-            "after {} bytes it sends {length} and says that {remaining} of {total} are still to come",
+            "after {} bytes the member sent {length}, and reports {remaining} of {total} as missing",
             self.received
         );
         self.received += length;
@@ -91,55 +96,59 @@ impl Count {
 
     fn end(&self) -> Result<()> {
         let total = self.total.unwrap_or_default();
-        ensure!(self.received == total && total > 0, "it ended after {} of {total} bytes", self.received);
-        ensure!(self.digest, "it ended without its digest");
+        ensure!(self.received == total && total > 0, "the stream ended after {} of {total} bytes", self.received);
+        ensure!(self.digest, "the stream ended without a digest");
         Ok(())
     }
 }
 
-/// Receives a member's database. `announced` is told its size before anything is written.
+/// Receives a member's database. Calls `announced` with the size before it writes anything.
 pub(super) async fn receive(
     client: &Client,
     sink: Box<dyn Sink>,
     announced: impl FnOnce(u64) -> Result<()>,
 ) -> Result<Received> {
-    let (pieces, incoming) = mpsc::channel(BETWEEN);
+    let (pieces, incoming) = mpsc::channel(QUEUE);
     let writer = tokio::task::spawn_blocking(move || write(sink, incoming));
     let stream = async move {
-        let mut stream = client.snapshot(PATIENCE).await?;
+        let mut stream = client.snapshot(STALL_TIMEOUT).await?;
         let mut count = Count::default();
         let mut announced = Some(announced);
         let mut storage_version = None;
-        let mut together = Vec::with_capacity(TOGETHER);
-        while let Some(piece) = stream.next(PATIENCE).await? {
+        let mut together = Vec::with_capacity(BATCH);
+        while let Some(piece) = stream.next(STALL_TIMEOUT).await? {
             let what = count.take(&piece)?;
             if let (Some(announced), Some(total)) = (announced.take(), count.total) {
                 announced(total)?;
                 storage_version = Some(piece.version).filter(|version| !version.is_empty());
             }
             together.push(what);
-            let enough = together.len() == TOGETHER || count.digest;
-            // Nobody there to take them: the writer has failed, and says why itself.
-            if enough && pieces.send(std::mem::replace(&mut together, Vec::with_capacity(TOGETHER))).await.is_err() {
+            let enough = together.len() == BATCH || count.digest;
+            // The writer has ended, and returns its own error.
+            if enough && pieces.send(std::mem::replace(&mut together, Vec::with_capacity(BATCH))).await.is_err() {
                 break;
             }
         }
         anyhow::Ok((count, storage_version))
     };
     let (streamed, written) = tokio::join!(stream, writer);
-    let written = written.context("the writer was lost")?;
+    let interrupted = |error: anyhow::Error| {
+        let text = format!("the transfer of the snapshot was interrupted: {error:#}. Try again");
+        not_ready(ReasonId::SnapshotInterrupted.because(text))
+    };
+    let written = written.context("a bug: the writer thread panicked")?;
     let (count, storage_version) = match (streamed, &written) {
         (Ok(streamed), _) => streamed,
         (Err(error), _) if error.downcast_ref::<ExitError>().is_some() => return Err(error),
-        (Err(error), _) => return Err(not_ready(format!("the snapshot did not arrive: {error:#}"))),
+        (Err(error), _) => return Err(interrupted(error)),
     };
     let written = written?;
-    count.end().map_err(|error| not_ready(format!("the snapshot did not arrive: {error:#}")))?;
+    count.end().map_err(interrupted)?;
     let sha256 = written.ok_or_else(|| anyhow!("the writer ended without a digest"))?;
     Ok(Received { sha256, size: count.received + 32, storage_version })
 }
 
-/// Writes what comes; gives the digest of all, once the stream's own was found right.
+/// Writes the pieces. Returns the digest of all bytes if etcd's digest was correct.
 fn write(mut sink: Box<dyn Sink>, mut pieces: mpsc::Receiver<Vec<Piece>>) -> Result<Option<Sha256>> {
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut whole = false;
@@ -150,9 +159,9 @@ fn write(mut sink: Box<dyn Sink>, mut pieces: mpsc::Receiver<Vec<Piece>>) -> Res
             Piece::Digest(bytes) => {
                 let own = hash.clone().finish();
                 if own.as_ref() != &bytes[..] {
-                    return Err(not_ready(
-                        "the snapshot was damaged on its way: its digest is another than the member says. Try again",
-                    ));
+                    return Err(not_ready(ReasonId::SnapshotInterrupted.because(
+                        "the snapshot was damaged in transit: its digest is not the one that the member sent. Try again",
+                    )));
                 }
                 whole = true;
                 bytes
@@ -168,7 +177,7 @@ fn write(mut sink: Box<dyn Sink>, mut pieces: mpsc::Receiver<Vec<Piece>>) -> Res
     Ok(Some(finished(hash)))
 }
 
-/// Refuses to begin where the disk has not the room for so many bytes in each of these folders.
+/// Checks that each of these folders has room for this many bytes.
 pub(super) fn room(folders: &[&Path], size: u64) -> Result<()> {
     let disk = |folder: &Path| folder.metadata().map(|about| about.dev());
     for folder in folders {
@@ -178,7 +187,10 @@ pub(super) fn room(folders: &[&Path], size: u64) -> Result<()> {
         let about = about.with_context(|| format!("cannot look at {}", folder.display()))?;
         let free = about.blocks_available() as u64 * about.fragment_size() as u64;
         if free < needed {
-            return Err(failed(format!("{} has {free} bytes free, and the snapshot needs {needed}", folder.display())));
+            return Err(failed(
+                ReasonId::DiskFull
+                    .because(format!("{} has {free} bytes free, but the snapshot needs {needed}", folder.display())),
+            ));
         }
     }
     Ok(())
@@ -203,24 +215,24 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_stream_is_data_and_then_its_digest() {
+    fn a_complete_stream_is_data_followed_by_its_digest() {
         assert_eq!(all(&[piece(1024, 512), piece(512, 0), piece(32, 0)]).unwrap(), 1536);
-        // Servers send an empty piece where a read ended just there.
+        // A server sends an empty piece if a read ends exactly there.
         assert_eq!(all(&[piece(0, 1024), piece(1024, 0), piece(0, 0), piece(32, 0)]).unwrap(), 1024);
     }
 
     #[test]
-    fn a_stream_that_is_not_whole_is_refused() {
+    fn an_incomplete_stream_is_refused() {
         for (wrong, words) in [
             (vec![], "ended after 0 of 0"),
             (vec![piece(1024, 512)], "ended after 1024 of 1536"),
-            (vec![piece(1024, 0)], "without its digest"),
-            (vec![piece(1024, 512), piece(512, 512)], "512 of 1536 are still to come"),
-            (vec![piece(1024, 0), piece(31, 0)], "its digest of 32"),
-            (vec![piece(1024, 0), piece(32, 0), piece(32, 0)], "goes on after its end"),
-            (vec![piece(1000, 0)], "not a database"),
-            (vec![piece(0, 0)], "not a database"),
-            (vec![piece(1024, u64::MAX)], "not a database"),
+            (vec![piece(1024, 0)], "without a digest"),
+            (vec![piece(1024, 512), piece(512, 512)], "512 of 1536 as missing"),
+            (vec![piece(1024, 0), piece(31, 0)], "digest of 32"),
+            (vec![piece(1024, 0), piece(32, 0), piece(32, 0)], "after the digest"),
+            (vec![piece(1000, 0)], "not the size of a database"),
+            (vec![piece(0, 0)], "not the size of a database"),
+            (vec![piece(1024, u64::MAX)], "not the size of a database"),
             ([vec![piece(512, 512)], vec![piece(0, 512); 20]].concat(), "empty pieces"),
         ] {
             let error = all(&wrong).unwrap_err().to_string();
@@ -230,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_stream_makes_it_panic(pieces in prop::collection::vec((0usize..2048, any::<u64>()), 0..20)) {
+        fn no_stream_causes_a_panic(pieces in prop::collection::vec((0usize..2048, any::<u64>()), 0..20)) {
             let pieces: Vec<_> = pieces.into_iter().map(|(length, remaining)| piece(length, remaining)).collect();
             let _ = all(&pieces);
         }

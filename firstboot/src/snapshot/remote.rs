@@ -1,4 +1,4 @@
-//! A stored snapshot that is elsewhere: an object of a store, or a file that an https server has.
+//! A snapshot on another machine: an object in a store, or a file on an https server.
 
 use anyhow::{Result, bail, ensure};
 use http::StatusCode;
@@ -12,33 +12,36 @@ use super::encode::stem;
 use super::manifest::{self, Manifest};
 use super::store::Store;
 use crate::exit::{not_ready, refused};
+use crate::reason::ReasonId;
 
-/// Where it is.
+/// The location of the snapshot.
 #[derive(Debug)]
 pub(crate) enum Remote {
-    /// In a store that the recipe or the environment opens.
+    /// An object in a store, with the settings of the recipe and the environment.
     Object { bucket: Bucket, name: String },
-    /// Behind an address.
+    /// A file on an https server.
     Page { http: Client, url: Url },
 }
 
 impl Remote {
-    /// The one that a URL names; `None` for what is not a URL.
+    /// Parses a URL; `None` for a text that is not a URL.
     pub(crate) fn of(text: &str, backup: Option<&Backup>) -> Result<Option<Self>> {
+        let no = |why: String| refused(ReasonId::RestoreSource.because(why));
         if text.starts_with("https://") {
-            let url = Url::parse(text).map_err(|error| refused(format!("{text} is not a URL: {error}")))?;
+            let url = Url::parse(text).map_err(|error| no(format!("{text} is not a URL: {error}")))?;
             return Ok(Some(Self::Page { http: client()?, url }));
         }
         let Some(rest) = text.strip_prefix("s3://") else { return Ok(None) };
         let named = rest.rsplit_once('/').filter(|(_, name)| stem(name).is_some());
-        let (place, name) = named.ok_or_else(|| refused(format!("{text} names no snapshot: s3://bucket/…/NAME.db")))?;
+        let (place, name) = named
+            .ok_or_else(|| no(format!("{text} is not the URL of a snapshot, such as s3://BUCKET/PREFIX/NAME.db")))?;
         match Store::of(Some(&format!("s3://{place}/")), backup)? {
             Store::Bucket(bucket) => Ok(Some(Self::Object { bucket, name: name.to_owned() })),
             Store::Folder(_) => Ok(None),
         }
     }
 
-    /// What stands beside it, if anything does.
+    /// Its manifest, if there is one.
     pub(crate) async fn manifest(&self) -> Result<Option<Manifest>> {
         match self {
             Self::Object { bucket, name } => bucket.manifest(name).await,
@@ -49,14 +52,18 @@ impl Remote {
                 let mut content = Vec::new();
                 while let (true, Some(piece)) = (answer.status().is_success(), answer.chunk().await?) {
                     content.extend_from_slice(&piece);
-                    ensure!(content.len() as u64 <= manifest::LIMIT, "{self}: its manifest is too long to be one");
+                    ensure!(
+                        content.len() as u64 <= manifest::LIMIT,
+                        "{self}: its manifest has more than {} bytes",
+                        manifest::LIMIT
+                    );
                 }
                 Ok(Manifest::parse(&content))
             }
         }
     }
 
-    /// All of it from some byte on.
+    /// Requests all bytes from this offset.
     pub(crate) async fn get(&self, from: u64) -> Result<Response> {
         let (http, url) = match self {
             Self::Object { bucket, name } => (&bucket.http, bucket.signed(name).await?),
@@ -71,19 +78,26 @@ impl Remote {
         match answer.status() {
             StatusCode::OK if from == 0 => Ok(answer),
             StatusCode::PARTIAL_CONTENT if range.starts_with(&format!("bytes {from}-")) => Ok(answer),
-            StatusCode::NOT_FOUND => Err(refused(format!("{self} is not there"))),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(refused(format!("{self}: the server answers {}", answer.status())))
+            StatusCode::NOT_FOUND => {
+                Err(refused(ReasonId::SnapshotNotFound.because(format!("{self} does not exist: check the name"))))
             }
-            status => bail!("{self}: the server answers {status} where byte {from} and all after it were asked for"),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(
+                ReasonId::StoreDenied
+                    .because(format!("{self}: the server answered {}: check the keys or the URL", answer.status())),
+            )),
+            status => bail!("{self}: the server answered {status} to a request for the bytes from {from} on"),
         }
     }
 
-    /// Without the address: it may have a signature in it.
+    /// The error without the URL, which may contain a signature.
     fn trouble(&self, error: reqwest::Error) -> anyhow::Error {
         let redirect = error.is_redirect();
         let why = format!("{self}: {:#}", anyhow::Error::from(error.without_url()));
-        if redirect { refused(why) } else { not_ready(why) }
+        if redirect {
+            refused(ReasonId::StoreDenied.because(why))
+        } else {
+            not_ready(ReasonId::StoreUnreachable.because(why))
+        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! A run of the schedule: every member's timer goes off, one member takes the snapshot.
+//! A run of the schedule: the timer runs on every member, and one member takes the snapshot.
 //!
-//! What the members share is two keys in etcd itself, since that is what they all reach and agree on; a folder's list is
-//! one member's alone, and an object store's knows no "only one". `newest` says what was taken last and for which slot of
-//! the schedule. `claim` is held under a lease by the one that is at work: who dies loses it, and the next one goes on.
-//! Who begins is drawn again for each slot, so that no disk fills before the others.
+//! The members coordinate by two keys in etcd itself, which they all reach: a folder belongs to one member, and an object
+//! store has no lock. The key `newest` has the newest snapshot and its slot of the schedule. The member at work holds the
+//! key `claim` under a lease; if it dies, the lease expires and another member continues. The order of the members is drawn
+//! again for each slot, so that all disks fill evenly.
 
 use std::time::Duration;
 
@@ -24,24 +24,25 @@ use crate::exit::{Exit, not_ready, refused};
 use crate::identity;
 use crate::machine::host;
 use crate::output::say;
+use crate::reason::ReasonId;
 
-/// What was taken last.
+/// The key of the newest snapshot.
 pub(crate) const NEWEST: &str = "/etcd-image/backup/newest";
-/// Who is at work.
+/// The key of the member at work.
 const CLAIM: &str = "/etcd-image/backup/claim";
-/// How often who waits looks again.
-const LOOK: Duration = Duration::from_secs(5);
+/// The pause between two checks of a member that waits.
+const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The newest good snapshot, as the members tell each other.
+/// The newest good snapshot, as recorded in etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The slot it was taken for, in seconds since 1970.
+    /// Its slot of the schedule, in seconds since 1970.
     pub(crate) slot: u64,
-    /// When it was begun.
+    /// When the member began to take it.
     pub(crate) time: u64,
-    /// By whom.
+    /// The host that took it.
     pub(crate) host: String,
-    /// The folder or prefix.
+    /// Its folder or prefix.
     pub(crate) place: String,
     pub(crate) file: String,
     pub(crate) sha256: Sha256,
@@ -49,7 +50,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// The one in etcd, if there is one that can be read.
+    /// Reads the record from etcd, if there is a valid one.
     pub(crate) async fn newest(client: &Client) -> Result<Option<Self>> {
         Ok(read(client).await?.0)
     }
@@ -67,13 +68,13 @@ impl Record {
     }
 }
 
-/// The record and the revision of its last change; 0: there is none.
+/// The record and the revision of its last change, or 0 if there is no record.
 async fn read(client: &Client) -> Result<(Option<Record>, i64)> {
     let Some(found) = client.get(NEWEST).await? else { return Ok((None, 0)) };
     Ok((serde_json::from_slice(&found.value).ok(), found.mod_revision))
 }
 
-/// In which order the members set out for a slot: drawn from both, so that all draw the same (rendezvous hashing).
+/// The order in which the members begin for a slot. Every member computes the same order (rendezvous hashing).
 fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Label> {
     let mut drawn: Vec<(Sha256, &Label)> =
         members.map(|member| (Sha256::of(format!("{slot} {member}").as_bytes()), member)).collect();
@@ -81,11 +82,14 @@ fn order<'a>(members: impl Iterator<Item = &'a Label>, slot: u64) -> Vec<&'a Lab
     drawn.into_iter().map(|(_, member)| member).collect()
 }
 
-/// Takes the snapshot of the present slot, unless another member has.
+/// Takes the snapshot of the present slot, unless another member has taken it.
 pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>> {
     let cluster = identity::cluster()?;
     let backup = cluster.backup.as_ref();
-    let backup = backup.ok_or_else(|| refused("the recipe of this image has no [backup]: there is no schedule"))?;
+    let backup = backup.ok_or_else(|| {
+        let why = "the recipe of this image has no [backup] section, so there is no schedule";
+        refused(ReasonId::BackupNotConfigured.because(why))
+    })?;
     let (begun, credentials) = (now(), Credentials::installed()?);
     let slot = backup.schedule.slot(begun);
     let order = order(cluster.members.iter().map(|member| &member.name), slot);
@@ -94,7 +98,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
     let turn = spread * u32::try_from(rank).unwrap_or(u32::MAX);
     if rank > 0 {
         say(format!(
-            "the snapshot of {} is {}'s to take; looking again in {} s",
+            "{1} comes first for the snapshot of {0}; checking again in {2} s",
             stamp(slot),
             order[0],
             turn.as_secs()
@@ -107,8 +111,10 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
         let (record, _) = match read(&source.client).await {
             Ok(found) => found,
             Err(error) => {
-                // Without a quorum nothing can be agreed on, and a snapshot is worth most: better one too many.
-                say(format!("the other members cannot be asked ({error:#}): this one takes its own"));
+                // Without a quorum the members cannot coordinate. A snapshot is most valuable then, so each takes its own.
+                say(format!(
+                    "cannot coordinate with the other members ({error:#}): this member takes its own snapshot"
+                ));
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
                 let exit = judge(&agreement, &source, false)?;
                 let manifest = take(&cluster, &target, &source, &agreement).await?;
@@ -117,12 +123,12 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             }
         };
         if let Some(record) = record.filter(|record| record.slot >= slot) {
-            say(format!("the snapshot of {} was taken by {}: {}", stamp(slot), record.host, record.file));
+            say(format!("{} has taken the snapshot of {}: {}", record.host, stamp(slot), record.file));
             return Ok(exit);
         }
         if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host()).await? {
             let work = async {
-                // One whose data differs leaves it to another.
+                // A member whose data differs leaves the snapshot to another.
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
                 let exit = judge(&agreement, &source, false)?;
                 let done = work(&cluster, &target, &source, &agreement, slot).await?;
@@ -137,12 +143,15 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             }
             continue;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(INTERVAL).await;
     }
-    Err(not_ready(format!("the snapshot of {} was not taken, and the next is due", stamp(slot))))
+    Err(not_ready(
+        ReasonId::SnapshotOverdue
+            .because(format!("no member took the snapshot of {} before the next one was due", stamp(slot))),
+    ))
 }
 
-/// Takes it and tells the others; `false`: another was faster.
+/// Takes the snapshot and records it in etcd; `false` where another member was faster.
 async fn work(
     cluster: &recipes::ClusterDocument,
     target: &Target,
@@ -150,7 +159,7 @@ async fn work(
     agreement: &Agreement,
     slot: u64,
 ) -> Result<bool> {
-    // Between the last look and the claim another may have come to its end.
+    // Another member may have finished between the last check and the claim.
     if read(&source.client).await?.0.is_some_and(|record| record.slot >= slot) {
         return Ok(false);
     }
@@ -160,7 +169,7 @@ async fn work(
     Ok(true)
 }
 
-/// Tells the other members, unless they know of a newer one.
+/// Records the snapshot in etcd, unless there is a newer record.
 async fn record(client: &Client, record: &Record) -> Result<()> {
     for _ in 0..5 {
         let (known, seen) = read(client).await?;
@@ -171,10 +180,13 @@ async fn record(client: &Client, record: &Record) -> Result<()> {
             return Ok(());
         }
     }
-    Err(not_ready("the snapshot is taken; the other members could not be told: others keep writing the record"))
+    Err(not_ready(
+        ReasonId::SnapshotUnrecorded
+            .because("the snapshot was taken, but cannot be recorded in etcd: other members keep changing the record"),
+    ))
 }
 
-/// Tells the members of a snapshot that the operator took. It counts for its slot.
+/// Records a snapshot that the operator took. It counts for its slot.
 pub(super) async fn tell(cluster: &recipes::ClusterDocument, source: &Endpoint, place: &Store, manifest: &Manifest) {
     let Some(backup) = &cluster.backup else { return };
     if place.to_string().trim_end_matches('/') != backup.destination.to_string().trim_end_matches('/') {
@@ -182,7 +194,7 @@ pub(super) async fn tell(cluster: &recipes::ClusterDocument, source: &Endpoint, 
     }
     let slot = backup.schedule.slot(manifest.time);
     if let Err(error) = record(&source.client, &Record::of(slot, place, manifest)).await {
-        eprintln!("firstboot: the other members were not told of this snapshot: {error:#}");
+        eprintln!("firstboot: cannot record this snapshot in etcd: {error:#}");
     }
 }
 

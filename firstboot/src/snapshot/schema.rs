@@ -1,5 +1,5 @@
-//! What etcd keeps in its database: which buckets, what their keys and values look like (etcd's server/storage/schema
-//! and mvcc), and what a snapshot's contents come to.
+//! The schema of etcd's database: its buckets, and the form of their keys and values (etcd's server/storage/schema and mvcc).
+//! Counts the contents of a snapshot.
 
 mod auth;
 mod cluster;
@@ -20,7 +20,7 @@ use history::History;
 use meta::Meta;
 use record::{Record, Revision};
 
-/// etcd's buckets. Each etcd makes all of them when it starts; but `etcdutl snapshot restore` of 3.5 leaves `cluster` out.
+/// etcd's buckets. etcd creates all of them at its start; `etcdutl snapshot restore` of 3.5 omits `cluster`.
 const BUCKETS: [&[u8]; 10] = [
     b"alarm",
     b"auth",
@@ -33,57 +33,59 @@ const BUCKETS: [&[u8]; 10] = [
     b"members_removed",
     b"meta",
 ];
-/// So many members are listed; no cluster has as many.
+/// The maximum number of members, more than any cluster has.
 const MEMBERS: usize = 1000;
 
-/// What a database holds, counted while it is walked.
+/// The contents of a database, counted during the check.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Contents {
-    /// The revision at which a member stands that starts from it.
+    /// The revision of a member that starts from it.
     pub(crate) revision: i64,
-    /// The revision up to which history was compacted; 0 if it never was.
+    /// The revision up to which history was compacted; 0 without a compaction.
     pub(crate) compacted: i64,
-    /// Entries of all buckets, as `etcdutl snapshot status` counts them: old revisions of keys and deletions too.
+    /// The number of entries in all buckets, including old revisions and deletions, as in `etcdutl snapshot status`.
     pub(crate) keys: u64,
-    /// CRC-32C over all buckets, names, keys and values, as `etcdutl snapshot status` shows it.
+    /// CRC-32C over all buckets, names, keys and values, as in `etcdutl snapshot status`.
     pub(crate) hash: u32,
-    /// The last raft entry that is in it; 0 where etcd had not written it yet.
+    /// The index of the last applied raft entry, or 0 if etcd has not written it yet.
     pub(crate) index: u64,
-    /// That entry's raft term; 0 where it was not written (3.4).
+    /// The term of that entry, or 0 if etcd does not write it (3.4).
     pub(crate) term: u64,
-    /// From 3.6 on.
+    /// Since 3.6.
     pub(crate) storage_version: Option<String>,
-    /// The lowest version of the members, as the cluster has agreed on.
+    /// The version on which the cluster has agreed: the lowest one of its members.
     pub(crate) cluster_version: Option<String>,
-    /// The version to which the cluster was being downgraded.
+    /// The target version of a downgrade in progress.
     pub(crate) downgrade: Option<String>,
-    /// The members of the cluster it was taken from, learners too.
+    /// The members of the cluster, including learners.
     pub(crate) members: Vec<Member>,
     /// Whether clients must authenticate.
     pub(crate) auth_enabled: bool,
-    /// Users and roles.
+    /// The number of users.
     pub(crate) users: u64,
+    /// The number of roles.
     pub(crate) roles: u64,
-    /// Leases that were alive.
+    /// The number of leases.
     pub(crate) leases: u64,
-    /// Alarms that were raised.
+    /// The number of raised alarms.
     pub(crate) alarms: u64,
-    /// Whether a compaction was under way: etcd ends it when it starts.
+    /// Whether a compaction was in progress. etcd finishes it at its start.
     pub(crate) compacting: bool,
 }
 
 impl Contents {
-    /// Why an etcd of this version does not start from it.
+    /// Why an etcd of this version does not start from these contents, or `None` if it does.
     ///
-    /// 3.6 and later refuse what a later minor has written, and 3.4 does from 3.4.31 on; 3.5 refuses a cluster that is being
-    /// downgraded to another minor. All else starts: each minor was started on what each other one wrote.
+    /// 3.4.31 and later, 3.6 and 3.7 refuse data of a later minor. 3.5 refuses a cluster that is being downgraded to another
+    /// minor. All other combinations start: each minor was tried with the data of each other one.
     pub(crate) fn objection_of(&self, etcd: EtcdVersion) -> Option<String> {
         let minor = |version: &Option<String>| cluster::minor(version.as_deref()?.as_bytes());
         if etcd.minor == 5
             && let Some(target) = minor(&self.downgrade).filter(|target| *target != 5)
         {
             return Some(format!(
-                "its cluster was being downgraded to etcd 3.{target}, and etcd {etcd} does not start from that. Take a \
+                "its cluster was being downgraded to etcd 3.{target}, and etcd {etcd} does not start from such data. Take a \
                  snapshot after the downgrade"
             ));
         }
@@ -102,10 +104,10 @@ impl Contents {
     }
 }
 
-/// Looks at every key on the walk.
+/// Checks every entry.
 pub(crate) struct Reader<'a> {
     contents: Contents,
-    /// Which of [`BUCKETS`] were there.
+    /// Which of [`BUCKETS`] exist.
     seen: [bool; BUCKETS.len()],
     auth: Auth,
     cluster: Cluster,
@@ -115,7 +117,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that tells how many bytes it has behind it.
+    /// A reader that reports the number of checked bytes.
     pub(crate) fn new(progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             contents: Contents::default(),
@@ -128,7 +130,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What it comes to, once all was seen.
+    /// The contents, after all entries were checked.
     pub(crate) fn finish(mut self, faults: &mut Faults) -> Contents {
         for (name, _) in BUCKETS.iter().zip(self.seen).filter(|(name, seen)| !seen && **name != b"cluster") {
             faults.add(None, 0, format!("etcd's bucket `{}`", String::from_utf8_lossy(name)), "no such bucket");
@@ -143,7 +145,7 @@ impl<'a> Reader<'a> {
         let contents = &mut self.contents;
         contents.compacted = compacted;
         contents.compacting = self.meta.compacting();
-        // As etcd does: the first revision is 1, and history that was compacted away has been.
+        // Like etcd: the first revision is 1, and compacted revisions existed.
         contents.revision = self.history.newest().max(compacted).max(1);
         contents.index = self.meta.index.unwrap_or(0);
         contents.term = self.meta.term.unwrap_or(0);
@@ -154,8 +156,8 @@ impl<'a> Reader<'a> {
         self.contents
     }
 
-    /// From 3.6 on etcd brings the storage to the cluster's version as soon as that changes (etcdserver/version/monitor.go).
-    /// 3.6 does not start where either is above its own.
+    /// Since 3.6 etcd migrates the storage as soon as the cluster version changes (etcdserver/version/monitor.go). 3.6 does not
+    /// start if either version is above its own.
     fn versions_objection(&self) -> Option<&'static str> {
         let cluster = self.cluster.minor.filter(|minor| *minor >= 6);
         let differ = cluster.is_some() && self.meta.storage != cluster && self.cluster.downgrade.is_none();
@@ -183,7 +185,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// What is wrong with an entry.
+    /// The fault of an entry, if it has one: what was expected.
     fn objection(&mut self, entry: &Entry<'_>) -> Option<&'static str> {
         let Entry { key, value, .. } = *entry;
         let count = match entry.bucket.name {
@@ -249,7 +251,7 @@ impl Visitor for Reader<'_> {
     }
 }
 
-/// A fault that the pages' own rules do not know. The contents may be secret: no more than their length is shown.
+/// Reports a record that etcd cannot decode. Its contents may be secret, so the report has only their length.
 fn note(entry: &Entry<'_>, expected: &str, faults: &mut Faults) {
     let Entry { bucket, key, value, place } = entry;
     let bucket = String::from_utf8_lossy(bucket.name);

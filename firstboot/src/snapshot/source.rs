@@ -1,9 +1,10 @@
-//! Which member a snapshot is taken from.
+//! The member from which a snapshot is taken.
 
 use anyhow::Result;
 
 use crate::etcd::{Client, Credentials, StatusResponse};
 use crate::exit::{not_ready, refused};
+use crate::reason::ReasonId;
 
 /// The member of this node.
 const LOCAL: &str = "https://127.0.0.1:2379";
@@ -19,7 +20,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The one at this address; without one the local member.
+    /// The member at this client URL, or the local member.
     pub(super) async fn at(endpoint: Option<&str>, credentials: &Credentials) -> Result<Self> {
         let endpoint = endpoint.unwrap_or(LOCAL);
         let opened = async {
@@ -27,12 +28,14 @@ impl Endpoint {
             let status = client.status().await?;
             anyhow::Ok(Self { url: endpoint.to_owned(), client, status })
         };
-        let source = opened.await.map_err(|error| not_ready(format!("{endpoint}: {error:#}")))?;
+        let source = opened
+            .await
+            .map_err(|error| not_ready(ReasonId::MembersUnhealthy.because(format!("{endpoint}: {error:#}"))))?;
         if source.is_corrupt().await {
-            return Err(refused(format!(
-                "etcd says itself that the data of {endpoint} is corrupt (alarm CORRUPT); take the snapshot from another \
-                 member: --from-any"
-            )));
+            return Err(refused(ReasonId::AlarmCorrupt.because(format!(
+                "etcd reports that the data of {endpoint} is corrupt (alarm CORRUPT). Take the snapshot from another member \
+                 with --from-any"
+            ))));
         }
         Ok(source)
     }

@@ -1,5 +1,5 @@
-//! A spool, and who reads it while it grows. What is stored elsewhere, or otherwise than it came, is made behind the
-//! stream: a slow store then does not keep the member from ending its read, and etcd from using old pages again.
+//! A temporary file that is read while it grows. A snapshot that is uploaded or encoded is read from it, so that a slow store
+//! does not slow down the member, during whose read etcd cannot reuse old pages.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,24 +10,24 @@ use tokio::sync::watch;
 
 use super::encode::{Sink, Stored};
 
-/// So much is read at once.
+/// The bytes that are read at a time.
 const CHUNK: usize = 128 << 10;
 
-/// The end that is written to. It is there only to be read once more, and is never flushed.
+/// The writer. It never flushes, because the file is only temporary.
 #[derive(Debug)]
 pub(super) struct SpoolWriter {
     file: File,
     length: watch::Sender<u64>,
 }
 
-/// The end that is read.
+/// The reader.
 #[derive(Debug)]
 pub(super) struct SpoolReader {
     file: File,
     length: watch::Receiver<u64>,
 }
 
-/// Both ends of an empty file.
+/// The writer and the reader of an empty file.
 pub(super) fn follow(file: &File) -> io::Result<(SpoolWriter, SpoolReader)> {
     let (sender, receiver) = watch::channel(0);
     Ok((
@@ -55,7 +55,7 @@ impl Sink for SpoolWriter {
 }
 
 impl SpoolReader {
-    /// Copies all that comes, until the other end is gone. It waits, so it needs a thread that may.
+    /// Copies all bytes until the writer is dropped. Blocks its thread.
     pub(super) fn copy(mut self, mut sink: Box<dyn Sink>) -> io::Result<Option<Stored>> {
         let mut chunk = vec![0; CHUNK];
         let mut at = 0;
@@ -97,25 +97,25 @@ mod tests {
         }
     }
 
-    /// It reads what is there while more comes, and ends when no more can.
+    /// The reader returns bytes while the file grows, and ends when the writer is gone.
     #[test]
-    fn all_that_is_written_is_read_while_it_grows() {
+    fn all_bytes_are_read_while_the_file_grows() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let (mut spooled, follower) = follow(&tempfile::tempfile().unwrap()).unwrap();
-            let (sender, told) = mpsc::channel();
+            let (sender, read) = mpsc::channel();
             let copying = tokio::task::spawn_blocking(move || follower.copy(Box::new(Told(sender))));
             let mut expected = Vec::new();
             for (byte, size) in [(1, 10), (2, CHUNK), (3, 3 * CHUNK + 1)] {
                 spooled.write_all(&vec![byte; size]).unwrap();
                 expected.resize(expected.len() + size, byte);
                 if byte == 1 {
-                    assert_eq!(told.recv().unwrap(), expected, "it waits for the end");
+                    assert_eq!(read.recv().unwrap(), expected, "the reader must not wait for the end");
                 }
             }
             Box::new(spooled).finish().unwrap();
             copying.await.unwrap().unwrap();
-            assert_eq!([vec![1; 10], told.iter().flatten().collect()].concat(), expected);
+            assert_eq!([vec![1; 10], read.iter().flatten().collect()].concat(), expected);
         });
     }
 }

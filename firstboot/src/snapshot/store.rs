@@ -1,4 +1,4 @@
-//! Where snapshots lie: a folder or a bucket, one behind the other's face.
+//! A store for snapshots: a folder or a bucket.
 
 use anyhow::Result;
 use recipes::Backup;
@@ -8,7 +8,7 @@ use super::bucket::Bucket;
 use super::dir_store::DirStore;
 use super::listed::ListedSnapshot;
 
-/// A place for snapshots.
+/// A store for snapshots.
 #[derive(Debug)]
 pub(super) enum Store {
     Folder(DirStore),
@@ -16,7 +16,7 @@ pub(super) enum Store {
 }
 
 impl Store {
-    /// The one a URL or a folder's path names; without one the recipe's, else the default.
+    /// Parses a URL or the path of a folder. Without it the store is the recipe's destination, or the default folder.
     pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
         let destination = match (text, backup) {
             (Some(text), _) => text.parse().map_err(anyhow::Error::msg)?,
@@ -30,7 +30,7 @@ impl Store {
         })
     }
 
-    /// All that is there and looks like a snapshot, oldest name first.
+    /// All files with a snapshot's name, sorted by name.
     pub(super) async fn list(&self) -> Result<Vec<ListedSnapshot>> {
         let mut found = match self {
             Self::Folder(folder) => folder.list(),

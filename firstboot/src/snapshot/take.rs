@@ -1,4 +1,4 @@
-//! `firstboot snapshot`: one snapshot, taken and checked.
+//! Takes and checks one snapshot.
 
 use std::fs::File;
 use std::path::Path;
@@ -23,24 +23,26 @@ use crate::exit::{Exit, refused};
 use crate::files::partial_file::PartialFile;
 use crate::machine::host;
 use crate::paths;
+use crate::reason::ReasonId;
 
-/// Says where a member's data is not, or not known to be, what the others have; and with which code the command ends then.
+/// Warns if a member's data differs from the other members', or was not compared. Returns the exit code of the command.
 ///
 /// # Errors
-/// Refused where another member has what the majority has, unless this one was `named`.
+/// Refused if a majority of members has other data, unless the operator `named` this member.
 pub(super) fn judge(agreement: &Agreement, source: &Endpoint, named: bool) -> Result<Option<Exit>> {
     if let Some(why) = agreement.unknown() {
         eprintln!("firstboot: the members' data was not compared: {why}");
     }
     let Some(why) = agreement.apart(source) else { return Ok(None) };
     if agreement.has_majority() && !named {
-        return Err(refused(format!("{why}. Take the snapshot from another member: --from-any")));
+        return Err(refused(why.map(|why| format!("{why}. Take the snapshot from another member with --from-any"))));
     }
-    eprintln!("firstboot: WARNING: {why}. The snapshot is taken all the same, and holds this member's data");
+    let why = why.map(|why| format!("{why}. The snapshot will hold this member's data"));
+    eprintln!("firstboot: WARNING: {why}");
     Ok(Some(Exit::Degraded))
 }
 
-/// What was made, in one line.
+/// One line about a snapshot.
 pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     let Snapshot { revision, keys, .. } = &manifest.snapshot;
     let slash = if place.to_string().ends_with('/') { "" } else { "/" };
@@ -53,7 +55,7 @@ pub(super) fn describe(place: &Store, manifest: &Manifest) -> String {
     )
 }
 
-/// Takes a snapshot. When this returns well it is durable, named, and every page of it was walked.
+/// Takes a snapshot. On success it is durable, has its final name, and every page was checked.
 pub(super) async fn take(
     cluster: &ClusterDocument,
     target: &Target,
@@ -71,11 +73,11 @@ pub(super) async fn take(
     }
 }
 
-/// Into a folder.
+/// Takes a snapshot into a folder.
 async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let path = folder.join(about.name);
     target::vacant(&path)?;
-    // With the host in its name it is this host's alone, also in a folder that others see.
+    // The host in the name makes the file unique in a folder that several hosts share.
     let part = PartialFile::begin(folder, &format!("firstboot-{}", host()))?;
     let hold = || part.file().try_clone().context("cannot hold a file open");
     let kept = Box::new(SyncedWriter::new(hold()?)?);
@@ -87,7 +89,7 @@ async fn save(folder: &Path, about: &SnapshotContext<'_>) -> Result<Manifest> {
         flushed.with_context(unwritten)?;
         (received, verified?, stored)
     } else {
-        // Of what is made smaller nobody knows how small.
+        // The size of a compressed snapshot is not known in advance.
         let whole = Some(folder).filter(|_| !about.encoding.compresses());
         let made = by_spool(about, kept, whole).await?;
         flush(hold()?).await.with_context(unwritten)?;
@@ -102,12 +104,12 @@ async fn flush(file: File) -> Result<()> {
     Ok(tokio::task::spawn_blocking(move || file.sync_all()).await??)
 }
 
-/// Into a bucket: the object is there only when its pages were found good.
+/// Takes a snapshot into a bucket. The object appears only after the check of its pages.
 async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest> {
     let name = about.name;
     bucket.vacant(name).await?;
     let (mut upload, inlet) = Upload::begin(bucket, name).await?;
-    // What the upload says of its failure is more than what its inlet can say.
+    // The error of the upload says more than that of its writer.
     let ((), (received, verified, stored)) = tokio::try_join!(upload.run(), by_spool(about, Box::new(inlet), None))?;
     bucket.vacant(name).await?;
     let how = upload.complete(stored.size, stored.sha256).await?;
@@ -116,8 +118,8 @@ async fn upload(bucket: &Bucket, about: &SnapshotContext<'_>) -> Result<Manifest
     Ok(manifest)
 }
 
-/// Receives it into a spool whose pages are walked, and makes from that what is stored, at the same time. There must be
-/// room for the spool and, `also`, for as much in another folder.
+/// Receives the snapshot into a temporary file whose pages are checked, and encodes it from there at the same time. Requires
+/// room for the temporary file, and as much in the folder `also`.
 async fn by_spool(
     about: &SnapshotContext<'_>,
     sink: Box<dyn Sink>,
@@ -134,32 +136,32 @@ async fn by_spool(
     };
     let made = async {
         let made = tokio::task::spawn_blocking(move || follower.copy(sink)).await;
-        made.context("what stores it was lost")?.context("cannot store the snapshot")
+        made.context("a bug: the encoder thread panicked")?.context("cannot store the snapshot")
     };
     let ((received, verified), stored) = tokio::try_join!(come, made)?;
     let stored = stored.unwrap_or(received.as_it_came());
     Ok((received, verified, stored))
 }
 
-/// Walks every page. What the member said of itself before must be in it: a page that is lost may leave older ones that
-/// fit together.
+/// Checks every page, and that the snapshot has the revision that the member reported before: if a page is lost, older pages
+/// may still form a consistent database.
 async fn walked(file: File, received: &Received, about: &SnapshotContext<'_>) -> Result<VerifiedSnapshot> {
     let hash = Hash::Known(received.sha256);
     let examined = tokio::task::spawn_blocking(move || examine::examine(&file, hash, &mut |_| ())).await;
-    let examined = examined.map_err(|_| anyhow!("the pages could not be walked"))??;
-    let verified = examined.good(Path::new(about.name)).context("etcd sent a database that is damaged")?;
+    let examined = examined.map_err(|_| anyhow!("a bug: the thread that checks the pages panicked"))??;
+    let verified = examined.good(Path::new(about.name)).context("etcd sent a damaged database")?;
     let header = about.source.status.header.unwrap_or_default();
     if verified.revision < header.revision {
-        return Err(refused(format!(
-            "etcd sent a database that is damaged: the member {:x} at {} was at revision {} before, and the database ends \
-             at {}. Take the snapshot from another member: --from-any",
+        return Err(refused(ReasonId::SnapshotInvalid.because(format!(
+            "etcd sent a damaged database: the member {:x} at {} reported revision {}, but the database ends at revision \
+             {}. Take the snapshot from another member with --from-any",
             header.member_id, about.source.url, header.revision, verified.revision
-        )));
+        ))));
     }
     Ok(verified)
 }
 
-/// All that a manifest says besides what the stream and the pages say.
+/// The facts for the manifest that are neither in the stream nor in the pages.
 struct SnapshotContext<'a> {
     cluster: &'a ClusterDocument,
     source: &'a Endpoint,

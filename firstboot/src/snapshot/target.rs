@@ -1,4 +1,4 @@
-//! What a snapshot becomes: a file, or an object. Until it was found good it is neither.
+//! The destination of a snapshot: a file or an object. It gets its name only after the check.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,18 +16,19 @@ use crate::files::partial_file::PartialFile;
 use crate::files::{self, DesiredFile};
 use crate::machine::host;
 use crate::paths;
+use crate::reason::ReasonId;
 
-/// Where it goes, and how it is called.
+/// The store, and the name in it.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) place: Store,
-    /// `None`: a good one: when it was begun, the cluster, this host, the revision then.
+    /// `None` for the default name: the cluster, this host, the time and the revision.
     name: Option<String>,
 }
 
 impl Target {
-    /// What the command line says: a file's path or an object's URL; or a folder or prefix, for a good name in it;
-    /// or nothing, for a good name in the recipe's destination.
+    /// Parses the command line: the path of a file, the URL of an object, or a folder or prefix for the default name.
+    /// Without it the target is the recipe's destination.
     pub(super) fn of(text: Option<&str>, backup: Option<&Backup>) -> Result<Self> {
         let Some(text) = text else { return Ok(Self { place: Store::of(None, backup)?, name: None }) };
         if let Some(rest) = text.strip_prefix("s3://") {
@@ -43,39 +44,41 @@ impl Target {
             return Ok(Self { place: Store::Folder(DirStore(path)), name: None });
         }
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-            return Err(refused(format!("{text} names no file")));
+            return Err(refused(ReasonId::SnapshotName.because(format!("{text} is not the path of a file"))));
         };
         Ok(Self { place: Store::Folder(DirStore(folder.to_owned())), name: Some(name.to_owned()) })
     }
 
-    /// The name; one that was given must say what will be stored.
+    /// The name. A given name must have the suffix of the recipe's encoding.
     pub(super) fn name(&self, cluster: &Label, time: u64, revision: i64, encoding: Encoding<'_>) -> Result<String> {
         let suffix = encoding.suffix();
         let Some(name) = &self.name else { return Ok(manifest::name(cluster, &host(), time, revision) + suffix) };
         let bare = name.strip_suffix(suffix);
         if bare.is_none_or(|bare| [".age", ".zst"].iter().any(|other| bare.ends_with(other))) {
-            return Err(refused(match suffix {
-                "" => {
-                    format!("{name}: by this image's recipe ([backup]) snapshots are neither encrypted nor compressed")
+            let text = match suffix {
+                "" => format!("{name}: the recipe of this image ([backup]) neither encrypts nor compresses snapshots"),
+                suffix => {
+                    format!("{name}: the recipe of this image ([backup]) requires a name that ends with .db{suffix}")
                 }
-                suffix => format!("{name}: by this image's recipe ([backup]) its name must end with .db{suffix}"),
-            }));
+            };
+            return Err(refused(ReasonId::SnapshotName.because(text)));
         }
         Ok(name.clone())
     }
 }
 
-/// Refuses a file that is there.
+/// Refuses a path at which a file exists.
 pub(super) fn vacant(path: &Path) -> Result<()> {
     for path in [path, &beside(path)] {
         if path.symlink_metadata().is_ok() {
-            return Err(refused(format!("{} exists; a snapshot never replaces another file", path.display())));
+            let text = format!("{} exists, and a snapshot never replaces a file. Choose another name", path.display());
+            return Err(refused(ReasonId::SnapshotExists.because(text)));
         }
     }
     Ok(())
 }
 
-/// A file that nobody else sees, for what must be read twice and kept nowhere.
+/// A temporary file without a name.
 pub(super) fn spool() -> Result<File> {
     let folder = Path::new(paths::BACKUPS);
     if !folder.is_dir() {
@@ -85,7 +88,7 @@ pub(super) fn spool() -> Result<File> {
     part.file().try_clone().context("cannot hold a file open")
 }
 
-/// Gives a file its name and its manifest, in this order: a manifest never stands beside another's file.
+/// Gives a file its name, and then writes its manifest, so that a manifest never describes another file.
 pub(super) fn commit(part: PartialFile, path: &Path, manifest: &Manifest) -> Result<()> {
     vacant(path)?;
     part.commit(path)?;

@@ -1,9 +1,8 @@
-//! `firstboot snapshot verify --boot`: the restore drill. A throw-away etcd starts from the snapshot, and what it says
-//! of itself is held against what the walk over the file counted.
+//! `firstboot snapshot verify --boot`: the restore drill. A throw-away etcd starts from the snapshot, and firstboot compares
+//! its revision, keys and hash with those that it counted in the file.
 //!
-//! It listens on sockets in a folder that nobody else can enter: no port, no network, no certificate. It is asked
-//! where etcd answers without a login, on its peer's side and for its metrics, since the snapshot may know no user
-//! that we are.
+//! etcd listens on UNIX sockets in a private folder: no port, no network, no certificate. firstboot queries the peer URL and
+//! the metrics, which need no login, because the snapshot's users are unknown.
 
 mod count;
 
@@ -23,38 +22,40 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::examine::VerifiedSnapshot;
 use crate::exit::{not_ready, refused};
 use crate::files;
+use crate::reason::ReasonId;
 
-/// etcd wants `host:port` of every URL, and takes it as the socket's name in its working folder.
+/// etcd requires `HOST:PORT` in every URL, and uses it as the name of the socket in its working folder.
 const CLIENT: &str = "localhost:1";
 const PEER: &str = "localhost:2";
-/// What etcd makes beside the database: a log of 64 MB, allocated at once, and the next one.
+/// The bytes that etcd writes in addition to the database: two preallocated log files of 64 MB.
 const BESIDE: u64 = 160 << 20;
-/// How long the drill may take however small the database is …
-const PATIENCE: Duration = Duration::from_secs(120);
-/// … and how many bytes of it a slow disk restores and reads in a second more.
-const SLOW: u64 = 10 << 20;
+/// The time limit of the drill for an empty database.
+const BASE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The bytes of the database for which the time limit grows by one second, for a slow disk.
+const BYTES_PER_SECOND: u64 = 10 << 20;
 
-/// A drill that went well.
+/// A successful drill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct TrialReport {
     /// The version of the etcd that started.
     pub(crate) etcd: String,
-    /// Keys that it has, without their history.
+    /// The number of its keys, without their history.
     pub(crate) live_keys: u64,
     /// Its hash over all revisions (HashKV).
     pub(crate) hash_kv: u32,
-    /// What the drill took.
+    /// The duration of the drill.
     pub(crate) milliseconds: u64,
 }
 
-/// Starts an etcd from the snapshot, compares, stops and removes it. `beside` is the folder to do it in.
+/// Starts an etcd from the snapshot in the folder `beside`, compares it, stops it and deletes its data.
 pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> Result<TrialReport> {
     let begun = Instant::now();
     let counted = count::count(path, verified)?;
     let restorer = program("etcdutl").or_else(|_| program("etcdctl"))?;
     let etcd = program("etcd")?;
     let folder = ScratchDir::new(beside, verified.size)?;
-    let limit = PATIENCE + Duration::from_secs(verified.size / SLOW);
+    let limit = BASE_TIMEOUT + Duration::from_secs(verified.size / BYTES_PER_SECOND);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let said = runtime.block_on(async {
         let drill = async {
@@ -65,23 +66,29 @@ pub(crate) fn boot(path: &Path, verified: &VerifiedSnapshot, beside: &Path) -> R
             said
         };
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        // Whichever ends first, the others are dropped, and what they started ends with them.
+        // The first branch to end drops the others, and with them the processes that they started.
         tokio::select! {
             said = drill => said,
             () = tokio::time::sleep(limit) => {
-                Err(not_ready(format!("etcd did not serve {} within {} s", path.display(), limit.as_secs())))
+                let text = format!("etcd did not serve {} within {} s", path.display(), limit.as_secs());
+                Err(not_ready(ReasonId::TrialTimeout.because(text)))
             }
             _ = interrupt.recv() => bail!("interrupted"),
-            _ = terminate.recv() => bail!("ended by a signal"),
+            _ = terminate.recv() => bail!("terminated by a signal"),
         }
     })?;
-    compare(verified, &counted, &said)
-        .map_err(|differs| refused(format!("etcd {} started from {}, but {differs}", said.version, path.display())))?;
+    compare(verified, &counted, &said).map_err(|differs| {
+        failed_trial(format!("etcd {} started from {}, but {differs}", said.version, path.display()))
+    })?;
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(TrialReport { etcd: said.version, live_keys: said.keys, hash_kv: said.hash.hash, milliseconds })
 }
 
-/// What the running etcd says.
+fn failed_trial(why: String) -> anyhow::Error {
+    refused(ReasonId::TrialFailed.because(why))
+}
+
+/// The status of the running etcd.
 #[derive(Debug)]
 struct EtcdStatus {
     version: String,
@@ -89,7 +96,7 @@ struct EtcdStatus {
     hash: HashKv,
 }
 
-/// The answer of a peer's /members/hashkv.
+/// The answer of /members/hashkv on the peer URL.
 #[derive(Debug, Deserialize)]
 struct HashKv {
     header: Header,
@@ -111,27 +118,27 @@ struct Header {
     revision: i64,
 }
 
-/// Says where the two differ.
+/// Compares the running etcd with the file.
 fn compare(verified: &VerifiedSnapshot, counted: &count::Counted, said: &EtcdStatus) -> Result<(), String> {
     let differ = |what: &str, own: i128, theirs: i128| {
-        if own == theirs { Ok(()) } else { Err(format!("its {what} is {theirs}, and the file's is {own}")) }
+        if own == theirs { Ok(()) } else { Err(format!("its {what} is {theirs}, but that of the file is {own}")) }
     };
     differ("revision", verified.revision.into(), said.hash.header.revision.into())?;
     differ("number of keys", counted.live.into(), said.keys.into())?;
-    // A revision of -1 stands for none.
+    // A revision of -1 means none.
     differ("compacted revision", verified.compacted.into(), said.hash.compact_revision.max(0).into())?;
     differ("hash over all revisions", counted.hash.into(), said.hash.hash.into())
 }
 
-/// Where a program is: the image puts them into /usr/local/bin, which is not in every PATH.
+/// The path of a program. The image installs etcd in /usr/local/bin, which is not in every PATH.
 fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/local/bin")]);
     let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
-    found.with_context(|| format!("no {name} in the PATH nor in /usr/local/bin; --boot starts one"))
+    found.with_context(|| format!("--boot needs {name}, which is neither in the PATH nor in /usr/local/bin"))
 }
 
-/// A new folder that only we can enter; removed with what is in it.
+/// A private temporary folder. Dropping it deletes the folder.
 struct ScratchDir(PathBuf);
 
 impl ScratchDir {
@@ -142,21 +149,21 @@ impl ScratchDir {
         let free = space.blocks_available() * space.fragment_size();
         if free < wanted {
             bail!(
-                "{} has {} MiB free, and a throw-away etcd takes {}; name another folder with --dir",
+                "{} has {} MiB free, but the throw-away etcd needs {} MiB. Choose another folder with --dir",
                 beside.display(),
                 free >> 20,
                 wanted >> 20
             );
         }
         let made = nix::unistd::mkdtemp(&beside.join(".firstboot-drill-XXXXXX"));
-        let made = made.with_context(|| format!("cannot make a folder in {}", beside.display()))?;
+        let made = made.with_context(|| format!("cannot create a folder in {}", beside.display()))?;
         Ok(Self(made))
     }
 }
 
 impl Drop for ScratchDir {
     fn drop(&mut self) {
-        // An etcd that was just killed may still be making a file.
+        // A killed etcd may still be creating a file.
         for again in (0..20).rev() {
             match files::remove_all(&self.0) {
                 Err(_) if again > 0 => std::thread::sleep(Duration::from_millis(100)),
@@ -167,14 +174,14 @@ impl Drop for ScratchDir {
     }
 }
 
-/// A command that sees nothing of our environment: ETCD_… would be settings.
+/// A command without this process's environment: etcd would take ETCD_… variables as settings.
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder).env_clear().env("ETCDCTL_API", "3").stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-/// The arguments that the member is made with and started with.
+/// The arguments with which the member is restored and started.
 fn member() -> Vec<String> {
     let line = format!(
         "--name drill --data-dir data --initial-cluster drill=unix://{PEER} --initial-advertise-peer-urls unix://{PEER}"
@@ -182,9 +189,9 @@ fn member() -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// The digest was looked at already.
+/// Restores the snapshot, whose digest was checked before.
 async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> {
-    // Not canonical: it may be a file without a name, behind its descriptor.
+    // Not canonicalized: the path may be a file descriptor of a file without a name.
     let snapshot = std::path::absolute(snapshot)?;
     let mut command = command(restorer, folder);
     command.args(["snapshot", "restore"]).arg(&snapshot).arg("--skip-hash-check").args(member());
@@ -192,18 +199,18 @@ async fn restore(restorer: &Path, snapshot: &Path, folder: &Path) -> Result<()> 
     let output = command.output().await.with_context(|| format!("cannot run {}", restorer.display()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.trim().lines().last().unwrap_or("it says nothing");
-        return Err(refused(format!("{} does not restore {}: {last}", restorer.display(), snapshot.display())));
+        let last = said.trim().lines().last().unwrap_or("no output");
+        return Err(failed_trial(format!("{} cannot restore {}: {last}", restorer.display(), snapshot.display())));
     }
     Ok(())
 }
 
 /// A running etcd.
 struct Running {
-    /// `timeout`, which ends etcd in time even if nobody lives to do it.
+    /// `timeout`, which ends etcd in time even if this process is killed.
     process: Child,
     log: PathBuf,
-    /// The folder, held open: the way through its descriptor is short, and a socket's path must be.
+    /// The open folder: the path of a socket is limited to 107 bytes, and the path through a descriptor is short.
     folder: File,
 }
 
@@ -222,7 +229,7 @@ impl Running {
     }
 
     async fn ask(&mut self, verified: &VerifiedSnapshot) -> Result<EtcdStatus> {
-        let limit = Duration::from_secs(10 + verified.size / SLOW);
+        let limit = Duration::from_secs(10 + verified.size / BYTES_PER_SECOND);
         let socket = |name: &str| format!("/proc/self/fd/{}/{name}", self.folder.as_raw_fd());
         let client =
             |name: &str| reqwest::Client::builder().no_proxy().timeout(limit).unix_socket(socket(name)).build();
@@ -230,8 +237,8 @@ impl Running {
         let keys = loop {
             if let Some(status) = self.process.try_wait()? {
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
-                let last = log.trim().lines().last().unwrap_or("it says nothing");
-                return Err(refused(format!("etcd does not start from the snapshot ({status}): {last}")));
+                let last = log.trim().lines().last().unwrap_or("no output");
+                return Err(failed_trial(format!("etcd does not start from the snapshot ({status}): {last}")));
             }
             if let Ok(metrics) = text(client.get("http://etcd/metrics")).await
                 && metric(&metrics, "etcd_server_has_leader") == Some(1.0)
@@ -248,7 +255,7 @@ impl Running {
         Ok(EtcdStatus { version, keys: keys as u64, hash })
     }
 
-    /// Asks it to end, as systemd does, and sees to it.
+    /// Stops etcd with SIGTERM, and with SIGKILL if that is not enough.
     async fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         if tokio::time::timeout(Duration::from_secs(10), self.process.wait()).await.is_err() {
@@ -256,7 +263,7 @@ impl Running {
         }
     }
 
-    /// `timeout` and etcd are a process group of their own.
+    /// Sends a signal to the process group of `timeout` and etcd.
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.process.id().and_then(|pid| i32::try_from(pid).ok()) {
             let _ = killpg(Pid::from_raw(group), signal);

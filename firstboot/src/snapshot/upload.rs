@@ -1,5 +1,5 @@
-//! A multipart upload that grows with the stream. The object is there only after [`Upload::complete`], and stays only
-//! after [`Upload::keep`].
+//! A multipart upload of a stream. The object exists only after [`Upload::complete`], and is kept only after
+//! [`Upload::keep`].
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -19,30 +19,30 @@ use super::bucket::{Bucket, Parts};
 use super::cleanup;
 use super::encode::{Sink, Stored};
 
-/// The smallest that S3 takes; its limit of 10,000 parts lets 48 GiB through.
+/// The smallest part that S3 accepts. Its limit of 10,000 parts allows 48 GiB.
 const PART: usize = 5 << 20;
 
-/// So many parts are in memory: one is filled, or sent, while the store works at the other.
+/// The number of parts in memory: one is filled while the other is sent.
 const PARTS: usize = 2;
 
-/// A full one.
+/// A full part.
 #[derive(Debug)]
 struct UploadPart {
     bytes: Bytes,
     sha256: Sha256,
 }
 
-/// The end of the upload that is written into.
+/// The writer of an upload.
 #[derive(Debug)]
 pub(super) struct UploadWriter {
     parts: mpsc::UnboundedSender<UploadPart>,
     filling: Option<BytesMut>,
-    /// Those that the store has come back to be filled again.
+    /// The sent parts, whose memory is used again.
     empty: mpsc::UnboundedReceiver<BytesMut>,
 }
 
 impl UploadWriter {
-    /// One, where its parts come out, and where they come back.
+    /// Creates a writer, the channel of its full parts, and the channel that returns their memory.
     fn new() -> (Self, mpsc::UnboundedReceiver<UploadPart>, mpsc::UnboundedSender<BytesMut>) {
         let (parts, incoming) = mpsc::unbounded_channel();
         let (back, empty) = mpsc::unbounded_channel();
@@ -52,7 +52,7 @@ impl UploadWriter {
         (Self { parts, filling: None, empty }, incoming, back)
     }
 
-    /// The part that is filled. Waits until there is one.
+    /// The part that is being filled. Waits until one is free.
     fn part(&mut self) -> io::Result<&mut BytesMut> {
         if self.filling.is_none() {
             // The first is never waited for: what is written before the stream comes is not written by the thread that
@@ -77,9 +77,9 @@ impl UploadWriter {
     }
 }
 
-/// The upload has failed, and says why itself.
+/// The error of a write after the upload has failed. The upload itself reports the cause.
 fn stopped() -> io::Error {
-    io::Error::other("the upload has stopped")
+    io::Error::other("the upload has failed")
 }
 
 impl Write for UploadWriter {
@@ -104,22 +104,22 @@ impl Sink for UploadWriter {
     }
 }
 
-/// What the store has of an upload that did not come to its end.
+/// What the store has of an incomplete upload.
 enum Left {
     Nothing,
-    /// Parts, which no list shows and which cost money.
+    /// Parts, which no listing shows and which cost money.
     Parts(Box<dyn MultipartUpload>),
-    /// An object that is not known to be good.
+    /// An object that was not checked.
     Object,
 }
 
-/// A request goes on although nobody waits for it any more: only its answer says what the store has then.
+/// A request continues even if its future is dropped, because only its answer says what the store has.
 enum State {
     Known(Left),
     Asked(JoinHandle<(Left, Result<()>)>),
 }
 
-/// An upload. In whatever way it ends before [`Upload::keep`], the store forgets it.
+/// An upload. If it ends in any way before [`Upload::keep`], its data is deleted from the store.
 pub(super) struct Upload<'a> {
     bucket: &'a Bucket,
     name: String,
@@ -145,16 +145,16 @@ impl<'a> Upload<'a> {
         Ok((upload, inlet))
     }
 
-    /// Makes a request, and waits for its answer. Where this is dropped while it waits, the state has the request.
+    /// Makes a request and waits for its answer. If this is dropped meanwhile, the state keeps the request.
     async fn ask(&mut self, request: impl Future<Output = (Left, Result<()>)> + Send + 'static) -> Result<()> {
         self.state = State::Asked(tokio::spawn(request));
         let State::Asked(asked) = &mut self.state else { bail!("a bug: there is no request") };
-        let (left, answer) = asked.await.context("a request to the store was lost")?;
+        let (left, answer) = asked.await.context("a bug: the task of a request panicked")?;
         self.state = State::Known(left);
         answer
     }
 
-    /// Uploads what comes, until the inlet is closed.
+    /// Uploads the parts until the writer is closed.
     pub(super) async fn run(&mut self) -> Result<()> {
         let State::Known(Left::Parts(multipart)) = &mut self.state else { bail!("a bug: the upload is over") };
         let mut on_their_way = FuturesUnordered::new();
@@ -169,7 +169,7 @@ impl<'a> Upload<'a> {
                     let bytes = put.map_err(|error| self.bucket.trouble("write to", &error))?;
                     let mut empty = bytes.try_into_mut().unwrap_or_default();
                     empty.clear();
-                    // Nobody is there to fill it when all has come.
+                    // The writer may have ended, and then takes no part back.
                     let _ = self.back.send(empty);
                 }
                 else => return Ok(()),
@@ -177,7 +177,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Makes it an object, and has the store prove what it has.
+    /// Completes the object, and checks what the store has.
     pub(super) async fn complete(&mut self, size: u64, sha256: Sha256) -> Result<&'static str> {
         let State::Known(Left::Parts(mut parts)) = std::mem::replace(&mut self.state, State::Known(Left::Nothing))
         else {
@@ -194,7 +194,7 @@ impl<'a> Upload<'a> {
         self.bucket.check(&self.name, size, sha256, &self.parts).await
     }
 
-    /// Puts what belongs to the object beside it. From then on it is kept.
+    /// Uploads the manifest. From then on the object is kept.
     pub(super) async fn keep(mut self, beside: &str, content: Vec<u8>) -> Result<()> {
         let (bucket, beside) = (self.bucket.clone(), beside.to_owned());
         let put = async move { (Left::Object, bucket.put(&beside, &content).await) };
@@ -221,11 +221,11 @@ impl Drop for Upload<'_> {
                 Left::Parts(mut parts) => {
                     parts.abort().await.map_err(|error| bucket.trouble("abort an upload to", &error))
                 }
-                // What is not known to be as it was sent must not look like a snapshot.
+                // An object that was not checked must not look like a snapshot.
                 Left::Object => bucket.remove(&name).await,
             };
             if let Err(error) = undone {
-                eprintln!("firstboot: what was uploaded could not be taken back: {error:#}");
+                eprintln!("firstboot: cannot delete the incomplete upload: {error:#}");
             }
         });
     }
@@ -235,9 +235,9 @@ impl Drop for Upload<'_> {
 mod tests {
     use super::*;
 
-    /// age writes its header before the thread is there that writes the stream.
+    /// age writes its header before the thread that writes the stream starts.
     #[test]
-    fn parts_come_whole_whoever_writes_first() {
+    fn parts_are_complete_in_any_order_of_writers() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let sizes = runtime.block_on(async {
             let (inlet, mut incoming, back) = UploadWriter::new();

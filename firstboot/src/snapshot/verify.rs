@@ -1,4 +1,4 @@
-//! `firstboot snapshot verify`: is this file all that it was when etcd sent it, and can etcd live from it?
+//! `firstboot snapshot verify`: checks that a snapshot is undamaged and, with `--boot`, that etcd starts from it.
 
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -6,39 +6,64 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::decode::{decode, is_encoded};
+use super::decode::{Locked, decode, is_encoded};
 use super::examine::{CheckResult, Digest, Hash, VerifiedSnapshot, at_rest, examine};
 use super::schema::Contents;
 use super::trial_start::{self, TrialReport};
-use crate::exit::Exit;
+use crate::exit::{Exit, failed, reason_of};
 use crate::files::{self, partial_file::PartialFile};
-use crate::output::show;
+use crate::output::{show, show_error};
+use crate::reason::Reason;
 
-/// What the command line says.
+/// The command line of `firstboot snapshot verify`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 good; 1 cannot be read; 3 not a good snapshot; 4 etcd did not serve in time (--boot).\n\n\
+    Example: firstboot snapshot verify --boot --dir /var/tmp etcd.db.zst.age --identity backup.key"
+)]
 pub(crate) struct Options {
     /// The snapshot
     path: PathBuf,
-    /// Take a file without the digest at its end, such as one copied from member/snap/db
+    /// Accept a file without the digest at its end, such as a copy of member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// Start a throw-away etcd from it too, and compare what it says of itself
+    /// Start a throw-away etcd from the snapshot as well, and compare its revision, keys and hash
     #[arg(long)]
     boot: bool,
-    /// The secret key (a file of age's) for a snapshot that is encrypted
+    /// Decrypt the snapshot with the secret key in this age identity file
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
-    /// Where there is room, for the throw-away etcd and for what a compressed or encrypted snapshot holds, all of which
-    /// is removed again; else beside the snapshot
+    /// Scratch directory for the throw-away etcd and the decoded snapshot; removed afterwards [default: next to the
+    /// snapshot]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Prints what is in the snapshot, or what is wrong with it.
+/// Prints the contents of the snapshot, or its faults.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
+    let (examined, booted) = check(options).inspect_err(|error| {
+        if options.json {
+            show_error(error);
+        }
+    })?;
+    let went_well = booted.as_ref().and_then(|booted| booted.as_ref().ok());
+    if options.json {
+        show(&(serde_json::to_string_pretty(&Answer::of(&examined, booted.as_ref()))? + "\n"))?;
+    } else if examined.faults.count() == 0 {
+        show(&table(&examined.verified, went_well))?;
+    } else {
+        let lines: Vec<String> = examined.faults.first().iter().map(ToString::to_string).collect();
+        show(&(lines.join("\n") + "\n"))?;
+    }
+    examined.good(&options.path)?;
+    booted.transpose().map(|_| None)
+}
+
+/// Examines the snapshot, and starts an etcd from it with `--boot`.
+fn check(options: &Options) -> Result<(CheckResult, Option<Result<TrialReport>>)> {
     let hash = if options.skip_hash_check { Hash::Optional } else { Hash::Required };
     let path = &options.path;
     let beside = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
@@ -46,9 +71,12 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let mut file = files::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let encoded = is_encoded(path, &file)?;
     if encoded {
-        // Nobody else sees it, and it is gone with this process.
+        // No other process sees this file, and it disappears with this one.
         file = PartialFile::begin(room, "firstboot-verify")?.file().try_clone().context("cannot hold a file open")?;
-        decode(path, options.identity.as_deref(), &file)?;
+        decode(path, options.identity.as_deref(), &file).map_err(|error| match error.downcast::<Locked>() {
+            Ok(locked) => failed(locked.0),
+            Err(error) => error,
+        })?;
     } else {
         at_rest(path)?;
     }
@@ -62,40 +90,32 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         }
         _ => None,
     };
-    let went_well = booted.as_ref().and_then(|booted| booted.as_ref().ok());
-    if options.json {
-        show(&(serde_json::to_string_pretty(&Answer::of(&examined, booted.as_ref()))? + "\n"))?;
-    } else if examined.faults.count() == 0 {
-        show(&table(&examined.verified, went_well))?;
-    } else {
-        let lines: Vec<String> = examined.faults.first().iter().map(ToString::to_string).collect();
-        show(&(lines.join("\n") + "\n"))?;
-    }
-    examined.good(path)?;
-    booted.transpose().map(|_| None)
+    Ok((examined, booted))
 }
 
-/// The answer for programs.
+/// The result as JSON.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Answer<'a> {
     good: bool,
     #[serde(flatten)]
     verified: &'a VerifiedSnapshot,
-    /// How many there are, and the first of them.
+    /// The number of faults.
     fault_count: u64,
+    /// The first faults.
     faults: &'a [bolt::Fault],
-    /// What came of `--boot`.
+    /// The result of `--boot`.
     #[serde(skip_serializing_if = "Option::is_none")]
     booted: Option<&'a TrialReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    boot_failed: Option<String>,
+    boot_failed: Option<Reason>,
 }
 
 impl<'a> Answer<'a> {
     fn of(examined: &'a CheckResult, booted: Option<&'a Result<TrialReport>>) -> Self {
         let (booted, failed) = match booted {
             Some(Ok(booted)) => (Some(booted), None),
-            Some(Err(error)) => (None, Some(format!("{error:#}"))),
+            Some(Err(error)) => (None, Some(reason_of(error))),
             None => (None, None),
         };
         let CheckResult { verified, faults, .. } = examined;
@@ -115,14 +135,14 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
         &verified.contents;
     let members: Vec<String> = members.iter().map(|member| format!("{} ({:x})", member.name, member.id)).collect();
     let digest = match verified.digest {
-        Digest::Good => "right",
+        Digest::Good => "correct",
         Digest::Wrong => "WRONG",
         Digest::Absent => "absent",
     };
     let auth = match (verified.auth_enabled, verified.users) {
         (true, _) => "on",
         (false, 0) => "off",
-        (false, _) => "off, though there are users",
+        (false, _) => "off, although there are users",
     };
     let mut rows = vec![
         ("revision", format!("{revision}, compacted up to {compacted}")),
@@ -138,13 +158,15 @@ fn table(verified: &VerifiedSnapshot, booted: Option<&TrialReport>) -> String {
         ("sha256", verified.sha256.to_string()),
     ];
     if verified.alarms > 0 {
-        let alarms = format!("{}; etcd refuses writes, or everything, until they are disarmed", verified.alarms);
+        let alarms = format!("{}; etcd refuses writes or all requests until they are disarmed", verified.alarms);
         rows.push(("alarms", alarms));
     }
     if let Some(TrialReport { etcd, live_keys, hash_kv, milliseconds }) = booted {
         rows.push((
             "booted",
-            format!("etcd {etcd} has this revision, {live_keys} keys, hash {hash_kv:08x}; took {milliseconds} ms"),
+            format!(
+                "etcd {etcd} has the same revision, {live_keys} keys and hash {hash_kv:08x}; took {milliseconds} ms"
+            ),
         ));
     }
     let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<18} {value}")).collect();

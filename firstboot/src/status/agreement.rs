@@ -1,5 +1,5 @@
-//! Whether the members agree: each has a member list of its own, which others only believe to be the same, and a version
-//! of etcd that all others must be able to live with.
+//! Whether the members agree: each has its own copy of the member list, and a version of etcd that must be compatible with
+//! all others.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,20 @@ use recipes::upgrade;
 
 use super::row::Row;
 use crate::etcd::Member;
+use crate::reason::ReasonId;
 
-/// Says at a member what sets it apart from the others.
+/// Adds to each member its differences from the others.
 pub(super) fn check(rows: &mut [Row]) {
     lists(rows);
     versions(rows);
 }
 
-/// What of a member matters: its id, whether it votes, and where it is.
+/// The compared properties of a member: its id, whether it is a learner, and its peer URLs.
 fn key(list: &[Member]) -> BTreeSet<(u64, bool, &[String])> {
     list.iter().map(|member| (member.id, member.is_learner, member.peer_urls.as_slice())).collect()
 }
 
-/// Holds each list against the one that most members have; of two that are equally frequent, against the first.
+/// Compares each list with the one that most members have, or with the first of several equally frequent ones.
 fn lists(rows: &mut [Row]) {
     let heard = || rows.iter().filter(|row| !row.list.is_empty());
     let count = |row: &&Row| heard().filter(|other| key(&other.list) == key(&row.list)).count();
@@ -29,8 +30,9 @@ fn lists(rows: &mut [Row]) {
     let usual = usual.list.clone();
     let names: Vec<String> = heard().filter(|row| key(&row.list) == key(&usual)).map(|row| row.name.clone()).collect();
     for row in rows.iter_mut().filter(|row| !row.list.is_empty() && key(&row.list) != key(&usual)) {
-        let text = format!("its member list is not that of {}: {}", names.join(", "), differences(&usual, &row.list));
-        row.errors.push(text);
+        let text =
+            format!("its member list differs from that of {}: {}", names.join(", "), differences(&usual, &row.list));
+        row.errors.push(ReasonId::MemberListsDiffer.because(text));
     }
 }
 
@@ -39,11 +41,11 @@ fn differences(usual: &[Member], own: &[Member]) -> String {
     let mut parts = Vec::new();
     for member in own {
         match find(usual, member.id) {
-            None => parts.push(format!("it has {} besides", describe(member))),
+            None => parts.push(format!("it also has {}", describe(member))),
             Some(other) if other != *member => {
-                // The name may be known to one of the two only.
+                // Only one of the two lists may have the name.
                 let known = if member.name.is_empty() { &other } else { member };
-                parts.push(format!("it has {} as {}, they as {}", known.title(), role(member), role(&other)));
+                parts.push(format!("it has {} as {}, they have it as {}", known.title(), role(member), role(&other)));
             }
             Some(_) => {}
         }
@@ -62,14 +64,14 @@ fn describe(member: &Member) -> String {
     format!("{}, {}", member.title(), role(member))
 }
 
-/// Names the first of the others that a member's etcd cannot run beside.
+/// Names the first other member with which a member's version of etcd is incompatible.
 fn versions(rows: &mut [Row]) {
     let heard: Vec<(String, EtcdVersion)> =
         rows.iter().filter_map(|row| Some((row.name.clone(), row.version.parse().ok()?))).collect();
     for row in rows.iter_mut() {
         let Ok(own) = row.version.parse() else { continue };
         let obstacle = heard.iter().find_map(|(name, version)| upgrade::beside(own, name, *version));
-        row.errors.extend(obstacle.map(|obstacle| obstacle.to_string()));
+        row.errors.extend(obstacle.map(|obstacle| ReasonId::EtcdVersion.because(obstacle.to_string())));
     }
 }
 
@@ -100,38 +102,35 @@ mod tests {
 
     fn errors(rows: &mut [Row]) -> Vec<String> {
         check(rows);
-        rows.iter().map(|row| row.errors.join("; ")).collect()
+        rows.iter().map(|row| row.errors.iter().map(|error| error.text.clone()).collect()).collect()
     }
 
     #[test]
-    fn members_that_agree_have_nothing_to_be_said_about() {
+    fn members_that_agree_have_no_errors() {
         let all = [1, 2, 3].map(member);
-        // One that has not heard the name of another yet has the same members.
+        // A member that does not know the name of another yet has the same members.
         let unnamed = [member(1), member(2), Member { name: String::new(), ..member(3) }];
         let mut rows = [row(1, &all), row(2, &unnamed), row(3, &all), row(4, &[])];
         assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");
     }
 
-    /// As etcd 3.6.14 has it beside 3.5.1 (etcd-io/etcd#19557): a voter is a learner again, and has lost its name.
+    /// The list of etcd 3.6.14 next to 3.5.1 (etcd-io/etcd#19557): a voter is a learner again, and has lost its name.
     #[test]
-    fn a_member_whose_list_differs_says_in_what() {
+    fn the_differences_of_a_member_list_are_reported() {
         let all = [1, 2, 3].map(member);
         let learner = Member { name: String::new(), is_learner: true, ..member(1) };
         let mut rows = [row(1, &all), row(2, &[learner, member(2), member(3)]), row(3, &all)];
         let said = errors(&mut rows);
-        let expected = "its member list is not that of etcd-1, etcd-3: it has etcd-1 as a learner at https://10.0.0.1:2380, \
-                        they as a voter at https://10.0.0.1:2380";
+        let expected = "its member list differs from that of etcd-1, etcd-3: it has etcd-1 as a learner at \
+                        https://10.0.0.1:2380, they have it as a voter at https://10.0.0.1:2380";
         assert_eq!(said, ["", expected, ""]);
         let mut rows = [row(1, &all), row(2, &[member(1), member(2), member(4)]), row(3, &all)];
         let said = errors(&mut rows);
-        assert!(
-            said[1].contains("it has etcd-4, a voter at https://10.0.0.4:2380 besides; it lacks etcd-3"),
-            "{said:?}"
-        );
+        assert!(said[1].contains("it also has etcd-4, a voter at https://10.0.0.4:2380; it lacks etcd-3"), "{said:?}");
     }
 
     #[test]
-    fn versions_that_cannot_be_together_are_named_on_both_sides() {
+    fn incompatible_versions_are_reported_at_both_members() {
         let all = [1, 2, 3].map(member);
         let mut rows = [row(1, &all), Row { version: "3.5.1".into(), ..row(2, &all) }, row(3, &all)];
         assert!(errors(&mut rows).iter().all(String::is_empty), "{rows:?}");

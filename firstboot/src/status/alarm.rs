@@ -1,20 +1,23 @@
-//! Alarms, each told once and at the member that raised it. Every member answers with the alarms of all.
+//! Alarms. Every member returns the alarms of all; each is shown once, at the member that raised it.
 
 use recipes::cluster::EtcdSettings;
 
 use super::Row;
 use super::table::size;
 use crate::etcd::AlarmMember;
+use crate::reason::{Reason, ReasonId};
 
-/// etcd's number of the alarm for a database that has reached its quota.
+/// etcd's number of the alarm NOSPACE: the database has reached its quota.
 const NOSPACE: i32 = 1;
 
-/// Whether one of a member's own errors is an alarm, which [`check`] tells (etcdserverpb.AlarmMember, as protobuf prints it).
+/// Whether one of a member's own errors is an alarm, which [`check`] reports (etcdserverpb.AlarmMember in protobuf's text
+/// format).
 pub(super) fn is_one(error: &str) -> bool {
     error.starts_with("memberID:") && error.contains("alarm:")
 }
 
-/// Says at each member which alarms it has raised. An alarm outlives its member: it is told at the first that knows it then.
+/// Adds the alarms to the members that raised them. The alarm of a removed member is added to the first member that reports
+/// it.
 pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
     let mut all: Vec<AlarmMember> = rows.iter().flat_map(|row| row.alarms.clone()).collect();
     all.sort_by_key(|alarm| (alarm.member_id, alarm.alarm));
@@ -24,25 +27,27 @@ pub(super) fn check(rows: &mut [Row], settings: &EtcdSettings) {
         let Some(at) = own.or_else(|| rows.iter().position(|row| row.alarms.contains(alarm))) else { continue };
         let row = &mut rows[at];
         row.healthy = false;
-        let text = tell(alarm, row.db_size, settings);
+        let text = reason(alarm, row.db_size, settings);
         row.errors.push(match own {
             Some(_) => text,
-            None => format!("of {:x}, which is not a member any more: {text}", alarm.member_id),
+            None => text.map(|text| format!("of {:x}, which is not a member any more: {text}", alarm.member_id)),
         });
     }
 }
 
-fn tell(alarm: &AlarmMember, database: i64, settings: &EtcdSettings) -> String {
+fn reason(alarm: &AlarmMember, database: i64, settings: &EtcdSettings) -> Reason {
     if alarm.alarm == NOSPACE {
         let quota = i64::try_from(settings.quota_backend_bytes).unwrap_or(i64::MAX);
-        return format!(
-            "alarm NOSPACE: its database has {}, the quota is {}, and no member takes a write. Compact, defragment each \
-             member, then `etcdctl alarm disarm` [alarm-nospace]",
+        return ReasonId::AlarmNospace.because(format!(
+            "alarm NOSPACE: its database has {}, the quota is {}, and no member accepts writes. Compact the cluster, \
+             defragment each member, then run `etcdctl alarm disarm`",
             size(database),
             size(quota)
-        );
+        ));
     }
-    "alarm CORRUPT: its data differs from the other members', and no member takes a write [alarm-corrupt]".to_owned()
+    let text =
+        "alarm CORRUPT: its data differs from the other members', and no member accepts writes. Replace this member";
+    ReasonId::AlarmCorrupt.because(text)
 }
 
 #[cfg(test)]
@@ -58,24 +63,25 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_is_told_at_its_member_alone() {
+    fn an_alarm_is_reported_once_at_its_member() {
         let alarms = [AlarmMember { member_id: 2, alarm: NOSPACE }];
         let mut rows = [row(1, &alarms), row(2, &alarms), row(3, &alarms)];
         check(&mut rows, &settings());
         assert_eq!(rows.each_ref().map(|row| row.healthy), [true, false, true]);
-        let said = rows[1].errors.join("; ");
+        let said = rows[1].errors[0].to_string();
         assert!(said.starts_with("alarm NOSPACE: its database has 3.0 GiB, the quota is "), "{said}");
         assert!(said.ends_with("`etcdctl alarm disarm` [alarm-nospace]"), "{said}");
         assert!(is_one("memberID:10276657743932975437 alarm:NOSPACE ") && !is_one("etcdserver: no leader"));
     }
 
     #[test]
-    fn the_alarm_of_a_member_that_was_removed_is_told_too() {
+    fn the_alarm_of_a_removed_member_is_reported() {
         let alarms = [AlarmMember { member_id: 0xab, alarm: 2 }];
         let mut rows = [row(1, &[]), row(2, &alarms)];
         check(&mut rows, &settings());
         assert!(
-            rows[0].healthy && rows[1].errors[0].starts_with("of ab, which is not a member any more: alarm CORRUPT")
+            rows[0].healthy
+                && rows[1].errors[0].text.starts_with("of ab, which is not a member any more: alarm CORRUPT")
         );
     }
 }

@@ -1,27 +1,29 @@
-//! The newest good snapshot, as the members know of it: `[backup]` that fails must be seen.
+//! The newest good snapshot, so that a failing `[backup]` is noticed.
 
 use recipes::ClusterDocument;
 use serde::Serialize;
 
 use crate::etcd::{Client, Credentials};
+use crate::reason::ReasonId;
 use crate::snapshot::list::{now, span};
 use crate::snapshot::scheduled::Record;
 
-/// How the scheduled snapshots go.
+/// The state of the scheduled snapshots.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct Backup {
     schedule: String,
-    /// None: there is none yet, or nobody could be asked.
+    /// `None` if there is none yet, or no member answered.
     newest: Option<Record>,
     age_seconds: Option<u64>,
-    /// Whether the newest run of the schedule has had its time and has left no snapshot.
+    /// Whether the newest run of the schedule has ended without a snapshot.
     overdue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
 impl Backup {
-    /// Asks the members, one after the other; `None` where the recipe has no `[backup]`.
+    /// Queries the members, one after the other, or `None` if the recipe has no `[backup]`.
     pub(super) async fn ask(cluster: &ClusterDocument, credentials: &Credentials) -> Option<Self> {
         let backup = cluster.backup.as_ref()?;
         let mut answer = Err(anyhow::anyhow!("no member answers"));
@@ -36,26 +38,30 @@ impl Backup {
         let newest = answer.ok().flatten();
         let now = now();
         let due = backup.schedule.slot(now);
-        // A run may wait for every member before it, and then take its time.
+        // A run may wait for every earlier member, and the snapshot itself takes time.
         let late = now > due + backup.schedule.period() / 2;
         let overdue = late && newest.as_ref().is_none_or(|record| record.slot < due);
         let age_seconds = newest.as_ref().map(|record| now.saturating_sub(record.time));
         Some(Self { schedule: backup.schedule.to_string(), newest, age_seconds, overdue, error })
     }
 
-    /// In one line.
+    /// One line about the newest snapshot.
     pub(super) fn line(&self) -> String {
-        let late = if self.overdue { "  OVERDUE: journalctl -u firstboot-snapshot, on each node" } else { "" };
+        let late = if self.overdue {
+            format!("  OVERDUE: see `journalctl -u firstboot-snapshot` on each node [{}]", ReasonId::SnapshotOverdue)
+        } else {
+            String::new()
+        };
         match (&self.newest, self.age_seconds, &self.error) {
             (Some(record), Some(age), _) => format!(
-                "snapshot: {} old, revision {}, {} of {} at {}{late}\n",
+                "snapshot: {} old, revision {}, {} by {} in {}{late}\n",
                 span(age),
                 record.revision,
                 record.file,
                 record.host,
                 record.place
             ),
-            (.., Some(error)) => format!("snapshot: the newest is not known: {error}\n"),
+            (.., Some(error)) => format!("snapshot: cannot read the newest one: {error}\n"),
             _ => format!("snapshot: none yet; schedule: {}{late}\n", self.schedule),
         }
     }
@@ -66,10 +72,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_snapshot_cannot_be_overlooked() {
+    fn a_missing_snapshot_is_reported() {
         let none = Backup { schedule: "hourly".into(), newest: None, age_seconds: None, overdue: true, error: None };
         assert!(none.line().contains("none yet") && none.line().contains("OVERDUE"), "{}", none.line());
         let asked = Backup { error: Some("no route".into()), overdue: false, ..none };
-        assert_eq!(asked.line(), "snapshot: the newest is not known: no route\n");
+        assert_eq!(asked.line(), "snapshot: cannot read the newest one: no route\n");
     }
 }

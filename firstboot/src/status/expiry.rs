@@ -1,26 +1,30 @@
-//! Until when the certificate is valid that a member shows to clients. etcd says nothing of it before the day it is refused.
+//! The end of validity of the certificate that a member presents to clients. etcd does not warn before a certificate expires.
 
 use rustls::pki_types::UnixTime;
 
 use crate::certificates::date;
+use crate::reason::{Reason, ReasonId};
 use crate::rotation;
 
 const DAY: u64 = 86400;
-/// So many days before its end it is said; the builder renews 90 days before, by default.
-const SOON: u64 = 30;
+/// How many days before the end the warning appears. By default the builder renews certificates 90 days before their end.
+const WARNING_DAYS: u64 = 30;
 
-/// Asks an endpoint; nothing, where no handshake comes about: that is said otherwise.
+/// The end of validity of an endpoint's certificate, or `None` if the handshake fails, which is reported elsewhere.
 pub(super) async fn until(endpoint: &str) -> Option<UnixTime> {
     let address = endpoint.strip_prefix("https://")?.parse().ok()?;
     rotation::shown_until(address).await.ok()
 }
 
-/// What to do where it ends soon.
-pub(super) fn advice(until: Option<UnixTime>, now: UnixTime) -> Option<String> {
+/// The warning that a certificate expires soon.
+pub(super) fn advice(until: Option<UnixTime>, now: UnixTime) -> Option<Reason> {
     let until = until?;
     let days = until.as_secs().saturating_sub(now.as_secs()) / DAY;
-    (days < SOON).then(|| {
-        format!("its certificate ends in {days} days, on {}: build, and bring it its new document", date(until))
+    (days < WARNING_DAYS).then(|| {
+        ReasonId::CertificateExpiring.because(format!(
+            "its certificate expires in {days} days, on {}: build again, and give the member its new node document",
+            date(until)
+        ))
     })
 }
 
@@ -31,12 +35,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ends_soon_is_said() {
+    fn a_certificate_that_expires_soon_is_reported() {
         let at = |days: u64| UnixTime::since_unix_epoch(Duration::from_secs(days * DAY));
         assert_eq!(advice(None, at(0)), None);
         assert_eq!(advice(Some(at(20_030)), at(20_000)), None);
-        let said = advice(Some(at(20_029)), at(20_000)).unwrap();
+        let said = advice(Some(at(20_029)), at(20_000)).unwrap().text;
         assert!(said.contains("in 29 days, on 2024-11-02"), "{said}");
-        assert!(advice(Some(at(19_000)), at(20_000)).unwrap().contains("in 0 days"));
+        assert!(advice(Some(at(19_000)), at(20_000)).unwrap().text.contains("in 0 days"));
     }
 }

@@ -1,6 +1,6 @@
-//! Whether the recipe's heartbeat and election timeout suit the network: etcd advises a heartbeat of about the longest
-//! round trip between members, 0.5 to 1.5 of it, and an election timeout of ten round trips at least (etcd.io, docs v3.6,
-//! "Tuning", time parameters). It is advice only: both must be the same on all members, and no node changes them alone.
+//! Checks whether the recipe's heartbeat interval and election timeout suit the network. etcd recommends a heartbeat of 0.5 to
+//! 1.5 of the longest round trip between members, and an election timeout of at least ten round trips (etcd.io, docs v3.6,
+//! "Tuning", time parameters). firstboot only recommends values, because all members must have the same.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,12 @@ use recipes::cluster::EtcdSettings;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A connection is a round trip. Of a few the quickest: what else the machines do only adds to it.
+use crate::reason::{Reason, ReasonId};
+
+/// The number of connections, each of which takes one round trip. The shortest counts, because load only adds to the time.
 const CONNECTIONS: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit of one connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The round trip to an endpoint, in milliseconds; nothing, where no connection comes about.
 pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
@@ -18,25 +21,25 @@ pub(super) async fn round_trip(endpoint: &str) -> Option<f64> {
     let mut quickest = None;
     for _ in 0..CONNECTIONS {
         let begun = Instant::now();
-        timeout(PATIENCE, TcpStream::connect(address)).await.ok()?.ok()?;
+        timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.ok()?.ok()?;
         let took = begun.elapsed();
         quickest = Some(quickest.map_or(took, |quickest: Duration| quickest.min(took)));
     }
     quickest.map(|quickest| quickest.as_secs_f64() * 1000.0)
 }
 
-/// What to set where the round trip is too long for what is set.
-pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Option<String> {
+/// The recommended settings, if the round trip is too long for the present ones.
+pub(super) fn advice(round_trip_ms: Option<f64>, settings: &EtcdSettings) -> Option<Reason> {
     let trip = round_trip_ms?;
     let (heartbeat, election) = (settings.heartbeat_interval_ms, settings.election_timeout_ms);
     if f64::from(heartbeat) >= 0.5 * trip && f64::from(election) >= 10.0 * trip {
         return None;
     }
-    Some(format!(
-        "{trip:.0} ms away: for that etcd advises heartbeat-interval-ms = {trip:.0} and election-timeout-ms = {:.0} or more \
-         (the recipe has {heartbeat} and {election}), the same on all members",
+    Some(ReasonId::RoundTripLong.because(format!(
+        "its round trip takes {trip:.0} ms: set heartbeat-interval-ms = {trip:.0} and election-timeout-ms = {:.0} or more in \
+         the recipe (now {heartbeat} and {election}), the same on all members",
         10.0 * trip
-    ))
+    )))
 }
 
 #[cfg(test)]
@@ -51,16 +54,16 @@ mod tests {
     }
 
     #[test]
-    fn only_a_long_way_brings_advice() {
+    fn only_a_long_round_trip_is_reported() {
         for (trip, heartbeat, election) in [(0.3, 100, 1000), (99.0, 100, 1000), (200.0, 100, 2000)] {
             assert_eq!(advice(Some(trip), &settings(heartbeat, election)), None);
         }
         assert_eq!(advice(None, &settings(100, 1000)), None);
-        let text = advice(Some(240.4), &settings(100, 1000)).unwrap();
-        assert!(text.starts_with("240 ms away") && text.contains("election-timeout-ms = 2404"), "{text}");
+        let text = advice(Some(240.4), &settings(100, 1000)).unwrap().text;
+        assert!(text.contains("takes 240 ms") && text.contains("election-timeout-ms = 2404"), "{text}");
         assert!(
             advice(Some(150.0), &settings(100, 1000)).is_some(),
-            "ten round trips are more than the election's time"
+            "ten round trips are longer than the election timeout"
         );
     }
 

@@ -1,4 +1,4 @@
-//! The cluster's own member list, held against the recipe of this node's image: which of the two is newer is not known.
+//! Compares the cluster's member list with the recipe of this node's image. Either of the two may be newer.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,9 @@ use recipes::cluster::Member;
 
 use super::row::Row;
 use crate::etcd::{self, Client, Credentials};
+use crate::reason::{Reason, ReasonId};
 
-/// The members as the first node that answers knows them; none where nobody does.
+/// The member list of the first member that answers, empty if none answers.
 #[derive(Debug)]
 pub(super) struct Roster(Vec<etcd::Member>);
 
@@ -28,14 +29,15 @@ impl Roster {
         self.0.iter().any(|member| member.peer_urls.iter().any(|url| url == peer_url))
     }
 
-    /// Where one of the recipe serves: a newer image may have given it another address.
+    /// The client URL of a member of the recipe. A newer image may have given it another address.
     pub(super) fn place(&self, member: &Member) -> String {
         let named = self.0.iter().find(|listed| listed.name == member.name.as_str());
         let moved = named.filter(|_| !self.has(&member.peer_url())).and_then(|listed| listed.client_urls.first());
         moved.cloned().unwrap_or_else(|| member.client_url())
     }
 
-    /// Says who of the recipe is no member, and who is one at another address. The rows are those of the recipe's members.
+    /// Marks the recipe's members that are not in the member list, or have another address there. The rows are those of the
+    /// recipe's members.
     pub(super) fn compare(&self, rows: &mut [Row], members: &[Member], without: &BTreeSet<Label>) {
         if self.0.is_empty() {
             return;
@@ -45,48 +47,50 @@ impl Roster {
             row.member = listed.is_some();
             row.without = !row.member && without.contains(&member.name);
             if row.without {
-                row.notes.push("the cluster began without it (`firstboot run --without`)".to_owned());
+                row.notes.push("excluded from the bootstrap (`firstboot run --without`)".into());
             } else if !row.member {
-                row.errors.push("in the recipe, but no member of the cluster".to_owned());
+                let text = "in the recipe, but not a member of the cluster";
+                row.errors.push(ReasonId::MemberNotListed.because(text));
             } else if row.endpoint != member.client_url() {
-                row.notes.push(format!("at {} in the recipe of this node's image", member.address));
+                row.notes.push(format!("the recipe of this node's image has the address {}", member.address).into());
             }
             row.errors.extend(listed.and_then(|listed| wrong_url(row, listed)));
             row.healthy &= row.member;
         }
     }
 
-    /// Who is a member and in none of the rows, and where it serves. One that never started serves nowhere.
+    /// The members that are in none of the rows, with their client URLs, or peer URLs if they never started.
     pub(super) fn strangers(&self, rows: &[Row]) -> Vec<(String, String)> {
         let strangers = self.0.iter().filter(|member| !rows.iter().any(|row| is_of(row, member)));
         let place = |member: &etcd::Member| member.client_urls.first().or(member.peer_urls.first()).cloned();
         strangers.map(|member| (member.title(), place(member).unwrap_or_default())).collect()
     }
 
-    /// What is to be said of a stranger. A cluster may have grown since this image was built, so that is no error.
+    /// Adds the remark to a member that is not in the recipe. The cluster may have grown since this image was built, so that
+    /// is not an error.
     pub(super) fn note(&self, mut stranger: Row) -> Row {
         match self.never_started(&stranger.name) {
             Some(why) => stranger.errors = vec![why],
-            None => stranger.notes.push("not in the recipe of this node's image".to_owned()),
+            None => stranger.notes.push("not in the recipe of this node's image".into()),
         }
         stranger
     }
 
-    /// Why a voter that was added and never started is a danger; that it does not answer says less.
-    fn never_started(&self, title: &str) -> Option<String> {
+    /// The error of a voter that was added and never started. It replaces the error that the member does not answer.
+    fn never_started(&self, title: &str) -> Option<Reason> {
         let voters = self.0.iter().filter(|member| !member.is_learner);
         let stray = voters.clone().find(|voter| voter.title() == title && voter.name.is_empty())?;
         let voters = voters.count();
-        Some(format!(
-            "it was added and never started, and counts as one of {voters} voters, of whom {} must run. Start it, or \
-             `etcdctl member remove {:x}` [member-never-started]",
+        Some(ReasonId::MemberNeverStarted.because(format!(
+            "it was added but never started, and counts as one of {voters} voters, of which {} must run. Start it, or run \
+             `etcdctl member remove {:x}`",
             voters / 2 + 1,
             stray.id
-        ))
+        )))
     }
 }
 
-/// Whether a listed member is the one of a row: it serves there, or is listed with this address, by whatever scheme and port.
+/// Whether a listed member is that of a row: it has the same client URL, or the same address with any scheme and port.
 fn is_of(row: &Row, listed: &etcd::Member) -> bool {
     listed.client_urls.contains(&row.endpoint) || listed.peer_urls.iter().any(|url| host(url) == host(&row.endpoint))
 }
@@ -96,18 +100,18 @@ fn host(url: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
-/// What is wrong with the peer URL by which the others reach a member, and how to correct it.
-fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<String> {
+/// The error of a member whose peer URL in the member list is wrong.
+fn wrong_url(row: &Row, listed: &etcd::Member) -> Option<Reason> {
     let right = peer_url(row);
     if listed.peer_urls.contains(&right) {
         return None;
     }
-    Some(format!(
-        "the member list has {} as its peer URL, and its etcd serves {right}, so the others do not reach it. \
-         `etcdctl member update {:x} --peer-urls={right}` [peer-url]",
+    Some(ReasonId::PeerUrl.because(format!(
+        "the member list has {} as its peer URL, but its etcd serves {right}, so the others cannot reach it. Run `etcdctl \
+         member update {:x} --peer-urls={right}`",
         listed.peer_urls.join(", "),
         listed.id
-    ))
+    )))
 }
 
 fn peer_url(row: &Row) -> String {
@@ -143,26 +147,26 @@ mod tests {
             ..Row::default()
         });
         assert_eq!(rows[3].endpoint, "https://10.0.0.44:2379");
-        rows[2].errors = vec!["no route".to_owned()];
+        rows[2].errors = vec!["no route".into()];
         roster.compare(&mut rows, &recipe, &BTreeSet::from(["c".parse().unwrap()]));
         assert_eq!(rows.each_ref().map(|row| row.healthy), [true, false, false, true]);
-        assert!(remarks(&rows[1]).contains("in the recipe, but no member") && !rows[1].without);
-        assert_eq!(remarks(&rows[2]), "the cluster began without it (`firstboot run --without`)");
-        assert_eq!(remarks(&rows[3]), "at 10.0.0.4 in the recipe of this node's image");
+        assert!(remarks(&rows[1]).contains("[member-not-listed]") && !rows[1].without);
+        assert_eq!(remarks(&rows[2]), "excluded from the bootstrap (`firstboot run --without`)");
+        assert_eq!(remarks(&rows[3]), "the recipe of this node's image has the address 10.0.0.4");
         let strangers = roster.strangers(&rows);
         assert_eq!(strangers, [("1".to_owned(), "https://10.0.0.9:2380".to_owned())]);
         assert!(remarks(&roster.note(Row::default())).contains("not in the recipe"));
         let stray = Row { name: "1".into(), errors: vec!["connection refused".into()], ..Row::default() };
         assert_eq!(
             remarks(&roster.note(stray)),
-            "it was added and never started, and counts as one of 3 voters, of whom 2 must run. Start it, or `etcdctl \
-             member remove 1` [member-never-started]"
+            "it was added but never started, and counts as one of 3 voters, of which 2 must run. Start it, or run \
+             `etcdctl member remove 1` [member-never-started]"
         );
     }
 
     /// As after `etcdctl member update ID --peer-urls=http://…`.
     #[test]
-    fn a_peer_url_that_was_changed_by_hand_is_named() {
+    fn a_wrong_peer_url_is_reported() {
         let recipe = [Member { name: "a".parse().unwrap(), address: "10.0.0.1".parse().unwrap() }];
         for wrong in ["http://10.0.0.1:2380", "https://10.0.0.1:2390", "https://10.0.0.7:2380"] {
             let roster = Roster(vec![etcd::Member { peer_urls: vec![wrong.to_owned()], ..listed("a", "10.0.0.1") }]);

@@ -3,10 +3,12 @@
 use serde::Serialize;
 
 use crate::etcd;
+use crate::reason::Reason;
 
-/// One member as it answered.
+/// The state of one member.
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of the JSON")]
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) endpoint: String,
@@ -18,29 +20,29 @@ pub(super) struct Row {
     pub(super) revision: i64,
     pub(super) raft_term: u64,
     pub(super) raft_index: u64,
-    /// The round trip to it, in milliseconds: the quickest of a few connections.
+    /// The shortest round trip of a few connections, in milliseconds.
     pub(super) round_trip_ms: Option<f64>,
-    /// Until when the certificate is valid that it shows.
+    /// The end of validity of its certificate.
     pub(super) certificate_until: Option<String>,
-    /// Whether it is in the cluster's own member list; what the recipe alone says, where nobody could be asked for that.
+    /// Whether the cluster's member list contains it; true for the recipe's members if no member list is available.
     pub(super) member: bool,
-    /// Whether its data differs from what the majority of members has, or from the others' where there is no majority.
+    /// Whether its data differs from that of the majority, or from the others' if there is no majority.
     pub(super) apart: bool,
-    /// Whether an operator left it out when the cluster began, by this node's journal.
+    /// Whether an operator excluded it from the bootstrap, by this node's journal.
     pub(super) without: bool,
-    pub(super) errors: Vec<String>,
-    /// Its id; 0 where it did not answer.
+    pub(super) errors: Vec<Reason>,
+    /// Its id, or 0 if it did not answer.
     #[serde(skip)]
     pub(super) member_id: u64,
-    /// Whether it answers through raft: it has a vote, and a quorum behind it.
+    /// Whether it is a voter that answers through raft.
     #[serde(skip)]
     pub(super) votes: bool,
     /// The alarms of all members, as this one knows them.
     #[serde(skip)]
     pub(super) alarms: Vec<etcd::AlarmMember>,
-    /// The members as this one knows them; none where it did not answer.
+    /// The members as this one knows them, empty if it did not answer.
     #[serde(skip)]
     pub(super) list: Vec<etcd::Member>,
-    /// What should be known of it and is nothing to be corrected.
-    pub(super) notes: Vec<String>,
+    /// Facts that need no correction.
+    pub(super) notes: Vec<Reason>,
 }

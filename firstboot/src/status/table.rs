@@ -1,8 +1,8 @@
-//! The members as a person reads them.
+//! The table of the members.
 
 use super::row::Row;
 
-/// One line for each, the columns as wide as what stands in them.
+/// One line for each member, with columns as wide as their longest cell.
 pub(super) fn table(rows: &[Row]) -> String {
     let head = ["NAME", "ENDPOINT", "HEALTH", "ROLE", "VERSION", "DB SIZE", "REVISION", "TERM", "INDEX", "REMARKS"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
@@ -21,7 +21,7 @@ pub(super) fn table(rows: &[Row]) -> String {
             match (row.healthy, row.member) {
                 (true, _) => "healthy",
                 (false, true) => "UNHEALTHY",
-                (false, false) => "NO MEMBER",
+                (false, false) => "NOT A MEMBER",
             }
             .to_owned(),
             role.to_owned(),
@@ -42,15 +42,15 @@ pub(super) fn table(rows: &[Row]) -> String {
     lines.iter().map(show).collect()
 }
 
-/// Of one that is no member it matters why, and not that it does not answer.
+/// The errors and notes of a member. The errors of an excluded member are omitted: it is expected not to answer.
 pub(super) fn remarks(row: &Row) -> String {
     let errors = row.errors.iter().filter(|_| !row.without);
-    errors.chain(&row.notes).map(String::as_str).collect::<Vec<_>>().join("; ")
+    errors.chain(&row.notes).map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// A size as people read it.
+/// A size with one decimal and a unit.
 pub(super) fn size(bytes: i64) -> String {
-    // etcd's databases are MiB to a few GiB; a tenth of a MiB is as fine as anyone looks.
+    // The databases of etcd have some MiB to a few GiB.
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let mib = bytes as f64 / f64::from(1 << 20);
     if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }

@@ -1,5 +1,5 @@
-//! etcd.conf (the guide's steps 3.3.1 to 3.5.2): the settings by intent, in the words of the version that will run.
-//! etcd only warns of a variable that it does not know and runs without it, so each minor gets its own.
+//! etcd.conf (the guide's steps 3.3.1 to 3.5.2), with the keys of the version that will run. etcd only warns of an unknown
+//! variable and ignores it, so each minor version gets its own keys.
 //! Source of the keys: etcd's server/embed/config.go and server/etcdmain/config.go at v3.4.45, v3.5.33, v3.6.14, v3.7.1.
 
 use anyhow::{Context as _, Result};
@@ -12,7 +12,7 @@ use crate::files::{DesiredFile, ETCD};
 use crate::identity::Identity;
 use crate::paths;
 
-/// The file as it should be.
+/// The content of the file.
 fn wanted(own: &Member, settings: &EtcdSettings, start: &Start) -> DesiredFile {
     DesiredFile::new(paths::ETCD_CONF, render(own, settings, start)).mode(0o640, (0, ETCD.1))
 }
@@ -41,7 +41,8 @@ fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
         ("PEER_KEY_FILE", tls("peer.key")),
         ("PEER_TRUSTED_CA_FILE", tls("ca.crt")),
         ("PEER_CLIENT_CERT_AUTH", "true".to_owned()),
-        // Who shows a certificate to a peer must be one. Every node's covers this name (step 3.2.4), a client's has none.
+        // Only peers may connect to a peer port: the certificates of all nodes have this name (step 3.2.4), those of clients
+        // do not.
         ("PEER_CERT_ALLOWED_HOSTNAME", PEER.to_owned()),
         ("HEARTBEAT_INTERVAL", settings.heartbeat_interval_ms.to_string()),
         ("ELECTION_TIMEOUT", settings.election_timeout_ms.to_string()),
@@ -53,18 +54,18 @@ fn render(own: &Member, settings: &EtcdSettings, start: &Start) -> String {
     ];
     pairs.extend(by_version(settings));
     let lines = pairs.iter().map(|(key, value)| format!("ETCD_{key}={value}\n"));
-    format!("# Written by firstboot for etcd {}. A change here is undone at the next boot.\n", settings.version)
+    format!("# Written by firstboot for etcd {}. firstboot overwrites changes at the next boot.\n", settings.version)
         + &lines.collect::<String>()
 }
 
 fn by_version(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     let mut pairs = Vec::new();
     if !settings.version.at_least(5) {
-        // Both are the default from 3.5 on.
+        // Both are the default since 3.5.
         pairs.push(("LOGGER", "zap".to_owned()));
         pairs.push(("PRE_VOTE", "true".to_owned()));
     }
-    // 3.5 added the minimum version of TLS late (3.5.9); 3.4 never had it. The name is unknown below.
+    // The minimum version of TLS exists since 3.5.9; earlier versions do not know the key.
     if settings.version.at_least(6) {
         pairs.push(("TLS_MIN_VERSION", "TLS1.2".to_owned()));
     }
@@ -90,8 +91,8 @@ fn corruption_checks(settings: &EtcdSettings) -> Vec<(&'static str, String)> {
     keys.iter().filter(|(_, wanted)| *wanted).map(|(key, _)| (*key, "true".to_owned())).collect()
 }
 
-/// The change that makes etcd's configuration what it must be; none where it is. Once etcd has its log (`has_log`), no etcd
-/// may begin a cluster by the configuration.
+/// The change that corrects etcd's configuration, or none if it is correct. Once etcd has its log (`has_log`), no etcd may
+/// bootstrap a cluster with the configuration.
 pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<Option<Change>> {
     let cluster = &identity.cluster;
     let own = cluster.member(&identity.node.name).context("the member vanished from the cluster document")?;
@@ -99,7 +100,7 @@ pub(crate) fn plan(identity: &Identity, start: &Start, has_log: bool) -> Result<
     file(wanted(own, &cluster.etcd, start))
 }
 
-/// Writes the configuration where it is not what it must be.
+/// Writes the configuration, unless it is correct.
 pub(crate) fn configure(identity: &Identity, start: &Start, has_log: bool) -> Result<()> {
     plan(identity, start, has_log)?.iter().try_for_each(Change::carry_out)
 }
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_minor_is_spoken_to_in_its_own_words() {
+    fn each_minor_version_gets_its_own_keys() {
         assert!(rendered("3.4.23").contains("ETCD_LOGGER=zap"));
         assert!(rendered("3.5.1").contains("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=true"));
         let compact = "ETCD_EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED=true";
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_can_be_read_as_two() {
+    fn no_value_needs_quoting() {
         for line in rendered("3.6.14").lines().filter(|line| !line.starts_with('#')) {
             assert!(line.starts_with("ETCD_") && !line.contains(['"', '\'', '\\', '$', ' ', '#']), "{line}");
         }

@@ -7,7 +7,7 @@ use crate::change::{Change, file};
 use crate::files::{self, DesiredFile};
 use crate::identity::Identity;
 
-/// The full name, as CentOS's own installer sets it; the short one is what stands before its first dot.
+/// The full host name, as CentOS's installer sets it. The short name is the part before the first dot.
 pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     let name = identity.fqdn();
     let mut changes: Vec<Change> = file(DesiredFile::new("/etc/hostname", format!("{name}\n")))?.into_iter().collect();
@@ -17,8 +17,8 @@ pub(super) fn name(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The overlay brought /etc/hosts with every member in it; this mends what others (a DHCP client, a person) made of
-/// it since, and leaves their own lines alone.
+/// The overlay contains an /etc/hosts with every member. This change restores those lines if a DHCP client or an operator
+/// changed them, and keeps all other lines.
 pub(super) fn hosts(identity: &Identity) -> Result<Option<Change>> {
     let before = files::read_if_there("/etc/hosts")?.unwrap_or_default();
     let before = String::from_utf8_lossy(&before);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_added_and_the_rest_is_kept() {
+    fn members_are_added_and_other_lines_are_kept() {
         let after = with_members("127.0.0.1 localhost\n# mine\n192.0.2.1 printer\n", &cluster());
         let expected = "127.0.0.1 localhost\n# mine\n192.0.2.1 printer\n\
                         10.101.15.101 etcd-1.cluster.local etcd-1\n\
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_address_for_a_member_goes() {
+    fn a_wrong_address_of_a_member_is_removed() {
         let after = with_members("127.0.1.1 etcd-1\n10.101.15.9 etcd-2.cluster.local\n", &cluster());
         assert!(!after.contains("127.0.1.1") && !after.contains("10.101.15.9 "), "{after}");
     }

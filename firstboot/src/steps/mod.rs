@@ -1,5 +1,5 @@
-//! The steps of a first boot. Each looks at the node and says what is missing for it to be who its document says; on
-//! a node that is set up each says nothing.
+//! The steps of a first boot. Each compares the node with its document and returns the missing changes; on a node that is set
+//! up it returns none.
 
 pub(crate) mod etcd_conf;
 mod host;
@@ -19,8 +19,8 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// All that is missing before etcd can be configured, in the order in which it is to be done. The address, which tells
-/// whether this is the machine at all, goes before: see run.rs.
+/// The changes that are missing before etcd can be configured, in order. `run` assigns the address first, because it shows
+/// whether this is the right machine.
 pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     tls::check(identity, &identity.node.tls)?;
     let mut changes = Vec::new();
@@ -35,14 +35,14 @@ pub(crate) fn plan(identity: &Identity) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// The object store's keys, where the document has any. Where it has none, those that an operator put there stay.
+/// The object store's keys, if the document has them. Otherwise the keys that an operator put there stay.
 fn store_keys(node: &NodeDocument) -> Result<Option<Change>> {
     let Some(keys) = &node.store_keys else { return Ok(None) };
     change::file(DesiredFile::new(paths::S3_KEYS, keys.to_file()).mode(0o600, ROOT))
 }
 
-/// The volume of etcd is root's, and etcd may look into it; what was put aside is root's alone. In earlier versions both were
-/// etcd's, and etcd could put a link in the place of anything there: that is refused, and never followed.
+/// etcd's volume belongs to root, and etcd may read it; only root can access the archive. In earlier versions both belonged to
+/// etcd, which could replace anything there by a link. Such a link is refused and not followed.
 fn volume() -> Result<Vec<Change>> {
     let mut changes: Vec<Change> = folder(DesiredDir::new(paths::VOLUME, 0o750, (0, ETCD.1)))?.into_iter().collect();
     let aside = Path::new(paths::ASIDE);
@@ -52,7 +52,7 @@ fn volume() -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// What is missing of the certificates that the node is to live by now.
+/// The missing changes of the certificates that the node uses at present.
 pub(crate) fn certificates(identity: &Identity) -> Result<Vec<Change>> {
     let mut changes = tls::install(&identity.tls)?;
     let labels = selinux::plan(&changes);

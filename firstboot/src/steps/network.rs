@@ -1,4 +1,4 @@
-//! The node's address. etcd's certificates and its peers know the node by it: with another one it must not start.
+//! The node's address. It is in etcd's certificates and in the member list, so etcd must not start with another one.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,14 @@ use crate::identity::Identity;
 use crate::interface::Interface;
 use crate::machine;
 use crate::output::say;
+use crate::reason::ReasonId;
 
-/// For how long a DHCP server may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// For how long one that has answered with another address of the network may still add the right one.
-const SECOND_THOUGHTS: Duration = Duration::from_secs(5);
+/// How long a DHCP server may take to assign the address.
+const DHCP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an interface may have another address of the same network before firstboot refuses.
+const WRONG_ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Nothing where the address is there. Where the recipe says `static`, the interface that gets it.
+/// The change that assigns the address: none where the address is assigned, or where DHCP assigns it.
 pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     let (network, address) = (&identity.cluster.network, identity.node.address);
     if machine::addresses()?.iter().any(|(_, own)| *own == address) || network.mode == NetworkMode::Dhcp {
@@ -32,10 +33,10 @@ pub(crate) fn plan(identity: &Identity) -> Result<Option<Change>> {
     })))
 }
 
-/// Waits until the address is there.
+/// Waits until an interface has the address.
 ///
 /// # Errors
-/// Refused where the machine has another address of the same network: the DHCP server does not know who it is.
+/// Refused if the machine has another address of the same network: the DHCP server has no reservation for it.
 pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     let (wanted, cidr) = (identity.node.address, identity.cluster.network.cidr);
     let began = Instant::now();
@@ -47,18 +48,19 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
         }
         let other = own.iter().find(|(_, address)| cidr.contains(address));
         if let Some((interface, other)) = other
-            && began.elapsed() >= SECOND_THOUGHTS
+            && began.elapsed() >= WRONG_ADDRESS_TIMEOUT
         {
-            return Err(refused(format!(
-                "{} must have the address {wanted}, and {interface} was given {other}. Is this the right machine? If it \
-                 is, mend the DHCP server's reservation, or write mode = \"static\" under [network] in the recipe",
+            return Err(refused(ReasonId::AddressWrong.because(format!(
+                "{} must have the address {wanted}, but {interface} has {other}. If this is the right machine, correct the \
+                 DHCP server's reservation, or set mode = \"static\" under [network] in the recipe",
                 identity.node.name
-            )));
+            ))));
         }
-        if began.elapsed() >= PATIENCE {
-            return Err(not_ready(format!(
-                "no interface has the address {wanted}; is the cable in, does DHCP answer?"
-            )));
+        if began.elapsed() >= DHCP_TIMEOUT {
+            return Err(not_ready(
+                ReasonId::AddressMissing
+                    .because(format!("no interface has the address {wanted}. Check the cable and the DHCP server")),
+            ));
         }
         if !logged {
             say(format!("waiting for the address {wanted}"));
@@ -68,22 +70,24 @@ pub(crate) fn wait_for_address(identity: &Identity) -> Result<()> {
     }
 }
 
-/// The interface of the document's MAC, or the only real one.
+/// The interface with the document's MAC, or the only Ethernet interface.
 fn interface_for(identity: &Identity) -> Result<String> {
     let cards = machine::cards()?;
     if let Some(mac) = identity.node.machine.mac {
         return match cards.into_iter().find(|card| card.mac == mac) {
             Some(card) => Ok(card.name),
-            None => Err(refused(format!("no interface has the MAC {mac} of the node document"))),
+            None => Err(refused(
+                ReasonId::InterfaceMissing.because(format!("no interface has the MAC {mac} of the node document")),
+            )),
         };
     }
     match cards.as_slice() {
         [one] => Ok(one.name.clone()),
-        [] => Err(refused("this machine has no network card")),
-        many => Err(refused(format!(
-            "cannot tell which of {} should have the address {}: give the node a `mac` in the recipe",
+        [] => Err(refused(ReasonId::InterfaceMissing.because("this machine has no Ethernet interface"))),
+        many => Err(refused(ReasonId::InterfaceAmbiguous.because(format!(
+            "any of {} could have the address {}: give the node a `mac` in the recipe",
             many.iter().map(|card| card.name.as_str()).collect::<Vec<_>>().join(", "),
             identity.node.address
-        ))),
+        )))),
     }
 }

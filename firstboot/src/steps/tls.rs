@@ -1,4 +1,4 @@
-//! The node's certificates (the guide's step 3.2.4): checked as etcd and its peers will check them, then installed.
+//! Checks the node's certificates by the rules of etcd and its peers, and installs them (the guide's step 3.2.4).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,15 +12,15 @@ use crate::files::{self, DesiredDir, DesiredFile, ETCD, ROOT};
 use crate::identity::Identity;
 use crate::paths;
 
-/// Refuses certificates that would not work on this node: better now, with words, than later in etcd's log.
+/// Refuses certificates that would not work on this node, with a reason that etcd's log would not give.
 pub(crate) fn check(identity: &Identity, tls: &NodeTls) -> Result<()> {
     let names = names(identity);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     check_at(identity, tls, &names, UnixTime::since_unix_epoch(now))
 }
 
-/// What a server or peer certificate must cover. The guide asks for localhost, since etcdctl on the node uses it; and by it
-/// a peer is told from a client.
+/// The names that a server or peer certificate must have. etcdctl on the node uses localhost, and etcd distinguishes peers from
+/// clients by it.
 fn names(identity: &Identity) -> Vec<String> {
     let node = &identity.node;
     let address = node.address.to_string();
@@ -42,7 +42,7 @@ fn at(name: &str) -> String {
     format!("{}/{name}", paths::TLS)
 }
 
-/// What is installed; nothing, where it is not whole.
+/// The installed certificates and keys, or `None` if one is missing.
 pub(crate) fn installed() -> Result<Option<NodeTls>> {
     let read = |name: String| -> Result<Option<String>> {
         let bytes = files::read_if_there(at(&name))?;
@@ -57,12 +57,12 @@ pub(crate) fn installed() -> Result<Option<NodeTls>> {
     Ok(all.map(|((ca, server), (peer, client))| NodeTls { ca, server, peer, client }))
 }
 
-/// Keys are readable by who uses them alone: etcd its own two, root the client's.
+/// The changes that install certificates and keys. Only their user can read the keys: etcd its two, root the client's.
 pub(super) fn install(tls: &NodeTls) -> Result<Vec<Change>> {
     let mut files = vec![DesiredFile::new(at("ca.crt"), tls.ca.as_str())];
     for (name, pair, owner) in [("server", &tls.server, ETCD), ("peer", &tls.peer, ETCD), ("client", &tls.client, ROOT)]
     {
-        // The key first: a power cut between the two leaves the old pair or a mismatch that the next run mends.
+        // The key first: a power cut between the two leaves the old pair, or a mismatch that the next run corrects.
         files.push(DesiredFile::new(at(&format!("{name}.key")), pair.key.as_str()).mode(0o600, owner));
         files.push(DesiredFile::new(at(&format!("{name}.crt")), pair.cert.as_str()));
     }

@@ -16,7 +16,7 @@ use crate::{paths, systemd};
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
 /// How long one look may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a look found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl<'a> Watch<'a> {
             ("active", "exited") => {}
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
-        match tokio::time::timeout(PATIENCE, self.ask()).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
             // Another etcd than at the last look has proved nothing.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
             Ok(Ok(None)) => Ok(Proof::Good),
@@ -71,8 +71,8 @@ impl<'a> Watch<'a> {
         if self.starts < STARTS {
             return Ok(Proof::NotYet(why.to_owned()));
         }
-        let words = diagnosis::node(&crate::identity::cluster()?, self.node);
-        let words = words.unwrap_or_else(|| why.to_owned());
+        let reasons = diagnosis::node(&crate::identity::cluster()?, self.node);
+        let words = diagnosis::text(&reasons).unwrap_or_else(|| why.to_owned());
         Ok(Proof::Failed(format!("etcd ended {} times: {words}", self.starts - 1)))
     }
 

@@ -8,7 +8,7 @@ use recipes::ClusterDocument;
 use super::own::Own;
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
-use crate::membership::{PATIENCE, PeerClient, others};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, others};
 use crate::snapshot::list::now;
 use crate::snapshot::scheduled::Record;
 use crate::{paths, rotation, status};
@@ -50,7 +50,8 @@ pub(super) async fn objection(own: &Own, credentials: &Credentials, may_be_ill: 
     if !rotation::is_complete(&identity) {
         return Ok(Some("a change of the CA is not at its end [update-rotation]".to_owned()));
     }
-    let peers = others(&identity, &PeerClient::new(&identity.cluster, &identity.tls)?, credentials, PATIENCE).await.0;
+    let peers =
+        others(&identity, &PeerClient::new(&identity.cluster, &identity.tls)?, credentials, QUERY_TIMEOUT).await.0;
     let wrong = peers.iter().find(|peer| peer.ahead.abs() > CLOCKS);
     Ok(wrong.map(|peer| {
         format!(

@@ -47,7 +47,7 @@ impl State {
         }
         ensure!(journal.ends_with('\n'), "{}: the journal has a torn end:\n{journal}", host.name());
         ensure!(end.starts_with("free\n"), "{}: the lock is held: {end}", host.name());
-        ensure!(end.contains("nothing to do"), "{}: firstboot is not done: {end}", host.name());
+        ensure!(end.contains("no changes"), "{}: firstboot is not done: {end}", host.name());
         let lines = files.lines().map(str::to_owned).chain(conf.lines().map(steady)).collect();
         Ok(Self { lines })
     }

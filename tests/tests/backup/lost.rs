@@ -83,7 +83,7 @@ pub(crate) fn lost_pages(host: &Host, address: Ipv4Addr) -> Result<()> {
     // Unless the member is named, its data is compared with the others' first, and there it ends.
     let endpoint = format!("https://{address}:2379");
     let taken = host.run(&["firstboot", "snapshot", "--endpoint", &endpoint, "/root/lost.db"])?;
-    ensure!(taken.code() == 3 && taken.stderr.contains("etcd sent a database that is damaged"), "{taken:?}");
+    ensure!(taken.code() == 3 && taken.stderr.contains("[snapshot-invalid]"), "{taken:?}");
     ensure!(!names(host, "/root")?.iter().any(|name| name.contains("lost")), "{:?}", names(host, "/root")?);
     Ok(())
 }

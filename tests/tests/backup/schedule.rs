@@ -40,7 +40,7 @@ fn once() -> Result<()> {
     bed.boot()?;
     for host in &bed.hosts {
         host.wait_for(
-            "journalctl -u firstboot-snapshot -o cat | grep -qE 'was taken by|checked: '",
+            "journalctl -u firstboot-snapshot -o cat | grep -qE 'has taken the snapshot|checked: '",
             CONVERGENCE_TIMEOUT,
         )?;
         let timer = host.check(&["systemctl", "show", "-p", "ActiveState", "firstboot-snapshot.timer"])?;
@@ -75,7 +75,7 @@ fn once() -> Result<()> {
     down.boot()?;
     down.wait_for("firstboot status", CONVERGENCE_TIMEOUT)?;
     let said = down.check(&["firstboot", "snapshot", "--scheduled", "--spread", "1"])?;
-    ensure!(said.contains("was taken by"), "{said}");
+    ensure!(said.contains("has taken the snapshot of"), "{said}");
     bed.hosts.push(down);
     ensure!(snapshots(&bed.hosts)?.len() == 2, "{:?}", snapshots(&bed.hosts)?);
     Ok(())

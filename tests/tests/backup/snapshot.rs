@@ -106,7 +106,7 @@ fn no_room(bed: &Bed) -> Result<()> {
     let host = &bed.hosts[0];
     host.sh("mount -t tmpfs -o size=8m none /root/slow")?.ok()?;
     let small = host.run(&["firstboot", "snapshot", "/root/slow/"])?;
-    ensure!(small.code() == 1 && small.stderr.contains("bytes free, and the snapshot needs"), "{small:?}");
+    ensure!(small.code() == 1 && small.stderr.contains("[disk-full]"), "{small:?}");
     nothing_left(bed)?;
     host.check(&["mount", "-o", "remount,size=40m", "/root/slow"])?;
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
@@ -179,7 +179,7 @@ fn stopped(bed: &Bed) -> Result<()> {
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
     host.check(&["pkill", "-INT", "-x", "firstboot"])?;
     let (code, said) = end(child)?;
-    ensure!(code == Some(130) && said.contains("what was half-made is removed"), "{code:?} {said}");
+    ensure!(code == Some(130) && said.contains("interrupted; partial files removed"), "{code:?} {said}");
     nothing_left(bed)?;
 
     let child = begin(bed, "etcd-2", "/root/slow/a.db")?;
@@ -197,7 +197,7 @@ fn member_killed(bed: &Bed) -> Result<()> {
     bed.hosts[1].check(&["systemctl", "kill", "--signal=KILL", "etcd.service"])?;
     let (code, said) = end(child)?;
     bed.provisioning.network.lift_rate_limit("etcd-1")?;
-    ensure!(code == Some(4) && said.contains("did not arrive"), "{code:?} {said}");
+    ensure!(code == Some(4) && said.contains("[snapshot-interrupted]"), "{code:?} {said}");
     nothing_left(bed)?;
     // The cluster is none the worse for all of it.
     let end = Instant::now() + CONVERGENCE_TIMEOUT;
@@ -219,7 +219,7 @@ fn silent(bed: &Bed) -> Result<()> {
     bed.provisioning.network.drop_between("etcd-1", "etcd-3")?;
     for child in [stalled, cut] {
         let (code, said) = end(child)?;
-        ensure!(code == Some(4) && said.contains("nothing came for 30 s"), "{code:?} {said}");
+        ensure!(code == Some(4) && said.contains("sent nothing for 30 s"), "{code:?} {said}");
     }
     bed.hosts[1].check(&["systemctl", "kill", "--signal=CONT", "etcd.service"])?;
     host.check(&["rmdir", "/root/slow/other"])?;

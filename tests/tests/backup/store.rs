@@ -53,12 +53,12 @@ fn all() -> Result<()> {
     store.fault(Fault::Lie);
     let lie = snapshot(host, "lie.db")?;
     store.heal();
-    ensure!(lie.code() == 1 && lie.stderr.contains("the store says its digest is"), "{lie:?}");
+    ensure!(lie.code() == 1 && lie.stderr.contains("the store reports the digest"), "{lie:?}");
 
     store.fault(Fault::Flip);
     let flip = snapshot(host, "flip.db")?;
     store.heal();
-    ensure!(flip.code() == 1 && flip.stderr.contains("reads back as something else"), "{flip:?}");
+    ensure!(flip.code() == 1 && flip.stderr.contains("when it is read back"), "{flip:?}");
 
     store.fault(Fault::Status500("PUT", u32::MAX));
     let down = snapshot(host, "down.db")?;

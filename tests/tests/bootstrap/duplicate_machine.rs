@@ -33,7 +33,7 @@ fn twin() -> Result<()> {
     let mut twin = bed.twin("etcd-3")?;
     let mac = bed.hosts[2].link().mac.clone();
     twin.boot()?;
-    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
+    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "[address-in-use]"])?;
     has_no_etcd(&twin)?;
     ensure!(!twin.path("/var/lib/firstboot/journal").exists(), "it took the identity on");
     twin.cut_power()?;
@@ -41,7 +41,7 @@ fn twin() -> Result<()> {
     // Whoever is not heard at once is heard when the others name it.
     bed.provisioning.network.lose_first_arp_probe(twin.name())?;
     twin.boot()?;
-    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "switch the wrong one off"])?;
+    wait_refused(&twin, &["another machine", &mac, "10.101.15.103", "[address-in-use]"])?;
     has_no_etcd(&twin)?;
     twin.cut_power()?;
 
@@ -51,7 +51,7 @@ fn twin() -> Result<()> {
     }
     divide(&bed, &twin)?;
     twin.boot()?;
-    wait_refused(&twin, &["this disk is a copy, or was moved", &mac])?;
+    wait_refused(&twin, &["[machine-copied]", &mac])?;
     bed.provisioning.network.heal_all()?;
     // And with a journal of that disk that knows no machine.
     process::check("rm", &[&twin.path("/var/lib/firstboot/journal").to_string_lossy()])?;
@@ -159,7 +159,7 @@ fn cloned() -> Result<()> {
         }
         bed.provisioning.network.replug(clone.name())?;
         clone.boot()?;
-        wait_refused(&clone, &["hears from this node's member", "Switch the wrong one off"])?;
+        wait_refused(&clone, &["receives raft traffic from this node's member", "[duplicate-running]"])?;
         let etcd = clone.journal("etcd")?;
         ensure!(!etcd.contains("Starting"), "etcd was started on the copy:\n{etcd}");
         clone.cut_power()?;
@@ -195,7 +195,7 @@ fn together() -> Result<()> {
         )?;
         let failed = host.run(&["systemctl", "is-failed", "--quiet", "firstboot.service"])?.success();
         if failed {
-            wait_refused(host, &["Switch the wrong one off"])?;
+            wait_refused(host, &["Switch the wrong machine off"])?;
             refused += 1;
         }
     }

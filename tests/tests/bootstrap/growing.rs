@@ -31,7 +31,7 @@ fn grow() -> Result<()> {
     let left_over = ". /etc/profile.d/etcdctl.sh; etcdctl member list | grep -q 'started, etcd-4,.*true$'";
     bed.hosts[0].wait_for(left_over, CONVERGENCE_TIMEOUT)?;
     bed.hosts[4].boot()?;
-    wait_said(&bed.hosts[4], &["etcd-4 is being added, and etcd adds one at a time"])?;
+    wait_said(&bed.hosts[4], &["etcd-4 is still a learner", "[learner-pending]"])?;
     bed.hosts[0].check(&["sh", "-c", left_over])?;
 
     // The next boot promotes what was left over, and then it is the fifth's turn.

@@ -35,7 +35,10 @@ fn leave() -> Result<()> {
     let name = bed.hosts[leads].name().to_owned();
 
     let shown = bed.hosts[leads].check(&["firstboot", "leave", "--dry-run"])?;
-    ensure!(shown.contains("would hand the leadership") && shown.contains("would remove this node"), "{shown}");
+    ensure!(
+        shown.contains("would transfer the leadership") && shown.contains("would remove this node's member"),
+        "{shown}"
+    );
     ensure!(listed(&bed.hosts[one], &name)?.is_some(), "a dry run removed it");
 
     // The leader leaves, and power is lost when that is written down and before it is done: the lock's folder and its
@@ -43,13 +46,16 @@ fn leave() -> Result<()> {
     let killed = killed_at_flush(&bed.hosts[leads], 6, &["firstboot", "leave"])?;
     let journal = bed.hosts[leads].read("/var/lib/firstboot/journal")?;
     ensure!(journal.lines().last().is_some_and(|line| line.contains("\"leave\"")), "{killed:?}\n{journal}");
-    ensure!(killed.stdout.contains("handing the leadership"), "{killed:?}");
+    ensure!(killed.stdout.contains("transferring the leadership"), "{killed:?}");
     ensure!(listed(&bed.hosts[one], &name)?.is_some(), "it was killed too late");
     bed.hosts[leads].cut_power()?;
     bed.hosts[leads].boot()?;
     left(&bed.hosts[leads], &bed.hosts[one])?;
     let story = bed.hosts[leads].check(&["firstboot", "explain"])?;
-    ensure!(story.contains("was out of its cluster") && story.contains("put aside as"), "{story}");
+    ensure!(
+        story.contains("was removed from its cluster") && story.contains("Moving the data directory to"),
+        "{story}"
+    );
     wait_healthy_but(&bed.hosts[one], &name)?;
 
     // It stays out.
@@ -60,7 +66,7 @@ fn leave() -> Result<()> {
     // Of two, none may leave while the other is down.
     bed.hosts[other].cut_power()?;
     let stays = bed.hosts[one].run(&["firstboot", "leave", "--deadline", "3"])?;
-    ensure!(stays.code() == 4 && stays.stderr.contains("goes on as a member"), "{stays:?}");
+    ensure!(stays.code() == 4 && stays.stderr.contains("remains a member"), "{stays:?}");
     bed.hosts[other].boot()?;
     wait_healthy_but(&bed.hosts[one], &name)?;
 
@@ -76,7 +82,7 @@ fn leave() -> Result<()> {
         ensure!(again.contains("has left its cluster"), "{again}");
     }
     let last = bed.hosts[other].run(&["firstboot", "leave"])?;
-    ensure!(last.code() == 3 && last.stderr.contains("the only voter left"), "{last:?}");
+    ensure!(last.code() == 3 && last.stderr.contains("[last-voter]"), "{last:?}");
     ensure!(etcdctl(&bed.hosts[other], "get answer --print-value-only")?.trim() == "42");
     Ok(())
 }

@@ -25,11 +25,11 @@ fn moved() -> Result<()> {
     bed.build(&fs::read_to_string(recipe("demo"))?.replace("10.101.15.103", "10.101.15.104"))?;
     let mut new = bed.moved("etcd-3")?;
     new.boot()?;
-    let rival = ["etcd-1 is still connected to the member", &before.0, "at https://10.101.15.103:2380"];
+    let rival = ["etcd-1 is still connected to this node's member", &before.0, "at https://10.101.15.103:2380"];
     wait_said(&new, &rival)?;
     // An answer that did not come in time begins the 60 s again.
     new.wait_for("systemctl is-failed --quiet firstboot.service", 2 * CONVERGENCE_TIMEOUT)?;
-    wait_refused(&new, &[&rival[..], &["for 60 s now", "Switch the wrong one off"]].concat())?;
+    wait_refused(&new, &[&rival[..], &["for 60 s now", "[duplicate-suspected]"]].concat())?;
     has_no_etcd(&new)?;
     ensure!(listed(&bed.hosts[0], "etcd-3")?.as_ref() == Some(&before), "the member list has changed");
 
@@ -39,12 +39,12 @@ fn moved() -> Result<()> {
     // An old image's node knows where it is now.
     wait_healthy(&bed.hosts[0], 3, CONVERGENCE_TIMEOUT)?;
     let shown = bed.hosts[0].check(&["firstboot", "status"])?;
-    ensure!(shown.contains("at 10.101.15.103 in the recipe of this node's image"), "{shown}");
+    ensure!(shown.contains("the recipe of this node's image has the address 10.101.15.103"), "{shown}");
     let (id, line) = listed(&bed.hosts[0], "etcd-3")?.context("no etcd-3")?;
     ensure!(id != before.0 && line.contains("https://10.101.15.104:2380"), "etcd-3 is {line}");
     ensure!(etcdctl(&new, "get answer --print-value-only --consistency=s")?.trim() == "42");
 
     // The machine at the old address comes back from the dead: it is the member that was removed.
     bed.hosts[2].boot()?;
-    wait_refused(&bed.hosts[2], &[&before.0, "somebody removed that from the cluster"])
+    wait_refused(&bed.hosts[2], &[&before.0, "[member-removed]"])
 }

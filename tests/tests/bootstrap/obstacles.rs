@@ -32,7 +32,7 @@ fn network() -> Result<()> {
     ip("addr add 10.101.99.3/32 dev lo")?;
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.99.3")?;
     boot_all(&mut bed.hosts)?;
-    let route = "this node reaches etcd-1, etcd-2 from the address 10.101.99.3 and not from its own, 10.101.15.103";
+    let route = "this node reaches etcd-1, etcd-2 from the address 10.101.99.3 instead of its own, 10.101.15.103";
     wait_said(&bed.hosts[2], &[route, "[wrong-source-address]"])?;
     has_no_etcd(&bed.hosts[2])?;
     ip("route replace 10.101.15.0/24 dev eth0 src 10.101.15.103")?;
@@ -78,7 +78,7 @@ fn stopped() -> Result<()> {
         ensure!(now == member, "{script}: etcd-3 is another member now");
     }
     let journal = host.journal("etcd")?;
-    ensure!(journal.contains("files and folders of /var/lib/etcd/data to their owner, etcd"), "{journal}");
+    ensure!(journal.contains("files and folders in /var/lib/etcd/data to etcd"), "{journal}");
 
     // A drop-in moves the data.
     host.write("/etc/moved.env", "ETCD_DATA_DIR=/var/lib/etcd/elsewhere\n", 0o644)?;
@@ -135,7 +135,7 @@ fn listed_wrong() -> Result<()> {
     let list = etcdctl(host, "member list")?;
     let stray = list.lines().find(|line| line.contains("10.101.15.109")).and_then(|line| line.split(',').next());
     let stray = stray.with_context(|| format!("no stray in {list}"))?;
-    let cost = "it was added and never started, and counts as one of 4 voters, of whom 3 must run";
+    let cost = "it was added but never started, and counts as one of 4 voters, of which 3 must run";
     let shown = degraded(host, stray, &[cost, "[member-never-started]"])?;
     mend(host, &shown)?;
     wait_healthy(host, 3, CONVERGENCE_TIMEOUT).map(drop)

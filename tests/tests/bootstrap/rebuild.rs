@@ -76,9 +76,9 @@ fn waits() -> Result<()> {
     bed.hosts[2].nspawn_argument("--tmpfs=/var/lib/etcd:size=64M,mode=0700,uid=450,gid=450");
     bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
     bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["only 1 of its 3 voters are well, and 2 must be", "etcd-2 does not answer since"])?;
+    wait_said(&bed.hosts[2], &["only 1 of 3 voters are healthy; 2 are required", "etcd-2 has not answered since"])?;
     bed.provisioning.network.heal_all()?;
-    wait_said(&bed.hosts[2], &["its database takes", "must be free here, and"])?;
+    wait_said(&bed.hosts[2], &["[disk-full]"])?;
     has_no_etcd(&bed.hosts[2])?;
     ensure!(listed(&bed.hosts[0], "etcd-3")? == old, "its member was touched");
     bed.hosts[2].check(&["mount", "-t", "tmpfs", "-o", "remount,size=1G", "none", "/var/lib/etcd"])?;
@@ -137,7 +137,7 @@ fn vote() -> Result<()> {
     // It waits, until the ports are closed to it.
     bed.provisioning.network.drop_between("etcd-2", "etcd-3")?;
     bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["only 1 of its 3 voters are well"])?;
+    wait_said(&bed.hosts[2], &["only 1 of 3 voters are healthy"])?;
     let close = |table: &str, port: &str| {
         let rules = format!(
             "table inet {table} {{ chain own {{ type filter hook output priority 0; oif lo tcp dport {port} drop; }}; }}"

@@ -63,7 +63,7 @@ fn older() -> Result<()> {
     let shown =
         host.check(&["systemctl", "show", "firstboot", "etcd", "-p", "ActiveState,ExecMainStatus,StatusText"])?;
     let [from_old, from_new] = [valid_from(&old_certificate)?, valid_from(&new_certificate)?];
-    let dates = format!("its newest certificate is valid from {from_old} on, the other's from {from_new}.");
+    let dates = format!("its newest certificate is valid from {from_old}, that of the accepted one from {from_new}.");
     for words in ["ExecMainStatus=3\n", &format!("from {SEED} is older"), &dates, "ActiveState=inactive\n"] {
         ensure!(shown.contains(words), "{words:?} is missing in\n{shown}");
     }

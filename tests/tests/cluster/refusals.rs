@@ -77,7 +77,7 @@ fn documents() -> Result<()> {
     ours.install(&mut host)?;
 
     give(&host, &own("etcd-2", "user-data")?)?;
-    refused(&mut host, "etcd-2 must have the address 10.101.15.102, and eth0 was given 10.101.15.101")?;
+    refused(&mut host, "etcd-2 must have the address 10.101.15.102, but eth0 has 10.101.15.101")?;
 
     give(&host, b"#cloud-config\n")?;
     refused(&mut host, "is not a node document")?;
@@ -115,7 +115,7 @@ fn documents() -> Result<()> {
     // From now on it is this node; another document does not make it another.
     host.cut_power()?;
     give(&host, &own("etcd-2", "user-data")?)?;
-    refused(&mut host, "this disk was set up as etcd-1, and the node document is for etcd-2")
+    refused(&mut host, "this disk was set up as etcd-1, but the node document is for etcd-2")
 }
 
 fn seed_disk() -> Result<()> {
@@ -151,7 +151,7 @@ fn clone_and_altered() -> Result<()> {
     // The second machine with the first one's disk.
     process::check("cp", &["-a", &path(&host, "/var/lib/firstboot/."), &path(&clone, "/var/lib/firstboot")])?;
     process::check("cp", &["-a", &path(&host, "/var/lib/cloud/."), &path(&clone, "/var/lib/cloud")])?;
-    refused(&mut clone, "this disk is a copy, or was moved")?;
+    refused(&mut clone, "[machine-copied]")?;
     ensure!(clone.read("/var/lib/firstboot/journal")? == journal, "a refused clone wrote to its journal");
 
     let conf = host.read("/etc/sysctl.d/95-etcd.conf")?;

@@ -45,7 +45,7 @@ fn half_born() -> Result<()> {
     let kept = fs::read(put.path().join("member/snap/db"))?;
     ensure!(kept == database && put.path().join("member/wal.tmp").exists(), "what was put aside is not what was there");
     let said = bed.hosts[victim].journal("firstboot")?;
-    ensure!(said.contains("first start was cut short") && said.contains("/data goes to"), "{said}");
+    ensure!(said.contains("first start was interrupted") && said.contains("/data goes to"), "{said}");
     Ok(())
 }
 

@@ -37,9 +37,9 @@ fn wrong_snapshot() -> Result<()> {
 
     // Nobody but one was told: its etcd stops, and comes back when it was enough.
     let lonely = one.run(&["firstboot", "restore", SNAPSHOT, "--deadline", "4"])?;
-    ensure!(lonely.code() == 4 && lonely.stderr.contains("given up"), "{lonely:?}");
+    ensure!(lonely.code() == 4 && lonely.stderr.contains("[restore-cancelled]"), "{lonely:?}");
     ensure!(
-        lonely.stdout.contains("etcd-2 runs etcd in the cluster") && lonely.stdout.contains("not told"),
+        lonely.stdout.contains("etcd-2 runs etcd in the cluster") && lonely.stdout.contains("has no order yet"),
         "{lonely:?}"
     );
     as_before(&bed, &first, &before)?;
@@ -66,8 +66,8 @@ fn wrong_snapshot() -> Result<()> {
     for (arguments, why) in [
         (&["/root/none.db"][..], "not a good snapshot"),
         (&["--from", "etcd-9"], "no other member"),
-        (&[SNAPSHOT, "--without", "etcd-2", "etcd-3"], "no majority"),
-        (&["--rollback"], "no restore has set data"),
+        (&[SNAPSHOT, "--without", "etcd-2", "etcd-3"], "not a majority"),
+        (&["--rollback"], "no restore has archived data"),
     ] {
         let ran = one.run(&[&["firstboot", "restore"], arguments].concat())?;
         ensure!(ran.code() == 3 && ran.stderr.contains(why), "{arguments:?}: {ran:?}");
@@ -97,7 +97,7 @@ fn full_disk() -> Result<()> {
     ensure!(came.iter().all(|ran| ran.code() == 3 || ran.code() == 4), "{came:?}");
     let full = waiting.wait_with_output()?;
     let said = String::from_utf8_lossy(&full.stderr);
-    ensure!(full.status.code() == Some(1) && said.contains("etcd starts as it was"), "{full:?}");
+    ensure!(full.status.code() == Some(1) && said.contains("etcd starts with its previous data"), "{full:?}");
     println!("{said}");
     three.check(&["rm", "/var/lib/etcd/filler"])?;
     // Its data is on a disk of its own, so that there is none to be looked for from outside.

@@ -67,7 +67,7 @@ fn large() -> Result<()> {
         let found = held(host, revision)?;
         ensure!(found == (keys, hash), "{} has {found:?}, and not {keys} keys as etcd-1, {hash}", host.name());
         // What was written before is aside, and the snapshot that came from elsewhere is gone.
-        ensure!(host.check(&["firstboot", "restore", "--list"])?.contains("--rollback returns"));
+        ensure!(host.check(&["firstboot", "restore", "--list"])?.contains("--rollback restores"));
         ensure!(!host.path("/var/lib/etcd/restore").exists(), "{} keeps what was in the making", host.name());
     }
     bed.wait_all_healthy()

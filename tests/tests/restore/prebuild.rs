@@ -91,7 +91,7 @@ fn all() -> Result<()> {
     let (restore, before) = caught(host, "KILL")?;
     let failed = restore.wait_with_output()?;
     let said = String::from_utf8_lossy(&failed.stderr);
-    ensure!(failed.status.code() == Some(1) && said.contains("etcd was not stopped"), "{failed:?}");
+    ensure!(failed.status.code() == Some(1) && said.contains("etcd keeps running"), "{failed:?}");
     ensure!(!host.path(IN_THE_MAKING).exists(), "half of the new data is left");
     before.still(host)?;
 

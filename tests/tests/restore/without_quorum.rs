@@ -68,7 +68,7 @@ fn two_clusters() -> Result<()> {
 
     bed.replace_disk(2)?;
     bed.hosts[2].boot()?;
-    wait_said(&bed.hosts[2], &["the others are members of different clusters"])?;
+    wait_said(&bed.hosts[2], &["[clusters-differ]"])?;
     has_no_etcd(&bed.hosts[2])?;
     for host in &bed.hosts[..2] {
         let kept = etcdctl(host, "get kept-by --print-value-only --consistency=s")?;

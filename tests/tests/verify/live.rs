@@ -36,7 +36,7 @@ fn running() -> Result<()> {
     let database = etcd.folder().join("data/member/snap/db");
     let mut verify = Command::new(programs::firstboot()?);
     let ran = process::run(verify.args(["snapshot", "verify", "--skip-hash-check"]).arg(&database))?;
-    ensure!(ran.code() == 1 && ran.stderr.contains("is open in a running etcd"), "{ran:?}");
+    ensure!(ran.code() == 1 && ran.stderr.contains("[snapshot-in-use]"), "{ran:?}");
     etcd.stop()?;
     let (code, _) = ours(&database, &["--skip-hash-check"])?;
     ensure!(code == 0);

@@ -40,7 +40,7 @@ fn good(version: &str) -> Result<()> {
     }
     ensure!(own["compacted"] == 6 && own["leases"] == 1 && own["users"] == 1, "{own:#}");
     ensure!(own["members"][0]["name"] == "alone", "{own:#}");
-    ensure!(own["storage_version"] == storage, "{own:#}");
+    ensure!(own["storage-version"] == storage, "{own:#}");
     booted(version, &path)
 }
 
@@ -54,7 +54,7 @@ fn booted(version: &str, path: &Path) -> Result<()> {
     let answer: Value = serde_json::from_str(&ran)?;
     ensure!(answer["booted"]["etcd"] == version, "{answer:#}");
     // 3000 put and 2 big ones, of which 100 (00xx) and 100 (01xx) were deleted.
-    ensure!(answer["booted"]["live_keys"] == 2802, "{answer:#}");
+    ensure!(answer["booted"]["live-keys"] == 2802, "{answer:#}");
     ensure!(fs::read_dir(path.parent().unwrap_or(path))?.count() == before, "something is left");
     Ok(())
 }
@@ -63,7 +63,7 @@ fn without_digest() -> Result<()> {
     let path = snapshot("3.5.1")?;
     let database = path.with_file_name("data/member/snap/db");
     let (code, own) = ours(&database, &[])?;
-    ensure!(code == 3 && own["fault_count"] == 1 && own["digest"] == "absent", "{own:#}");
+    ensure!(code == 3 && own["fault-count"] == 1 && own["digest"] == "absent", "{own:#}");
     ensure!(own["faults"][0]["expected"].to_string().contains("--skip-hash-check"), "{own:#}");
     let (code, own) = ours(&database, &["--skip-hash-check"])?;
     ensure!(code == 0 && own["good"] == true, "{own:#}");

@@ -28,7 +28,7 @@ fn memories() -> Vec<LocalState> {
     memories
 }
 
-/// What one other member may be seen as, that was told one of these. Epoch 3 and cluster 3 are those of strangers.
+/// All observations of another member that has one of these orders. Epoch 3 and cluster 3 are unknown to this node.
 fn views(tasks: &[BootstrapMode]) -> Vec<PeerObservation> {
     let mut all = vec![None];
     let ready = [1, 2, 3].map(|number: u64| Phase::Ready { epoch: Sha256::of(&number.to_be_bytes()) });
@@ -128,8 +128,8 @@ fn restore(number: u8) -> BootstrapMode {
     BootstrapMode::Restore { snapshot: Sha256::of(&[number]), seen: Some(1) }
 }
 
-/// As `check`, where `a` was told to restore or to return.
-fn check_told(memory: &LocalState, views: &PeerObservations) {
+/// Like `check`, where `a` has an order to restore or to roll back.
+fn check_ordered(memory: &LocalState, views: &PeerObservations) {
     let step = decide(memory, views);
     let said = format!("{step:?} from {memory:?} and {views:?}");
     let others = || memory.others().map(|name| &views[name]);
@@ -168,13 +168,13 @@ fn check_told(memory: &LocalState, views: &PeerObservations) {
 }
 
 #[test]
-fn whoever_is_told_acts_only_with_all_others_or_where_it_agreed() {
+fn a_node_with_an_order_acts_only_with_all_others_or_where_it_agreed() {
     for mode in [restore(1), BootstrapMode::Rollback { cluster: 3 }] {
         for mut memory in memories() {
             memory.mode = mode;
             for b in views(&[BootstrapMode::New, mode, restore(2)]) {
                 for c in views(&[BootstrapMode::New, mode, restore(2)]) {
-                    check_told(&memory, &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]));
+                    check_ordered(&memory, &PeerObservations::from([(label("b"), b.clone()), (label("c"), c)]));
                 }
             }
         }
@@ -185,12 +185,12 @@ fn whoever_is_told_acts_only_with_all_others_or_where_it_agreed() {
 fn two_snapshots_are_told_apart_at_once() {
     let mut memory = memories().remove(0);
     memory.mode = restore(1);
-    let told = |mode| {
+    let ordered = |mode| {
         let state =
             PeerState::Firstboot { disk_id: DiskId::of(1), phase: Phase::Empty, without: BTreeSet::new(), mode };
         PeerObservation { state: Some(state), fresh: true }
     };
-    let views = |b, c| PeerObservations::from([(label("b"), told(b)), (label("c"), told(c))]);
+    let views = |b, c| PeerObservations::from([(label("b"), ordered(b)), (label("c"), ordered(c))]);
     assert_eq!(decide(&memory, &views(restore(1), restore(2))), Action::GiveUp(label("c")));
     assert_eq!(decide(&memory, &views(restore(1), BootstrapMode::New)), Action::Wait);
     assert!(matches!(decide(&memory, &views(restore(1), restore(1))), Action::BeReady(..)));

@@ -1,28 +1,28 @@
-//! Takes the orders of events: every one, or many at random.
+//! Explores the orders of events: all of them, or many random ones.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::{ABSENT, Begin, Explorer, Faults, Look, Node, Rule, World};
 use crate::barrier::decide::Action;
 
-/// What was found.
+/// The result of an exploration.
 #[derive(Debug, Default)]
 pub(super) struct Explored {
-    /// Different states, or, at random, events.
+    /// The number of different states, or of events in a random exploration.
     pub(super) states: usize,
-    /// States in which nothing more happens.
+    /// The number of final states, in which nothing more happens.
     pub(super) ends: usize,
-    /// Ends in which all nodes are members of one cluster.
+    /// The number of final states in which all nodes are members of one cluster.
     pub(super) whole: usize,
-    /// Ends in which somebody runs what was restored.
+    /// The number of final states in which at least one node runs the restored data.
     pub(super) restored: usize,
-    /// Ends in which a node still waits, with nothing cut: it waits forever.
+    /// The number of final states in which a node waits forever, although no connection is cut.
     pub(super) stuck: usize,
-    /// The first thing that must not be, if it is.
+    /// The first violation of a requirement.
     pub(super) violation: Option<String>,
 }
 
-/// Takes every order of events.
+/// Explores every order of events.
 pub(super) fn every(count: usize, begin: Begin<'_>, look: Look, faults: Faults, rule: Rule) -> Explored {
     let mut explorer = Explorer::new(count, rule);
     let first = explorer.first(begin, faults);
@@ -51,7 +51,7 @@ pub(super) fn every(count: usize, begin: Begin<'_>, look: Look, faults: Faults, 
     found
 }
 
-/// Takes many orders of events, each drawn at random to its end. The same every time.
+/// Explores many random orders of events, each to its final state. The same orders are drawn every time.
 pub(super) fn some(count: usize, begin: Begin<'_>, walks: u32, faults: Faults, rule: Rule) -> Explored {
     let mut explorer = Explorer::new(count, rule);
     let mut found = Explored::default();
@@ -72,7 +72,7 @@ pub(super) fn some(count: usize, begin: Begin<'_>, walks: u32, faults: Faults, r
                 explorer.end(&world, &mut found);
             }
             let mut faults = explorer.faults(&world);
-            // Rare, or they would all be spent before anything is agreed on.
+            // Faults are rare; otherwise all of them would happen before the nodes agree on anything.
             if !faults.is_empty() && (done || draw(25) == 0) {
                 steps = std::mem::take(&mut faults);
             }
@@ -104,12 +104,12 @@ impl Explorer {
         found.stuck += usize::from((0..count).any(waits));
     }
 
-    /// Whether a node lost the data it had, other than with its disk.
+    /// Whether a node lost its data although it kept its disk.
     fn overwritten(&self, before: &World, after: &World) -> Option<String> {
         (0..self.names.len()).filter(|at| before.nodes[*at] != after.nodes[*at]).find_map(|at| {
             let (old, new): (&Node, &Node) = (self.node(before, at), self.node(after, at));
             let kept = old.started.is_none() || old.started == new.started || new.life > old.life;
-            // What a restore replaces it sets aside; until then it is there, whatever becomes of the restore.
+            // A restore archives the data that it replaces. Until then the data must exist, whether the restore succeeds or not.
             let lost = old.data.is_some() && new.data != old.data && new.told == 0 && {
                 let (back, forth) = (new.started == old.data.map(|(epoch, _)| epoch), new.started.is_some());
                 let told = new.started.map(|epoch| self.epochs.values[usize::from(epoch)].1);
@@ -119,7 +119,7 @@ impl Explorer {
         })
     }
 
-    /// What must not be in any state.
+    /// Checks the requirements on every state.
     fn wrong(&self, world: &World) -> Option<String> {
         let count = self.names.len();
         let started: Vec<(usize, u8)> =
@@ -139,14 +139,14 @@ impl Explorer {
             for (other, second) in &started {
                 let same_members = |(a, b): (&u8, &u8)| (*a == ABSENT) == (*b == ABSENT);
                 let theirs = lives_of(*second);
-                // Who gave a restore up when all were ready runs beside those that did not; the next check is for that.
+                // A node that gave up a restore when all were ready runs next to nodes that did not; the next check covers that.
                 let both = told(*epoch) == 0 && told(*second) == 0;
                 if epoch != second && both && disk_ids.iter().zip(theirs).all(same_members) {
                     return Some(format!("n{at} runs in {disk_ids:?}, n{other} in {theirs:?}"));
                 }
             }
         }
-        // With other members (the operator's --without) another epoch may have begun; it must never come to a quorum.
+        // With other members (the operator's --without) another epoch may have begun. It must never have a quorum.
         let quorate = |epoch: &u8| {
             let members = lives_of(*epoch).iter().filter(|life| **life != ABSENT).count();
             started.iter().filter(|(_, own)| own == epoch).count() > members / 2

@@ -1,25 +1,25 @@
-//! What befalls the nodes of the model.
+//! The faults that can happen to the nodes of the model.
 
 use super::node::{ModelMessage, Node};
 use super::{Explorer, World};
 
-/// What an exploration may do to the nodes.
+/// The faults that one exploration may cause, in total.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Faults {
-    /// Disks that are lost, in all.
+    /// Lost disks.
     pub(super) wipes: u8,
-    /// Restarts, in all.
+    /// Restarts of nodes.
     pub(super) crashes: u8,
-    /// How often an operator says `--without`, in all.
+    /// Uses of `--without` by an operator.
     pub(super) switches: u8,
-    /// How often one that was told to restore gives up, in all.
+    /// Orders to restore that a node gives up.
     pub(super) give_ups: u8,
-    /// How often one is told to restore out of turn, in all.
+    /// Orders to restore at an unexpected time.
     pub(super) tells: u8,
 }
 
 impl Explorer {
-    /// All that can be done to them.
+    /// The states after each fault that is possible now.
     pub(super) fn faults(&mut self, world: &World) -> Vec<World> {
         let mut next = Vec::new();
         for at in 0..self.names.len() {
@@ -51,7 +51,7 @@ impl Explorer {
                 after.crashes -= 1;
                 next.push(after);
             }
-            // The operator gives up the last node. That begins a new life, as run.rs has it.
+            // The operator excludes the last node. As in run.rs, this begins a new life.
             let last = self.names.len() - 1;
             let node = self.node(world, at);
             if world.switches > 0 && at != last && node.without == 0 {

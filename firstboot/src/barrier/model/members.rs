@@ -1,13 +1,13 @@
-//! A model checker for members whose data is emptied, exchanged for an older copy of itself, or for another's, at any moment and
-//! with any others down: no write that a client was told is kept may ever be missing where a leader is elected.
+//! A model checker for members whose data is emptied, or replaced by an older copy or by another member's data, at any moment and
+//! while any others are down. It proves that no acknowledged write is missing on an elected leader.
 //!
 //! Raft is reduced to what matters here. A log is a list of writes. A majority of the voters that run can elect the one with the
-//! newest log; that one adds a write, and the write is acknowledged once a majority has it. A member that is added takes the
-//! leader's log, and has its vote then. The rules of the node are the real ones: `judge` lets etcd start or not, and
-//! `standing` says how firstboot goes on.
+//! newest log. The leader adds a write, which is acknowledged once a majority has it. A new member receives the leader's log and
+//! then gets its vote. The rules of the node are the real ones: `judge` decides whether etcd may start, and `standing` decides
+//! how firstboot continues.
 //!
-//! Not in it: what etcd votes for between the instant at which its first log is there and the one, some milliseconds later, at
-//! which firstboot has written that down. Here both are one instant.
+//! One thing is simplified. In reality, some milliseconds pass between the creation of etcd's first log and the entry in
+//! firstboot's journal, and etcd may vote meanwhile. In the model both happen at the same instant.
 
 use crate::data::{Expected, Seen, Verdict, judge};
 use crate::journal::DiskState;
@@ -15,39 +15,39 @@ use node::{Disk, Node};
 
 /// Writes, each by its number: a higher one was written under a later or the same leader.
 type Entries = Vec<u8>;
-/// A node and which of the members that it was in turn.
+/// A node, and the number of the member among all that the node has been.
 type Member = (u8, u8);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
     nodes: Vec<Node>,
-    /// Which member of each node is a voter.
+    /// The member of each node that is a voter.
     voters: Vec<Option<u8>>,
-    /// How often each node became a member.
+    /// The number of times that each node became a member.
     members: Vec<u8>,
     acknowledged: Entries,
     left: Budget,
 }
 
-/// What may still befall them, in all.
+/// The events that may still happen, in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
     /// Writes.
     pub(super) writes: u8,
-    /// Data that is removed, or exchanged for a copy or for another's.
+    /// Losses of data: it is deleted, or replaced by a copy or by another member's.
     pub(super) losses: u8,
-    /// Copies that are made.
+    /// Copies of data.
     pub(super) copies: u8,
-    /// etcd that is killed.
+    /// Kills of etcd.
     pub(super) kills: u8,
-    /// Nodes that go off.
+    /// Nodes that are switched off.
     pub(super) offs: u8,
 }
 
 /// Whether etcd may start.
 pub(super) type Guard = fn(&Expected, &Seen) -> bool;
 
-/// The real one.
+/// The real rule.
 pub(super) const GUARD: Guard = |expected, seen| judge(expected, seen, None) == Verdict::Intact;
 
 impl World {
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// The voters that run, each with its log. etcd knows itself by its log; what the node was before is no matter to it.
+    /// The voters that run, each with its log. etcd takes its own id only from the log.
     fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|at| self.votes(*at)).collect()
     }

@@ -1,6 +1,6 @@
 //! One node of the model.
 
-/// What a node says, small: lives and epochs by their numbers.
+/// The state that a node reports, in a compact form with numbers for lives and epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ModelMessage {
     Nothing,
@@ -8,18 +8,18 @@ pub(super) enum ModelMessage {
     Etcd(u8),
 }
 
-/// One node: its disk, and what it has in memory.
+/// One node: its disk and its memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) life: u8,
-    /// The newest life it ever had; another is never the same.
+    /// The number of its newest life. Every life has another number.
     pub(super) newest: u8,
     pub(super) without: u8,
     pub(super) epochs: Vec<u8>,
     pub(super) started: Option<u8>,
-    /// The snapshot that it was told to restore, by its number; 0 is none.
+    /// The number of the snapshot that it has an order to restore, or 0 without an order.
     pub(super) told: u8,
-    /// While it is told: the epoch of the data on its disk, and the life in which it began that.
+    /// While it has an order: the epoch of the data on its disk, and the life of the node in which that epoch began.
     pub(super) data: Option<(u8, u8)>,
     pub(super) seen: Vec<ModelMessage>,
 }
@@ -37,7 +37,7 @@ impl Node {
         }
     }
 
-    /// Another life begins, in which nothing was seen.
+    /// Begins another life, without observations.
     pub(super) fn init_disk_id(&mut self) {
         self.newest += 1;
         self.life = self.newest;
@@ -45,14 +45,14 @@ impl Node {
         self.seen.fill(ModelMessage::Nothing);
     }
 
-    /// An operator tells it to restore.
+    /// An operator orders it to restore.
     pub(super) fn tell(&mut self, snapshot: u8) {
         self.data = self.started.take().map(|epoch| (epoch, self.life));
         self.told = snapshot;
         self.init_disk_id();
     }
 
-    /// It goes on as before it was told.
+    /// It drops the order and continues as before.
     pub(super) fn give_up(&mut self) {
         self.init_disk_id();
         self.told = 0;

@@ -1,10 +1,10 @@
-//! Small numbers for large values, so that a state of the whole model is a few of them.
+//! Replaces large values by small numbers, so that a state of the whole model needs little memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
-/// Numbers for values: equal values get equal numbers.
+/// A table that assigns numbers to values. Equal values get equal numbers.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     pub(super) values: Vec<T>,

@@ -94,7 +94,7 @@ fn a_restore_called_off_told_again_or_cut_short_mixes_nothing_and_loses_nothing(
     safe("5 told at random", some(5, told, 300, faults, RULE));
 }
 
-/// Wrong: a node that was told replaces its data without waiting for the others.
+/// A wrong rule: a node with an order to restore replaces its data without waiting for the others.
 fn restores_alone(memory: &LocalState, views: &PeerObservations) -> Action {
     let step = decide(memory, views);
     match (memory.epochs.last(), &step) {

@@ -178,7 +178,7 @@ fn a_link_of_roots_is_followed_and_one_of_anybody_elses_is_not() {
     for name in ["link/inner", "link-to-link/inner", "link/../folder/inner"] {
         assert_eq!(files::read(closed.join(name)).unwrap(), b"inner", "{name}");
         let error = format!("{:#}", files::read(bed.volume().join(name)).unwrap_err());
-        assert!(error.contains("a link that another user can have made"), "{error}");
+        assert!(error.contains("a link that another user can have created"), "{error}");
     }
     assert!(files::read(closed.join("itself")).is_err());
     if geteuid().is_root() {

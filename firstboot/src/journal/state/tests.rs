@@ -9,7 +9,7 @@ fn state(events: Vec<Event>) -> NodeState {
     NodeState::from(&events.into_iter().map(|event| Entry { at: 0, event }).collect::<Vec<_>>())
 }
 
-/// A member of the cluster 1 that was told to restore, and did: it is one of the cluster 2 now.
+/// A member of cluster 1 that has executed an order to restore, and is a member of cluster 2 now.
 pub(crate) fn restored() -> Vec<Event> {
     let members = vec![("a".to_owned(), "https://a:2380".to_owned())];
     let snapshot = recipes::Sha256::of(b"s");
@@ -53,7 +53,7 @@ fn a_restored_node_is_a_member_of_the_new_cluster_and_can_return() {
     assert_eq!((aside.path, aside.cluster, aside.member), ("/aside/1".into(), 1, Some(10)));
     assert_eq!((aside.begun.state, aside.begun.token.as_str()), ("new", "t"));
     assert_eq!((state.etcd, aside.etcd.map(|etcd| etcd.patch)), (None, Some(1)));
-    // Its data lost, it must not begin as an empty member whose log the others take for theirs.
+    // After it lost its data, it must not start as an empty member: the others would take its new log for the old one.
     for (contents, verdict) in [(Contents::Empty, Verdict::Fresh), (Contents::NoLog, Verdict::CutShort)] {
         let standing = classify_disk(&state, contents, verdict, DiskIdFile::Matches);
         assert_eq!(standing, DiskState::Fresh { disk_id: None, aside: contents == Contents::NoLog });

@@ -1,4 +1,4 @@
-//! Each reason to wait, and the way of a node through all steps.
+//! Each reason to wait, and all steps of a node that joins again.
 
 use std::collections::BTreeMap;
 
@@ -54,18 +54,19 @@ fn waits(change: impl FnOnce(&mut Observed), expected: &str) {
     let mut observed = observed();
     change(&mut observed);
     let Plan::Wait(why) = plan(&observed) else { panic!("it does not wait: {:?}", plan(&observed)) };
+    let why = why.to_string();
     assert!(why.contains(expected), "{why}");
 }
 
 #[test]
-fn the_way_back() {
+fn a_node_is_removed_added_and_joins() {
     let mut now = observed();
     assert_eq!(plan(&now), Plan::Remove(3));
     members(&mut now, &[member(1), member(2)]);
     assert_eq!(plan(&now), Plan::Add(7));
     let new = Member { id: 9, name: String::new(), is_learner: true, ..member(3) };
     members(&mut now, &[member(1), member(2), new]);
-    assert_eq!(plan(&now), Plan::Remove(9), "added, but nobody knows by which life of this disk");
+    assert_eq!(plan(&now), Plan::Remove(9), "another disk id may have added it");
     now.added = Some(9);
     let list = [1, 2, 3].map(|id| (format!("etcd-{id}"), format!("https://10.0.0.{id}:2380")));
     assert_eq!(plan(&now), Plan::Join(list.to_vec()));
@@ -73,10 +74,10 @@ fn the_way_back() {
 
 #[test]
 fn a_quorum_is_never_put_at_risk() {
-    waits(|now| now.peers.clear(), "firstboot restore");
-    waits(|now| now.peers.truncate(1), "only 1 of its 3 voters are well, and 2 must be");
-    waits(|now| now.clusters = BTreeSet::from([7, 8]), "different clusters: 7, 8");
-    waits(|now| now.peers[1].members.truncate(2), "do not agree on the member list");
+    waits(|now| now.peers.clear(), "[no-quorum]");
+    waits(|now| now.peers.truncate(1), "only 1 of 3 voters are healthy; 2 are required [no-quorum]");
+    waits(|now| now.clusters = BTreeSet::from([7, 8]), "[clusters-differ]");
+    waits(|now| now.peers[1].members.truncate(2), "[member-lists-differ]");
 }
 
 #[test]
@@ -84,7 +85,10 @@ fn a_second_machine_with_this_identity_is_noticed() {
     let mut now = observed();
     now.peers[0].connected = BTreeMap::from([(3, 1)]);
     let Plan::DuplicateMember(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
-    assert!(why.starts_with("etcd-1 is still connected to the member 3 at https://10.0.0.3:2380"), "{why}");
+    assert!(
+        why.text.starts_with("etcd-1 is still connected to this node's member 3 at https://10.0.0.3:2380"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -94,7 +98,7 @@ fn a_node_with_another_address_replaces_its_old_self() {
     assert_eq!(plan(&now), Plan::Remove(3));
     now.peers.push(Peer { member_id: 3, name: "etcd-3".into(), ..now.peers[1].clone() });
     let Plan::DuplicateMember(why) = plan(&now) else { panic!("{:?}", plan(&now)) };
-    assert!(why.contains("the member 3 at https://10.0.0.3:2380"), "{why}");
+    assert!(why.text.contains("this node's member 3 at https://10.0.0.3:2380"), "{why}");
     now.peers.pop();
     members(&mut now, &[member(1), member(2)]);
     assert_eq!(plan(&now), Plan::Add(7));
@@ -105,26 +109,26 @@ fn a_node_with_another_address_replaces_its_old_self() {
 }
 
 #[test]
-fn nobody_joins_another_cluster_at_this_ones_address() {
+fn a_node_never_joins_another_cluster_at_an_address_of_its_own() {
     let other = Member { name: "other".into(), ..member(1) };
     waits(
         |now| {
             now.peers.truncate(1);
             members(now, &[other]);
         },
-        "at https://10.0.0.1:2379, which is etcd-1, answers other of the cluster 7",
+        "other of the cluster 7 answers at https://10.0.0.1:2379, the address of etcd-1",
     );
 }
 
 #[test]
-fn learners_queue() {
+fn only_one_learner_is_added_at_a_time() {
     let learner = Member { is_learner: true, ..member(4) };
-    waits(|now| members(now, &[member(1), member(2), member(3), learner]), "etcd-4 is being added");
+    waits(|now| members(now, &[member(1), member(2), member(3), learner]), "[learner-pending]");
 }
 
 #[test]
-fn who_could_not_run_does_not_join() {
-    waits(|now| now.free = 100 << 20, "must be free here, and 100 are");
+fn a_node_that_could_not_run_does_not_join() {
+    waits(|now| now.free = 100 << 20, "this node has 100 MiB free for etcd");
     waits(|now| now.peers.iter_mut().for_each(|peer| peer.ahead = -60), "the nearest by -60 s");
     let mut one_is_off = observed();
     one_is_off.peers[0].ahead = 60;
@@ -132,7 +136,7 @@ fn who_could_not_run_does_not_join() {
 }
 
 #[test]
-fn who_runs_another_etcd_joins_only_where_all_can_live_with_it() {
+fn a_node_joins_only_with_a_version_that_all_members_support() {
     let version = |text: &str| text.parse().unwrap();
     waits(|now| now.version = version("3.7.1"), "etcd-1 is etcd 3.5.33, and 3.7.1 cannot run beside it");
     waits(|now| now.version = version("3.4.45"), "the cluster runs as etcd 3.5, and 3.4.45 is older");
@@ -148,19 +152,19 @@ fn who_runs_another_etcd_joins_only_where_all_can_live_with_it() {
     let mut now = observed();
     newer(&mut now);
     assert_eq!(plan(&now), Plan::Remove(3));
-    // One of five that is down may be anything.
+    // One of five members is down, and its version is unknown.
     waits(
         |now| {
             newer(now);
             members(now, &[1, 2, 3, 4, 5].map(member));
             now.peers.push(Peer { member_id: 4, name: "etcd-4".into(), ..now.peers[1].clone() });
         },
-        "etcd-5 does not answer: every member's version must be known",
+        "etcd-5 does not answer: a change of the minor version needs the version of every member",
     );
 }
 
 proptest! {
-    /// Whatever is observed: nobody is removed or added unless the voters that are well are a quorum before and after,
+    /// For every observation, no member is removed or added unless the healthy voters are a quorum before and after,
     /// only what has this node's own name or address is removed, and only one learner is there at a time.
     #[test]
     fn no_step_puts_a_quorum_at_risk(

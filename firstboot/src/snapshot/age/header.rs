@@ -1,4 +1,4 @@
-//! The header of an age file: stanzas, each of which has the file's key for one recipient, and a MAC over all of them.
+//! The header of an age file: stanzas, each with the encrypted file key for one recipient, and a MAC over all of them.
 
 use std::io::{self, BufRead, Error, ErrorKind, Read as _};
 
@@ -10,19 +10,19 @@ use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 
 use super::keys::{FileKey, Identities, MAGIC, aead, derived, wrapping, wrong, zero};
 
-/// The longest header that is read, and written: it has room for 40,000 recipients.
+/// The maximum size of a header in bytes, enough for 40,000 recipients.
 pub(super) const LIMIT: u64 = 4 << 20;
-/// Characters in a line of a stanza's body.
+/// The number of characters in a line of a stanza's body.
 const COLUMNS: usize = 64;
 
-/// The file's key.
+/// Reads the header and decrypts the file key.
 ///
 /// # Errors
-/// [`ErrorKind::PermissionDenied`] where the header is good and none of the identities opens it.
+/// [`ErrorKind::PermissionDenied`] where the header is valid and none of the identities decrypts it.
 pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Result<FileKey> {
     let mut header = Header { from: from.by_ref().take(LIMIT), read: Vec::new() };
     if header.line()?.as_bytes() != &MAGIC[..MAGIC.len() - 1] {
-        return Err(wrong("it does not begin as age's files do"));
+        return Err(wrong("it does not begin like an age file"));
     }
     let (mut found, mut stanzas, mut passphrase) = (None, 0, false);
     let given = loop {
@@ -33,7 +33,7 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         let Stanza { kind, arguments, body } = header.stanza(&line)?;
         stanzas += 1;
         passphrase |= kind == "scrypt";
-        // Other kinds are for others.
+        // Stanzas of other types are for other recipients.
         if kind == "X25519" {
             let [share] = arguments[..] else { return Err(wrong("its header has a stanza with other arguments")) };
             let (share, body) = (decoded::<32>(share)?, <[u8; 32]>::try_from(body));
@@ -44,11 +44,11 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
         }
     };
     if passphrase && stanzas > 1 {
-        return Err(wrong("its header has a passphrase beside other recipients"));
+        return Err(wrong("its header has a passphrase and other recipients"));
     }
     let denied = || {
         let why = if passphrase {
-            "it is encrypted with a passphrase, which firstboot does not ask for".to_owned()
+            "it is encrypted with a passphrase, which firstboot does not support".to_owned()
         } else {
             format!("it was not encrypted for any of these identities, but for {stanzas} recipients")
         };
@@ -61,16 +61,16 @@ pub(super) fn unlock(from: &mut impl BufRead, identities: &Identities) -> io::Re
     Ok(file_key)
 }
 
-/// The file's key, if a stanza is for this identity.
+/// The file key, if a stanza is for this identity.
 fn opened(own: [u8; 32], share: &[u8; 32], mut body: [u8; 32]) -> io::Result<Option<FileKey>> {
     let recipient = x25519(own, X25519_BASEPOINT_BYTES);
     let key = wrapping(own, *share, share, &recipient);
-    let key = aead(&key.ok_or_else(|| wrong("its header has a share that is not a key's"))?)?;
+    let key = aead(&key.ok_or_else(|| wrong("its header has an invalid key share"))?)?;
     let open = key.open_in_place(zero(), Aad::empty(), &mut body);
     Ok(open.ok().and_then(|open| FileKey::try_from(&*open).ok()))
 }
 
-/// What one recipient needs.
+/// The stanza of one recipient.
 struct Stanza<'l> {
     kind: &'l str,
     arguments: Vec<&'l str>,
@@ -80,7 +80,7 @@ struct Stanza<'l> {
 /// A header that is being read.
 struct Header<R> {
     from: io::Take<R>,
-    /// All of it up to here.
+    /// The bytes that were read.
     read: Vec<u8>,
 }
 
@@ -95,13 +95,13 @@ impl<R: BufRead> Header<R> {
         String::from_utf8(line.to_vec()).map_err(|_| wrong("its header is not text"))
     }
 
-    /// The stanza that begins with this line: words of visible characters, and lines of base64, of which all but the last
-    /// are full.
+    /// Reads the stanza that begins with this line: words of visible characters, and lines of base64, all full except the
+    /// last.
     fn stanza<'l>(&mut self, line: &'l str) -> io::Result<Stanza<'l>> {
         let words = line.strip_prefix("-> ").ok_or_else(|| wrong("a line of its header is not a stanza"))?;
         let mut arguments: Vec<&str> = words.split(' ').collect();
         if !arguments.iter().all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(wrong("a stanza of its header has an argument that is none"));
+            return Err(wrong("a stanza of its header has an invalid argument"));
         }
         let kind = arguments.remove(0);
         let mut body = String::new();

@@ -1,4 +1,4 @@
-//! What both directions share: the file's key and how further keys are derived from it.
+//! The keys for encryption and decryption: the file key, and the keys that are derived from it.
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind};
@@ -12,21 +12,22 @@ use x25519_dalek::x25519;
 
 use crate::exit::refused;
 use crate::files;
+use crate::reason::ReasonId;
 
-/// What a file begins with.
+/// The first line of a file.
 pub(in crate::snapshot) const MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
 const LABEL: &[u8] = b"age-encryption.org/v1/X25519";
 
-/// No file of identities is as large.
+/// The maximum size of an identity file in bytes.
 const LIMIT: u64 = 256 << 10;
 
 pub(super) type FileKey = [u8; 16];
 
-/// Secret keys that open what was encrypted for them.
+/// Secret keys of recipients.
 pub(crate) struct Identities(pub(super) Vec<[u8; 32]>);
 
-// They are printed nowhere.
+// Never prints the keys.
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} identities", self.0.len())
@@ -34,38 +35,39 @@ impl fmt::Debug for Identities {
 }
 
 impl Identities {
-    /// Those in a file as `age-keygen` makes it, which nobody but its owner may read.
+    /// Reads a file of `age-keygen`, which only its owner may be able to read.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let about = path.metadata().with_context(|| format!("cannot look at {}", path.display()))?;
+        let no = |why: String| refused(ReasonId::DecryptionKeys.because(why));
+        let about = path.metadata().with_context(|| format!("cannot read the attributes of {}", path.display()))?;
         if about.mode() & 0o077 != 0 {
-            return Err(refused(format!(
-                "others than its owner can get at {}, which holds secret keys: chmod 600 it",
+            return Err(no(format!(
+                "{0}, which holds secret keys, is accessible to users other than its owner. Run `chmod 600 {0}`",
                 path.display()
             )));
         }
         let text = String::from_utf8(files::read_bounded(path, LIMIT)?).unwrap_or_default();
-        Self::parse(&text).map_err(|why| refused(format!("{}: {why}", path.display())))
+        Self::parse(&text).map_err(|why| no(format!("{}: {why}", path.display())))
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut keys = Vec::new();
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if !line.is_empty() && !line.starts_with('#') {
-                // The line itself is secret.
+                // The error must not contain the line, which is secret.
                 keys.push(recipes::recipient::key(line, "age-secret-key-").ok_or_else(|| {
-                    format!("line {number}: expected an identity as `age-keygen` makes it, AGE-SECRET-KEY-1…")
+                    format!("line {number}: expected an identity as `age-keygen` creates it, AGE-SECRET-KEY-1…")
                 })?);
             }
         }
-        if keys.is_empty() { Err("there is no identity in it".to_owned()) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err("the file contains no identity".to_owned()) } else { Ok(Self(keys)) }
     }
 }
 
-/// A key of 32 bytes that follows from another.
+/// Derives a key of 32 bytes from another one.
 pub(super) fn derived(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, salt);
-    // It fails for more than 255 digests' length only.
+    // HKDF fails only for more than 255 digest lengths.
     let _ = salt.extract(secret).expand(&[info], hkdf::HKDF_SHA256).and_then(|key| key.fill(&mut out));
     out
 }
@@ -74,7 +76,8 @@ pub(super) fn aead(key: &[u8; 32]) -> io::Result<LessSafeKey> {
     UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| Error::other("no key of 32 bytes"))
 }
 
-/// What seals the key of one recipient; nothing where their keys make no secret, as no honest ones do.
+/// The key that encrypts the file key for one recipient, or `None` if the two keys have no common secret, which only a
+/// malicious key causes.
 pub(super) fn wrapping(own: [u8; 32], theirs: [u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> Option<[u8; 32]> {
     let shared = x25519(own, theirs);
     (shared != [0; 32]).then(|| derived(&shared, &[*share, *recipient].concat(), LABEL))

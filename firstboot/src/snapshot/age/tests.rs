@@ -1,4 +1,4 @@
-//! Against itself, and against the `age` program where it is installed (tests/tools.sh installs it).
+//! Tests encryption with decryption, and each of them with the `age` program if it is installed (tests/tools.sh installs it).
 
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// An identity that anybody can make, and so no secret; and its recipient.
+/// A fixed identity, which is no secret, and its recipient.
 pub(in super::super) static SECRET: LazyLock<String> =
     LazyLock::new(|| text("age-secret-key-", &OWN).to_ascii_uppercase());
 pub(in super::super) static PUBLIC: LazyLock<String> =
@@ -53,7 +53,7 @@ fn every_recipient_opens_it_and_nobody_else() {
     assert!(error.contains("not encrypted for any"), "{error}");
 }
 
-/// The sizes to try with the `age` program: none where it is not there, which is said where the capture of output cannot
+/// The sizes to try with the `age` program. Without the program there are none; that is printed where the capture of output cannot
 /// hide it. With snapshots the same is tried end to end.
 fn sizes_for_age(test: &str) -> Vec<usize> {
     if Command::new("age").arg("--version").stdout(Stdio::null()).status().is_ok() {
@@ -149,9 +149,9 @@ fn its_own_stanza_must_be_one() {
         let error = opened(&with("", spoil), &SECRET).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
     }
-    // A share by which every identity has the same secret.
+    // A key share that results in the same secret for every identity.
     let low = with("", |own| format!("-> X25519 {zeros}\n{}", own.split_once('\n').unwrap().1));
-    assert!(opened(&low, &SECRET).unwrap_err().to_string().contains("not a key's"));
+    assert!(opened(&low, &SECRET).unwrap_err().to_string().contains("invalid key share"));
 }
 
 /// The secret key is not the file's: that says nothing against the file.

@@ -96,7 +96,7 @@ fn without_its_key_a_file_is_locked_and_not_damaged() {
     const OTHER: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
     let stored = encoded(&database(2, 0), true, true);
     for (identity, words) in
-        [(None, "--identity"), (Some(OTHER), "does not open"), (Some("rubbish"), "AGE-SECRET-KEY-1")]
+        [(None, "--identity"), (Some(OTHER), "does not decrypt"), (Some("rubbish"), "AGE-SECRET-KEY-1")]
     {
         let error = decoded(&stored, identity).unwrap_err();
         assert!(error.downcast_ref::<Locked>().is_some(), "{error}");

@@ -1,6 +1,6 @@
 //! The buckets `auth`, `authUsers` and `authRoles` (auth/store.go; api/authpb/auth.proto).
 //!
-//! etcd reads `auth` only where it has exactly the bytes that it looks for: whatever else stands there leaves the cluster
+//! etcd reads `auth` only if it has exactly the bytes that it looks for: whatever else stands there leaves the cluster
 //! without authentication. So all that etcd keeps true of these buckets is held against what they contain.
 
 use std::collections::HashSet;
@@ -30,7 +30,7 @@ pub(super) struct Auth {
 const TYPES: u64 = 3;
 
 impl Auth {
-    /// A key of `auth`; gives what is wrong with it.
+    /// A key of `auth`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match (key, value) {
             (b"authEnabled", [0 | 1]) => self.enabled = value == [1],
@@ -45,7 +45,7 @@ impl Auth {
         None
     }
 
-    /// A key of `authRoles`; gives what is wrong with it.
+    /// A key of `authRoles`. Returns what is wrong with it.
     pub(super) fn role(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         if self.roles.len() < REMEMBERED {
             self.roles.insert(self.hasher.hash_one(key));
@@ -58,7 +58,7 @@ impl Auth {
         }
     }
 
-    /// A key of `authUsers`; gives what is wrong with it.
+    /// A key of `authUsers`. Returns what is wrong with it.
     pub(super) fn user(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let user = User::read(value);
         // One fault for one cause: a `root` that cannot be read is not missing too.
@@ -109,7 +109,7 @@ fn role(bytes: &[u8]) -> Result<(&[u8], bool), Malformed> {
     Ok((name, ordered))
 }
 
-/// A permission's key. Before 3.5.2 etcd took any, the empty one too, and any end.
+/// The key of a permission. etcd before 3.5.2 accepted every key, even an empty one, and every end of a range.
 fn permission(value: Value<'_>) -> Result<&[u8], Malformed> {
     let mut key = &[][..];
     let mut fields = Fields::of(value.bytes()?, 0);

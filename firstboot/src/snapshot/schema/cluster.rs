@@ -12,11 +12,11 @@ pub(super) struct Cluster {
     pub(super) downgrade: Option<u64>,
 }
 
-/// The newest minor whose database is known here.
+/// The newest minor version whose database this program can check.
 const NEWEST: u64 = 7;
 
 impl Cluster {
-    /// A key of `cluster`; gives what is wrong with it.
+    /// A key of `cluster`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         match key {
             b"clusterVersion" => {
@@ -100,6 +100,7 @@ pub(super) fn removed_objection(key: &[u8], value: &[u8]) -> Option<&'static str
 
 /// A member as etcd stored it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) name: String,

@@ -32,7 +32,7 @@ struct ConfState {
 }
 
 impl Meta {
-    /// A key of `meta`; gives what is wrong with it.
+    /// A key of `meta`. Returns what is wrong with it.
     pub(super) fn setting(&mut self, key: &[u8], value: &[u8]) -> Option<&'static str> {
         let number = || <[u8; 8]>::try_from(value).ok().map(u64::from_be_bytes).filter(|number| *number > 0);
         let revision = || Revision::parse(value).filter(|revision| !revision.deletion && revision.sub == 0);

@@ -74,6 +74,6 @@ impl<'a> Record<'a> {
         }
         // Each put makes the version one higher, and takes a revision.
         let fits = created >= 1 && version >= 1 && version - 1 <= modified - created;
-        (!fits).then_some("a create_revision from 1 on, and no higher a version than the mod_revision allows")
+        (!fits).then_some("a create_revision of at least 1, and a version not above mod_revision - create_revision + 1")
     }
 }

@@ -23,7 +23,7 @@ impl<'a> Value<'a> {
         if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(Malformed) }
     }
 
-    /// Bytes of a field that is there only where it has any.
+    /// Bytes of a field that is there only if it has any.
     pub(super) fn some_bytes(self) -> Result<&'a [u8], Malformed> {
         self.bytes().and_then(|bytes| if bytes.is_empty() { Err(Malformed) } else { Ok(bytes) })
     }

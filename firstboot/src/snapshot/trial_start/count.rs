@@ -1,4 +1,4 @@
-//! What a running etcd would say of the file: its keys without their history, and its hash.
+//! Computes from the file what a running etcd reports: the number of live keys, and the hash.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,20 +11,20 @@ use bolt::{Entry, Faults, FileKind, Visitor};
 use crate::snapshot::examine::{Digest, TRAILER, VerifiedSnapshot};
 use crate::snapshot::schema::record::{Record, Revision};
 
-/// Keys held in memory at one time, a digest of each: the file is walked once for every so many.
+/// The number of keys whose digests are in memory at a time. The file is read once for each group of that many keys.
 const AT_ONCE: u64 = 200_000;
 
-/// What was counted.
+/// The result.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
-    /// Keys that are there at the newest revision.
+    /// The number of keys at the newest revision.
     pub(super) live: u64,
-    /// HashKV at the newest revision: CRC-32C of the bucket's name and of all revisions, but of those up to the
-    /// compacted one only what is still the newest of its key (mvcc/hash.go).
+    /// HashKV at the newest revision: CRC-32C of the bucket's name and of all revisions, where revisions up to the compacted one
+    /// count only if they are the newest of their key (mvcc/hash.go).
     pub(super) hash: u32,
 }
 
-/// Walks the file as often as it takes.
+/// Reads the file as often as needed.
 pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let (pages, form) = match verified.digest {
@@ -45,7 +45,7 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
         live += turn.newest.len() as u64;
     }
     if live == 0 {
-        // As etcd does: where nothing is to be kept, nothing is left out.
+        // Like etcd: if no revision is to be kept, none is omitted.
         history.outlived.clear();
     }
     let mut sum = Sum { hash: crc32c::crc32c(b"key"), history: &history, record: 0 };
@@ -53,7 +53,7 @@ pub(super) fn count(path: &Path, verified: &VerifiedSnapshot) -> Result<Counted>
     Ok(Counted { live, hash: sum.hash })
 }
 
-/// Which of the records up to the compacted revision are no longer the newest of their keys, by their number.
+/// The numbers of the records up to the compacted revision that are not the newest of their keys.
 struct History {
     compacted: i64,
     outlived: Vec<u64>,
@@ -72,12 +72,12 @@ impl History {
     }
 }
 
-/// One walk over the keys of its share.
+/// One pass over a group of keys.
 struct Pass<'a> {
     share: u64,
     shares: u64,
     hasher: &'a RandomState,
-    /// The newest record of each key that is there, where it is not above the compacted revision.
+    /// The newest record of each key, if it is not above the compacted revision.
     newest: HashMap<u64, Option<usize>>,
     history: &'a mut History,
     /// The number of the next record.
@@ -111,7 +111,7 @@ impl Visitor for Pass<'_> {
     }
 }
 
-/// The last walk.
+/// The last pass.
 struct Sum<'a> {
     hash: u32,
     history: &'a History,

@@ -14,7 +14,7 @@ use super::super::state::{Phase, State, Updated};
 use super::super::{check, effects, stage, tell};
 use crate::etcd::{Client, Credentials};
 use crate::lock::Lock;
-use crate::membership::{PATIENCE, PeerClient, others};
+use crate::membership::{PeerClient, QUERY_TIMEOUT, others};
 use crate::operator::UNIT;
 use crate::{output, paths, release, systemd};
 
@@ -112,7 +112,7 @@ async fn try_to_hand_over(own: &Own) -> Result<()> {
         ensure!(begun.elapsed() < HANDOVER, "this node still leads after {} s", HANDOVER.as_secs());
         let identity = own.identity()?;
         let peers =
-            others(&identity, &PeerClient::new(&identity.cluster, &identity.tls)?, &credentials, PATIENCE).await.0;
+            others(&identity, &PeerClient::new(&identity.cluster, &identity.tls)?, &credentials, QUERY_TIMEOUT).await.0;
         // The one that has applied most needs least to catch up.
         let Some(next) = peers.iter().max_by_key(|peer| peer.index) else { return Ok(()) };
         say(format!("this node leads; handing the leadership to {}", next.name));

@@ -1,4 +1,4 @@
-//! One node: its disk, its journal, and etcd on it. The rules are the real ones.
+//! One node of the model: its disk, its journal, and its etcd. It uses the real rules.
 
 use super::{Entries, Guard, Member};
 
@@ -6,7 +6,7 @@ use crate::data::{Contents, Directories, Expected, Ids, Inode, Known, Log, Seen,
 use crate::domain::{DiskId, Start};
 use crate::journal::{DiskIdFile, DiskState, NodeState, classify_disk};
 
-/// What is at the data directory.
+/// The content of the data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Disk {
     Nothing,
@@ -16,14 +16,14 @@ pub(super) enum Disk {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) on: bool,
-    /// What etcd has in memory, while it runs. The files of its log may be gone meanwhile.
+    /// The log in etcd's memory while it runs. The files of the log may have been deleted meanwhile.
     pub(super) running: Option<Entries>,
     pub(super) disk: Disk,
-    /// What the journal says of the data: which directory, of which member.
+    /// The data according to the journal: its directory and its member.
     pub(super) known: Option<(u8, Member)>,
-    /// What the guard may read; firstboot writes it in each boot.
+    /// The permission that firstboot writes for the guard in each boot.
     pub(super) permit: Option<(u8, Member)>,
-    /// A copy that somebody made.
+    /// A copy of the data that an operator made.
     pub(super) copy: Option<(Member, Entries)>,
     pub(super) inodes: u8,
 }
@@ -67,12 +67,12 @@ impl Node {
         self.inodes
     }
 
-    /// As which member etcd runs here, if it runs.
+    /// The member that etcd on this node is, if it runs.
     pub(super) fn runs_as(&self) -> Option<(usize, u8)> {
         self.permit.map(|(_, (node, nth))| (usize::from(node), nth))
     }
 
-    /// A leader's log. Where the files of its own are gone, it has them in memory alone.
+    /// Replaces the log by a leader's. If the files of the own log are gone, the new entries are only in memory.
     pub(super) fn takes(&mut self, now: &Entries) {
         self.running = Some(now.clone());
         if let (Disk::Data { inode, entries, .. }, Some((known, _))) = (&mut self.disk, self.known)
@@ -82,7 +82,7 @@ impl Node {
         }
     }
 
-    /// etcd.service is started, by whomever.
+    /// Something starts etcd.service.
     pub(super) fn start(&self, guard: Guard) -> Option<Self> {
         self.permit?;
         if !guard(&expected(self.permit), &self.disk.seen()) {
@@ -92,7 +92,7 @@ impl Node {
         let (inode, member) = self.permit?;
         match &self.disk {
             Disk::Data { entries, .. } => started.running = Some(entries.clone()),
-            // As etcd does with an etcd.conf that still names the cluster.
+            // etcd does this with an etcd.conf that still names the cluster.
             Disk::Nothing => {
                 started.running = Some(Vec::new());
                 started.disk = Disk::Data { inode, member, entries: Vec::new() };
@@ -101,7 +101,7 @@ impl Node {
         Some(started)
     }
 
-    /// What firstboot makes of it.
+    /// firstboot's reaction to the state of the data.
     pub(super) fn is_current(&self) -> DiskState {
         let start = Start { state: "new", token: "t".into(), members: vec![] };
         let known = expected(self.known);

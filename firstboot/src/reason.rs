@@ -1,0 +1,212 @@
+//! Stable ids for everything that makes firstboot refuse, wait or warn. The wording of a message may change at any
+//! time; its id stays. An id stands in brackets at the end of the message, and docs/exit-codes.md explains each one.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Serialize, Serializer};
+
+/// The id of a reason. `clap` derives the kebab-case spelling: `DataMoved` is `data-moved`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReasonId {
+    // The image and the identity of the machine.
+    ImageIncomplete,
+    ImageAltered,
+    DocumentMissing,
+    DocumentRefused,
+    DocumentOutdated,
+    DiskOfAnotherNode,
+    MachineCopied,
+    CertificateRefused,
+    CertificateNotYetValid,
+    CertificateExpiring,
+    CaNameClash,
+    JournalDamaged,
+    FirstbootBusy,
+
+    // The network of the machine.
+    AddressMissing,
+    AddressWrong,
+    InterfaceMissing,
+    InterfaceAmbiguous,
+    WrongSourceAddress,
+    PeerPortInUse,
+
+    // A second machine with the same identity.
+    AddressInUse,
+    DuplicateSuspected,
+    DuplicateRunning,
+    DuplicateUnconfirmed,
+
+    // etcd's data directory.
+    DataEmptied,
+    DataIncomplete,
+    DataExchanged,
+    DataForeign,
+    DataBehind,
+    DataUnknown,
+    DataOtherVolume,
+    DataUnmarked,
+    DataMoved,
+    DataNotJudged,
+    DataNotAcceptable,
+
+    // The bootstrap barrier.
+    MembersNotReady,
+    ExclusionTooLate,
+    ExclusionRefused,
+    OrdersDiffer,
+    OrderWithdrawn,
+    OrderMissing,
+
+    // Joining, leaving and the other members.
+    NoQuorum,
+    MembersUnhealthy,
+    ClustersDiffer,
+    AnotherCluster,
+    WrongResponder,
+    MemberListsDiffer,
+    MemberAmbiguous,
+    LearnerPending,
+    EtcdVersion,
+    ClockOff,
+    DiskFull,
+    EtcdCallFailed,
+    LastVoter,
+    NotAMember,
+    StillAMember,
+    MemberLeft,
+    MemberRemoved,
+    LeaveTimeout,
+
+    // Replacing a CA.
+    CaNotTrusted,
+    CertificatesOutdated,
+    CaInUse,
+
+    // etcd on this node.
+    EtcdNotStarted,
+    EtcdUnhealthy,
+    EtcdEnded,
+    EtcdMasked,
+    EtcdDropIn,
+
+    // What `status` reports.
+    AlarmNospace,
+    AlarmCorrupt,
+    MembersDiffer,
+    MemberNeverStarted,
+    MemberNotListed,
+    PeerUrl,
+    RoundTripLong,
+
+    // Snapshots.
+    SnapshotInvalid,
+    SnapshotLocked,
+    SnapshotFormat,
+    SnapshotInUse,
+    SnapshotExists,
+    SnapshotNotFound,
+    SnapshotName,
+    SnapshotInterrupted,
+    SnapshotOverdue,
+    SnapshotUnrecorded,
+    BackupNotConfigured,
+    StoreUnreachable,
+    StoreDenied,
+    StoreKeys,
+    DecryptionKeys,
+    TrialFailed,
+    TrialTimeout,
+
+    // `restore`.
+    RestoreUnfinished,
+    RestoreCancelled,
+    RestoreSource,
+    ArchiveUnusable,
+}
+
+impl ReasonId {
+    /// The reason with this id and this text.
+    pub(crate) fn because(self, text: impl Into<String>) -> Reason {
+        Reason { id: Some(self), text: text.into() }
+    }
+}
+
+impl fmt::Display for ReasonId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
+}
+
+impl Serialize for ReasonId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why firstboot refuses, waits or warns. Its `Display` ends with the id in brackets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Reason {
+    /// `None` for a message of another program, such as an error of etcd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<ReasonId>,
+    /// What happened, why, and what to do.
+    pub(crate) text: String,
+}
+
+impl Reason {
+    /// The same reason with another text.
+    pub(crate) fn map(self, text: impl FnOnce(&str) -> String) -> Self {
+        Self { text: text(&self.text), ..self }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        self.id.map_or(Ok(()), |id| write!(f, " [{id}]"))
+    }
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Self { id: None, text }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/exit-codes.md");
+
+    #[test]
+    fn the_documentation_lists_exactly_the_ids_that_exist() {
+        let table = PAGE.split("\n## Ids of firstboot").nth(1).expect("the page has the table");
+        let table = table.split("\n## ").next().unwrap_or_default();
+        let documented: BTreeSet<&str> =
+            table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let ids: BTreeSet<String> = ReasonId::value_variants().iter().map(ToString::to_string).collect();
+        assert_eq!(documented, ids.iter().map(String::as_str).collect());
+    }
+
+    #[test]
+    fn a_message_ends_with_its_id() {
+        let reason = ReasonId::DataMoved.because("a drop-in moves etcd's data");
+        assert_eq!(reason.to_string(), "a drop-in moves etcd's data [data-moved]");
+        assert_eq!(
+            reason.map(|text| format!("{text}. Remove it")).to_string(),
+            "a drop-in moves etcd's data. Remove it [data-moved]"
+        );
+        assert_eq!(Reason::from("no route").to_string(), "no route");
+    }
+}
