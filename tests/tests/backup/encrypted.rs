@@ -68,7 +68,7 @@ fn all() -> Result<()> {
 /// What other programs make of it is what the manifest says.
 fn into_a_folder(host: &Host, secret: &PathBuf) -> Result<()> {
     let open = host.run(&["firstboot", "snapshot", "/root/a.db"])?;
-    ensure!(open.code() == 3 && open.stderr.contains("must end with .db.zst.age"), "{open:?}");
+    ensure!(open.code() == 3 && open.stderr.contains("a name that ends with .db.zst.age [snapshot-name]"), "{open:?}");
     host.check(&["firstboot", "snapshot", FILE])?;
     let manifest: serde_json::Value = serde_json::from_str(&host.read(&format!("{FILE}.json"))?)?;
     let sum = |path: &str| -> Result<String> { Ok(host.check(&["sha256sum", path])?[..64].to_owned()) };

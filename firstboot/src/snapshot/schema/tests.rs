@@ -110,7 +110,7 @@ fn what_is_wrong_is_said_with_its_place_and_without_its_contents() {
     for (bucket, key, value, why) in [
         ("key", &two[..], &b"secret"[..], "a key with its value"),
         ("key", &two, &record(2, 3, 1), "the mod_revision that the entry's key has"),
-        ("key", &two, &record(3, 2, 1), "a create_revision from 1"),
+        ("key", &two, &record(3, 2, 1), "a create_revision of at least 1"),
         ("key", &two, &record(2, 2, 2), "a version not above"),
         ("key", &revision(2, 0, "t"), &record(2, 2, 1), "nothing but the key"),
         ("key", &revision(3, 0, ""), &record(3, 3, 1), "revision 2.0"),
