@@ -95,11 +95,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_end_at_another_time_is_told_once() {
+    fn the_same_end_at_another_time_is_logged_once() {
         let ended = |clock: &str, why: &str| format!("etcd ended at {clock} UTC: {why} [etcd-ended]");
         let first = ended("11:43:03", "cannot write: No space left on device");
         assert!(is_repeated(Some(&first), Some(&ended("11:43:08", "cannot write: No space left on device"))));
-        let again = first.replace(" UTC:", " UTC, and was started again:");
+        let again = first.replace(" UTC:", &format!(" UTC{}:", unit::AGAIN));
         assert!(is_repeated(Some(&first), Some(&again)) && is_repeated(Some(&again), Some(&first)));
         assert!(!is_repeated(Some(&first), Some(&ended("11:43:08", "walpb: crc mismatch"))));
         assert!(!is_repeated(None, Some(&first)) && !is_repeated(Some(&first), None) && is_repeated(None, None));
