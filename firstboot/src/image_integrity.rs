@@ -113,7 +113,7 @@ fn masked(path: &Path) -> Option<String> {
     let target = std::fs::read_link(path).ok()?;
     let path = path.display();
     (target == Path::new("/dev/null")).then(|| {
-        format!("{path} is a link to /dev/null, so systemd takes the unit as masked: copy it from another node [unit-masked]")
+        format!("{path} is a link to /dev/null, so systemd takes the unit as masked: copy it from another node")
     })
 }
 

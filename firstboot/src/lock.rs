@@ -29,6 +29,7 @@ impl Lock {
     pub(crate) fn take() -> Result<Self> {
         Self::at(
             paths::LOCK,
+            ReasonId::FirstbootBusy,
             "another firstboot is at work on this node: `systemctl status firstboot` shows what it does",
         )
     }
@@ -37,16 +38,15 @@ impl Lock {
     pub(crate) fn take_updates() -> Result<Self> {
         Self::at(
             paths::UPDATE_LOCK,
+            ReasonId::UpdateBusy,
             "an update of this node is under way: `systemctl status firstboot-update` shows what it does",
         )
     }
 
-    fn at(path: &str, busy: &str) -> Result<Self> {
+    fn at(path: &str, id: ReasonId, busy: &str) -> Result<Self> {
         DesiredDir::new(paths::RUN, 0o755, files::ROOT).make()?;
         let file = File::options().create(true).append(true).open(path);
         let file = file.with_context(|| format!("cannot open {path}"))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map(Self)
-            .map_err(|_| not_ready(ReasonId::FirstbootBusy.because(busy)))
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map(Self).map_err(|_| not_ready(id.because(busy)))
     }
 }

@@ -124,6 +124,28 @@ pub(crate) enum ReasonId {
     RestoreCancelled,
     RestoreSource,
     ArchiveUnusable,
+
+    // `update`.
+    UpdateNoSource,
+    UpdateRelease,
+    UpdateAltered,
+    UpdateOlder,
+    UpdateBase,
+    UpdateBaseUnknown,
+    UpdateMinor,
+    UpdateTrust,
+    UpdateNode,
+    UpdateNoWayBack,
+    UpdateNotSetUp,
+    UpdateNotHealthy,
+    UpdateRotation,
+    UpdateClock,
+    UpdateNoSnapshot,
+    UpdateNoRoom,
+    UpdateHalted,
+    UpdateTurn,
+    UpdateBusy,
+    UpdateFailedBefore,
 }
 
 impl ReasonId {

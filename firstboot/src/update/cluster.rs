@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::Client;
+use crate::reason::{Reason, ReasonId};
 
 const TURN: &str = "/etcd-image/update/turn";
 const HALT: &str = "/etcd-image/update/halt";
@@ -91,9 +92,9 @@ pub(super) enum Decision {
     /// The member has it already, as after a power cut.
     Mine,
     /// Not yet.
-    Wait(String),
+    Wait(Reason),
     /// Never to this release.
-    Refuse(String),
+    Refuse(Reason),
 }
 
 impl Agreed {
@@ -111,33 +112,33 @@ impl Agreed {
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
         let mine = self.turn.value.as_ref().is_some_and(|turn| turn.node == *node);
         if let (Some(failed), false) = (&self.failed.value, back) {
-            return Decision::Refuse(format!(
-                "the image {serial} failed on {}: {}. Correct the cause and build a new image; or, where the cause was another than the \
-                 image, `firstboot update --retry` [update-failed-before]",
+            return Decision::Refuse(ReasonId::UpdateFailedBefore.because(format!(
+                "the image {serial} failed on {}: {}. Correct the cause and build a new image. If the image was not the cause, run \
+                 `firstboot update --retry`",
                 failed.node, failed.why
-            ));
+            )));
         }
         if let (Some(newest), false) = (self.newest.value.filter(|newest| newest.serial > serial), back) {
-            return Decision::Refuse(format!(
-                "the cluster has seen the image {}, and this one is {serial}: an older image is never taken over [update-older]",
+            return Decision::Refuse(ReasonId::UpdateOlder.because(format!(
+                "the cluster has seen the image {}, and this one is {serial}: an older image is never installed",
                 newest.serial
-            ));
+            )));
         }
         if let Some(halt) = &self.halt.value {
-            return Decision::Wait(format!(
-                "{} halted all updates: {}. `firstboot update --resume` ends that [update-halted]",
+            return Decision::Wait(ReasonId::UpdateHalted.because(format!(
+                "{} halted all updates: {}. `firstboot update --resume` ends the halt",
                 halt.node, halt.why
-            ));
+            )));
         }
         match &self.turn.value {
             None => Decision::Take,
             Some(_) if mine => Decision::Mine,
-            Some(turn) => Decision::Wait(format!(
-                "{} has the turn, with the image {}, since {} [update-turn]",
+            Some(turn) => Decision::Wait(ReasonId::UpdateTurn.because(format!(
+                "{} has the turn, with the image {}, since {}",
                 turn.node,
                 turn.serial,
                 date(turn.since)
-            )),
+            ))),
         }
     }
 
@@ -232,7 +233,7 @@ mod tests {
         assert_eq!(decide(&Agreed { turn: turn("etcd-1"), ..Agreed::default() }), Decision::Mine);
         let other = decide(&Agreed { turn: turn("etcd-2"), ..Agreed::default() });
         assert!(
-            matches!(&other, Decision::Wait(why) if why.contains("etcd-2 has the turn, with the image 7")),
+            matches!(&other, Decision::Wait(why) if why.text.contains("etcd-2 has the turn, with the image 7")),
             "{other:?}"
         );
     }
@@ -242,7 +243,7 @@ mod tests {
         for turn in [Key::default(), turn("etcd-1"), turn("etcd-2")] {
             let agreed = Agreed { turn, halt: halt(), ..Agreed::default() };
             let said = decide(&agreed);
-            assert!(matches!(&said, Decision::Wait(why) if why.contains("release freeze")), "{said:?}");
+            assert!(matches!(&said, Decision::Wait(why) if why.text.contains("release freeze")), "{said:?}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::exit::{Exit, not_ready, refused};
 use crate::lock::Lock;
 use crate::machine::host;
 use crate::output::{say, show};
+use crate::reason::ReasonId;
 use crate::snapshot::list::now;
 use crate::steps::selinux;
 use crate::{files, paths, systemd};
@@ -90,11 +91,10 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     let own = Own::read()?;
     let lock = Lock::take_updates()?;
     if let Some(state) = State::read()? {
-        return Err(not_ready(format!(
-            "an update of this node is under way, to or from the image {}: `systemctl start firstboot-update` goes on with it \
-             [update-busy]",
+        return Err(not_ready(ReasonId::UpdateBusy.because(format!(
+            "an update of this node to or from the image {} is under way: `systemctl start firstboot-update` continues it",
             state.order.serial
-        )));
+        ))));
     }
     let order = match if options.rollback { back(options, &own)? } else { look(options, &own)? } {
         Next::Done(exit) => return Ok(exit),
@@ -127,7 +127,8 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
     let settings = own.cluster.update.clone().unwrap_or_default();
     let source = Source::of(options.from.as_deref(), settings.from.as_ref())?;
     let release = ReleaseDocument::open(&source.release()?, &own.trusted, &own.cluster.name)
-        .map_err(|error| refused(format!("the release from {source} is refused: {error} [update-release]")))?;
+        .map_err(|error| ReasonId::UpdateRelease.because(format!("the release from {source} is refused: {error}")))
+        .map_err(refused)?;
     if judge(&release, &own.image)? == Verdict::Current {
         if options.json {
             answer(&Answer { newer: false, serial: release.serial, changes: None, outcome: None })?;
@@ -154,7 +155,10 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
 fn back(options: &Options, own: &Own) -> Result<Next> {
     let updated = Updated::read()?.filter(|updated| updated.exchange.is_some());
     let updated = updated.ok_or_else(|| {
-        refused("this node has not been updated, or went back already: there is no image before [update-no-way-back]")
+        refused(
+            ReasonId::UpdateNoWayBack
+                .because("this node has no earlier image: it was not updated, or was rolled back already"),
+        )
     })?;
     let soak = own.cluster.update.clone().unwrap_or_default().soak_seconds;
     Ok(Next::Order(Box::new(Order { release: None, serial: updated.serial, soak, until: now() + options.deadline })))
@@ -215,12 +219,12 @@ async fn break_turn(client: &Client, node: &Label) -> Result<()> {
     match &agreed.turn.value {
         Some(turn) if turn.node == *node => {
             if !agreed.give_on(client, 0, None, true).await? {
-                return Err(not_ready("the turn has changed meanwhile; look again"));
+                return Err(not_ready("the turn has changed meanwhile; try again"));
             }
-            say(format!("{node} had the turn since {}; now nobody has it", cluster::date(turn.since)));
+            say(format!("{node} had the turn since {}; now no node has it", cluster::date(turn.since)));
             Ok(())
         }
-        Some(turn) => Err(refused(format!("{} has the turn, and not {node} [update-turn]", turn.node))),
-        None => Err(refused("no node has the turn [update-turn]")),
+        Some(turn) => Err(refused(ReasonId::UpdateTurn.because(format!("{} has the turn, not {node}", turn.node)))),
+        None => Err(refused(ReasonId::UpdateTurn.because("no node has the turn"))),
     }
 }

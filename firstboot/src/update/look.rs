@@ -3,6 +3,7 @@
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 
 use crate::exit::refused;
+use crate::reason::ReasonId;
 
 /// What a node knows of its own image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,34 +45,32 @@ pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result
         return Err(older(serial, &format!("this node's document is of the build with the serial {newest}")));
     }
     let Some(base) = &own.base else {
-        return Err(refused(
-            "the image of this node does not say what its installation made, since an earlier builder made it. Install the node \
-             again from the new image [update-base-unknown]",
-        ));
+        return Err(refused(ReasonId::UpdateBaseUnknown.because(
+            "an earlier builder made the image of this node, which does not describe its base. Reinstall the node from the new image",
+        )));
     };
     let differences = base.differences(&release.base_parts);
     if !differences.is_empty() {
-        return Err(refused(format!(
-            "only an installation can bring the image {serial} to this node, because its base differs: {}. Install the nodes again, \
-             one after the other [update-base]",
+        return Err(refused(ReasonId::UpdateBase.because(format!(
+            "the image {serial} has another base, which only an installation can change: {}. Reinstall the nodes one after the other",
             differences.join("; ")
-        )));
+        ))));
     }
     if (release.etcd.major, release.etcd.minor) != (own.etcd.major, own.etcd.minor) {
-        return Err(refused(format!(
-            "the image {serial} has etcd {}, and this node has {}: an update takes over a new patch only. For a new minor install the \
-             nodes again, one after the other [update-minor]",
+        return Err(refused(ReasonId::UpdateMinor.because(format!(
+            "the image {serial} has etcd {}, and this node has {}: an update installs a new patch version only. For a new minor \
+             reinstall the nodes one after the other",
             release.etcd, own.etcd
-        )));
+        ))));
     }
     Ok(Verdict::Newer)
 }
 
 fn older(serial: u64, why: &str) -> anyhow::Error {
-    refused(format!(
-        "the release has the serial {serial}, and {why}: an older image is never taken over. `builder build` gives a recipe of \
-         earlier days a new serial [update-older]"
-    ))
+    refused(ReasonId::UpdateOlder.because(format!(
+        "the release has the serial {serial}, and {why}: an older image is never installed. `builder build` gives an earlier recipe a \
+         new serial"
+    )))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::state::Updated;
 use crate::exit::refused;
 use crate::identity::Identity;
 use crate::journal::Journal;
+use crate::reason::ReasonId;
 use crate::{files, identity, paths, rotation};
 
 /// The node by its own files, without asking anyone.
@@ -29,7 +30,8 @@ impl Own {
     /// Refused, where this node was never set up.
     pub(super) fn read() -> Result<Self> {
         let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
-        let never = || refused("this node has no document yet: `firstboot run` sets it up [update-not-set-up]");
+        let never =
+            || refused(ReasonId::UpdateNotSetUp.because("this node has no document yet: `firstboot run` sets it up"));
         let envelope: Envelope = serde_json::from_slice(&files::read_if_there(paths::ACCEPTED)?.ok_or_else(never)?)
             .with_context(|| format!("{} is not a document", paths::ACCEPTED))?;
         let payload = envelope.open(NODE_TYPE, &trusted);

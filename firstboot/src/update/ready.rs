@@ -9,6 +9,7 @@ use super::own::Own;
 use crate::etcd::{Client, Credentials};
 use crate::exit::not_ready;
 use crate::membership::{PeerClient, QUERY_TIMEOUT, others};
+use crate::reason::{Reason, ReasonId};
 use crate::snapshot::list::now;
 use crate::snapshot::scheduled::Record;
 use crate::{paths, rotation, status};
@@ -37,27 +38,27 @@ pub(super) async fn any_member(own: &Own, credentials: &Credentials) -> Result<C
 }
 
 /// Why this member must not stop now; none where it may. `may_be_ill`: it may be unhealthy itself.
-pub(super) async fn objection(own: &Own, credentials: &Credentials, may_be_ill: bool) -> Result<Option<String>> {
+pub(super) async fn objection(own: &Own, credentials: &Credentials, may_be_ill: bool) -> Result<Option<Reason>> {
     let mut ill = status::ailments(&own.cluster, credentials).await;
     if may_be_ill {
         ill.retain(|(name, _)| name != own.node.as_str());
     }
     if !ill.is_empty() {
         let ill: Vec<String> = ill.into_iter().map(|(name, why)| format!("{name}: {why}")).collect();
-        return Ok(Some(format!("not every member is a healthy voter: {} [update-not-healthy]", ill.join("; "))));
+        let text = format!("not every member is a healthy voter: {}", ill.join("; "));
+        return Ok(Some(ReasonId::UpdateNotHealthy.because(text)));
     }
     let identity = own.identity()?;
     if !rotation::is_complete(&identity) {
-        return Ok(Some("a change of the CA is not at its end [update-rotation]".to_owned()));
+        return Ok(Some(ReasonId::UpdateRotation.because("a change of the CA is under way")));
     }
     let peers =
         others(&identity, &PeerClient::new(&identity.cluster, &identity.tls)?, credentials, QUERY_TIMEOUT).await.0;
     let wrong = peers.iter().find(|peer| peer.ahead.abs() > CLOCKS);
     Ok(wrong.map(|peer| {
-        format!(
-            "the clock of {} is {} s ahead of this node's: `chronyc tracking` [update-clock]",
-            peer.name, peer.ahead
-        )
+        let (name, ahead) = (&peer.name, peer.ahead);
+        ReasonId::UpdateClock
+            .because(format!("the clock of {name} is {ahead} s ahead of this node's: `chronyc tracking`"))
     }))
 }
 
@@ -71,11 +72,12 @@ pub(super) fn take_snapshot() -> Result<()> {
     // What it says to systemd would be taken for the updater's.
     let ran = Command::new(paths::PROGRAM).arg("snapshot").env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).output();
     let ran = ran.context("cannot run `firstboot snapshot`")?;
-    anyhow::ensure!(
-        ran.status.success(),
-        "no snapshot could be taken before the update: {} [update-no-snapshot]",
-        String::from_utf8_lossy(&ran.stderr).trim()
-    );
+    if !ran.status.success() {
+        let why = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
+        return Err(not_ready(
+            ReasonId::UpdateNoSnapshot.because(format!("cannot take a snapshot before the update: {why}")),
+        ));
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::exit::{not_ready, refused};
 use crate::files;
+use crate::reason::ReasonId;
 
 /// For how long nothing may arrive.
 const STALL: Duration = Duration::from_secs(20);
@@ -43,10 +44,9 @@ impl Source {
             }
             (Some(text), _) => Ok(Self::Folder(std::path::absolute(text)?)),
             (None, Some(url)) => Ok(Self::Server(url.clone())),
-            (None, None) => Err(refused(
-                "the recipe does not say where releases are: set `from` in [update], or name a folder or a URL by --from \
-                 [update-no-source]",
-            )),
+            (None, None) => Err(refused(ReasonId::UpdateNoSource.because(
+                "the recipe does not say where releases are: set `from` in [update], or give a folder or a URL with --from",
+            ))),
         }
     }
 
@@ -139,10 +139,10 @@ async fn continue_download(client: &Client, url: &Url, wanted: &ReleasedFile, fi
     }
     while let Some(piece) = chunk(&mut response).await? {
         if file.stream_position()? + piece.len() as u64 > wanted.size {
-            return Err(refused(format!(
-                "{url} is longer than the {} bytes that the release names [update-altered]",
-                wanted.size
-            )));
+            return Err(refused(
+                ReasonId::UpdateAltered
+                    .because(format!("{url} is longer than the {} bytes in the release", wanted.size)),
+            ));
         }
         file.write_all(&piece).context("cannot keep the overlay")?;
     }
@@ -176,12 +176,12 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
     let space = space.with_context(|| format!("cannot look at {}", folder.display()))?;
     let free = space.blocks_available() as u64 * space.fragment_size() as u64;
     if free < needed {
-        return Err(not_ready(format!(
-            "{} has {} MiB free, and an update needs {} MiB there for both images [update-no-room]",
+        return Err(not_ready(ReasonId::UpdateNoRoom.because(format!(
+            "{} has {} MiB free, and an update needs {} MiB there for both images",
             folder.display(),
             free >> 20,
             needed >> 20
-        )));
+        ))));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::changes::UNLISTED;
 use super::source::{Source, check_room};
 use crate::exit::refused;
 use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
+use crate::reason::ReasonId;
 use crate::{paths, system_command};
 
 /// The unit that takes an update back after a power cut. An image without it could not be left again.
@@ -51,11 +52,10 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     let found = files::digest(&archive)?;
     if found != overlay.sha256 {
         files::remove(&archive)?;
-        return Err(refused(format!(
-            "the overlay from {source} was altered: its sha256 is {found}, and the release names {}. Nothing of it was unpacked \
-             [update-altered]",
+        return Err(refused(ReasonId::UpdateAltered.because(format!(
+            "the overlay from {source} was altered: its SHA-256 is {found}, and that in the release is {}. firstboot unpacked nothing",
             overlay.sha256
-        )));
+        ))));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
     // The same words as in the kickstart. The archive is what the release names, by its digest.
@@ -93,7 +93,9 @@ fn open(archive: &Path) -> Result<File> {
 
 /// Compares an unpacked image with its own stamp and with the release, and flushes it.
 fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
-    let broken = |why: String| refused(format!("the image {} is not whole: {why} [update-altered]", release.serial));
+    let broken = |why: String| {
+        refused(ReasonId::UpdateAltered.because(format!("the image {} is incomplete: {why}", release.serial)))
+    };
     let read = |path: &str| files::read(root.join(path)).map_err(|error| broken(format!("{error:#}")));
     let stamp: ImageStamp = serde_json::from_slice(&read(UNLISTED[0])?)
         .map_err(|error| broken(format!("{} is not a stamp: {error}", UNLISTED[0])))?;
@@ -109,18 +111,18 @@ fn examine(root: PathBuf, release: &ReleaseDocument, node: &Label) -> Result<Sta
     let base: ImageBase = serde_json::from_slice(&read("etc/firstboot/base.json")?)
         .map_err(|error| broken(format!("etc/firstboot/base.json cannot be read: {error}")))?;
     let why = if read("etc/firstboot/trust.pub")? != files::read(paths::TRUST)? {
-        Some("it trusts another signing key, and would refuse this node's document [update-trust]".to_owned())
+        Some(ReasonId::UpdateTrust.because("it trusts another signing key, and would refuse this node's document"))
     } else if cluster.name != own.name || cluster.member(node) != own.member(node) {
-        Some(format!("it is not for {node} of {} at its address [update-node]", own.name))
+        Some(ReasonId::UpdateNode.because(format!("it is not for {node} of {} at its address", own.name)))
     } else if base.digest() != release.base || cluster.etcd.version != release.etcd {
-        Some("it is not the image that the release describes [update-altered]".to_owned())
+        Some(ReasonId::UpdateAltered.because("it is not the image that the release describes"))
     } else if !listed.contains(UNIT) {
-        Some(format!("it has no {UNIT}, so that it could not be taken back [update-no-way-back]"))
+        Some(ReasonId::UpdateNoWayBack.because(format!("it has no {UNIT}, so it could not be rolled back")))
     } else {
         None
     };
     if let Some(why) = why {
-        return Err(refused(format!("the image {} is refused: {why}", release.serial)));
+        return Err(refused(why.map(|why| format!("the image {} is refused: {why}", release.serial))));
     }
     DesiredFile::new(root.join(UNLISTED[2]), format!("{}\n", release.overlay.sha256)).write()?;
     Ok(Staged { root, stamp })

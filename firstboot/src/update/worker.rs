@@ -14,8 +14,9 @@ use super::prove::{Proof, Watch};
 use super::ready;
 use super::state::{End, Phase, State, Updated, boot};
 use crate::etcd::{Client, Credentials};
-use crate::exit::{Exit, code_of};
+use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
+use crate::reason::ReasonId;
 use crate::snapshot::list::now;
 use crate::{files, image_integrity, paths, systemd};
 use parts::{hand_over, last_of, put_back, put_new, say};
@@ -87,14 +88,17 @@ fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
     loop {
         let decision = match runtime.block_on(may_begin(state, &own, &mut snapshot)) {
             Ok(decision) => decision,
-            Err(error) if code_of(&error) == Exit::Refused => Decision::Refuse(format!("{error:#}")),
-            Err(error) => Decision::Wait(format!("{error:#}")),
+            Err(error) if code_of(&error) == Exit::Refused => Decision::Refuse(reason_of(&error)),
+            Err(error) => Decision::Wait(reason_of(&error)),
         };
         match decision {
             Decision::Take | Decision::Mine => break,
-            Decision::Refuse(why) => return end(state, runtime, End::Refused, why),
-            Decision::Wait(why) if now() >= state.order.until => return end(state, runtime, End::GivenUp, why),
+            Decision::Refuse(why) => return end(state, runtime, End::Refused, why.to_string()),
+            Decision::Wait(why) if now() >= state.order.until => {
+                return end(state, runtime, End::GivenUp, why.to_string());
+            }
             Decision::Wait(why) => {
+                let why = why.to_string();
                 if why != logged {
                     say(format!("waiting: {why}"));
                     logged = why;
@@ -152,7 +156,7 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
         state.write()?;
         let turn = Turn { node: state.node.clone(), serial: state.order.serial, since: now() };
         if !agreed.take(&client, &turn).await? {
-            return Ok(Decision::Wait("another node was faster".to_owned()));
+            return Ok(Decision::Wait(ReasonId::UpdateTurn.because("another node took the turn first")));
         }
         if !ready::keeps_quorum(&own.cluster) {
             say("the cluster has too few members to serve while this one restarts");

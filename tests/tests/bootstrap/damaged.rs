@@ -162,9 +162,9 @@ fn masked() -> Result<()> {
     let ran = host.run(&["firstboot", "status"])?;
     ensure!(ran.code() == 5 && ran.stdout.contains("so nothing starts etcd [etcd-masked]"), "{ran:?}");
     host.sh("systemctl restart --no-block firstboot")?;
-    wait_refused(host, &["etcd.service is a link to /dev/null", "[unit-masked]"])?;
+    wait_refused(host, &["etcd.service is a link to /dev/null", "[image-altered]"])?;
     let ran = host.run(&["firstboot", "run"])?;
-    ensure!(ran.code() == 3 && ran.stderr.contains("[unit-masked]"), "{ran:?}");
+    ensure!(ran.code() == 3 && ran.stderr.contains("[image-altered]"), "{ran:?}");
     host.check(&[
         "sh",
         "-c",
