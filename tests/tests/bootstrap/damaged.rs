@@ -100,7 +100,7 @@ fn damaged() -> Result<()> {
         }
         host.sh(restart)?;
         host.wait_for(
-            &format!("journalctl -u firstboot | grep -F '[{id}]. etcd must not start on it'"),
+            &format!("journalctl -u firstboot | grep -E 'etcd must not start: .*\\[{id}\\]'"),
             CONVERGENCE_TIMEOUT,
         )?;
         nothing_lost(&bed, &client).with_context(|| id.to_owned())?;
