@@ -65,7 +65,7 @@ fn wrong_snapshot() -> Result<()> {
     one.write("/root/none.db", "nothing", 0o600)?;
     for (arguments, why) in [
         (&["/root/none.db"][..], "not a good snapshot"),
-        (&["--from", "etcd-9"], "no other member"),
+        (&["--from", "etcd-9"], "[restore-source]"),
         (&[SNAPSHOT, "--without", "etcd-2", "etcd-3"], "not a majority"),
         (&["--rollback"], "no restore has archived data"),
     ] {
