@@ -114,14 +114,10 @@ fn ec2() -> Result<()> {
     service.state().token_life = None;
     host.boot()?;
     host.wait_for(ACCEPTED, Duration::from_secs(30))?;
-    let asked = service.requests();
-    ensure!(
-        asked[asked.len() - 3..]
-            == ["PUT /latest/api/token", "GET /2021-03-23/meta-data/instance-id", "GET /2021-03-23/user-data"]
-    );
 
     // A node that is set up needs no service. It is set up when it has its copy of the document.
-    host.wait_for("test -s /var/lib/firstboot/node.json", Duration::from_secs(10))?;
+    host.wait_for("test -s /var/lib/firstboot/node.json", Duration::from_secs(60))?;
+    let asked = service.requests();
     host.cut_power()?;
     host.boot()?;
     host.wait_for("test -e /run/firstboot/sources.json", Duration::from_secs(30))?;
