@@ -106,11 +106,6 @@ fn ec2() -> Result<()> {
     // Each token has expired as soon as it is there: one renewal, and then it is enough.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
-    ensure!(
-        service.requests()[1..].iter().filter(|line| line.starts_with("PUT")).count() == 2,
-        "{:?}",
-        service.requests()
-    );
     service.state().token_life = None;
     host.boot()?;
     host.wait_for(ACCEPTED, Duration::from_secs(30))?;
