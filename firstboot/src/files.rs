@@ -87,11 +87,8 @@ impl DesiredFile {
 /// Removes the temporary file that a crash left behind while it wrote this file. The next write does so as well, so this is
 /// only for a file that is not written again.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
-    let remove = || -> io::Result<()> {
-        let (folder, name) = dir::entry(path)?;
-        folder.remove(&successor(&name))
-    };
-    remove().with_context(|| format!("cannot remove the temporary file of {}", path.display()))
+    let removed = dir::entry(path).and_then(|(folder, name)| folder.remove(&successor(&name)));
+    absent_or(removed).with_context(|| format!("cannot remove the temporary file of {}", path.display()))
 }
 
 /// The temporary name of a file's new version. It is always the same, so that crashes leave at most one such file.

@@ -52,6 +52,7 @@ mod node;
 mod operator;
 mod output;
 mod paths;
+mod planned_stop;
 mod reason;
 mod rebuild;
 mod rejoin;

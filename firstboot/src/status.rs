@@ -88,7 +88,7 @@ async fn survey(cluster: &ClusterDocument, credentials: &Credentials, any_size: 
 }
 
 /// The members that are not healthy voters with the same data as the others, each with the reason.
-pub(crate) async fn ailments(cluster: &ClusterDocument, credentials: &Credentials) -> Vec<(String, String)> {
+pub(crate) async fn unhealthy_members(cluster: &ClusterDocument, credentials: &Credentials) -> Vec<(String, String)> {
     let rows = survey(cluster, credentials, false).await;
     let ill = rows.into_iter().filter(|row| !row.healthy || row.learner || !row.errors.is_empty());
     ill.map(|row| match row.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ") {

@@ -1,8 +1,8 @@
-//! A release of the image: a small signed document that names one image, so that a node can tell whether it is newer than its
-//! own before it fetches it.
+//! A release: a small signed document that describes one image, so that a node can find out whether the image is newer than its own
+//! before it fetches the image.
 //!
-//! The *base* is all that only an installation can change: partitions, packages, repositories, kernel words, users. A node
-//! compares the base of a release with its own, and takes over the rest.
+//! The *base* is everything that only an installation can change: partitions, packages, repositories, kernel arguments, users. A node
+//! compares the base of a release with its own. An update installs the rest.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub const RELEASE_TYPE: &str = "application/vnd.etcd-image.release+json";
 /// The file of a release: in the builder's output, beside `image/`.
 pub const RELEASE_FILE: &str = "release.json";
 
-/// The overlay of a release, from the folder that holds the release.
+/// The overlay of a release, relative to the folder of the release.
 pub const RELEASE_OVERLAY: &str = "image/overlay.tar.gz";
 
 /// No release is longer than this, in bytes.
@@ -56,19 +56,19 @@ pub struct ReleasedFile {
     pub sha256: Sha256,
 }
 
-/// Why a release is not believed.
+/// Why a release is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
-    /// It is not a signed document at all.
+    /// It is not a signed document.
     #[error("it is not a signed document ({0})")]
     Syntax(String),
     /// The trusted key did not sign it as a release.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     /// Another version of the builder wrote it.
-    #[error("its format is {0}, and this program reads {FORMAT}: install the node again from the new image")]
+    #[error("its format is {0}, and this program reads {FORMAT}: reinstall the node from the new image")]
     Format(u32),
-    /// The payload is signed, and cannot be read.
+    /// The payload is signed, but has an unknown syntax.
     #[error("it cannot be read ({0})")]
     Content(String),
     /// The digest of the base is not that of its parts, or the serial is 0.
@@ -85,7 +85,7 @@ pub enum ReleaseError {
 }
 
 impl ReleaseDocument {
-    /// The release of an image.
+    /// Describes an image.
     pub fn new(
         cluster: Label,
         serial: u64,
@@ -97,7 +97,7 @@ impl ReleaseDocument {
         Self { format: FORMAT, cluster, serial, image, overlay, etcd, base: base_parts.digest(), base_parts }
     }
 
-    /// Reads the text of a signed release. It must be signed by this key, and be for this cluster.
+    /// Reads a signed release. This key must have signed it, and it must be for this cluster.
     pub fn open(text: &[u8], key: &PublicKey, cluster: &Label) -> Result<Self, ReleaseError> {
         #[derive(Deserialize)]
         struct Format {
@@ -125,7 +125,7 @@ impl ReleaseDocument {
     }
 }
 
-/// All that only an installation can change: the lines of each part, by the part's name.
+/// The base of an image: the lines of each part, by the name of the part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ImageBase(BTreeMap<String, Vec<String>>);
@@ -155,7 +155,7 @@ impl ImageBase {
         Sha256::of(text.as_bytes())
     }
 
-    /// What another base has in place of this one: a line for each part that differs.
+    /// How another base differs from this one: a line for each part that differs.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let none = Vec::new();
         let parts = self.0.keys().chain(other.0.keys().filter(|part| !self.0.contains_key(*part)));
@@ -260,7 +260,7 @@ mod tests {
             let _ = open(&bytes, &key());
         }
 
-        /// Whatever is changed in the text, the reader gives the release that was signed, or none.
+        /// From a changed text the reader returns the signed release or an error.
         #[test]
         fn a_changed_text_is_never_another_release(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
             let key = key();

@@ -1,18 +1,18 @@
-//! How a node's image is updated: what the image tells every node of `[update]`.
+//! The settings of `[update]` that the image contains.
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// For how many seconds a member must stay healthy on a new image, by default.
+/// The default number of seconds for which a member must stay healthy on a new image.
 pub const SOAK: u32 = 60;
 
-/// `[update]`, as the image carries it.
+/// `[update]` in the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Update {
     /// Who begins an update.
     pub mode: UpdateMode,
-    /// The folder that holds `release.json` and `image/`, where the operator names no other.
+    /// The folder that holds `release.json` and `image/`, unless the operator gives another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Url>,
     /// For how many seconds a member must stay healthy on a new image before the next member may take it.

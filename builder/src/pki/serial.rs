@@ -20,8 +20,8 @@ struct Newest {
     image: Sha256,
 }
 
-/// The serial of this image: that of the last build if it made the same image, one more if not. It is on the disk when this
-/// returns. The caller holds the folder's lock.
+/// The serial of this image: that of the last build if the image is the same, otherwise the next one. It is durable when this returns.
+/// The caller holds the lock of the folder.
 pub(super) fn of(dir: &Path, image: Sha256) -> Result<u64, PkiError> {
     let path = dir.join(FILE);
     let wrong = |found: String| {

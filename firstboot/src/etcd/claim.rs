@@ -20,13 +20,19 @@ pub(crate) struct LeaseLock<'a> {
 }
 
 impl<'a> LeaseLock<'a> {
-    /// Takes the lock with this key in this name, unless another member holds it.
-    pub(crate) async fn get(client: &'a Client, key: &str, name: impl Into<Vec<u8>>) -> Result<Option<Self>> {
+    /// Takes the lock with this key in this name, unless another member holds it or a key in `seen` has changed since the revision
+    /// given there.
+    pub(crate) async fn get(
+        client: &'a Client,
+        key: &str,
+        name: impl Into<Vec<u8>>,
+        seen: &[(&str, i64)],
+    ) -> Result<Option<Self>> {
         if client.get(key).await?.is_some() {
             return Ok(None);
         }
         let claim = Self { client, lease: client.lease(LEASE).await? };
-        if client.put_if(key, 0, name.into(), Some(claim.lease)).await? {
+        if client.put_if(key, &[&[(key, 0)], seen].concat(), name.into(), Some(claim.lease)).await? {
             return Ok(Some(claim));
         }
         claim.end().await;

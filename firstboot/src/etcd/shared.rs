@@ -26,14 +26,21 @@ impl Client {
         Ok(answer.kvs.into_iter().next())
     }
 
-    /// Writes a key if its last change was in this revision (0: if it does not exist). Returns whether it was written.
-    pub(crate) async fn put_if(&self, key: &str, seen: i64, value: Vec<u8>, lease: Option<Lease>) -> Result<bool> {
+    /// Writes a key if the last change of each key in `seen` was in its revision (0: if it does not exist). Returns whether it was
+    /// written.
+    pub(crate) async fn put_if(
+        &self,
+        key: &str,
+        seen: &[(&str, i64)],
+        value: Vec<u8>,
+        lease: Option<Lease>,
+    ) -> Result<bool> {
         let put = PutRequest { key: key.as_bytes().to_vec(), value, lease: lease.map_or(0, |lease| lease.0) };
-        self.commit(&[(key, seen)], vec![RequestOp { put: Some(put), delete: None }]).await
+        self.commit(seen, vec![RequestOp { put: Some(put), delete: None }]).await
     }
 
-    /// Puts these keys (without a value: removes them), all or none: if the last change of each key in `seen` is the one in its
-    /// revision (0: if it is not there). Says whether it was so.
+    /// Writes all of these keys, or deletes those without a value, if the last change of each key in `seen` was in its revision (0: if
+    /// it does not exist). Otherwise it changes none. Returns whether it made the changes.
     pub(crate) async fn transact(&self, seen: &[(&str, i64)], changes: &[(&str, Option<Vec<u8>>)]) -> Result<bool> {
         let operation = |(key, value): &(&str, Option<Vec<u8>>)| {
             let key = key.as_bytes().to_vec();

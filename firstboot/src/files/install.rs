@@ -1,4 +1,4 @@
-//! Puts a file that lies elsewhere in the place of another, in one step.
+//! Replaces a file by another existing file in one step.
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
@@ -10,10 +10,10 @@ use nix::errno::Errno;
 use super::dir::{self, Dir};
 use super::{absent_or, look, successor};
 
-/// Gives a file a second name, durably: on the same file system without a copy. Whatever had the name is replaced in one step, and
-/// the first name stays. Owner, mode and label are those of the file.
+/// Gives a file a second name, durably, and replaces the previous file with that name in one step. The first name stays. On the same file
+/// system this makes no copy. Owner, mode and label stay those of the file.
 pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
-    // A rename between two names of one file does nothing, and leaves both.
+    // A rename between two names of one file does nothing and keeps both.
     if let (Some(from), Some(there)) = (look(source)?, look(target)?)
         && from.is_same(&there)
     {
@@ -30,16 +30,10 @@ pub(crate) fn install(source: &Path, target: &Path) -> Result<()> {
         to.rename(&temp, &to, &target_name)?;
         to.sync()
     };
-    install().with_context(|| format!("cannot put {} in the place of {}", source.display(), target.display()))
+    install().with_context(|| format!("cannot install {} as {}", source.display(), target.display()))
 }
 
-/// Removes what a cut left of a file that was to take the place of this one.
-pub(crate) fn remove_unfinished(target: &Path) -> Result<()> {
-    let removed = dir::entry(target).and_then(|(folder, name)| folder.remove(&successor(&name)));
-    absent_or(removed).with_context(|| format!("cannot remove what is beside {}", target.display()))
-}
-
-/// Puts a copy of a file in the place of another, in one step. Later changes of one do not reach the other.
+/// Replaces a file by a copy of another in one step. Later changes of one file do not affect the other.
 pub(crate) fn install_copy(source: &Path, target: &Path) -> Result<()> {
     let install = || -> io::Result<()> {
         let ((from, name), (to, target_name)) = (dir::target(source)?, dir::entry(target)?);
@@ -85,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_put_in_anothers_place_and_stays_where_it_was() {
+    fn an_installed_file_keeps_its_first_name() {
         let folder = tempfile::tempdir().unwrap();
         let (source, target) = (folder.path().join("a"), folder.path().join("b"));
         fs::write(&source, "new").unwrap();

@@ -1,5 +1,5 @@
-//! Azure's metadata service. `userData` is the one kind of data of Azure's that can be read at every boot and replaced
-//! later. The older custom data is only on the disc of the first boot, and the agent ejects that.
+//! Azure's metadata service. `userData` can be read at every boot and replaced later. The older custom data is only on the disc of the
+//! first boot, which the agent ejects.
 
 use anyhow::anyhow;
 use base64::Engine as _;
@@ -14,7 +14,7 @@ use super::source::{Source, shown};
 pub(super) const SOURCE: Source =
     Source { name: MetadataSource::Azure, find: |query| service::find(query, Platform::Azure, &ask) };
 
-/// The service answers these while it learns of a new machine.
+/// The service answers these while a machine is new to it.
 const PASSING: [StatusCode; 2] = [StatusCode::NOT_FOUND, StatusCode::GONE];
 
 async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {

@@ -1,4 +1,4 @@
-//! A node document as a source holds it, before anything in it is believed.
+//! A node document as a source contains it, before its verification.
 
 use std::borrow::Cow;
 use std::io::Read as _;
@@ -10,24 +10,24 @@ use base64::engine::general_purpose::GeneralPurposeConfig;
 use base64::{alphabet, engine::DecodePaddingMode};
 use recipes::Envelope;
 
-/// A node document needs some 10 KB; a server that sends more sends something else.
+/// The largest answer in bytes. A node document has about 10 KB.
 pub(super) const LIMIT: u64 = 1 << 20;
 
 /// The first bytes of gzip (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// Tools pad base64 or do not.
+/// Some tools pad base64, others do not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A document as it was found.
+/// A document that a source contains.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// Where, for messages.
+    /// Its place, for messages.
     pub(crate) place: String,
-    /// Signed by somebody, perhaps.
+    /// The envelope, whose signature is not verified yet.
     pub(crate) envelope: Envelope,
 }
 
@@ -41,13 +41,13 @@ impl Found {
         Ok(Self { place, envelope })
     }
 
-    /// Whether another document says the same. Only what is signed counts: one payload has many envelopes.
+    /// Whether another document has the same content. Only the signed payload counts, because one payload has many envelopes.
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         self.envelope.payload == other.envelope.payload
     }
 }
 
-/// The JSON in user data. Tools that hand user data to a cloud encode it in base64, compress it, or both.
+/// The JSON in user data. Tools that upload user data encode it in base64, compress it, or do both.
 fn plain(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     let text = bytes.trim_ascii();
     if text.starts_with(b"{") {

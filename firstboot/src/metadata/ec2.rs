@@ -1,5 +1,5 @@
-//! EC2's metadata service, version 2 only: each request bears a token. Version 1 answers anybody who makes a program on the
-//! machine send a request, so firstboot never asks it.
+//! EC2's metadata service, version 2 only, where each request carries a token. Version 1 answers every request that a program on the
+//! machine can be tricked into sending, so firstboot never uses it.
 
 use std::cell::RefCell;
 
@@ -20,10 +20,10 @@ pub(super) const SOURCE: Source = Source {
     },
 };
 
-/// How many seconds a token is to live: as long as firstboot asks.
+/// The lifetime of a token in seconds: longer than firstboot queries the service.
 const LIFETIME: &str = "300";
 
-/// A version that has all that is asked, so that a later one changes nothing.
+/// A fixed version of the API, so that a later one changes nothing.
 const VERSION: &str = "2021-03-23";
 
 async fn ask(service: &Endpoint, token: &RefCell<Option<HeaderValue>>) -> Result<UserData, Trouble> {
@@ -36,7 +36,7 @@ async fn ask(service: &Endpoint, token: &RefCell<Option<HeaderValue>>) -> Result
     reply.success(&place, &[]).map(UserData::Some)
 }
 
-/// Asks with the token. 401 means that it has expired, so one new token is fetched.
+/// Sends a request with the token. 401 means that it has expired, so firstboot fetches one new token.
 async fn get(service: &Endpoint, token: &RefCell<Option<HeaderValue>>, path: &str) -> Result<(Reply, String), Trouble> {
     let mut is_renewed = false;
     loop {
@@ -61,7 +61,7 @@ async fn get(service: &Endpoint, token: &RefCell<Option<HeaderValue>>, path: &st
 
 async fn new_token(service: &Endpoint) -> Result<HeaderValue, Trouble> {
     let (request, place) = service.request(Method::PUT, "latest/api/token")?;
-    // Without a body hyper sends no length for PUT, and some proxies of such services want one.
+    // hyper sends no Content-Length for a PUT without a body, and some proxies require one.
     let request = request.header("X-aws-ec2-metadata-token-ttl-seconds", LIFETIME).header("Content-Length", "0");
     let reply = send(request, &place).await?;
     if reply.status == StatusCode::FORBIDDEN {

@@ -1,5 +1,5 @@
-//! GCE's metadata server. It answers only requests that say whom they are for, and says in turn who it is: a server without
-//! that header is another one.
+//! GCE's metadata server. It requires the header `Metadata-Flavor: Google` and sends it in its answers. A server that does not send it
+//! is not GCE's.
 
 use anyhow::anyhow;
 use recipes::cluster::{MetadataSource, Platform};
@@ -17,7 +17,7 @@ const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 async fn ask(service: &Endpoint) -> Result<UserData, Trouble> {
     let (reply, place) = get(service, "id").await?;
     let instance = shown(reply.success(&place, &[])?);
-    // The instance's own attribute: the project's are the same for all nodes.
+    // The attribute of the instance: those of the project are the same for all nodes.
     let (reply, place) = get(service, "attributes/user-data").await?;
     if reply.status == StatusCode::NOT_FOUND {
         return Ok(UserData::Nothing(format!("the instance {instance} has no attribute user-data")));

@@ -1,5 +1,5 @@
-//! The http client of the metadata sources. It uses no proxy: the answer would be about the proxy's machine. It follows no
-//! redirect: someone else chose that address.
+//! The HTTP client of the metadata sources. It uses no proxy, because the answer would be for the proxy's machine. It follows no
+//! redirect, because the server could send it to any address.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 
 use super::document::LIMIT;
 
-/// A request that gave nothing.
+/// A failed request.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// Trying again may help.
+    /// Another attempt may succeed.
     Again(anyhow::Error),
-    /// Trying again changes nothing.
+    /// Another attempt changes nothing.
     Final(anyhow::Error),
 }
 
-/// A server's answer, whatever its status.
+/// A server's answer with any status.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -39,7 +39,7 @@ pub(crate) fn client() -> Result<Client> {
     }
 }
 
-/// Sends a request and reads the answer, as far as a node document can be long. `place` is for messages.
+/// Sends a request and reads the answer up to the size limit of a node document. `place` is for messages.
 pub(super) async fn send(request: RequestBuilder, place: &str) -> Result<Reply, Trouble> {
     // The error names the cause in its chain, and the URL may have the machine's identifiers in its query.
     let again = |error: reqwest::Error| Trouble::Again(anyhow::Error::from(error.without_url()));
@@ -59,8 +59,8 @@ impl Reply {
     /// The body of an answer with a status of 200 to 299.
     ///
     /// # Errors
-    /// For other statuses, with the server's own words. Time may help with a server that fails or has too much to do, and with
-    /// the statuses in `passing`.
+    /// For other statuses, with the server's own message. Another attempt may succeed after a server error, after "too many requests",
+    /// and after the statuses in `passing`.
     pub(super) fn success(self, place: &str, passing: &[StatusCode]) -> Result<Vec<u8>, Trouble> {
         if self.status.is_success() {
             return Ok(self.body);
@@ -71,13 +71,13 @@ impl Reply {
         Err(if passes { Trouble::Again(error) } else { Trouble::Final(error) })
     }
 
-    /// What is wrong, for an answer that is no success.
+    /// The error for an answer with another status.
     pub(super) fn error(&self, place: &str) -> anyhow::Error {
         let to = if self.status.is_redirection() { ", a redirect, which firstboot does not follow" } else { "" };
         anyhow!("{place} answered {}{to}{}", self.status, self.reason())
     }
 
-    /// The words of a server that gives nothing, if they are few and plain.
+    /// The server's own message, if it is short and plain.
     fn reason(&self) -> String {
         const REASON: usize = 400;
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(REASON)]).trim().to_owned();

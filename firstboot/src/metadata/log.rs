@@ -1,4 +1,5 @@
-//! What the sources answered in this boot, for `firstboot explain --sources`. It is in /run, since the next boot asks again.
+//! The answers of the sources in this boot, for `firstboot explain --sources`. The log is in /run, because the next boot queries the
+//! sources again.
 
 use std::path::Path;
 
@@ -9,44 +10,44 @@ use serde::{Deserialize, Serialize};
 use crate::files::{self, DesiredFile};
 use crate::paths;
 
-/// What one source answered.
+/// The answer of one source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceRow {
-    /// Which.
+    /// The source.
     pub(crate) source: MetadataSource,
-    /// How it ended.
+    /// The outcome.
     pub(crate) outcome: Outcome,
-    /// What firstboot saw there, or why it did not look.
+    /// What firstboot found there, or why it did not query the source.
     pub(crate) saw: String,
 }
 
-/// How asking a source ended.
+/// The outcome of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
-    /// firstboot is asking it.
+    /// The query is not finished.
     Asking,
-    /// firstboot did not ask it.
+    /// firstboot did not query it.
     NotAsked,
     /// It has no document.
     Nothing,
-    /// Its document is the node's.
+    /// The node uses its document.
     Taken,
-    /// It has the same document as the source before it.
+    /// It has the same document as the source that the node uses.
     Agrees,
-    /// What it has is wrong, and ended the search.
+    /// Its document is invalid, which ended the search.
     Wrong,
 }
 
-/// What all sources answered.
+/// The answers of all sources.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourceLog {
-    /// In the order of asking.
+    /// The sources in the order of the queries.
     pub(crate) sources: Vec<SourceRow>,
-    /// Where the document that firstboot uses is from.
+    /// The place of the document that firstboot uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) taken: Option<String>,
-    /// Why the search, or the document, ended in a refusal.
+    /// Why firstboot refused the search or the document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<String>,
     #[serde(skip)]
@@ -54,41 +55,40 @@ pub(crate) struct SourceLog {
 }
 
 impl SourceLog {
-    /// A log that `explain` can read afterwards. Others are for commands that have to leave no trace.
+    /// A log that is stored for `explain`. Commands that must not change anything use another one.
     pub(crate) fn kept() -> Self {
         Self { is_kept: true, ..Self::default() }
     }
 
-    /// The log of this boot; `None` where firstboot did not run yet.
+    /// The log of this boot, or `None` if firstboot has not run yet.
     pub(crate) fn load() -> Result<Option<Self>> {
         let Some(bytes) = files::read_if_there(paths::SOURCES)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} is damaged", paths::SOURCES))
     }
 
-    /// Starts again, as each search does.
+    /// Clears the log at the start of a search.
     pub(super) fn clear(&mut self) {
         *self = Self { is_kept: self.is_kept, ..Self::default() };
     }
 
-    /// Notes a source, or what has become of the last one.
+    /// Records a source, or the outcome of the last one.
     pub(super) fn note(&mut self, source: MetadataSource, outcome: Outcome, saw: impl Into<String>) {
         self.sources.retain(|row| row.source != source || row.outcome != Outcome::Asking);
         self.sources.push(SourceRow { source, outcome, saw: saw.into() });
     }
 
-    /// Notes why the document that was taken is refused.
+    /// Records why the document is refused.
     pub(crate) fn refuse(&mut self, error: &anyhow::Error) {
         self.refused = Some(format!("{error:#}"));
         self.save();
     }
 
-    /// Writes the log, if it is kept and says something new. It only explains, so that firstboot goes on where it cannot be
-    /// written.
+    /// Writes the log, if it is stored and has changed. firstboot continues if it cannot be written.
     pub(super) fn save(&self) {
         if !self.is_kept || !Path::new(paths::RUN).exists() {
             return;
         }
-        // A later run of the same boot asks fewer sources: the first one's log says more.
+        // A later run in the same boot queries fewer sources, so the log of the first run contains more.
         if Self::load().is_ok_and(|before| before.is_some_and(|before| self.repeats(&before))) {
             return;
         }

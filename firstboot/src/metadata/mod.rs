@@ -1,5 +1,5 @@
-//! Where a node learns who it is. One file for each kind of source; each gives a signed node document, or says that
-//! it has none, or fails. Nothing that comes from here is believed before identity.rs has checked it.
+//! The sources of node documents, one file each. A source returns a signed document, says that it has none, or fails. identity.rs
+//! verifies a document before firstboot uses it.
 
 mod azure;
 mod cmdline;
@@ -59,13 +59,13 @@ const SOURCES: [Source; MetadataSource::ALL.len()] = [
     url::SOURCE,
 ];
 
-/// The document of the first source that has one. A source that has none is passed over; one that has something
-/// wrong is an error, since the next source's answer might then be a stranger's. Until the node has accepted a document,
-/// the later sources are compared with the first.
+/// The document of the first source that has one. A source without a document is skipped. A source with an invalid document is an
+/// error, because the next source might belong to an attacker. Until the node has accepted a document, firstboot compares the later
+/// sources with the first.
 pub(crate) fn find(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Result<Found> {
     log.clear();
     let found = search(policy, machine, log);
-    // What a source holds does not get better by reading it again.
+    // Reading a source again does not correct its content.
     let found = found.map_err(|error| match code_of(&error) {
         Exit::Failed => refused(format!("{error:#}")),
         _ => error,
@@ -86,7 +86,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
         machine,
         url: policy.url.as_ref(),
         platforms: &platforms,
-        // The network is asked only by a node that does not know yet who it is: a set-up member starts without it.
+        // Only a node without a document queries the network: a set-up member starts without it.
         known: accepted.is_some(),
         patience: Patience::Boot,
         services: &services,
@@ -98,7 +98,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
     if let Some(found) = ask(&sources, &query, log)? {
         return Ok(found);
     }
-    // What was accepted in an earlier boot.
+    // The document that firstboot accepted in an earlier boot.
     if let Some(bytes) = accepted {
         return Found::parse(paths::ACCEPTED, &bytes);
     }
@@ -111,7 +111,7 @@ fn search(policy: &MetadataPolicy, machine: &Machine, log: &mut SourceLog) -> Re
     )))
 }
 
-/// Asks the sources one after the other.
+/// Queries the sources one after the other.
 fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Option<Found>> {
     let mut taken: Option<(MetadataSource, Found)> = None;
     let log = RefCell::new(log);
@@ -148,7 +148,7 @@ fn ask(sources: &[&Source], query: &Query<'_>, log: &mut SourceLog) -> Result<Op
                 let differs = format!("{} is another document than {}", found.place, first.place);
                 log.note(name, Outcome::Wrong, &differs);
                 bail!(
-                    "two sources disagree: {differs} (sources {} and {}). Take one of them away, or name the one that counts \
+                    "two sources disagree: {differs} (sources {} and {}). Remove one of them, or name the right one \
                      in the recipe's [metadata] sources",
                     name.name(),
                     first_name.name()

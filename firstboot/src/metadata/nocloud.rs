@@ -26,7 +26,7 @@ fn find() -> Result<Answer> {
     if disks.is_empty() {
         return Ok(Answer::Nothing(format!("no disk is labelled {LABEL}, and {} has no user-data", FOLDERS[0])));
     }
-    // Every seed has this file, even if it is empty.
+    // Every seed has this file, which may be empty.
     seed::read(&disks, "user-data", |disk| {
         bail!("the disk {} is labelled {LABEL} and has no user-data", disk.display())
     })

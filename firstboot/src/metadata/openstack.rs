@@ -12,7 +12,7 @@ use super::source::{Source, shown};
 pub(super) const SOURCE: Source =
     Source { name: MetadataSource::Openstack, find: |query| service::find(query, Platform::Openstack, &ask) };
 
-/// What firstboot reads of `meta_data.json`. Other keys are for other programs.
+/// The part of `meta_data.json` that firstboot reads.
 #[derive(Debug, Deserialize)]
 pub(super) struct MetaData {
     /// The instance.

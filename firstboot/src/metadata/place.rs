@@ -1,5 +1,5 @@
-//! A place that something outside the disk names: `firstboot.node=PATH-OR-URL`, or as cloud-init's NoCloud writes it,
-//! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), below which `user-data` is.
+//! A place named outside of the disk: `firstboot.node=PATH-OR-URL`, or in the syntax of cloud-init's NoCloud,
+//! `ds=nocloud;s=PATH-OR-URL/` (also `ds=nocloud-net` and `seedfrom=`), which contains `user-data`.
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::Url;
@@ -9,9 +9,9 @@ use super::source::{Answer, Query};
 use super::url;
 use crate::files;
 
-/// The place that a word names, if it does.
+/// The place in a parameter, if it names one.
 pub(super) fn named(word: &str) -> Option<String> {
-    // GRUB and some boot menus keep quotes around what holds a semicolon.
+    // GRUB and some boot menus keep the quotes around a parameter with a semicolon.
     let word = word.trim_matches(['"', '\'']);
     if let Some(place) = word.strip_prefix("firstboot.node=") {
         return Some(place.to_owned());
@@ -25,7 +25,7 @@ pub(super) fn named(word: &str) -> Option<String> {
     Some(format!("{}/user-data", seed.trim_end_matches('/')))
 }
 
-/// The document that is there; `by` says who named the place.
+/// The document at this place; `by` describes where the place was named.
 pub(super) fn get(place: &str, by: &str, query: &Query<'_>) -> Result<Answer> {
     if place.starts_with('/') {
         return Ok(Found::parse(place, &files::read_bounded(place.as_ref(), LIMIT)?)?.into());

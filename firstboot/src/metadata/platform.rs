@@ -1,5 +1,5 @@
-//! On which platform this machine runs: by the kernel's command line, by the recipe, or by the firmware. A metadata service is
-//! asked on its own platform only. Elsewhere anybody on the network could answer at its address.
+//! The platform on which this machine runs, from the kernel command line, the recipe or the firmware. firstboot queries a metadata
+//! service only on its own platform: elsewhere any host on the network could answer at that address.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use recipes::cluster::Platform;
 /// `chassis_asset_tag` of every machine on Azure.
 const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// What names OpenStack in `product_name` or `chassis_asset_tag`: Nova, and the clouds that are built with it.
+/// The values of `product_name` and `chassis_asset_tag` that identify OpenStack: Nova, and clouds that are built with it.
 const OPENSTACK: [&str; 6] = [
     "OpenStack Nova",
     "OpenStack Compute",
@@ -20,10 +20,10 @@ const OPENSTACK: [&str; 6] = [
     "Samsung Cloud Platform",
 ];
 
-/// The word on the kernel's command line.
+/// The parameter on the kernel command line.
 const WORD: &str = "firstboot.platform=";
 
-/// The platforms that this machine runs on, each with what says so. A VMware machine can be one of OpenStack's.
+/// The platforms on which this machine runs, each with the evidence. A VMware machine can belong to OpenStack.
 #[derive(Debug, Default)]
 pub(super) struct Platforms(Vec<(Platform, String)>);
 
@@ -45,7 +45,7 @@ impl Platforms {
         Ok(Self(Platform::ALL.into_iter().filter_map(named).collect()))
     }
 
-    /// Why a platform's service is not asked; `None` where this machine runs on it.
+    /// Why a platform's service is not queried, or `None` if this machine runs on that platform.
     pub(super) fn why_not(&self, platform: Platform) -> Option<String> {
         if self.why(platform).is_some() {
             return None;
@@ -58,7 +58,7 @@ impl Platforms {
         })
     }
 
-    /// What says that this machine runs on a platform.
+    /// The evidence that this machine runs on a platform.
     pub(super) fn why(&self, platform: Platform) -> Option<&str> {
         self.0.iter().find(|(named, _)| *named == platform).map(|(_, why)| why.as_str())
     }
@@ -92,7 +92,7 @@ impl Firmware {
         }
     }
 
-    /// The field that names a platform.
+    /// The field that identifies a platform.
     fn names(&self, platform: Platform) -> Option<String> {
         let is = |field: &str, value: &str, yes: bool| yes.then(|| format!("{field} is {value}"));
         let (vendor, product, tag) = (&self.sys_vendor, &self.product_name, &self.chassis_asset_tag);
@@ -101,7 +101,7 @@ impl Firmware {
                 .or_else(|| is("chassis_asset_tag", tag, OPENSTACK.contains(&tag.as_str()))),
             Platform::Ec2 => is("sys_vendor", vendor, vendor == "Amazon EC2")
                 .or_else(|| is("/sys/hypervisor/uuid", &self.hypervisor_uuid, is_ec2(&self.hypervisor_uuid)))
-                // One UUID in 4096 begins so by chance. On EC2 it is the serial number, too.
+                // One UUID in 4096 begins like this by chance. On EC2 it is also the serial number.
                 .or_else(|| {
                     let both = self.product_uuid.eq_ignore_ascii_case(&self.product_serial);
                     is("product_uuid", &self.product_uuid, both && is_ec2(&self.product_uuid))
@@ -115,7 +115,7 @@ impl Firmware {
     }
 }
 
-/// Whether a UUID is one of EC2's: it begins with `ec2`, in SMBIOS's byte order or in the other.
+/// Whether a UUID begins with `ec2`, as those of EC2 do, in either byte order of SMBIOS.
 fn is_ec2(uuid: &str) -> bool {
     let uuid = uuid.to_ascii_lowercase();
     // `45e12aec-…`: the first group, byte by byte from its end.
@@ -168,7 +168,7 @@ mod tests {
                 ],
                 vec![Platform::Openstack, Platform::Vmware],
             ),
-            // A cloud's name in a field where it names no platform.
+            // The name of a cloud in a field that does not identify it.
             (&[("sys/class/dmi/id/product_name", "HUAWEICLOUD\n")], vec![]),
             (&[("sys/class/dmi/id/product_name", "Standard PC (Q35 + ICH9, 2009)\n")], vec![]),
             (&[], vec![]),

@@ -8,8 +8,8 @@ use super::disk;
 use super::document::Found;
 use super::source::Answer;
 
-/// The document in the file `path` of the disks. Where several disks have one, it has to be the same. `instead` says what a
-/// disk without it has.
+/// The document in the file `path` of the disks. If several disks have one, it must be the same. `instead` describes the content of a disk
+/// without that file.
 pub(super) fn read(disks: &[PathBuf], path: &str, instead: impl Fn(&Path) -> Result<String>) -> Result<Answer> {
     let mut found: Option<Found> = None;
     let mut others = Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn read(disks: &[PathBuf], path: &str, instead: impl Fn(&Path) -> Res
         let next = Found::parse(place, &bytes)?;
         match &found {
             Some(first) if !first.agrees_with(&next) => {
-                bail!("{} and {} are different documents: take one of the disks away", first.place, next.place)
+                bail!("{} and {} are different documents: detach one of the disks", first.place, next.place)
             }
             Some(_) => {}
             None => found = Some(next),

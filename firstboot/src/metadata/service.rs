@@ -1,4 +1,4 @@
-//! A platform's metadata service at a link-local address: when it is asked, and for how long.
+//! A platform's metadata service at a link-local address: when firstboot queries it, and for how long.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,18 @@ use super::document::Found;
 use super::http::{self, Trouble};
 use super::source::{Answer, Patience, Query};
 
-/// Where all of these services listen (RFC 3927).
+/// The address of all these services (RFC 3927).
 pub(super) const ADDRESS: &str = "http://169.254.169.254/";
 
-/// Pauses between tries, the last one again and again: the network may be there at any moment.
+/// The pauses between attempts. The last one repeats, because the network may come up at any moment.
 const PAUSES: [u64; 5] = [1, 1, 2, 3, 5];
 
-/// What a service has.
+/// The answer of a service.
 #[derive(Debug)]
 pub(super) enum UserData {
-    /// It has none; what it has instead.
+    /// It has no user data, but this.
     Nothing(String),
-    /// It has this.
+    /// Its user data.
     Some(Vec<u8>),
 }
 
@@ -57,8 +57,8 @@ impl Endpoint {
     }
 }
 
-/// Asks a platform's service for the user data of this machine, if the machine runs on that platform. A service that does not
-/// answer is waited for; one that refuses ends the search.
+/// Queries a platform's service for the user data of this machine, if the machine runs on that platform. firstboot waits for a service
+/// that does not answer. A refusal ends the search.
 pub(super) fn find(
     query: &Query<'_>,
     platform: Platform,
@@ -86,7 +86,7 @@ pub(super) fn find(
     })
 }
 
-/// Asks again and again until the patience is over.
+/// Repeats the query until the limit.
 async fn patiently(
     query: &Query<'_>,
     place: &str,
@@ -99,7 +99,7 @@ async fn patiently(
         let left = limit.saturating_sub(start.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(data)) => return Ok(data),
-            // A service that is switched off has nothing to compare.
+            // A disabled service has no document to compare.
             Ok(Err(Trouble::Final(error))) if query.patience == Patience::Compare => {
                 return Ok(UserData::Nothing(format!("it refuses: {error:#}")));
             }
@@ -112,7 +112,7 @@ async fn patiently(
         if query.patience == Patience::Compare || start.elapsed() + pause >= limit {
             return Ok(UserData::Nothing(format!("it gave nothing in {} s: {trouble}", limit.as_secs())));
         }
-        // The same trouble again is no news.
+        // The same error is logged once.
         if trouble != last {
             (query.waiting)(&format!("waiting for {place}: {trouble}"));
         }

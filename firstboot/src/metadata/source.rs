@@ -1,5 +1,5 @@
-//! What a source of node documents is, what it is asked, and what it answers. Each source is one file with one
-//! [`Source`], and `mod.rs` lists them.
+//! The type of a source of node documents, its query and its answer. Each source is one file with one [`Source`], and `mod.rs` lists
+//! them.
 
 use std::fmt;
 use std::time::Duration;
@@ -26,30 +26,30 @@ impl fmt::Debug for Source {
     }
 }
 
-/// What a source has to know.
+/// What a source needs to know.
 pub(super) struct Query<'a> {
     /// This machine.
     pub(super) machine: &'a Machine,
     /// The server of the source `url`.
     pub(super) url: Option<&'a Url>,
-    /// Where the machine runs.
+    /// The platforms on which the machine runs.
     pub(super) platforms: &'a Platforms,
     /// Whether the node has a document already. A node that is set up starts without any server.
     pub(super) known: bool,
-    /// How long a server may take.
+    /// How long to wait for a server.
     pub(super) patience: Patience,
-    /// Where metadata services listen.
+    /// The URL of metadata services.
     pub(super) services: &'a Url,
-    /// Called with what a source waits for.
+    /// Called with the reason why a source waits.
     pub(super) waiting: &'a dyn Fn(&str),
 }
 
-/// How long a source asks a server that does not answer.
+/// How long a source queries a server that does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
     /// As long as a network may need to come up.
     Boot,
-    /// Once and shortly: another source has a document, and this one's is only compared with it.
+    /// Once, with a short limit: firstboot only compares this source's document with that of another.
     Compare,
 }
 
@@ -59,7 +59,7 @@ const SLOW_NETWORK: Duration = Duration::from_secs(150);
 const COMPARE: Duration = Duration::from_secs(2);
 
 impl Patience {
-    /// How long a server is asked before the next source is.
+    /// How long to query a server before the next source.
     pub(super) fn limit(self) -> Duration {
         match self {
             Self::Boot => SLOW_NETWORK,
@@ -69,7 +69,7 @@ impl Patience {
 }
 
 impl Query<'_> {
-    /// Why a source of this platform is not asked; `None`: it is.
+    /// Why a source of this platform is not queried, or `None` if it is.
     pub(super) fn not_on(&self, platform: Platform) -> Option<Answer> {
         if self.known {
             return Some(Answer::NotAsked(KNOWN.to_owned()));
@@ -78,15 +78,15 @@ impl Query<'_> {
     }
 }
 
-/// Why no server is asked by a node that is set up.
+/// Why a set-up node queries no server.
 pub(super) const KNOWN: &str = "this node has a document already";
 
-/// What a source has.
+/// The answer of a source.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The source was not asked, and why.
+    /// The source was not queried, for this reason.
     NotAsked(String),
-    /// The source has no document; what it has instead.
+    /// The source has no document, but this.
     Nothing(String),
     /// The source has a document.
     Found(Found),
@@ -98,7 +98,7 @@ impl From<Found> for Answer {
     }
 }
 
-/// An identifier from outside, for messages: its first characters that a terminal only shows.
+/// An identifier from outside, for messages: its first printable characters.
 pub(super) fn shown(bytes: impl AsRef<[u8]>) -> String {
     let graphic = bytes.as_ref().iter().filter(|byte| byte.is_ascii_graphic());
     graphic.take(64).map(|byte| char::from(*byte)).collect()

@@ -55,7 +55,7 @@ fn the_first_document_is_taken_and_later_ones_have_to_agree() {
 
     let (found, rows) = search(&[&FILE, &DIFFERENT], false);
     let error = found.unwrap_err().to_string();
-    for part in ["there is another document than here", "sources ec2 and file", "Take one of them away"] {
+    for part in ["there is another document than here", "sources ec2 and file", "Remove one of them"] {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(rows, [(MetadataSource::File, Outcome::Taken), (MetadataSource::Ec2, Outcome::Wrong)]);

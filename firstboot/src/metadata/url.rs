@@ -1,5 +1,5 @@
-//! An http(s) server. It is told which machine asks and answers with that machine's document; what it answers is
-//! believed for its signature alone. Over plain http a listener learns the node's keys: docs/security.md.
+//! An HTTP or HTTPS server. The query names the machine, and the server answers with its document, which only its signature protects.
+//! Over plain HTTP an eavesdropper gets the node's keys: docs/security.md.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::exit::not_ready;
 
 pub(super) const SOURCE: Source = Source { name: MetadataSource::Url, find };
 
-/// Pauses between tries: a network that has just come up, a server that is just starting. After them systemd starts
-/// firstboot again, forever.
+/// The pauses between attempts, for a network that has just come up or a server that is just starting. Afterwards systemd restarts
+/// firstboot, without a limit.
 const PAUSES: [u64; 6] = [1, 2, 4, 8, 15, 30];
 
-/// Asks for `node.json` in the folder that the recipe names, saying in the query which machine this is.
+/// Requests `node.json` in the recipe's folder. The query names this machine.
 fn find(query: &Query<'_>) -> Result<Answer> {
     let Some(base) = query.url else { return Ok(Answer::NotAsked("the recipe names no url".to_owned())) };
     let mut url = base.join("node.json").with_context(|| format!("{base} is not a folder"))?;
@@ -31,7 +31,7 @@ fn find(query: &Query<'_>) -> Result<Answer> {
     get(&url, query)
 }
 
-/// Gets a document; tries again where time may help.
+/// Gets a document. Repeats the request after errors that may pass.
 pub(super) fn get(url: &Url, query: &Query<'_>) -> Result<Answer> {
     if query.known {
         return Ok(Answer::NotAsked(KNOWN.to_owned()));

@@ -1,5 +1,5 @@
-//! guestinfo of a VMware machine: values that the hypervisor keeps for the guest. open-vm-tools reads them; without it only
-//! an I/O port of the hypervisor's would, which takes a privileged instruction.
+//! guestinfo of a VMware machine: values that the hypervisor stores for the guest. open-vm-tools reads them. The other way is an I/O
+//! port of the hypervisor, which needs a privileged instruction.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,11 +16,11 @@ pub(super) const SOURCE: Source = Source { name: MetadataSource::Vmware, find };
 
 const KEY: &str = "guestinfo.userdata";
 
-/// The hypervisor answers at once, or something is wrong.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the hypervisor may take for its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The programs that read guestinfo. Where root alone may read it (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails
-/// (vmware/open-vm-tools#690), so vmtoolsd goes first.
+/// The programs that read guestinfo. If only root may read it (`guest_rpc.rpci.auth.cmd.info-get`), vmware-rpctool fails
+/// (vmware/open-vm-tools#690), so vmtoolsd comes first.
 const TOOLS: [&[&str]; 2] = [&["vmtoolsd", "--cmd"], &["vmware-rpctool"]];
 
 fn find(query: &Query<'_>) -> Result<Answer> {
@@ -75,14 +75,14 @@ async fn value(tool: &[&str], key: &str) -> Result<Value> {
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         Ok((text, said, child.wait().await?))
     };
-    let ended = tokio::time::timeout(PATIENCE, ended).await;
+    let ended = tokio::time::timeout(ANSWER_TIMEOUT, ended).await;
     let (text, said, status) =
-        ended.with_context(|| format!("`{program} \"{command}\"` has not ended after {PATIENCE:?}"))??;
+        ended.with_context(|| format!("`{program} \"{command}\"` did not finish within {ANSWER_TIMEOUT:?}"))??;
     if said.starts_with("No value found") {
         return Ok(Value::Empty);
     }
     ensure!(status.success(), "`{program} \"{command}\"` failed ({status}): {said}");
-    // What cloud-init writes in place of a value that it has read.
+    // cloud-init replaces a value that it has read by this.
     let is_empty = matches!(text.trim_ascii(), b"" | b"---");
     Ok(if is_empty { Value::Empty } else { Value::Text(text) })
 }
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// A program in the place of vmtoolsd.
+    /// A program that replaces vmtoolsd.
     fn answer(script: &str) -> Result<Answer> {
         let folder = tempfile::tempdir().unwrap();
         let tool = folder.path().join("tool");

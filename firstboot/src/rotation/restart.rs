@@ -8,13 +8,12 @@ use super::observe::{alone, peers};
 use crate::backoff::pause;
 use crate::etcd::{Client, Credentials, LeaseLock, probe_local};
 use crate::identity::Identity;
-use crate::membership::unhealthy;
+use crate::membership::{transfer_leadership, unhealthy};
 use crate::output::say;
+use crate::planned_stop::{Key, RESTART, TURN, Turn};
 use crate::reason::{Reason, ReasonId};
 use crate::{paths, systemd};
 
-/// The key of the lock: its holder may restart.
-const CLAIM: &str = "/etcd-image/restart";
 const UNIT: &str = "etcd.service";
 
 /// How long etcd may take to become healthy again.
@@ -38,7 +37,13 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
     };
     // Through another member: a lock through this one would be lost when etcd stops.
     let client = Client::connect(&helper.url, &credentials).await?;
-    let Some(claim) = LeaseLock::get(&client, CLAIM, identity.node.name.as_str()).await? else {
+    let name = identity.node.name.as_str();
+    let turn = Key::<Turn>::read(&client, TURN).await?;
+    // A member that updates itself restarts in its own turn.
+    if let Some(turn) = turn.value.filter(|turn| turn.node.as_str() != name) {
+        return Ok(Some(ReasonId::MembersUnhealthy.because(format!("{} updates itself at the moment", turn.node))));
+    }
+    let Some(claim) = LeaseLock::get(&client, RESTART, name, &[(TURN, turn.revision)]).await? else {
         return Ok(Some(ReasonId::MembersUnhealthy.because("another member is restarting at the moment")));
     };
     let done = claim.hold(async {
@@ -57,17 +62,14 @@ async fn try_restart(identity: &Identity, member: u64) -> Result<Option<Reason>>
 async fn hand_over(identity: &Identity, credentials: &Credentials, member: u64) -> Result<Option<Reason>> {
     let others = peers(identity).await?;
     let ill = unhealthy(&others, member);
-    let Some(next) = others.iter().max_by_key(|peer| peer.index).filter(|_| ill.is_empty()) else {
+    if !ill.is_empty() || others.is_empty() {
         return Ok(Some(
             ReasonId::MembersUnhealthy
                 .because(format!("etcd must restart, but does not restart while {} is not healthy", ill.join(", "))),
         ));
-    };
-    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
-    if client.status().await?.leader == member {
-        say(format!("this node is the leader; transferring the leadership to {}", next.name));
-        client.move_leader(next.member_id).await?;
     }
+    let client = Client::connect(paths::OWN_CLIENT_URL, credentials).await?;
+    transfer_leadership(&client, &others).await?;
     Ok(None)
 }
 

@@ -126,7 +126,7 @@ pub(super) async fn run(spread: Duration, any_size: bool) -> Result<Option<Exit>
             say(format!("{} has taken the snapshot of {}: {}", record.host, stamp(slot), record.file));
             return Ok(exit);
         }
-        if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host()).await? {
+        if let Some(claim) = LeaseLock::get(&source.client, CLAIM, host(), &[]).await? {
             let work = async {
                 // A member whose data differs leaves the snapshot to another.
                 let agreement = Agreement::ask(&cluster, &credentials, any_size).await;
@@ -176,7 +176,7 @@ async fn record(client: &Client, record: &Record) -> Result<()> {
         if known.is_some_and(|known| known.time > record.time) {
             return Ok(());
         }
-        if client.put_if(NEWEST, seen, serde_json::to_vec(record)?, None).await? {
+        if client.put_if(NEWEST, &[(NEWEST, seen)], serde_json::to_vec(record)?, None).await? {
             return Ok(());
         }
     }

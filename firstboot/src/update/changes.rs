@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use recipes::{ImageStamp, StampedFile};
 use serde::{Deserialize, Serialize};
 
-/// Files that every image has and no stamp lists: the stamp itself, in its two forms, and the mark of a whole installation, which
-/// names the overlay.
+/// Files of every image that no stamp lists: the stamp itself in its two forms, and the mark of a complete installation, which
+/// contains the digest of the overlay.
 pub(super) const UNLISTED: [&str; 3] =
     ["etc/firstboot/image.json", "etc/firstboot/SHA256SUMS", "etc/firstboot/installed"];
 
-/// What happens to a file.
+/// How a file changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Kind {
     /// Only the new image has it.
     Added,
-    /// Both have it, with another content, mode or owner.
+    /// Both images have it, with different content, mode or owner.
     Replaced,
     /// Only the old image has it.
     Removed,

@@ -1,4 +1,4 @@
-//! `firstboot update --check`: what a release would change on this node, file by file. Nothing of the system is changed.
+//! `firstboot update --check`: lists what a release would change on this node, file by file, and changes nothing.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::Result;
 use recipes::{ImageStamp, ReleaseDocument};
 use serde::Serialize;
+use similar::{ChangeTag, TextDiff};
 
 use super::changes::{FileChange, Kind, changes};
 use super::effects::{Effect, effects};
-use super::lines::differences;
 use super::stage::Staged;
 use crate::files;
 use crate::paths;
@@ -29,17 +29,17 @@ pub(super) struct Report {
 struct Shown {
     path: String,
     kind: Kind,
-    /// Of a text: the lines that differ.
+    /// The lines that differ, if the file is a short text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lines: Vec<String>,
 }
 
-/// The stamp of the image that this node has.
+/// The stamp of this node's image.
 pub(super) fn own_stamp() -> Result<ImageStamp> {
     Ok(serde_json::from_slice(&files::read(paths::IMAGE)?)?)
 }
 
-/// Compares a staged image with the one that the node has.
+/// Compares a staged image with this node's image.
 pub(super) fn report(release: &ReleaseDocument, staged: &Staged) -> Result<Report> {
     let changes = changes(&own_stamp()?, &staged.stamp);
     let all = effects(&changes);
@@ -54,26 +54,36 @@ pub(super) fn report(release: &ReleaseDocument, staged: &Staged) -> Result<Repor
 }
 
 /// The longest file whose lines are compared.
-const TEXT: u64 = 256 << 10;
+const MAX_TEXT_BYTES: u64 = 256 << 10;
 
 fn shown(change: &FileChange, staged: &Staged) -> Result<Shown> {
-    let text = |path: &Path| -> Result<Vec<u8>> {
-        match files::look(path)? {
-            Some(there) if there.size <= TEXT => files::read(path),
-            // A zero byte is in no text.
-            Some(_) => Ok(vec![0]),
-            None => Ok(Vec::new()),
-        }
+    let text = |path: &Path| -> Result<Option<String>> {
+        let is_short = files::look(path)?.is_some_and(|there| there.size <= MAX_TEXT_BYTES);
+        Ok(if is_short { String::from_utf8(files::read(path)?).ok().filter(|text| !text.contains('\0')) } else { None })
     };
-    // Of a file that comes or goes as a whole the name says enough.
     let lines = match change.kind {
         Kind::Replaced => {
             let (old, new) = (text(&Path::new("/").join(&change.path))?, text(&staged.root.join(&change.path))?);
-            differences(&old, &new).unwrap_or_default()
+            old.zip(new).map(|(old, new)| different_lines(&old, &new)).unwrap_or_default()
         }
-        _ => Vec::new(),
+        // The name of a file that is new or removed is enough.
+        Kind::Added | Kind::Removed => Vec::new(),
     };
     Ok(Shown { path: format!("/{}", change.path), kind: change.kind, lines })
+}
+
+/// The deleted lines, with `-`, and the inserted ones, with `+`, in their order.
+fn different_lines(old: &str, new: &str) -> Vec<String> {
+    let diff = TextDiff::from_lines(old, new);
+    let line = |change: similar::Change<&str>| {
+        let sign = match change.tag() {
+            ChangeTag::Delete => '-',
+            ChangeTag::Insert => '+',
+            ChangeTag::Equal => return None,
+        };
+        Some(format!("{sign}{}", change.value().trim_end_matches(['\r', '\n'])))
+    };
+    diff.iter_all_changes().filter_map(line).collect()
 }
 
 impl Report {
@@ -98,5 +108,17 @@ impl Report {
             text.push('\n');
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_lines_that_differ_are_shown_in_their_order() {
+        assert_eq!(different_lines("a = 1\nb = 2\nc\n", "a = 1\nb = 3\nc\n"), ["-b = 2", "+b = 3"]);
+        assert_eq!(different_lines("", "a\nb\n"), ["+a", "+b"]);
+        assert!(different_lines("a\n", "a\n").is_empty());
     }
 }

@@ -1,35 +1,24 @@
-//! What the members agree on in etcd: who may update itself, whether nobody may, and which releases failed.
-//!
-//! The turn is a key without a lease. A member that updates itself may be away for long, and no other may begin meanwhile.
+//! The state of updates that the members share in etcd: which member has the turn, whether an operator halted updates, and which
+//! releases failed. The turn itself is described in `planned_stop`.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use recipes::Label;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::etcd::Client;
+use crate::planned_stop::{Key, RESTART, TURN, Turn};
 use crate::reason::{Reason, ReasonId};
 
-const TURN: &str = "/etcd-image/update/turn";
 const HALT: &str = "/etcd-image/update/halt";
 const NEWEST: &str = "/etcd-image/update/newest";
 const PROOF: &str = "/etcd-image/update/proof";
 
-/// Where it stands that a release failed.
+/// The key that marks a release as failed.
 fn failed_key(serial: u64) -> String {
     format!("/etcd-image/update/failed/{serial}")
 }
 
-/// The member that may update itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Turn {
-    pub(super) node: Label,
-    pub(super) serial: u64,
-    /// In seconds since 1970.
-    pub(super) since: u64,
-}
-
-/// The operator's order that no member begins an update.
+/// An operator's order that no member may begin an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Halt {
     pub(super) why: String,
@@ -51,64 +40,44 @@ struct Newest {
     serial: u64,
 }
 
-/// A key: its value, and the revision of its last change. 0: it is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key<T> {
-    pub(super) value: Option<T>,
-    revision: i64,
-}
-
-impl<T> Default for Key<T> {
-    fn default() -> Self {
-        Self { value: None, revision: 0 }
-    }
-}
-
-impl<T: DeserializeOwned> Key<T> {
-    async fn read(client: &Client, key: &str) -> Result<Self> {
-        let Some(found) = client.get(key).await? else { return Ok(Self::default()) };
-        let value = serde_json::from_slice(&found.value);
-        let value = value.with_context(|| {
-            format!("the key {key} in etcd is not firstboot's. Who wrote it? `etcdctl del {key}` removes it")
-        })?;
-        Ok(Self { value: Some(value), revision: found.mod_revision })
-    }
-}
-
-/// All that decides about a turn.
+/// All keys that decide who may take the turn.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Agreed {
     pub(super) turn: Key<Turn>,
     pub(super) halt: Key<Halt>,
     pub(super) failed: Key<Failed>,
     newest: Key<Newest>,
+    /// The member that restarts its etcd to trust another CA.
+    restart: Option<String>,
 }
 
 /// Whether a member may update itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Nobody has the turn.
+    /// The turn is free.
     Take,
-    /// The member has it already, as after a power cut.
+    /// The member has the turn already, for example after a power cut.
     Mine,
-    /// Not yet.
+    /// The member must wait.
     Wait(Reason),
-    /// Never to this release.
+    /// The member must not install this release.
     Refuse(Reason),
 }
 
 impl Agreed {
-    /// As a quorum knows it.
+    /// Reads them through raft.
     pub(super) async fn read(client: &Client, serial: u64) -> Result<Self> {
         Ok(Self {
             turn: Key::read(client, TURN).await?,
             halt: Key::read(client, HALT).await?,
             failed: Key::read(client, &failed_key(serial)).await?,
             newest: Key::read(client, NEWEST).await?,
+            restart: client.get(RESTART).await?.map(|found| String::from_utf8_lossy(&found.value).into_owned()),
         })
     }
 
-    /// The rule for an update to this serial; `back`: for the way back from it, which a failure or a newer release does not hinder.
+    /// The rule for an update to this serial. With `back` it is the rule for the rollback from it, which a failure or a newer release does
+    /// not prevent.
     pub(super) fn decide(&self, node: &Label, serial: u64, back: bool) -> Decision {
         let mine = self.turn.value.as_ref().is_some_and(|turn| turn.node == *node);
         if let (Some(failed), false) = (&self.failed.value, back) {
@@ -130,6 +99,11 @@ impl Agreed {
                 halt.node, halt.why
             )));
         }
+        if let Some(member) = &self.restart {
+            return Decision::Wait(
+                ReasonId::UpdateTurn.because(format!("{member} restarts its etcd to trust another CA")),
+            );
+        }
         match &self.turn.value {
             None => Decision::Take,
             Some(_) if mine => Decision::Mine,
@@ -142,7 +116,7 @@ impl Agreed {
         }
     }
 
-    /// Takes the turn; `false` if something has changed since this was read.
+    /// Takes the turn. Returns `false` if a key has changed since it was read.
     pub(super) async fn take(&self, client: &Client, turn: &Turn) -> Result<bool> {
         let failed = failed_key(turn.serial);
         let seen = [
@@ -150,14 +124,15 @@ impl Agreed {
             (HALT, self.halt.revision),
             (failed.as_str(), self.failed.revision),
             (NEWEST, self.newest.revision),
+            (RESTART, 0),
         ];
         let newest = Newest { serial: turn.serial.max(self.newest.value.map_or(0, |newest| newest.serial)) };
         let changes = [(TURN, Some(serde_json::to_vec(turn)?)), (NEWEST, Some(serde_json::to_vec(&newest)?))];
         client.transact(&seen, &changes).await
     }
 
-    /// Gives the turn on, if this node `has` it; where the release failed, no member tries it again. `false` if the turn has changed
-    /// since this was read.
+    /// Releases the turn, if this node `has` it, and marks the release as failed, so that no member tries it again. Returns `false` if the
+    /// turn has changed since it was read.
     pub(super) async fn give_on(
         &self,
         client: &Client,
@@ -174,22 +149,22 @@ impl Agreed {
     }
 }
 
-/// Says that no member may begin an update.
+/// Prevents every member from beginning an update.
 pub(super) async fn halt(client: &Client, halt: &Halt) -> Result<()> {
     client.transact(&[], &[(HALT, Some(serde_json::to_vec(halt)?))]).await.map(drop)
 }
 
-/// Takes that back.
+/// Ends the halt.
 pub(super) async fn resume(client: &Client) -> Result<()> {
     client.transact(&[], &[(HALT, None)]).await.map(drop)
 }
 
-/// Lets members try a release again.
+/// Removes the mark of a failed release.
 pub(super) async fn forgive(client: &Client, serial: u64) -> Result<()> {
     client.transact(&[], &[(failed_key(serial).as_str(), None)]).await.map(drop)
 }
 
-/// Writes through this member. When this returns a quorum has acknowledged it.
+/// Writes through this member. A quorum has acknowledged the write when this returns.
 pub(super) async fn prove(client: &Client, node: &Label, serial: u64) -> Result<()> {
     client.transact(&[], &[(PROOF, Some(format!("{node} {serial}").into_bytes()))]).await.map(drop)
 }
@@ -244,6 +219,14 @@ mod tests {
             let agreed = Agreed { turn, halt: halt(), ..Agreed::default() };
             let said = decide(&agreed);
             assert!(matches!(&said, Decision::Wait(why) if why.text.contains("release freeze")), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_restarts_for_its_ca_is_waited_for() {
+        for turn in [Key::default(), turn("etcd-1")] {
+            let said = decide(&Agreed { turn, restart: Some("etcd-3".into()), ..Agreed::default() });
+            assert!(matches!(&said, Decision::Wait(why) if why.text.starts_with("etcd-3 restarts")), "{said:?}");
         }
     }
 

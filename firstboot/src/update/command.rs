@@ -23,53 +23,53 @@ use crate::snapshot::list::now;
 use crate::steps::selinux;
 use crate::{files, paths, systemd};
 
-/// What the command line says.
+/// The command line of `firstboot update`.
 #[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Print what the newest image would change on this node, and change nothing
+    /// Print what the newest image would change on this node, without changing it
     #[arg(long)]
     check: bool,
-    /// Where `release.json` and `image/` are: a folder or a URL [default: `from` of the recipe's [update]]
+    /// The folder or URL that contains `release.json` and `image/` [default: `from` of the recipe's [update]]
     #[arg(long, value_name = "FOLDER|URL")]
     from: Option<String>,
-    /// Print the answer for programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
-    /// For how many seconds to wait for the turn, and until the cluster can spare this member
+    /// How long to wait for the turn, and until the cluster can do without this member
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     deadline: u64,
-    /// Try an image again that failed on a node, for another cause than the image itself
+    /// Try a failed image again, if the image was not the cause of the failure
     #[arg(long, conflicts_with = "check")]
     retry: bool,
-    /// Return to the image that this node had before its last update
+    /// Restore the image that this node had before its last update
     #[arg(long, conflicts_with_all = ["check", "from", "retry"])]
     rollback: bool,
-    /// Let no node begin an update from now on, and say why. One that exchanges its files already goes on
+    /// Prevent every node from beginning an update, for this reason. A node that already exchanges its files continues
     #[arg(long, value_name = "WHY", conflicts_with_all = ["check", "from", "rollback", "retry"])]
     halt: Option<String>,
-    /// Let nodes begin updates again
+    /// End the halt
     #[arg(long, conflicts_with_all = ["check", "from", "rollback", "retry", "halt"])]
     resume: bool,
-    /// Take the turn from a node that is gone for good, and will not come back with its disk
+    /// Release the turn of a node that will not return with its disk
     #[arg(long, value_name = "NODE", conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume"])]
     break_turn: Option<Label>,
-    /// Carry out the order that is on the disk: the unit of updates says this
+    /// Execute the order on the disk: firstboot-update.service does this
     #[arg(long, hide = true, conflicts_with_all = ["check", "from", "rollback", "retry", "halt", "resume", "break_turn"])]
     work: bool,
 }
 
-/// The answer for programs.
+/// The JSON output.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
-    /// Whether another image than this node's was found.
+    /// Whether the release is newer than this node's image.
     newer: bool,
     serial: u64,
     changes: Option<&'a check::Report>,
     outcome: Option<&'a Outcome>,
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if options.work {
         return worker::work().map(|()| None);
@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     if let Some(why) = &options.halt {
         let halt = Halt { why: why.clone(), node: host(), since: now() };
         ask(async |client| cluster::halt(&client, &halt).await)?;
-        say("no node begins an update from now on. `firstboot update --resume` ends that");
+        say("no node begins an update from now on. `firstboot update --resume` ends the halt");
         return Ok(None);
     }
     if options.resume {
@@ -104,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
         ask(async |client| cluster::forgive(&client, order.serial).await)?;
     }
     let state = begin(&own, order)?;
-    // The unit takes it.
+    // The unit takes the lock.
     drop(lock);
     systemd::start(worker::UNIT)?;
     let outcome = follow(&state.id, options.json)?;
@@ -114,11 +114,11 @@ pub(crate) fn run(options: &Options) -> Result<Option<Exit>> {
     outcome.exit()
 }
 
-/// What follows from a look.
+/// What the command does next.
 enum Next {
-    /// The command ends so.
+    /// Exit with this code.
     Done(Option<Exit>),
-    /// This is to be carried out.
+    /// Execute this order.
     Order(Box<Order>),
 }
 
@@ -151,7 +151,7 @@ fn look(options: &Options, own: &Own) -> Result<Next> {
     Ok(Next::Order(Box::new(Order { release: Some(release), serial, soak, until: now() + options.deadline })))
 }
 
-/// The order for the way back.
+/// The order for a rollback.
 fn back(options: &Options, own: &Own) -> Result<Next> {
     let updated = Updated::read()?.filter(|updated| updated.exchange.is_some());
     let updated = updated.ok_or_else(|| {
@@ -164,7 +164,7 @@ fn back(options: &Options, own: &Own) -> Result<Next> {
     Ok(Next::Order(Box::new(Order { release: None, serial: updated.serial, soak, until: now() + options.deadline })))
 }
 
-/// Writes the order down, and starts the unit that carries it out.
+/// Stores the order durably.
 fn begin(own: &Own, order: Order) -> Result<State> {
     let exchange = match (&order.release, Updated::read()?) {
         (None, Some(Updated { exchange: Some(exchange), .. })) => exchange,
@@ -182,7 +182,7 @@ fn begin(own: &Own, order: Order) -> Result<State> {
         why: None,
         blame: false,
     };
-    // The program goes first: a unit that finds an order must find the program.
+    // The program comes first: a unit that finds an order needs it.
     files::remove(paths::UPDATE_LOG)?;
     files::install::install_copy(Path::new(paths::PROGRAM), Path::new(paths::UPDATER))?;
     if let Some(label) = selinux::one(Path::new(paths::UPDATER)) {
@@ -204,7 +204,7 @@ fn answer(answer: &Answer<'_>) -> Result<()> {
     Ok(show(&(serde_json::to_string_pretty(answer)? + "\n"))?)
 }
 
-/// What etcd on this node is asked.
+/// Does work with etcd on this node.
 fn ask<T>(work: impl AsyncFnOnce(Client) -> Result<T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

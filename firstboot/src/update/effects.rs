@@ -1,39 +1,39 @@
-//! What has to be told to the system after files were exchanged, as a pure function of their paths. etcd and firstboot are
-//! restarted in any case.
+//! What the running system must do after an exchange of files, as a pure function of their paths. An update always restarts etcd and
+//! firstboot.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::changes::{FileChange, Kind};
 
-/// What the running system must do to take files on.
+/// An action that makes the running system use changed files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
     /// Read the kernel's settings.
     Sysctl,
-    /// Make what a file of tmpfiles.d names.
+    /// Create what a file of tmpfiles.d describes.
     Tmpfiles(String),
     /// Read the firewall's rules.
     ReloadFirewall,
-    /// Start firewalld again: it reads its own settings at its start only.
+    /// Restart firewalld, which reads firewalld.conf only when it starts.
     RestartFirewall,
-    /// Start chronyd again.
+    /// Restart chronyd.
     Chrony,
-    /// Read sshd's settings. Sessions stay.
+    /// Reload sshd. Sessions continue.
     Sshd,
-    /// Start journald again. It keeps the connections of all services.
+    /// Restart journald. It keeps the connections of all services.
     Journald,
-    /// Start a unit again, if it runs.
+    /// Restart a unit, if it runs.
     RestartUnit(String),
-    /// Enable a new unit as the presets say, and start it then.
+    /// Apply the presets to a new unit, and start it if they enable it.
     AddUnit(String),
-    /// Stop and disable a unit, before its file goes.
+    /// Stop and disable a unit before its file is removed.
     RemoveUnit(String),
-    /// Only a boot takes this file on.
+    /// Only a reboot makes the system use this file.
     Reboot(String),
 }
 
-/// Units that an update restarts in any case, or must not touch.
+/// Units that an update always restarts, or must not touch.
 const OWN: [&str; 4] = ["etcd.service", "firstboot.service", "firstboot-update.service", "firstboot-snapshot.service"];
 /// Kinds of units that can be enabled and started.
 const KINDS: [&str; 5] = [".service", ".timer", ".socket", ".path", ".mount"];
@@ -86,7 +86,7 @@ fn unit(path: &str, kind: Kind) -> Option<Effect> {
         Some((folder, _)) => (folder.strip_suffix(".d")?, true),
         None => (rest, false),
     };
-    // A template is no unit by itself.
+    // A template cannot run.
     let known = KINDS.iter().any(|kind| name.ends_with(kind)) && !name.contains('@');
     if !known || OWN.contains(&name) {
         return None;
@@ -109,8 +109,8 @@ impl fmt::Display for Effect {
             Self::Chrony => f.write_str("restarts chronyd"),
             Self::Sshd => f.write_str("reloads sshd"),
             Self::Journald => f.write_str("restarts journald"),
-            Self::RestartUnit(name) => write!(f, "restarts {name}, if it runs"),
-            Self::AddUnit(name) => write!(f, "enables and starts {name}, if the presets say so"),
+            Self::RestartUnit(name) => write!(f, "restarts {name} if it runs"),
+            Self::AddUnit(name) => write!(f, "enables and starts {name} if the presets enable it"),
             Self::RemoveUnit(name) => write!(f, "stops and disables {name}"),
             Self::Reboot(path) => write!(f, "needs a reboot for /{path}"),
         }
@@ -138,17 +138,17 @@ mod tests {
             ("etc/ssh/sshd_config", Kind::Replaced, "reloads sshd"),
             ("etc/systemd/journald.conf.d/95-etcd.conf", Kind::Replaced, "restarts journald"),
             ("etc/fstab", Kind::Replaced, "needs a reboot for /etc/fstab"),
-            ("etc/systemd/system/own.service", Kind::Added, "enables and starts own.service, if the presets say so"),
+            ("etc/systemd/system/own.service", Kind::Added, "enables and starts own.service if the presets enable it"),
             ("etc/systemd/system/own.timer", Kind::Removed, "stops and disables own.timer"),
-            ("etc/systemd/system/own.service", Kind::Replaced, "restarts own.service, if it runs"),
-            ("etc/systemd/system/own.service.d/a.conf", Kind::Added, "restarts own.service, if it runs"),
+            ("etc/systemd/system/own.service", Kind::Replaced, "restarts own.service if it runs"),
+            ("etc/systemd/system/own.service.d/a.conf", Kind::Added, "restarts own.service if it runs"),
         ] {
             assert_eq!(of(&[(path, kind)]), [expected], "{path}");
         }
     }
 
     #[test]
-    fn what_is_restarted_in_any_case_and_what_nobody_reads_has_none() {
+    fn units_that_are_always_restarted_and_files_that_no_service_reads_have_no_effect() {
         let paths = [
             "usr/local/bin/etcd",
             "etc/systemd/system/etcd.service",

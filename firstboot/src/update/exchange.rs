@@ -1,8 +1,8 @@
-//! Puts the files of one image in the place of another's, one by one, and back.
+//! Replaces the files of one image by those of another, one by one, and restores them.
 //!
-//! Each file that differs is first kept, by a second name below the folder of the previous image. A file is exchanged by one rename,
-//! so at each moment it is whole, and the old one or the new one. Wherever the power fails, all kept files can be put back, as often
-//! as needed: taking back needs nothing but the list and the kept files.
+//! Each file that differs first gets a second name below the folder of the previous image. One rename replaces a file, so it is complete
+//! at each moment: either the old one or the new one. After a power cut at any point the kept files can be restored, as often as needed,
+//! from the list and the kept files alone.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,14 @@ use crate::paths;
 /// Where the files are.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// Those in use.
+    /// The root of the files in use.
     root: PathBuf,
-    /// Those that are kept.
+    /// The folder of the kept files.
     before: PathBuf,
 }
 
 impl Places {
-    /// Those of this node.
+    /// The folders of this node.
     pub(super) fn of_node() -> Self {
         Self { root: PathBuf::from("/"), before: PathBuf::from(paths::UPDATE_BEFORE) }
     }
@@ -37,7 +37,7 @@ impl Places {
         self.before.join(path)
     }
 
-    /// The list of what is to be exchanged, by what the disk has: the base system may have a file that is new in the image.
+    /// Plans the exchange from the files on the disk: the base system may have a file that is new in the image.
     pub(super) fn plan(&self, old: &ImageStamp, new: &ImageStamp) -> Result<Exchange> {
         let mut list = Vec::new();
         for FileChange { path, kind } in changes(old, new) {
@@ -52,14 +52,14 @@ impl Places {
                 (_, false) => list.push(FileChange { path, kind: Kind::Added }),
             }
         }
-        // The stamp after the files, and the mark of a whole image last.
+        // The stamp comes after the files, and the mark of a complete image last.
         list.extend(UNLISTED.map(|path| FileChange { path: path.to_owned(), kind: Kind::Replaced }));
         let added = list.iter().filter(|change| change.kind == Kind::Added).map(|change| &*change.path);
         let folders = self.new_folders(added)?;
         Ok(Exchange { files: list, folders })
     }
 
-    /// The folders that these files need and the disk does not have, outer ones first.
+    /// The folders that these files need and that do not exist yet, outer ones first.
     fn new_folders<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
         let mut folders = Vec::new();
         for path in paths {
@@ -73,7 +73,7 @@ impl Places {
         Ok(folders)
     }
 
-    /// Keeps all files that will be exchanged, durably. Nothing of the system changes.
+    /// Keeps all files that the exchange replaces or removes, durably. The system stays unchanged.
     pub(super) fn keep(&self, exchange: &Exchange) -> Result<()> {
         files::remove_all(&self.before)?;
         DesiredDir::new(&self.before, 0o700, ROOT).make()?;
@@ -86,7 +86,7 @@ impl Places {
         Ok(())
     }
 
-    /// Exchanges all files. May be cut short at any point, and then [`Places::take_back`] must follow.
+    /// Exchanges all files. If it is interrupted, [`Places::take_back`] must follow.
     pub(super) fn exchange(&self, exchange: &Exchange, new: &Path) -> Result<()> {
         for folder in &exchange.folders {
             let there = files::look(&new.join(folder))?.with_context(|| format!("the image has no folder {folder}"))?;
@@ -102,10 +102,10 @@ impl Places {
         Ok(())
     }
 
-    /// Puts all kept files back, and removes what was new. May be repeated.
+    /// Restores all kept files, and removes the new ones. May be repeated.
     pub(super) fn take_back(&self, exchange: &Exchange) -> Result<()> {
         for FileChange { path, kind } in exchange.files.iter().rev() {
-            files::install::remove_unfinished(&self.place(path))?;
+            files::remove_unfinished(&self.place(path))?;
             if *kind == Kind::Added {
                 self.remove(path)?;
             } else {
@@ -118,7 +118,7 @@ impl Places {
         Ok(())
     }
 
-    /// Removes a file, durably. Its folder may not be there either.
+    /// Removes a file durably. Its folder may be missing.
     fn remove(&self, path: &str) -> Result<()> {
         let place = self.place(path);
         let folder = place.parent().unwrap_or(&self.root).to_owned();
@@ -129,7 +129,7 @@ impl Places {
         files::sync(&folder).with_context(|| format!("cannot flush {}", folder.display()))
     }
 
-    /// The files that exist after an exchange, or after it was taken back: what SELinux labels are set for.
+    /// The files and folders that exist after the exchange, or after its rollback with `back`. They need SELinux labels.
     pub(super) fn present(&self, exchange: &Exchange, back: bool) -> Vec<PathBuf> {
         let gone = if back { Kind::Added } else { Kind::Removed };
         let folders = exchange.folders.iter().filter(|_| !back).map(String::as_str);

@@ -1,4 +1,4 @@
-//! Shows what the unit of updates says, until the order has ended. The unit does not depend on who watches it.
+//! Shows the messages of the update unit until the order has ended. The unit does not depend on this process.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::output::show;
 use crate::{files, paths, systemd};
 
 const LOOK: Duration = Duration::from_millis(100);
-/// For so many looks the unit may have no process: systemd starts it again after some seconds.
+/// The unit may have no process for this many looks: systemd restarts it after some seconds.
 const AWAY: u32 = 300;
 
-/// Follows an order; what is said goes to standard error where standard output is for programs.
+/// Follows an order. With `quiet` the messages go to standard error, because standard output is for programs.
 pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
     let (mut seen, mut away) = (0, 0);
     loop {
-        // The outcome first: what was said before it is shown then.
+        // Reads the outcome before the messages, so that all messages before it are shown.
         let outcome = Outcome::read()?.filter(|outcome| outcome.id == id);
         seen += tail(seen, quiet)?;
         if let Some(outcome) = outcome {
@@ -30,16 +30,16 @@ pub(super) fn follow(id: &str, quiet: bool) -> Result<Outcome> {
         if away > AWAY {
             let begun = State::read()?.is_some();
             return Err(failed(if begun {
-                format!("{} does not run, and the update is not at its end: `systemctl status {0}`", worker::UNIT)
+                format!("{} does not run, and the update has not finished: `systemctl status {0}`", worker::UNIT)
             } else {
-                "the update has ended, and another order has begun since".to_owned()
+                "this update has ended, and another one has begun since".to_owned()
             }));
         }
         std::thread::sleep(LOOK);
     }
 }
 
-/// Shows what was said after the first `seen` bytes, and gives its length.
+/// Shows the complete lines of the log after the first `seen` bytes, and returns their length.
 fn tail(seen: u64, quiet: bool) -> Result<u64> {
     let Ok(mut file) = files::open(Path::new(paths::UPDATE_LOG)) else { return Ok(0) };
     let mut text = Vec::new();

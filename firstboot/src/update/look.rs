@@ -1,38 +1,38 @@
-//! Whether this node takes a release over, as a pure function.
+//! Whether this node may install a release, as a pure function.
 
 use recipes::{EtcdVersion, ImageBase, ReleaseDocument, Sha256};
 
 use crate::exit::refused;
 use crate::reason::ReasonId;
 
-/// What a node knows of its own image.
+/// What a node knows about its own image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnImage {
-    /// The digest of the overlay that it has.
+    /// The digest of its overlay.
     pub(super) overlay: Sha256,
-    /// What its installation made. Images of earlier builders do not say it.
+    /// Its base. Images of earlier builders do not describe it.
     pub(super) base: Option<ImageBase>,
     /// Its etcd.
     pub(super) etcd: EtcdVersion,
     /// The serial of the last update of this node.
     pub(super) updated_to: Option<u64>,
-    /// The serial of the newest image when the node's document was made. The node's own image may be older.
+    /// The serial of the newest image when the node's document was written. The node's image may be older.
     pub(super) document: Option<u64>,
 }
 
-/// What a release is to this node.
+/// How a release relates to this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It names the image that the node has.
+    /// It is the node's own image.
     Current,
-    /// It names a newer image.
+    /// It is a newer image.
     Newer,
 }
 
 /// The rule.
 ///
 /// # Errors
-/// Refused, where the release is older, has another base, or another minor of etcd.
+/// Refused if the release is older, has another base, or has another minor version of etcd.
 pub(super) fn judge(release: &ReleaseDocument, own: &OwnImage) -> anyhow::Result<Verdict> {
     if release.overlay.sha256 == own.overlay {
         return Ok(Verdict::Current);

@@ -1,11 +1,12 @@
-//! `firstboot update`: this node takes over a newer image of its cluster, while its cluster serves.
+//! `firstboot update`: installs a newer image on this node while its cluster serves.
 //!
-//! `source` fetches a release, and `look` judges it. `stage` unpacks the image beside the one in use. Then `worker`, in a unit of its
-//! own, carries the order out: it takes the turn that the members agree on in etcd (`cluster`), when the cluster can spare this member
-//! (`ready`); it exchanges the files (`exchange`, by the list of `changes`), tells the system (`tell`, by the list of `effects`), and
-//! proves the member (`prove`), or takes the previous image back. `state` is what it has on the disk: whenever the power fails, the unit
-//! goes on from there at the next boot. `follow` shows to the operator what the unit says.
+//! `source` fetches a release, and `look` judges it. `stage` unpacks the image beside the one in use. Then `worker` executes the order in
+//! a unit of its own. It waits until the cluster can do without this member (`ready`), and takes the turn, on which the members agree in
+//! etcd (`cluster`). It exchanges the files (`exchange`) from the list of `changes`, and makes the running system use them (`apply`)
+//! from the list of `effects`. Then it waits until the member has proved itself (`prove`), or restores the previous image. `state` is
+//! stored on the disk: after a power cut the unit continues from it. `follow` shows the unit's messages to the operator.
 
+mod apply;
 mod changes;
 mod check;
 mod cluster;
@@ -13,7 +14,6 @@ mod command;
 mod effects;
 mod exchange;
 mod follow;
-mod lines;
 mod look;
 mod own;
 mod prove;
@@ -21,7 +21,6 @@ mod ready;
 mod source;
 mod stage;
 mod state;
-mod tell;
 mod turn;
 mod worker;
 

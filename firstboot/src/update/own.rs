@@ -1,4 +1,4 @@
-//! What this node knows of its own image.
+//! What this node knows about its own image.
 
 use anyhow::{Context as _, Result};
 use recipes::node::NODE_TYPE;
@@ -12,7 +12,7 @@ use crate::journal::Journal;
 use crate::reason::ReasonId;
 use crate::{files, identity, paths, rotation};
 
-/// The node by its own files, without asking anyone.
+/// The node as its own files describe it.
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) node: recipes::Label,
@@ -27,7 +27,7 @@ impl Own {
     /// Reads them.
     ///
     /// # Errors
-    /// Refused, where this node was never set up.
+    /// Refused if this node was never set up.
     pub(super) fn read() -> Result<Self> {
         let (cluster, trusted) = (identity::cluster()?, identity::trusted()?);
         let never =
@@ -53,7 +53,7 @@ impl Own {
         Ok(Self { node: document.name.clone(), cluster, trusted, image, document, envelope })
     }
 
-    /// As other members know this node.
+    /// The node's identity, as other members see it.
     pub(super) fn identity(&self) -> Result<Identity> {
         let mut identity = Identity {
             node: self.document.clone(),

@@ -1,5 +1,5 @@
-//! Whether this member has proved itself on its image: firstboot has run to its end, etcd of the right version answers through raft,
-//! and a write through it is acknowledged.
+//! Whether this member has proved itself on its image: firstboot.service has finished, etcd of the right version answers through raft,
+//! and acknowledges a write.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::etcd::{Client, Credentials};
 use crate::operator::UNIT;
 use crate::{paths, systemd};
 
-/// How often etcd may be started before no more is expected of it.
+/// After so many starts of etcd the proof has failed.
 const STARTS: u32 = 4;
 const ETCD: &str = "etcd.service";
 /// How long one look may take.
@@ -21,24 +21,24 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a look found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// All is as it must be.
+    /// The member is healthy on the image.
     Good,
-    /// Not yet, and why.
+    /// It may still become healthy; why it is not.
     NotYet(String),
-    /// It will not be.
+    /// It will not become healthy.
     Failed(String),
 }
 
-/// What has been seen of the member so far.
+/// The observations of the member so far.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     node: &'a Label,
     serial: u64,
-    /// The version that must run, where that is known.
+    /// The version that must run, if it is known.
     etcd: Option<EtcdVersion>,
-    /// The process of etcd that was started last, whether it runs or not.
+    /// The newest process of etcd, whether it still runs or not.
     process: String,
-    /// How often another was started since.
+    /// The number of processes that were started since.
     starts: u32,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Watch<'a> {
             _ => return self.not_yet(&format!("firstboot: {}", of("StatusText"))),
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, self.ask()).await {
-            // Another etcd than at the last look has proved nothing.
+            // A process that was started since the last look has proved nothing.
             Ok(Ok(None)) if self.has_started_again()? => self.not_yet("etcd was started"),
             Ok(Ok(None)) => Ok(Proof::Good),
             Ok(Ok(Some(why))) => Ok(Proof::Failed(why)),
@@ -78,7 +78,7 @@ impl<'a> Watch<'a> {
 
     /// Whether another process of etcd was started since the last look.
     fn has_started_again(&mut self) -> Result<bool> {
-        // Of a process that ended at once this still tells.
+        // systemd keeps this property after the process has ended.
         let name = "ExecMainPID";
         let process = systemd::properties(ETCD, &[name])?.remove(name).unwrap_or_default();
         let again = process != self.process;
@@ -87,10 +87,10 @@ impl<'a> Watch<'a> {
         Ok(again)
     }
 
-    /// Asks etcd on this node; says what will not become right by waiting.
+    /// Queries etcd on this node. Returns a fault that waiting does not correct.
     async fn ask(&self) -> Result<Option<String>> {
         let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
-        // A read through raft: the member has all that was acknowledged before it.
+        // This reads through raft, so the member has applied all acknowledged writes.
         client.healthy().await?;
         let running = client.status().await?.version;
         if let Some(etcd) = self.etcd.filter(|etcd| etcd.to_string() != running) {

@@ -1,4 +1,4 @@
-//! Whether the cluster can spare this member for the time of an update.
+//! Whether the cluster can do without this member during an update.
 
 use std::process::{Command, Stdio};
 
@@ -14,9 +14,9 @@ use crate::snapshot::list::now;
 use crate::snapshot::scheduled::Record;
 use crate::{paths, rotation, status};
 
-/// By how many seconds the clocks of two members may differ.
+/// The largest difference between the clocks of two members, in seconds.
 const CLOCKS: i64 = 5;
-/// How old a good snapshot may be, in seconds.
+/// The largest age of a good snapshot, in seconds.
 const SNAPSHOT: u64 = 3600;
 
 /// etcd on this node.
@@ -37,9 +37,9 @@ pub(super) async fn any_member(own: &Own, credentials: &Credentials) -> Result<C
     Err(not_ready("no member has a quorum behind it"))
 }
 
-/// Why this member must not stop now; none where it may. `may_be_ill`: it may be unhealthy itself.
+/// Why this member must not stop now, if it must not. With `may_be_ill` this member itself may be unhealthy.
 pub(super) async fn objection(own: &Own, credentials: &Credentials, may_be_ill: bool) -> Result<Option<Reason>> {
-    let mut ill = status::ailments(&own.cluster, credentials).await;
+    let mut ill = status::unhealthy_members(&own.cluster, credentials).await;
     if may_be_ill {
         ill.retain(|(name, _)| name != own.node.as_str());
     }
@@ -67,9 +67,9 @@ pub(super) async fn has_snapshot(client: &Client) -> Result<bool> {
     Ok(Record::newest(client).await?.is_some_and(|record| record.time + SNAPSHOT > now()))
 }
 
-/// Takes a snapshot, as `firstboot snapshot` does: it exists only if all of its pages were found good.
+/// Takes a snapshot with `firstboot snapshot`, which checks all of its pages.
 pub(super) fn take_snapshot() -> Result<()> {
-    // What it says to systemd would be taken for the updater's.
+    // systemd would take its notifications for those of the updater.
     let ran = Command::new(paths::PROGRAM).arg("snapshot").env_remove("NOTIFY_SOCKET").stdin(Stdio::null()).output();
     let ran = ran.context("cannot run `firstboot snapshot`")?;
     if !ran.status.success() {

@@ -1,5 +1,5 @@
-//! Where a release and its overlay come from: a folder, or any http server. Neither is trusted: the release is signed, and names
-//! the overlay's digest.
+//! Fetches a release and its overlay from a folder or from any http server. Neither is trusted: the release is signed and contains the
+//! digest of the overlay.
 
 use std::fmt;
 use std::fs::File;
@@ -18,13 +18,13 @@ use crate::exit::{not_ready, refused};
 use crate::files;
 use crate::reason::ReasonId;
 
-/// For how long nothing may arrive.
+/// How long a download may receive no data.
 const STALL: Duration = Duration::from_secs(20);
-/// How often a download is continued after its connection broke, and the pause before.
+/// How often to resume a download, and the pause before each attempt.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A place that holds `release.json` and `image/`.
+/// A place with `release.json` and `image/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// A folder, such as a mounted USB stick.
@@ -34,7 +34,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The place that the operator names, or else the recipe.
+    /// The place that the operator gives, or else the recipe's.
     pub(super) fn of(named: Option<&str>, recipe: Option<&Url>) -> Result<Self> {
         match (named, recipe) {
             (Some(text), _) if text.starts_with("http://") || text.starts_with("https://") => {
@@ -67,7 +67,7 @@ impl Source {
         }
     }
 
-    /// Writes the overlay into a file. What the file holds already is not fetched again. The caller compares the digest.
+    /// Appends the missing rest of the overlay to a file. The caller compares the digest.
     pub(super) fn overlay(&self, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
         let have = file.seek(SeekFrom::End(0))?;
         if have > wanted.size {
@@ -100,7 +100,7 @@ impl fmt::Display for Source {
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Another try may succeed, unless the work said otherwise.
+    // Another attempt may succeed, unless the work returned an exit code of its own.
     runtime.block_on(work).map_err(|error| match error.downcast_ref::<crate::exit::ExitError>() {
         Some(_) => error,
         None => not_ready(format!("{error:#}")),
@@ -133,7 +133,7 @@ async fn download(url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<(
 async fn continue_download(client: &Client, url: &Url, wanted: &ReleasedFile, file: &mut File) -> Result<()> {
     let mut response = get(client, url, file.stream_position()?).await?;
     if response.status() == StatusCode::OK {
-        // The server does not know ranges: it sends the file from its beginning.
+        // The server does not support ranges and sends the whole file.
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
     }
@@ -170,7 +170,7 @@ async fn chunk(response: &mut Response) -> Result<Option<bytes::Bytes>> {
     chunk.map_err(|error| anyhow::Error::from(error.without_url()).context("the download broke off"))
 }
 
-/// Whether a file system has so many bytes free.
+/// Refuses to go on if a file system does not have this many bytes free.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<()> {
     let space = nix::sys::statvfs::statvfs(folder);
     let space = space.with_context(|| format!("cannot look at {}", folder.display()))?;

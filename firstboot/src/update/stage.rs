@@ -1,5 +1,4 @@
-//! A release on this node's disk: fetched, unpacked beside the image that is in use, compared file by file, and flushed. Nothing of
-//! it is in use yet.
+//! Fetches a release, unpacks it beside the image in use, compares it file by file and flushes it. The system does not use it yet.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,15 +14,15 @@ use crate::files::{self, DesiredDir, DesiredFile, Kind, ROOT};
 use crate::reason::ReasonId;
 use crate::{paths, system_command};
 
-/// The unit that takes an update back after a power cut. An image without it could not be left again.
+/// The unit that rolls an update back after a power cut. An image without it could not be rolled back.
 const UNIT: &str = "etc/systemd/system/firstboot-update.service";
-/// An unpacked overlay is about three times as large as the overlay, and the old image is kept.
+/// How many times the size of the overlay an update needs on the disk: the unpacked files and the kept ones.
 const ROOM: u64 = 4;
 
-/// An unpacked image that was compared with its stamp.
+/// An unpacked image that matches its stamp.
 #[derive(Debug)]
 pub(super) struct Staged {
-    /// Where its root is.
+    /// The folder with its files.
     pub(super) root: PathBuf,
     /// Its files.
     pub(super) stamp: ImageStamp,
@@ -32,7 +31,7 @@ pub(super) struct Staged {
 /// Fetches and unpacks a release.
 ///
 /// # Errors
-/// Refused, where a byte of it is not what was signed, or it is not for this node.
+/// Refused if a byte differs from the signed release, or if the image is not for this node.
 pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     DesiredDir::new(paths::UPDATE, 0o700, ROOT).make()?;
     let overlay = release.overlay;
@@ -58,7 +57,7 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
         ))));
     }
     DesiredDir::new(&root, 0o755, ROOT).make()?;
-    // The same words as in the kickstart. The archive is what the release names, by its digest.
+    // The same options as in the kickstart. The digest proves that this is the archive of the release.
     let words =
         ["--extract", "--gzip", "--numeric-owner", "--same-permissions", "--directory", paths::UPDATE_NEW, "--file"];
     system_command::run("tar", &[&words[..], &[&archive.to_string_lossy()]].concat())?;
@@ -67,12 +66,12 @@ pub(super) fn stage(source: &Source, release: &ReleaseDocument, node: &Label) ->
     Ok(staged)
 }
 
-/// The unpacked image that an earlier command has staged, compared again.
+/// Compares the image that the command has staged again.
 pub(super) fn staged(release: &ReleaseDocument, node: &Label) -> Result<Staged> {
     examine(PathBuf::from(paths::UPDATE_NEW), release, node)
 }
 
-/// Downloads of other releases.
+/// Removes the downloads of other releases.
 fn remove_others(archive: &Path) -> Result<()> {
     for name in files::install::names(Path::new(paths::UPDATE))? {
         let path = Path::new(paths::UPDATE).join(&name);
@@ -87,7 +86,7 @@ fn open(archive: &Path) -> Result<File> {
     if !files::exists(archive)? {
         drop(files::create(archive).with_context(|| format!("cannot make {}", archive.display()))?);
     }
-    // In a folder of root's, which nobody else can enter.
+    // Only root can enter the folder.
     File::options().read(true).write(true).open(archive).with_context(|| format!("cannot open {}", archive.display()))
 }
 
@@ -145,7 +144,7 @@ fn is_whole(root: &Path, file: &StampedFile) -> Result<(), String> {
     files::install::sync_file(&path).map_err(|error| format!("{error:#}"))
 }
 
-/// Finds what no stamp lists, and makes the folders durable.
+/// Refuses files that the stamp does not list, and makes the folders durable.
 fn walk(folder: &Path, prefix: &str, listed: &BTreeSet<&str>) -> Result<()> {
     for name in files::install::names(folder)? {
         let name = name.to_str().context("a name in it is not text")?.to_owned();

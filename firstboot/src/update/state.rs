@@ -1,4 +1,4 @@
-//! What an update has on the disk: the order and how far it has come, what it led to, and how it ended.
+//! The state of updates on the disk: the current order with its progress, the last update, and how the last order ended.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use super::changes::FileChange;
 use crate::files::{self, DesiredDir, DesiredFile, ROOT};
 use crate::paths;
 
-/// An order of the operator that is being carried out.
+/// An order of the operator with its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
-    /// Drawn for this order only.
+    /// A random id of this order.
     pub(super) id: String,
     /// This node.
     pub(super) node: Label,
-    /// What was ordered.
+    /// The order.
     pub(super) order: Order,
-    /// How far it has come.
+    /// The progress.
     pub(super) phase: Phase,
     /// The exchange of files, once it is planned.
     pub(super) exchange: Exchange,
@@ -31,9 +31,9 @@ pub(super) struct State {
     pub(super) boot: String,
     /// In how many boots the new image has been proving itself.
     pub(super) boots: u32,
-    /// Why the previous image comes back.
+    /// Why the previous image is restored.
     pub(super) why: Option<String>,
-    /// Whether that is the release's fault, so that no other member tries it.
+    /// Whether the release is the cause, so that no other member tries it.
     pub(super) blame: bool,
 }
 
@@ -41,29 +41,29 @@ pub(super) struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Order {
-    /// The image to take over; none: back to the image before.
+    /// The image to install; `None` for a rollback.
     pub(super) release: Option<ReleaseDocument>,
-    /// Its serial; for the way back, the serial of the image that is left.
+    /// Its serial; for a rollback the serial of the image to leave.
     pub(super) serial: u64,
     /// For how many seconds the member must stay healthy.
     pub(super) soak: u32,
-    /// Until when the turn is waited for, in seconds since 1970.
+    /// When to stop waiting for the turn, in seconds since 1970.
     pub(super) until: u64,
 }
 
-/// How far an order has come. From `Exchanging` on the files may be a mixture of both images.
+/// The progress of an order. In `Exchanging` and `TakingBack` the files may be a mixture of both images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
-    /// Nothing is changed yet: the member waits for its turn.
+    /// The member waits for its turn, and has changed nothing.
     Waiting,
-    /// Files of the new image take the place of those of the old one.
+    /// The files of the new image are being installed.
     Exchanging,
-    /// All files are the new image's, and the member must prove itself.
+    /// All files belong to the new image, and the member must prove itself.
     Proving,
-    /// Files of the old image take their place again.
+    /// The files of the previous image are being restored.
     TakingBack,
-    /// All files are the old image's again; the member must become healthy.
+    /// All files belong to the previous image; the member must become healthy.
     Recovering,
 }
 
@@ -83,9 +83,9 @@ pub(super) struct Exchange {
 pub(super) struct Updated {
     /// Its serial.
     pub(super) serial: u64,
-    /// The serial of the image before, where that came by an update.
+    /// The serial of the previous image, if an update installed that.
     pub(super) serial_before: Option<u64>,
-    /// What leads back to the image before; none once the node went back.
+    /// The exchange to undo for a rollback; `None` after a rollback.
     pub(super) exchange: Option<Exchange>,
 }
 
@@ -97,7 +97,7 @@ pub(super) struct Outcome {
     pub(super) id: String,
     pub(super) serial: u64,
     pub(super) end: End,
-    /// Why; what only a reboot takes on.
+    /// Why, or what needs a reboot.
     pub(super) why: String,
     /// In seconds since 1970.
     pub(super) at: u64,
@@ -109,21 +109,21 @@ pub(super) struct Outcome {
 pub(super) enum End {
     /// The node has the new image, and proved itself.
     Updated,
-    /// The node went back to the image before, as ordered.
+    /// The node restored the previous image, as ordered.
     RolledBack,
-    /// The new image failed, and the node has the image before.
+    /// The new image failed, and the node has its previous image.
     TakenBack,
-    /// The node did not begin.
+    /// The node did not begin before the deadline.
     GivenUp,
-    /// The node must not take this release.
+    /// The node must not install this release.
     Refused,
 }
 
-/// Reads one of these files; none where there is none.
+/// Reads one of these files; `None` if it does not exist.
 fn read<T: DeserializeOwned>(path: &str) -> Result<Option<T>> {
     let Some(bytes) = files::read_if_there(path)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).with_context(|| {
-        format!("{path} cannot be read. If no update is under way, remove it; otherwise install this node again")
+        format!("cannot read {path}. If no update is under way, remove it; otherwise reinstall this node")
     })
 }
 
@@ -135,7 +135,7 @@ fn write<T: Serialize>(path: &str, value: &T) -> Result<()> {
 }
 
 impl State {
-    /// The order that is being carried out, if one is.
+    /// The current order, if there is one.
     pub(super) fn read() -> Result<Option<Self>> {
         read(paths::UPDATE_STATE)
     }
@@ -145,7 +145,7 @@ impl State {
         write(paths::UPDATE_STATE, self)
     }
 
-    /// Writes that it has come so far.
+    /// Writes the new phase.
     pub(super) fn enter(&mut self, phase: Phase) -> Result<()> {
         self.phase = phase;
         self.boot = boot()?;

@@ -1,4 +1,4 @@
-//! A turn that this node had before it got a new disk.
+//! Releases a turn that this node took before it got a new disk.
 
 use std::path::Path;
 
@@ -10,16 +10,16 @@ use crate::identity::Identity;
 use crate::output::say;
 use crate::{files, paths};
 
-/// Gives a turn back that this node has and knows nothing of: it was rebuilt in the middle of an update, and its image is whole. What
-/// goes wrong is said and is no reason to stop: the turn can be broken by the operator.
+/// Releases a turn that this node took on a previous disk: the node was reinstalled during an update, and its image is complete. A failure
+/// is only logged, because the operator can break the turn.
 pub(crate) fn return_turn_of_previous_self(identity: &Identity) {
     if let Err(error) = give_back(identity) {
-        say(format!("whether this node has a turn to update itself is not known: {error:#}"));
+        say(format!("cannot find out whether this node has the turn to update itself: {error:#}"));
     }
 }
 
 fn give_back(identity: &Identity) -> Result<()> {
-    // The order is on the disk before the turn is taken, and goes after it.
+    // The order is on the disk as long as this disk may have the turn.
     if files::exists(Path::new(paths::UPDATE_STATE))? {
         return Ok(());
     }
@@ -30,7 +30,7 @@ fn give_back(identity: &Identity) -> Result<()> {
         if agreed.turn.value.as_ref().is_some_and(|turn| turn.node == identity.node.name)
             && agreed.give_on(&client, 0, None, true).await?
         {
-            say("this node had the turn to update itself before it got a new disk; it is given on");
+            say("this node had the turn to update itself before it got a new disk; it releases the turn");
         }
         Ok(())
     })

@@ -1,6 +1,6 @@
-//! Carries an order out: the unit of updates. Wherever it is cut short, it goes on at its next start from what is on the disk.
+//! Executes an order in firstboot-update.service. After an interruption it continues from the state on the disk.
 
-mod parts;
+mod steps;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::runtime::Runtime;
 
-use super::cluster::{Agreed, Decision, Failed, Turn};
+use super::cluster::{Agreed, Decision, Failed};
 use super::own::Own;
 use super::prove::{Proof, Watch};
 use super::ready;
@@ -16,23 +16,24 @@ use super::state::{End, Phase, State, Updated, boot};
 use crate::etcd::{Client, Credentials};
 use crate::exit::{Exit, code_of, reason_of};
 use crate::lock::Lock;
+use crate::planned_stop::Turn;
 use crate::reason::ReasonId;
 use crate::snapshot::list::now;
 use crate::{files, image_integrity, paths, systemd};
-use parts::{hand_over, last_of, put_back, put_new, say};
+use steps::{give_up_leadership, last_of, put_back, put_new, say};
 
 /// The unit.
 pub(super) const UNIT: &str = "firstboot-update.service";
 
-/// Between two looks at the cluster, and at this member.
+/// The pauses between two looks at the cluster, and at this member.
 const WAIT: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the member may take to become healthy on a new image.
 const HEALTHY: Duration = Duration::from_secs(300);
-/// In so many boots the new image may fail to prove itself.
+/// The new image has failed after this many boots without a proof.
 const BOOTS: u32 = 2;
 
-/// Goes on with the order on the disk, to its end.
+/// Executes the order on the disk to its end.
 pub(super) fn work() -> Result<()> {
     let _lock = Lock::take_updates()?;
     let Some(mut state) = State::read()? else {
@@ -40,7 +41,7 @@ pub(super) fn work() -> Result<()> {
         return Ok(());
     };
     recover(&mut state)?;
-    // firstboot.service starts after this: whatever the files are now, they are those of one image.
+    // firstboot.service starts after this. All files belong to one image now.
     systemd::ready();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     loop {
@@ -55,13 +56,13 @@ pub(super) fn work() -> Result<()> {
     }
 }
 
-/// Makes the files those of one image, after a start in the middle of an exchange.
+/// After an interrupted exchange, makes all files those of one image.
 fn recover(state: &mut State) -> Result<()> {
     match state.phase {
         Phase::Waiting | Phase::Recovering => Ok(()),
         Phase::Exchanging => {
             state.why = Some(
-                "the exchange of files was cut short, as by a power cut; `firstboot update` begins again".to_owned(),
+                "the exchange of files was interrupted, as by a power cut; run `firstboot update` again".to_owned(),
             );
             put_back(state)
         }
@@ -73,15 +74,15 @@ fn recover(state: &mut State) -> Result<()> {
         }
         Phase::Proving => {
             (state.why, state.blame) =
-                (Some(format!("the node was started {BOOTS} times and did not become healthy")), true);
+                (Some(format!("the node booted {BOOTS} times and did not become healthy")), true);
             put_back(state)
         }
     }
 }
 
-/// Waits for the turn, and exchanges the files then. Says whether the order has ended.
+/// Waits for the turn, then exchanges the files. Returns whether the order has ended.
 fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
-    // An earlier start of this unit may have stopped it, and was cut short before anything was exchanged.
+    // An interrupted run of this unit may have stopped firstboot.service before it exchanged any file.
     systemd::start(crate::operator::UNIT)?;
     let own = Own::read()?;
     let (mut logged, mut snapshot) = (String::new(), false);
@@ -110,27 +111,27 @@ fn wait(state: &mut State, runtime: &Runtime) -> Result<bool> {
     if state.order.release.is_some() {
         put_new(state, runtime)?;
     } else {
-        (state.why, state.blame) = (Some(format!("the operator ordered it on {}", state.node)), true);
-        runtime.block_on(hand_over(&own));
+        (state.why, state.blame) = (Some(format!("an operator ordered the rollback on {}", state.node)), true);
+        runtime.block_on(give_up_leadership(&own));
         put_back(state)?;
     }
     Ok(false)
 }
 
-/// Ends an order for which nothing was changed.
+/// Ends an order that has changed nothing.
 fn end(state: &State, runtime: &Runtime, end: End, why: String) -> Result<bool> {
-    say(format!("nothing was changed: {why}"));
+    say(format!("nothing changed: {why}"));
     if state.turn {
-        patiently(state, runtime, None)?;
+        release_turn_patiently(state, runtime, None)?;
     }
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     state.end(end, why).map(|_| true)
 }
 
-/// Takes the turn, if this member may begin, and says how it goes on.
+/// Takes the turn if this member may begin, and returns the decision.
 async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<Decision> {
     let credentials = Credentials::installed()?;
-    // The way back is there also for a member whose etcd does not run.
+    // A member whose etcd does not run can be rolled back as well.
     let back = state.order.release.is_none();
     let client =
         if back { ready::any_member(own, &credentials).await? } else { ready::own_member(&credentials).await? };
@@ -151,7 +152,7 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
         *snapshot = true;
     }
     if decision == Decision::Take {
-        // Before it is taken: after a cut this node must know that it may have the turn.
+        // This is written first: after a power cut the node must know that it may have the turn.
         state.turn = true;
         state.write()?;
         let turn = Turn { node: state.node.clone(), serial: state.order.serial, since: now() };
@@ -159,14 +160,14 @@ async fn may_begin(state: &mut State, own: &Own, snapshot: &mut bool) -> Result<
             return Ok(Decision::Wait(ReasonId::UpdateTurn.because("another node took the turn first")));
         }
         if !ready::keeps_quorum(&own.cluster) {
-            say("the cluster has too few members to serve while this one restarts");
+            say("the cluster has too few members to keep its quorum while this one restarts");
         }
     }
     Ok(Decision::Mine)
 }
 
-/// Gives the turn on, and says where the release failed. Nobody else changes these keys while this node has the turn, but an operator.
-async fn tell_cluster(client: &Client, state: &State, failed: Option<&Failed>) -> Result<()> {
+/// Releases the turn, and marks a failed release. While this node has the turn, only an operator changes these keys.
+async fn release_turn(client: &Client, state: &State, failed: Option<&Failed>) -> Result<()> {
     loop {
         let agreed = Agreed::read(client, state.order.serial).await?;
         let mine = agreed.turn.value.as_ref().is_some_and(|turn| turn.node == state.node);
@@ -179,7 +180,7 @@ async fn tell_cluster(client: &Client, state: &State, failed: Option<&Failed>) -
     }
 }
 
-/// Proves the member on the new image, or takes the old one back. Says whether the order has ended.
+/// Waits for the proof of the new image, or restores the previous one. Returns whether the order has ended.
 fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let etcd = state.order.release.as_ref().map(|release| release.etcd);
@@ -187,7 +188,7 @@ fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
     let proved = Updated::read()?.is_some_and(|updated| updated.serial == state.order.serial);
     let why = if proved { None } else { until_good(state, runtime, etcd, soak, Some(HEALTHY + soak))? };
     if let Some(why) = why {
-        say(format!("the image {} did not prove itself: {why}", state.order.serial));
+        say(format!("the proof of the image {} failed: {why}", state.order.serial));
         (state.why, state.blame) = (Some(why), true);
         put_back(state)?;
         return Ok(false);
@@ -196,15 +197,15 @@ fn prove(state: &mut State, runtime: &Runtime) -> Result<bool> {
     if !proved {
         Updated { serial: state.order.serial, serial_before, exchange: Some(state.exchange.clone()) }.write()?;
     }
-    patiently(state, runtime, None)?;
+    release_turn_patiently(state, runtime, None)?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
     let reboot = last_of(state);
-    let note = if reboot.is_empty() { String::new() } else { format!("; a reboot takes on {}", reboot.join(", ")) };
+    let note = if reboot.is_empty() { String::new() } else { format!("; reboot to apply {}", reboot.join(", ")) };
     say(format!("{} has the image {}{note}", state.node, state.order.serial));
     state.end(End::Updated, note.trim_start_matches("; ")).map(|_| true)
 }
 
-/// The old image is there again: waits until the member is healthy, and tells the cluster.
+/// The previous image is restored: waits until the member is healthy, and releases the turn.
 fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
     systemd::start(crate::operator::UNIT)?;
     let rollback = state.order.release.is_none();
@@ -217,26 +218,26 @@ fn recovered(state: &State, runtime: &Runtime) -> Result<bool> {
             None => files::remove(paths::UPDATED)?,
         }
     }
-    patiently(state, runtime, failed.as_ref())?;
+    release_turn_patiently(state, runtime, failed.as_ref())?;
     files::remove_all(Path::new(paths::UPDATE_NEW))?;
-    say(format!("{} is a healthy member on the image that it had before", state.node));
+    say(format!("{} is a healthy member on its previous image", state.node));
     state.end(if rollback { End::RolledBack } else { End::TakenBack }, why).map(|_| true)
 }
 
-/// Tells the cluster that this node is through, however long that takes: no other member may begin before.
-fn patiently(state: &State, runtime: &Runtime, failed: Option<&Failed>) -> Result<()> {
+/// Releases the turn, however long that takes, because no other member may begin before.
+fn release_turn_patiently(state: &State, runtime: &Runtime, failed: Option<&Failed>) -> Result<()> {
     loop {
-        let told = runtime.block_on(async {
+        let released = runtime.block_on(async {
             let client = Client::connect(paths::OWN_CLIENT_URL, &Credentials::installed()?).await?;
-            tell_cluster(&client, state, failed).await
+            release_turn(&client, state, failed).await
         });
-        let Err(error) = told else { return Ok(()) };
-        say(format!("the turn cannot be given on yet: {error:#}"));
+        let Err(error) = released else { return Ok(()) };
+        say(format!("cannot release the turn yet: {error:#}"));
         std::thread::sleep(WAIT);
     }
 }
 
-/// Waits until the member is good for so long without a break; says why it will not be, or was not in time.
+/// Waits until the member has been healthy for `soak` without interruption. Returns why that failed or took too long.
 fn until_good(
     state: &State,
     runtime: &Runtime,
@@ -251,7 +252,7 @@ fn until_good(
             Proof::Good => {
                 let since = *good.get_or_insert_with(|| {
                     if !soak.is_zero() {
-                        say(format!("healthy; it must stay so for {} s", soak.as_secs()));
+                        say(format!("healthy; the member must stay healthy for {} s", soak.as_secs()));
                     }
                     Instant::now()
                 });

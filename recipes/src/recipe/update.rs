@@ -1,4 +1,4 @@
-//! `[update]`: how running nodes take over a newer image.
+//! `[update]`: how running nodes install a newer image.
 
 use super::values::Base;
 use crate::reader::Table;

@@ -106,16 +106,16 @@ fn ec2() -> Result<()> {
     // Each token has expired as soon as it is there: one renewal, and then it is enough.
     service.state().token_life = Some(Duration::ZERO);
     refused(&mut host, "answered 401")?;
-    let [token, instance, data] =
+    let [new_token, instance, data] =
         ["PUT /latest/api/token", "GET /2021-03-23/meta-data/instance-id", "GET /2021-03-23/user-data"];
     let asked = service.requests();
-    ensure!(asked[1..] == [token, instance, token, instance], "{asked:?}");
+    ensure!(asked[1..] == [new_token, instance, new_token, instance], "{asked:?}");
     service.state().token_life = None;
     host.boot()?;
     // It is set up when it has its copy of the document.
     host.wait_for("test -s /var/lib/firstboot/node.json", Duration::from_secs(60))?;
     let asked = service.requests();
-    ensure!(asked[5..] == [token, instance, data], "{asked:?}");
+    ensure!(asked[5..] == [new_token, instance, data], "{asked:?}");
 
     // A node that is set up needs no service.
     host.cut_power()?;

@@ -1,4 +1,4 @@
-//! Tells the system that files were exchanged. What fails here is said and stops nothing: the member's proof decides.
+//! Makes the running system use exchanged files. A failure here is logged and stops nothing: the member's proof decides.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::change::Change;
 use crate::steps::selinux;
 use crate::system_command::run;
 
-/// Stops and disables the units whose files will go. Must come before the exchange.
+/// Stops and disables the units whose files will be removed. Must run before the exchange.
 pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
     for effect in effects(changes) {
         if let Effect::RemoveUnit(name) = effect {
@@ -20,14 +20,14 @@ pub(super) fn before(changes: &[FileChange], say: &mut impl FnMut(String)) {
     }
 }
 
-/// Sets the labels of the files, and has everything read that changed.
+/// Sets the labels of the files, and applies every effect.
 pub(super) fn after(changes: &[FileChange], present: Vec<PathBuf>, say: &mut impl FnMut(String)) -> Result<()> {
     // Without their labels the programs would not start under SELinux.
     selinux::all(present).iter().try_for_each(Change::apply)?;
     run("systemctl", &["daemon-reload"])?;
     for effect in effects(changes) {
         match effect {
-            // The program and not its unit, which systemd passes over where a part of /proc/sys cannot be written.
+            // The program and not its unit: systemd skips the unit if a part of /proc/sys is read-only.
             Effect::Sysctl => said(say, run("/usr/lib/systemd/systemd-sysctl", &[])),
             Effect::Tmpfiles(path) => said(say, run("systemd-tmpfiles", &["--create", &format!("/{path}")])),
             Effect::ReloadFirewall => attempt(say, &["reload-or-try-restart", "firewalld.service"]),
@@ -48,7 +48,7 @@ pub(super) fn after(changes: &[FileChange], present: Vec<PathBuf>, say: &mut imp
     Ok(())
 }
 
-/// The same list for the way back.
+/// The same changes in the opposite direction.
 pub(super) fn reversed(changes: &[FileChange]) -> Vec<FileChange> {
     let reverse = |kind| match kind {
         Kind::Added => Kind::Removed,

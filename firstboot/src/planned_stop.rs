@@ -1,0 +1,46 @@
+//! The two ways in which a member stops its etcd on purpose: the restart that a rotation of the CA needs, and an update of the image.
+//! Both are agreed on in etcd, and each excludes the other, so that never two members are down for them at once.
+
+use anyhow::{Context as _, Result};
+use recipes::Label;
+use serde::{Deserialize, Serialize};
+
+use crate::etcd::Client;
+
+/// The lock of a restart: a lease, with the node's name as its value.
+pub(crate) const RESTART: &str = "/etcd-image/restart";
+/// The turn of an update. It has no lease: a member that updates itself may be away for long.
+pub(crate) const TURN: &str = "/etcd-image/update/turn";
+
+/// The member that may update itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Turn {
+    pub(crate) node: Label,
+    pub(crate) serial: u64,
+    /// In seconds since 1970.
+    pub(crate) since: u64,
+}
+
+/// A key: its value, and the revision of its last change, or 0 if it does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key<T> {
+    pub(crate) value: Option<T>,
+    pub(crate) revision: i64,
+}
+
+impl<T> Default for Key<T> {
+    fn default() -> Self {
+        Self { value: None, revision: 0 }
+    }
+}
+
+impl<T: serde::de::DeserializeOwned> Key<T> {
+    /// Reads it through raft.
+    pub(crate) async fn read(client: &Client, key: &str) -> Result<Self> {
+        let Some(found) = client.get(key).await? else { return Ok(Self::default()) };
+        let value = serde_json::from_slice(&found.value).with_context(|| {
+            format!("the key {key} in etcd was not written by firstboot. `etcdctl del {key}` removes it")
+        })?;
+        Ok(Self { value: Some(value), revision: found.mod_revision })
+    }
+}

@@ -1,0 +1,127 @@
+//! The steps of an order that change the system: each can be interrupted and run again.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::runtime::Runtime;
+
+use super::super::exchange::Places;
+use super::super::own::Own;
+use super::super::state::{Phase, State, Updated};
+use super::super::{apply, check, effects, stage};
+use crate::etcd::{Client, Credentials};
+use crate::lock::Lock;
+use crate::membership::{PeerClient, QUERY_TIMEOUT, others, transfer_leadership};
+use crate::operator::UNIT;
+use crate::{output, paths, release, systemd};
+
+/// How long a transfer of the leadership may take.
+const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Logs a line to the journal and for the command that follows the order. It never fails, so that an exchange does not stop for a message.
+pub(super) fn say(line: impl AsRef<str>) {
+    let line = line.as_ref();
+    output::say(line);
+    let log = File::options().create(true).append(true).open(paths::UPDATE_LOG);
+    if let Ok(mut file) = log {
+        let _ = writeln!(file, "{line}");
+    }
+}
+
+/// Installs the files of the new image.
+pub(super) fn put_new(state: &mut State, runtime: &Runtime) -> Result<()> {
+    let release = state.order.release.as_ref().context("the order names no release")?;
+    let staged = stage::staged(release, &state.node)?;
+    let places = Places::of_node();
+    state.exchange = places.plan(&check::own_stamp()?, &staged.stamp)?;
+    // The files kept from the last update are replaced, so that update cannot be rolled back any more.
+    if let Some(updated) = Updated::read()?.filter(|updated| updated.exchange.is_some()) {
+        Updated { exchange: None, ..updated }.write()?;
+    }
+    places.keep(&state.exchange)?;
+    runtime.block_on(give_up_leadership(&Own::read()?));
+    say(format!(
+        "stopping etcd, and replacing {} files by those of the image {}",
+        state.exchange.files.len(),
+        state.order.serial
+    ));
+    stop()?;
+    let _lock = Lock::take()?;
+    apply::before(&state.exchange.files, &mut say);
+    state.enter(Phase::Exchanging)?;
+    places.exchange(&state.exchange, Path::new(paths::UPDATE_NEW))?;
+    apply::after(&state.exchange.files, places.present(&state.exchange, false), &mut say)?;
+    state.boots = 0;
+    state.enter(Phase::Proving)
+}
+
+/// Restores the files of the previous image. Afterwards firstboot.service must be started; at boot it starts by itself.
+pub(super) fn put_back(state: &mut State) -> Result<()> {
+    say(format!(
+        "restoring the image before the image {}: {}",
+        state.order.serial,
+        state.why.as_deref().unwrap_or_default()
+    ));
+    stop()?;
+    let _lock = Lock::take()?;
+    let reversed = apply::reversed(&state.exchange.files);
+    apply::before(&reversed, &mut say);
+    state.enter(Phase::TakingBack)?;
+    let places = Places::of_node();
+    places.take_back(&state.exchange)?;
+    apply::after(&reversed, places.present(&state.exchange, true), &mut say)?;
+    state.enter(Phase::Recovering)
+}
+
+/// Stops etcd. It stays down until firstboot permits its start again.
+fn stop() -> Result<()> {
+    let is_up = |unit: &str| -> Result<bool> {
+        let state = systemd::properties(unit, &["ActiveState"])?;
+        Ok(state.get("ActiveState").is_some_and(|state| state != "inactive"))
+    };
+    // At boot neither unit is active yet, and their queued start jobs must stay.
+    if is_up(UNIT)? {
+        systemd::stop(UNIT)?;
+    }
+    if release::is_given() || is_up("etcd.service")? {
+        release::halt()?;
+    }
+    Ok(())
+}
+
+/// Transfers the leadership to another voter. If that fails, clients wait for an election.
+pub(super) async fn give_up_leadership(own: &Own) {
+    match tokio::time::timeout(LEADERSHIP_TIMEOUT, transfer(own)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => say(format!("the leadership was not transferred: {error:#}")),
+        Err(_) => say(format!("this node still leads after {} s", LEADERSHIP_TIMEOUT.as_secs())),
+    }
+}
+
+async fn transfer(own: &Own) -> Result<()> {
+    let (identity, credentials) = (own.identity()?, Credentials::installed()?);
+    let peer_client = PeerClient::new(&identity.cluster, &identity.tls)?;
+    let client = Client::connect(paths::OWN_CLIENT_URL, &credentials).await?;
+    loop {
+        let peers = others(&identity, &peer_client, &credentials, QUERY_TIMEOUT).await.0;
+        match transfer_leadership(&client, &peers).await {
+            Ok(leads) if !leads || peers.is_empty() => return Ok(()),
+            Ok(_) => {}
+            Err(error) => say(format!("cannot transfer the leadership yet: {error:#}")),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// The files of the new image that need a reboot.
+pub(super) fn last_of(state: &State) -> Vec<String> {
+    let effects = effects::effects(&state.exchange.files);
+    let reboot = effects.into_iter().filter_map(|effect| match effect {
+        effects::Effect::Reboot(path) => Some(format!("/{path}")),
+        _ => None,
+    });
+    reboot.collect()
+}
